@@ -1,0 +1,105 @@
+"""The data of the benchmarks: MNIST, trained networks, the two spirals; read from ``--data DIR``."""
+
+from __future__ import annotations
+
+import gzip
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nettrim import Dense, Network
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def mnist(data: Path, part: str, count: int | None = None) -> tuple[Array, Labels]:
+    """Images in [0, 1], one per row, and labels; ``part`` is "train" or "t10k"."""
+    images = idx(data / "mnist" / f"{part}-images-idx3-ubyte.gz", offset=16).reshape(-1, 784)
+    labels = idx(data / "mnist" / f"{part}-labels-idx1-ubyte.gz", offset=8)
+    return images[:count] / 255.0, labels[:count].astype(np.int64)
+
+
+def idx(path: Path, offset: int) -> NDArray[np.uint8]:
+    with gzip.open(path) as stream:
+        return np.frombuffer(stream.read(), np.uint8, offset=offset)
+
+
+def trained(data: Path, name: str) -> Network:
+    """A dense ReLU network stored as W1, b1, W2, ...; the last layer gives logits."""
+    with np.load(data / "reference" / f"{name}.npz") as file:
+        depth = sum(key.startswith("W") for key in file)
+        pairs = [
+            (file[f"W{k}"].astype(float), file[f"b{k}"].astype(float)) for k in range(1, depth + 1)
+        ]
+    return network(pairs)
+
+
+def network(pairs: list[tuple[Array, Array]]) -> Network:
+    kinds = ["relu"] * (len(pairs) - 1) + ["linear"]
+    return Network(
+        [Dense(W, b, activation=kind) for (W, b), kind in zip(pairs, kinds, strict=True)]
+    )
+
+
+def accuracy(net: Network, X: Array, labels: Labels) -> float:
+    return float(np.mean(net.predict(X).argmax(axis=1) == labels))
+
+
+def layer_data(net: Network, X: Array, k: int) -> tuple[Array, Array, str]:
+    """Input (with its column of ones), output and activation of layer ``k``, counted from 1."""
+    for before in net.layers[: k - 1]:
+        X = before.forward(X)
+    chosen = net.layers[k - 1]
+    return np.column_stack([X, np.ones(len(X))]), chosen.forward(X), chosen.activation
+
+
+# --- the two spirals ------------------------------------------------------------------------------
+
+
+def spiral(data: Path) -> tuple[Array, Labels]:
+    rows = [line.split(",") for line in (data / "spiral.csv").read_text().split()[1:]]
+    points = np.array([[float(x), float(y)] for x, y, _ in rows])
+    return points, np.array([colour == "Red" for *_, colour in rows], dtype=np.int64)
+
+
+def spiral_network(X: Array, labels: Labels, hidden: int = 200, steps: int = 4000) -> Network:
+    """Train 2-200-200-2 on the spirals: full batches, Adam, cross entropy; always the same network."""
+    rng = np.random.default_rng(0)
+    sizes = [X.shape[1], hidden, hidden, int(labels.max()) + 1]
+    shapes = list(pairwise(sizes))
+    parameters = [rng.standard_normal(s) * np.sqrt(2 / s[0]) for s in shapes] + [
+        np.zeros(m) for _, m in shapes
+    ]
+    means, squares = ([np.zeros_like(p) for p in parameters] for _ in range(2))
+    for step in range(1, steps + 1):
+        for p, m, v, g in zip(
+            parameters, means, squares, gradients(parameters, X, labels), strict=True
+        ):
+            m += 0.1 * (g - m)
+            v += 0.001 * (g * g - v)
+            p -= 1e-3 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+    depth = len(shapes)
+    return network(list(zip(parameters[:depth], parameters[depth:], strict=True)))
+
+
+def gradients(parameters: list[Array], X: Array, labels: Labels) -> list[Array]:
+    """Back-propagation of the mean cross entropy: weights first, then biases."""
+    depth = len(parameters) // 2
+    W, b = parameters[:depth], parameters[depth:]
+    signals = [X]
+    for k in range(depth - 1):
+        signals.append(np.maximum(signals[-1] @ W[k] + b[k], 0))
+    logits = signals[-1] @ W[-1] + b[-1]
+    delta = np.exp(logits - logits.max(axis=1, keepdims=True))
+    delta /= delta.sum(axis=1, keepdims=True)
+    delta[np.arange(len(X)), labels] -= 1
+    delta /= len(X)
+    by_weight, by_bias = [], []
+    for k in reversed(range(depth)):
+        by_weight.append(signals[k].T @ delta)
+        by_bias.append(delta.sum(axis=0))
+        delta = (delta @ W[k].T) * (signals[k] > 0)
+    return by_weight[::-1] + by_bias[::-1]

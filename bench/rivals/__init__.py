@@ -1,0 +1,1 @@
+"""Competing methods, each in one file and written from its publication."""

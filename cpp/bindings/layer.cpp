@@ -1,0 +1,100 @@
+#include "nettrim/layer.hpp"
+
+#include <pybind11/stl.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "arrays.hpp"
+
+namespace nettrim::bindings {
+namespace {
+
+// Asks Python for signals such as Ctrl-C, a few times a second. A signal handler that raises stops
+// the solve; the exception is dropped there, for the answer says "interrupted".
+class SignalCheck {
+ public:
+  bool operator()() {
+    const auto now = Clock::now();
+    if (now - last_ < std::chrono::milliseconds(50)) return false;
+    last_ = now;
+    const py::gil_scoped_acquire lock;
+    if (PyErr_CheckSignals() == 0) return false;
+    if (!PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) throw py::error_already_set();
+    PyErr_Clear();
+    return true;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point last_ = Clock::now();
+};
+
+std::function<bool(const LayerProgress&)> with_lock(const py::object& callback) {
+  if (callback.is_none()) return nullptr;
+  return [&callback](const LayerProgress& p) {
+    const py::gil_scoped_acquire lock;
+    return py::bool_(callback(p.iteration, p.objective, p.dual_bound, p.gap, p.residual,
+                              p.violation, p.seconds))
+        .cast<bool>();
+  };
+}
+
+template <class S>
+py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper, bool relu,
+               std::optional<double> epsilon, std::optional<double> penalty, double tol,
+               Index max_iter, double time_limit, Index check_every, int n_threads,
+               const OptionalArray<S>& start_weights, const OptionalArray<S>& start_dual,
+               const py::object& callback) {
+  LayerProgram<S> program;
+  program.samples = X.shape(0);
+  program.features = X.shape(1);
+  program.outputs = Y.shape(1);
+  program.X = X.data();
+  program.Y = Y.data();
+  program.upper = data_or_null(upper);
+  program.activation = relu ? Activation::relu : Activation::linear;
+  program.form = epsilon ? Form::constrained : Form::penalised;
+  program.level = epsilon ? *epsilon : penalty.value();
+
+  LayerOptions options;
+  options.tol = tol;
+  options.max_iter = max_iter;
+  options.time_limit = time_limit;
+  options.check_every = check_every;
+  options.n_threads = n_threads;
+  options.callback = with_lock(callback);
+  options.interrupted = SignalCheck();
+
+  const LayerStart<S> start{data_or_null(start_weights), data_or_null(start_dual)};
+  LayerSolution<S> s;
+  {
+    const py::gil_scoped_release unlock;
+    s = solve_layer(program, options, start);
+  }
+  using namespace pybind11::literals;
+  return py::dict("weights"_a = to_array(std::move(s.weights)), "objective"_a = s.objective,
+                  "dual_bound"_a = s.dual_bound, "gap"_a = s.gap, "residual"_a = s.residual,
+                  "violation"_a = s.violation, "epsilon"_a = s.epsilon, "penalty"_a = s.penalty,
+                  "status"_a = name(s.status), "iterations"_a = s.iterations,
+                  "solver"_a = s.solver, "seconds"_a = s.seconds,
+                  "dual"_a = to_array(std::move(s.dual)));
+}
+
+template <class S>
+void add_solve(py::module_& m) {
+  const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
+  m.def("solve_layer", &solve<S>, strict("X"), strict("Y"), py::kw_only(), strict("upper").none(true),
+        py::arg("relu"), py::arg("epsilon"), py::arg("penalty"), py::arg("tol"),
+        py::arg("max_iter"), py::arg("time_limit"), py::arg("check_every"), py::arg("n_threads"),
+        strict("start_weights").none(true), strict("start_dual").none(true), py::arg("callback"));
+}
+
+}  // namespace
+
+void add_layer(py::module_& m) {
+  add_solve<double>(m);
+  add_solve<float>(m);
+}
+
+}  // namespace nettrim::bindings

@@ -1,0 +1,74 @@
+// One layer of Net-Trim (NIPS 2017, program (P) and eq. (S.5)): the weights of least l1 norm that
+// reproduce a layer's outputs, with a dual certificate.
+#pragma once
+
+#include <functional>
+#include <limits>
+
+#include "nettrim/types.hpp"
+
+namespace nettrim {
+
+enum class Activation { relu, linear };
+
+// constrained: min |U|_1  s.t.  ||(XU - Y)_active||_F <= level,      (XU)_inactive <= upper
+// penalised:   min ||(XU - Y)_active||_F^2 + level |U|_1  s.t.       (XU)_inactive <= upper
+enum class Form { constrained, penalised };
+
+// Views of row-major arrays that outlive the call. active means Y > 0, or everything if linear.
+template <class S>
+struct LayerProgram {
+  Index samples = 0, features = 0, outputs = 0;
+  const S* X = nullptr;      // samples x features
+  const S* Y = nullptr;      // samples x outputs
+  const S* upper = nullptr;  // samples x outputs, read where inactive; null means zero
+  Activation activation = Activation::relu;
+  Form form = Form::constrained;
+  double level = 0;  // epsilon or penalty
+};
+
+// What a solve knows at one of its certificates, in the caller's units.
+struct LayerProgress {
+  Index iteration;
+  double objective, dual_bound, gap, residual, violation, seconds;
+};
+
+struct LayerOptions {
+  double tol = 1e-6;  // on the gap, and on residual and violation against epsilon and max |Y|
+  Index max_iter = 50000;
+  double time_limit = std::numeric_limits<double>::infinity();  // seconds
+  Index check_every = 25;                                       // iterations between certificates
+  int n_threads = 1;
+  std::function<bool(const LayerProgress&)> callback;  // true stops the solve
+  std::function<bool()> interrupted;                   // asked between iterations; true stops
+};
+
+// Where to start: row-major arrays like the answer's, either may be null.
+template <class S>
+struct LayerStart {
+  const S* weights = nullptr;  // features x outputs
+  const S* dual = nullptr;     // samples x outputs
+};
+
+// weights and dual are transposed as matrices, so that their memory is row-major like the input's.
+template <class S>
+struct LayerSolution {
+  Matrix<S> weights;  // outputs x features; exactly zero where a connection is removed
+  Matrix<S> dual;     // outputs x samples; proves dual_bound
+  double objective = 0, dual_bound = 0, gap = 0;
+  double residual = 0;   // Frobenius norm of XU - Y over the active entries
+  double violation = 0;  // largest excess of XU over upper elsewhere
+  double epsilon = 0, penalty = 0;  // the one given and its counterpart
+  Status status = Status::numerical;
+  Index iterations = 0;
+  const char* solver = "admm";
+  double seconds = 0;
+};
+
+// Throws std::invalid_argument for a program or options that make no sense; a solve that fails is a
+// status. Compiled for float and double; the certificate is computed in double for both.
+template <class S>
+LayerSolution<S> solve_layer(const LayerProgram<S>& program, const LayerOptions& options = {},
+                             const LayerStart<S>& start = {});
+
+}  // namespace nettrim

@@ -1,0 +1,261 @@
+#include "layer/admm.hpp"
+
+#include <cmath>
+#include <numeric>
+
+namespace nettrim::layer {
+namespace {
+
+// Weight of the copy W2 = U in the metric, over the squared length of X's longest feature.
+constexpr double kAnchor = 0.09;
+constexpr double kRelaxation = 1.8;
+// rho is looked at this often, left alone within the first factor, changed by at most the second.
+constexpr int kRebalanceEvery = 50;
+constexpr double kWorthwhile = 1.2, kBoldest = 5;
+// Beyond this ratio of infeasibility and gap, rho leans against it. Errors below the second are one.
+constexpr double kLopsided = 100, kRounding = 1e-12;
+
+// Signal entries of one piece: W1 is the point nearest to Z = 2 XU - s that the entry allows.
+template <class S, class Entries>
+double squared_distance(Entries entry, const S* signal, const S* state, Index begin, Index end) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (Index i = begin; i < end; ++i) {
+    const auto e = entry(i);
+    const double d = static_cast<double>(2 * signal[i] - state[i] - e.target);
+    sum += e.active ? d * d : 0.0;
+  }
+  return sum;
+}
+
+// s += relaxation (W1 - XU)
+template <class S, class Entries>
+void relax(Entries entry, const S* signal, S* state, S keep, Index begin, Index end) {
+  const S relaxation = S(kRelaxation);
+#pragma omp simd
+  for (Index i = begin; i < end; ++i) {
+    const auto e = entry(i);
+    const S d = 2 * signal[i] - state[i] - e.target;
+    const S kept = e.active ? keep * d : std::min(d, S(0));
+    state[i] += relaxation * (e.target + kept - signal[i]);
+  }
+}
+
+template <class S>
+void soft_threshold(const Matrix<S>& signal, const Matrix<S>& state, S threshold, Matrix<S>& out) {
+  const auto z = 2 * signal.array() - state.array();
+  out.array() = z - z.cwiseMax(-threshold).cwiseMin(threshold);
+}
+
+}  // namespace
+
+// Rides on the projection: the last step is finished just before its piece is read, and the next
+// distance is measured just after the piece is written.
+template <class S>
+class Admm<S>::Work final : public PieceWork {
+ public:
+  explicit Work(Admm& admm) : admm_(admm) {}
+  void before(Index piece) override { admm_.advance(piece); }
+  void after(Index piece) override { admm_.measure(piece); }
+
+ private:
+  Admm& admm_;
+};
+
+template <class S>
+Admm<S>::Admm(const UnitProgram<S>& program) : p_(program), partial_(program.samples.size()) {
+  Eigen::VectorXd squares = Eigen::VectorXd::Zero(p_.n_features());
+  for (const Range r : p_.samples) {
+    squares += (p_.X(r).template cast<double>() * static_cast<double>(p_.x_scale))
+                   .rowwise()
+                   .squaredNorm();
+  }
+  const double longest = squares.maxCoeff();
+  anchor_ = kAnchor * (longest > 0 ? longest : 1);
+  projection_ = make_projection(p_, anchor_);
+}
+
+// A cold start is the ridge solution, which the projection gives for nothing.
+template <class S>
+void Admm<S>::start(const Matrix<S>* weights, const Matrix<S>* dual) {
+  const Index outputs = p_.n_outputs();
+  state_ = {Matrix<S>(outputs, p_.n_samples()), Matrix<S>::Zero(outputs, p_.n_features())};
+  nearest_ = {Matrix<S>(outputs, p_.n_samples()), Matrix<S>::Zero(outputs, p_.n_features())};
+  sparse_ = state_.weights;
+  moved_ = false;
+  if (weights == nullptr) {
+    fill_with_targets(state_.signal);
+    Work work(*this);
+    projection_->apply(state_, nearest_, work);
+    state_ = nearest_;
+  } else {
+    state_.weights = *weights;
+    p_.signals_of(*weights, state_.signal);
+  }
+  rho_ = first_rho(state_.weights);
+  if (dual != nullptr) add_multipliers(*dual);
+  old_state_ = state_;
+  old_nearest_ = nearest_;
+  until_rebalance_ = kRebalanceEvery;
+}
+
+// Threshold equal to the mean size of the weights.
+template <class S>
+double Admm<S>::first_rho(const Matrix<S>& weights) const {
+  const double sum = weights.template cast<double>().cwiseAbs().sum();
+  const auto count = (weights.array() != 0).count();
+  const double price = p_.constrained() ? 1.0 : p_.level;
+  return count > 0 && sum > 0 ? price / (anchor_ * sum / static_cast<double>(count)) : 1.0;
+}
+
+template <class S>
+void Admm<S>::fill_with_targets(Matrix<S>& out) const {
+  p_.with_entries([&](auto entry) {
+    for (Index i = 0; i < out.size(); ++i) out.data()[i] = entry(i).target;
+  });
+}
+
+// s += (G, -X'G / anchor) / rho, which keeps X'U1 + anchor U2 = 0.
+template <class S>
+void Admm<S>::add_multipliers(const Matrix<S>& dual) {
+  const S scale = static_cast<S>(1 / rho_);
+  state_.signal += scale * dual;
+  state_.weights -= scale / static_cast<S>(anchor_) * p_.gradient_of(dual);
+}
+
+template <class S>
+void Admm<S>::step() {
+  if (moved_) {
+    state_.weights += static_cast<S>(kRelaxation) * (sparse_ - nearest_.weights);
+  }
+  Work work(*this);
+  projection_->apply(state_, nearest_, work);
+  finish_measure();
+  if (--until_rebalance_ == 0) rebalance();
+  threshold();
+  moved_ = true;
+}
+
+template <class S>
+void Admm<S>::advance(Index piece) {
+  if (!moved_) return;
+  const Range r = p_.samples[static_cast<std::size_t>(piece)];
+  const Index outputs = p_.n_outputs();
+  p_.with_entries([&](auto entry) {
+    relax(entry, nearest_.signal.data(), state_.signal.data(), static_cast<S>(keep_),
+          r.begin * outputs, (r.begin + r.size) * outputs);
+  });
+}
+
+template <class S>
+void Admm<S>::measure(Index piece) {
+  const Range r = p_.samples[static_cast<std::size_t>(piece)];
+  const Index outputs = p_.n_outputs();
+  p_.with_entries([&](auto entry) {
+    partial_[static_cast<std::size_t>(piece)] =
+        squared_distance(entry, nearest_.signal.data(), state_.signal.data(), r.begin * outputs,
+                         (r.begin + r.size) * outputs);
+  });
+}
+
+// The one scalar that couples all outputs.
+template <class S>
+void Admm<S>::finish_measure() {
+  distance_ = std::sqrt(std::accumulate(partial_.begin(), partial_.end(), 0.0));
+  if (p_.constrained()) {
+    keep_ = distance_ > p_.level ? p_.level / distance_ : 1.0;
+  } else {
+    keep_ = rho_ / (2 + rho_);
+  }
+}
+
+template <class S>
+void Admm<S>::threshold() {
+  const double price = p_.constrained() ? 1.0 : p_.level;
+  soft_threshold(nearest_.weights, state_.weights, static_cast<S>(price / (rho_ * anchor_)),
+                 sparse_);
+}
+
+template <class S>
+void Admm<S>::dual(Matrix<S>& out) const {
+  const S keep = static_cast<S>(keep_), rho = static_cast<S>(rho_);
+  over_entries(out, [=](const auto& e, S signal, S state) {
+    const S d = 2 * signal - state - e.target;
+    return -rho * (e.active ? (1 - keep) * d : std::max(d, S(0)));
+  });
+}
+
+template <class S>
+void Admm<S>::ray(Matrix<S>& out) const {
+  const S keep = static_cast<S>(keep_);
+  over_entries(out, [=](const auto& e, S signal, S state) {
+    const S d = 2 * signal - state - e.target;
+    const S move = e.target - signal + (e.active ? keep * d : std::min(d, S(0)));
+    return e.active ? move : std::min(move, S(0));
+  });
+}
+
+template <class S>
+template <class Formula>
+void Admm<S>::over_entries(Matrix<S>& out, Formula&& formula) const {
+  parallel_for(static_cast<Index>(p_.samples.size()), p_.threads, [&](Index k, int) {
+    const Range r = p_.samples[static_cast<std::size_t>(k)];
+    const Index begin = r.begin * p_.n_outputs(), end = (r.begin + r.size) * p_.n_outputs();
+    p_.with_entries([&](auto entry) {
+      for (Index i = begin; i < end; ++i) {
+        out.data()[i] = formula(entry(i), nearest_.signal.data()[i], state_.signal.data()[i]);
+      }
+    });
+  });
+}
+
+// The distance that the iteration still has to go is least when multipliers and pair have equally
+// far to go: rho follows the ratio of what they travelled since the last look, half way.
+template <class S>
+void Admm<S>::rebalance() {
+  double pair = 0, multipliers = 0;
+  const auto add = [&](const Matrix<S>& s, const Matrix<S>& old_s, const Matrix<S>& x,
+                       const Matrix<S>& old_x, double weight) {
+    pair += weight * static_cast<double>((x - old_x).squaredNorm());
+    multipliers += weight * static_cast<double>(((s - x) - (old_s - old_x)).squaredNorm());
+  };
+  add(state_.signal, old_state_.signal, nearest_.signal, old_nearest_.signal, 1);
+  add(state_.weights, old_state_.weights, nearest_.weights, old_nearest_.weights, anchor_);
+  if (pair > 0 && multipliers > 0) {
+    const double factor = std::pow(multipliers / pair, 0.25);
+    const double bounded = std::clamp(lean_ * factor, 1 / kBoldest, kBoldest);
+    if (bounded > kWorthwhile || bounded < 1 / kWorthwhile) change_rho(bounded);
+  }
+  old_state_ = state_;
+  old_nearest_ = nearest_;
+  until_rebalance_ = kRebalanceEvery;
+}
+
+template <class S>
+void Admm<S>::hear(double infeasibility, double gap) {
+  lean_ = 1;
+  if (gap <= 0) return;
+  const double ratio = std::max(infeasibility, kRounding) / std::max(gap, kRounding);
+  lean_ = std::pow(ratio / std::clamp(ratio, 1 / kLopsided, kLopsided), 0.25);
+}
+
+// Keeps the multipliers rho U as they are; the factorisation does not mind.
+template <class S>
+void Admm<S>::change_rho(double factor) {
+  const S shrink = static_cast<S>(1 / factor);
+  rho_ *= factor;
+  state_.weights = nearest_.weights + shrink * (state_.weights - nearest_.weights);
+  parallel_for(static_cast<Index>(p_.samples.size()), p_.threads, [&](Index k, int) {
+    const Range r = p_.samples[static_cast<std::size_t>(k)];
+    auto s = state_.signal.middleCols(r.begin, r.size);
+    const auto x = nearest_.signal.middleCols(r.begin, r.size);
+    s = x + shrink * (s - x);
+    measure(k);
+  });
+  finish_measure();
+}
+
+template class Admm<float>;
+template class Admm<double>;
+
+}  // namespace nettrim::layer

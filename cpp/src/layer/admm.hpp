@@ -1,0 +1,63 @@
+// Alternating directions on the exact splitting W1 = XU, W2 = U (Net-Trim, NIPS 2017 supplement).
+//
+// Written as Douglas-Rachford on the state s = (W1 + U1, W2 + U2), which is the same iteration with
+// two arrays fewer; U1, U2 are the scaled multipliers. The factorisation does not depend on rho.
+#pragma once
+
+#include <memory>
+
+#include "layer/projection.hpp"
+
+namespace nettrim::layer {
+
+template <class S>
+class Admm {
+ public:
+  explicit Admm(const UnitProgram<S>& program);
+
+  // Either start may be null: outputs x features and outputs x samples, in the program's units.
+  void start(const Matrix<S>* weights, const Matrix<S>* dual);
+  void step();
+
+  const Matrix<S>& weights() const { return sparse_; }  // W2
+  const Pair<S>& consistent() const { return nearest_; }  // (X W3, W3)
+  const Pair<S>& state() const { return state_; }         // s, of which consistent() is the projection
+  double anchor() const { return anchor_; }
+  double rho() const { return rho_; }
+
+  // Multipliers of the fit, G = rho (W1 - Z): no positive inactive entry, zero where slack.
+  void dual(Matrix<S>& out) const;
+  // The direction in which the multipliers run away when no weights satisfy the constraints.
+  void ray(Matrix<S>& out) const;
+  // What the last certificate found; steers rho where the two errors are far apart. A negative gap
+  // says nothing about the dual.
+  void hear(double infeasibility, double gap);
+
+ private:
+  class Work;
+  void advance(Index piece);
+  void measure(Index piece);
+  void rebalance();
+  void change_rho(double factor);
+  void finish_measure();
+  void threshold();
+  double first_rho(const Matrix<S>& weights) const;
+  void fill_with_targets(Matrix<S>& out) const;
+  void add_multipliers(const Matrix<S>& dual);
+  template <class Formula>
+  void over_entries(Matrix<S>& out, Formula&& formula) const;
+
+  const UnitProgram<S>& p_;
+  double anchor_, rho_ = 1;
+  double keep_ = 1, distance_ = 0;  // of Z's distance from Y over the active entries, what stays
+  bool moved_ = false;              // whether there is a step for advance() to finish
+  Index until_rebalance_ = 0;
+  double lean_ = 1;  // factor on the next change of rho
+  Pair<S> state_, nearest_;
+  Pair<S> old_state_, old_nearest_;  // at the last rebalance
+  Matrix<S> sparse_;
+  std::vector<double> partial_;  // squared distances, one per piece
+  std::unique_ptr<Projection<S>> projection_;
+};
+
+}  // namespace nettrim::layer

@@ -1,0 +1,91 @@
+#include "layer/program.hpp"
+
+#include <cmath>
+#include <limits>
+
+namespace nettrim::layer {
+namespace {
+
+constexpr Index kSamplesPerPiece = 256;
+
+// The power of two that brings `size` into [1, 2), as far as the type reaches.
+template <class S>
+S unit_scale(double size) {
+  if (!(size > 0)) return 1;
+  constexpr int reach = std::numeric_limits<S>::max_exponent - 3;
+  return std::ldexp(S(1), std::clamp(-std::ilogb(size), -reach, reach));
+}
+
+// Norm of a set of numbers without overflow: the largest is taken out first.
+template <class S>
+double longest_feature(const UnitProgram<S>& p, double largest) {
+  if (largest == 0) return 0;
+  Eigen::VectorXd squares = Eigen::VectorXd::Zero(p.n_features());
+  for (const Range r : p.samples) {
+    squares += (p.X(r).template cast<double>() / largest).rowwise().squaredNorm();
+  }
+  return largest * std::sqrt(squares.maxCoeff());
+}
+
+template <class S>
+double largest_entry(const S* values, Index size) {
+  if (values == nullptr) return 0;
+  return Eigen::Map<const Eigen::Array<S, Eigen::Dynamic, 1>>(values, size).abs().maxCoeff();
+}
+
+}  // namespace
+
+template <class S>
+void UnitProgram<S>::signals_of(const Matrix<S>& weights, Matrix<S>& out) const {
+  const Matrix<S> scaled = x_scale * weights;
+  parallel_for(static_cast<Index>(samples.size()), threads, [&](Index k, int) {
+    const Range r = samples[static_cast<std::size_t>(k)];
+    out.middleCols(r.begin, r.size).noalias() = scaled * X(r);
+  });
+}
+
+template <class S>
+Matrix<S> UnitProgram<S>::gradient_of(const Matrix<S>& signal) const {
+  Matrix<S> gradient = Matrix<S>::Zero(n_outputs(), n_features());
+  for (const Range r : samples) {
+    gradient.noalias() += signal.middleCols(r.begin, r.size) * X(r).transpose();
+  }
+  return x_scale * gradient;
+}
+
+template <class S>
+UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
+  UnitProgram<S> p;
+  p.given = program;
+  p.threads = threads;
+  p.samples = cut(program.samples, kSamplesPerPiece, threads);
+
+  const Index entries = program.samples * program.outputs;
+  p.x_scale = unit_scale<S>(
+      longest_feature(p, largest_entry(program.X, program.samples * program.features)));
+  double largest = largest_entry(program.Y, entries);
+  if (largest == 0) largest = largest_entry(program.upper, entries);
+  p.y_scale = unit_scale<S>(largest);
+  p.largest = largest * p.y_scale;
+  p.level = p.constrained() ? program.level * p.y_scale
+                            : program.level * p.x_scale * p.y_scale;
+  p.with_entries([&](auto entry) {
+    p.total = std::sqrt(parallel_sum(static_cast<Index>(p.samples.size()), threads, [&](Index k) {
+      const Range r = p.samples[static_cast<std::size_t>(k)];
+      double sum = 0;
+      for (Index i = r.begin * program.outputs; i < (r.begin + r.size) * program.outputs; ++i) {
+        const Entry<S> e = entry(i);
+        if (e.active) sum += static_cast<double>(e.target) * static_cast<double>(e.target);
+      }
+      return sum;
+    }));
+  });
+  return p;
+}
+
+template struct UnitProgram<float>;
+template struct UnitProgram<double>;
+template UnitProgram<float> to_unit_size(const LayerProgram<float>&, int);
+template UnitProgram<double> to_unit_size(const LayerProgram<double>&, int);
+
+}  // namespace nettrim::layer

@@ -1,0 +1,84 @@
+// A layer program at unit size: the caller's arrays untouched, with powers of two in front, so that
+// tolerances mean the same for every layer and scaling rounds nothing.
+#pragma once
+
+#include <algorithm>
+
+#include "nettrim/layer.hpp"
+#include "parallel.hpp"
+
+namespace nettrim::layer {
+
+// What an entry asks of the signal XU: to be `target`, or to be at most `target`.
+template <class S>
+struct Entry {
+  S target;
+  bool active;
+};
+
+template <class S>
+struct LinearEntries {
+  const S* Y;
+  S scale;
+  Entry<S> operator()(Index i) const { return {Y[i] * scale, true}; }
+};
+
+template <class S>
+struct ReluEntries {
+  const S* Y;
+  S scale;
+  Entry<S> operator()(Index i) const { return {std::max(Y[i], S(0)) * scale, Y[i] > 0}; }
+};
+
+template <class S>
+struct BoundedReluEntries {
+  const S *Y, *upper;
+  S scale;
+  Entry<S> operator()(Index i) const {
+    const bool active = Y[i] > 0;
+    return {(active ? Y[i] : upper[i]) * scale, active};
+  }
+};
+
+// The program in units where the longest feature and the largest output are about 1:
+// X' = x_scale X, Y' = y_scale Y, U' = (y_scale / x_scale) U.
+template <class S>
+struct UnitProgram {
+  LayerProgram<S> given;
+  S x_scale = 1, y_scale = 1;
+  double level = 0;      // epsilon or penalty in these units
+  double largest = 0;    // max |Y'|
+  double total = 0;      // ||Y'_active||_F
+  int threads = 1;
+  std::vector<Range> samples;  // cut for the threads; about what a core's cache holds
+
+  Index n_samples() const { return given.samples; }
+  Index n_features() const { return given.features; }
+  Index n_outputs() const { return given.outputs; }
+  bool constrained() const { return given.form == Form::constrained; }
+
+  View<S> X(Range r) const {
+    return {given.X + r.begin * given.features, given.features, r.size};
+  }
+
+  void signals_of(const Matrix<S>& weights, Matrix<S>& out) const;  // XU, outputs x samples
+  Matrix<S> gradient_of(const Matrix<S>& signal) const;              // X' signal, outputs x features
+
+  // Calls kernel(entries) with the functor that reads this program's entries: the choice is made
+  // outside the loops.
+  template <class Kernel>
+  void with_entries(Kernel&& kernel) const {
+    if (given.activation == Activation::linear) {
+      kernel(LinearEntries<S>{given.Y, y_scale});
+    } else if (given.upper == nullptr) {
+      kernel(ReluEntries<S>{given.Y, y_scale});
+    } else {
+      kernel(BoundedReluEntries<S>{given.Y, given.upper, y_scale});
+    }
+  }
+};
+
+template <class S>
+UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads);
+
+}  // namespace nettrim::layer

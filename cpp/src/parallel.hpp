@@ -1,0 +1,66 @@
+// A team of threads and fixed cuts of a range. The thread count is always the caller's.
+#pragma once
+
+#include <algorithm>
+#include <exception>
+#include <vector>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "nettrim/types.hpp"
+
+namespace nettrim {
+
+struct Range {
+  Index begin, size;
+};
+
+// Cuts [0, n) into pieces of about `grain`, as many for each of `threads`.
+inline std::vector<Range> cut(Index n, Index grain, int threads) {
+  const Index rounds = (n + grain * threads - 1) / (grain * threads);
+  const Index pieces = std::clamp<Index>(rounds * threads, 1, std::max<Index>(n, 1));
+  std::vector<Range> ranges;
+  for (Index k = 0; k < pieces; ++k) {
+    const Index begin = n * k / pieces;
+    ranges.push_back({begin, n * (k + 1) / pieces - begin});
+  }
+  return ranges;
+}
+
+// body(k, thread) for k in [0, n): always the same k on the same thread, so that equal runs add in
+// the same order. The first exception is thrown again when all threads have stopped.
+template <class Body>
+void parallel_for(Index n, int threads, Body&& body) {
+  std::exception_ptr error;
+#ifdef _OPENMP
+  if (threads > 1 && n > 1 && !omp_in_parallel()) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (Index k = 0; k < n; ++k) {
+      try {
+        body(k, omp_get_thread_num());
+      } catch (...) {
+#pragma omp critical(nettrim_error)
+        if (!error) error = std::current_exception();
+      }
+    }
+    if (error) std::rethrow_exception(error);
+    return;
+  }
+#endif
+  (void)threads;
+  for (Index k = 0; k < n; ++k) body(k, 0);
+}
+
+// Sum over ranges, one partial sum each, added in their order.
+template <class Term>
+double parallel_sum(Index n, int threads, Term&& term) {
+  std::vector<double> partial(static_cast<std::size_t>(n));
+  parallel_for(n, threads, [&](Index k, int) { partial[static_cast<std::size_t>(k)] = term(k); });
+  double total = 0;
+  for (double part : partial) total += part;
+  return total;
+}
+
+}  // namespace nettrim

@@ -1,0 +1,22 @@
+"""Sparse networks by convex optimisation, every answer with its proof."""
+
+from ._dispatch import build_info
+from .errors import ConvergenceWarning, InfeasibleError
+from .layer import solve_layer
+from .network import Dense, Network
+from .solution import LayerProgress, LayerSolution
+from .trim import trim
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConvergenceWarning",
+    "Dense",
+    "InfeasibleError",
+    "LayerProgress",
+    "LayerSolution",
+    "Network",
+    "build_info",
+    "solve_layer",
+    "trim",
+]

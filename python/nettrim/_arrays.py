@@ -1,0 +1,94 @@
+"""Small things shared by the modules that handle whole networks: array checks, files, norms."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+AnyFloat = NDArray[np.floating[Any]]
+
+
+def finite_array(value: ArrayLike, name: str, *, ndim: int | None = None) -> AnyFloat:
+    """Return ``value`` as a finite, non-empty array of floats; floats keep their precision.
+
+    Raises
+    ------
+    TypeError
+        If the entries are not real numbers.
+    ValueError
+        If the array is empty, has another number of dimensions than ``ndim``, or holds NaN or
+        infinity. The message starts with ``name``.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} is no rectangular array: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: shape {array.shape}")
+    if array.dtype.kind != "f":
+        return array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinity")
+    return array
+
+
+def frobenius(array: AnyFloat) -> float:
+    """Return the square root of the sum of the squares of all entries."""
+    return float(np.linalg.norm(array))
+
+
+def spectral(matrix: AnyFloat) -> float:
+    """Return the largest singular value."""
+    return float(np.linalg.norm(matrix.astype(np.float64, copy=False), 2))
+
+
+def relative(value: float, scale: float) -> float:
+    """Return ``value / scale``; a signal that is zero throughout has no scale but 1."""
+    return value / scale if scale > 0 else value
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
+    """Write an ``.npz`` file whole or not at all: into a temporary neighbour, then renamed."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Read every array of an ``.npz`` file; nothing in it is executed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not an ``.npz`` of plain arrays.
+    """
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.ndarray):
+            with archive:
+                return dict(archive)
+        error: Exception = ValueError("it holds a single array")
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as damage:
+        error = damage
+    raise ValueError(f"{os.fspath(path)!r} is not an .npz file of arrays: {error}")

@@ -1,0 +1,2 @@
+avx2: bool
+avx512: bool

@@ -1,0 +1,165 @@
+r"""What is measured and what is proved about a trimmed network.
+
+Everything here is computed anew from the weights as they are returned (rounded to the model's
+precision), so it holds whatever the solver did. With the original signals :math:`Y_l`, the trimmed
+ones :math:`\hat Y_l`, original and trimmed weights :math:`W_l, \hat W_l`, all norms Frobenius, and
+:math:`D_l = \lVert\hat Y_l - Y_l\rVert`:
+
+**Measured.** The discrepancy :math:`D_l / \lVert Y_l\rVert`, by running both networks.
+
+**Proved**, without running the trimmed network to its end, layer by layer with :math:`B_l \ge D_l`:
+
+*Any layer* (parallel scheme, and layers left alone). Between the same layer on the original and on
+the trimmed input lies at most its Lipschitz constant, between both versions of the layer on the
+*original* input its own error :math:`e_l`, so
+
+.. math:: B_l = \sigma(\hat W_l)\,B_{l-1} + e_l, \qquad
+          e_l = \lVert\mathrm{relu}(Y_{l-1}\hat W_l) - Y_l\rVert,
+
+with :math:`\sigma` the largest singular value without the bias row. By Proposition 1 of Net-Trim
+(NIPS 2017) a feasible answer has :math:`e_l \le \epsilon_l`; for a layer left alone :math:`e_l = 0`.
+This is Theorem 1 with norms that can be computed instead of a link-normalised network.
+
+*A layer of the cascade* was solved on the trimmed input :math:`\hat Y_{l-1}` against the original
+output. On active entries its error is at most the residual :math:`r_l`; on the others, where
+:math:`y = 0`, it is at most :math:`(v)_+` plus the excess over it. Hence (Proposition 1 for a
+general V)
+
+.. math:: B_l^2 = \max(\epsilon_l, r_l)^2
+          + \bigl(\lVert (v_l)_+\rVert + \lVert\mathrm{excess}_l\rVert\bigr)^2 .
+
+For a feasible answer :math:`r_l \le \epsilon_l` and the excess is zero: the bound is then a property
+of the program and stood before the layer was solved.
+
+**Promised** before anything is solved (``prior_bound``), for answers that are feasible and, in the
+parallel scheme, minimal: Theorem 1 without normalisation,
+:math:`P_l = \lVert W_l\rVert_1 P_{l-1} + \epsilon_l`, since
+:math:`\sigma(\hat W_l) \le \lVert\hat W_l\rVert_1 \le \lVert W_l\rVert_1`; and Theorem 2,
+:math:`P_l = \sqrt{\gamma}\,\sigma(W_l)\,P_{l-1}`. Both are loose, the first absurdly so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ._arrays import Array, frobenius, relative
+from .view import Affine, LayerView, ModelView, activate
+
+# Bounds are rounded up by more than the rounding errors of sums and singular values.
+ROUNDED_UP = 1.0 + 1e-9
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """A layer that was pruned: its new weights and the program they answer.
+
+    Attributes
+    ----------
+    affine : Affine
+        The new weights as returned.
+    epsilon : float
+        Absolute radius of the program's ball.
+    cascaded : bool
+        True if the program was posed on the trimmed input, False if on the original one.
+    growth, floor : float
+        In the cascade, what is known of epsilon before the layers in front are solved: its square
+        is at most ``(growth * change of W's output)**2 + (floor * norm of the output)**2``.
+    """
+
+    affine: Affine
+    epsilon: float
+    cascaded: bool
+    growth: float = 0.0
+    floor: float = 0.0
+
+
+class Change(NamedTuple):
+    """How far a signal moved: norm of the difference, norm of the original."""
+
+    distance: float
+    norm: float
+
+    @property
+    def relative(self) -> float:
+        """Distance over norm; over 1 for a signal that is zero throughout."""
+        return relative(self.distance, self.norm)
+
+
+class Bound(NamedTuple):
+    """Absolute bounds on a signal's change: proved from the answers, promised beforehand."""
+
+    proved: float
+    prior: float
+
+
+def changes(view: ModelView, weights: Mapping[int, Affine], X: Array) -> Iterator[Change]:
+    """Measure how far each prunable layer's output moved, and last the model's."""
+    layers = view.prunable_layers()
+    walks = zip(view.signals(X, {}), view.signals(X, weights), strict=True)
+    for position, (original, current) in enumerate(walks):
+        if position == len(layers):
+            yield _change(original.values, current.values)
+        else:
+            layer = layers[position]
+            yield _change(
+                respond(layer, layer.affine, original.values),
+                respond(layer, weights.get(position, layer.affine), current.values),
+            )
+
+
+def bounds(view: ModelView, trimmed: Mapping[int, Trimmed], X: Array) -> Iterator[Bound]:
+    """Prove how far each prunable layer's output can have moved, and last the model's."""
+    layers = view.prunable_layers()
+    new = {position: layer.affine for position, layer in trimmed.items()}
+    walks = zip(view.signals(X, {}), view.signals(X, new), strict=True)
+    bound = Bound(0.0, 0.0)
+    for position, (original, current) in enumerate(walks):
+        bound = Bound(bound.proved * original.gain, bound.prior * original.gain)
+        if position in trimmed:
+            inputs = original.values, current.values
+            bound = _behind(layers[position], trimmed[position], inputs, bound)
+        elif position < len(layers):
+            lipschitz = layers[position].lipschitz(layers[position].affine)
+            bound = Bound(lipschitz * bound.proved, lipschitz * bound.prior)
+        yield Bound(bound.proved * ROUNDED_UP, bound.prior * ROUNDED_UP)
+
+
+def respond(layer: LayerView, affine: Affine, signal: Array) -> Array:
+    """Return the output of a layer under given weights."""
+    return activate(affine.inputs(signal) @ affine.stacked, layer.activation)
+
+
+def _change(original: Array, current: Array) -> Change:
+    return Change(frobenius(current - original), frobenius(original))
+
+
+def _behind(
+    layer: LayerView, trimmed: Trimmed, inputs: tuple[Array, Array], arriving: Bound
+) -> Bound:
+    """Return the bounds behind a pruned layer from those before it."""
+    original, current = inputs
+    Y = respond(layer, layer.affine, original)
+    if trimmed.cascaded:
+        proved = _proposition_1(layer, trimmed, current, Y)
+        own = layer.lipschitz(layer.affine)
+        floor = trimmed.floor * frobenius(Y)
+        return Bound(proved, math.hypot(trimmed.growth * own * arriving.prior, floor))
+    error = frobenius(respond(layer, trimmed.affine, original) - Y)
+    l1 = float(np.abs(layer.affine.stacked).sum())
+    proved = layer.lipschitz(trimmed.affine) * arriving.proved + error
+    return Bound(proved, l1 * arriving.prior + trimmed.epsilon)
+
+
+def _proposition_1(layer: LayerView, trimmed: Trimmed, current: Array, Y: Array) -> float:
+    inputs = layer.affine.inputs(current)
+    Z = inputs @ trimmed.affine.stacked
+    active = Y > 0 if layer.activation == "relu" else np.ones_like(Y, dtype=bool)
+    slack = np.maximum(inputs @ layer.affine.stacked, 0.0)[~active]
+    excess = np.maximum(Z[~active] - slack, 0.0)
+    residual = frobenius((Z - Y)[active])
+    return math.hypot(max(residual, trimmed.epsilon), frobenius(slack) + frobenius(excess))

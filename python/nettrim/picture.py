@@ -1,0 +1,96 @@
+"""A picture of weight matrices: one row for each version of a network, one column for each layer."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._arrays import AnyFloat
+from .view import LayerView
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NEGATIVE, ZERO, POSITIVE = "#1f5f99", "#ffffff", "#c8553d"
+INK, FRAME = "#333333", "#c4c4c4"
+FAINTEST = 0.25  # depth of colour of the smallest weight: it must differ from no weight
+
+
+def draw(
+    path: str | os.PathLike[str], versions: Mapping[str, Sequence[LayerView]], title: str = ""
+) -> None:
+    """Draw the weights of several versions of a network into one file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File to write; the suffix chooses the format.
+    versions : mapping of str to sequence of LayerView
+        Rows of the picture by name; the first is the original, by which the others are measured.
+    title : str, optional
+        Line above the picture.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+    except ImportError:
+        raise ImportError('plotting needs matplotlib: pip install "nettrim[cli]"') from None
+
+    original = next(iter(versions.values()))
+    widths = _widths(original)
+    height = 2.5 * len(versions) + (1.1 if title else 0.7)
+    figure = Figure(
+        figsize=(1.1 + 1.1 * sum(widths), height),
+        layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06),
+    )
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(versions), len(original), width_ratios=widths, squeeze=False)
+    for row, (name, layers) in zip(axes, versions.items(), strict=True):
+        row[0].set_ylabel(name, fontsize=12, color=INK, labelpad=10)
+        for ax, before, layer in zip(row, original, layers, strict=True):
+            _panel(ax, before.affine.weights, layer.affine.weights)
+    for ax, layer in zip(axes[0], original, strict=True):
+        n_features, n_outputs = layer.shape
+        ax.set_title(f"{layer.name}  {n_features} × {n_outputs}", fontsize=11, color=INK, pad=8)  # noqa: RUF001
+    if title:
+        figure.suptitle(title, fontsize=13, color=INK)
+    figure.savefig(path, dpi=160, facecolor="white")
+
+
+def _widths(layers: Sequence[LayerView]) -> list[float]:
+    """Return the widths of the columns: the square root tames very unequal layers."""
+    roots = [math.sqrt(layer.shape[1]) for layer in layers]
+    return [max(4 * root / max(roots), 1.2) for root in roots]
+
+
+def _panel(ax: Axes, before: AnyFloat, weights: AnyFloat) -> None:
+    """Draw one matrix and, under it, how many weights it has left."""
+    ax.imshow(_colours(before, weights), aspect="auto", interpolation="antialiased")
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(color=FRAME, linewidth=0.8)
+    left, total = int(np.count_nonzero(weights)), int(np.count_nonzero(before))
+    part = f" ({left / total:.0%})" if total and weights is not before else ""
+    note = f"{left:,} weights{part}"
+    ax.set_xlabel(note, fontsize=10, color=INK)
+
+
+def _colours(before: AnyFloat, weights: AnyFloat) -> Any:
+    """Return an RGB image: hue by sign, depth by the root of the size, white only for zero."""
+    from matplotlib.colors import to_rgb
+
+    largest = float(np.quantile(np.abs(before), 0.995)) or 1.0
+    size = np.sqrt(np.minimum(np.abs(weights.astype(np.float64)) / largest, 1.0))
+    depth = np.where(weights == 0, 0.0, FAINTEST + (1 - FAINTEST) * size)[..., None]
+    hue = np.where((weights > 0)[..., None], to_rgb(POSITIVE), to_rgb(NEGATIVE))
+    return (1 - depth) * to_rgb(ZERO) + depth * hue

@@ -1,0 +1,201 @@
+"""Which program each layer gets: the parallel and the cascade scheme."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._arrays import Array, frobenius
+from .view import LayerView, activate
+
+
+class Program(NamedTuple):
+    """One layer program, as `nettrim.solve_layer` takes it; absolute numbers.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_features [+ 1])
+        The layer's input, followed by the column of ones of its bias.
+    Y : ndarray of shape (n_samples, n_outputs)
+        Its original output.
+    epsilon : float
+    upper : ndarray of shape (n_samples, n_outputs) or None
+        None stands for zero.
+    activation : {"relu", "linear"}
+    kappa : float
+        The factor that is already in ``epsilon``; 1 for all but the last layer of a cascade.
+    """
+
+    X: Array
+    Y: Array
+    epsilon: float
+    upper: Array | None
+    activation: str
+    kappa: float
+
+
+class Place(NamedTuple):
+    """Where a layer stands among those that are pruned."""
+
+    first: bool
+    last: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The checked options that decide which programs are posed; see `nettrim.trim`."""
+
+    epsilon: float
+    scheme: str
+    gamma: float
+    slack: str
+    kappa: float
+    tol: float
+
+    @classmethod
+    def checked(
+        cls, *, epsilon: Any, scheme: Any, gamma: Any, slack: Any, kappa: Any, tol: Any
+    ) -> Plan:
+        """Build a plan from what a user gave.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an option is not what it must be; the message names it.
+        """
+        if epsilon is None:
+            raise ValueError("epsilon is needed: the relative error allowed, for example 0.05")
+        plan = cls(
+            epsilon=number("epsilon", epsilon, 0.0),
+            scheme=choice("scheme", scheme, ("cascade", "parallel")),
+            gamma=number("gamma", gamma, 1.0),
+            slack=choice("slack", slack, ("positive", "paper")),
+            kappa=number("kappa", kappa, 0.0, 1.0),
+            tol=number("tol", tol, 0.0),
+        )
+        if plan.kappa == 0:
+            raise ValueError("kappa must be larger than 0, got 0")
+        if plan.kappa != 1 and not plan.cascaded:
+            raise ValueError("kappa belongs to scheme='cascade', the parallel scheme has none")
+        return plan
+
+    @property
+    def cascaded(self) -> bool:
+        """Whether programs are posed on the trimmed signals."""
+        return self.scheme == "cascade"
+
+    def program(self, layer: LayerView, original: Array, current: Array, place: Place) -> Program:
+        """Pose a layer's program.
+
+        Parameters
+        ----------
+        layer : LayerView
+        original, current : ndarray of shape (n_samples, n_features)
+            The layer's input in the original and in the trimmed network.
+        place : Place
+
+        Returns
+        -------
+        Program
+        """
+        stacked = layer.affine.stacked
+        X = layer.affine.inputs(original)
+        Y = activate(X @ stacked, layer.activation)
+        if not self.cascaded or place.first:
+            epsilon = self.floor(place) * frobenius(Y)
+            return Program(X, Y, epsilon, None, layer.activation, self._kappa(place))
+        X = layer.affine.inputs(current)
+        V = X @ stacked
+        error = frobenius((V - Y)[Y > 0]) if layer.activation == "relu" else frobenius(V - Y)
+        epsilon = max(self._inflation(place) * error, self.floor(place) * frobenius(Y))
+        upper = None
+        if layer.activation == "relu":
+            upper = V if self.slack == "paper" else np.maximum(V, 0.0)
+        return Program(X, Y, epsilon, upper, layer.activation, self._kappa(place))
+
+    def floor(self, place: Place) -> float:
+        """Epsilon, relative to the layer's output, that does not depend on the layers in front.
+
+        For a layer of the cascade behind the first it is the least one: where nothing changed in
+        front, the layer's own error is zero and would leave no room but rounding errors.
+        """
+        if not self.cascaded:
+            return self.epsilon
+        return self._kappa(place) * (self.epsilon if place.first else min(self.tol, self.epsilon))
+
+    def growth(self, layer: LayerView, place: Place) -> float:
+        """Factor of Theorem 2 on the change of the original weights' response.
+
+        Without effect on the first pruned layer, whose input does not change. ``kappa`` shrinks the
+        ball, not the upper bound on a ReLU layer's inactive entries.
+        """
+        inflation = self._inflation(place)
+        return inflation if layer.activation == "linear" else max(inflation, 1.0)
+
+    def _inflation(self, place: Place) -> float:
+        return math.sqrt(self.gamma) * self._kappa(place)
+
+    def _kappa(self, place: Place) -> float:
+        return self.kappa if place.last else 1.0
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that matter under this scheme to every layer, for a checkpoint."""
+        own = {"scheme": self.scheme, "epsilon": self.epsilon, "tol": self.tol}
+        return {**own, "gamma": self.gamma, "slack": self.slack} if self.cascaded else own
+
+
+def chosen_layers(layers: Sequence[LayerView], choice: Iterable[int | str] | None) -> list[int]:
+    """Return the positions of the layers to be pruned, in order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an entry of ``layers`` is neither position nor name of a prunable layer, or there is none.
+    """
+    if not layers:
+        raise ValueError("model has no prunable layer")
+    if choice is None:
+        return list(range(len(layers)))
+    if isinstance(choice, (str, int)):
+        choice = [choice]
+    positions = sorted({_position(layers, entry) for entry in choice})
+    if not positions:
+        raise ValueError("layers is empty: nothing to prune")
+    return positions
+
+
+def _position(layers: Sequence[LayerView], entry: Any) -> int:
+    names = [layer.name for layer in layers]
+    if isinstance(entry, str):
+        if entry not in names:
+            raise ValueError(f"layers: no prunable layer is called {entry!r}, there are {names}")
+        return names.index(entry)
+    if isinstance(entry, bool) or not isinstance(entry, numbers.Integral):
+        raise TypeError(f"layers must hold positions or names, got {type(entry).__name__}")
+    position = int(entry)
+    if not -len(names) <= position < len(names):
+        raise ValueError(f"layers: {position} is out of range, there are {len(names)} layers")
+    return position % len(names)
+
+
+def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
+    """Return a finite number within bounds, or raise an error that names it."""
+    if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    result = float(value)
+    if not (math.isfinite(result) and low <= result <= high):
+        upper = "" if math.isinf(high) else f" and at most {high:g}"
+        raise ValueError(f"{name} must be finite, at least {low:g}{upper}, got {result:g}")
+    return result
+
+
+def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """Return one of the allowed words, or raise an error that names them."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {tuple(allowed)}, got {value!r}")
+    return str(value)

@@ -1,0 +1,237 @@
+"""What `nettrim.trim` hands back: the trimmed model and the account of every layer."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from ._table import Column, share, table
+from .view import as_view
+
+Model = TypeVar("Model")
+
+KEPT = "kept"
+UNREACHED = "not reached"
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    r"""The account of one prunable layer.
+
+    ``epsilon``, ``discrepancy``, ``bound``, ``prior_bound`` and ``residual`` are relative to
+    ``output_norm``; multiply by it for absolute numbers. They speak of the calibration samples.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+        Number of inputs and outputs.
+    nonzeros_before, nonzeros_after : int
+        Nonzero weights, biases not counted.
+    l1_before, l1_after : float
+        Sum of the absolute values of weights and biases: what the layer program minimises.
+    output_norm : float
+        Frobenius norm of the layer's original output on the calibration samples (1 if it is 0).
+    discrepancy : float
+        Measured: distance between the layer's output in the trimmed and in the original network.
+    bound : float
+        Proved: ``discrepancy`` cannot exceed it (mathematics in `nettrim.audit`).
+    prior_bound : float
+        Promised before anything was solved, by Theorem 1 or 2 of Net-Trim; mostly very loose.
+    status : str
+        "optimal", or why not: "max_iter", "time_limit", "numerical". "kept" for a layer that was
+        not to be pruned, "not reached" for one an interrupted run left as it was.
+    epsilon : float or None
+        Radius of the program's ball. None for a layer that was not pruned, like the next five.
+    residual, violation : float or None
+        Feasibility in the layer's program: distance to the original output on active entries, and
+        the largest excess over the upper bound on the others, relative to the largest output.
+    gap : float or None
+        How far the l1 norm can at most be from the optimum, relatively. Without meaning, and
+        sometimes negative, if the answer is not feasible.
+    iterations : int or None
+    seconds : float or None
+        Time of the solve; of the earlier run's solve if the layer came from a checkpoint.
+    held_out_discrepancy : float or None
+        ``discrepancy`` on samples the solver has not seen, if some were given.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    nonzeros_before: int
+    nonzeros_after: int
+    l1_before: float
+    l1_after: float
+    output_norm: float
+    discrepancy: float
+    bound: float
+    prior_bound: float
+    status: str
+    epsilon: float | None = None
+    residual: float | None = None
+    violation: float | None = None
+    gap: float | None = None
+    iterations: int | None = None
+    seconds: float | None = None
+    held_out_discrepancy: float | None = None
+
+    @property
+    def pruned(self) -> bool:
+        """Whether the layer was solved for."""
+        return self.epsilon is not None
+
+    @property
+    def converged(self) -> bool:
+        """Whether nothing is left to be desired: optimal, or not to be pruned."""
+        return self.status in ("optimal", KEPT)
+
+
+@dataclass(frozen=True, repr=False)
+class TrimResult(Generic[Model]):
+    """The trimmed model and what is known about it; ``print`` shows a table.
+
+    Attributes
+    ----------
+    model : Network or whatever type was given
+        The trimmed model.
+    original : Network or whatever type was given
+        The model that was given, untouched.
+    layers : tuple of LayerReport
+        One for each prunable layer.
+    scheme : {"parallel", "cascade"}
+    n_samples : int
+        Number of calibration samples.
+    discrepancy, bound : float
+        Of the network's output, measured and proved, relative to the norm of the original output
+        on the calibration samples.
+    held_out_discrepancy : float or None
+        The same, measured on held-out samples.
+    interrupted : bool
+        True if Ctrl-C stopped the run: the layers solved until then are trimmed, the others are as
+        they were.
+    """
+
+    model: Model
+    original: Model
+    layers: tuple[LayerReport, ...]
+    scheme: str
+    n_samples: int
+    discrepancy: float
+    bound: float
+    held_out_discrepancy: float | None = None
+    interrupted: bool = False
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros among the weights of all prunable layers."""
+        size = sum(layer.shape[0] * layer.shape[1] for layer in self.layers)
+        return 1.0 - sum(layer.nonzeros_after for layer in self.layers) / size
+
+    @property
+    def converged(self) -> bool:
+        """Whether every layer that was to be pruned has been, to proved optimality."""
+        return all(layer.converged for layer in self.layers)
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw the weights of every layer before and after.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write; the suffix chooses the format (.png, .pdf, .svg).
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        from .picture import draw
+
+        before, after = as_view(self.original), as_view(self.model)
+        draw(path, {"before": before.prunable_layers(), "after": after.prunable_layers()})
+
+    def __repr__(self) -> str:
+        """Return the outcome in one line."""
+        return (
+            f"TrimResult({self.scheme}, {len(self.layers)} layers, sparsity {self.sparsity:.3f}, "
+            f"discrepancy {self.discrepancy:.4g}, bound {self.bound:.4g})"
+        )
+
+    def __str__(self) -> str:
+        """Return the table."""
+        held_out = self.held_out_discrepancy is not None
+        rows = [_row(layer, held_out) for layer in self.layers]
+        grid = table(_columns(held_out), rows, _total(self, held_out))
+        title = (
+            f"{self.scheme} on {self.n_samples:,} calibration samples: "
+            f"{self.sparsity:.1%} of the weights are zero"
+        )
+        return "\n".join([title, grid, *_notes(self)])
+
+
+def _columns(held_out: bool) -> list[Column]:
+    headings = ["before", "after", "kept", "epsilon", "error", "bound", "gap", "status", "time"]
+    if held_out:
+        headings.insert(5, "unseen")
+    return [Column("layer", "<"), Column("shape"), *map(Column, headings)]
+
+
+def _row(layer: LayerReport, held_out: bool) -> list[str]:
+    return [
+        layer.name if len(layer.name) <= 12 else f"{layer.name[:9]}...",
+        f"{layer.shape[0]}x{layer.shape[1]}",
+        f"{layer.nonzeros_before:,}",
+        f"{layer.nonzeros_after:,}",
+        share(layer.nonzeros_after, layer.nonzeros_before),
+        _percent(layer.epsilon),
+        _percent(layer.discrepancy),
+        *([_percent(layer.held_out_discrepancy)] if held_out else []),
+        _percent(layer.bound),
+        "" if layer.gap is None else f"{layer.gap:.0e}".replace("e-0", "e-"),
+        layer.status if layer.converged else f"{layer.status}!",
+        "" if layer.seconds is None else _time(layer.seconds),
+    ]
+
+
+def _total(result: TrimResult[Any], held_out: bool) -> list[str]:
+    before = sum(layer.nonzeros_before for layer in result.layers)
+    after = sum(layer.nonzeros_after for layer in result.layers)
+    return [
+        "network",
+        "",
+        f"{before:,}",
+        f"{after:,}",
+        share(after, before),
+        "",
+        _percent(result.discrepancy),
+        *([_percent(result.held_out_discrepancy)] if held_out else []),
+        _percent(result.bound),
+        "",
+        "",
+        _time(sum(layer.seconds or 0.0 for layer in result.layers)),
+    ]
+
+
+def _notes(result: TrimResult[Any]) -> list[str]:
+    """Say what a reader must not overlook."""
+    notes = []
+    if any(layer.pruned and not layer.converged for layer in result.layers):
+        notes.append("! not solved to the tolerance: few nonzeros there may be false sparsity")
+    if result.interrupted:
+        notes.append("! interrupted: layers not reached are as they were")
+    return notes
+
+
+def _percent(value: float | None) -> str:
+    """Return three digits of a percentage; powers of ten where it is very large or small."""
+    if value is None:
+        return ""
+    percent = 100 * value
+    if percent != 0 and not 0.005 <= percent < 9999.5:
+        return f"{percent:.0e}%"
+    return f"{percent:.{2 if percent < 9.995 else 1 if percent < 99.95 else 0}f}%"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.{2 if seconds < 9.995 else 1 if seconds < 99.95 else 0}f} s"

@@ -1,0 +1,383 @@
+"""Trim a whole network: one walk over a model view, one convex program for each layer.
+
+The walk knows no framework (see `nettrim.view`) and no optimisation (see `nettrim.layer`); what it
+knows is which program a layer gets, in which order, and what is kept of the answer.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, cast
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._arrays import Array, finite_array, frobenius, relative
+from .audit import Bound, Change, Trimmed, bounds, changes
+from .checkpoint import Checkpoint, SolvedLayer, identity
+from .errors import ConvergenceWarning, InfeasibleError
+from .layer import solve_layer
+from .plan import Place, Plan, Program, chosen_layers
+from .progress import Reporter, reporter
+from .report import KEPT, UNREACHED, LayerReport, TrimResult
+from .view import Affine, LayerView, ModelView, Signal, as_view
+
+Model = TypeVar("Model")
+Scheme = Literal["cascade", "parallel"]
+Slack = Literal["positive", "paper"]
+
+
+def trim(
+    model: Model,
+    X: ArrayLike,
+    *,
+    epsilon: float | None = None,
+    sparsity: float | None = None,
+    scheme: Scheme = "cascade",
+    gamma: float = 1.1,
+    slack: Slack = "positive",
+    kappa: float = 1.0,
+    layers: Iterable[int | str] | None = None,
+    held_out: ArrayLike | None = None,
+    tol: float = 1e-4,
+    max_iter: int | None = None,
+    time_limit: float | None = None,
+    solver: str = "auto",
+    n_threads: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> TrimResult[Model]:
+    r"""Make a trained network sparse, layer by layer, each by a convex program.
+
+    A layer with input :math:`X` and original output :math:`Y` gets the weights of smallest l1 norm
+    (biases included, as a row of weights on a column of ones) that keep its response,
+
+    .. math:: \min \lVert W\rVert_1 \quad\text{s.t.}\quad
+              \lVert (XW - Y)_\Omega\rVert_F \le \epsilon_l, \quad (XW)_{\Omega^c} \le V ,
+
+    where :math:`\Omega` is where :math:`Y > 0` (everywhere for a linear layer).
+
+    * ``scheme="parallel"``: every layer sees the original signals, :math:`\epsilon_l` is ``epsilon``
+      times the norm of its output, :math:`V = 0`.
+    * ``scheme="cascade"``: the first pruned layer as above. A later one sees the output
+      :math:`\hat X` of the layers already trimmed, and what the original weights do with it is
+      allowed to the new ones:
+      :math:`\epsilon_l^2 = \gamma \lVert(\hat X W_l - Y)_\Omega\rVert_F^2` and
+      :math:`V = \max(\hat X W_l, 0)` (``slack="positive"``) or :math:`V = \hat X W_l` (``"paper"``).
+      Both keep the original weights feasible and the same bound; "positive" never costs l1 norm.
+
+    Parameters
+    ----------
+    model : Network
+        Or any object with the three methods of `nettrim.view.ModelView`.
+    X : array_like of shape (n_samples, n_features)
+        Calibration data: samples of what the network will see. No labels are needed.
+    epsilon : float
+        Error allowed to a layer, relative to the Frobenius norm of its output: to each layer in the
+        parallel scheme, to the first pruned one in the cascade.
+    sparsity : None
+        Reserved: trimming to a given sparsity is not part of this version.
+    scheme : {"cascade", "parallel"}, default "cascade"
+    gamma : float, default 1.1
+        Inflation of :math:`\epsilon_l^2` in the cascade, at least 1. At 1 the original weights lie
+        on the boundary of the feasible set and solving is slow.
+    slack : {"positive", "paper"}, default "positive"
+        Upper bound on inactive entries in the cascade.
+    kappa : float in (0, 1], default 1
+        Cascade only: factor on :math:`\epsilon_l` of the last pruned layer. Below 1 the discrepancy
+        of the network shrinks about as much, or the program is infeasible; give ``checkpoint`` then
+        and the layers in front need not be solved again for another kappa.
+    layers : iterable of int or str, optional
+        Positions (negative ones count from the end) or names of the layers to be pruned. Default
+        all prunable layers.
+    held_out : array_like of shape (n, n_features), optional
+        Samples the solver does not see, on which the discrepancy is measured as well.
+    tol : float, default 1e-4
+        Relative tolerance on feasibility and duality gap of every layer.
+    max_iter, time_limit, solver, n_threads
+        Passed to `nettrim.solve_layer` for every layer; ``time_limit`` is seconds for each layer.
+    checkpoint : str or path-like, optional
+        Folder in which finished layers are kept. The same call after a crash takes them from there
+        and gives the same result, bit for bit; a call that differs in model, data or options is
+        refused.
+    progress : bool, default True
+        Show progress on stderr: a bar if rich is installed, a line for each layer otherwise.
+
+    Returns
+    -------
+    TrimResult
+        The trimmed model, of the type of ``model`` and in the precision of its weights, and a
+        report for each layer. Discrepancies and bounds hold for the model as returned.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it must be; the message names it.
+    InfeasibleError
+        If ``kappa`` asks for more than the last layer can do.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If a layer stopped before its gap and feasibility met ``tol``. Its answer is used and
+        flagged.
+
+    Notes
+    -----
+    Ctrl-C ends the run and returns what is finished, with ``interrupted`` set.
+
+    In the cascade :math:`\epsilon_l` is zero when the layers in front changed nothing, which would
+    leave no room but rounding errors. It is therefore never taken below ``min(tol, epsilon)`` times
+    the norm of the layer's output. ``gap``, ``epsilon`` and ``violation`` speak of the float64
+    answer; if the model's weights are float32 the answer is rounded, and everything measured or
+    proved about the network takes that into account.
+
+    Source: Net-Trim (NIPS 2017), parallel and cascade schemes, Theorems 1 and 2; ``kappa`` from its
+    supplement.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nettrim
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((200, 8))
+    >>> net = nettrim.Network([
+    ...     nettrim.Dense(rng.standard_normal((8, 6)), rng.standard_normal(6)),
+    ...     nettrim.Dense(rng.standard_normal((6, 2)), activation="linear"),
+    ... ])
+    >>> result = nettrim.trim(net, X, epsilon=0.3, progress=False)
+    >>> result.converged, result.discrepancy <= result.bound
+    (True, True)
+    >>> result.layers[0].nonzeros_after < result.layers[0].nonzeros_before
+    True
+    """
+    if sparsity is not None:
+        raise ValueError("sparsity: trimming to a given sparsity is not implemented, give epsilon")
+    plan = Plan.checked(
+        epsilon=epsilon, scheme=scheme, gamma=gamma, slack=slack, kappa=kappa, tol=tol
+    )
+    view = as_view(model)
+    chosen = chosen_layers(view.prunable_layers(), layers)
+    data = _data(X, "X")
+    unseen = None if held_out is None else _data(held_out, "held_out")
+    if unseen is not None and unseen.shape[1:] != data.shape[1:]:
+        raise ValueError(f"held_out has samples of shape {unseen.shape[1:]}, X of {data.shape[1:]}")
+
+    limits = {"tol": plan.tol, "max_iter": max_iter, "time_limit": time_limit, "solver": solver}
+    options = {**limits, "n_threads": n_threads}
+    store = None
+    if checkpoint is not None:
+        options_that_count = {**plan.options(), **limits}
+        store = Checkpoint(checkpoint, identity(view.prunable_layers(), data, options_that_count))
+    with reporter(progress, len(chosen), plan.tol) as report:
+        walk = _Walk(view, data, plan, chosen, options, store, report)
+        walk.run()
+    result = _account(model, walk, unseen)
+    _warn(result)
+    return result
+
+
+class _Walk:
+    """One pass over a model: the layers solved so far and what it takes to solve the next."""
+
+    def __init__(
+        self,
+        view: ModelView,
+        data: Array,
+        plan: Plan,
+        chosen: Sequence[int],
+        options: Mapping[str, Any],
+        store: Checkpoint | None,
+        report: Reporter,
+    ) -> None:
+        self.view = view
+        self.layers = view.prunable_layers()
+        self.data = data
+        self.plan = plan
+        self.chosen = chosen
+        self.options = options
+        self.store = store
+        self.report = report
+        self.solved: dict[int, SolvedLayer] = {}
+        self.weights: dict[int, Affine] = {}
+        self.interrupted = False
+
+    def run(self) -> None:
+        """Solve the chosen layers in order; Ctrl-C ends it and leaves what is finished."""
+        try:
+            originals = self.view.signals(self.data, {})
+            currents = self.view.signals(self.data, self.weights)  # looked up as the walk goes on
+            for position, signals in enumerate(zip(originals, currents, strict=True)):
+                if position in self.chosen and not self._advance(position, *signals):
+                    self.interrupted = True
+                    return
+                if position == self.chosen[-1]:
+                    return
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+    def place(self, position: int) -> Place:
+        """Tell where a layer stands among the chosen ones."""
+        return Place(first=position == self.chosen[0], last=position == self.chosen[-1])
+
+    def _advance(self, position: int, original: Signal, current: Signal) -> bool:
+        """Solve a layer, or take it from the checkpoint; return False if it was interrupted."""
+        layer, place = self.layers[position], self.place(position)
+        details = self._details(position)
+        self.report.start(layer.name, layer.shape)
+        solved = self.store.load(position, details) if self.store else None
+        resumed = solved is not None
+        if solved is None:
+            program = self.plan.program(layer, original.values, current.values, place)
+            solved = _solve(layer, program, self.options, self.report)
+            if solved.status == "interrupted":
+                return False
+        self.solved[position] = solved
+        self.weights[position] = layer.affine.replaced(solved.weights)
+        if self.store and not resumed:
+            self.store.save(position, details, solved)
+        self.report.finish(solved, resumed=resumed)
+        return True
+
+    def _details(self, position: int) -> dict[str, Any]:
+        """Tell what this layer's answer depends on beyond the options of the run."""
+        kappa = self.plan.kappa if self.place(position).last else 1.0
+        in_front = [self.layers[p].name for p in self.chosen if p < position]
+        return {"layer": self.layers[position].name, "pruned in front": in_front, "kappa": kappa}
+
+
+def _data(values: ArrayLike, name: str) -> Array:
+    return np.ascontiguousarray(finite_array(values, name), dtype=np.float64)
+
+
+def _solve(
+    layer: LayerView, program: Program, options: Mapping[str, Any], report: Reporter
+) -> SolvedLayer:
+    solution = solve_layer(
+        program.X,
+        program.Y,
+        epsilon=program.epsilon,
+        upper=program.upper,
+        activation=program.activation,
+        callback=report.update,
+        **options,
+    )
+    if solution.status == "infeasible":
+        raise InfeasibleError(_excuse(layer, program))
+    # An engine that broke down may return anything; the original weights are at least a model.
+    broken = not np.isfinite(solution.weights).all()
+    norm, largest = frobenius(program.Y), float(np.abs(program.Y).max())
+    return SolvedLayer(
+        weights=layer.affine.stacked if broken else np.asarray(solution.weights, dtype=np.float64),
+        epsilon=program.epsilon,
+        residual=relative(solution.residual, norm),
+        violation=relative(solution.violation, largest),
+        gap=solution.gap,
+        status=solution.status,
+        solver=solution.solver,
+        iterations=solution.iterations,
+        seconds=solution.seconds,
+    )
+
+
+def _excuse(layer: LayerView, program: Program) -> str:
+    """Say what can be done about a layer without feasible weights, as precisely as is known."""
+    if program.kappa == 1:
+        return (
+            f"layer {layer.name!r}: the solver finds no feasible weights, although the original ones "
+            "are feasible up to rounding; a larger epsilon or gamma gives it room"
+        )
+    least = 0.0
+    if program.activation == "linear":
+        nearest = np.linalg.lstsq(program.X, program.Y)[0]
+        distance = frobenius(program.X @ nearest - program.Y)
+        least = program.kappa * distance / program.epsilon
+    known = f" (feasible from {least:.3g} on)" if program.kappa < least <= 1 else ""
+    return f"layer {layer.name!r}: no weights meet kappa={program.kappa:g}; choose a larger kappa{known}"
+
+
+def _account(model: Model, walk: _Walk, unseen: Array | None) -> TrimResult[Model]:
+    """Measure and bound what the walk did, and write the reports."""
+    view, weights = walk.view, walk.weights
+    measured = list(changes(view, weights, walk.data))
+    proved = list(bounds(view, _trimmed(walk), walk.data))
+    held_out: list[float | None] = [None] * len(measured)
+    if unseen is not None:
+        held_out = [change.relative for change in changes(view, weights, unseen)]
+    reports = tuple(
+        _report(walk, position, *account)
+        for position, account in enumerate(zip(measured[:-1], proved, held_out, strict=False))
+    )
+    return TrimResult(
+        model=cast(Model, view.with_weights(weights)),
+        original=model,
+        layers=reports,
+        scheme=walk.plan.scheme,
+        n_samples=len(walk.data),
+        discrepancy=measured[-1].relative,
+        bound=relative(proved[-1].proved, measured[-1].norm),
+        held_out_discrepancy=held_out[-1],
+        interrupted=walk.interrupted,
+    )
+
+
+def _trimmed(walk: _Walk) -> dict[int, Trimmed]:
+    """Return what the bounds need to know of each solved layer."""
+    return {
+        position: Trimmed(
+            affine=affine,
+            epsilon=walk.solved[position].epsilon,
+            cascaded=walk.plan.cascaded,
+            growth=walk.plan.growth(walk.layers[position], walk.place(position)),
+            floor=walk.plan.floor(walk.place(position)),
+        )
+        for position, affine in walk.weights.items()
+    }
+
+
+def _report(
+    walk: _Walk, position: int, change: Change, bound: Bound, held_out: float | None
+) -> LayerReport:
+    layer, solved = walk.layers[position], walk.solved.get(position)
+    before, after = layer.affine, walk.weights.get(position, layer.affine)
+    norm = change.norm or 1.0
+    return LayerReport(
+        name=layer.name,
+        shape=layer.shape,
+        nonzeros_before=int(np.count_nonzero(before.weights)),
+        nonzeros_after=int(np.count_nonzero(after.weights)),
+        l1_before=float(np.abs(before.stacked).sum()),
+        l1_after=float(np.abs(after.stacked).sum()),
+        output_norm=norm,
+        discrepancy=change.relative,
+        bound=bound.proved / norm,
+        prior_bound=bound.prior / norm,
+        held_out_discrepancy=held_out,
+        **_answer(solved, norm, UNREACHED if position in walk.chosen else KEPT),
+    )
+
+
+def _answer(solved: SolvedLayer | None, norm: float, otherwise: str) -> dict[str, Any]:
+    """Return the part of a report that comes from the solver."""
+    if solved is None:
+        return {"status": otherwise}
+    fields = ("status", "gap", "residual", "violation", "iterations", "seconds")
+    answer = {field: getattr(solved, field) for field in fields}
+    return {**answer, "epsilon": solved.epsilon / norm}
+
+
+def _warn(result: TrimResult[Any]) -> None:
+    """Warn once of all layers whose answers are not proved optimal."""
+    open_layers = [layer for layer in result.layers if layer.pruned and not layer.converged]
+    if open_layers:
+        names = ", ".join(
+            f"{layer.name} ({layer.status}, gap {layer.gap:.1e})" for layer in open_layers
+        )
+        warnings.warn(
+            f"not solved to the tolerance: {names}; their answers are used and flagged. Allow more "
+            "iterations or time, or a larger tol",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,23 @@
+"""Settings shared by all tests: no randomness that another run would not repeat."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import Phase, settings
+
+# A failing example is shown as found: every step of shrinking it would solve a program. For a smaller
+# one, run that test with --hypothesis-profile=default.
+settings.register_profile(
+    "nettrim",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+)
+settings.load_profile("nettrim")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20171204)
