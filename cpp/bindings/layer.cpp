@@ -76,18 +76,18 @@ py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
   return py::dict("weights"_a = to_array(std::move(s.weights)), "objective"_a = s.objective,
                   "dual_bound"_a = s.dual_bound, "gap"_a = s.gap, "residual"_a = s.residual,
                   "violation"_a = s.violation, "epsilon"_a = s.epsilon, "penalty"_a = s.penalty,
-                  "status"_a = name(s.status), "iterations"_a = s.iterations,
-                  "solver"_a = s.solver, "seconds"_a = s.seconds,
-                  "dual"_a = to_array(std::move(s.dual)));
+                  "status"_a = name(s.status), "iterations"_a = s.iterations, "solver"_a = s.solver,
+                  "seconds"_a = s.seconds, "dual"_a = to_array(std::move(s.dual)));
 }
 
 template <class S>
 void add_solve(py::module_& m) {
   const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
-  m.def("solve_layer", &solve<S>, strict("X"), strict("Y"), py::kw_only(), strict("upper").none(true),
-        py::arg("relu"), py::arg("epsilon"), py::arg("penalty"), py::arg("tol"),
-        py::arg("max_iter"), py::arg("time_limit"), py::arg("check_every"), py::arg("n_threads"),
-        strict("start_weights").none(true), strict("start_dual").none(true), py::arg("callback"));
+  m.def("solve_layer", &solve<S>, strict("X"), strict("Y"), py::kw_only(),
+        strict("upper").none(true), py::arg("relu"), py::arg("epsilon"), py::arg("penalty"),
+        py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"), py::arg("check_every"),
+        py::arg("n_threads"), strict("start_weights").none(true), strict("start_dual").none(true),
+        py::arg("callback"));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@ from ._dispatch import build_info
 from .errors import ConvergenceWarning, InfeasibleError
 from .layer import solve_layer
 from .network import Dense, Network
+from .report import LayerReport, TrimResult
 from .solution import LayerProgress, LayerSolution
 from .trim import trim
 
@@ -14,8 +15,10 @@ __all__ = [
     "Dense",
     "InfeasibleError",
     "LayerProgress",
+    "LayerReport",
     "LayerSolution",
     "Network",
+    "TrimResult",
     "build_info",
     "solve_layer",
     "trim",

@@ -17,8 +17,10 @@ isa = os.environ.get("NETTRIM_ISA") or usable[0]
 if isa not in usable:
     raise ImportError(f"NETTRIM_ISA={isa!r} cannot run here; choose one of {usable}")
 
+__all__ = ["build_info", "core", "isa", "usable"]
+
 if TYPE_CHECKING:
-    from . import _core as core  # its stub describes every variant
+    import nettrim._core as core  # its stub describes every variant
 else:
     core = importlib.import_module(f"._core_{isa}", __package__)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,7 +142,7 @@ def solve_layer(
         time_limit=np.inf if time_limit is None else _number(time_limit, "time_limit", above=0.0),
         check_every=_whole(check_every, "check_every"),
         n_threads=_available() if n_threads is None else _whole(n_threads, "n_threads"),
-        callback=None if callback is None else lambda *numbers: callback(LayerProgress(*numbers)),
+        callback=_listener(callback),
     )
     tol = _number(tol, "tol", above=0.0)
     start = _warm_start(warm_start, (X.shape[1], Y.shape[1]), Y.shape, precision)
@@ -188,7 +189,10 @@ class _Program:
 
 
 def _precision(dtype: DTypeLike) -> np.dtype[Any]:
-    precision = np.dtype(dtype)
+    try:
+        precision = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float64 or float32, got {dtype!r}") from None
     if precision not in (np.dtype(np.float64), np.dtype(np.float32)):
         raise ValueError(f"dtype must be float64 or float32, got {precision}")
     return precision
@@ -252,25 +256,32 @@ def _one_of(value: str, choices: tuple[str, ...], name: str) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-def _number(
-    value: float | None, name: str, *, least: float = -np.inf, above: float = -np.inf
-) -> float:
-    try:
-        number = float(value)  # type: ignore[arg-type]  # None is told apart below
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
+def _number(value: object, name: str, *, least: float = -np.inf, above: float = -np.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, (Real, np.number)):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    number = float(value)
     if not np.isfinite(number) or number < least or number <= above:
         wanted = f"at least {least:g}" if above == -np.inf else f"greater than {above:g}"
         raise ValueError(f"{name} must be finite and {wanted}, got {value!r}")
     return number
 
 
-def _whole(value: int, name: str) -> int:
-    if isinstance(value, bool) or int(value) != value:
+def _whole(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (Integral, np.integer)):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value!r}")
     return int(value)
+
+
+def _listener(
+    callback: Callable[[LayerProgress], object] | None,
+) -> Callable[[int, float, float, float, float, float, float], object] | None:
+    if callback is None:
+        return None
+    if not callable(callback):
+        raise TypeError(f"callback must be callable, got {callback!r}")
+    return lambda *numbers: callback(LayerProgress(*numbers))
 
 
 def _available() -> int:

@@ -19,13 +19,13 @@ using namespace nettrim;
 int failures = 0;
 int checks = 0;
 
-#define CHECK(condition)                                                   \
-  do {                                                                     \
-    ++checks;                                                              \
-    if (!(condition)) {                                                    \
-      ++failures;                                                          \
-      std::printf("%s:%d: CHECK(%s)\n", __FILE__, __LINE__, #condition);   \
-    }                                                                      \
+#define CHECK(condition)                                                 \
+  do {                                                                   \
+    ++checks;                                                            \
+    if (!(condition)) {                                                  \
+      ++failures;                                                        \
+      std::printf("%s:%d: CHECK(%s)\n", __FILE__, __LINE__, #condition); \
+    }                                                                    \
   } while (false)
 
 template <class S>
@@ -65,7 +65,8 @@ void test_multipliers_stay_orthogonal(Index samples, Index features, int threads
     admm.step();
     const Matrix<double> U1 = admm.state().signal - admm.consistent().signal;
     const Matrix<double> U2 = admm.state().weights - admm.consistent().weights;
-    worst = std::max(worst, (p.gradient_of(U1) + admm.anchor() * U2).cwiseAbs().maxCoeff());
+    const Matrix<double> sum = p.gradient_of(U1) + U2 * admm.anchor().asDiagonal();
+    worst = std::max(worst, sum.cwiseAbs().maxCoeff());
   }
   CHECK(worst < 1e-10);
   CHECK(admm.rho() != first_rho);  // the invariant has been through at least one change of rho

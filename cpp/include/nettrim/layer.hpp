@@ -56,8 +56,8 @@ struct LayerSolution {
   Matrix<S> weights;  // outputs x features; exactly zero where a connection is removed
   Matrix<S> dual;     // outputs x samples; proves dual_bound
   double objective = 0, dual_bound = 0, gap = 0;
-  double residual = 0;   // Frobenius norm of XU - Y over the active entries
-  double violation = 0;  // largest excess of XU over upper elsewhere
+  double residual = 0;              // Frobenius norm of XU - Y over the active entries
+  double violation = 0;             // largest excess of XU over upper elsewhere
   double epsilon = 0, penalty = 0;  // the one given and its counterpart
   Status status = Status::numerical;
   Index iterations = 0;

@@ -1,18 +1,24 @@
 #include "layer/admm.hpp"
 
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace nettrim::layer {
 namespace {
 
-// Weight of the copy W2 = U in the metric, over the squared length of X's longest feature.
+// Weight of the copy W2 = U in the metric, over the product of the lengths of its feature and of
+// the longest: halfway between one weight for all, which stalls where small signals stand beside
+// the ones of a bias, and one in proportion to each feature's square, which is slower on even
+// columns.
 constexpr double kAnchor = 0.09;
 constexpr double kRelaxation = 1.8;
-// rho is looked at this often, left alone within the first factor, changed by at most the second.
-constexpr int kRebalanceEvery = 50;
+// rho is looked at after this many steps and then ever less often, or it may cycle and never
+// settle; it is left alone within the first factor and changed by at most the second.
+constexpr Index kFirstWait = 30;
 constexpr double kWorthwhile = 1.2, kBoldest = 5;
-// Beyond this ratio of infeasibility and gap, rho leans against it. Errors below the second are one.
+// Beyond this ratio of infeasibility and gap, rho leans against it. Errors below the second are
+// one.
 constexpr double kLopsided = 100, kRounding = 1e-12;
 
 // Signal entries of one piece: W1 is the point nearest to Z = 2 XU - s that the entry allows.
@@ -42,9 +48,13 @@ void relax(Entries entry, const S* signal, S* state, S keep, Index begin, Index 
 }
 
 template <class S>
-void soft_threshold(const Matrix<S>& signal, const Matrix<S>& state, S threshold, Matrix<S>& out) {
-  const auto z = 2 * signal.array() - state.array();
-  out.array() = z - z.cwiseMax(-threshold).cwiseMin(threshold);
+void soft_threshold(const Matrix<S>& signal, const Matrix<S>& state,
+                    const Eigen::VectorXd& threshold, Matrix<S>& out) {
+  for (Index j = 0; j < out.cols(); ++j) {
+    const S t = static_cast<S>(threshold[j]);
+    const auto z = 2 * signal.col(j).array() - state.col(j).array();
+    out.col(j).array() = z - z.cwiseMax(-t).cwiseMin(t);
+  }
 }
 
 }  // namespace
@@ -66,12 +76,12 @@ template <class S>
 Admm<S>::Admm(const UnitProgram<S>& program) : p_(program), partial_(program.samples.size()) {
   Eigen::VectorXd squares = Eigen::VectorXd::Zero(p_.n_features());
   for (const Range r : p_.samples) {
-    squares += (p_.X(r).template cast<double>() * static_cast<double>(p_.x_scale))
-                   .rowwise()
-                   .squaredNorm();
+    squares +=
+        (p_.X(r).template cast<double>() * static_cast<double>(p_.x_scale)).rowwise().squaredNorm();
   }
-  const double longest = squares.maxCoeff();
-  anchor_ = kAnchor * (longest > 0 ? longest : 1);
+  const double longest = squares.maxCoeff() > 0 ? squares.maxCoeff() : 1;
+  const double shortest = longest * std::numeric_limits<S>::epsilon();  // dead features
+  anchor_ = kAnchor * (squares.cwiseMax(shortest) * longest).cwiseSqrt();
   projection_ = make_projection(p_, anchor_);
 }
 
@@ -96,16 +106,16 @@ void Admm<S>::start(const Matrix<S>* weights, const Matrix<S>* dual) {
   if (dual != nullptr) add_multipliers(*dual);
   old_state_ = state_;
   old_nearest_ = nearest_;
-  until_rebalance_ = kRebalanceEvery;
+  until_rebalance_ = wait_ = kFirstWait;
 }
 
 // Threshold equal to the mean size of the weights.
 template <class S>
 double Admm<S>::first_rho(const Matrix<S>& weights) const {
-  const double sum = weights.template cast<double>().cwiseAbs().sum();
+  const double sum = (weights.template cast<double>().cwiseAbs() * anchor_.asDiagonal()).sum();
   const auto count = (weights.array() != 0).count();
   const double price = p_.constrained() ? 1.0 : p_.level;
-  return count > 0 && sum > 0 ? price / (anchor_ * sum / static_cast<double>(count)) : 1.0;
+  return count > 0 && sum > 0 ? price / (sum / static_cast<double>(count)) : 1.0;
 }
 
 template <class S>
@@ -120,7 +130,8 @@ template <class S>
 void Admm<S>::add_multipliers(const Matrix<S>& dual) {
   const S scale = static_cast<S>(1 / rho_);
   state_.signal += scale * dual;
-  state_.weights -= scale / static_cast<S>(anchor_) * p_.gradient_of(dual);
+  state_.weights -=
+      scale * p_.gradient_of(dual) * anchor_.cwiseInverse().template cast<S>().asDiagonal();
 }
 
 template <class S>
@@ -172,8 +183,7 @@ void Admm<S>::finish_measure() {
 template <class S>
 void Admm<S>::threshold() {
   const double price = p_.constrained() ? 1.0 : p_.level;
-  soft_threshold(nearest_.weights, state_.weights, static_cast<S>(price / (rho_ * anchor_)),
-                 sparse_);
+  soft_threshold(nearest_.weights, state_.weights, price / rho_ * anchor_.cwiseInverse(), sparse_);
 }
 
 template <class S>
@@ -213,14 +223,16 @@ void Admm<S>::over_entries(Matrix<S>& out, Formula&& formula) const {
 // far to go: rho follows the ratio of what they travelled since the last look, half way.
 template <class S>
 void Admm<S>::rebalance() {
-  double pair = 0, multipliers = 0;
-  const auto add = [&](const Matrix<S>& s, const Matrix<S>& old_s, const Matrix<S>& x,
-                       const Matrix<S>& old_x, double weight) {
-    pair += weight * static_cast<double>((x - old_x).squaredNorm());
-    multipliers += weight * static_cast<double>(((s - x) - (old_s - old_x)).squaredNorm());
-  };
-  add(state_.signal, old_state_.signal, nearest_.signal, old_nearest_.signal, 1);
-  add(state_.weights, old_state_.weights, nearest_.weights, old_nearest_.weights, anchor_);
+  const auto& [s, u] = state_;
+  const auto& [x, w] = nearest_;
+  const auto& [old_s, old_u] = old_state_;
+  const auto& [old_x, old_w] = old_nearest_;
+  const Eigen::Vector<S, Eigen::Dynamic> root = anchor_.cwiseSqrt().template cast<S>();
+  const double pair = static_cast<double>((x - old_x).squaredNorm() +
+                                          ((w - old_w) * root.asDiagonal()).squaredNorm());
+  const double multipliers =
+      static_cast<double>(((s - x) - (old_s - old_x)).squaredNorm() +
+                          (((u - w) - (old_u - old_w)) * root.asDiagonal()).squaredNorm());
   if (pair > 0 && multipliers > 0) {
     const double factor = std::pow(multipliers / pair, 0.25);
     const double bounded = std::clamp(lean_ * factor, 1 / kBoldest, kBoldest);
@@ -228,7 +240,7 @@ void Admm<S>::rebalance() {
   }
   old_state_ = state_;
   old_nearest_ = nearest_;
-  until_rebalance_ = kRebalanceEvery;
+  until_rebalance_ = wait_ += wait_ / 4;
 }
 
 template <class S>

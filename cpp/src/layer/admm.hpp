@@ -19,10 +19,10 @@ class Admm {
   void start(const Matrix<S>* weights, const Matrix<S>* dual);
   void step();
 
-  const Matrix<S>& weights() const { return sparse_; }  // W2
+  const Matrix<S>& weights() const { return sparse_; }    // W2
   const Pair<S>& consistent() const { return nearest_; }  // (X W3, W3)
-  const Pair<S>& state() const { return state_; }         // s, of which consistent() is the projection
-  double anchor() const { return anchor_; }
+  const Pair<S>& state() const { return state_; }  // s, of which consistent() is the projection
+  const Eigen::VectorXd& anchor() const { return anchor_; }
   double rho() const { return rho_; }
 
   // Multipliers of the fit, G = rho (W1 - Z): no positive inactive entry, zero where slack.
@@ -48,10 +48,11 @@ class Admm {
   void over_entries(Matrix<S>& out, Formula&& formula) const;
 
   const UnitProgram<S>& p_;
-  double anchor_, rho_ = 1;
+  Eigen::VectorXd anchor_;  // of the copy W2 = U in the metric, one for each feature
+  double rho_ = 1;
   double keep_ = 1, distance_ = 0;  // of Z's distance from Y over the active entries, what stays
   bool moved_ = false;              // whether there is a step for advance() to finish
-  Index until_rebalance_ = 0;
+  Index until_rebalance_ = 0, wait_ = 0;
   double lean_ = 1;  // factor on the next change of rho
   Pair<S> state_, nearest_;
   Pair<S> old_state_, old_nearest_;  // at the last rebalance

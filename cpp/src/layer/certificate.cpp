@@ -74,9 +74,8 @@ Sums sum_over_samples(const UnitProgram<S>& p, const Matrix<S>& weights, const M
     const auto& X = widened(X_view);
     const auto& G = widened(G_view);
     const Matrix<double> signal = W * X;
-    p.with_entries([&](auto entry) {
-      add_entries(entry, r.begin * p.n_outputs(), signal, G, mine);
-    });
+    p.with_entries(
+        [&](auto entry) { add_entries(entry, r.begin * p.n_outputs(), signal, G, mine); });
     mine.gradient.noalias() += G * X.transpose();
   });
   for (std::size_t t = 1; t < sums.size(); ++t) sums[0].add(sums[t]);

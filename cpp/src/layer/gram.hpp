@@ -1,6 +1,6 @@
-// Linear layers in Gram space: with X = Q [R; 0] the program over n_samples rows is the program over
-// n_features rows with X = R and Y = Q'Y, so that an iteration costs the same for any n_samples.
-// Orthogonal rather than X'X, which would square the condition of X.
+// Linear layers in Gram space: with X = Q [R; 0] the program over n_samples rows is the program
+// over n_features rows with X = R and Y = Q'Y, so that an iteration costs the same for any
+// n_samples. Orthogonal rather than X'X, which would square the condition of X.
 #pragma once
 
 #include "factor.hpp"

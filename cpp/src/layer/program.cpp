@@ -67,8 +67,7 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
   if (largest == 0) largest = largest_entry(program.upper, entries);
   p.y_scale = unit_scale<S>(largest);
   p.largest = largest * p.y_scale;
-  p.level = p.constrained() ? program.level * p.y_scale
-                            : program.level * p.x_scale * p.y_scale;
+  p.level = p.constrained() ? program.level * p.y_scale : program.level * p.x_scale * p.y_scale;
   p.with_entries([&](auto entry) {
     p.total = std::sqrt(parallel_sum(static_cast<Index>(p.samples.size()), threads, [&](Index k) {
       const Range r = p.samples[static_cast<std::size_t>(k)];

@@ -46,9 +46,9 @@ template <class S>
 struct UnitProgram {
   LayerProgram<S> given;
   S x_scale = 1, y_scale = 1;
-  double level = 0;      // epsilon or penalty in these units
-  double largest = 0;    // max |Y'|
-  double total = 0;      // ||Y'_active||_F
+  double level = 0;    // epsilon or penalty in these units
+  double largest = 0;  // max |Y'|
+  double total = 0;    // ||Y'_active||_F
   int threads = 1;
   std::vector<Range> samples;  // cut for the threads; about what a core's cache holds
 
@@ -57,12 +57,10 @@ struct UnitProgram {
   Index n_outputs() const { return given.outputs; }
   bool constrained() const { return given.form == Form::constrained; }
 
-  View<S> X(Range r) const {
-    return {given.X + r.begin * given.features, given.features, r.size};
-  }
+  View<S> X(Range r) const { return {given.X + r.begin * given.features, given.features, r.size}; }
 
   void signals_of(const Matrix<S>& weights, Matrix<S>& out) const;  // XU, outputs x samples
-  Matrix<S> gradient_of(const Matrix<S>& signal) const;              // X' signal, outputs x features
+  Matrix<S> gradient_of(const Matrix<S>& signal) const;             // X' signal, outputs x features
 
   // Calls kernel(entries) with the functor that reads this program's entries: the choice is made
   // outside the loops.

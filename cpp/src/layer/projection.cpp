@@ -31,9 +31,9 @@ class Accumulators {
 template <class S>
 class ProjectionBase : public Projection<S> {
  protected:
-  ProjectionBase(const UnitProgram<S>& p, double anchor)
+  ProjectionBase(const UnitProgram<S>& p, const Eigen::VectorXd& anchor)
       : p_(p),
-        anchor_(static_cast<S>(anchor)),
+        anchor_(anchor.cast<S>()),
         features_(cut(p.n_features(), kColumnsPerPiece, p.threads)),
         back_(p.threads, p.n_outputs(), p.n_features()) {}
 
@@ -45,7 +45,7 @@ class ProjectionBase : public Projection<S> {
   }
 
   const UnitProgram<S>& p_;
-  S anchor_;
+  Eigen::Vector<S, Eigen::Dynamic> anchor_;
   std::vector<Range> features_;
   Accumulators<S> back_;
 };
@@ -58,7 +58,7 @@ class FeatureProjection final : public ProjectionBase<S> {
   using Base::anchor_, Base::back_, Base::features_, Base::p_;
 
  public:
-  FeatureProjection(const UnitProgram<S>& p, double anchor)
+  FeatureProjection(const UnitProgram<S>& p, const Eigen::VectorXd& anchor)
       : Base(p, anchor), rhs_(p.n_outputs(), p.n_features()) {
     inverse_ = inverse_of_definite(gram(anchor), p.threads).template cast<S>();
   }
@@ -72,7 +72,8 @@ class FeatureProjection final : public ProjectionBase<S> {
     this->over(features_, [&](Index, Range r, int) {
       back_.sum_columns(r, rhs_);
       auto block = rhs_.middleCols(r.begin, r.size);
-      block = p_.x_scale * block + anchor_ * state.weights.middleCols(r.begin, r.size);
+      block = p_.x_scale * block + state.weights.middleCols(r.begin, r.size) *
+                                       anchor_.segment(r.begin, r.size).asDiagonal();
     });
     this->over(features_, [&](Index, Range r, int) {
       nearest.weights.middleCols(r.begin, r.size).noalias() =
@@ -86,38 +87,39 @@ class FeatureProjection final : public ProjectionBase<S> {
   }
 
  private:
-  Matrix<double> gram(double anchor) const {
+  Matrix<double> gram(const Eigen::VectorXd& anchor) const {
     const Index n = p_.n_features();
     std::vector<Matrix<double>> parts(static_cast<std::size_t>(p_.threads),
                                       Matrix<double>::Zero(n, n));
     this->over(p_.samples, [&](Index, Range r, int thread) {
-      const Matrix<double> X =
-          p_.X(r).template cast<double>() * static_cast<double>(p_.x_scale);
-      parts[static_cast<std::size_t>(thread)].template selfadjointView<Eigen::Lower>().rankUpdate(X);
+      const Matrix<double> X = p_.X(r).template cast<double>() * static_cast<double>(p_.x_scale);
+      parts[static_cast<std::size_t>(thread)].template selfadjointView<Eigen::Lower>().rankUpdate(
+          X);
     });
     for (std::size_t t = 1; t < parts.size(); ++t) parts[0] += parts[t];
-    parts[0].diagonal().array() += anchor;
+    parts[0].diagonal() += anchor;
     return std::move(parts[0]);
   }
 
   Matrix<S> inverse_, rhs_;
 };
 
-// Fewer samples than features (Woodbury): with Q = (XX' + anchor)^{-1} (s1 - X s2),
-// U = s2 + X'Q and signal = s1 - anchor Q.
+// Fewer samples than features (Woodbury): with Q = (X anchor^{-1} X' + 1)^{-1} (s1 - X s2),
+// U = s2 + anchor^{-1} X'Q and signal = s1 - Q.
 template <class S>
 class SampleProjection final : public ProjectionBase<S> {
   using Base = ProjectionBase<S>;
   using Base::anchor_, Base::back_, Base::features_, Base::p_;
 
  public:
-  SampleProjection(const UnitProgram<S>& p, double anchor)
+  SampleProjection(const UnitProgram<S>& p, const Eigen::VectorXd& anchor)
       : Base(p, anchor), misfit_(p.n_outputs(), p.n_samples()), solved_(misfit_) {
     const Matrix<double> X =
-        p.X({0, p.n_samples()}).template cast<double>() * static_cast<double>(p.x_scale);
+        anchor.cwiseSqrt().cwiseInverse().asDiagonal() *
+        (p.X({0, p.n_samples()}).template cast<double>() * static_cast<double>(p.x_scale));
     Matrix<double> gram = Matrix<double>::Zero(p.n_samples(), p.n_samples());
     gram.selfadjointView<Eigen::Lower>().rankUpdate(X.transpose());
-    gram.diagonal().array() += anchor;
+    gram.diagonal().array() += 1;
     inverse_ = inverse_of_definite(gram, p.threads).template cast<S>();
   }
 
@@ -134,14 +136,14 @@ class SampleProjection final : public ProjectionBase<S> {
       auto block = solved_.middleCols(r.begin, r.size);
       block.noalias() = misfit_ * inverse_.middleCols(r.begin, r.size);
       back_.of(thread).noalias() += block * p_.X(r).transpose();
-      nearest.signal.middleCols(r.begin, r.size) =
-          state.signal.middleCols(r.begin, r.size) - anchor_ * block;
+      nearest.signal.middleCols(r.begin, r.size) = state.signal.middleCols(r.begin, r.size) - block;
       work.after(k);
     });
     this->over(features_, [&](Index, Range r, int) {
       back_.sum_columns(r, nearest.weights);
       auto block = nearest.weights.middleCols(r.begin, r.size);
-      block = state.weights.middleCols(r.begin, r.size) + p_.x_scale * block;
+      block = state.weights.middleCols(r.begin, r.size) +
+              p_.x_scale * block * anchor_.segment(r.begin, r.size).cwiseInverse().asDiagonal();
     });
   }
 
@@ -152,12 +154,15 @@ class SampleProjection final : public ProjectionBase<S> {
 }  // namespace
 
 template <class S>
-std::unique_ptr<Projection<S>> make_projection(const UnitProgram<S>& p, double anchor) {
+std::unique_ptr<Projection<S>> make_projection(const UnitProgram<S>& p,
+                                               const Eigen::VectorXd& anchor) {
   if (p.n_features() > p.n_samples()) return std::make_unique<SampleProjection<S>>(p, anchor);
   return std::make_unique<FeatureProjection<S>>(p, anchor);
 }
 
-template std::unique_ptr<Projection<float>> make_projection(const UnitProgram<float>&, double);
-template std::unique_ptr<Projection<double>> make_projection(const UnitProgram<double>&, double);
+template std::unique_ptr<Projection<float>> make_projection(const UnitProgram<float>&,
+                                                            const Eigen::VectorXd&);
+template std::unique_ptr<Projection<double>> make_projection(const UnitProgram<double>&,
+                                                             const Eigen::VectorXd&);
 
 }  // namespace nettrim::layer

@@ -1,5 +1,6 @@
 // The least-squares half of ADMM: the consistent pair (signal = XU, weights = U) nearest to a state
-// in the metric ||signal||^2 + anchor ||weights||^2. One factorisation serves every iteration.
+// in the metric ||signal||^2 + sum_j anchor_j ||weights_j||^2, one anchor for each feature. One
+// factorisation serves every iteration.
 #pragma once
 
 #include <memory>
@@ -32,6 +33,7 @@ class Projection {
 
 // Chooses by shape: features x features, or samples x samples where those are fewer.
 template <class S>
-std::unique_ptr<Projection<S>> make_projection(const UnitProgram<S>& program, double anchor);
+std::unique_ptr<Projection<S>> make_projection(const UnitProgram<S>& program,
+                                               const Eigen::VectorXd& anchor);
 
 }  // namespace nettrim::layer

@@ -209,9 +209,8 @@ template <class S>
 Answer<S> run(const UnitProgram<S>& p, const LayerOptions& options, const Start<S>& start) {
   const Supervisor supervisor(options, p);
   const bool linear = p.given.activation == Activation::linear;
-  return linear && p.n_samples() > p.n_features()
-             ? run_in_gram_space(p, options, start, supervisor)
-             : run_admm(p, options, start, supervisor);
+  return linear && p.n_samples() > p.n_features() ? run_in_gram_space(p, options, start, supervisor)
+                                                  : run_admm(p, options, start, supervisor);
 }
 
 template <class S>
@@ -259,12 +258,18 @@ void check(const LayerProgram<S>& p, const LayerOptions& o) {
 
 const char* name(Status status) {
   switch (status) {
-    case Status::optimal: return "optimal";
-    case Status::max_iter: return "max_iter";
-    case Status::time_limit: return "time_limit";
-    case Status::interrupted: return "interrupted";
-    case Status::infeasible: return "infeasible";
-    case Status::numerical: return "numerical";
+    case Status::optimal:
+      return "optimal";
+    case Status::max_iter:
+      return "max_iter";
+    case Status::time_limit:
+      return "time_limit";
+    case Status::interrupted:
+      return "interrupted";
+    case Status::infeasible:
+      return "infeasible";
+    case Status::numerical:
+      return "numerical";
   }
   return "unknown";
 }
@@ -283,8 +288,8 @@ LayerSolution<S> solve_layer(const LayerProgram<S>& program, const LayerOptions&
     unit_start.weights = &weights;
   }
   if (start.dual != nullptr) {
-    dual = View<S>(start.dual, program.outputs, program.samples) /
-           static_cast<S>(layer::dual_unit(p));
+    dual =
+        View<S>(start.dual, program.outputs, program.samples) / static_cast<S>(layer::dual_unit(p));
     unit_start.dual = &dual;
   }
   auto solution = layer::in_callers_units(p, layer::run(p, options, unit_start));
