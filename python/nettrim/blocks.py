@@ -42,6 +42,12 @@ class Start:
     weights: Floats | None = None
     dual: Floats | None = None
 
+    def on(self, features: NDArray[np.bool_]) -> Start:
+        """Return the same for some of the features."""
+        if self.weights is None or features.all():
+            return self
+        return Start(np.ascontiguousarray(self.weights[features]), self.dual)
+
     def of(self, outputs: slice) -> Start:
         """Return the part of a block."""
         cut = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -133,8 +133,12 @@ def solve_layer(
     _one_of(activation, ACTIVATIONS, "activation")
     _one_of(solver, SOLVERS, "solver")
     form = _form(epsilon, penalty)
+    live: NDArray[np.bool_] = np.asarray(
+        X.any(axis=0)
+    )  # a feature that is always zero costs time and has weight zero
+    live[0] |= not live.any()
     program = _Program(
-        X,
+        X if live.all() else np.ascontiguousarray(X[:, live]),
         Y,
         _upper(upper, Y.shape, activation, precision),
         relu=activation == "relu",
@@ -145,11 +149,13 @@ def solve_layer(
         callback=_listener(callback),
     )
     tol = _number(tol, "tol", above=0.0)
-    start = _warm_start(warm_start, (X.shape[1], Y.shape[1]), Y.shape, precision)
+    start = _warm_start(warm_start, (X.shape[1], Y.shape[1]), Y.shape, precision).on(live)
     width = Y.shape[1] if block_outputs is None else _whole(block_outputs, "block_outputs")
     if width < Y.shape[1]:
-        return blocks.solve(program, form, tol, start, width)
-    return program.solve(slice(None), form, tol, start)
+        solution = blocks.solve(program, form, tol, start, width)
+    else:
+        solution = program.solve(slice(None), form, tol, start)
+    return solution if live.all() else _with_dead_features(solution, live)
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,12 @@ class _Program:
             callback=self.callback,
         )
         return LayerSolution(**fields)
+
+
+def _with_dead_features(solution: LayerSolution, live: NDArray[np.bool_]) -> LayerSolution:
+    weights = np.zeros((len(live), solution.weights.shape[1]), solution.weights.dtype)
+    weights[live] = solution.weights
+    return replace(solution, weights=weights)
 
 
 def _precision(dtype: DTypeLike) -> np.dtype[Any]:
