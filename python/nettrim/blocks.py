@@ -1,9 +1,12 @@
 r"""A layer whose working arrays would not fit, in blocks of outputs, with the same answer.
 
-Given the penalty, the outputs do not know of each other; and one penalty for all of them gives the
-joint optimum at the epsilon it reaches (Lagrange duality). The squared residual grows with the
-square of the penalty and is piecewise affine in it, so a safeguarded secant finds the penalty of a
-given epsilon in a few rounds, each started from the last.
+Epsilon is all that couples the outputs, so blocks are solved alone, each with a share
+:math:`\epsilon_b` of it, :math:`\sum\epsilon_b^2 = \epsilon^2`. Their multipliers :math:`G_b`
+together bound the joint optimum, and the gap they leave is
+:math:`\epsilon\Vert G\Vert - \sum\epsilon_b\Vert G_b\Vert`: zero where all blocks have one
+penalty :math:`2\epsilon_b/\Vert G_b\Vert`, and quadratic in the distance from there. Shares are
+moved until they do. Blocks of a few outputs that sit between being zero and not can keep this from
+closing; the answer is then feasible, carries its gap, and is not called optimal.
 """
 
 from __future__ import annotations
@@ -19,11 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.floating[Any]]
+    Vector = NDArray[np.float64]
 
 __all__ = ["Form", "Start", "solve"]
 
-MAX_ROUNDS = 60
-SHARPER = 0.1  # tolerance of a block over that of the layer, and of a block asked again
+MAX_ROUNDS = 30
+SHARPER = 0.3  # tolerance of a block over that of the layer
 TINY = float(np.finfo(float).tiny)
 
 
@@ -90,141 +94,139 @@ def solve(program: Program, form: Form, tol: float, start: Start, width: int) ->
 def _solve_constrained(
     program: Program, epsilon: float, tol: float, start: Start, cuts: list[slice]
 ) -> LayerSolution:
-    """Find the common penalty at which the residuals add up to epsilon."""
-    parts = _split_budget(program, epsilon, tol, start, cuts)
-    seconds, iterations = _effort(parts)
-    answer = _certified(program, parts, cuts, epsilon, tol, 1.0)
-    penalty = _typical([part.penalty for part in parts])
-    search = _Search(goal=(epsilon * (1 - tol / 8)) ** 2)
-    sharpness = SHARPER * tol
+    """Move the shares of epsilon until the blocks have one penalty."""
+    sizes = np.array([np.linalg.norm(_target(program, cut, inactive=0.0)) for cut in cuts])
+    most = np.full(len(cuts), np.inf)  # residual beyond which a block has no use for its share
+    shares = _shares(sizes, epsilon, most)
+    starts = [start.of(cut) for cut in cuts]
+    elasticity = np.full(len(cuts), 2.0)
+    past: tuple[Vector, Vector] | None = None  # logarithms of shares and penalties
+    seconds, iterations = 0.0, 0
     for _ in range(MAX_ROUNDS):
-        if answer.status in ("optimal", "infeasible") or not np.isfinite(penalty):
-            break
-        form = Form(penalty=penalty)
-        starts = [Start(part.weights, part.dual) for part in parts]
         parts = [
-            program.solve(cut, form, sharpness, begin)
-            for cut, begin in zip(cuts, starts, strict=True)
+            program.solve(cut, Form(epsilon=float(share)), SHARPER * tol, begin)
+            for cut, share, begin in zip(cuts, shares, starts, strict=True)
         ]
-        seconds, iterations = seconds + _effort(parts)[0], iterations + _effort(parts)[1]
-        answer = _certified(program, parts, cuts, epsilon, tol, penalty)
-        if any(part.status in ("interrupted", "time_limit") for part in parts):
+        for b, part in enumerate(parts):
+            most[b] = part.residual if part.penalty == np.inf else most[b]
+        parts = _with_multipliers(program, parts, cuts, tol)
+        seconds += sum(part.seconds for part in parts)
+        iterations += sum(part.iterations for part in parts)
+        answer = _certified(program, parts, cuts, epsilon, tol)
+        if answer.status != "numerical":
             break
-        if abs(answer.residual - epsilon) <= tol / 4 * epsilon:
-            sharpness *= SHARPER  # the penalty is right, so what is left is the blocks' own gap
-        else:
-            penalty = float(np.sqrt(search.next(penalty**2, answer.residual**2)))
+        penalties = np.array([part.penalty for part in parts])
+        now = np.log(np.maximum(shares, TINY)), np.log(penalties)
+        if past is not None:
+            elasticity = _elasticity(past, now, elasticity)
+        past = now
+        used = np.array([part.residual for part in parts])
+        shares = _shares(used * (answer.penalty / penalties) ** (1 / elasticity), epsilon, most)
+        starts = [Start(part.weights, part.dual) for part in parts]
     return replace(answer, seconds=seconds, iterations=iterations)
 
 
-def _split_budget(
-    program: Program, epsilon: float, tol: float, start: Start, cuts: list[slice]
+def _shares(wanted: Vector, epsilon: float, most: Vector) -> Vector:
+    """Return multiples of what is wanted, none above its most, with squares that add to epsilon's."""
+    full = np.zeros(len(wanted), bool)
+    while True:
+        left = np.sqrt(max(epsilon**2 - float(np.sum(most[full] ** 2)), 0.0))
+        scale = left / max(float(np.linalg.norm(wanted[~full])), TINY)
+        shares = np.where(full, most, scale * wanted)
+        over = ~full & (shares > most)
+        if not over.any():
+            return np.asarray(shares)
+        full |= over
+
+
+def _elasticity(past: tuple[Vector, Vector], now: tuple[Vector, Vector], known: Vector) -> Vector:
+    """Return d log(penalty) / d log(share) of every block; it is 1 or more, by convexity."""
+    moved = now[0] - past[0]
+    far = np.abs(moved) > 1e-9
+    measured = (now[1] - past[1]) / np.where(far, moved, 1.0)
+    return np.where(far, np.clip(measured, 1.0, 50.0), known)
+
+
+def _with_multipliers(
+    program: Program, parts: list[LayerSolution], cuts: list[slice], tol: float
 ) -> list[LayerSolution]:
-    """Give each block its share of epsilon: a feasible start with nearly the right penalties."""
-    norms = [float(np.linalg.norm(_targets(program, cut)[1])) for cut in cuts]
-    total = max(float(np.linalg.norm(norms)), TINY)
+    """Give blocks with more than they need the multipliers of the penalty of the others.
+
+    Their own answer is zero weights, which needs no multipliers to be proved but shares none.
+    """
+    finite = [part.penalty for part in parts if 0 < part.penalty < np.inf]
+    if not finite:
+        return parts
+    penalty = float(np.median(finite))
     return [
-        program.solve(cut, Form(epsilon=epsilon * norm / total), tol, start.of(cut))
-        for cut, norm in zip(cuts, norms, strict=True)
+        part
+        if np.isfinite(part.penalty)
+        else _in_constrained_units(program.solve(cut, Form(penalty=penalty), tol, Start()))
+        for part, cut in zip(parts, cuts, strict=True)
     ]
 
 
-def _targets(program: Program, cut: slice) -> tuple[Floats, Floats]:
-    """Return what is asked of every entry of a block, and the same with zero where inactive."""
+def _in_constrained_units(part: LayerSolution) -> LayerSolution:
+    return replace(
+        part,
+        objective=float(np.abs(part.weights).sum(dtype=np.float64)),
+        dual=part.dual / part.penalty,
+    )
+
+
+def _target(program: Program, cut: slice, inactive: float | None = None) -> Floats:
+    """Return Y where active; elsewhere the upper bound, or what is given."""
     Y = program.Y[:, cut]
     if not program.relu:
-        return Y, Y
-    active = Y > 0
+        return Y
     upper = 0.0 if program.upper is None else program.upper[:, cut]
-    return np.where(active, Y, upper), np.where(active, Y, 0.0)
-
-
-def _typical(penalties: list[float]) -> float:
-    finite = [penalty for penalty in penalties if 0 < penalty < np.inf]
-    return float(np.median(finite)) if finite else np.inf
-
-
-class _Search:
-    """Secant for an increasing, nearly affine function, kept inside the bracket it has found."""
-
-    def __init__(self, goal: float) -> None:
-        self.goal = goal
-        self.low, self.high = 0.0, np.inf
-        self.last = (0.0, 0.0)
-
-    def next(self, x: float, value: float) -> float:
-        """Take the value at x, return where to look next."""
-        if value < self.goal:
-            self.low = x
-        else:
-            self.high = x
-        slope = (value - self.last[1]) / (x - self.last[0]) if x != self.last[0] else 0.0
-        self.last = (x, value)
-        step = x + (self.goal - value) / slope if slope > 0 else self.low
-        if self.low < step < min(self.high, 100 * x):
-            return step
-        return 0.5 * (self.low + self.high) if np.isfinite(self.high) else 4 * x
+    return np.where(Y > 0, Y, upper if inactive is None else inactive)
 
 
 def _certified(
-    program: Program,
-    parts: list[LayerSolution],
-    cuts: list[slice],
-    epsilon: float,
-    tol: float,
-    price: float,
+    program: Program, parts: list[LayerSolution], cuts: list[slice], epsilon: float, tol: float
 ) -> LayerSolution:
-    """Join the blocks with the bound that their multipliers, over the price, prove together."""
+    """Join the blocks with the bound that their multipliers prove together."""
     linear, square = 0.0, 0.0
     for part, cut in zip(parts, cuts, strict=True):
-        target, _ = _targets(program, cut)
-        dual = part.dual.astype(np.float64) / price
-        linear += float(np.sum(dual * target))
+        dual = part.dual.astype(np.float64)
+        linear += float(np.sum(dual * _target(program, cut)))
         active = program.Y[:, cut] > 0 if program.relu else np.True_
         square += float(np.sum(np.where(active, dual, 0.0) ** 2))
+    norm = float(np.sqrt(square))
     joined = _joined(
         parts,
-        objective=sum(float(np.abs(part.weights).sum(dtype=np.float64)) for part in parts),
-        dual_bound=max(linear - epsilon * float(np.sqrt(square)), 0.0),
-        penalty=2 * epsilon / max(float(np.sqrt(square)), TINY),
-        price=price,
+        objective=sum(part.objective for part in parts),
+        dual_bound=max(linear - epsilon * norm, 0.0),
+        penalty=2 * epsilon / norm if norm > 0 else np.inf,
     )
+    if joined.status != "optimal":  # what stopped a block stops the layer
+        return replace(joined, epsilon=epsilon)
+    allowed = epsilon * (1 + tol) if epsilon > 0 else tol * float(np.linalg.norm(program.Y))
     largest = float(np.abs(program.Y).max())
-    feasible = joined.residual <= epsilon * (1 + tol) and joined.violation <= tol * largest
-    status = "optimal" if feasible and abs(joined.gap) <= tol else joined.status
-    if status == "optimal" and not (feasible and abs(joined.gap) <= tol):
-        status = "numerical"  # each block is solved, the layer is not
-    return replace(joined, epsilon=epsilon, status=status)
+    feasible = joined.residual <= allowed and joined.violation <= tol * largest
+    solved = feasible and abs(joined.gap) <= tol
+    return replace(joined, epsilon=epsilon, status="optimal" if solved else "numerical")
 
 
 def _joined(
-    parts: list[LayerSolution],
-    objective: float,
-    dual_bound: float,
-    penalty: float,
-    price: float = 1.0,
+    parts: list[LayerSolution], objective: float, dual_bound: float, penalty: float
 ) -> LayerSolution:
-    seconds, iterations = _effort(parts)
     residual = float(np.linalg.norm([part.residual for part in parts]))
     unsolved = [part.status for part in parts if not part.converged]
+    gap = (objective - dual_bound) / max(abs(objective), TINY)
     return LayerSolution(
         weights=np.hstack([part.weights for part in parts]),
         objective=objective,
         dual_bound=dual_bound,
-        gap=(objective - dual_bound) / max(abs(objective), TINY)
-        if objective != dual_bound
-        else 0.0,
+        gap=gap,
         residual=residual,
         violation=max(part.violation for part in parts),
         epsilon=residual,
         penalty=penalty,
         status=unsolved[0] if unsolved else "optimal",
-        iterations=iterations,
+        iterations=sum(part.iterations for part in parts),
         solver=f"{parts[0].solver}, {len(parts)} blocks",
-        seconds=seconds,
-        dual=np.hstack([part.dual for part in parts]) / price,
+        seconds=sum(part.seconds for part in parts),
+        dual=np.hstack([part.dual for part in parts]),
     )
-
-
-def _effort(parts: list[LayerSolution]) -> tuple[float, int]:
-    return sum(part.seconds for part in parts), sum(part.iterations for part in parts)
