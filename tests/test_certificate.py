@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import nettrim
 import problems
 from conic import solve_conic
 from problems import Array, Program, describe, g1, g2, g4, g4_layers, g5
@@ -117,3 +118,28 @@ def test_no_false_sparsity() -> None:
     infeasible = solution.residual > program.epsilon * (1 + 1e-6) or solution.violation > 1e-6
     assert infeasible or solution.gap > 1e-6 or solution.gap < 0
     assert solution.dual_bound <= problems.G5_OPTIMA[0.05] * (1 + 1e-4)
+
+
+def test_multipliers_of_another_program_prove_nothing_false():
+    """A warm start whose active entries are not these: positive multipliers where inactive."""
+    rng = np.random.default_rng(11)
+    X = rng.standard_normal((90, 10))
+    here, there = (np.maximum(X @ rng.standard_normal((10, 6)), 0) for _ in range(2))
+    start = nettrim.solve_layer(X, there, epsilon=0.1 * np.linalg.norm(there))
+    assert (start.dual[here == 0] > 0).any()
+
+    epsilon = 0.2 * np.linalg.norm(here)
+    cold = nettrim.solve_layer(X, here, epsilon=epsilon, tol=1e-8)
+    seen = []
+    warm = nettrim.solve_layer(
+        X,
+        here,
+        epsilon=epsilon,
+        tol=1e-8,
+        warm_start=start,
+        check_every=1,
+        callback=lambda p: seen.append(p.dual_bound) and False,
+    )
+    assert (cold.status, warm.status) == ("optimal", "optimal")
+    assert warm.objective == pytest.approx(cold.objective, rel=2e-8)
+    assert max(seen) <= cold.objective * (1 + 1e-8)

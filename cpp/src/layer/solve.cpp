@@ -237,6 +237,16 @@ LayerSolution<S> in_callers_units(const UnitProgram<S>& p, Answer<S>&& a) {
   return s;
 }
 
+// Multipliers of another program may be positive where this one is inactive; no bound allows that.
+template <class S>
+void cut_to_valid_signs(const UnitProgram<S>& p, Matrix<S>& dual) {
+  p.with_entries([&](auto entry) {
+    for (Index i = 0; i < dual.size(); ++i) {
+      if (!entry(i).active) dual.data()[i] = std::min(dual.data()[i], S(0));
+    }
+  });
+}
+
 void require(bool holds, const char* message) {
   if (!holds) throw std::invalid_argument(message);
 }
@@ -290,6 +300,7 @@ LayerSolution<S> solve_layer(const LayerProgram<S>& program, const LayerOptions&
   if (start.dual != nullptr) {
     dual =
         View<S>(start.dual, program.outputs, program.samples) / static_cast<S>(layer::dual_unit(p));
+    layer::cut_to_valid_signs(p, dual);
     unit_start.dual = &dual;
   }
   auto solution = layer::in_callers_units(p, layer::run(p, options, unit_start));
