@@ -38,8 +38,9 @@ class LayerSolution:
     objective : float
         Sum of absolute weights; with a penalty, ``residual**2 + penalty * sum``.
     dual_bound : float
-        No weights that satisfy the constraints have a smaller objective; infinite for a program
-        that has none. Proved by `dual` in float64, whatever the solver did.
+        No weights that satisfy the constraints have a smaller objective. Proved by `dual` in
+        float64, whatever the solver did. For an infeasible program it is a number that no weights
+        of any sense reach (above 1e9 per output at unit size): that is the proof.
     gap : float
         ``(objective - dual_bound) / objective``. Negative while the weights are not feasible.
     residual, violation : float
