@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import Phase, settings
+
+# Threads that wait by spinning starve each other where processors are shared. Read when the compiled
+# core is loaded, which is later than this.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # A failing example is shown as found: every step of shrinking it would solve a program. For a smaller
 # one, run that test with --hypothesis-profile=default.
