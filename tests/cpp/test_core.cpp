@@ -58,8 +58,8 @@ struct Layer {
 void test_multipliers_stay_orthogonal(Index samples, Index features, int threads) {
   Layer<double> layer(1, samples, features, 7, 0.1);
   const auto p = layer::to_unit_size(layer.program, threads);
-  layer::Admm<double> admm(p);
-  admm.start(nullptr, nullptr);
+  layer::Admm<double> admm(p, {});
+  admm.start({});
   double worst = 0, first_rho = admm.rho();
   for (int step = 0; step < 200; ++step) {
     admm.step();

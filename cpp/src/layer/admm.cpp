@@ -20,6 +20,9 @@ constexpr double kWorthwhile = 1.2, kBoldest = 5;
 // Beyond this ratio of infeasibility and gap, rho leans against it. Errors below the second are
 // one.
 constexpr double kLopsided = 100, kRounding = 1e-12;
+// Single precision stalls before it converges: this many certificates without progress end it.
+constexpr Index kPatience = 40;
+constexpr Index kRaysApart = 8;  // certificates between looks for a proof of infeasibility
 
 // Signal entries of one piece: W1 is the point nearest to Z = 2 XU - s that the entry allows.
 template <class S, class Entries>
@@ -73,7 +76,8 @@ class Admm<S>::Work final : public PieceWork {
 };
 
 template <class S>
-Admm<S>::Admm(const UnitProgram<S>& program) : p_(program), partial_(program.samples.size()) {
+Admm<S>::Admm(const UnitProgram<S>& program, const LayerOptions& options)
+    : p_(program), check_every_(options.check_every), partial_(program.samples.size()) {
   Eigen::VectorXd squares = Eigen::VectorXd::Zero(p_.n_features());
   for (const Range r : p_.samples) {
     squares +=
@@ -87,23 +91,23 @@ Admm<S>::Admm(const UnitProgram<S>& program) : p_(program), partial_(program.sam
 
 // A cold start is the ridge solution, which the projection gives for nothing.
 template <class S>
-void Admm<S>::start(const Matrix<S>* weights, const Matrix<S>* dual) {
+void Admm<S>::start(const Start<S>& start) {
   const Index outputs = p_.n_outputs();
   state_ = {Matrix<S>(outputs, p_.n_samples()), Matrix<S>::Zero(outputs, p_.n_features())};
   nearest_ = {Matrix<S>(outputs, p_.n_samples()), Matrix<S>::Zero(outputs, p_.n_features())};
   sparse_ = state_.weights;
   moved_ = false;
-  if (weights == nullptr) {
+  if (start.weights == nullptr) {
     fill_with_targets(state_.signal);
     Work work(*this);
     projection_->apply(state_, nearest_, work);
     state_ = nearest_;
   } else {
-    state_.weights = *weights;
-    p_.signals_of(*weights, state_.signal);
+    state_.weights = *start.weights;
+    p_.signals_of(*start.weights, state_.signal);
   }
   rho_ = first_rho(state_.weights);
-  if (dual != nullptr) add_multipliers(*dual);
+  if (start.dual != nullptr) add_multipliers(*start.dual);
   old_state_ = state_;
   old_nearest_ = nearest_;
   until_rebalance_ = wait_ = kFirstWait;
@@ -243,6 +247,32 @@ void Admm<S>::rebalance() {
   until_rebalance_ = wait_ += wait_ / 4;
 }
 
+template <class S>
+void Admm<S>::report(Answer<S>& a) const {
+  a.weights = sparse_;
+  dual(a.dual);
+  a.certificate = certify(p_, a.weights, a.dual);
+}
+
+template <class S>
+Index Admm<S>::patience() const {
+  return std::is_same_v<S, float> ? kPatience : std::numeric_limits<Index>::max();
+}
+
+// Whether the direction in which the multipliers run away proves that there are no weights.
+template <class S>
+bool Admm<S>::proves_infeasible(Answer<S>& a) {
+  if (++looks_for_ray_ % kRaysApart != 0) return false;
+  Matrix<S> direction(a.dual.rows(), a.dual.cols());
+  ray(direction);
+  const Certificate c = certify(p_, a.weights, direction);
+  if (!hopeless(p_, c)) return false;
+  a.dual = std::move(direction);
+  a.certificate = c;
+  return true;
+}
+
+// A negative gap says nothing about the dual.
 template <class S>
 void Admm<S>::hear(double infeasibility, double gap) {
   lean_ = 1;

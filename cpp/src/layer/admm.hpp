@@ -7,31 +7,29 @@
 #include <memory>
 
 #include "layer/projection.hpp"
+#include "layer/search.hpp"
 
 namespace nettrim::layer {
 
 template <class S>
 class Admm {
  public:
-  explicit Admm(const UnitProgram<S>& program);
+  Admm(const UnitProgram<S>& program, const LayerOptions& options);
 
-  // Either start may be null: outputs x features and outputs x samples, in the program's units.
-  void start(const Matrix<S>* weights, const Matrix<S>* dual);
+  void start(const Start<S>& start);
   void step();
 
-  const Matrix<S>& weights() const { return sparse_; }    // W2
+  // What search() asks of an engine.
+  Index steps_per_certificate() const { return check_every_; }
+  Index patience() const;
+  void report(Answer<S>& a) const;
+  bool proves_infeasible(Answer<S>& a);
+  void hear(double infeasibility, double gap);
+
   const Pair<S>& consistent() const { return nearest_; }  // (X W3, W3)
   const Pair<S>& state() const { return state_; }  // s, of which consistent() is the projection
   const Eigen::VectorXd& anchor() const { return anchor_; }
   double rho() const { return rho_; }
-
-  // Multipliers of the fit, G = rho (W1 - Z): no positive inactive entry, zero where slack.
-  void dual(Matrix<S>& out) const;
-  // The direction in which the multipliers run away when no weights satisfy the constraints.
-  void ray(Matrix<S>& out) const;
-  // What the last certificate found; steers rho where the two errors are far apart. A negative gap
-  // says nothing about the dual.
-  void hear(double infeasibility, double gap);
 
  private:
   class Work;
@@ -41,6 +39,10 @@ class Admm {
   void change_rho(double factor);
   void finish_measure();
   void threshold();
+  // Multipliers of the fit, G = rho (W1 - Z): no positive inactive entry, zero where slack.
+  void dual(Matrix<S>& out) const;
+  // The direction in which the multipliers run away when no weights satisfy the constraints.
+  void ray(Matrix<S>& out) const;
   double first_rho(const Matrix<S>& weights) const;
   void fill_with_targets(Matrix<S>& out) const;
   void add_multipliers(const Matrix<S>& dual);
@@ -48,6 +50,7 @@ class Admm {
   void over_entries(Matrix<S>& out, Formula&& formula) const;
 
   const UnitProgram<S>& p_;
+  Index check_every_, looks_for_ray_ = 0;
   Eigen::VectorXd anchor_;  // of the copy W2 = U in the metric, one for each feature
   double rho_ = 1;
   double keep_ = 1, distance_ = 0;  // of Z's distance from Y over the active entries, what stays

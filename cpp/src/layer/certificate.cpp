@@ -110,6 +110,10 @@ double Certificate::gap() const {
   return (objective - dual_bound) / std::max(std::abs(objective), kTiny);
 }
 
+bool Certificate::finite() const {
+  return std::isfinite(objective) && std::isfinite(dual_bound) && std::isfinite(residual);
+}
+
 template <class S>
 Certificate certify(const UnitProgram<S>& p, const Matrix<S>& weights, const Matrix<S>& dual) {
   const Sums sums = sum_over_samples(p, weights, dual);

@@ -17,6 +17,7 @@ struct Certificate {
   Eigen::VectorXd scale;
 
   double gap() const;
+  bool finite() const;
 };
 
 // weights: outputs x features, dual: outputs x samples with no positive inactive entry. Everything

@@ -57,6 +57,16 @@ struct UnitProgram {
   Index n_outputs() const { return given.outputs; }
   bool constrained() const { return given.form == Form::constrained; }
 
+  // What one unit of a quantity here is for the caller.
+  double signal_unit() const { return 1 / static_cast<double>(y_scale); }
+  double weight_unit() const { return static_cast<double>(x_scale) / static_cast<double>(y_scale); }
+  double dual_unit() const {
+    return constrained() ? static_cast<double>(x_scale) : 1 / static_cast<double>(y_scale);
+  }
+  double objective_unit() const {
+    return constrained() ? weight_unit() : signal_unit() * signal_unit();
+  }
+
   View<S> X(Range r) const { return {given.X + r.begin * given.features, given.features, r.size}; }
 
   void signals_of(const Matrix<S>& weights, Matrix<S>& out) const;  // XU, outputs x samples

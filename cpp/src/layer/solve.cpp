@@ -1,186 +1,30 @@
-#include <chrono>
 #include <cmath>
 #include <stdexcept>
-#include <string>
 
 #include "layer/admm.hpp"
-#include "layer/certificate.hpp"
 #include "layer/gram.hpp"
+#include "layer/search.hpp"
 
 namespace nettrim {
 namespace layer {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-// A lower bound this large, in unit-size weights per output, is a proof that there are none.
-constexpr double kHopeless = 1e9;
-// Single precision stalls before it converges: this many certificates without progress end it.
-constexpr Index kPatience = 40;
-constexpr Index kRaysApart = 8;  // certificates between looks for a proof of infeasibility
-
-// An answer in the units of its program.
 template <class S>
-struct Answer {
-  Matrix<S> weights, dual;  // outputs x features, outputs x samples
-  Certificate certificate;
-  Status status = Status::max_iter;
-  Index iterations = 0;
-};
-
-template <class S>
-struct Start {
-  const Matrix<S>* weights = nullptr;
-  const Matrix<S>* dual = nullptr;
-};
-
-// What one unit of the unit-size program is for the caller.
-template <class S>
-double weight_unit(const UnitProgram<S>& p) {
-  return static_cast<double>(p.x_scale) / static_cast<double>(p.y_scale);
-}
-
-template <class S>
-double dual_unit(const UnitProgram<S>& p) {
-  return p.constrained() ? static_cast<double>(p.x_scale) : 1 / static_cast<double>(p.y_scale);
-}
-
-template <class S>
-double objective_unit(const UnitProgram<S>& p) {
-  const double signal = 1 / static_cast<double>(p.y_scale);
-  return p.constrained() ? weight_unit(p) : signal * signal;
-}
-
-// What the caller wants to hear and may stop.
-class Supervisor {
- public:
-  template <class S>
-  Supervisor(const LayerOptions& options, const UnitProgram<S>& p)
-      : options_(options),
-        objective_unit_(objective_unit(p)),
-        signal_unit_(1 / static_cast<double>(p.y_scale)) {}
-
-  // For a program `inner` that stands for the outer one, but for a residual that no weights reach.
-  Supervisor(const Supervisor& outer, const UnitProgram<double>& inner, double outside)
-      : Supervisor(outer) {
-    objective_unit_ *= objective_unit(inner);
-    signal_unit_ /= inner.y_scale;
-    outside_ = outside * inner.y_scale;
-    constant_ = inner.constrained() ? 0 : outside_ * outside_;
-  }
-
-  double seconds() const { return std::chrono::duration<double>(Clock::now() - began_).count(); }
-  bool late() const { return seconds() > options_.time_limit; }
-  bool interrupted() const { return options_.interrupted && options_.interrupted(); }
-  bool stops(Index iteration, const Certificate& c) const {
-    if (!options_.callback) return false;
-    return options_.callback({iteration, (c.objective + constant_) * objective_unit_,
-                              (c.dual_bound + constant_) * objective_unit_, c.gap(),
-                              std::hypot(c.residual, outside_) * signal_unit_,
-                              c.violation * signal_unit_, seconds()});
-  }
-
- private:
-  const LayerOptions& options_;
-  double objective_unit_, signal_unit_, outside_ = 0, constant_ = 0;
-  Clock::time_point began_ = Clock::now();
-};
-
-// Largest relative violation of a constraint.
-template <class S>
-double infeasibility(const UnitProgram<S>& p, const Certificate& c) {
-  const double excess = p.largest > 0 ? c.violation / p.largest : c.violation;
-  if (!p.constrained()) return excess;
-  if (c.residual <= p.level) return excess;
-  const double scale = p.level > 0 ? p.level : p.total;
-  return std::max(excess, scale > 0 ? (c.residual - p.level) / scale : 0.0);
-}
-
-bool finite(const Certificate& c) {
-  return std::isfinite(c.objective) && std::isfinite(c.dual_bound) && std::isfinite(c.residual);
-}
-
-template <class S>
-bool proved(const UnitProgram<S>& p, const Certificate& c, double tol) {
-  return finite(c) && infeasibility(p, c) <= tol && std::abs(c.gap()) <= tol;
-}
-
-template <class S>
-bool hopeless(const UnitProgram<S>& p, const Certificate& c) {
-  return p.constrained() && c.dual_bound > kHopeless * static_cast<double>(p.n_outputs());
-}
-
-// The starting point, or zero weights, may be the answer already.
-template <class S>
-Answer<S> first_answer(const UnitProgram<S>& p, const Start<S>& start) {
-  Answer<S> a;
-  a.weights = start.weights ? *start.weights : Matrix<S>::Zero(p.n_outputs(), p.n_features());
-  a.dual = start.dual ? *start.dual : Matrix<S>::Zero(p.n_outputs(), p.n_samples());
-  a.certificate = certify(p, a.weights, a.dual);
-  return a;
-}
-
-// Whether the direction in which the multipliers run away proves that there are no weights.
-template <class S>
-bool ray_proves_infeasible(const UnitProgram<S>& p, const Admm<S>& admm, Answer<S>& a) {
-  admm.ray(a.dual);
-  const Certificate ray = certify(p, a.weights, a.dual);
-  if (!hopeless(p, ray)) return false;
-  a.certificate = ray;
-  return true;
-}
-
-template <class S>
-Answer<S> run_admm(const UnitProgram<S>& p, const LayerOptions& options, const Start<S>& start,
-                   const Supervisor& supervisor) {
+Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
   Answer<S> a = first_answer(p, start);
-  if (proved(p, a.certificate, options.tol)) {
+  if (proved(p, a.certificate, supervisor.options().tol)) {
     a.status = Status::optimal;
     return a;
   }
-  Admm<S> admm(p);
-  admm.start(start.weights, start.dual);
-  double best = std::numeric_limits<double>::infinity();
-  Index checks = 0, best_check = 0;
-  while (true) {
-    admm.step();
-    ++a.iterations;
-    const bool last = a.iterations >= options.max_iter;
-    const bool late = supervisor.late();
-    const bool interrupted = supervisor.interrupted();
-    if (a.iterations % options.check_every != 0 && !last && !late && !interrupted) continue;
-
-    ++checks;
-    a.weights = admm.weights();
-    admm.dual(a.dual);
-    a.certificate = certify(p, a.weights, a.dual);
-    const bool stopped = supervisor.stops(a.iterations, a.certificate);
-    const double wrong = infeasibility(p, a.certificate);
-    const double merit = std::max(wrong, std::abs(a.certificate.gap()));
-    if (merit < 0.9 * best) {
-      best = merit;
-      best_check = checks;
-    }
-    if (!finite(a.certificate)) return a.status = Status::numerical, a;
-    if (proved(p, a.certificate, options.tol)) return a.status = Status::optimal, a;
-    if (hopeless(p, a.certificate)) return a.status = Status::infeasible, a;
-    if (stopped || interrupted) return a.status = Status::interrupted, a;
-    if (late) return a.status = Status::time_limit, a;
-    if (last) return a.status = Status::max_iter, a;
-    if (std::is_same_v<S, float> && checks - best_check >= kPatience) {
-      return a.status = Status::numerical, a;
-    }
-    if (wrong > options.tol && checks % kRaysApart == 0 && ray_proves_infeasible(p, admm, a)) {
-      return a.status = Status::infeasible, a;
-    }
-    admm.hear(wrong, a.certificate.gap());
-  }
+  Admm<S> admm(p, supervisor.options());
+  admm.start(start);
+  return search(p, supervisor, admm, std::move(a));
 }
 
 // The same program with n_features rows; its answer is certified again on all samples.
 template <class S>
-Answer<S> run_in_gram_space(const UnitProgram<S>& p, const LayerOptions& options,
-                            const Start<S>& start, const Supervisor& supervisor) {
+Answer<S> run_in_gram_space(const UnitProgram<S>& p, const Supervisor& supervisor,
+                            const Start<S>& start) {
   const GramSpace space(p);
   Answer<S> a = first_answer(p, start);
   if (!space.feasible()) {
@@ -191,43 +35,41 @@ Answer<S> run_in_gram_space(const UnitProgram<S>& p, const LayerOptions& options
   }
   const UnitProgram<double> q = to_unit_size(space.program(), p.threads);
   Matrix<double> weights;
-  if (start.weights) weights = start.weights->template cast<double>() / weight_unit(q);
-  const Answer<double> inner = run_admm(q, options, {start.weights ? &weights : nullptr, nullptr},
-                                        Supervisor(supervisor, q, space.outside()));
-  a.weights = (inner.weights * weight_unit(q)).template cast<S>();
-  a.dual = space.lift(inner.dual * dual_unit(q)).template cast<S>();
+  if (start.weights) weights = start.weights->template cast<double>() / q.weight_unit();
+  const Answer<double> inner = run_admm(q, Supervisor(supervisor, q, space.outside()),
+                                        {start.weights ? &weights : nullptr, nullptr});
+  a.weights = (inner.weights * q.weight_unit()).template cast<S>();
+  a.dual = space.lift(inner.dual * q.dual_unit()).template cast<S>();
   a.certificate = certify(p, a.weights, a.dual);
   a.iterations = inner.iterations;
   a.status = inner.status;
-  if (a.status == Status::optimal && !proved(p, a.certificate, options.tol)) {
+  if (a.status == Status::optimal && !proved(p, a.certificate, supervisor.options().tol)) {
     a.status = Status::numerical;
   }
   return a;
 }
 
 template <class S>
-Answer<S> run(const UnitProgram<S>& p, const LayerOptions& options, const Start<S>& start) {
-  const Supervisor supervisor(options, p);
+Answer<S> run(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
   const bool linear = p.given.activation == Activation::linear;
-  return linear && p.n_samples() > p.n_features() ? run_in_gram_space(p, options, start, supervisor)
-                                                  : run_admm(p, options, start, supervisor);
+  return linear && p.n_samples() > p.n_features() ? run_in_gram_space(p, supervisor, start)
+                                                  : run_admm(p, supervisor, start);
 }
 
 template <class S>
 LayerSolution<S> in_callers_units(const UnitProgram<S>& p, Answer<S>&& a) {
   const Certificate& c = a.certificate;
-  const double signal_unit = 1 / static_cast<double>(p.y_scale);
   LayerSolution<S> s;
-  s.weights = a.weights * static_cast<S>(weight_unit(p));
-  s.dual = (c.scale * dual_unit(p)).template cast<S>().asDiagonal() * a.dual;
-  s.objective = c.objective * objective_unit(p);
-  s.dual_bound = c.dual_bound * objective_unit(p);
+  s.weights = a.weights * static_cast<S>(p.weight_unit());
+  s.dual = (c.scale * p.dual_unit()).template cast<S>().asDiagonal() * a.dual;
+  s.objective = c.objective * p.objective_unit();
+  s.dual_bound = c.dual_bound * p.objective_unit();
   s.gap = c.gap();
-  s.residual = c.residual * signal_unit;
-  s.violation = c.violation * signal_unit;
+  s.residual = c.residual * p.signal_unit();
+  s.violation = c.violation * p.signal_unit();
   if (p.constrained()) {
     s.epsilon = p.given.level;
-    s.penalty = 2 * p.level / c.dual_norm * signal_unit / static_cast<double>(p.x_scale);
+    s.penalty = 2 * p.level / c.dual_norm * p.signal_unit() / static_cast<double>(p.x_scale);
   } else {
     s.epsilon = s.residual;
     s.penalty = p.given.level;
@@ -288,23 +130,24 @@ template <class S>
 LayerSolution<S> solve_layer(const LayerProgram<S>& program, const LayerOptions& options,
                              const LayerStart<S>& start) {
   layer::check(program, options);
-  const auto began = layer::Clock::now();
+  const auto began = std::chrono::steady_clock::now();
   const auto p = layer::to_unit_size(program, options.n_threads);
+  const layer::Supervisor supervisor(options, p);
   Matrix<S> weights, dual;
   layer::Start<S> unit_start;
   if (start.weights != nullptr) {
-    weights = View<S>(start.weights, program.outputs, program.features) /
-              static_cast<S>(layer::weight_unit(p));
+    weights =
+        View<S>(start.weights, program.outputs, program.features) / static_cast<S>(p.weight_unit());
     unit_start.weights = &weights;
   }
   if (start.dual != nullptr) {
-    dual =
-        View<S>(start.dual, program.outputs, program.samples) / static_cast<S>(layer::dual_unit(p));
+    dual = View<S>(start.dual, program.outputs, program.samples) / static_cast<S>(p.dual_unit());
     layer::cut_to_valid_signs(p, dual);
     unit_start.dual = &dual;
   }
-  auto solution = layer::in_callers_units(p, layer::run(p, options, unit_start));
-  solution.seconds = std::chrono::duration<double>(layer::Clock::now() - began).count();
+  auto solution = layer::in_callers_units(p, layer::run(p, supervisor, unit_start));
+  solution.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   return solution;
 }
 

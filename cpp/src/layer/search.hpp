@@ -1,0 +1,120 @@
+// One run of an engine: steps and certificates in turn, until a proof or a limit ends it.
+#pragma once
+
+#include <chrono>
+#include <cmath>
+#include <optional>
+
+#include "layer/certificate.hpp"
+
+namespace nettrim::layer {
+
+// An answer in the units of its program.
+template <class S>
+struct Answer {
+  Matrix<S> weights, dual;  // outputs x features, outputs x samples
+  Certificate certificate;
+  Status status = Status::max_iter;
+  Index iterations = 0;
+};
+
+// Where to begin: either may be null.
+template <class S>
+struct Start {
+  const Matrix<S>* weights = nullptr;
+  const Matrix<S>* dual = nullptr;
+};
+
+// Largest relative violation of a constraint.
+template <class S>
+double infeasibility(const UnitProgram<S>& p, const Certificate& c);
+
+template <class S>
+bool proved(const UnitProgram<S>& p, const Certificate& c, double tol);
+
+// Whether the bound is too large for any weights to exist.
+template <class S>
+bool hopeless(const UnitProgram<S>& p, const Certificate& c);
+
+// The starting point, or zero weights: they may be the answer already.
+template <class S>
+Answer<S> first_answer(const UnitProgram<S>& p, const Start<S>& start);
+
+// What the caller wants to hear and may stop.
+class Supervisor {
+ public:
+  template <class S>
+  Supervisor(const LayerOptions& options, const UnitProgram<S>& p)
+      : options_(options), objective_unit_(p.objective_unit()), signal_unit_(p.signal_unit()) {}
+
+  // For a program `inner` that stands for the outer one, but for a residual that no weights reach.
+  Supervisor(const Supervisor& outer, const UnitProgram<double>& inner, double outside)
+      : Supervisor(outer) {
+    objective_unit_ *= inner.objective_unit();
+    signal_unit_ *= inner.signal_unit();
+    outside_ = outside / inner.signal_unit();
+    constant_ = inner.constrained() ? 0 : outside_ * outside_;
+  }
+
+  const LayerOptions& options() const { return options_; }
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - began_).count(); }
+  bool stops(Index iteration, const Certificate& c) const;
+  // The limit that an engine has run into, if any.
+  std::optional<Status> limit(Index iterations) const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  const LayerOptions& options_;
+  double objective_unit_, signal_unit_, outside_ = 0, constant_ = 0;
+  Clock::time_point began_ = Clock::now();
+};
+
+// Counts the certificates since the last one that was clearly better than all before.
+class Patience {
+ public:
+  explicit Patience(Index most) : most_(most) {}
+  bool ends_with(double merit);
+
+ private:
+  Index most_, fruitless_ = 0;
+  double best_ = std::numeric_limits<double>::infinity();
+};
+
+// Engine:  void step();
+//          Index steps_per_certificate() const;
+//          Index patience() const;                  certificates without progress that end a run
+//          void report(Answer<S>&);                 weights, dual and certificate of the moment
+//          bool proves_infeasible(Answer<S>&);      by another dual than the reported one
+//          void hear(double infeasibility, double gap);
+template <class S, class Engine>
+Answer<S> search(const UnitProgram<S>& p, const Supervisor& supervisor, Engine& engine,
+                 Answer<S> a) {
+  const double tol = supervisor.options().tol;
+  Patience patience(engine.patience());
+  const auto verdict = [&](std::optional<Status> limit) -> std::optional<Status> {
+    const Certificate& c = a.certificate;
+    const bool stopped = supervisor.stops(a.iterations, c);
+    const double wrong = infeasibility(p, c);
+    if (!c.finite()) return Status::numerical;
+    if (proved(p, c, tol)) return Status::optimal;
+    if (hopeless(p, c)) return Status::infeasible;
+    if (stopped) return Status::interrupted;
+    if (limit) return limit;
+    if (patience.ends_with(std::max(wrong, std::abs(c.gap())))) return Status::numerical;
+    if (wrong > tol && engine.proves_infeasible(a)) return Status::infeasible;
+    return std::nullopt;
+  };
+  while (true) {
+    engine.step();
+    const auto limit = supervisor.limit(++a.iterations);
+    if (!limit && a.iterations % engine.steps_per_certificate() != 0) continue;
+    engine.report(a);
+    if (const auto status = verdict(limit)) {
+      a.status = *status;
+      return a;
+    }
+    engine.hear(infeasibility(p, a.certificate), a.certificate.gap());
+  }
+}
+
+}  // namespace nettrim::layer
