@@ -112,7 +112,7 @@ def test_the_gap_is_what_was_asked_for(tol: float) -> None:
 def test_no_false_sparsity() -> None:
     """Few iterations give few nonzeros, and the answer must not call itself solved."""
     program = g5().at(0.05)
-    solution = program.solve(max_iter=20)
+    solution = program.solve(max_iter=20, solver="admm")
     assert solution.status == "max_iter"
     assert not solution.converged
     infeasible = solution.residual > program.epsilon * (1 + 1e-6) or solution.violation > 1e-6

@@ -233,7 +233,9 @@ def test_the_largest_useful_penalty() -> None:
     )
     assert lp.fun == pytest.approx(problems.G1_PENALTY_MAX_OUTPUT_0, abs=5e-4)
     assert lp.fun < 0.5 * np.abs(fixed).max()
-    assert not program.penalised(lp.fun * 1.001).solve(tol=1e-8).weights.any()
+    above = program.penalised(lp.fun * 1.001)
+    assert not above.solve(tol=1e-8, solver="admm").weights.any()
+    assert above.solve(tol=1e-8).objective == pytest.approx(np.sum(y**2), rel=1e-8)
     assert program.penalised(lp.fun * 0.98).solve(tol=1e-8).weights.any()
 
 

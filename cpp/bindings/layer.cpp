@@ -42,10 +42,10 @@ std::function<bool(const LayerProgress&)> with_lock(const py::object& callback) 
 
 template <class S>
 py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper, bool relu,
-               std::optional<double> epsilon, std::optional<double> penalty, double tol,
-               Index max_iter, double time_limit, Index check_every, int n_threads,
-               const OptionalArray<S>& start_weights, const OptionalArray<S>& start_dual,
-               const py::object& callback) {
+               std::optional<double> epsilon, std::optional<double> penalty,
+               const std::string& solver, double tol, Index max_iter, double time_limit,
+               Index check_every, int n_threads, const OptionalArray<S>& start_weights,
+               const OptionalArray<S>& start_dual, const py::object& callback) {
   LayerProgram<S> program;
   program.samples = X.shape(0);
   program.features = X.shape(1);
@@ -58,6 +58,9 @@ py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
   program.level = epsilon ? *epsilon : penalty.value();
 
   LayerOptions options;
+  options.solver = solver == "newton" ? Solver::newton
+                   : solver == "admm" ? Solver::admm
+                                      : Solver::automatic;
   options.tol = tol;
   options.max_iter = max_iter;
   options.time_limit = time_limit;
@@ -77,7 +80,8 @@ py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
                   "dual_bound"_a = s.dual_bound, "gap"_a = s.gap, "residual"_a = s.residual,
                   "violation"_a = s.violation, "epsilon"_a = s.epsilon, "penalty"_a = s.penalty,
                   "status"_a = name(s.status), "iterations"_a = s.iterations, "solver"_a = s.solver,
-                  "seconds"_a = s.seconds, "dual"_a = to_array(std::move(s.dual)));
+                  "reason"_a = s.reason, "seconds"_a = s.seconds,
+                  "dual"_a = to_array(std::move(s.dual)));
 }
 
 template <class S>
@@ -85,9 +89,9 @@ void add_solve(py::module_& m) {
   const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
   m.def("solve_layer", &solve<S>, strict("X"), strict("Y"), py::kw_only(),
         strict("upper").none(true), py::arg("relu"), py::arg("epsilon"), py::arg("penalty"),
-        py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"), py::arg("check_every"),
-        py::arg("n_threads"), strict("start_weights").none(true), strict("start_dual").none(true),
-        py::arg("callback"));
+        py::arg("solver"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
+        py::arg("check_every"), py::arg("n_threads"), strict("start_weights").none(true),
+        strict("start_dual").none(true), py::arg("callback"));
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ class LayerFields(TypedDict):
     status: str
     iterations: int
     solver: str
+    reason: str
     seconds: float
     dual: NDArray[np.floating[Any]]
 
@@ -32,6 +33,7 @@ def solve_layer(
     relu: bool,
     epsilon: float | None,
     penalty: float | None,
+    solver: str,
     tol: float,
     max_iter: int,
     time_limit: float,

@@ -227,6 +227,7 @@ def _joined(
         status=unsolved[0] if unsolved else "optimal",
         iterations=sum(part.iterations for part in parts),
         solver=f"{parts[0].solver}, {len(parts)} blocks",
+        reason=parts[0].reason,
         seconds=sum(part.seconds for part in parts),
         dual=np.hstack([part.dual for part in parts]),
     )

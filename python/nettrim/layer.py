@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["solve_layer"]
 
 ACTIVATIONS = ("relu", "linear")
-SOLVERS = ("auto", "admm")
+SOLVERS = ("auto", "newton", "admm")
 
 
 def solve_layer(
@@ -69,12 +69,15 @@ def solve_layer(
     activation : {"relu", "linear"}, default "relu"
     upper : array_like broadcastable to the shape of Y, optional
         Upper bound on ``X @ weights`` where inactive, of any sign; default 0. Not read elsewhere.
-    solver : {"auto", "admm"}, default "auto"
+    solver : {"auto", "newton", "admm"}, default "auto"
+        "newton": active sets per output and one Newton iteration on the common price of weights;
+        "admm": alternating directions; "auto": newton, and admm from where it makes no progress.
     tol : float, default 1e-6
         "optimal" means: gap at most `tol`, residual at most ``epsilon * (1 + tol)``, violation at
         most ``tol * max(abs(Y))``.
     max_iter : int, optional
-        Default 50,000.
+        Default 50,000. An iteration of newton is a round of all outputs, some thirty times the
+        work of one of admm.
     time_limit : float, optional
         Seconds; default none.
     warm_start : LayerSolution or array_like of shape (n_features, n_outputs), optional
@@ -85,7 +88,7 @@ def solve_layer(
         Called with a `LayerProgress` at every certificate; a true return stops the solve. An
         exception raised in it stops the solve and is raised again here.
     check_every : int, default 25
-        Iterations between certificates.
+        Iterations of admm between certificates; newton has one in every round.
     dtype : {numpy.float64, numpy.float32}, default numpy.float64
         Precision of the iterations and of the answer. The certificate is always float64; a `tol`
         below about 1e-5 is out of float32's reach and ends in status "numerical".
@@ -142,6 +145,7 @@ def solve_layer(
         Y,
         _upper(upper, Y.shape, activation, precision),
         relu=activation == "relu",
+        solver=solver,
         max_iter=50_000 if max_iter is None else _whole(max_iter, "max_iter"),
         time_limit=np.inf if time_limit is None else _number(time_limit, "time_limit", above=0.0),
         check_every=_whole(check_every, "check_every"),
@@ -166,6 +170,7 @@ class _Program:
     Y: Floats
     upper: Floats | None
     relu: bool
+    solver: str
     max_iter: int
     time_limit: float
     check_every: int
@@ -182,6 +187,7 @@ class _Program:
             relu=self.relu,
             epsilon=form.epsilon,
             penalty=form.penalty,
+            solver=self.solver,
             tol=tol,
             max_iter=self.max_iter,
             time_limit=self.time_limit,

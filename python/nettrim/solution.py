@@ -54,7 +54,10 @@ class LayerSolution:
         `dual_bound`.
     iterations : int
     solver : str
-        The engine that ran.
+        The engine that gave the answer: ``"newton"``, ``"admm"``, or ``"none"`` if the start was
+        optimal.
+    reason : str
+        Why that engine.
     seconds : float
         Wall time.
     dual : ndarray of shape (n_samples, n_outputs)
@@ -72,6 +75,7 @@ class LayerSolution:
     status: str
     iterations: int
     solver: str
+    reason: str
     seconds: float
     dual: Floats = field(repr=False)
 
@@ -97,6 +101,6 @@ class LayerSolution:
                 f"  objective  {self.objective:.9g}  (proved >= {self.dual_bound:.9g}, gap {self.gap:.1e})",
                 f"  residual   {self.residual:.9g}  (epsilon {self.epsilon:.9g}, penalty {self.penalty:.6g})",
                 f"  violation  {self.violation:.1e}",
-                f"  {self.iterations} iterations of {self.solver} in {self.seconds:.2f} s",
+                f"  {self.iterations} iterations of {self.solver} ({self.reason}) in {self.seconds:.2f} s",
             ]
         )

@@ -27,6 +27,10 @@ struct LayerProgram {
   double level = 0;  // epsilon or penalty
 };
 
+// newton: active sets per output and one Newton iteration on their common price; admm: alternating
+// directions; automatic: newton, and admm from where it makes no progress.
+enum class Solver { automatic, admm, newton };
+
 // What a solve knows at one of its certificates, in the caller's units.
 struct LayerProgress {
   Index iteration;
@@ -34,10 +38,11 @@ struct LayerProgress {
 };
 
 struct LayerOptions {
-  double tol = 1e-6;  // on the gap, and on residual and violation against epsilon and max |Y|
-  Index max_iter = 50000;
+  Solver solver = Solver::automatic;
+  double tol = 1e-6;       // on the gap, and on residual and violation against epsilon and max |Y|
+  Index max_iter = 50000;  // an iteration of newton is a round of all outputs
   double time_limit = std::numeric_limits<double>::infinity();  // seconds
-  Index check_every = 25;                                       // iterations between certificates
+  Index check_every = 25;  // iterations of admm between certificates
   int n_threads = 1;
   std::function<bool(const LayerProgress&)> callback;  // true stops the solve
   std::function<bool()> interrupted;                   // asked between iterations; true stops
@@ -61,7 +66,8 @@ struct LayerSolution {
   double epsilon = 0, penalty = 0;  // the one given and its counterpart
   Status status = Status::numerical;
   Index iterations = 0;
-  const char* solver = "admm";
+  const char* solver = "none";  // the engine that gave the answer
+  const char* reason = "";      // why that one
   double seconds = 0;
 };
 

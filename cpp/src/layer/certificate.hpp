@@ -1,6 +1,8 @@
 // The proof: what weights and a dual candidate, from whichever engine, say about a program.
 #pragma once
 
+#include <vector>
+
 #include "layer/program.hpp"
 
 namespace nettrim::layer {
@@ -19,6 +21,38 @@ struct Certificate {
   double gap() const;
   bool finite() const;
 };
+
+// What a pass over the samples says about a candidate, summed in double.
+struct Evidence {
+  Matrix<double> gradient;             // outputs x features: (X'G)^T
+  Eigen::VectorXd linear, square;      // per output: <g, target> and ||g_active||^2
+  double residual = 0, violation = 0;  // squared, over the active entries; largest, elsewhere
+
+  Evidence() = default;
+  Evidence(Index outputs, Index features);
+  void add(const Evidence& other);
+};
+
+// Adds the samples of `piece`: signal = XU there, dual = G there, both outputs x samples.
+template <class S>
+void add_piece(const UnitProgram<S>& program, Range piece, const Matrix<double>& signal,
+               const Matrix<S>& dual, Evidence& evidence);
+
+// Evidence of all samples: examine(k, piece, evidence) adds piece k, on some thread.
+template <class S, class Examine>
+Evidence gather_evidence(const UnitProgram<S>& p, Examine&& examine) {
+  std::vector<Evidence> parts(static_cast<std::size_t>(p.threads),
+                              Evidence(p.n_outputs(), p.n_features()));
+  parallel_for(static_cast<Index>(p.samples.size()), p.threads, [&](Index k, int thread) {
+    examine(k, p.samples[static_cast<std::size_t>(k)], parts[static_cast<std::size_t>(thread)]);
+  });
+  for (std::size_t t = 1; t < parts.size(); ++t) parts[0].add(parts[t]);
+  return std::move(parts[0]);
+}
+
+// What the evidence of all samples proves; l1 is the sum of all absolute weights.
+template <class S>
+Certificate conclude(const UnitProgram<S>& program, double l1, const Evidence& evidence);
 
 // weights: outputs x features, dual: outputs x samples with no positive inactive entry. Everything
 // is computed afresh and in double; costs two products.

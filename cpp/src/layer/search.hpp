@@ -16,6 +16,7 @@ struct Answer {
   Certificate certificate;
   Status status = Status::max_iter;
   Index iterations = 0;
+  const char *solver = "none", *reason = "the start is optimal";
 };
 
 // Where to begin: either may be null.
@@ -59,7 +60,7 @@ class Supervisor {
   const LayerOptions& options() const { return options_; }
   double seconds() const { return std::chrono::duration<double>(Clock::now() - began_).count(); }
   bool stops(Index iteration, const Certificate& c) const;
-  // The limit that an engine has run into, if any.
+  // The limit that an engine has run into, if any. For the thread that called the solve.
   std::optional<Status> limit(Index iterations) const;
 
  private:
@@ -67,6 +68,7 @@ class Supervisor {
   const LayerOptions& options_;
   double objective_unit_, signal_unit_, outside_ = 0, constant_ = 0;
   Clock::time_point began_ = Clock::now();
+  mutable bool interrupted_ = false;  // an interrupt is told once, and remembered
 };
 
 // Counts the certificates since the last one that was clearly better than all before.

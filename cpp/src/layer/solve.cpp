@@ -3,6 +3,7 @@
 
 #include "layer/admm.hpp"
 #include "layer/gram.hpp"
+#include "layer/newton.hpp"
 #include "layer/search.hpp"
 
 namespace nettrim {
@@ -10,15 +11,55 @@ namespace layer {
 namespace {
 
 template <class S>
-Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
+Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
+                   Answer<S> a, const char* reason) {
+  Admm<S> admm(p, supervisor.options());
+  admm.start(start);
+  a = search(p, supervisor, admm, std::move(a));
+  a.solver = "admm";
+  a.reason = reason;
+  return a;
+}
+
+template <class S>
+Answer<S> run_newton(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
+                     Answer<S> a, const char* reason) {
+  Newton<S> newton(p, supervisor);
+  newton.start(start);
+  a = search(p, supervisor, newton, std::move(a));
+  a.solver = "newton";
+  a.reason = reason;
+  return a;
+}
+
+// Newton's method, and where it gets stuck alternating directions from there.
+template <class S>
+Answer<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
+                        const Start<S>& start, Answer<S> a) {
+  if (p.constrained() && p.level == 0) {
+    return run_admm(p, supervisor, start, std::move(a), "epsilon is zero: a linear program");
+  }
+  a = run_newton(p, supervisor, start, std::move(a), "fastest on most layers");
+  if (a.status != Status::numerical) return a;
+  return run_admm(p, supervisor, start, std::move(a), "newton made no progress");
+}
+
+template <class S>
+Answer<S> run_engine(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
   Answer<S> a = first_answer(p, start);
   if (proved(p, a.certificate, supervisor.options().tol)) {
     a.status = Status::optimal;
     return a;
   }
-  Admm<S> admm(p, supervisor.options());
-  admm.start(start);
-  return search(p, supervisor, admm, std::move(a));
+  switch (supervisor.options().solver) {
+    case Solver::admm:
+      return run_admm(p, supervisor, start, std::move(a), "asked for");
+    case Solver::newton:
+      return run_newton(p, supervisor, start, std::move(a), "asked for");
+    case Solver::automatic:
+      break;
+  }
+  return run_automatic(p, supervisor, start, std::move(a));
 }
 
 // The same program with n_features rows; its answer is certified again on all samples.
@@ -36,12 +77,14 @@ Answer<S> run_in_gram_space(const UnitProgram<S>& p, const Supervisor& superviso
   const UnitProgram<double> q = to_unit_size(space.program(), p.threads);
   Matrix<double> weights;
   if (start.weights) weights = start.weights->template cast<double>() / q.weight_unit();
-  const Answer<double> inner = run_admm(q, Supervisor(supervisor, q, space.outside()),
-                                        {start.weights ? &weights : nullptr, nullptr});
+  const Answer<double> inner = run_engine(q, Supervisor(supervisor, q, space.outside()),
+                                          {start.weights ? &weights : nullptr, nullptr});
   a.weights = (inner.weights * q.weight_unit()).template cast<S>();
   a.dual = space.lift(inner.dual * q.dual_unit()).template cast<S>();
   a.certificate = certify(p, a.weights, a.dual);
   a.iterations = inner.iterations;
+  a.solver = inner.solver;
+  a.reason = inner.reason;
   a.status = inner.status;
   if (a.status == Status::optimal && !proved(p, a.certificate, supervisor.options().tol)) {
     a.status = Status::numerical;
@@ -53,7 +96,7 @@ template <class S>
 Answer<S> run(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
   const bool linear = p.given.activation == Activation::linear;
   return linear && p.n_samples() > p.n_features() ? run_in_gram_space(p, supervisor, start)
-                                                  : run_admm(p, supervisor, start);
+                                                  : run_engine(p, supervisor, start);
 }
 
 template <class S>
@@ -76,6 +119,8 @@ LayerSolution<S> in_callers_units(const UnitProgram<S>& p, Answer<S>&& a) {
   }
   s.status = s.weights.allFinite() ? a.status : Status::numerical;
   s.iterations = a.iterations;
+  s.solver = a.solver;
+  s.reason = a.reason;
   return s;
 }
 

@@ -1,0 +1,322 @@
+#include "layer/column.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace nettrim::layer {
+namespace {
+
+// Exchanges of one guess, and how many of them may fail to reduce the number of wrong elements
+// before only the worst are exchanged.
+constexpr Index kMostExchanges = 40;
+constexpr Index kGrace = 3;
+constexpr double kWorstShare = 0.3;
+// Weights that may enter at a time, of those in: features are correlated, and one makes others
+// unnecessary.
+constexpr double kEnteringShare = 0.1;
+constexpr Index kEnteringLeast = 5;
+// Up to this share of changed rows an update of the factor is cheaper than a new one.
+constexpr double kUpdateShare = 0.06;
+// Stiffness of the rows, in units of a sample: raised after every success, lowered when guesses go
+// round in circles.
+constexpr double kSoftest = 0.1, kStiffest = 1e4, kStiffer = 4, kSofter = 0.2;
+constexpr int kSoftenings = 3;
+constexpr int kMultiplierUpdates = 4;
+// Weight of the proximal term about the reference, where the longest feature has length 1 to 2: it
+// makes guesses with dependent features solvable.
+constexpr double kProximal = 1e-11;
+
+}  // namespace
+
+void Column::add_features(const std::vector<Index>& features, Matrix<double>&& gram) {
+  const auto before = static_cast<Index>(features_.size());
+  features_.insert(features_.end(), features.begin(), features.end());
+  const auto now = static_cast<Index>(features_.size());
+  gram_ = std::move(gram);
+  gram_.diagonal().tail(now - before).array() += kProximal;
+  weights_.conservativeResize(now);
+  weights_.tail(now - before).setZero();
+  guess_.sign.resize(features_.size(), 0);
+}
+
+void Column::add_rows(const std::vector<Index>& rows, Matrix<double>&& values, Vector&& bounds) {
+  const auto before = static_cast<Index>(rows_.size());
+  rows_.insert(rows_.end(), rows.begin(), rows.end());
+  const auto now = static_cast<Index>(rows_.size());
+  values_ = std::move(values);
+  bounds_ = std::move(bounds);
+  multipliers_.conservativeResize(now);
+  multipliers_.tail(now - before).setZero();
+  guess_.tight.resize(rows_.size(), 1);
+}
+
+void Column::start(const Vector& weights, const Vector& multipliers) {
+  weights_ = weights;
+  multipliers_ = multipliers;
+  for (std::size_t i = 0; i < features_.size(); ++i) {
+    const double w = weights_[static_cast<Index>(i)];
+    guess_.sign[i] = static_cast<std::int8_t>((w > 0) - (w < 0));
+  }
+}
+
+void Column::refer(const Vector& gradient, double squared_residual) {
+  reference_ = weights_;
+  squared_residual_there_ = squared_residual;
+  gradient_there_ = gradient;
+  slack_there_.resize(0);
+  if (!rows_.empty()) {
+    gradient_there_.noalias() -= values_ * multipliers_;
+    slack_there_.noalias() = values_.transpose() * weights_;
+    slack_there_ -= bounds_;
+  }
+  center_ = multipliers_;
+}
+
+bool Column::solve(double price, const Tolerances& t, ColumnWorkspace& work) {
+  const Guess before = guess_;
+  work.order.clear();
+  bool hardens = true, solved = true;
+  for (int update = 0; update < kMultiplierUpdates && solved; ++update) {
+    for (int softening = 0; !(solved = exchange_until_right(price, t, work)); ++softening) {
+      guess_ = before;
+      work.order.clear();
+      hardens = false;
+      if (softening == kSoftenings) break;
+      stiffness_ = std::max(kSoftest, kSofter * stiffness_);
+    }
+    if (!solved || rows_.empty()) break;
+    const double moved = (multipliers_ - center_).cwiseAbs().maxCoeff() / stiffness_;
+    center_ = multipliers_;
+    if (moved <= t.row) break;
+  }
+  measure(work);
+  if (hardens) stiffness_ = std::min(kStiffest, kStiffer * stiffness_);
+  return solved;
+}
+
+// Leaves weights and multipliers alone unless it succeeds.
+bool Column::exchange_until_right(double price, const Tolerances& t, ColumnWorkspace& work) {
+  std::size_t fewest = std::numeric_limits<std::size_t>::max();
+  Index grace = kGrace;
+  for (Index round = 0; round < kMostExchanges; ++round) {
+    if (!synchronise(work)) return false;
+    solve_guess(price, work);
+    find_wrong(price, t, work);
+    auto& wrong = work.wrong;
+    if (wrong.empty()) {
+      weights_ = reference_ + step_;
+      for (std::size_t i = 0; i < features_.size(); ++i) {
+        if (guess_.sign[i] == 0) weights_[static_cast<Index>(i)] = 0;
+      }
+      multipliers_ = candidate_;
+      return true;
+    }
+    std::size_t count = wrong.size();
+    if (count < fewest) {
+      fewest = count;
+      grace = kGrace;
+    } else if (--grace < 0) {
+      count = std::max<std::size_t>(
+          1, static_cast<std::size_t>(kWorstShare * static_cast<double>(count)));
+    }
+    std::sort(wrong.begin(), wrong.end(), std::greater<>());
+    wrong.resize(count);
+    Index entering = std::max(
+        kEnteringLeast, static_cast<Index>(kEnteringShare * static_cast<double>(support_size_)));
+    for (const auto& [score, element] : wrong) {
+      const bool enters = element < static_cast<Index>(features_.size()) && !is_in(element);
+      if (enters && --entering < 0) continue;
+      exchange(element);
+    }
+  }
+  return false;
+}
+
+// Elements are working features and, after them, working rows.
+bool Column::is_in(Index element) const {
+  const auto n = static_cast<Index>(features_.size());
+  return element < n ? guess_.sign[static_cast<std::size_t>(element)] != 0
+                     : guess_.tight[static_cast<std::size_t>(element - n)] != 0;
+}
+
+void Column::exchange(Index element) {
+  const auto n = static_cast<Index>(features_.size());
+  if (element >= n) {
+    guess_.tight[static_cast<std::size_t>(element - n)] ^= 1;
+    return;
+  }
+  auto& sign = guess_.sign[static_cast<std::size_t>(element)];
+  sign = static_cast<std::int8_t>(sign != 0 ? 0 : gradient_[element] > 0 ? -1 : 1);
+}
+
+// Brings the factor to the present guess: by updates, or anew.
+bool Column::synchronise(ColumnWorkspace& work) {
+  const auto elements = static_cast<Index>(features_.size() + rows_.size());
+  support_size_ =
+      std::count_if(guess_.sign.begin(), guess_.sign.end(), [](auto s) { return s != 0; });
+  tight_size_ = std::count(guess_.tight.begin(), guess_.tight.end(), 1);
+  if (work.order.empty()) return factor_anew(work);
+  Index in = 0, out = 0;
+  for (Index e = 0; e < elements; ++e) {
+    const bool there = work.place[static_cast<std::size_t>(e)] >= 0;
+    if (is_in(e) && !there) ++in;
+    if (!is_in(e) && there) ++out;
+  }
+  const auto most =
+      static_cast<Index>(kUpdateShare * static_cast<double>(support_size_ + tight_size_));
+  if (in + out > most || work.factor.size() + in > work.factor.room()) return factor_anew(work);
+  for (Index e = 0; e < elements; ++e) {
+    Index& place = work.place[static_cast<std::size_t>(e)];
+    if (is_in(e) || place < 0) continue;
+    work.factor.remove(place);
+    work.order[static_cast<std::size_t>(place)] = -1;
+    place = -1;
+  }
+  for (Index e = 0; e < elements; ++e) {
+    if (is_in(e) && work.place[static_cast<std::size_t>(e)] < 0 && !move_in(e, work)) {
+      return factor_anew(work);
+    }
+  }
+  return true;
+}
+
+bool Column::factor_anew(ColumnWorkspace& work) {
+  const auto n = static_cast<Index>(features_.size());
+  work.order.clear();
+  work.place.assign(features_.size() + rows_.size(), -1);
+  for (Index e = 0; e < n + static_cast<Index>(rows_.size()); ++e) {
+    if (!is_in(e)) continue;
+    work.place[static_cast<std::size_t>(e)] = static_cast<Index>(work.order.size());
+    work.order.push_back(e);
+  }
+  const Index size = support_size_ + tight_size_;
+  const Index room = (size + 7) / 8 * 8;  // aligned columns, as in the factor
+  if (work.lower.rows() < size) work.lower.resize(room, room);
+  auto lower = work.lower.topLeftCorner(size, size);
+  for (Index j = 0; j < support_size_; ++j) {
+    const Index f = work.order[static_cast<std::size_t>(j)];
+    const double* const gram = gram_.col(f).data();
+    for (Index i = j; i < support_size_; ++i)
+      lower(i, j) = gram[work.order[static_cast<std::size_t>(i)]];
+    for (Index i = support_size_; i < size; ++i) {
+      lower(i, j) = values_(f, work.order[static_cast<std::size_t>(i)] - n);
+    }
+  }
+  auto corner = lower.bottomRightCorner(tight_size_, tight_size_);
+  corner.setZero();
+  corner.diagonal().setConstant(-1 / stiffness_);
+  return work.factor.reset(lower, support_size_, size + size / 2 + 8);
+}
+
+bool Column::move_in(Index element, ColumnWorkspace& work) {
+  const auto n = static_cast<Index>(features_.size());
+  const auto size = static_cast<Index>(work.order.size());
+  if (work.entries.size() < size) work.entries.resize(2 * size);
+  for (Index i = 0; i < size; ++i) {
+    const Index other = work.order[static_cast<std::size_t>(i)];
+    double value = 0;
+    if (other >= 0 && element < n) {
+      value = other < n ? gram_(other, element) : values_(element, other - n);
+    } else if (other >= 0 && other < n) {
+      value = values_(other, element - n);
+    }
+    work.entries[i] = value;
+  }
+  const double diagonal = element < n ? gram_(element, element) : -1 / stiffness_;
+  if (!work.factor.append(work.entries.head(size), diagonal, element < n)) return false;
+  work.place[static_cast<std::size_t>(element)] = size;
+  work.order.push_back(element);
+  return true;
+}
+
+// The stationary point of the guess: weights out of it are zero, rows in it are tight up to their
+// softness; then the gradient and the slack of everything there.
+void Column::solve_guess(double price, ColumnWorkspace& work) {
+  const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
+  const auto size = static_cast<Index>(work.order.size());
+  step_ = Vector::Zero(n);
+  gradient_ = gradient_there_;
+  slack_ = slack_there_;
+  for (Index i = 0; i < n; ++i) {
+    if (guess_.sign[static_cast<std::size_t>(i)] != 0 || reference_[i] == 0) continue;
+    step_[i] = -reference_[i];
+    gradient_ += step_[i] * gram_.col(i);
+    if (m > 0) slack_ += step_[i] * values_.row(i).transpose();
+  }
+  if (work.rhs.size() < size) work.rhs.resize(2 * size);
+  auto rhs = work.rhs.head(size);
+  for (Index k = 0; k < size; ++k) {
+    const Index e = work.order[static_cast<std::size_t>(k)];
+    if (e < 0) {
+      rhs[k] = 0;
+    } else if (e < n) {
+      rhs[k] = -gradient_[e] - price * guess_.sign[static_cast<std::size_t>(e)];
+    } else {
+      rhs[k] = -slack_[e - n] - center_[e - n] / stiffness_;
+    }
+  }
+  work.factor.solve(rhs);
+  candidate_ = Vector::Zero(m);
+  for (Index k = 0; k < size; ++k) {
+    const Index e = work.order[static_cast<std::size_t>(k)];
+    if (e >= n) {
+      candidate_[e - n] = rhs[k];
+    } else if (e >= 0) {
+      step_[e] = rhs[k];
+    }
+  }
+  curved_.noalias() = gram_ * step_;
+  gradient_ = gradient_there_ + curved_;
+  if (m > 0) {
+    gradient_.noalias() += values_ * candidate_;
+    slack_ = slack_there_;
+    slack_.noalias() += values_.transpose() * step_;
+  }
+}
+
+void Column::find_wrong(double price, const Tolerances& t, ColumnWorkspace& work) const {
+  const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
+  work.wrong.clear();
+  for (Index i = 0; i < n; ++i) {
+    const int sign = guess_.sign[static_cast<std::size_t>(i)];
+    if (sign == 0) {
+      const double excess = std::abs(gradient_[i]) / price - 1;
+      if (excess > t.gradient) work.wrong.emplace_back(excess, i);
+    } else {
+      const double weight = (reference_[i] + step_[i]) * sign;
+      if (weight < 0) work.wrong.emplace_back(-weight * gram_(i, i) / price, i);
+    }
+  }
+  for (Index k = 0; k < m; ++k) {
+    if (guess_.tight[static_cast<std::size_t>(k)] != 0) {
+      if (candidate_[k] < 0) work.wrong.emplace_back(-candidate_[k] / price, n + k);
+    } else {
+      const double excess = slack_[k] + center_[k] / stiffness_;
+      if (excess > t.row)
+        work.wrong.emplace_back(excess / (t.row + std::abs(bounds_[k]) + 0.05), n + k);
+    }
+  }
+}
+
+// ||(Xu - y)_active||^2 is quadratic about the reference; its slope is s'd where K [d; .] = [s; 0].
+void Column::measure(ColumnWorkspace& work) {
+  step_ = weights_ - reference_;
+  curved_.noalias() = gram_ * step_;
+  squared_residual_ = squared_residual_there_ + step_.dot(2 * gradient_there_ + curved_);
+  slope_ = 0;
+  if (!synchronise(work)) return;
+  const auto size = static_cast<Index>(work.order.size());
+  if (work.rhs.size() < size) work.rhs.resize(2 * size);
+  auto rhs = work.rhs.head(size);
+  const auto sign_of = [&](Index k) {
+    const Index e = work.order[static_cast<std::size_t>(k)];
+    const bool feature = e >= 0 && e < static_cast<Index>(features_.size());
+    return feature ? guess_.sign[static_cast<std::size_t>(e)] : 0;
+  };
+  for (Index k = 0; k < size; ++k) rhs[k] = sign_of(k);
+  work.factor.solve(rhs);
+  for (Index k = 0; k < size; ++k) slope_ += sign_of(k) * rhs[k];
+}
+
+}  // namespace nettrim::layer

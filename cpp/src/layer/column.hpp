@@ -1,0 +1,91 @@
+// One output of a layer at a given price of its weights,
+//   min 1/2 ||(Xu - y)_active||^2 + price |u|_1   s.t.  (Xu)_inactive <= upper,
+// on a few working features and a few working rows, solved to the end by exchanging the guess of
+// which weights are nonzero and which rows are tight, many at a time (block principal pivoting:
+// Judice and Pires, 1994; Kim and Park, 2011).
+//
+// Rows enter by an augmented Lagrangian, z = max(0, center + stiffness (Xu - upper)), so that every
+// guess has one answer: the matrix of a guess is quasidefinite whatever the rows. The quadratic is
+// taken about a reference point at which the gradient was computed from X itself.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "quasidefinite.hpp"
+
+namespace nettrim::layer {
+
+// What one thread needs to solve columns, one after the other.
+struct ColumnWorkspace {
+  QuasidefiniteFactor factor;
+  std::vector<Index> order, place;  // element in each row of the factor; row of each element or -1
+  Matrix<double> lower;
+  Eigen::VectorXd rhs, entries;
+  std::vector<std::pair<double, Index>> wrong;  // score and element
+};
+
+class Column {
+ public:
+  using Vector = Eigen::VectorXd;
+  struct Tolerances {
+    double gradient;  // relative to price
+    double row;       // in the units of XU
+  };
+
+  const std::vector<Index>& features() const { return features_; }
+  const std::vector<Index>& rows() const { return rows_; }
+  const Vector& weights() const { return weights_; }          // of features()
+  const Vector& multipliers() const { return multipliers_; }  // of rows(), >= 0
+  Index support_size() const { return support_size_; }
+  Index tight_size() const { return tight_size_; }
+
+  Matrix<double> take_gram() { return std::move(gram_); }
+  // New working features: Gram matrix of all working features, old ones first, over active samples.
+  void add_features(const std::vector<Index>& features, Matrix<double>&& gram);
+  // New working rows; `values` of all working rows, working features x rows, and their bounds.
+  void add_rows(const std::vector<Index>& rows, Matrix<double>&& values, Vector&& bounds);
+  void start(const Vector& weights, const Vector& multipliers);
+
+  // gradient: of the quadratic and the rows at the present weights and multipliers, on features().
+  void refer(const Vector& gradient, double squared_residual);
+  // False where the exchanges did not come to an end: weights and multipliers stay as they were.
+  bool solve(double price, const Tolerances& tolerances, ColumnWorkspace& work);
+
+  // Of the last solve: ||(Xu - y)_active||^2 and its derivative by price^2.
+  double squared_residual() const { return squared_residual_; }
+  double slope() const { return slope_; }
+
+ private:
+  enum class Sign : std::int8_t { minus = -1, zero = 0, plus = 1 };
+  struct Guess {
+    std::vector<std::int8_t> sign;    // of each weight
+    std::vector<std::uint8_t> tight;  // of each row
+  };
+
+  bool exchange_until_right(double price, const Tolerances& t, ColumnWorkspace& work);
+  bool synchronise(ColumnWorkspace& work);
+  bool factor_anew(ColumnWorkspace& work);
+  bool move_in(Index element, ColumnWorkspace& work);
+  void solve_guess(double price, ColumnWorkspace& work);
+  void find_wrong(double price, const Tolerances& t, ColumnWorkspace& work) const;
+  void exchange(Index element);
+  void measure(ColumnWorkspace& work);
+  bool is_in(Index element) const;
+
+  std::vector<Index> features_, rows_;
+  Matrix<double> gram_;    // features x features
+  Matrix<double> values_;  // features x rows
+  Vector bounds_;
+  Vector weights_, multipliers_, center_;
+  Guess guess_;
+  double stiffness_ = 1;
+
+  Vector reference_, gradient_there_, slack_there_;
+  double squared_residual_there_ = 0;
+  Vector step_, curved_, gradient_, slack_, candidate_;  // of the present guess
+  double squared_residual_ = 0, slope_ = 0;
+  Index support_size_ = 0, tight_size_ = 0;
+};
+
+}  // namespace nettrim::layer

@@ -1,0 +1,268 @@
+#include "layer/newton.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+namespace nettrim::layer {
+namespace {
+
+constexpr double kPriceStep = 3;       // largest factor between the prices of two rounds
+constexpr Index kFewestAdded = 20;     // to a working set in a round; otherwise it doubles at most
+constexpr double kAimBelow = 0.1;      // of the tolerance, at what a round leaves undone
+constexpr double kLowestStart = 1e-3;  // share of the steepest gradient, for a first price
+constexpr Index kPatience = 12;
+
+// The first of the ranked candidates that are not in the working set yet: as many as are in use.
+std::vector<Index> foremost(std::vector<std::pair<double, Index>>& ranked,
+                            const std::vector<Index>& working, Index in_use) {
+  const auto most = static_cast<std::size_t>(std::max(kFewestAdded, in_use));
+  std::sort(ranked.begin(), ranked.end());
+  std::vector<Index> chosen;
+  for (const auto& [rank, index] : ranked) {
+    if (chosen.size() == most) break;
+    if (std::find(working.begin(), working.end(), index) == working.end()) chosen.push_back(index);
+  }
+  return chosen;
+}
+
+// Whether it is worth beginning with these weights as the working sets.
+template <class S>
+bool is_sparse(const Matrix<S>& weights) {
+  return 2 * (weights.array() != 0).count() <= weights.size();
+}
+
+}  // namespace
+
+template <class S>
+Newton<S>::Newton(const UnitProgram<S>& program, const Supervisor& supervisor)
+    : p_(program),
+      supervisor_(supervisor),
+      grams_(program),
+      tolerances_{kAimBelow * supervisor.options().tol,
+                  kAimBelow * supervisor.options().tol * std::max(program.largest, 1e-300)},
+      columns_(static_cast<std::size_t>(program.n_outputs())),
+      workspaces_(static_cast<std::size_t>(program.threads)),
+      weights_(Matrix<double>::Zero(program.n_outputs(), program.n_features())),
+      dual_(Matrix<S>::Zero(program.n_outputs(), program.n_samples())),
+      excesses_(columns_.size()) {}
+
+template <class S>
+Index Newton<S>::patience() const {
+  return kPatience;
+}
+
+template <class S>
+void Newton<S>::start(const Start<S>& start) {
+  const bool warm = start.weights != nullptr && is_sparse(*start.weights);
+  const double dual_norm = warm && start.dual ? norm_over_active(*start.dual) : 0;
+  price_ = p_.constrained() ? (dual_norm > 0 ? p_.level / dual_norm : 1) : p_.level / 2;
+  if (warm) start_columns(*start.weights, dual_norm > 0 ? start.dual : nullptr);
+  look_at_all_samples();
+  next_price_ = dual_norm > 0 ? price_ : warm ? price_of_weights() : cold_price();
+}
+
+// At this price few weights are worth having.
+template <class S>
+double Newton<S>::cold_price() const {
+  const double steepest = evidence_.gradient.cwiseAbs().maxCoeff() / dual_scale();
+  if (!p_.constrained()) return std::max(p_.level / 2, steepest / kPriceStep);
+  const double share = p_.total > 0 ? p_.level / p_.total : 0;
+  return std::clamp(share, kLowestStart, 1.0) * steepest;
+}
+
+// At an optimum the gradient of every weight that is used equals its price.
+template <class S>
+double Newton<S>::price_of_weights() const {
+  const double paid = weights_.cwiseProduct(evidence_.gradient).sum() / dual_scale();
+  const double price = p_.constrained() ? paid / weights_.cwiseAbs().sum() : p_.level / 2;
+  return price > 0 ? price : cold_price();
+}
+
+template <class S>
+double Newton<S>::norm_over_active(const Matrix<S>& dual) const {
+  double square = 0;
+  p_.with_entries([&](auto entry) {
+    for (Index i = 0; i < dual.size(); ++i) {
+      if (entry(i).active) square += double(dual.data()[i]) * double(dual.data()[i]);
+    }
+  });
+  return std::sqrt(square);
+}
+
+template <class S>
+void Newton<S>::start_columns(const Matrix<S>& weights, const Matrix<S>* dual) {
+  parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int) {
+    std::vector<Index> features, rows;
+    for (Index j = 0; j < p_.n_features(); ++j) {
+      if (weights(output, j) != 0) features.push_back(j);
+    }
+    p_.with_entries([&](auto entry) {
+      for (Index i = 0; dual != nullptr && i < p_.n_samples(); ++i) {
+        if ((*dual)(output, i) < 0 && !entry(i * p_.n_outputs() + output).active) rows.push_back(i);
+      }
+    });
+    auto& column = columns_[static_cast<std::size_t>(output)];
+    extend(output, features, rows);
+    Eigen::VectorXd multipliers(static_cast<Index>(rows.size()));
+    for (std::size_t k = 0; k < rows.size(); ++k) {
+      multipliers[static_cast<Index>(k)] = -double((*dual)(output, rows[k])) / dual_scale();
+    }
+    const Eigen::VectorXd start = weights.row(output).template cast<double>();
+    column.start(start(features), multipliers);
+    write_back(output);
+  });
+}
+
+// An interrupt or the time limit leaves the outputs that were not reached as they were.
+template <class S>
+void Newton<S>::step() {
+  const double seen_at = dual_scale();
+  price_ = next_price_;
+  std::atomic<bool> stop = false;
+  parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
+    if (thread == 0 && supervisor_.limit(0)) stop = true;
+    if (stop) return;
+    auto& column = columns_[static_cast<std::size_t>(output)];
+    const Eigen::VectorXd gradient = evidence_.gradient.row(output) / -seen_at;
+    extend(output, missing_features(column, gradient),
+           missing_rows(column, excesses_[static_cast<std::size_t>(output)]));
+    column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at));
+    column.solve(price_, tolerances_, workspaces_[static_cast<std::size_t>(thread)]);
+    write_back(output);
+  });
+  move_price();
+  look_at_all_samples();
+}
+
+template <class S>
+void Newton<S>::extend(Index output, const std::vector<Index>& features,
+                       const std::vector<Index>& rows) {
+  auto& column = columns_[static_cast<std::size_t>(output)];
+  if (!features.empty()) {
+    std::vector<Index> all = column.features();
+    all.insert(all.end(), features.begin(), features.end());
+    Matrix<double> gram = column.take_gram();
+    grams_.extend(output, all, gram);
+    column.add_features(features, std::move(gram));
+  }
+  if (!rows.empty() || (!features.empty() && !column.rows().empty())) add_rows(output, rows);
+}
+
+// The features with the steepest gradients of those that are worth their price.
+template <class S>
+std::vector<Index> Newton<S>::missing_features(const Column& column,
+                                               const Eigen::VectorXd& gradient) const {
+  std::vector<std::pair<double, Index>> missing;
+  const double least = price_ * (1 + tolerances_.gradient);
+  for (Index j = 0; j < gradient.size(); ++j) {
+    if (std::abs(gradient[j]) > least) missing.emplace_back(-std::abs(gradient[j]), j);
+  }
+  return foremost(missing, column.features(), column.support_size());
+}
+
+template <class S>
+std::vector<Index> Newton<S>::missing_rows(const Column& column,
+                                           const std::vector<Excess>& excesses) const {
+  std::vector<std::pair<double, Index>> missing;
+  for (const Excess& e : excesses) missing.emplace_back(-e.size, e.sample);
+  return foremost(missing, column.rows(), column.tight_size());
+}
+
+template <class S>
+void Newton<S>::add_rows(Index output, const std::vector<Index>& rows) {
+  auto& column = columns_[static_cast<std::size_t>(output)];
+  const auto& features = column.features();
+  std::vector<Index> all = column.rows();
+  all.insert(all.end(), rows.begin(), rows.end());
+  Matrix<double> values(static_cast<Index>(features.size()), static_cast<Index>(all.size()));
+  Eigen::VectorXd bounds(values.cols());
+  p_.with_entries([&](auto entry) {
+    for (Index k = 0; k < values.cols(); ++k) {
+      const Index row = all[static_cast<std::size_t>(k)];
+      const S* const x = p_.given.X + row * p_.n_features();
+      for (Index i = 0; i < values.rows(); ++i) {
+        values(i, k) = double(p_.x_scale) * double(x[features[static_cast<std::size_t>(i)]]);
+      }
+      bounds[k] = double(entry(row * p_.n_outputs() + output).target);
+    }
+  });
+  column.add_rows(rows, std::move(values), std::move(bounds));
+}
+
+template <class S>
+void Newton<S>::write_back(Index output) {
+  const auto& column = columns_[static_cast<std::size_t>(output)];
+  for (std::size_t i = 0; i < column.features().size(); ++i) {
+    weights_(output, column.features()[i]) = column.weights()[static_cast<Index>(i)];
+  }
+  for (std::size_t k = 0; k < column.rows().size(); ++k) {
+    dual_(output, column.rows()[k]) =
+        static_cast<S>(-dual_scale() * column.multipliers()[static_cast<Index>(k)]);
+  }
+}
+
+// One Newton step on the squared price: the sum of squared residuals is to be epsilon squared.
+template <class S>
+void Newton<S>::move_price() {
+  double target = p_.level / 2;
+  if (p_.constrained()) {
+    double residual = 0, slope = 0;
+    for (const Column& column : columns_) {
+      residual += column.squared_residual();
+      slope += column.slope();
+    }
+    const double missing = p_.level * p_.level - residual;
+    target = slope > 0 ? std::sqrt(std::max(price_ * price_ + missing / slope, 0.0))
+                       : (missing > 0 ? kPriceStep : 0) * price_;
+  }
+  next_price_ = std::clamp(target, price_ / kPriceStep, price_ * kPriceStep);
+}
+
+// Signals and gradients of all outputs at once; entries over their bound are remembered.
+template <class S>
+void Newton<S>::look_at_all_samples() {
+  const Matrix<double> W = weights_ * double(p_.x_scale);
+  const Index outputs = p_.n_outputs();
+  const double scale = dual_scale();
+  std::vector<std::vector<std::pair<Index, Excess>>> found(p_.samples.size());
+  evidence_ = gather_evidence(p_, [&](Index k, Range piece, Evidence& mine) {
+    const Matrix<double> signal = W * p_.X(piece).template cast<double>();
+    p_.with_entries([&](auto entry) {
+      const Index first = piece.begin * outputs;
+      for (Index i = 0; i < signal.size(); ++i) {
+        const auto e = entry(first + i);
+        const double excess = signal.data()[i] - double(e.target);
+        if (e.active) {
+          dual_.data()[first + i] = static_cast<S>(-scale * excess);
+        } else if (excess > tolerances_.row) {
+          found[static_cast<std::size_t>(k)].push_back(
+              {i % outputs, {excess, piece.begin + i / outputs}});
+        }
+      }
+    });
+    add_piece(p_, piece, signal, dual_, mine);
+  });
+  for (auto& list : excesses_) list.clear();
+  for (const auto& list : found) {
+    for (const auto& [output, excess] : list) {
+      excesses_[static_cast<std::size_t>(output)].push_back(excess);
+    }
+  }
+}
+
+template <class S>
+void Newton<S>::report(Answer<S>& a) const {
+  a.weights = weights_.template cast<S>();
+  a.dual = dual_;
+  if constexpr (std::is_same_v<S, double>) {
+    a.certificate = conclude(p_, weights_.cwiseAbs().sum(), evidence_);
+  } else {
+    a.certificate = certify(p_, a.weights, a.dual);
+  }
+}
+
+template class Newton<float>;
+template class Newton<double>;
+
+}  // namespace nettrim::layer

@@ -1,0 +1,64 @@
+// Newton's method on the price of the weights, columns solved by active sets.
+//
+// Given the price, outputs decouple. Each round solves every output on its working features and
+// rows (column.hpp), moves the price by one Newton step on its square - the squared residual is
+// piecewise affine in it - and looks at all samples and features once: two products, which
+// find what is missing from the working sets and certify the round's answer.
+#pragma once
+
+#include "layer/column.hpp"
+#include "layer/search.hpp"
+#include "layer/working_gram.hpp"
+
+namespace nettrim::layer {
+
+template <class S>
+class Newton {
+ public:
+  Newton(const UnitProgram<S>& program, const Supervisor& supervisor);
+
+  void start(const Start<S>& start);
+  void step();
+
+  // What search() asks of an engine.
+  Index steps_per_certificate() const { return 1; }
+  Index patience() const;
+  void report(Answer<S>& a) const;
+  bool proves_infeasible(Answer<S>&) { return false; }
+  void hear(double, double) {}
+
+  double price() const { return price_; }
+
+ private:
+  struct Excess {  // of an inactive entry over its bound
+    double size;
+    Index sample;
+  };
+
+  void extend(Index output, const std::vector<Index>& features, const std::vector<Index>& rows);
+  void start_columns(const Matrix<S>& weights, const Matrix<S>* dual);
+  double cold_price() const;
+  double price_of_weights() const;
+  double norm_over_active(const Matrix<S>& dual) const;
+  std::vector<Index> missing_features(const Column& column, const Eigen::VectorXd& gradient) const;
+  std::vector<Index> missing_rows(const Column& column, const std::vector<Excess>& excesses) const;
+  void add_rows(Index output, const std::vector<Index>& rows);
+  void write_back(Index output);
+  void move_price();
+  void look_at_all_samples();
+  double dual_scale() const { return p_.constrained() ? 1 / price_ : 2.0; }
+
+  const UnitProgram<S>& p_;
+  const Supervisor& supervisor_;
+  WorkingGram<S> grams_;
+  Column::Tolerances tolerances_;
+  double price_ = 0, next_price_ = 0;
+  std::vector<Column> columns_;
+  std::vector<ColumnWorkspace> workspaces_;
+  Matrix<double> weights_;  // outputs x features
+  Matrix<S> dual_;          // outputs x samples
+  Evidence evidence_;
+  std::vector<std::vector<Excess>> excesses_;  // of each output, in the order of samples
+};
+
+}  // namespace nettrim::layer

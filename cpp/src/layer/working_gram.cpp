@@ -1,0 +1,99 @@
+#include "layer/working_gram.hpp"
+
+namespace nettrim::layer {
+namespace {
+
+constexpr Index kSamplesAtOnce = 192;  // gathered features of so many samples stay in cache
+
+template <class S>
+Matrix<double> whole_gram(const UnitProgram<S>& p) {
+  const Index n = p.n_features();
+  std::vector<Matrix<double>> parts(static_cast<std::size_t>(p.threads),
+                                    Matrix<double>::Zero(n, n));
+  parallel_for(static_cast<Index>(p.samples.size()), p.threads, [&](Index k, int thread) {
+    const Matrix<double> X =
+        p.X(p.samples[static_cast<std::size_t>(k)]).template cast<double>() * double(p.x_scale);
+    parts[static_cast<std::size_t>(thread)].template selfadjointView<Eigen::Lower>().rankUpdate(X);
+  });
+  for (std::size_t t = 1; t < parts.size(); ++t) parts[0] += parts[t];
+  parts[0].template triangularView<Eigen::StrictlyUpper>() = parts[0].transpose();
+  return std::move(parts[0]);
+}
+
+}  // namespace
+
+template <class S>
+WorkingGram<S>::WorkingGram(const UnitProgram<S>& p)
+    : p_(p),
+      bits_(Matrix<std::uint64_t>::Zero((p.n_samples() + 63) / 64, p.n_outputs())),
+      counts_(static_cast<std::size_t>(p.n_outputs()), 0) {
+  p_.with_entries([&](auto entry) {
+    for (Index i = 0, sample = 0; sample < p_.n_samples(); ++sample) {
+      for (Index output = 0; output < p_.n_outputs(); ++output, ++i) {
+        if (!entry(i).active) continue;
+        bits_(sample / 64, output) |= std::uint64_t(1) << (sample % 64);
+        ++counts_[static_cast<std::size_t>(output)];
+      }
+    }
+  });
+  for (const Index count : counts_) {
+    if (2 * count > p_.n_samples() && whole_.size() == 0) whole_ = whole_gram(p_);
+  }
+}
+
+template <class S>
+void WorkingGram<S>::extend(Index output, const std::vector<Index>& features,
+                            Matrix<double>& gram) const {
+  const auto size = static_cast<Index>(features.size());
+  const Index known = gram.rows(), fresh = size - known;
+  Matrix<double> side(size, fresh);  // Gram of all features with the fresh ones
+  const bool mostly = 2 * active_samples(output) > p_.n_samples();
+  if (mostly) {
+    for (Index j = 0; j < fresh; ++j) {
+      const Index f = features[static_cast<std::size_t>(known + j)];
+      for (Index i = 0; i < size; ++i)
+        side(i, j) = whole_(features[static_cast<std::size_t>(i)], f);
+    }
+    add_samples(output, false, features, known, -1, side);
+  } else {
+    side.setZero();
+    add_samples(output, true, features, known, 1, side);
+  }
+  gram.conservativeResize(size, size);
+  gram.rightCols(fresh) = side;
+  gram.bottomLeftCorner(fresh, known) = side.topRows(known).transpose();
+}
+
+// side += sign * X_all X_fresh' over the samples whose entry is `active` or not.
+template <class S>
+void WorkingGram<S>::add_samples(Index output, bool active, const std::vector<Index>& features,
+                                 Index known, double sign, Matrix<double>& side) const {
+  const auto size = static_cast<Index>(features.size());
+  Matrix<double> gathered(size, kSamplesAtOnce);
+  Index count = 0;
+  const double scale = static_cast<double>(p_.x_scale);
+  const auto flush = [&] {
+    const auto all = gathered.leftCols(count);
+    side.noalias() += sign * all * all.bottomRows(size - known).transpose();
+    count = 0;
+  };
+  for (Index word = 0; word < bits_.rows(); ++word) {
+    const Index first = 64 * word, samples = std::min<Index>(64, p_.n_samples() - first);
+    std::uint64_t chosen = active ? bits_(word, output) : ~bits_(word, output);
+    for (Index k = 0; k < samples; ++k) {
+      if (((chosen >> k) & 1) == 0) continue;
+      const S* const x = p_.given.X + (first + k) * p_.n_features();
+      double* const out = gathered.col(count).data();
+      for (Index i = 0; i < size; ++i) {
+        out[i] = scale * static_cast<double>(x[features[static_cast<std::size_t>(i)]]);
+      }
+      if (++count == kSamplesAtOnce) flush();
+    }
+  }
+  if (count > 0) flush();
+}
+
+template class WorkingGram<float>;
+template class WorkingGram<double>;
+
+}  // namespace nettrim::layer

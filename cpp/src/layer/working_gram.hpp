@@ -1,0 +1,35 @@
+// Gram matrices X_f' D X_f of a few features f, one diagonal D of active samples for each output.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "layer/program.hpp"
+
+namespace nettrim::layer {
+
+template <class S>
+class WorkingGram {
+ public:
+  explicit WorkingGram(const UnitProgram<S>& program);
+
+  Index active_samples(Index output) const { return counts_[static_cast<std::size_t>(output)]; }
+
+  // The lower right part of the Gram matrix of `features`, from row `known` on, is added to what
+  // is known already: `gram` is known x known on entry and features x features on return.
+  void extend(Index output, const std::vector<Index>& features, Matrix<double>& gram) const;
+
+ private:
+  bool active(Index output, Index sample) const {
+    return (bits_(sample / 64, output) >> (sample % 64)) & 1;
+  }
+  void add_samples(Index output, bool active, const std::vector<Index>& features, Index known,
+                   double sign, Matrix<double>& side) const;
+
+  const UnitProgram<S>& p_;
+  Matrix<std::uint64_t> bits_;  // of the active entries, words x outputs
+  std::vector<Index> counts_;
+  Matrix<double> whole_;  // X'X over all samples, where some output is mostly active
+};
+
+}  // namespace nettrim::layer

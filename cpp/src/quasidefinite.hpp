@@ -1,0 +1,35 @@
+// Factorisation K = L D L' of a symmetric quasidefinite matrix [H C'; C -E], H and E positive
+// definite, whose rows come and go one at a time in any order: such a matrix can be factored
+// without pivoting under every symmetric permutation (Vanderbei, 1995).
+#pragma once
+
+#include "nettrim/types.hpp"
+
+namespace nettrim {
+
+// Rows are numbered in the order of their arrival and keep their numbers; a removed one stays as an
+// empty row, whose entries in a solution are zero, until the next reset.
+class QuasidefiniteFactor {
+ public:
+  using Vector = Eigen::VectorXd;
+
+  // Factors a matrix given by its lower triangle, of which the first `positive` rows are H.
+  // `room` is how many rows there may be before the next reset. False if it is not quasidefinite
+  // to working precision.
+  bool reset(const Eigen::Ref<const Matrix<double>>& lower, Index positive, Index room);
+  // Adds a row: its entries in the rows so far (whatever in removed ones), its diagonal and sign.
+  bool append(Eigen::Ref<Vector> entries, double diagonal, bool positive);
+  void remove(Index row);
+
+  Index size() const { return size_; }
+  Index room() const { return room_; }
+  void solve(Eigen::Ref<Vector> x) const;  // x of size()
+
+ private:
+  Index size_ = 0, room_ = 0;
+  Matrix<double> packed_;  // L below the diagonal
+  Vector d_;               // D; zero where removed
+  Vector spike_;           // of an update
+};
+
+}  // namespace nettrim
