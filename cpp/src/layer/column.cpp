@@ -107,7 +107,8 @@ bool Column::exchange_until_right(double price, const Tolerances& t, ColumnWorks
     if (wrong.empty()) {
       weights_ = reference_ + step_;
       for (std::size_t i = 0; i < features_.size(); ++i) {
-        if (guess_.sign[i] == 0) weights_[static_cast<Index>(i)] = 0;
+        double& weight = weights_[static_cast<Index>(i)];
+        if (guess_.sign[i] == 0 || std::abs(weight) < t.weight) weight = 0;
       }
       multipliers_ = candidate_;
       return true;

@@ -31,6 +31,7 @@ class Column {
   struct Tolerances {
     double gradient;  // relative to price
     double row;       // in the units of XU
+    double weight;    // what is smaller counts as zero
   };
 
   const std::vector<Index>& features() const { return features_; }

@@ -26,6 +26,13 @@ std::vector<Index> foremost(std::vector<std::pair<double, Index>>& ranked,
   return chosen;
 }
 
+// A weight that moves no signal noticeably is what a rounded multiplier leaves of a zero.
+template <class S>
+Column::Tolerances tolerances_for(const UnitProgram<S>& p, double tol) {
+  const double signal = p.largest > 0 ? p.largest : 1;
+  return {kAimBelow * tol, kAimBelow * tol * signal, kAimBelow * tol * signal};
+}
+
 // Whether it is worth beginning with these weights as the working sets.
 template <class S>
 bool is_sparse(const Matrix<S>& weights) {
@@ -39,8 +46,7 @@ Newton<S>::Newton(const UnitProgram<S>& program, const Supervisor& supervisor)
     : p_(program),
       supervisor_(supervisor),
       grams_(program),
-      tolerances_{kAimBelow * supervisor.options().tol,
-                  kAimBelow * supervisor.options().tol * std::max(program.largest, 1e-300)},
+      tolerances_(tolerances_for(program, supervisor.options().tol)),
       columns_(static_cast<std::size_t>(program.n_outputs())),
       workspaces_(static_cast<std::size_t>(program.threads)),
       weights_(Matrix<double>::Zero(program.n_outputs(), program.n_features())),

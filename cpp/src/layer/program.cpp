@@ -8,6 +8,16 @@ namespace {
 
 constexpr Index kSamplesPerPiece = 256;
 
+// Waking a thread takes as long as this many multiplications.
+constexpr double kWorthAThread = 1e5;
+
+template <class S>
+int worthwhile_threads(const LayerProgram<S>& p, int threads) {
+  const double product = static_cast<double>(p.samples) * static_cast<double>(p.features) *
+                         static_cast<double>(p.outputs);
+  return static_cast<int>(std::min<double>(threads, 1 + product / kWorthAThread));
+}
+
 // The power of two that brings `size` into [1, 2), as far as the type reaches.
 template <class S>
 S unit_scale(double size) {
@@ -57,8 +67,8 @@ template <class S>
 UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
   UnitProgram<S> p;
   p.given = program;
-  p.threads = threads;
-  p.samples = cut(program.samples, kSamplesPerPiece, threads);
+  p.threads = worthwhile_threads(program, threads);
+  p.samples = cut(program.samples, kSamplesPerPiece, p.threads);
 
   const Index entries = program.samples * program.outputs;
   p.x_scale = unit_scale<S>(
@@ -69,7 +79,7 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
   p.largest = largest * p.y_scale;
   p.level = p.constrained() ? program.level * p.y_scale : program.level * p.x_scale * p.y_scale;
   p.with_entries([&](auto entry) {
-    p.total = std::sqrt(parallel_sum(static_cast<Index>(p.samples.size()), threads, [&](Index k) {
+    p.total = std::sqrt(parallel_sum(static_cast<Index>(p.samples.size()), p.threads, [&](Index k) {
       const Range r = p.samples[static_cast<std::size_t>(k)];
       double sum = 0;
       for (Index i = r.begin * program.outputs; i < (r.begin + r.size) * program.outputs; ++i) {
