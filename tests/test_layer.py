@@ -192,9 +192,7 @@ def test_a_callback_can_stop_the_solve(solver: str, iterations: list[int]) -> No
         return len(seen) == 3
 
     program = g1().at(0.1)
-    solution = program.solve(
-        tol=1e-12, callback=stop_at_the_third, check_every=2, solver=solver
-    )
+    solution = program.solve(tol=1e-12, callback=stop_at_the_third, check_every=2, solver=solver)
     assert solution.status == "interrupted"
     assert not solution.converged
     assert [p.iteration for p in seen] == iterations

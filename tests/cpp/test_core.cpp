@@ -1,5 +1,7 @@
 // What Python cannot see of the core: the inside of an iteration, threads, and the C++ face itself.
 
+#include <Eigen/LU>
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <random>
@@ -9,8 +11,10 @@
 #include "factor.hpp"
 #include "layer/admm.hpp"
 #include "layer/certificate.hpp"
+#include "layer/newton.hpp"
 #include "nettrim/layer.hpp"
 #include "parallel.hpp"
+#include "quasidefinite.hpp"
 
 namespace {
 
@@ -72,9 +76,10 @@ void test_multipliers_stay_orthogonal(Index samples, Index features, int threads
   CHECK(admm.rho() != first_rho);  // the invariant has been through at least one change of rho
 }
 
-void test_bounds_never_exceed_the_optimum() {
+void test_bounds_never_exceed_the_optimum(Solver solver) {
   Layer<double> layer(2, 80, 12, 5, 0.2);
   LayerOptions options;
+  options.solver = solver;
   options.tol = 1e-10;
   options.check_every = 1;
   std::vector<double> bounds;
@@ -88,9 +93,11 @@ void test_bounds_never_exceed_the_optimum() {
   for (double bound : bounds) CHECK(bound <= s.objective * (1 + 1e-9));
 }
 
-void test_answer_is_feasible_and_dual_is_valid() {
+void test_answer_is_feasible_and_dual_is_valid(Solver solver) {
   Layer<double> layer(3, 90, 15, 6, 0.1);
-  const auto s = solve_layer(layer.program);
+  LayerOptions options;
+  options.solver = solver;
+  const auto s = solve_layer(layer.program, options);
   CHECK(s.status == Status::optimal);
   const Matrix<double> difference = s.weights * layer.X - layer.Y;
   const auto active = (layer.Y.array() > 0).cast<double>();
@@ -102,9 +109,10 @@ void test_answer_is_feasible_and_dual_is_valid() {
   CHECK(std::abs(bound - s.dual_bound) <= 1e-12 * s.dual_bound);
 }
 
-void test_threads_agree_and_runs_repeat() {
+void test_threads_agree_and_runs_repeat(Solver solver) {
   Layer<double> layer(4, 700, 30, 9, 0.1);
   LayerOptions one, two;
+  one.solver = two.solver = solver;
   two.n_threads = 2;
   const auto a = solve_layer(layer.program, one);
   const auto b = solve_layer(layer.program, two);
@@ -197,6 +205,118 @@ void test_exceptions_leave_a_parallel_region() {
   }));
 }
 
+// Rows of [H C'; C -E] come and go at random; solutions are those of the matrix of the rows there.
+void test_quasidefinite_updates() {
+  constexpr Index kPositive = 14, kAll = 22;
+  std::mt19937 generator(10);
+  Matrix<double> K = normal<double>(generator, kAll, kAll);
+  const Matrix<double> H = K.topRows(kPositive) * K.topRows(kPositive).transpose();
+  K.topLeftCorner(kPositive, kPositive) = H;
+  K.topRightCorner(kPositive, kAll - kPositive) =
+      K.bottomLeftCorner(kAll - kPositive, kPositive).transpose();
+  K.bottomRightCorner(kAll - kPositive, kAll - kPositive).setZero();
+  K.diagonal().tail(kAll - kPositive).setConstant(-1e-3);
+
+  QuasidefiniteFactor factor;
+  std::vector<Index> order;  // element of each row, -1 where removed
+  const auto restart = [&](const std::vector<Index>& elements, Index positive) {
+    order = elements;
+    CHECK(factor.reset(K(order, order), positive, 2 * kAll));
+  };
+  restart({0, 3, 5, 6, 11, 15, 17, 21}, 5);
+  const Eigen::VectorXd b = normal<double>(generator, kAll, 1);
+  double worst = 0;
+  for (int change = 0; change < 60; ++change) {
+    const Index element = static_cast<Index>(generator() % kAll);
+    const auto place = std::find(order.begin(), order.end(), element);
+    if (place != order.end()) {
+      factor.remove(place - order.begin());
+      *place = -1;
+    } else if (factor.size() < factor.room()) {
+      Eigen::VectorXd entries(factor.size());
+      for (Index i = 0; i < entries.size(); ++i) {
+        const Index other = order[static_cast<std::size_t>(i)];
+        entries[i] = other < 0 ? 99.0 : K(other, element);
+      }
+      CHECK(factor.append(entries, K(element, element), element < kPositive));
+      order.push_back(element);
+    }
+    std::vector<Index> there;
+    Eigen::VectorXd x(factor.size());
+    for (Index i = 0; i < x.size(); ++i) {
+      const Index e = order[static_cast<std::size_t>(i)];
+      x[i] = e < 0 ? 0 : b[e];
+      if (e >= 0) there.push_back(e);
+    }
+    factor.solve(x);
+    const Eigen::VectorXd wanted =
+        Matrix<double>(K(there, there)).lu().solve(Eigen::VectorXd(b(there)));
+    for (Index i = 0, k = 0; i < x.size(); ++i) {
+      const bool removed = order[static_cast<std::size_t>(i)] < 0;
+      worst = std::max(worst,
+                       std::abs(x[i] - (removed ? 0 : wanted[k])) / wanted.cwiseAbs().maxCoeff());
+      if (!removed) ++k;
+    }
+  }
+  CHECK(worst < 1e-8);
+  Matrix<double> singular = Matrix<double>::Ones(2, 2);
+  CHECK(!factor.reset(-singular, 2, 2));
+}
+
+void test_working_gram() {
+  Layer<double> layer(11, 300, 12, 3, 0.1);
+  layer.Y.row(1).setConstant(-1.0);  // never active
+  layer.Y.row(2).array() += 0.1;     // always
+  layer.program.Y = layer.Y.data();
+  const auto p = layer::to_unit_size(layer.program, 1);
+  const layer::WorkingGram<double> grams(p);
+  const std::vector<Index> few = {7, 2, 9}, more = {7, 2, 9, 0, 11};
+  for (Index output = 0; output < 3; ++output) {
+    Matrix<double> X = p.x_scale * layer.X(more, Eigen::all);
+    for (Index i = 0; i < 300; ++i) {
+      if (!(layer.Y(output, i) > 0)) X.col(i).setZero();
+    }
+    Matrix<double> gram;
+    grams.extend(output, few, gram);
+    grams.extend(output, more, gram);
+    CHECK((gram - X * X.transpose()).cwiseAbs().maxCoeff() < 1e-13);
+  }
+}
+
+// Both engines prove the same optimum, each from a cold start.
+void test_engines_agree() {
+  for (const Form form : {Form::constrained, Form::penalised}) {
+    for (const Index features : {15, 40}) {
+      Layer<double> layer(12, 120, features, 8, 0.1);
+      layer.program.form = form;
+      LayerOptions options;
+      options.solver = Solver::newton;
+      const auto newton = solve_layer(layer.program, options);
+      options.solver = Solver::admm;
+      const auto admm = solve_layer(layer.program, options);
+      CHECK(newton.status == Status::optimal && admm.status == Status::optimal);
+      CHECK(std::abs(newton.objective - admm.objective) <= 3e-6 * admm.objective);
+    }
+  }
+}
+
+// Started at its own answer a solve has nothing to do; started at a neighbour's it has less.
+void test_newton_starts_warm() {
+  Layer<double> layer(13, 400, 30, 10, 0.1);
+  LayerOptions options;
+  options.solver = Solver::newton;
+  const auto cold = solve_layer(layer.program, options);
+  const LayerStart<double> start{cold.weights.data(), cold.dual.data()};
+  CHECK(solve_layer(layer.program, options, start).iterations == 0);
+  layer.program.level *= 1.1;
+  const auto next = solve_layer(layer.program, options);
+  const auto warm = solve_layer(layer.program, options, start);
+  CHECK(warm.status == Status::optimal && warm.iterations < next.iterations);
+  CHECK(std::abs(warm.objective - next.objective) <= 2e-6 * next.objective);
+  const auto weights_only = solve_layer(layer.program, options, {cold.weights.data(), nullptr});
+  CHECK(weights_only.status == Status::optimal && weights_only.iterations <= next.iterations);
+}
+
 void test_orthogonal_basis() {
   std::mt19937 generator(9);
   const Matrix<double> X = normal<double>(generator, 40, 6);
@@ -214,9 +334,11 @@ int main() {
     test_multipliers_stay_orthogonal(600, 20, threads);
     test_multipliers_stay_orthogonal(25, 40, threads);
   }
-  test_bounds_never_exceed_the_optimum();
-  test_answer_is_feasible_and_dual_is_valid();
-  test_threads_agree_and_runs_repeat();
+  for (const Solver solver : {Solver::newton, Solver::admm}) {
+    test_bounds_never_exceed_the_optimum(solver);
+    test_answer_is_feasible_and_dual_is_valid(solver);
+    test_threads_agree_and_runs_repeat(solver);
+  }
   test_single_precision();
   test_an_outside_epsilon_is_proved_infeasible();
   test_callbacks_stop_a_solve();
@@ -224,6 +346,10 @@ int main() {
   test_cuts_cover_their_range();
   test_exceptions_leave_a_parallel_region();
   test_orthogonal_basis();
+  test_quasidefinite_updates();
+  test_working_gram();
+  test_engines_agree();
+  test_newton_starts_warm();
   std::printf("%d checks, %d failed\n", checks, failures);
   return failures == 0 ? 0 : 1;
 }

@@ -21,6 +21,7 @@ constexpr double kUpdateShare = 0.06;
 // Stiffness of the rows, in units of a sample: raised after every success, lowered when guesses go
 // round in circles.
 constexpr double kSoftest = 0.1, kStiffest = 1e4, kStiffer = 4, kSofter = 0.2;
+constexpr double kWarmStiffness = 1000;  // where multipliers are known
 constexpr int kSoftenings = 3;
 constexpr int kMultiplierUpdates = 4;
 // Weight of the proximal term about the reference, where the longest feature has length 1 to 2: it
@@ -54,6 +55,7 @@ void Column::add_rows(const std::vector<Index>& rows, Matrix<double>&& values, V
 void Column::start(const Vector& weights, const Vector& multipliers) {
   weights_ = weights;
   multipliers_ = multipliers;
+  stiffness_ = kWarmStiffness;
   for (std::size_t i = 0; i < features_.size(); ++i) {
     const double w = weights_[static_cast<Index>(i)];
     guess_.sign[i] = static_cast<std::int8_t>((w > 0) - (w < 0));
