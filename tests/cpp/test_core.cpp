@@ -276,10 +276,18 @@ void test_working_gram() {
     for (Index i = 0; i < 300; ++i) {
       if (!(layer.Y(output, i) > 0)) X.col(i).setZero();
     }
-    Matrix<double> gram;
-    grams.extend(output, few, gram);
-    grams.extend(output, more, gram);
-    CHECK((gram - X * X.transpose()).cwiseAbs().maxCoeff() < 1e-13);
+    PackedSymmetric gram;
+    gram.grow(grams.columns(output, few, 0));
+    gram.grow(grams.columns(output, more, 3));
+    const Matrix<double> wanted = X * X.transpose();
+    const Eigen::VectorXd x = Eigen::VectorXd::LinSpaced(5, -1, 2);
+    for (Index i = 0; i < 5; ++i) {
+      for (Index j = 0; j < 5; ++j) CHECK(std::abs(gram(i, j) - wanted(i, j)) < 1e-13);
+      Eigen::VectorXd column = Eigen::VectorXd::Zero(5);
+      gram.add_column(i, 2.0, column);
+      CHECK((column - 2 * wanted.col(i)).cwiseAbs().maxCoeff() < 1e-13);
+    }
+    CHECK((gram * x - wanted * x).cwiseAbs().maxCoeff() < 1e-13);
   }
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 // Exchanges of one guess, and how many of them may fail to reduce the number of wrong elements
 // before only the worst are exchanged.
-constexpr Index kMostExchanges = 40;
+constexpr Index kMostExchanges = 20;
 constexpr Index kGrace = 3;
 constexpr double kWorstShare = 0.3;
 // Weights that may enter at a time, of those in: features are correlated, and one makes others
@@ -17,38 +17,34 @@ constexpr double kWorstShare = 0.3;
 constexpr double kEnteringShare = 0.1;
 constexpr Index kEnteringLeast = 5;
 // Up to this share of changed rows an update of the factor is cheaper than a new one.
+constexpr Index kColumnsAtOnce = 8;
 constexpr double kUpdateShare = 0.06;
-// Stiffness of the rows, in units of a sample: raised after every success, lowered when guesses go
-// round in circles.
+// The proximal terms: stiffness of the rows in units of a sample, anchor of the weights, where the
+// longest feature has length 1 to 2. The first is raised and the second lowered after every
+// success, and the other way round when guesses go in circles.
 constexpr double kSoftest = 0.1, kStiffest = 1e4, kStiffer = 4, kSofter = 0.2;
 constexpr double kWarmStiffness = 1000;  // where multipliers are known
-constexpr int kSoftenings = 3;
-constexpr int kMultiplierUpdates = 4;
-// Weight of the proximal term about the reference, where the longest feature has length 1 to 2: it
-// makes guesses with dependent features solvable.
-constexpr double kProximal = 1e-11;
+constexpr double kLowestAnchor = 1e-11, kFirstAnchor = 1e-6, kAnchorRaise = 30, kAnchorFall = 0.1;
+constexpr int kSoftenings = 5;
+constexpr int kCenterUpdates = 4;
 
 }  // namespace
 
-void Column::add_features(const std::vector<Index>& features, Matrix<double>&& gram) {
-  const auto before = static_cast<Index>(features_.size());
+void Column::add_features(const std::vector<Index>& features, const Matrix<double>& gram) {
   features_.insert(features_.end(), features.begin(), features.end());
-  const auto now = static_cast<Index>(features_.size());
-  gram_ = std::move(gram);
-  gram_.diagonal().tail(now - before).array() += kProximal;
-  weights_.conservativeResize(now);
-  weights_.tail(now - before).setZero();
+  gram_.grow(gram);
+  weights_.conservativeResize(gram_.size());
+  weights_.tail(gram.cols()).setZero();
   guess_.sign.resize(features_.size(), 0);
 }
 
-void Column::add_rows(const std::vector<Index>& rows, Matrix<double>&& values, Vector&& bounds) {
-  const auto before = static_cast<Index>(rows_.size());
+void Column::add_rows(const std::vector<Index>& rows, const Vector& bounds) {
   rows_.insert(rows_.end(), rows.begin(), rows.end());
   const auto now = static_cast<Index>(rows_.size());
-  values_ = std::move(values);
-  bounds_ = std::move(bounds);
+  bounds_.conservativeResize(now);
+  bounds_.tail(bounds.size()) = bounds;
   multipliers_.conservativeResize(now);
-  multipliers_.tail(now - before).setZero();
+  multipliers_.tail(bounds.size()).setZero();
   guess_.tight.resize(rows_.size(), 1);
 }
 
@@ -62,39 +58,52 @@ void Column::start(const Vector& weights, const Vector& multipliers) {
   }
 }
 
-void Column::refer(const Vector& gradient, double squared_residual) {
+void Column::refer(const Vector& gradient, double squared_residual, const ColumnWorkspace& work) {
   reference_ = weights_;
   squared_residual_there_ = squared_residual;
   gradient_there_ = gradient;
   slack_there_.resize(0);
   if (!rows_.empty()) {
-    gradient_there_.noalias() -= values_ * multipliers_;
-    slack_there_.noalias() = values_.transpose() * weights_;
+    gradient_there_.noalias() -= work.values * multipliers_;
+    slack_there_.noalias() = work.values.transpose() * weights_;
     slack_there_ -= bounds_;
   }
-  center_ = multipliers_;
+  weight_center_ = weights_;
+  multiplier_center_ = multipliers_;
 }
 
 bool Column::solve(double price, const Tolerances& t, ColumnWorkspace& work) {
   const Guess before = guess_;
   work.order.clear();
-  bool hardens = true, solved = true;
-  for (int update = 0; update < kMultiplierUpdates && solved; ++update) {
+  bool easy = true, solved = true;
+  for (int update = 0; update < kCenterUpdates && solved; ++update) {
     for (int softening = 0; !(solved = exchange_until_right(price, t, work)); ++softening) {
       guess_ = before;
       work.order.clear();
-      hardens = false;
+      easy = false;
       if (softening == kSoftenings) break;
       stiffness_ = std::max(kSoftest, kSofter * stiffness_);
+      anchor_ = std::max(kFirstAnchor, kAnchorRaise * anchor_);
     }
-    if (!solved || rows_.empty()) break;
-    const double moved = (multipliers_ - center_).cwiseAbs().maxCoeff() / stiffness_;
-    center_ = multipliers_;
-    if (moved <= t.row) break;
+    if (!solved || !move_centers(price, t)) break;
   }
   measure(work);
-  if (hardens) stiffness_ = std::min(kStiffest, kStiffer * stiffness_);
+  if (easy) {
+    stiffness_ = std::min(kStiffest, kStiffer * stiffness_);
+    anchor_ = std::max(kLowestAnchor, kAnchorFall * anchor_);
+  }
   return solved;
+}
+
+// Whether they moved by more than the tolerances.
+bool Column::move_centers(double price, const Tolerances& t) {
+  double pull = 0, slack = 0;
+  if (weights_.size() > 0) pull = anchor_ * (weights_ - weight_center_).cwiseAbs().maxCoeff();
+  if (!rows_.empty())
+    slack = (multipliers_ - multiplier_center_).cwiseAbs().maxCoeff() / stiffness_;
+  weight_center_ = weights_;
+  multiplier_center_ = multipliers_;
+  return pull > t.gradient * price || slack > t.row;
 }
 
 // Leaves weights and multipliers alone unless it succeeds.
@@ -197,18 +206,22 @@ bool Column::factor_anew(ColumnWorkspace& work) {
   const Index room = (size + 7) / 8 * 8;  // aligned columns, as in the factor
   if (work.lower.rows() < size) work.lower.resize(room, room);
   auto lower = work.lower.topLeftCorner(size, size);
-  for (Index j = 0; j < support_size_; ++j) {
-    const Index f = work.order[static_cast<std::size_t>(j)];
-    const double* const gram = gram_.col(f).data();
-    for (Index i = j; i < support_size_; ++i)
-      lower(i, j) = gram[work.order[static_cast<std::size_t>(i)]];
-    for (Index i = support_size_; i < size; ++i) {
-      lower(i, j) = values_(f, work.order[static_cast<std::size_t>(i)] - n);
+  // A few columns at a time: rows of the Gram matrix are read, columns are written.
+  for (Index first = 0; first < support_size_; first += kColumnsAtOnce) {
+    const Index last = std::min(first + kColumnsAtOnce, support_size_);
+    for (Index i = first; i < size; ++i) {
+      const Index e = work.order[static_cast<std::size_t>(i)];
+      const double* const entries = e < n ? gram_.row(e) : work.values.col(e - n).data();
+      const Index end = std::min(last, i + 1);
+      for (Index j = first; j < end; ++j) {
+        lower(i, j) = entries[work.order[static_cast<std::size_t>(j)]];
+      }
     }
   }
   auto corner = lower.bottomRightCorner(tight_size_, tight_size_);
   corner.setZero();
   corner.diagonal().setConstant(-1 / stiffness_);
+  lower.diagonal().head(support_size_).array() += anchor_;
   return work.factor.reset(lower, support_size_, size + size / 2 + 8);
 }
 
@@ -220,13 +233,13 @@ bool Column::move_in(Index element, ColumnWorkspace& work) {
     const Index other = work.order[static_cast<std::size_t>(i)];
     double value = 0;
     if (other >= 0 && element < n) {
-      value = other < n ? gram_(other, element) : values_(element, other - n);
+      value = other < n ? gram_(other, element) : work.values(element, other - n);
     } else if (other >= 0 && other < n) {
-      value = values_(other, element - n);
+      value = work.values(other, element - n);
     }
     work.entries[i] = value;
   }
-  const double diagonal = element < n ? gram_(element, element) : -1 / stiffness_;
+  const double diagonal = element < n ? gram_(element, element) + anchor_ : -1 / stiffness_;
   if (!work.factor.append(work.entries.head(size), diagonal, element < n)) return false;
   work.place[static_cast<std::size_t>(element)] = size;
   work.order.push_back(element);
@@ -239,13 +252,14 @@ void Column::solve_guess(double price, ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
   const auto size = static_cast<Index>(work.order.size());
   step_ = Vector::Zero(n);
-  gradient_ = gradient_there_;
+  gradient_ = gradient_there_ + anchor_ * (reference_ - weight_center_);
   slack_ = slack_there_;
   for (Index i = 0; i < n; ++i) {
     if (guess_.sign[static_cast<std::size_t>(i)] != 0 || reference_[i] == 0) continue;
     step_[i] = -reference_[i];
-    gradient_ += step_[i] * gram_.col(i);
-    if (m > 0) slack_ += step_[i] * values_.row(i).transpose();
+    gram_.add_column(i, step_[i], gradient_);
+    gradient_[i] += anchor_ * step_[i];
+    if (m > 0) slack_ += step_[i] * work.values.row(i).transpose();
   }
   if (work.rhs.size() < size) work.rhs.resize(2 * size);
   auto rhs = work.rhs.head(size);
@@ -256,7 +270,7 @@ void Column::solve_guess(double price, ColumnWorkspace& work) {
     } else if (e < n) {
       rhs[k] = -gradient_[e] - price * guess_.sign[static_cast<std::size_t>(e)];
     } else {
-      rhs[k] = -slack_[e - n] - center_[e - n] / stiffness_;
+      rhs[k] = -slack_[e - n] - multiplier_center_[e - n] / stiffness_;
     }
   }
   work.factor.solve(rhs);
@@ -269,12 +283,12 @@ void Column::solve_guess(double price, ColumnWorkspace& work) {
       step_[e] = rhs[k];
     }
   }
-  curved_.noalias() = gram_ * step_;
-  gradient_ = gradient_there_ + curved_;
+  curved_ = gram_ * step_;
+  gradient_ = gradient_there_ + curved_ + anchor_ * (reference_ + step_ - weight_center_);
   if (m > 0) {
-    gradient_.noalias() += values_ * candidate_;
+    gradient_.noalias() += work.values * candidate_;
     slack_ = slack_there_;
-    slack_.noalias() += values_.transpose() * step_;
+    slack_.noalias() += work.values.transpose() * step_;
   }
 }
 
@@ -295,7 +309,7 @@ void Column::find_wrong(double price, const Tolerances& t, ColumnWorkspace& work
     if (guess_.tight[static_cast<std::size_t>(k)] != 0) {
       if (candidate_[k] < 0) work.wrong.emplace_back(-candidate_[k] / price, n + k);
     } else {
-      const double excess = slack_[k] + center_[k] / stiffness_;
+      const double excess = slack_[k] + multiplier_center_[k] / stiffness_;
       if (excess > t.row)
         work.wrong.emplace_back(excess / (t.row + std::abs(bounds_[k]) + 0.05), n + k);
     }
@@ -305,7 +319,7 @@ void Column::find_wrong(double price, const Tolerances& t, ColumnWorkspace& work
 // ||(Xu - y)_active||^2 is quadratic about the reference; its slope is s'd where K [d; .] = [s; 0].
 void Column::measure(ColumnWorkspace& work) {
   step_ = weights_ - reference_;
-  curved_.noalias() = gram_ * step_;
+  curved_ = gram_ * step_;
   squared_residual_ = squared_residual_there_ + step_.dot(2 * gradient_there_ + curved_);
   slope_ = 0;
   if (!synchronise(work)) return;

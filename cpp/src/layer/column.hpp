@@ -12,12 +12,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "packed.hpp"
 #include "quasidefinite.hpp"
 
 namespace nettrim::layer {
 
 // What one thread needs to solve columns, one after the other.
 struct ColumnWorkspace {
+  Matrix<double> values;  // of the column's rows at its features, features x rows
   QuasidefiniteFactor factor;
   std::vector<Index> order, place;  // element in each row of the factor; row of each element or -1
   Matrix<double> lower;
@@ -41,15 +43,14 @@ class Column {
   Index support_size() const { return support_size_; }
   Index tight_size() const { return tight_size_; }
 
-  Matrix<double> take_gram() { return std::move(gram_); }
-  // New working features: Gram matrix of all working features, old ones first, over active samples.
-  void add_features(const std::vector<Index>& features, Matrix<double>&& gram);
-  // New working rows; `values` of all working rows, working features x rows, and their bounds.
-  void add_rows(const std::vector<Index>& rows, Matrix<double>&& values, Vector&& bounds);
+  // New working features; `gram`, all working features x new ones, over the active samples.
+  void add_features(const std::vector<Index>& features, const Matrix<double>& gram);
+  void add_rows(const std::vector<Index>& rows, const Vector& bounds);
   void start(const Vector& weights, const Vector& multipliers);
 
-  // gradient: of the quadratic and the rows at the present weights and multipliers, on features().
-  void refer(const Vector& gradient, double squared_residual);
+  // Both need `work.values`. gradient: of the quadratic and the rows at the present weights and
+  // multipliers, on features().
+  void refer(const Vector& gradient, double squared_residual, const ColumnWorkspace& work);
   // False where the exchanges did not come to an end: weights and multipliers stay as they were.
   bool solve(double price, const Tolerances& tolerances, ColumnWorkspace& work);
 
@@ -72,15 +73,16 @@ class Column {
   void find_wrong(double price, const Tolerances& t, ColumnWorkspace& work) const;
   void exchange(Index element);
   void measure(ColumnWorkspace& work);
+  bool move_centers(double price, const Tolerances& t);
   bool is_in(Index element) const;
 
   std::vector<Index> features_, rows_;
-  Matrix<double> gram_;    // features x features
-  Matrix<double> values_;  // features x rows
-  Vector bounds_;
-  Vector weights_, multipliers_, center_;
+  PackedSymmetric gram_;  // of the features, over active samples
+  Vector bounds_;         // of the rows
+  Vector weights_, multipliers_;
+  Vector weight_center_, multiplier_center_;  // of the proximal terms
   Guess guess_;
-  double stiffness_ = 1;
+  double stiffness_ = 1, anchor_ = 1e-11;
 
   Vector reference_, gradient_there_, slack_there_;
   double squared_residual_there_ = 0;

@@ -133,8 +133,10 @@ void Newton<S>::step() {
     const Eigen::VectorXd gradient = evidence_.gradient.row(output) / -seen_at;
     extend(output, missing_features(column, gradient),
            missing_rows(column, excesses_[static_cast<std::size_t>(output)]));
-    column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at));
-    column.solve(price_, tolerances_, workspaces_[static_cast<std::size_t>(thread)]);
+    auto& work = workspaces_[static_cast<std::size_t>(thread)];
+    gather_values(column, work);
+    column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at), work);
+    column.solve(price_, tolerances_, work);
     write_back(output);
   });
   move_price();
@@ -147,12 +149,35 @@ void Newton<S>::extend(Index output, const std::vector<Index>& features,
   auto& column = columns_[static_cast<std::size_t>(output)];
   if (!features.empty()) {
     std::vector<Index> all = column.features();
+    const auto known = static_cast<Index>(all.size());
     all.insert(all.end(), features.begin(), features.end());
-    Matrix<double> gram = column.take_gram();
-    grams_.extend(output, all, gram);
-    column.add_features(features, std::move(gram));
+    column.add_features(features, grams_.columns(output, all, known));
   }
-  if (!rows.empty() || (!features.empty() && !column.rows().empty())) add_rows(output, rows);
+  if (!rows.empty()) {
+    Eigen::VectorXd bounds(static_cast<Index>(rows.size()));
+    p_.with_entries([&](auto entry) {
+      for (std::size_t k = 0; k < rows.size(); ++k) {
+        bounds[static_cast<Index>(k)] = double(entry(rows[k] * p_.n_outputs() + output).target);
+      }
+    });
+    column.add_rows(rows, bounds);
+  }
+}
+
+// Signals of working rows by working features; gathered anew every round, for all outputs'
+// together would fill the memory.
+template <class S>
+void Newton<S>::gather_values(const Column& column, ColumnWorkspace& work) const {
+  const auto& features = column.features();
+  const auto& rows = column.rows();
+  work.values.resize(static_cast<Index>(features.size()), static_cast<Index>(rows.size()));
+  for (std::size_t k = 0; k < rows.size(); ++k) {
+    const S* const x = p_.given.X + rows[k] * p_.n_features();
+    double* const out = work.values.col(static_cast<Index>(k)).data();
+    for (std::size_t i = 0; i < features.size(); ++i) {
+      out[i] = double(p_.x_scale) * double(x[features[i]]);
+    }
+  }
 }
 
 // The features with the steepest gradients of those that are worth their price.
@@ -173,27 +198,6 @@ std::vector<Index> Newton<S>::missing_rows(const Column& column,
   std::vector<std::pair<double, Index>> missing;
   for (const Excess& e : excesses) missing.emplace_back(-e.size, e.sample);
   return foremost(missing, column.rows(), column.tight_size());
-}
-
-template <class S>
-void Newton<S>::add_rows(Index output, const std::vector<Index>& rows) {
-  auto& column = columns_[static_cast<std::size_t>(output)];
-  const auto& features = column.features();
-  std::vector<Index> all = column.rows();
-  all.insert(all.end(), rows.begin(), rows.end());
-  Matrix<double> values(static_cast<Index>(features.size()), static_cast<Index>(all.size()));
-  Eigen::VectorXd bounds(values.cols());
-  p_.with_entries([&](auto entry) {
-    for (Index k = 0; k < values.cols(); ++k) {
-      const Index row = all[static_cast<std::size_t>(k)];
-      const S* const x = p_.given.X + row * p_.n_features();
-      for (Index i = 0; i < values.rows(); ++i) {
-        values(i, k) = double(p_.x_scale) * double(x[features[static_cast<std::size_t>(i)]]);
-      }
-      bounds[k] = double(entry(row * p_.n_outputs() + output).target);
-    }
-  });
-  column.add_rows(rows, std::move(values), std::move(bounds));
 }
 
 template <class S>

@@ -42,7 +42,7 @@ class Newton {
   double norm_over_active(const Matrix<S>& dual) const;
   std::vector<Index> missing_features(const Column& column, const Eigen::VectorXd& gradient) const;
   std::vector<Index> missing_rows(const Column& column, const std::vector<Excess>& excesses) const;
-  void add_rows(Index output, const std::vector<Index>& rows);
+  void gather_values(const Column& column, ColumnWorkspace& work) const;
   void write_back(Index output);
   void move_price();
   void look_at_all_samples();

@@ -42,11 +42,11 @@ WorkingGram<S>::WorkingGram(const UnitProgram<S>& p)
 }
 
 template <class S>
-void WorkingGram<S>::extend(Index output, const std::vector<Index>& features,
-                            Matrix<double>& gram) const {
+Matrix<double> WorkingGram<S>::columns(Index output, const std::vector<Index>& features,
+                                       Index known) const {
   const auto size = static_cast<Index>(features.size());
-  const Index known = gram.rows(), fresh = size - known;
-  Matrix<double> side(size, fresh);  // Gram of all features with the fresh ones
+  const Index fresh = size - known;
+  Matrix<double> side(size, fresh);
   const bool mostly = 2 * active_samples(output) > p_.n_samples();
   if (mostly) {
     for (Index j = 0; j < fresh; ++j) {
@@ -59,9 +59,7 @@ void WorkingGram<S>::extend(Index output, const std::vector<Index>& features,
     side.setZero();
     add_samples(output, true, features, known, 1, side);
   }
-  gram.conservativeResize(size, size);
-  gram.rightCols(fresh) = side;
-  gram.bottomLeftCorner(fresh, known) = side.topRows(known).transpose();
+  return side;
 }
 
 // side += sign * X_all X_fresh' over the samples whose entry is `active` or not.

@@ -15,9 +15,8 @@ class WorkingGram {
 
   Index active_samples(Index output) const { return counts_[static_cast<std::size_t>(output)]; }
 
-  // The lower right part of the Gram matrix of `features`, from row `known` on, is added to what
-  // is known already: `gram` is known x known on entry and features x features on return.
-  void extend(Index output, const std::vector<Index>& features, Matrix<double>& gram) const;
+  // Columns from `known` on of the Gram matrix of `features`: features x (features - known).
+  Matrix<double> columns(Index output, const std::vector<Index>& features, Index known) const;
 
  private:
   bool active(Index output, Index sample) const {
