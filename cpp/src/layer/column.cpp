@@ -24,7 +24,7 @@ constexpr double kUpdateShare = 0.06;
 // success, and the other way round when guesses go in circles.
 constexpr double kSoftest = 0.1, kStiffest = 1e4, kStiffer = 4, kSofter = 0.2;
 constexpr double kWarmStiffness = 1000;  // where multipliers are known
-constexpr double kLowestAnchor = 1e-11, kFirstAnchor = 1e-6, kAnchorRaise = 30, kAnchorFall = 0.1;
+constexpr double kLowestAnchor = 1e-6, kFirstAnchor = 1e-5, kAnchorRaise = 30, kAnchorFall = 0.1;
 constexpr int kSoftenings = 5;
 constexpr int kCenterUpdates = 4;
 
@@ -36,6 +36,19 @@ void Column::add_features(const std::vector<Index>& features, const Matrix<doubl
   weights_.conservativeResize(gram_.size());
   weights_.tail(gram.cols()).setZero();
   guess_.sign.resize(features_.size(), 0);
+}
+
+void Column::keep_features(const std::vector<Index>& places) {
+  gram_.keep(places);
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    const auto from = static_cast<std::size_t>(places[i]);
+    features_[i] = features_[from];
+    guess_.sign[i] = guess_.sign[from];
+    weights_[static_cast<Index>(i)] = weights_[places[i]];
+  }
+  features_.resize(places.size());
+  guess_.sign.resize(places.size());
+  weights_.conservativeResize(gram_.size());
 }
 
 void Column::add_rows(const std::vector<Index>& rows, const Vector& bounds) {
@@ -211,10 +224,15 @@ bool Column::factor_anew(ColumnWorkspace& work) {
     const Index last = std::min(first + kColumnsAtOnce, support_size_);
     for (Index i = first; i < size; ++i) {
       const Index e = work.order[static_cast<std::size_t>(i)];
-      const double* const entries = e < n ? gram_.row(e) : work.values.col(e - n).data();
-      const Index end = std::min(last, i + 1);
-      for (Index j = first; j < end; ++j) {
-        lower(i, j) = entries[work.order[static_cast<std::size_t>(j)]];
+      const auto copy = [&](const auto* entries) {
+        for (Index j = first; j < std::min(last, i + 1); ++j) {
+          lower(i, j) = static_cast<double>(entries[work.order[static_cast<std::size_t>(j)]]);
+        }
+      };
+      if (e < n) {
+        copy(gram_.row(e));
+      } else {
+        copy(work.values.col(e - n).data());
       }
     }
   }
@@ -222,7 +240,7 @@ bool Column::factor_anew(ColumnWorkspace& work) {
   corner.setZero();
   corner.diagonal().setConstant(-1 / stiffness_);
   lower.diagonal().head(support_size_).array() += anchor_;
-  return work.factor.reset(lower, support_size_, size + size / 2 + 8);
+  return work.factor.reset(lower, support_size_, size + size / 8 + 16);
 }
 
 bool Column::move_in(Index element, ColumnWorkspace& work) {

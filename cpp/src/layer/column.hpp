@@ -40,12 +40,15 @@ class Column {
   const std::vector<Index>& rows() const { return rows_; }
   const Vector& weights() const { return weights_; }          // of features()
   const Vector& multipliers() const { return multipliers_; }  // of rows(), >= 0
+  bool uses(Index place) const { return guess_.sign[static_cast<std::size_t>(place)] != 0; }
   Index support_size() const { return support_size_; }
   Index tight_size() const { return tight_size_; }
 
   // New working features; `gram`, all working features x new ones, over the active samples.
   void add_features(const std::vector<Index>& features, const Matrix<double>& gram);
   void add_rows(const std::vector<Index>& rows, const Vector& bounds);
+  // Working features given by their place in features(), in ascending order; the others are zero.
+  void keep_features(const std::vector<Index>& places);
   void start(const Vector& weights, const Vector& multipliers);
 
   // Both need `work.values`. gradient: of the quadratic and the rows at the present weights and
@@ -82,7 +85,7 @@ class Column {
   Vector weights_, multipliers_;
   Vector weight_center_, multiplier_center_;  // of the proximal terms
   Guess guess_;
-  double stiffness_ = 1, anchor_ = 1e-11;
+  double stiffness_ = 1, anchor_ = 1e-6;
 
   Vector reference_, gradient_there_, slack_there_;
   double squared_residual_there_ = 0;

@@ -11,6 +11,9 @@ constexpr double kPriceStep = 3;       // largest factor between the prices of t
 constexpr Index kFewestAdded = 20;     // to a working set in a round; otherwise it doubles at most
 constexpr double kAimBelow = 0.1;      // of the tolerance, at what a round leaves undone
 constexpr double kLowestStart = 1e-3;  // share of the steepest gradient, for a first price
+constexpr double kSpare = 1.25;        // working features over those in use, before some leave
+constexpr double kFarFromUse = 0.7;    // gradient over price
+constexpr std::size_t kMostBytes = 140'000'000;
 constexpr Index kPatience = 12;
 
 // The first of the ranked candidates that are not in the working set yet: as many as are in use.
@@ -31,6 +34,13 @@ template <class S>
 Column::Tolerances tolerances_for(const UnitProgram<S>& p, double tol) {
   const double signal = p.largest > 0 ? p.largest : 1;
   return {kAimBelow * tol, kAimBelow * tol * signal, kAimBelow * tol * signal};
+}
+
+// Of all Gram matrices: as much as the arrays of the program, and something for small ones.
+template <class S>
+std::size_t most_bytes(const UnitProgram<S>& p) {
+  const Index entries = p.n_samples() * (p.n_features() + p.n_outputs());
+  return std::max(kMostBytes, static_cast<std::size_t>(entries) * sizeof(S));
 }
 
 // Whether it is worth beginning with these weights as the working sets.
@@ -128,9 +138,10 @@ void Newton<S>::step() {
   std::atomic<bool> stop = false;
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
     if (thread == 0 && supervisor_.limit(0)) stop = true;
-    if (stop) return;
+    if (stop || outgrown_) return;
     auto& column = columns_[static_cast<std::size_t>(output)];
     const Eigen::VectorXd gradient = evidence_.gradient.row(output) / -seen_at;
+    shrink(column, gradient);
     extend(output, missing_features(column, gradient),
            missing_rows(column, excesses_[static_cast<std::size_t>(output)]));
     auto& work = workspaces_[static_cast<std::size_t>(thread)];
@@ -143,6 +154,22 @@ void Newton<S>::step() {
   look_at_all_samples();
 }
 
+// Features that the price keeps far from use leave, once they are many: Gram matrices are large.
+template <class S>
+void Newton<S>::shrink(Column& column, const Eigen::VectorXd& gradient) {
+  const auto size = static_cast<Index>(column.features().size());
+  const auto spare = static_cast<double>(column.support_size()) * kSpare;
+  if (size <= static_cast<Index>(spare) + kFewestAdded) return;
+  std::vector<Index> places;
+  for (Index i = 0; i < size; ++i) {
+    const double steep = std::abs(gradient[column.features()[static_cast<std::size_t>(i)]]);
+    if (column.uses(i) || steep > kFarFromUse * price_) places.push_back(i);
+  }
+  bytes_ -=
+      PackedSymmetric::bytes(column.features().size()) - PackedSymmetric::bytes(places.size());
+  column.keep_features(places);
+}
+
 template <class S>
 void Newton<S>::extend(Index output, const std::vector<Index>& features,
                        const std::vector<Index>& rows) {
@@ -151,6 +178,11 @@ void Newton<S>::extend(Index output, const std::vector<Index>& features,
     std::vector<Index> all = column.features();
     const auto known = static_cast<Index>(all.size());
     all.insert(all.end(), features.begin(), features.end());
+    bytes_ += PackedSymmetric::bytes(all.size()) - PackedSymmetric::bytes(column.features().size());
+    if (bytes_ > most_bytes(p_)) {
+      outgrown_ = true;
+      return;
+    }
     column.add_features(features, grams_.columns(output, all, known));
   }
   if (!rows.empty()) {

@@ -6,6 +6,8 @@
 // find what is missing from the working sets and certify the round's answer.
 #pragma once
 
+#include <atomic>
+
 #include "layer/column.hpp"
 #include "layer/search.hpp"
 #include "layer/working_gram.hpp"
@@ -24,6 +26,7 @@ class Newton {
   Index steps_per_certificate() const { return 1; }
   Index patience() const;
   void report(Answer<S>& a) const;
+  bool gives_up() const { return outgrown_; }
   bool proves_infeasible(Answer<S>&) { return false; }
   void hear(double, double) {}
 
@@ -35,6 +38,7 @@ class Newton {
     Index sample;
   };
 
+  void shrink(Column& column, const Eigen::VectorXd& gradient);
   void extend(Index output, const std::vector<Index>& features, const std::vector<Index>& rows);
   void start_columns(const Matrix<S>& weights, const Matrix<S>* dual);
   double cold_price() const;
@@ -53,6 +57,8 @@ class Newton {
   WorkingGram<S> grams_;
   Column::Tolerances tolerances_;
   double price_ = 0, next_price_ = 0;
+  std::atomic<std::size_t> bytes_ = 0;  // of the Gram matrices
+  std::atomic<bool> outgrown_ = false;  // they would take more than they may
   std::vector<Column> columns_;
   std::vector<ColumnWorkspace> workspaces_;
   Matrix<double> weights_;  // outputs x features

@@ -23,10 +23,11 @@ Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const 
 
 template <class S>
 Answer<S> run_newton(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
-                     Answer<S> a, const char* reason) {
+                     Answer<S> a, const char* reason, bool* outgrown = nullptr) {
   Newton<S> newton(p, supervisor);
   newton.start(start);
   a = search(p, supervisor, newton, std::move(a));
+  if (outgrown != nullptr) *outgrown = newton.gives_up();
   a.solver = "newton";
   a.reason = reason;
   return a;
@@ -39,9 +40,11 @@ Answer<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
   if (p.constrained() && p.level == 0) {
     return run_admm(p, supervisor, start, std::move(a), "epsilon is zero: a linear program");
   }
-  a = run_newton(p, supervisor, start, std::move(a), "fastest on most layers");
+  bool outgrown = false;
+  a = run_newton(p, supervisor, start, std::move(a), "fastest on most layers", &outgrown);
   if (a.status != Status::numerical) return a;
-  return run_admm(p, supervisor, start, std::move(a), "newton made no progress");
+  return run_admm(p, supervisor, start, std::move(a),
+                  outgrown ? "too few zeros for newton" : "newton made no progress");
 }
 
 template <class S>
