@@ -13,7 +13,7 @@ constexpr double kAimBelow = 0.1;      // of the tolerance, at what a round leav
 constexpr double kLowestStart = 1e-3;  // share of the steepest gradient, for a first price
 constexpr double kSpare = 1.25;        // working features over those in use, before some leave
 constexpr double kFarFromUse = 0.7;    // gradient over price
-constexpr std::size_t kMostBytes = 140'000'000;
+constexpr std::size_t kMostBytes = 128'000'000;
 constexpr Index kPatience = 12;
 
 // The first of the ranked candidates that are not in the working set yet: as many as are in use.
@@ -228,7 +228,7 @@ template <class S>
 std::vector<Index> Newton<S>::missing_rows(const Column& column,
                                            const std::vector<Excess>& excesses) const {
   std::vector<std::pair<double, Index>> missing;
-  for (const Excess& e : excesses) missing.emplace_back(-e.size, e.sample);
+  for (const Excess& e : excesses) missing.emplace_back(-double(e.size), e.sample);
   return foremost(missing, column.rows(), column.tight_size());
 }
 
@@ -267,7 +267,7 @@ void Newton<S>::look_at_all_samples() {
   const Matrix<double> W = weights_ * double(p_.x_scale);
   const Index outputs = p_.n_outputs();
   const double scale = dual_scale();
-  std::vector<std::vector<std::pair<Index, Excess>>> found(p_.samples.size());
+  std::vector<std::vector<std::pair<std::int32_t, Excess>>> found(p_.samples.size());
   evidence_ = gather_evidence(p_, [&](Index k, Range piece, Evidence& mine) {
     const Matrix<double> signal = W * p_.X(piece).template cast<double>();
     p_.with_entries([&](auto entry) {
@@ -279,17 +279,19 @@ void Newton<S>::look_at_all_samples() {
           dual_.data()[first + i] = static_cast<S>(-scale * excess);
         } else if (excess > tolerances_.row) {
           found[static_cast<std::size_t>(k)].push_back(
-              {i % outputs, {excess, piece.begin + i / outputs}});
+              {static_cast<std::int32_t>(i % outputs),
+               {static_cast<float>(excess), static_cast<std::int32_t>(piece.begin + i / outputs)}});
         }
       }
     });
     add_piece(p_, piece, signal, dual_, mine);
   });
-  for (auto& list : excesses_) list.clear();
-  for (const auto& list : found) {
+  for (auto& list : excesses_) list = {};
+  for (auto& list : found) {
     for (const auto& [output, excess] : list) {
       excesses_[static_cast<std::size_t>(output)].push_back(excess);
     }
+    list = {};
   }
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
 #include "layer/column.hpp"
 #include "layer/search.hpp"
@@ -33,9 +34,9 @@ class Newton {
   double price() const { return price_; }
 
  private:
-  struct Excess {  // of an inactive entry over its bound
-    double size;
-    Index sample;
+  struct Excess {  // of an inactive entry over its bound; compact, for there may be many
+    float size;
+    std::int32_t sample;
   };
 
   void shrink(Column& column, const Eigen::VectorXd& gradient);
