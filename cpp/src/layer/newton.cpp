@@ -13,7 +13,8 @@ constexpr double kAimBelow = 0.1;      // of the tolerance, at what a round leav
 constexpr double kLowestStart = 1e-3;  // share of the steepest gradient, for a first price
 constexpr double kSpare = 1.25;        // working features over those in use, before some leave
 constexpr double kFarFromUse = 0.7;    // gradient over price
-constexpr std::size_t kMostBytes = 128'000'000;
+constexpr std::size_t kMostBytes = 170'000'000;
+constexpr Index kMostRefusals = 3;
 constexpr Index kPatience = 12;
 
 // The first of the ranked candidates that are not in the working set yet: as many as are in use.
@@ -66,6 +67,11 @@ Newton<S>::Newton(const UnitProgram<S>& program, const Supervisor& supervisor)
 template <class S>
 Index Newton<S>::patience() const {
   return kPatience;
+}
+
+template <class S>
+bool Newton<S>::gives_up() const {
+  return refusals_ >= kMostRefusals;
 }
 
 template <class S>
@@ -136,9 +142,10 @@ void Newton<S>::step() {
   const double seen_at = dual_scale();
   price_ = next_price_;
   std::atomic<bool> stop = false;
+  refused_ = false;
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
     if (thread == 0 && supervisor_.limit(0)) stop = true;
-    if (stop || outgrown_) return;
+    if (stop) return;
     auto& column = columns_[static_cast<std::size_t>(output)];
     const Eigen::VectorXd gradient = evidence_.gradient.row(output) / -seen_at;
     shrink(column, gradient);
@@ -150,6 +157,7 @@ void Newton<S>::step() {
     column.solve(price_, tolerances_, work);
     write_back(output);
   });
+  refusals_ = refused_ ? refusals_ + 1 : 0;
   move_price();
   look_at_all_samples();
 }
@@ -178,9 +186,11 @@ void Newton<S>::extend(Index output, const std::vector<Index>& features,
     std::vector<Index> all = column.features();
     const auto known = static_cast<Index>(all.size());
     all.insert(all.end(), features.begin(), features.end());
-    bytes_ += PackedSymmetric::bytes(all.size()) - PackedSymmetric::bytes(column.features().size());
-    if (bytes_ > most_bytes(p_)) {
-      outgrown_ = true;
+    const std::size_t more =
+        PackedSymmetric::bytes(all.size()) - PackedSymmetric::bytes(column.features().size());
+    if ((bytes_ += more) > most_bytes(p_)) {
+      bytes_ -= more;
+      refused_ = true;
       return;
     }
     column.add_features(features, grams_.columns(output, all, known));

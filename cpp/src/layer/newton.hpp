@@ -27,7 +27,7 @@ class Newton {
   Index steps_per_certificate() const { return 1; }
   Index patience() const;
   void report(Answer<S>& a) const;
-  bool gives_up() const { return outgrown_; }
+  bool gives_up() const;
   bool proves_infeasible(Answer<S>&) { return false; }
   void hear(double, double) {}
 
@@ -59,7 +59,8 @@ class Newton {
   Column::Tolerances tolerances_;
   double price_ = 0, next_price_ = 0;
   std::atomic<std::size_t> bytes_ = 0;  // of the Gram matrices
-  std::atomic<bool> outgrown_ = false;  // they would take more than they may
+  std::atomic<bool> refused_ = false;   // in this round, because they would take too much
+  Index refusals_ = 0;                  // rounds in a row with one
   std::vector<Column> columns_;
   std::vector<ColumnWorkspace> workspaces_;
   Matrix<double> weights_;  // outputs x features
