@@ -5,10 +5,6 @@
 namespace nettrim {
 namespace {
 
-// Columns of so many rows start at aligned addresses, whatever the matrix served for before: sums
-// are then taken in the same order.
-Index aligned(Index rows) { return (rows + 7) / 8 * 8; }
-
 // A pivot this much smaller than its diagonal is rounding.
 constexpr double kRounding = 1e-14;
 
@@ -20,16 +16,23 @@ bool cholesky(Eigen::Ref<Matrix<double>> lower) {
 
 }  // namespace
 
-// By blocks: L11 L11' = H, L21 = C L11'^-1, L22 L22' = E + L21 L21'; then columns of unit diagonal.
-bool QuasidefiniteFactor::reset(const Eigen::Ref<const Matrix<double>>& lower, Index positive,
-                                Index room) {
-  size_ = lower.rows();
-  const Index negative = size_ - positive;
+Eigen::Block<Matrix<double>> QuasidefiniteFactor::prepare(Index size, Index room) {
+  size_ = size;
   room_ = std::max(room, size_);
-  if (packed_.rows() < room_) packed_.resize(aligned(room_), aligned(room_));
+  if (packed_.rows() < room_) {
+    // Columns start at aligned addresses, whatever the matrix served for before: sums are then
+    // taken in the same order.
+    const Index aligned = (room_ + 7) / 8 * 8;
+    packed_.resize(aligned, aligned);
+  }
   d_.resize(packed_.rows());
   spike_.resize(packed_.rows());
-  packed_.topLeftCorner(size_, size_).triangularView<Eigen::Lower>() = lower;
+  return packed_.topLeftCorner(size_, size_);
+}
+
+// By blocks: L11 L11' = H, L21 = C L11'^-1, L22 L22' = E + L21 L21'; then columns of unit diagonal.
+bool QuasidefiniteFactor::factor(Index positive) {
+  const Index negative = size_ - positive;
   auto first = packed_.topLeftCorner(positive, positive);
   auto side = packed_.block(positive, 0, negative, positive);
   auto second = packed_.block(positive, positive, negative, negative);

@@ -13,10 +13,12 @@ class QuasidefiniteFactor {
  public:
   using Vector = Eigen::VectorXd;
 
-  // Factors a matrix given by its lower triangle, of which the first `positive` rows are H.
-  // `room` is how many rows there may be before the next reset. False if it is not quasidefinite
-  // to working precision.
-  bool reset(const Eigen::Ref<const Matrix<double>>& lower, Index positive, Index room);
+  // Where to write the lower triangle of a new matrix. `room` is how many rows there may be before
+  // the next one.
+  Eigen::Block<Matrix<double>> prepare(Index size, Index room);
+  // Factors what was written, of which the first `positive` rows are H. False if it is not
+  // quasidefinite to working precision.
+  bool factor(Index positive);
   // Adds a row: its entries in the rows so far (whatever in removed ones), its diagonal and sign.
   bool append(Eigen::Ref<Vector> entries, double diagonal, bool positive);
   void remove(Index row);

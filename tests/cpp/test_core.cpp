@@ -221,7 +221,8 @@ void test_quasidefinite_updates() {
   std::vector<Index> order;  // element of each row, -1 where removed
   const auto restart = [&](const std::vector<Index>& elements, Index positive) {
     order = elements;
-    CHECK(factor.reset(K(order, order), positive, 2 * kAll));
+    factor.prepare(static_cast<Index>(order.size()), 2 * kAll) = K(order, order);
+    CHECK(factor.factor(positive));
   };
   restart({0, 3, 5, 6, 11, 15, 17, 21}, 5);
   const Eigen::VectorXd b = normal<double>(generator, kAll, 1);
@@ -259,8 +260,8 @@ void test_quasidefinite_updates() {
     }
   }
   CHECK(worst < 1e-8);
-  Matrix<double> singular = Matrix<double>::Ones(2, 2);
-  CHECK(!factor.reset(-singular, 2, 2));
+  factor.prepare(2, 2).setConstant(-1.0);
+  CHECK(!factor.factor(2));
 }
 
 // Gram matrices are kept in single precision; entries are below 4.

@@ -216,9 +216,7 @@ bool Column::factor_anew(ColumnWorkspace& work) {
     work.order.push_back(e);
   }
   const Index size = support_size_ + tight_size_;
-  const Index room = (size + 7) / 8 * 8;  // aligned columns, as in the factor
-  if (work.lower.rows() < size) work.lower.resize(room, room);
-  auto lower = work.lower.topLeftCorner(size, size);
+  auto lower = work.factor.prepare(size, size + size / 8 + 16);
   // A few columns at a time: rows of the Gram matrix are read, columns are written.
   for (Index first = 0; first < support_size_; first += kColumnsAtOnce) {
     const Index last = std::min(first + kColumnsAtOnce, support_size_);
@@ -240,7 +238,7 @@ bool Column::factor_anew(ColumnWorkspace& work) {
   corner.setZero();
   corner.diagonal().setConstant(-1 / stiffness_);
   lower.diagonal().head(support_size_).array() += anchor_;
-  return work.factor.reset(lower, support_size_, size + size / 8 + 16);
+  return work.factor.factor(support_size_);
 }
 
 bool Column::move_in(Index element, ColumnWorkspace& work) {

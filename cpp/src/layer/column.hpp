@@ -22,7 +22,6 @@ struct ColumnWorkspace {
   Matrix<double> values;  // of the column's rows at its features, features x rows
   QuasidefiniteFactor factor;
   std::vector<Index> order, place;  // element in each row of the factor; row of each element or -1
-  Matrix<double> lower;
   Eigen::VectorXd rhs, entries;
   std::vector<std::pair<double, Index>> wrong;  // score and element
 };

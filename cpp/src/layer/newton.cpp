@@ -13,7 +13,7 @@ constexpr double kAimBelow = 0.1;      // of the tolerance, at what a round leav
 constexpr double kLowestStart = 1e-3;  // share of the steepest gradient, for a first price
 constexpr double kSpare = 1.25;        // working features over those in use, before some leave
 constexpr double kFarFromUse = 0.7;    // gradient over price
-constexpr std::size_t kMostBytes = 170'000'000;
+constexpr std::size_t kMostBytes = 185'000'000;
 constexpr Index kMostRefusals = 3;
 constexpr Index kPatience = 12;
 
