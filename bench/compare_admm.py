@@ -1,6 +1,7 @@
 """Time to the same answer: nettrim against the published ADMM, on two layers of a real network.
 
-    python bench/compare_admm.py --data DIR [--samples 1000] [--epsilon 0.05] [--threads 2] [--repeats 3]
+    python bench/compare_admm.py --data DIR [--samples 1000] [--epsilon 0.05]
+        [--solver auto] [--threads 2] [--repeats 3]
 
 The rule. The published method stops by itself and returns an answer that is slightly infeasible, so its
 objective may lie below the optimum. An answer is therefore measured by two numbers, both better when
@@ -23,7 +24,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--epsilon", type=float, default=0.05, help="relative to the layer's output"
     )
+    parser.add_argument("--solver", default="auto", choices=["auto", "newton", "admm"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
@@ -79,6 +81,7 @@ class Layer:
     Y: Array
     activation: str
     epsilon: float
+    solver: str = "auto"
     optimum: float = float("nan")
 
     @property
@@ -91,6 +94,7 @@ class Layer:
             self.Y,
             epsilon=self.epsilon,
             activation=self.activation,
+            solver=self.solver,
             n_threads=machine.threads(),
             **keywords,
         )
@@ -136,9 +140,7 @@ def with_optimum(layer: Layer) -> tuple[Layer, float]:
     bound = layer.bound(best.dual)
     if best.status != "optimal":
         print(f"the optimum is only known to {best.gap:.1e} ({best.status})")
-    return Layer(
-        layer.X, layer.Y, layer.activation, layer.epsilon, best.objective
-    ), 1 - bound / best.objective
+    return replace(layer, optimum=best.objective), 1 - bound / best.objective
 
 
 def seconds_to(layer: Layer, goal: Quality) -> float:
@@ -230,7 +232,7 @@ def main() -> None:
     options = arguments()
     machine.use_threads(options.threads)
     header = machine.header()
-    keys = ["network", "layer", "samples", "epsilon"]
+    keys = ["network", "layer", "samples", "epsilon", "solver"]
     title = "nettrim against the published ADMM"
     same = Table(options.output / "compare_admm", f"{title}: time to its own answer", keys, header)
     levels = Table(
@@ -247,10 +249,13 @@ def main() -> None:
             "layer": k,
             "samples": options.samples,
             "epsilon": options.epsilon,
+            "solver": options.solver,
         }
         if not same.has(**about):
             X, Y, activation = data.layer_data(net, images, k)
-            layer = Layer(X, Y, activation, options.epsilon * float(np.linalg.norm(Y)))
+            layer = Layer(
+                X, Y, activation, options.epsilon * float(np.linalg.norm(Y)), options.solver
+            )
             compare(layer, about, options.repeats, same, levels)
 
 
