@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <vector>
 
@@ -29,17 +30,6 @@ inline std::vector<Range> cut(Index n, Index grain, int threads) {
   return ranges;
 }
 
-// Runs body, and keeps what the first of all threads throws.
-template <class Body>
-void catching(std::exception_ptr& error, Body&& body) {
-  try {
-    body();
-  } catch (...) {
-#pragma omp critical(nettrim_error)
-    if (!error) error = std::current_exception();
-  }
-}
-
 // body(k, thread) for k in [0, n): always the same k on the same thread, so that equal runs add in
 // the same order. The first exception is thrown again when all threads have stopped.
 template <class Body>
@@ -48,7 +38,14 @@ void parallel_for(Index n, int threads, Body&& body) {
   if (threads > 1 && n > 1 && !omp_in_parallel()) {
     std::exception_ptr error;
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (Index k = 0; k < n; ++k) catching(error, [&] { body(k, omp_get_thread_num()); });
+    for (Index k = 0; k < n; ++k) {
+      try {
+        body(k, omp_get_thread_num());
+      } catch (...) {
+#pragma omp critical(nettrim_error)
+        if (!error) error = std::current_exception();
+      }
+    }
     if (error) std::rethrow_exception(error);
     return;
   }
@@ -60,17 +57,10 @@ void parallel_for(Index n, int threads, Body&& body) {
 // The same for pieces of unequal work that share nothing: whichever thread is free takes the next.
 template <class Body>
 void parallel_for_uneven(Index n, int threads, Body&& body) {
-#ifdef _OPENMP
-  if (threads > 1 && n > 1 && !omp_in_parallel()) {
-    std::exception_ptr error;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (Index k = 0; k < n; ++k) catching(error, [&] { body(k, omp_get_thread_num()); });
-    if (error) std::rethrow_exception(error);
-    return;
-  }
-#endif
-  (void)threads;
-  for (Index k = 0; k < n; ++k) body(k, 0);
+  std::atomic<Index> next = 0;
+  parallel_for(threads, threads, [&](Index, int thread) {
+    for (Index k = next++; k < n; k = next++) body(k, thread);
+  });
 }
 
 // Sum over ranges, one partial sum each, added in their order.
