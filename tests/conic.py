@@ -1,10 +1,15 @@
-"""The referee: the layer programs through CVXPY and Clarabel, which share no code with nettrim."""
+"""The referees, which share no code with nettrim: CVXPY with Clarabel, and Clarabel alone.
+
+The first poses a program as it is written in the papers. The second writes the cones itself, which
+takes milliseconds, and also returns multipliers.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import clarabel
 import cvxpy as cp
 import numpy as np
 from scipy import sparse
@@ -18,6 +23,10 @@ REFINEMENT = {
     "iterative_refinement_abstol": 1e-14,
     "iterative_refinement_max_iter": 30,
 }
+INFEASIBLE = (
+    clarabel.SolverStatus.PrimalInfeasible,
+    clarabel.SolverStatus.AlmostPrimalInfeasible,
+)
 
 
 class ConicSolution(NamedTuple):
@@ -25,6 +34,16 @@ class ConicSolution(NamedTuple):
 
     objective: float
     weights: Array
+
+
+class ConicPair(NamedTuple):
+    """Weights and multipliers, as `nettrim.reference.certificate` takes them.
+
+    Without weights the program is infeasible, and the multipliers are a ray of ever better bounds.
+    """
+
+    weights: Array | None
+    dual: Array
 
 
 def solve_conic(program: Program) -> ConicSolution:
@@ -46,8 +65,7 @@ def solve_conic(program: Program) -> ConicSolution:
 
 def unit_size(program: Program) -> tuple[Program, float, float]:
     """The program with inputs and outputs of unit size, and how to read its answer."""
-    sx = 1 / (float(np.abs(program.X).max()) or 1.0)
-    sy = 1 / (float(np.abs(program.Y).max()) or 1.0)
+    sx, sy = 1 / (float(np.abs(program.X).max()) or 1.0), signal_scale(program)
     scaled = replace(
         program,
         X=program.X * sx,
@@ -57,6 +75,11 @@ def unit_size(program: Program) -> tuple[Program, float, float]:
         penalty=None if program.penalty is None else program.penalty * sx * sy,
     )
     return scaled, sx / sy, sx / sy if program.penalty is None else sy**-2
+
+
+def signal_scale(program: Program) -> float:
+    targets = np.where(program.active, program.Y, program.ceiling)
+    return 1 / (float(np.abs(targets).max()) or 1.0)
 
 
 def model(program: Program, U: cp.Variable) -> tuple[cp.Minimize, list[cp.Constraint]]:
@@ -75,3 +98,63 @@ def model(program: Program, U: cp.Variable) -> tuple[cp.Minimize, list[cp.Constr
 def rows(program: Program, chosen: np.ndarray) -> sparse.csr_array:
     """The rows of X that meet the chosen entries of each output, as one block-diagonal matrix."""
     return sparse.csr_array(sparse.block_diag([program.X[c] for c in chosen.T]))
+
+
+def solve_cones(program: Program) -> ConicPair:
+    """Solve a layer program by Clarabel alone.
+
+    What comes back is as good as rounding allows, which may be less than ten digits: it is for a
+    certificate to judge.
+    """
+    scaled, weight_scale, objective_scale = unit_size(program)
+    answer = solve_standard_form(scaled)
+    n_features, n_outputs = program.weights.shape
+    weights = np.array(answer.x[: n_features * n_outputs]).reshape(n_outputs, n_features).T
+    on = scaled.active.T
+    multipliers, dual = -np.array(answer.z[: on.size]), np.zeros(program.Y.shape)
+    dual.T[on], dual.T[~on] = multipliers[: on.sum()], multipliers[on.sum() :]
+    # <dual, signal> counts like the objective.
+    dual *= objective_scale * signal_scale(program)
+    return ConicPair(None if answer.status in INFEASIBLE else weights * weight_scale, dual)
+
+
+def solve_standard_form(program: Program) -> clarabel.DefaultSolution:
+    """Minimise x'Px / 2 + q'x with b - Ax in a product of cones, where x = (u, |u|, misfit)."""
+    on, off = rows(program, program.active), rows(program, ~program.active)
+    y, v = program.Y.T[program.active.T], program.ceiling.T[~program.active.T]
+    n = on.shape[1]
+    one, misfit = sparse.eye_array(n), sparse.eye_array(len(y))
+    curvature, price = (0.0, 1.0) if program.penalty is None else (2.0, program.penalty)
+    within, radius, ball = misfit_cone(program, len(y))
+    A = sparse.block_array(
+        [
+            [on, None, -misfit],
+            [off, None, None],
+            [one, -one, None],
+            [-one, -one, None],
+            [None, None, within],
+        ],
+        format="csc",
+    )
+    b = np.concatenate([y, v, np.zeros(2 * n), radius])
+    P = sparse.diags_array(np.repeat([0.0, curvature], [2 * n, len(y)]), format="csc")
+    q = np.repeat([0.0, price, 0.0], [n, n, len(y)])
+    cones = [clarabel.ZeroConeT(len(y)), clarabel.NonnegativeConeT(len(v) + 2 * n), *ball]
+    settings = clarabel.DefaultSettings()
+    for name, value in {**PRECISION, **REFINEMENT, "verbose": False, "max_threads": 1}.items():
+        setattr(settings, name, value)
+    return clarabel.DefaultSolver(
+        sparse.csc_matrix(P), q, sparse.csc_matrix(A), b, cones, settings
+    ).solve()
+
+
+def misfit_cone(program: Program, size: int) -> tuple[sparse.sparray, Array, list[Any]]:
+    """Rows, right-hand side and cone that hold the misfit within epsilon."""
+    misfit = sparse.eye_array(size)
+    if program.penalty is not None:
+        return sparse.csr_array((0, size)), np.zeros(0), []
+    if program.epsilon == 0:
+        return misfit, np.zeros(size), [clarabel.ZeroConeT(size)]
+    head = sparse.csr_array((1, size))
+    radius = np.append(program.epsilon, np.zeros(size))
+    return sparse.vstack([head, misfit]), radius, [clarabel.SecondOrderConeT(1 + size)]

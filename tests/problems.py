@@ -271,6 +271,85 @@ def random_programs() -> list[Program]:
     return programs
 
 
+SLACKS = ("none", "above", "any", "paper", "positive")
+TARGETS = ("own", "shifted", "foreign")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A random program and all that may be wrong with its data; few of them are easy.
+
+    ``slack``: no upper bound; a random one that is nowhere negative; one of any sign; the cascade's two.
+    ``target``: the layer's own output, that of the layer on other inputs, or of no layer at all.
+    ``level``: epsilon over the norm of Y, or the penalty over the least for which zero is a lasso's
+    answer. ``gamma`` replaces it by the cascade's epsilon: the error of the weights that were drawn.
+    """
+
+    seed: int
+    n_samples: int
+    n_features: int
+    n_outputs: int
+    rank: int
+    activation: str = "relu"
+    form: str = "constrained"
+    level: float = 0.1
+    gamma: float | None = None
+    slack: str = "none"
+    target: str = "own"
+    x_size: float = 1.0
+    y_size: float = 1.0
+    spread: float = 1.0  # largest over smallest feature
+    copies: int = 0  # features that repeat another ...
+    blur: float = 0.0  # ... up to so much
+    dead_samples: int = 0
+    dead_outputs: int = 0
+    density: float = 1.0  # of the weights that were drawn
+
+    def program(self) -> Program:
+        rng = np.random.default_rng(self.seed)
+        X, W = self._inputs(rng), self._weights(rng)
+        Z = X @ W
+        if self.target == "own":
+            signal = Z
+        elif self.target == "shifted":
+            signal = (X + 0.1 * self.x_size * rng.standard_normal(X.shape)) @ W
+        else:
+            signal = self.y_size * rng.standard_normal(Z.shape)
+        Y = relu(signal) if self.activation == "relu" else signal
+        program = Program(X, Y, W, self.activation, self._upper(rng, Z))
+        if self.form == "penalised":
+            steepest = float(np.abs(X.T @ np.where(program.active, Y, 0)).max())
+            return program.penalised(self.level * 2 * (steepest or self.x_size * self.y_size))
+        if self.gamma is None:
+            return program.at(self.level)
+        least = program.at(1e-6).epsilon  # as in the cascade, which asks for no less either
+        return replace(program, epsilon=max(np.sqrt(self.gamma) * program.residual(W), least))
+
+    def _inputs(self, rng: np.random.Generator) -> Array:
+        factors = (self.n_samples, self.rank), (self.rank, self.n_features)
+        X = rng.standard_normal(factors[0]) @ rng.standard_normal(factors[1])
+        X *= np.geomspace(1, 1 / self.spread, self.n_features)
+        for _ in range(self.copies):
+            one, other = rng.integers(self.n_features, size=2)
+            X[:, one] = X[:, other] * (1 + self.blur * rng.standard_normal(self.n_samples))
+        X[rng.permutation(self.n_samples)[: self.dead_samples]] = 0
+        return np.ascontiguousarray(X * self.x_size)
+
+    def _weights(self, rng: np.random.Generator) -> Array:
+        shape = self.n_features, self.n_outputs
+        W = rng.standard_normal(shape) * (rng.random(shape) <= self.density)
+        W[:, rng.permutation(self.n_outputs)[: self.dead_outputs]] = 0
+        return W * self.y_size / self.x_size
+
+    def _upper(self, rng: np.random.Generator, Z: Array) -> Array | None:
+        if self.activation == "linear" or self.slack == "none":
+            return None
+        if self.slack in ("paper", "positive"):
+            return Z if self.slack == "paper" else relu(Z)
+        noise = 0.3 * self.y_size * rng.standard_normal(Z.shape)
+        return np.abs(noise) if self.slack == "above" else noise
+
+
 def describe(program: Program) -> str:
     """A short name for pytest's ids."""
     form = "penalised" if program.epsilon is None else "constrained"

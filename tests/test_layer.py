@@ -144,7 +144,7 @@ def test_default_tolerance_and_options() -> None:
     """What a user gets who sets nothing."""
     solution = nettrim.solve_layer(g1().X, g1().Y, epsilon=0.1 * np.linalg.norm(g1().Y))
     assert solution.status == "optimal"
-    assert 0 <= solution.gap <= 1e-6
+    assert abs(solution.gap) <= 1e-6
     assert_feasible(g1().at(0.1), solution.weights)
 
 
@@ -183,8 +183,8 @@ def test_the_time_limit_is_kept(solver: str) -> None:
     assert_reported(program, solution)
 
 
-@pytest.mark.parametrize(("solver", "iterations"), [("newton", [1, 2, 3]), ("admm", [2, 4, 6])])
-def test_a_callback_can_stop_the_solve(solver: str, iterations: list[int]) -> None:
+@pytest.mark.parametrize("solver", ["newton", "admm"])
+def test_a_callback_can_stop_the_solve(solver: str) -> None:
     seen = []
 
     def stop_at_the_third(progress: nettrim.LayerProgress) -> bool:
@@ -195,8 +195,8 @@ def test_a_callback_can_stop_the_solve(solver: str, iterations: list[int]) -> No
     solution = program.solve(tol=1e-12, callback=stop_at_the_third, check_every=2, solver=solver)
     assert solution.status == "interrupted"
     assert not solution.converged
-    assert [p.iteration for p in seen] == iterations
-    assert solution.iterations == iterations[-1]
+    assert [p.iteration for p in seen] == [2, 4, 6]
+    assert solution.iterations == 6
     last = seen[-1]
     assert solution.objective == pytest.approx(last.objective, rel=1e-12)
     assert solution.residual == pytest.approx(last.residual, rel=1e-9)

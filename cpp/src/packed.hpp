@@ -1,5 +1,5 @@
-// A symmetric matrix in single precision of which the lower triangle is kept, in blocks of rows: it
-// grows without moving and takes a quarter of the memory. Arithmetic with it is in double.
+// A symmetric matrix of which the lower triangle is kept, in blocks of rows: it grows without
+// moving, and in single precision takes a quarter of the memory. Arithmetic with it is in double.
 #pragma once
 
 #include <memory>
@@ -9,14 +9,15 @@
 
 namespace nettrim {
 
+template <class G>
 class PackedSymmetric {
  public:
   Index size() const { return static_cast<Index>(rows_.size()); }
   double operator()(Index i, Index j) const {
     return static_cast<double>(i < j ? row(j)[i] : row(i)[j]);
   }
-  const float* row(Index i) const { return rows_[static_cast<std::size_t>(i)]; }  // i + 1 entries
-  static std::size_t bytes(std::size_t size) { return size * (size + 1) / 2 * sizeof(float); }
+  const G* row(Index i) const { return rows_[static_cast<std::size_t>(i)]; }  // i + 1 entries
+  static std::size_t bytes(std::size_t size) { return size * (size + 1) / 2 * sizeof(G); }
 
   // Appends rows and columns: column k of `fresh` is that of element size() + k, down to itself.
   void grow(const Matrix<double>& fresh);
@@ -27,10 +28,10 @@ class PackedSymmetric {
   Eigen::VectorXd operator*(const Eigen::VectorXd& x) const;
 
  private:
-  float* add_block(std::size_t entries);
+  G* add_block(std::size_t entries);
 
-  std::vector<std::unique_ptr<float[]>> blocks_;
-  std::vector<const float*> rows_;
+  std::vector<std::unique_ptr<G[]>> blocks_;
+  std::vector<const G*> rows_;
 };
 
 }  // namespace nettrim

@@ -13,6 +13,7 @@ namespace {
 // columns.
 constexpr double kAnchor = 0.09;
 constexpr double kRelaxation = 1.8;
+constexpr double kFirstThreshold = 4;  // over the mean size of the weights
 // rho is looked at after this many steps and then ever less often, or it may cycle and never
 // settle; it is left alone within the first factor and changed by at most the second.
 constexpr Index kFirstWait = 30;
@@ -113,13 +114,13 @@ void Admm<S>::start(const Start<S>& start) {
   until_rebalance_ = wait_ = kFirstWait;
 }
 
-// Threshold equal to the mean size of the weights.
+// Threshold of some times the mean size of the weights.
 template <class S>
 double Admm<S>::first_rho(const Matrix<S>& weights) const {
   const double sum = (weights.template cast<double>().cwiseAbs() * anchor_.asDiagonal()).sum();
   const auto count = (weights.array() != 0).count();
   const double price = p_.constrained() ? 1.0 : p_.level;
-  return count > 0 && sum > 0 ? price / (sum / static_cast<double>(count)) : 1.0;
+  return count > 0 && sum > 0 ? price / (kFirstThreshold * sum / static_cast<double>(count)) : 1.0;
 }
 
 template <class S>
@@ -202,7 +203,9 @@ void Admm<S>::dual(Matrix<S>& out) const {
 template <class S>
 void Admm<S>::ray(Matrix<S>& out) const {
   const S keep = static_cast<S>(keep_);
+  const bool half_spaces_alone = !p_.constrained();
   over_entries(out, [=](const auto& e, S signal, S state) {
+    if (e.active && half_spaces_alone) return S(0);
     const S d = 2 * signal - state - e.target;
     const S move = e.target - signal + (e.active ? keep * d : std::min(d, S(0)));
     return e.active ? move : std::min(move, S(0));

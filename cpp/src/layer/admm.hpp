@@ -27,6 +27,10 @@ class Admm {
   bool proves_infeasible(Answer<S>& a);
   void hear(double infeasibility, double gap);
 
+  const Matrix<S>& weights() const { return sparse_; }
+  // Multipliers of the fit, G = rho (W1 - Z): no positive inactive entry, zero where slack.
+  void dual(Matrix<S>& out) const;
+
   const Pair<S>& consistent() const { return nearest_; }  // (X W3, W3)
   const Pair<S>& state() const { return state_; }  // s, of which consistent() is the projection
   const Eigen::VectorXd& anchor() const { return anchor_; }
@@ -40,8 +44,6 @@ class Admm {
   void change_rho(double factor);
   void finish_measure();
   void threshold();
-  // Multipliers of the fit, G = rho (W1 - Z): no positive inactive entry, zero where slack.
-  void dual(Matrix<S>& out) const;
   // The direction in which the multipliers run away when no weights satisfy the constraints.
   void ray(Matrix<S>& out) const;
   double first_rho(const Matrix<S>& weights) const;

@@ -22,46 +22,62 @@ constexpr double kUpdateShare = 0.06;
 // The proximal terms: stiffness of the rows in units of a sample, anchor of the weights, where the
 // longest feature has length 1 to 2. The first is raised and the second lowered after every
 // success, and the other way round when guesses go in circles.
-constexpr double kSoftest = 0.1, kStiffest = 1e4, kStiffer = 4, kSofter = 0.2;
+constexpr double kSoftest = 0.1, kStiffest = 1e7, kStiffer = 4, kSofter = 0.2;
 constexpr double kWarmStiffness = 1000;  // where multipliers are known
-constexpr double kLowestAnchor = 1e-6, kFirstAnchor = 1e-5, kAnchorRaise = 30, kAnchorFall = 0.1;
+constexpr double kFirstAnchor = 1e-5, kAnchorRaise = 30, kAnchorFall = 0.1;
+// Lowest anchor: above the rounding of the Gram matrix.
+template <class G>
+constexpr double kLowestAnchor = std::is_same_v<G, float> ? 1e-6 : 1e-12;
 constexpr int kSoftenings = 5;
-constexpr int kCenterUpdates = 4;
+constexpr int kCenterUpdates = 3;
+
+void append_zeros(Eigen::VectorXd& vector, Index count) {
+  vector.conservativeResize(vector.size() + count);
+  vector.tail(count).setZero();
+}
 
 }  // namespace
 
-void Column::add_features(const std::vector<Index>& features, const Matrix<double>& gram) {
+template <class G>
+Column<G>::Column() : anchor_(kLowestAnchor<G>) {}
+
+template <class G>
+void Column<G>::add_features(const std::vector<Index>& features, const Matrix<double>& gram) {
   features_.insert(features_.end(), features.begin(), features.end());
   gram_.grow(gram);
-  weights_.conservativeResize(gram_.size());
-  weights_.tail(gram.cols()).setZero();
+  append_zeros(weights_, gram.cols());
+  append_zeros(weight_slope_, gram.cols());
   guess_.sign.resize(features_.size(), 0);
 }
 
-void Column::keep_features(const std::vector<Index>& places) {
+template <class G>
+void Column<G>::keep_features(const std::vector<Index>& places) {
   gram_.keep(places);
   for (std::size_t i = 0; i < places.size(); ++i) {
     const auto from = static_cast<std::size_t>(places[i]);
     features_[i] = features_[from];
     guess_.sign[i] = guess_.sign[from];
     weights_[static_cast<Index>(i)] = weights_[places[i]];
+    weight_slope_[static_cast<Index>(i)] = weight_slope_[places[i]];
   }
   features_.resize(places.size());
   guess_.sign.resize(places.size());
   weights_.conservativeResize(gram_.size());
+  weight_slope_.conservativeResize(gram_.size());
 }
 
-void Column::add_rows(const std::vector<Index>& rows, const Vector& bounds) {
+template <class G>
+void Column<G>::add_rows(const std::vector<Index>& rows, const Vector& bounds) {
   rows_.insert(rows_.end(), rows.begin(), rows.end());
-  const auto now = static_cast<Index>(rows_.size());
-  bounds_.conservativeResize(now);
+  bounds_.conservativeResize(static_cast<Index>(rows_.size()));
   bounds_.tail(bounds.size()) = bounds;
-  multipliers_.conservativeResize(now);
-  multipliers_.tail(bounds.size()).setZero();
+  append_zeros(multipliers_, bounds.size());
+  append_zeros(multiplier_slope_, bounds.size());
   guess_.tight.resize(rows_.size(), 1);
 }
 
-void Column::start(const Vector& weights, const Vector& multipliers) {
+template <class G>
+void Column<G>::start(const Vector& weights, const Vector& multipliers) {
   weights_ = weights;
   multipliers_ = multipliers;
   stiffness_ = kWarmStiffness;
@@ -71,10 +87,12 @@ void Column::start(const Vector& weights, const Vector& multipliers) {
   }
 }
 
-void Column::refer(const Vector& gradient, double squared_residual, const ColumnWorkspace& work) {
+template <class G>
+void Column<G>::refer(const Vector& gradient, double squared_residual,
+                      const ColumnWorkspace& work) {
   reference_ = weights_;
-  squared_residual_there_ = squared_residual;
-  gradient_there_ = gradient;
+  squared_residual_there_ = squared_residual_ = squared_residual;
+  gradient_there_ = full_gradient_there_ = gradient;
   slack_there_.resize(0);
   if (!rows_.empty()) {
     gradient_there_.noalias() -= work.values * multipliers_;
@@ -85,7 +103,36 @@ void Column::refer(const Vector& gradient, double squared_residual, const Column
   multiplier_center_ = multipliers_;
 }
 
-bool Column::solve(double price, const Tolerances& t, ColumnWorkspace& work) {
+template <class G>
+bool Column<G>::is_right(double price, const Tolerances& t) const {
+  if (!measured_) return false;
+  for (Index i = 0; i < weights_.size(); ++i) {
+    const int sign = guess_.sign[static_cast<std::size_t>(i)];
+    const double gradient = full_gradient_there_[i];
+    if (sign != 0 && weights_[i] == 0) return false;  // it was cut off on the way here
+    const double error = sign == 0 ? std::abs(gradient) - price : std::abs(gradient + sign * price);
+    if (error > t.gradient * price) return false;
+  }
+  for (Index k = 0; k < multipliers_.size(); ++k) {
+    const double error = multipliers_[k] > 0 ? std::abs(slack_there_[k]) : slack_there_[k];
+    if (error > t.row) return false;
+  }
+  return true;
+}
+
+template <class G>
+void Column<G>::follow(double price_change, double least_weight) {
+  if (!measured_) return;
+  for (Index i = 0; i < weights_.size(); ++i) {
+    const int sign = guess_.sign[static_cast<std::size_t>(i)];
+    weights_[i] += price_change * weight_slope_[i];
+    if (sign * weights_[i] < least_weight) weights_[i] = 0;
+  }
+  multipliers_ = (multipliers_ + price_change * multiplier_slope_).cwiseMax(0.0);
+}
+
+template <class G>
+bool Column<G>::solve(double price, const Tolerances& t, ColumnWorkspace& work) {
   const Guess before = guess_;
   work.order.clear();
   bool easy = true, solved = true;
@@ -103,13 +150,14 @@ bool Column::solve(double price, const Tolerances& t, ColumnWorkspace& work) {
   measure(work);
   if (easy) {
     stiffness_ = std::min(kStiffest, kStiffer * stiffness_);
-    anchor_ = std::max(kLowestAnchor, kAnchorFall * anchor_);
+    anchor_ = std::max(kLowestAnchor<G>, kAnchorFall * anchor_);
   }
   return solved;
 }
 
 // Whether they moved by more than the tolerances.
-bool Column::move_centers(double price, const Tolerances& t) {
+template <class G>
+bool Column<G>::move_centers(double price, const Tolerances& t) {
   double pull = 0, slack = 0;
   if (weights_.size() > 0) pull = anchor_ * (weights_ - weight_center_).cwiseAbs().maxCoeff();
   if (!rows_.empty())
@@ -120,7 +168,8 @@ bool Column::move_centers(double price, const Tolerances& t) {
 }
 
 // Leaves weights and multipliers alone unless it succeeds.
-bool Column::exchange_until_right(double price, const Tolerances& t, ColumnWorkspace& work) {
+template <class G>
+bool Column<G>::exchange_until_right(double price, const Tolerances& t, ColumnWorkspace& work) {
   std::size_t fewest = std::numeric_limits<std::size_t>::max();
   Index grace = kGrace;
   for (Index round = 0; round < kMostExchanges; ++round) {
@@ -159,13 +208,15 @@ bool Column::exchange_until_right(double price, const Tolerances& t, ColumnWorks
 }
 
 // Elements are working features and, after them, working rows.
-bool Column::is_in(Index element) const {
+template <class G>
+bool Column<G>::is_in(Index element) const {
   const auto n = static_cast<Index>(features_.size());
   return element < n ? guess_.sign[static_cast<std::size_t>(element)] != 0
                      : guess_.tight[static_cast<std::size_t>(element - n)] != 0;
 }
 
-void Column::exchange(Index element) {
+template <class G>
+void Column<G>::exchange(Index element) {
   const auto n = static_cast<Index>(features_.size());
   if (element >= n) {
     guess_.tight[static_cast<std::size_t>(element - n)] ^= 1;
@@ -176,7 +227,8 @@ void Column::exchange(Index element) {
 }
 
 // Brings the factor to the present guess: by updates, or anew.
-bool Column::synchronise(ColumnWorkspace& work) {
+template <class G>
+bool Column<G>::synchronise(ColumnWorkspace& work) {
   const auto elements = static_cast<Index>(features_.size() + rows_.size());
   support_size_ =
       std::count_if(guess_.sign.begin(), guess_.sign.end(), [](auto s) { return s != 0; });
@@ -206,7 +258,8 @@ bool Column::synchronise(ColumnWorkspace& work) {
   return true;
 }
 
-bool Column::factor_anew(ColumnWorkspace& work) {
+template <class G>
+bool Column<G>::factor_anew(ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size());
   work.order.clear();
   work.place.assign(features_.size() + rows_.size(), -1);
@@ -241,7 +294,8 @@ bool Column::factor_anew(ColumnWorkspace& work) {
   return work.factor.factor(support_size_);
 }
 
-bool Column::move_in(Index element, ColumnWorkspace& work) {
+template <class G>
+bool Column<G>::move_in(Index element, ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size());
   const auto size = static_cast<Index>(work.order.size());
   if (work.entries.size() < size) work.entries.resize(2 * size);
@@ -264,7 +318,8 @@ bool Column::move_in(Index element, ColumnWorkspace& work) {
 
 // The stationary point of the guess: weights out of it are zero, rows in it are tight up to their
 // softness; then the gradient and the slack of everything there.
-void Column::solve_guess(double price, ColumnWorkspace& work) {
+template <class G>
+void Column<G>::solve_guess(double price, ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
   const auto size = static_cast<Index>(work.order.size());
   step_ = Vector::Zero(n);
@@ -308,7 +363,8 @@ void Column::solve_guess(double price, ColumnWorkspace& work) {
   }
 }
 
-void Column::find_wrong(double price, const Tolerances& t, ColumnWorkspace& work) const {
+template <class G>
+void Column<G>::find_wrong(double price, const Tolerances& t, ColumnWorkspace& work) const {
   const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
   work.wrong.clear();
   for (Index i = 0; i < n; ++i) {
@@ -333,11 +389,15 @@ void Column::find_wrong(double price, const Tolerances& t, ColumnWorkspace& work
 }
 
 // ||(Xu - y)_active||^2 is quadratic about the reference; its slope is s'd where K [d; .] = [s; 0].
-void Column::measure(ColumnWorkspace& work) {
+template <class G>
+void Column<G>::measure(ColumnWorkspace& work) {
   step_ = weights_ - reference_;
   curved_ = gram_ * step_;
   squared_residual_ = squared_residual_there_ + step_.dot(2 * gradient_there_ + curved_);
   slope_ = 0;
+  weight_slope_.setZero();
+  multiplier_slope_.setZero();
+  measured_ = true;
   if (!synchronise(work)) return;
   const auto size = static_cast<Index>(work.order.size());
   if (work.rhs.size() < size) work.rhs.resize(2 * size);
@@ -349,7 +409,19 @@ void Column::measure(ColumnWorkspace& work) {
   };
   for (Index k = 0; k < size; ++k) rhs[k] = sign_of(k);
   work.factor.solve(rhs);
-  for (Index k = 0; k < size; ++k) slope_ += sign_of(k) * rhs[k];
+  for (Index k = 0; k < size; ++k) {
+    slope_ += sign_of(k) * rhs[k];
+    const Index e = work.order[static_cast<std::size_t>(k)];
+    const auto n = static_cast<Index>(features_.size());
+    if (e >= n) {
+      multiplier_slope_[e - n] = -rhs[k];
+    } else if (e >= 0) {
+      weight_slope_[e] = -rhs[k];
+    }
+  }
 }
+
+template class Column<float>;
+template class Column<double>;
 
 }  // namespace nettrim::layer

@@ -26,14 +26,21 @@ struct ColumnWorkspace {
   std::vector<std::pair<double, Index>> wrong;  // score and element
 };
 
+struct ColumnTolerances {
+  double gradient;  // relative to price
+  double row;       // in the units of XU
+  double weight;    // what is smaller counts as zero
+};
+
+// G: what the Gram matrix is kept in. Solutions are of double precision in either, for the gradient
+// at the reference is, but single precision needs more rounds where features are nearly collinear.
+template <class G>
 class Column {
  public:
   using Vector = Eigen::VectorXd;
-  struct Tolerances {
-    double gradient;  // relative to price
-    double row;       // in the units of XU
-    double weight;    // what is smaller counts as zero
-  };
+  using Tolerances = ColumnTolerances;
+
+  Column();
 
   const std::vector<Index>& features() const { return features_; }
   const std::vector<Index>& rows() const { return rows_; }
@@ -53,8 +60,13 @@ class Column {
   // Both need `work.values`. gradient: of the quadratic and the rows at the present weights and
   // multipliers, on features().
   void refer(const Vector& gradient, double squared_residual, const ColumnWorkspace& work);
+  // Whether weights and multipliers are already right at this price; asked after refer().
+  bool is_right(double price, const Tolerances& tolerances) const;
   // False where the exchanges did not come to an end: weights and multipliers stay as they were.
   bool solve(double price, const Tolerances& tolerances, ColumnWorkspace& work);
+
+  // To another price nearby, along the last solve's line: exact as long as no guess changes.
+  void follow(double price_change, double least_weight);
 
   // Of the last solve: ||(Xu - y)_active||^2 and its derivative by price^2.
   double squared_residual() const { return squared_residual_; }
@@ -79,17 +91,20 @@ class Column {
   bool is_in(Index element) const;
 
   std::vector<Index> features_, rows_;
-  PackedSymmetric gram_;  // of the features, over active samples
-  Vector bounds_;         // of the rows
+  PackedSymmetric<G> gram_;  // of the features, over active samples
+  Vector bounds_;            // of the rows
   Vector weights_, multipliers_;
   Vector weight_center_, multiplier_center_;  // of the proximal terms
   Guess guess_;
-  double stiffness_ = 1, anchor_ = 1e-6;
+  double stiffness_ = 1, anchor_;
 
   Vector reference_, gradient_there_, slack_there_;
+  Vector full_gradient_there_;              // with the rows' part
+  Vector weight_slope_, multiplier_slope_;  // by the price
   double squared_residual_there_ = 0;
   Vector step_, curved_, gradient_, slack_, candidate_;  // of the present guess
   double squared_residual_ = 0, slope_ = 0;
+  bool measured_ = false;  // whether the slopes are known
   Index support_size_ = 0, tight_size_ = 0;
 };
 

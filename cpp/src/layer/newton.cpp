@@ -10,10 +10,11 @@ namespace {
 constexpr double kPriceStep = 3;       // largest factor between the prices of two rounds
 constexpr Index kFewestAdded = 20;     // to a working set in a round; otherwise it doubles at most
 constexpr double kAimBelow = 0.1;      // of the tolerance, at what a round leaves undone
-constexpr double kLowestStart = 1e-3;  // share of the steepest gradient, for a first price
-constexpr double kSpare = 1.1;         // working features over those in use, before some leave
-constexpr double kFarFromUse = 0.7;    // gradient over price
-constexpr std::size_t kMostBytes = 185'000'000;
+constexpr double kBesidePrice = 0.01;  // of its relative change: what a column may leave undone
+constexpr double kFarthestFollowed = 0.2;  // relative change of the price
+constexpr double kLowestStart = 1e-3;      // share of the steepest gradient, for a first price
+constexpr double kSpare = 1.1;             // working features over those in use, before some leave
+constexpr double kFarFromUse = 0.7;        // gradient over price
 constexpr Index kMostRefusals = 3;
 constexpr Index kPatience = 12;
 
@@ -32,7 +33,7 @@ std::vector<Index> foremost(std::vector<std::pair<double, Index>>& ranked,
 
 // A weight that moves no signal noticeably is what a rounded multiplier leaves of a zero.
 template <class S>
-Column::Tolerances tolerances_for(const UnitProgram<S>& p, double tol) {
+ColumnTolerances tolerances_for(const UnitProgram<S>& p, double tol) {
   const double signal = p.largest > 0 ? p.largest : 1;
   return {kAimBelow * tol, kAimBelow * tol * signal, kAimBelow * tol * signal};
 }
@@ -41,7 +42,7 @@ Column::Tolerances tolerances_for(const UnitProgram<S>& p, double tol) {
 template <class S>
 std::size_t most_bytes(const UnitProgram<S>& p) {
   const Index entries = p.n_samples() * (p.n_features() + p.n_outputs());
-  return std::max(kMostBytes, static_cast<std::size_t>(entries) * sizeof(S));
+  return std::max(kRoomForGrams, static_cast<std::size_t>(entries) * sizeof(S));
 }
 
 // Whether it is worth beginning with these weights as the working sets.
@@ -52,8 +53,8 @@ bool is_sparse(const Matrix<S>& weights) {
 
 }  // namespace
 
-template <class S>
-Newton<S>::Newton(const UnitProgram<S>& program, const Supervisor& supervisor)
+template <class S, class G>
+Newton<S, G>::Newton(const UnitProgram<S>& program, const Supervisor& supervisor)
     : p_(program),
       supervisor_(supervisor),
       grams_(program),
@@ -64,29 +65,30 @@ Newton<S>::Newton(const UnitProgram<S>& program, const Supervisor& supervisor)
       dual_(Matrix<S>::Zero(program.n_outputs(), program.n_samples())),
       excesses_(columns_.size()) {}
 
-template <class S>
-Index Newton<S>::patience() const {
+template <class S, class G>
+Index Newton<S, G>::patience() const {
   return kPatience;
 }
 
-template <class S>
-bool Newton<S>::gives_up() const {
+template <class S, class G>
+bool Newton<S, G>::gives_up() const {
   return refusals_ >= kMostRefusals;
 }
 
-template <class S>
-void Newton<S>::start(const Start<S>& start) {
-  const bool warm = start.weights != nullptr && is_sparse(*start.weights);
+template <class S, class G>
+void Newton<S, G>::start(const Start<S>& start) {
+  const bool warm =
+      start.weights != nullptr && (start.dual != nullptr || is_sparse(*start.weights));
   const double dual_norm = warm && start.dual ? norm_over_active(*start.dual) : 0;
   price_ = p_.constrained() ? (dual_norm > 0 ? p_.level / dual_norm : 1) : p_.level / 2;
   if (warm) start_columns(*start.weights, dual_norm > 0 ? start.dual : nullptr);
   look_at_all_samples();
-  next_price_ = dual_norm > 0 ? price_ : warm ? price_of_weights() : cold_price();
+  next_price_ = warm ? price_of_weights() : cold_price();
 }
 
 // At this price few weights are worth having.
-template <class S>
-double Newton<S>::cold_price() const {
+template <class S, class G>
+double Newton<S, G>::cold_price() const {
   const double steepest = evidence_.gradient.cwiseAbs().maxCoeff() / dual_scale();
   if (!p_.constrained()) return std::max(p_.level / 2, steepest / kPriceStep);
   const double share = p_.total > 0 ? p_.level / p_.total : 0;
@@ -94,15 +96,15 @@ double Newton<S>::cold_price() const {
 }
 
 // At an optimum the gradient of every weight that is used equals its price.
-template <class S>
-double Newton<S>::price_of_weights() const {
+template <class S, class G>
+double Newton<S, G>::price_of_weights() const {
   const double paid = weights_.cwiseProduct(evidence_.gradient).sum() / dual_scale();
   const double price = p_.constrained() ? paid / weights_.cwiseAbs().sum() : p_.level / 2;
   return price > 0 ? price : cold_price();
 }
 
-template <class S>
-double Newton<S>::norm_over_active(const Matrix<S>& dual) const {
+template <class S, class G>
+double Newton<S, G>::norm_over_active(const Matrix<S>& dual) const {
   double square = 0;
   p_.with_entries([&](auto entry) {
     for (Index i = 0; i < dual.size(); ++i) {
@@ -112,18 +114,22 @@ double Newton<S>::norm_over_active(const Matrix<S>& dual) const {
   return std::sqrt(square);
 }
 
-template <class S>
-void Newton<S>::start_columns(const Matrix<S>& weights, const Matrix<S>* dual) {
+template <class S, class G>
+void Newton<S, G>::start_columns(const Matrix<S>& weights, const Matrix<S>* dual) {
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int) {
-    std::vector<Index> features, rows;
+    std::vector<Index> features;
     for (Index j = 0; j < p_.n_features(); ++j) {
       if (weights(output, j) != 0) features.push_back(j);
     }
+    std::vector<std::pair<double, Index>> pushed;  // rows, the hardest first
     p_.with_entries([&](auto entry) {
       for (Index i = 0; dual != nullptr && i < p_.n_samples(); ++i) {
-        if ((*dual)(output, i) < 0 && !entry(i * p_.n_outputs() + output).active) rows.push_back(i);
+        const double g = double((*dual)(output, i));
+        if (g < 0 && !entry(i * p_.n_outputs() + output).active) pushed.emplace_back(g, i);
       }
     });
+    // More tight rows than weights are one too many: they depend on each other.
+    const auto rows = foremost(pushed, {}, static_cast<Index>(features.size()));
     auto& column = columns_[static_cast<std::size_t>(output)];
     extend(output, features, rows);
     Eigen::VectorXd multipliers(static_cast<Index>(rows.size()));
@@ -137,10 +143,11 @@ void Newton<S>::start_columns(const Matrix<S>& weights, const Matrix<S>* dual) {
 }
 
 // An interrupt or the time limit leaves the outputs that were not reached as they were.
-template <class S>
-void Newton<S>::step() {
+template <class S, class G>
+void Newton<S, G>::step() {
   const double seen_at = dual_scale();
   price_ = next_price_;
+  const ColumnTolerances enough = tolerances_after(last_change_);
   std::atomic<bool> stop = false;
   refused_ = false;
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
@@ -154,17 +161,17 @@ void Newton<S>::step() {
     auto& work = workspaces_[static_cast<std::size_t>(thread)];
     gather_values(column, work);
     column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at), work);
-    column.solve(price_, tolerances_, work);
-    write_back(output);
+    if (!column.is_right(price_, enough)) column.solve(price_, tolerances_, work);
   });
   refusals_ = refused_ ? refusals_ + 1 : 0;
-  move_price();
+  find_price();
+  follow_price();
   look_at_all_samples();
 }
 
 // Features that the price keeps far from use leave, once they are many: Gram matrices are large.
-template <class S>
-void Newton<S>::shrink(Column& column, const Eigen::VectorXd& gradient) {
+template <class S, class G>
+void Newton<S, G>::shrink(Column<G>& column, const Eigen::VectorXd& gradient) {
   const auto size = static_cast<Index>(column.features().size());
   const auto spare = static_cast<double>(column.support_size()) * kSpare;
   if (size <= static_cast<Index>(spare) + kFewestAdded) return;
@@ -173,21 +180,21 @@ void Newton<S>::shrink(Column& column, const Eigen::VectorXd& gradient) {
     const double steep = std::abs(gradient[column.features()[static_cast<std::size_t>(i)]]);
     if (column.uses(i) || steep > kFarFromUse * price_) places.push_back(i);
   }
-  bytes_ -=
-      PackedSymmetric::bytes(column.features().size()) - PackedSymmetric::bytes(places.size());
+  bytes_ -= PackedSymmetric<G>::bytes(column.features().size()) -
+            PackedSymmetric<G>::bytes(places.size());
   column.keep_features(places);
 }
 
-template <class S>
-void Newton<S>::extend(Index output, const std::vector<Index>& features,
-                       const std::vector<Index>& rows) {
+template <class S, class G>
+void Newton<S, G>::extend(Index output, const std::vector<Index>& features,
+                          const std::vector<Index>& rows) {
   auto& column = columns_[static_cast<std::size_t>(output)];
   if (!features.empty()) {
     std::vector<Index> all = column.features();
     const auto known = static_cast<Index>(all.size());
     all.insert(all.end(), features.begin(), features.end());
     const std::size_t more =
-        PackedSymmetric::bytes(all.size()) - PackedSymmetric::bytes(column.features().size());
+        PackedSymmetric<G>::bytes(all.size()) - PackedSymmetric<G>::bytes(column.features().size());
     if ((bytes_ += more) > most_bytes(p_)) {
       bytes_ -= more;
       refused_ = true;
@@ -208,8 +215,8 @@ void Newton<S>::extend(Index output, const std::vector<Index>& features,
 
 // Signals of working rows by working features; gathered anew every round, for all outputs'
 // together would fill the memory.
-template <class S>
-void Newton<S>::gather_values(const Column& column, ColumnWorkspace& work) const {
+template <class S, class G>
+void Newton<S, G>::gather_values(const Column<G>& column, ColumnWorkspace& work) const {
   const auto& features = column.features();
   const auto& rows = column.rows();
   work.values.resize(static_cast<Index>(features.size()), static_cast<Index>(rows.size()));
@@ -223,9 +230,9 @@ void Newton<S>::gather_values(const Column& column, ColumnWorkspace& work) const
 }
 
 // The features with the steepest gradients of those that are worth their price.
-template <class S>
-std::vector<Index> Newton<S>::missing_features(const Column& column,
-                                               const Eigen::VectorXd& gradient) const {
+template <class S, class G>
+std::vector<Index> Newton<S, G>::missing_features(const Column<G>& column,
+                                                  const Eigen::VectorXd& gradient) const {
   std::vector<std::pair<double, Index>> missing;
   const double least = price_ * (1 + tolerances_.gradient);
   for (Index j = 0; j < gradient.size(); ++j) {
@@ -234,16 +241,16 @@ std::vector<Index> Newton<S>::missing_features(const Column& column,
   return foremost(missing, column.features(), column.support_size());
 }
 
-template <class S>
-std::vector<Index> Newton<S>::missing_rows(const Column& column,
-                                           const std::vector<Excess>& excesses) const {
+template <class S, class G>
+std::vector<Index> Newton<S, G>::missing_rows(const Column<G>& column,
+                                              const std::vector<Excess>& excesses) const {
   std::vector<std::pair<double, Index>> missing;
   for (const Excess& e : excesses) missing.emplace_back(-double(e.size), e.sample);
   return foremost(missing, column.rows(), column.tight_size());
 }
 
-template <class S>
-void Newton<S>::write_back(Index output) {
+template <class S, class G>
+void Newton<S, G>::write_back(Index output) {
   const auto& column = columns_[static_cast<std::size_t>(output)];
   for (std::size_t i = 0; i < column.features().size(); ++i) {
     weights_(output, column.features()[i]) = column.weights()[static_cast<Index>(i)];
@@ -254,26 +261,49 @@ void Newton<S>::write_back(Index output) {
   }
 }
 
+// What a round may leave undone: little beside the error of the price itself.
+template <class S, class G>
+ColumnTolerances Newton<S, G>::tolerances_after(double price_change) const {
+  ColumnTolerances t = tolerances_;
+  t.gradient = std::max(t.gradient, kBesidePrice * price_change);
+  t.row = std::max(t.row, kBesidePrice * price_change * p_.largest);
+  return t;
+}
+
 // One Newton step on the squared price: the sum of squared residuals is to be epsilon squared.
-template <class S>
-void Newton<S>::move_price() {
+template <class S, class G>
+void Newton<S, G>::find_price() {
   double target = p_.level / 2;
   if (p_.constrained()) {
     double residual = 0, slope = 0;
-    for (const Column& column : columns_) {
+    for (const Column<G>& column : columns_) {
       residual += column.squared_residual();
       slope += column.slope();
     }
     const double missing = p_.level * p_.level - residual;
     target = slope > 0 ? std::sqrt(std::max(price_ * price_ + missing / slope, 0.0))
-                       : (missing > 0 ? kPriceStep : 0) * price_;
+                       : (missing > 0 && p_.total > 0 ? kPriceStep : 1) * price_;
   }
   next_price_ = std::clamp(target, price_ / kPriceStep, price_ * kPriceStep);
+  last_change_ = std::abs(next_price_ / price_ - 1);
+}
+
+// Weights and multipliers are piecewise linear in the price: a small change needs no new solve.
+template <class S, class G>
+void Newton<S, G>::follow_price() {
+  const bool follows = last_change_ < kFarthestFollowed;
+  parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int) {
+    if (follows) {
+      columns_[static_cast<std::size_t>(output)].follow(next_price_ - price_, tolerances_.weight);
+    }
+  });
+  if (follows) price_ = next_price_;
+  for (Index output = 0; output < p_.n_outputs(); ++output) write_back(output);
 }
 
 // Signals and gradients of all outputs at once; entries over their bound are remembered.
-template <class S>
-void Newton<S>::look_at_all_samples() {
+template <class S, class G>
+void Newton<S, G>::look_at_all_samples() {
   const Matrix<double> W = weights_ * double(p_.x_scale);
   const Index outputs = p_.n_outputs();
   const double scale = dual_scale();
@@ -305,8 +335,8 @@ void Newton<S>::look_at_all_samples() {
   }
 }
 
-template <class S>
-void Newton<S>::report(Answer<S>& a) const {
+template <class S, class G>
+void Newton<S, G>::report(Answer<S>& a) const {
   a.weights = weights_.template cast<S>();
   a.dual = dual_;
   if constexpr (std::is_same_v<S, double>) {
@@ -316,7 +346,17 @@ void Newton<S>::report(Answer<S>& a) const {
   }
 }
 
-template class Newton<float>;
-template class Newton<double>;
+template <class S>
+std::size_t most_gram_bytes(const UnitProgram<S>& p) {
+  return static_cast<std::size_t>(p.n_outputs()) *
+         PackedSymmetric<double>::bytes(static_cast<std::size_t>(p.n_features()));
+}
+
+template class Newton<float, float>;
+template class Newton<float, double>;
+template class Newton<double, float>;
+template class Newton<double, double>;
+template std::size_t most_gram_bytes(const UnitProgram<float>&);
+template std::size_t most_gram_bytes(const UnitProgram<double>&);
 
 }  // namespace nettrim::layer

@@ -15,7 +15,9 @@
 
 namespace nettrim::layer {
 
-template <class S>
+// G: what the Gram matrices are kept in. Single precision is faster and takes half the memory;
+// double is for nearly collinear features.
+template <class S, class G>
 class Newton {
  public:
   Newton(const UnitProgram<S>& program, const Supervisor& supervisor);
@@ -39,34 +41,45 @@ class Newton {
     std::int32_t sample;
   };
 
-  void shrink(Column& column, const Eigen::VectorXd& gradient);
+  void shrink(Column<G>& column, const Eigen::VectorXd& gradient);
   void extend(Index output, const std::vector<Index>& features, const std::vector<Index>& rows);
   void start_columns(const Matrix<S>& weights, const Matrix<S>* dual);
   double cold_price() const;
   double price_of_weights() const;
   double norm_over_active(const Matrix<S>& dual) const;
-  std::vector<Index> missing_features(const Column& column, const Eigen::VectorXd& gradient) const;
-  std::vector<Index> missing_rows(const Column& column, const std::vector<Excess>& excesses) const;
-  void gather_values(const Column& column, ColumnWorkspace& work) const;
+  std::vector<Index> missing_features(const Column<G>& column,
+                                      const Eigen::VectorXd& gradient) const;
+  std::vector<Index> missing_rows(const Column<G>& column,
+                                  const std::vector<Excess>& excesses) const;
+  void gather_values(const Column<G>& column, ColumnWorkspace& work) const;
   void write_back(Index output);
-  void move_price();
+  void find_price();
+  void follow_price();
+  ColumnTolerances tolerances_after(double price_change) const;
   void look_at_all_samples();
   double dual_scale() const { return p_.constrained() ? 1 / price_ : 2.0; }
 
   const UnitProgram<S>& p_;
   const Supervisor& supervisor_;
-  WorkingGram<S> grams_;
-  Column::Tolerances tolerances_;
+  WorkingGram<S, G> grams_;
+  ColumnTolerances tolerances_;
   double price_ = 0, next_price_ = 0;
+  double last_change_ = 1;              // of the price, relative
   std::atomic<std::size_t> bytes_ = 0;  // of the Gram matrices
   std::atomic<bool> refused_ = false;   // in this round, because they would take too much
   Index refusals_ = 0;                  // rounds in a row with one
-  std::vector<Column> columns_;
+  std::vector<Column<G>> columns_;
   std::vector<ColumnWorkspace> workspaces_;
   Matrix<double> weights_;  // outputs x features
   Matrix<S> dual_;          // outputs x samples
   Evidence evidence_;
   std::vector<std::vector<Excess>> excesses_;  // of each output, in the order of samples
 };
+
+// Of the Gram matrices of all outputs at all features, in double precision.
+template <class S>
+std::size_t most_gram_bytes(const UnitProgram<S>& program);
+
+constexpr std::size_t kRoomForGrams = 185'000'000;  // bytes
 
 }  // namespace nettrim::layer

@@ -92,9 +92,20 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
   return p;
 }
 
+template <class S>
+void cut_to_valid_signs(const UnitProgram<S>& p, Matrix<S>& dual) {
+  p.with_entries([&](auto entry) {
+    for (Index i = 0; i < dual.size(); ++i) {
+      if (!entry(i).active) dual.data()[i] = std::min(dual.data()[i], S(0));
+    }
+  });
+}
+
 template struct UnitProgram<float>;
 template struct UnitProgram<double>;
 template UnitProgram<float> to_unit_size(const LayerProgram<float>&, int);
 template UnitProgram<double> to_unit_size(const LayerProgram<double>&, int);
+template void cut_to_valid_signs(const UnitProgram<float>&, Matrix<float>&);
+template void cut_to_valid_signs(const UnitProgram<double>&, Matrix<double>&);
 
 }  // namespace nettrim::layer

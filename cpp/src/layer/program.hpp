@@ -86,6 +86,10 @@ struct UnitProgram {
   }
 };
 
+// Multipliers of another program may be positive where this one is inactive; no bound allows that.
+template <class S>
+void cut_to_valid_signs(const UnitProgram<S>& program, Matrix<S>& dual);
+
 template <class S>
 UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads);
 

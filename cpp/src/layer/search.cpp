@@ -49,7 +49,9 @@ bool proved(const UnitProgram<S>& p, const Certificate& c, double tol) {
 
 template <class S>
 bool hopeless(const UnitProgram<S>& p, const Certificate& c) {
-  return p.constrained() && c.dual_bound > kHopeless * static_cast<double>(p.n_outputs());
+  const double least = kHopeless * static_cast<double>(p.n_outputs());
+  if (p.constrained()) return c.dual_bound > least;
+  return c.dual_norm == 0 && c.dual_bound > least * p.level;  // whatever the residual
 }
 
 template <class S>

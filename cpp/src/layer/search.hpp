@@ -48,6 +48,11 @@ class Supervisor {
   Supervisor(const LayerOptions& options, const UnitProgram<S>& p)
       : options_(options), objective_unit_(p.objective_unit()), signal_unit_(p.signal_unit()) {}
 
+  // For a run within the run, with limits of its own.
+  Supervisor(const Supervisor& outer, const LayerOptions& options) : Supervisor(outer) {
+    options_ = options;
+  }
+
   // For a program `inner` that stands for the outer one, but for a residual that no weights reach.
   Supervisor(const Supervisor& outer, const UnitProgram<double>& inner, double outside)
       : Supervisor(outer) {
@@ -65,7 +70,7 @@ class Supervisor {
 
  private:
   using Clock = std::chrono::steady_clock;
-  const LayerOptions& options_;
+  LayerOptions options_;
   double objective_unit_, signal_unit_, outside_ = 0, constant_ = 0;
   Clock::time_point began_ = Clock::now();
   mutable bool interrupted_ = false;  // an interrupt is told once, and remembered

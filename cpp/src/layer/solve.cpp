@@ -1,15 +1,25 @@
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 
 #include "layer/admm.hpp"
 #include "layer/gram.hpp"
 #include "layer/newton.hpp"
 #include "layer/search.hpp"
+#include "layer/single.hpp"
 
 namespace nettrim {
 namespace layer {
 namespace {
 
+// How far alternating directions go before Newton's method: relative gap and infeasibility, steps.
+constexpr double kRoughTol = 0.3;
+constexpr Index kRoughCheckEvery = 15, kMostRoughSteps = 150;
+constexpr std::size_t kCheapGrams =
+    8'000'000;                 // bytes, where double precision costs next to nothing
+constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
+
+// An engine's run from `start`; what it reaches replaces `a`, whose iterations count on.
 template <class S>
 Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
                    Answer<S> a, const char* reason) {
@@ -23,28 +33,102 @@ Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const 
 
 template <class S>
 Answer<S> run_newton(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
-                     Answer<S> a, const char* reason, bool* outgrown = nullptr) {
-  Newton<S> newton(p, supervisor);
-  newton.start(start);
-  a = search(p, supervisor, newton, std::move(a));
-  if (outgrown != nullptr) *outgrown = newton.gives_up();
+                     Answer<S> a, const char* reason, bool precise) {
+  const auto run = [&](auto newton) {
+    newton.start(start);
+    return search(p, supervisor, newton, std::move(a));
+  };
+  a = precise ? run(Newton<S, double>(p, supervisor)) : run(Newton<S, float>(p, supervisor));
   a.solver = "newton";
   a.reason = reason;
   return a;
 }
 
-// Newton's method, and where it gets stuck alternating directions from there.
+template <class S>
+double error(const UnitProgram<S>& p, const Answer<S>& a) {
+  const bool usable = a.certificate.finite() && a.weights.allFinite() && a.dual.allFinite();
+  return usable ? std::max(infeasibility(p, a.certificate), std::abs(a.certificate.gap()))
+                : std::numeric_limits<double>::infinity();
+}
+
+template <class S>
+Answer<S> better(const UnitProgram<S>& p, Answer<S> a, Answer<S> b) {
+  return error(p, a) < error(p, b) ? std::move(a) : std::move(b);
+}
+
+// Whether the run that gave the answer is the last.
+template <class S>
+bool is_final(const UnitProgram<S>& p, const LayerOptions& options, const Answer<S>& a) {
+  switch (a.status) {
+    case Status::interrupted:
+    case Status::time_limit:
+      return true;
+    case Status::max_iter:
+      return a.iterations >= options.max_iter;
+    case Status::infeasible:
+      return hopeless(p, a.certificate);
+    default:
+      return proved(p, a.certificate, options.tol);
+  }
+}
+
+// Most of the zeros and of the tight rows, which is all that newton wants to begin with.
+template <class S>
+Answer<S> run_roughly(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
+                      Answer<S> a) {
+  LayerOptions options = supervisor.options();
+  options.tol = std::max(options.tol, kRoughTol);
+  options.check_every = std::min(options.check_every, kRoughCheckEvery);
+  options.max_iter = std::min(options.max_iter, a.iterations + kMostRoughSteps);
+  SingleAdmm<S> admm(p, options);
+  admm.start(start);
+  Answer<S> rough = search(p, Supervisor(supervisor, options), admm, a);
+  rough.solver = "admm";
+  rough.reason = "the start of newton";
+  return std::isfinite(error(p, rough)) ? rough : a;
+}
+
+// From multipliers of a similar program newton begins at once. Stuck with Gram matrices in single
+// precision it goes on with double ones, where there is room for them.
+template <class S>
+Answer<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor,
+                           const Start<S>& start, Answer<S> a, const char* reason) {
+  const std::size_t bytes = most_gram_bytes(p);
+  Answer<S> last = std::move(a);
+  if (start.dual != nullptr) {
+    last.weights = *start.weights;
+    last.dual = *start.dual;
+  } else {
+    last = run_roughly(p, supervisor, start, std::move(last));
+    if (is_final(p, supervisor.options(), last)) return last;
+  }
+  const bool precise = bytes <= kCheapGrams;
+  a = run_newton(p, supervisor, {&last.weights, &last.dual}, last, reason, precise);
+  if (a.status != Status::numerical || precise || bytes > kRoomForGrams) return a;
+  last = better(p, std::move(a), std::move(last));
+  return run_newton(p, supervisor, {&last.weights, &last.dual}, last, reason, true);
+}
+
+// Where newton gets stuck alternating directions take over, from its answer if that is good.
 template <class S>
 Answer<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
                         const Start<S>& start, Answer<S> a) {
   if (p.constrained() && p.level == 0) {
     return run_admm(p, supervisor, start, std::move(a), "epsilon is zero: a linear program");
   }
-  bool outgrown = false;
-  a = run_newton(p, supervisor, start, std::move(a), "fastest on most layers", &outgrown);
+  a = run_rough_newton(p, supervisor, start, std::move(a), "fastest on most layers");
   if (a.status != Status::numerical) return a;
-  return run_admm(p, supervisor, start, std::move(a),
-                  outgrown ? "too few zeros for newton" : "newton made no progress");
+  const Answer<S> stuck = a;
+  const bool near = error(p, stuck) < kNear;
+  a = run_admm(p, supervisor, near ? Start<S>{&stuck.weights, &stuck.dual} : start, std::move(a),
+               "newton got stuck");
+  const Status status = a.status;
+  const Index iterations = a.iterations;
+  if (status == Status::optimal || status == Status::infeasible) return a;
+  a = better(p, stuck, std::move(a));
+  a.status = status;
+  a.iterations = iterations;
+  return a;
 }
 
 template <class S>
@@ -58,7 +142,7 @@ Answer<S> run_engine(const UnitProgram<S>& p, const Supervisor& supervisor, cons
     case Solver::admm:
       return run_admm(p, supervisor, start, std::move(a), "asked for");
     case Solver::newton:
-      return run_newton(p, supervisor, start, std::move(a), "asked for");
+      return run_rough_newton(p, supervisor, start, std::move(a), "asked for");
     case Solver::automatic:
       break;
   }
@@ -83,7 +167,8 @@ Answer<S> run_in_gram_space(const UnitProgram<S>& p, const Supervisor& superviso
   const Answer<double> inner = run_engine(q, Supervisor(supervisor, q, space.outside()),
                                           {start.weights ? &weights : nullptr, nullptr});
   a.weights = (inner.weights * q.weight_unit()).template cast<S>();
-  a.dual = space.lift(inner.dual * q.dual_unit()).template cast<S>();
+  const Matrix<double> dual = inner.certificate.scale.asDiagonal() * inner.dual * q.dual_unit();
+  a.dual = space.lift(dual).template cast<S>();
   a.certificate = certify(p, a.weights, a.dual);
   a.iterations = inner.iterations;
   a.solver = inner.solver;
@@ -125,16 +210,6 @@ LayerSolution<S> in_callers_units(const UnitProgram<S>& p, Answer<S>&& a) {
   s.solver = a.solver;
   s.reason = a.reason;
   return s;
-}
-
-// Multipliers of another program may be positive where this one is inactive; no bound allows that.
-template <class S>
-void cut_to_valid_signs(const UnitProgram<S>& p, Matrix<S>& dual) {
-  p.with_entries([&](auto entry) {
-    for (Index i = 0; i < dual.size(); ++i) {
-      if (!entry(i).active) dual.data()[i] = std::min(dual.data()[i], S(0));
-    }
-  });
 }
 
 void require(bool holds, const char* message) {

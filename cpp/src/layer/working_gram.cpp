@@ -22,8 +22,8 @@ Matrix<double> whole_gram(const UnitProgram<S>& p) {
 
 }  // namespace
 
-template <class S>
-WorkingGram<S>::WorkingGram(const UnitProgram<S>& p)
+template <class S, class G>
+WorkingGram<S, G>::WorkingGram(const UnitProgram<S>& p)
     : p_(p),
       bits_(Matrix<std::uint64_t>::Zero((p.n_samples() + 63) / 64, p.n_outputs())),
       counts_(static_cast<std::size_t>(p.n_outputs()), 0) {
@@ -41,9 +41,9 @@ WorkingGram<S>::WorkingGram(const UnitProgram<S>& p)
   }
 }
 
-template <class S>
-Matrix<double> WorkingGram<S>::columns(Index output, const std::vector<Index>& features,
-                                       Index known) const {
+template <class S, class G>
+Matrix<double> WorkingGram<S, G>::columns(Index output, const std::vector<Index>& features,
+                                          Index known) const {
   const auto size = static_cast<Index>(features.size());
   const Index fresh = size - known;
   Matrix<double> side(size, fresh);
@@ -62,17 +62,18 @@ Matrix<double> WorkingGram<S>::columns(Index output, const std::vector<Index>& f
   return side;
 }
 
-// side += sign * X_all X_fresh' over the samples whose entry is `active` or not.
-template <class S>
-void WorkingGram<S>::add_samples(Index output, bool active, const std::vector<Index>& features,
-                                 Index known, double sign, Matrix<double>& side) const {
+// side += sign * X_all X_fresh' over the samples whose entry is `active` or not; products of few
+// samples in the precision that is kept of them, and their sum in double.
+template <class S, class G>
+void WorkingGram<S, G>::add_samples(Index output, bool active, const std::vector<Index>& features,
+                                    Index known, double sign, Matrix<double>& side) const {
   const auto size = static_cast<Index>(features.size());
-  Matrix<double> gathered(size, kSamplesAtOnce);
+  Matrix<G> gathered(size, kSamplesAtOnce), product(size, size - known);
   Index count = 0;
-  const double scale = static_cast<double>(p_.x_scale);
   const auto flush = [&] {
     const auto all = gathered.leftCols(count);
-    side.noalias() += sign * all * all.bottomRows(size - known).transpose();
+    product.noalias() = all * all.bottomRows(size - known).transpose();
+    side += sign * product.template cast<double>();
     count = 0;
   };
   for (Index word = 0; word < bits_.rows(); ++word) {
@@ -81,9 +82,9 @@ void WorkingGram<S>::add_samples(Index output, bool active, const std::vector<In
     for (Index k = 0; k < samples; ++k) {
       if (((chosen >> k) & 1) == 0) continue;
       const S* const x = p_.given.X + (first + k) * p_.n_features();
-      double* const out = gathered.col(count).data();
+      G* const out = gathered.col(count).data();
       for (Index i = 0; i < size; ++i) {
-        out[i] = scale * static_cast<double>(x[features[static_cast<std::size_t>(i)]]);
+        out[i] = static_cast<G>(p_.x_scale * x[features[static_cast<std::size_t>(i)]]);
       }
       if (++count == kSamplesAtOnce) flush();
     }
@@ -91,7 +92,9 @@ void WorkingGram<S>::add_samples(Index output, bool active, const std::vector<In
   if (count > 0) flush();
 }
 
-template class WorkingGram<float>;
-template class WorkingGram<double>;
+template class WorkingGram<float, float>;
+template class WorkingGram<float, double>;
+template class WorkingGram<double, float>;
+template class WorkingGram<double, double>;
 
 }  // namespace nettrim::layer

@@ -8,7 +8,8 @@
 
 namespace nettrim::layer {
 
-template <class S>
+// G: the precision in which they are going to be kept.
+template <class S, class G>
 class WorkingGram {
  public:
   explicit WorkingGram(const UnitProgram<S>& program);
