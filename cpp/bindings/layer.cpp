@@ -40,12 +40,15 @@ std::function<bool(const LayerProgress&)> with_lock(const py::object& callback) 
   };
 }
 
+Solver solver_named(const std::string& name) {
+  if (name == "newton") return Solver::newton;
+  if (name == "admm") return Solver::admm;
+  return Solver::automatic;
+}
+
 template <class S>
-py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper, bool relu,
-               std::optional<double> epsilon, std::optional<double> penalty,
-               const std::string& solver, double tol, Index max_iter, double time_limit,
-               Index check_every, int n_threads, const OptionalArray<S>& start_weights,
-               const OptionalArray<S>& start_dual, const py::object& callback) {
+LayerProgram<S> program_of(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper,
+                           bool relu) {
   LayerProgram<S> program;
   program.samples = X.shape(0);
   program.features = X.shape(1);
@@ -54,13 +57,32 @@ py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
   program.Y = Y.data();
   program.upper = data_or_null(upper);
   program.activation = relu ? Activation::relu : Activation::linear;
+  return program;
+}
+
+template <class S>
+py::dict to_dict(LayerSolution<S>&& s) {
+  using namespace pybind11::literals;
+  return py::dict("weights"_a = to_array(std::move(s.weights)), "objective"_a = s.objective,
+                  "dual_bound"_a = s.dual_bound, "gap"_a = s.gap, "residual"_a = s.residual,
+                  "violation"_a = s.violation, "epsilon"_a = s.epsilon, "penalty"_a = s.penalty,
+                  "status"_a = name(s.status), "iterations"_a = s.iterations, "solver"_a = s.solver,
+                  "reason"_a = s.reason, "seconds"_a = s.seconds,
+                  "dual"_a = to_array(std::move(s.dual)));
+}
+
+template <class S>
+py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper, bool relu,
+               std::optional<double> epsilon, std::optional<double> penalty,
+               const std::string& solver, double tol, Index max_iter, double time_limit,
+               Index check_every, int n_threads, const OptionalArray<S>& start_weights,
+               const OptionalArray<S>& start_dual, const py::object& callback) {
+  LayerProgram<S> program = program_of(X, Y, upper, relu);
   program.form = epsilon ? Form::constrained : Form::penalised;
   program.level = epsilon ? *epsilon : penalty.value();
 
   LayerOptions options;
-  options.solver = solver == "newton" ? Solver::newton
-                   : solver == "admm" ? Solver::admm
-                                      : Solver::automatic;
+  options.solver = solver_named(solver);
   options.tol = tol;
   options.max_iter = max_iter;
   options.time_limit = time_limit;
@@ -75,13 +97,28 @@ py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
     const py::gil_scoped_release unlock;
     s = solve_layer(program, options, start);
   }
-  using namespace pybind11::literals;
-  return py::dict("weights"_a = to_array(std::move(s.weights)), "objective"_a = s.objective,
-                  "dual_bound"_a = s.dual_bound, "gap"_a = s.gap, "residual"_a = s.residual,
-                  "violation"_a = s.violation, "epsilon"_a = s.epsilon, "penalty"_a = s.penalty,
-                  "status"_a = name(s.status), "iterations"_a = s.iterations, "solver"_a = s.solver,
-                  "reason"_a = s.reason, "seconds"_a = s.seconds,
-                  "dual"_a = to_array(std::move(s.dual)));
+  return to_dict(std::move(s));
+}
+
+template <class S>
+py::list trace(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper, bool relu,
+               const std::vector<double>& epsilons, double tol, Index max_iter, double time_limit,
+               int n_threads, const py::object& callback) {
+  LayerOptions options;
+  options.tol = tol;
+  options.max_iter = max_iter;
+  options.time_limit = time_limit;
+  options.n_threads = n_threads;
+  options.callback = with_lock(callback);
+  options.interrupted = SignalCheck();
+  std::vector<LayerSolution<S>> solutions;
+  {
+    const py::gil_scoped_release unlock;
+    solutions = trace_layer(program_of(X, Y, upper, relu), epsilons, options);
+  }
+  py::list list;
+  for (auto& s : solutions) list.append(to_dict(std::move(s)));
+  return list;
 }
 
 template <class S>
@@ -92,6 +129,9 @@ void add_solve(py::module_& m) {
         py::arg("solver"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
         py::arg("check_every"), py::arg("n_threads"), strict("start_weights").none(true),
         strict("start_dual").none(true), py::arg("callback"));
+  m.def("trace_layer", &trace<S>, strict("X"), strict("Y"), py::kw_only(),
+        strict("upper").none(true), py::arg("relu"), py::arg("epsilons"), py::arg("tol"),
+        py::arg("max_iter"), py::arg("time_limit"), py::arg("n_threads"), py::arg("callback"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@ from .layer import solve_layer
 from .network import Dense, Network
 from .report import LayerReport, TrimResult
 from .solution import LayerProgress, LayerSolution
+from .trace import LayerTrace, trace
 from .trim import trim
 
 __version__ = "0.1.0"
@@ -17,9 +18,11 @@ __all__ = [
     "LayerProgress",
     "LayerReport",
     "LayerSolution",
+    "LayerTrace",
     "Network",
     "TrimResult",
     "build_info",
     "solve_layer",
+    "trace",
     "trim",
 ]

@@ -43,3 +43,18 @@ def solve_layer(
     start_dual: NDArray[np.floating[Any]] | None,
     callback: Callable[[int, float, float, float, float, float, float], object] | None,
 ) -> LayerFields: ...
+
+# epsilons in descending order; an interrupt or the time limit leaves fewer answers than that.
+def trace_layer(
+    X: NDArray[np.floating[Any]],
+    Y: NDArray[np.floating[Any]],
+    *,
+    upper: NDArray[np.floating[Any]] | None,
+    relu: bool,
+    epsilons: list[float],
+    tol: float,
+    max_iter: int,
+    time_limit: float,
+    n_threads: int,
+    callback: Callable[[int, float, float, float, float, float, float], object] | None,
+) -> list[LayerFields]: ...

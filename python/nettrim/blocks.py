@@ -21,6 +21,8 @@ from .solution import LayerSolution
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ._arguments import LayerData
+
     Floats = NDArray[np.floating[Any]]
     Vector = NDArray[np.float64]
 
@@ -65,11 +67,7 @@ class Program(Protocol):
     """What is known of the layer here."""
 
     @property
-    def Y(self) -> Floats: ...
-    @property
-    def upper(self) -> Floats | None: ...
-    @property
-    def relu(self) -> bool: ...
+    def data(self) -> LayerData: ...
 
     def solve(self, outputs: slice, form: Form, tol: float, start: Start) -> LayerSolution:
         """Solve some of the outputs alone."""
@@ -77,7 +75,7 @@ class Program(Protocol):
 
 def solve(program: Program, form: Form, tol: float, start: Start, width: int) -> LayerSolution:
     """Solve ``width`` outputs at a time; the arguments are those of `nettrim.solve_layer`."""
-    n_outputs = program.Y.shape[1]
+    n_outputs = program.data.Y.shape[1]
     cuts = [slice(k, min(k + width, n_outputs)) for k in range(0, n_outputs, width)]
     if form.penalty is not None:
         parts = [program.solve(cut, form, tol, start.of(cut)) for cut in cuts]
@@ -176,10 +174,10 @@ def _in_constrained_units(part: LayerSolution) -> LayerSolution:
 
 def _target(program: Program, cut: slice, inactive: float | None = None) -> Floats:
     """Return Y where active; elsewhere the upper bound, or what is given."""
-    Y = program.Y[:, cut]
-    if not program.relu:
+    Y = program.data.Y[:, cut]
+    if not program.data.relu:
         return Y
-    upper = 0.0 if program.upper is None else program.upper[:, cut]
+    upper = 0.0 if program.data.upper is None else program.data.upper[:, cut]
     return np.where(Y > 0, Y, upper if inactive is None else inactive)
 
 
@@ -191,7 +189,7 @@ def _certified(
     for part, cut in zip(parts, cuts, strict=True):
         dual = part.dual.astype(np.float64)
         linear += float(np.sum(dual * _target(program, cut)))
-        active = program.Y[:, cut] > 0 if program.relu else np.True_
+        active = program.data.Y[:, cut] > 0 if program.data.relu else np.True_
         square += float(np.sum(np.where(active, dual, 0.0) ** 2))
     norm = float(np.sqrt(square))
     joined = _joined(
@@ -202,8 +200,8 @@ def _certified(
     )
     if joined.status != "optimal":  # what stopped a block stops the layer
         return replace(joined, epsilon=epsilon)
-    allowed = epsilon * (1 + tol) if epsilon > 0 else tol * float(np.linalg.norm(program.Y))
-    largest = float(np.abs(program.Y).max())
+    allowed = epsilon * (1 + tol) if epsilon > 0 else tol * float(np.linalg.norm(program.data.Y))
+    largest = float(np.abs(program.data.Y).max())
     feasible = joined.residual <= allowed and joined.violation <= tol * largest
     solved = feasible and abs(joined.gap) <= tol
     return replace(joined, epsilon=epsilon, status="optimal" if solved else "numerical")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from numbers import Integral, Real
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import blocks
-from ._arrays import finite_array
+from ._arguments import (
+    LayerData,
+    Listener,
+    count_processors,
+    listener,
+    matrix,
+    number,
+    one_of,
+    precision_of,
+    whole,
+)
 from ._dispatch import core
 from .solution import LayerProgress, LayerSolution
 
@@ -22,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["solve_layer"]
 
-ACTIVATIONS = ("relu", "linear")
 SOLVERS = ("auto", "newton", "admm")
+MAX_ITER = 50_000
 
 
 def solve_layer(
@@ -128,63 +136,50 @@ def solve_layer(
     >>> s.status, bool(s.gap <= 1e-6)
     ('optimal', True)
     """
-    precision = _precision(dtype)
-    X = _matrix(X, "X", precision)
-    Y = _matrix(Y, "Y", precision)
-    if len(X) != len(Y):
-        raise ValueError(f"X and Y must have the same number of rows, got {len(X)} and {len(Y)}")
-    _one_of(activation, ACTIVATIONS, "activation")
-    _one_of(solver, SOLVERS, "solver")
+    precision = precision_of(dtype)
+    data = LayerData.of(X, Y, activation, upper, precision)
+    one_of(solver, SOLVERS, "solver")
     form = _form(epsilon, penalty)
-    live: NDArray[np.bool_] = np.asarray(
-        X.any(axis=0)
-    )  # a feature that is always zero costs time and has weight zero
-    live[0] |= not live.any()
     program = _Program(
-        X if live.all() else np.ascontiguousarray(X[:, live]),
-        Y,
-        _upper(upper, Y.shape, activation, precision),
-        relu=activation == "relu",
+        data,
         solver=solver,
-        max_iter=50_000 if max_iter is None else _whole(max_iter, "max_iter"),
-        time_limit=np.inf if time_limit is None else _number(time_limit, "time_limit", above=0.0),
-        check_every=_whole(check_every, "check_every"),
-        n_threads=_available() if n_threads is None else _whole(n_threads, "n_threads"),
-        callback=_listener(callback),
+        max_iter=MAX_ITER if max_iter is None else whole(max_iter, "max_iter"),
+        time_limit=np.inf if time_limit is None else number(time_limit, "time_limit", above=0.0),
+        check_every=whole(check_every, "check_every"),
+        n_threads=count_processors() if n_threads is None else whole(n_threads, "n_threads"),
+        callback=listener(callback),
     )
-    tol = _number(tol, "tol", above=0.0)
-    start = _warm_start(warm_start, (X.shape[1], Y.shape[1]), Y.shape, precision).on(live)
-    width = Y.shape[1] if block_outputs is None else _whole(block_outputs, "block_outputs")
-    if width < Y.shape[1]:
-        solution = blocks.solve(program, form, tol, start, width)
-    else:
-        solution = program.solve(slice(None), form, tol, start)
-    return solution if live.all() else _with_dead_features(solution, live)
+    tol = number(tol, "tol", above=0.0)
+    n_outputs = data.Y.shape[1]
+    start = _warm_start(warm_start, (len(data.live), n_outputs), data.Y.shape, precision)
+    start = start.on(data.live)
+    width = n_outputs if block_outputs is None else whole(block_outputs, "block_outputs")
+    if width < n_outputs:
+        return data.with_dead_features(blocks.solve(program, form, tol, start, width))
+    return data.with_dead_features(program.solve(slice(None), form, tol, start))
 
 
 @dataclass(frozen=True)
 class _Program:
     """Validated arrays and limits of a layer; solves all of its outputs or some of them."""
 
-    X: Floats
-    Y: Floats
-    upper: Floats | None
-    relu: bool
+    data: LayerData
     solver: str
     max_iter: int
     time_limit: float
     check_every: int
     n_threads: int
-    callback: Callable[[int, float, float, float, float, float, float], object] | None
+    callback: Listener | None
 
     def solve(
         self, outputs: slice, form: blocks.Form, tol: float, start: blocks.Start
     ) -> LayerSolution:
+        upper = self.data.upper
         fields = core.solve_layer(
-            self.X,
-            np.ascontiguousarray(self.Y[:, outputs]),
-            upper=None if self.upper is None else np.ascontiguousarray(self.upper[:, outputs]),
-            relu=self.relu,
+            self.data.X,
+            np.ascontiguousarray(self.data.Y[:, outputs]),
+            upper=None if upper is None else np.ascontiguousarray(upper[:, outputs]),
+            relu=self.data.relu,
             epsilon=form.epsilon,
             penalty=form.penalty,
             solver=self.solver,
@@ -200,56 +195,12 @@ class _Program:
         return LayerSolution(**fields)
 
 
-def _with_dead_features(solution: LayerSolution, live: NDArray[np.bool_]) -> LayerSolution:
-    weights = np.zeros((len(live), solution.weights.shape[1]), solution.weights.dtype)
-    weights[live] = solution.weights
-    return replace(solution, weights=weights)
-
-
-def _precision(dtype: DTypeLike) -> np.dtype[Any]:
-    try:
-        precision = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype must be float64 or float32, got {dtype!r}") from None
-    if precision not in (np.dtype(np.float64), np.dtype(np.float32)):
-        raise ValueError(f"dtype must be float64 or float32, got {precision}")
-    return precision
-
-
-def _matrix(value: ArrayLike, name: str, precision: np.dtype[Any]) -> Floats:
-    """Refuse what is no finite matrix; copy only what has another type or layout."""
-    array = finite_array(value, name, ndim=2)
-    with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(array, dtype=precision)
-    if converted is not array and not np.isfinite(converted).all():
-        raise ValueError(
-            f"{name} does not fit {precision}: its largest entry is {np.abs(array).max():g}"
-        )
-    return converted
-
-
-def _upper(
-    upper: ArrayLike | None, shape: tuple[int, ...], activation: str, precision: np.dtype[Any]
-) -> Floats | None:
-    if upper is None:
-        return None
-    if activation == "linear":
-        raise ValueError("upper bounds inactive outputs, and a linear layer has none: leave it out")
-    array = finite_array(upper, "upper")
-    try:
-        return np.ascontiguousarray(np.broadcast_to(array, shape), dtype=precision)
-    except ValueError:
-        raise ValueError(
-            f"upper must broadcast to the shape of Y {shape}, got {array.shape}"
-        ) from None
-
-
 def _form(epsilon: float | None, penalty: float | None) -> blocks.Form:
     if (epsilon is None) == (penalty is None):
         raise ValueError(f"give exactly one of epsilon and penalty, got {epsilon=} and {penalty=}")
     if epsilon is not None:
-        return blocks.Form(epsilon=_number(epsilon, "epsilon", least=0.0))
-    return blocks.Form(penalty=_number(penalty, "penalty", above=0.0))
+        return blocks.Form(epsilon=number(epsilon, "epsilon", least=0.0))
+    return blocks.Form(penalty=number(penalty, "penalty", above=0.0))
 
 
 def _warm_start(
@@ -261,50 +212,9 @@ def _warm_start(
     if start is None:
         return blocks.Start()
     given = start.weights if isinstance(start, LayerSolution) else start
-    weights = _matrix(given, "warm_start", precision)
+    weights = matrix(given, "warm_start", precision)
     if weights.shape != shape:
         raise ValueError(f"warm_start must have shape {shape}, got {weights.shape}")
     if not isinstance(start, LayerSolution) or start.dual.shape != dual_shape:
         return blocks.Start(weights)  # multipliers of other samples mean nothing here
     return blocks.Start(weights, np.ascontiguousarray(start.dual, dtype=precision))
-
-
-def _one_of(value: str, choices: tuple[str, ...], name: str) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
-def _number(value: object, name: str, *, least: float = -np.inf, above: float = -np.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, (Real, np.number)):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
-    number = float(value)
-    if not np.isfinite(number) or number < least or number <= above:
-        wanted = f"at least {least:g}" if above == -np.inf else f"greater than {above:g}"
-        raise ValueError(f"{name} must be finite and {wanted}, got {value!r}")
-    return number
-
-
-def _whole(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (Integral, np.integer)):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
-    return int(value)
-
-
-def _listener(
-    callback: Callable[[LayerProgress], object] | None,
-) -> Callable[[int, float, float, float, float, float, float], object] | None:
-    if callback is None:
-        return None
-    if not callable(callback):
-        raise TypeError(f"callback must be callable, got {callback!r}")
-    return lambda *numbers: callback(LayerProgress(*numbers))
-
-
-def _available() -> int:
-    """Count the processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""A picture of weight matrices: one row for each version of a network, one column for each layer."""
+"""Pictures: weight matrices, and the curve of what an error costs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from .view import LayerView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 NEGATIVE, ZERO, POSITIVE = "#1f5f99", "#ffffff", "#c8553d"
 INK, FRAME = "#333333", "#c4c4c4"
@@ -39,21 +41,10 @@ def draw(
     ImportError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ImportError:
-        raise ImportError('plotting needs matplotlib: pip install "nettrim[cli]"') from None
-
     original = next(iter(versions.values()))
     widths = _widths(original)
     height = 2.5 * len(versions) + (1.1 if title else 0.7)
-    figure = Figure(
-        figsize=(1.1 + 1.1 * sum(widths), height),
-        layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06),
-    )
-    FigureCanvasAgg(figure)
+    figure = _figure(1.1 + 1.1 * sum(widths), height)
     axes = figure.subplots(len(versions), len(original), width_ratios=widths, squeeze=False)
     for row, (name, layers) in zip(axes, versions.items(), strict=True):
         row[0].set_ylabel(name, fontsize=12, color=INK, labelpad=10)
@@ -65,6 +56,47 @@ def draw(
     if title:
         figure.suptitle(title, fontsize=13, color=INK)
     figure.savefig(path, dpi=160, facecolor="white")
+
+
+def draw_trace(
+    path: str | os.PathLike[str], epsilons: NDArray[np.float64], kept: NDArray[np.float64]
+) -> None:
+    """Draw the share of weights kept against the error allowed into one file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File to write; the suffix chooses the format.
+    epsilons, kept : ndarray of shape (n_points,)
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    figure = _figure(5.2, 3.6)
+    axes = figure.subplots()
+    axes.semilogx(epsilons, 100 * kept, "o-", color=NEGATIVE, markersize=4)
+    axes.set_xlabel("epsilon", color=INK)
+    axes.set_ylabel("weights kept (%)", color=INK)
+    axes.set_ylim(bottom=0)
+    axes.grid(which="both", color=FRAME, linewidth=0.4)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(path, dpi=160, facecolor="white")
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches, without a window."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+    except ImportError:
+        raise ImportError('plotting needs matplotlib: pip install "nettrim[cli]"') from None
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06))
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _widths(layers: Sequence[LayerView]) -> list[float]:

@@ -26,12 +26,15 @@ GramSpace::GramSpace(const UnitProgram<S>& p)
       X_(basis_.triangle().transpose()),
       Y_(coordinates_.topRows(p.n_features()).transpose()),
       form_(p.given.form),
-      level_given_(p.level),
-      level_(p.level),
       outside_(coordinates_.bottomRows(p.n_samples() - p.n_features()).norm()) {
+  aim(p.level);
+}
+
+void GramSpace::aim(double level) {
+  level_given_ = level_ = level;
   if (form_ != Form::constrained) return;
-  feasible_ = outside_ <= p.level + kRounding * coordinates_.norm();
-  level_ = std::sqrt(std::max(p.level - outside_, 0.0)) * std::sqrt(p.level + outside_);
+  feasible_ = outside_ <= level + kRounding * coordinates_.norm();
+  level_ = std::sqrt(std::max(level - outside_, 0.0)) * std::sqrt(level + outside_);
 }
 
 LayerProgram<double> GramSpace::program() const {

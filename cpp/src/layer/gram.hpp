@@ -16,6 +16,8 @@ class GramSpace {
 
   // In the unit-size program's units. Epsilon is what the part of Y outside the range of X leaves.
   LayerProgram<double> program() const;
+  void aim(double level);  // another level of the unit-size program
+  double level() const { return level_; }
   bool feasible() const { return feasible_; }
   double outside() const { return outside_; }  // norm of the part of Y outside the range of X
 
@@ -29,7 +31,7 @@ class GramSpace {
   Matrix<double> coordinates_;  // Q'Y, samples x outputs
   Matrix<double> X_, Y_;        // R' and (Q'Y)' on the features: what program() looks at
   Form form_;
-  double level_given_, level_, outside_;
+  double outside_, level_given_ = 0, level_ = 0;
   bool feasible_ = true;
 };
 

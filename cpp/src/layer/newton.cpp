@@ -38,13 +38,6 @@ ColumnTolerances tolerances_for(const UnitProgram<S>& p, double tol) {
   return {kAimBelow * tol, kAimBelow * tol * signal, kAimBelow * tol * signal};
 }
 
-// Of all Gram matrices: as much as the arrays of the program, and something for small ones.
-template <class S>
-std::size_t most_bytes(const UnitProgram<S>& p) {
-  const Index entries = p.n_samples() * (p.n_features() + p.n_outputs());
-  return std::max(kRoomForGrams, static_cast<std::size_t>(entries) * sizeof(S));
-}
-
 // Whether it is worth beginning with these weights as the working sets.
 template <class S>
 bool is_sparse(const Matrix<S>& weights) {
@@ -132,12 +125,13 @@ void Newton<S, G>::start_columns(const Matrix<S>& weights, const Matrix<S>* dual
     const auto rows = foremost(pushed, {}, static_cast<Index>(features.size()));
     auto& column = columns_[static_cast<std::size_t>(output)];
     extend(output, features, rows);
-    Eigen::VectorXd multipliers(static_cast<Index>(rows.size()));
-    for (std::size_t k = 0; k < rows.size(); ++k) {
-      multipliers[static_cast<Index>(k)] = -double((*dual)(output, rows[k])) / dual_scale();
+    Eigen::VectorXd multipliers(static_cast<Index>(column.rows().size()));
+    for (std::size_t k = 0; k < column.rows().size(); ++k) {
+      multipliers[static_cast<Index>(k)] =
+          -double((*dual)(output, column.rows()[k])) / dual_scale();
     }
     const Eigen::VectorXd start = weights.row(output).template cast<double>();
-    column.start(start(features), multipliers);
+    column.start(start(column.features()), multipliers);
     write_back(output);
   });
 }
@@ -195,7 +189,7 @@ void Newton<S, G>::extend(Index output, const std::vector<Index>& features,
     all.insert(all.end(), features.begin(), features.end());
     const std::size_t more =
         PackedSymmetric<G>::bytes(all.size()) - PackedSymmetric<G>::bytes(column.features().size());
-    if ((bytes_ += more) > most_bytes(p_)) {
+    if ((bytes_ += more) > kRoomForGrams) {
       bytes_ -= more;
       refused_ = true;
       return;
@@ -270,22 +264,38 @@ ColumnTolerances Newton<S, G>::tolerances_after(double price_change) const {
   return t;
 }
 
-// One Newton step on the squared price: the sum of squared residuals is to be epsilon squared.
 template <class S, class G>
 void Newton<S, G>::find_price() {
+  double squared_residual = 0;
+  for (const auto& column : columns_) squared_residual += column.squared_residual();
+  next_price_ = price_for(squared_residual);
+  last_change_ = std::abs(next_price_ / price_ - 1);
+}
+
+// Far away the residual goes with a power of the price, of which its slope tells the exponent.
+template <class S, class G>
+void Newton<S, G>::aim() {
+  double slope = 0;
+  for (const auto& column : columns_) slope += column.slope();
+  const double exponent = price_ * price_ * slope / evidence_.residual;
+  const double ratio = exponent > 0 ? p_.level / std::sqrt(evidence_.residual) : 1;
+  next_price_ =
+      std::clamp(price_ * std::pow(ratio, 1 / exponent), price_ / kPriceStep, price_ * kPriceStep);
+  last_change_ = std::abs(next_price_ / price_ - 1);
+}
+
+// One Newton step on the squared price: the sum of squared residuals is to be epsilon squared.
+template <class S, class G>
+double Newton<S, G>::price_for(double squared_residual) const {
   double target = p_.level / 2;
   if (p_.constrained()) {
-    double residual = 0, slope = 0;
-    for (const Column<G>& column : columns_) {
-      residual += column.squared_residual();
-      slope += column.slope();
-    }
-    const double missing = p_.level * p_.level - residual;
+    double slope = 0;
+    for (const auto& column : columns_) slope += column.slope();
+    const double missing = p_.level * p_.level - squared_residual;
     target = slope > 0 ? std::sqrt(std::max(price_ * price_ + missing / slope, 0.0))
                        : (missing > 0 && p_.total > 0 ? kPriceStep : 1) * price_;
   }
-  next_price_ = std::clamp(target, price_ / kPriceStep, price_ * kPriceStep);
-  last_change_ = std::abs(next_price_ / price_ - 1);
+  return std::clamp(target, price_ / kPriceStep, price_ * kPriceStep);
 }
 
 // Weights and multipliers are piecewise linear in the price: a small change needs no new solve.

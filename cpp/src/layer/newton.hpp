@@ -24,6 +24,7 @@ class Newton {
 
   void start(const Start<S>& start);
   void step();
+  void aim();  // at the level that the program has now, from here
 
   // What search() asks of an engine.
   Index steps_per_certificate() const { return 1; }
@@ -54,6 +55,7 @@ class Newton {
   void gather_values(const Column<G>& column, ColumnWorkspace& work) const;
   void write_back(Index output);
   void find_price();
+  double price_for(double squared_residual) const;
   void follow_price();
   ColumnTolerances tolerances_after(double price_change) const;
   void look_at_all_samples();
@@ -80,6 +82,6 @@ class Newton {
 template <class S>
 std::size_t most_gram_bytes(const UnitProgram<S>& program);
 
-constexpr std::size_t kRoomForGrams = 185'000'000;  // bytes
+constexpr std::size_t kRoomForGrams = 1'000'000'000;  // bytes
 
 }  // namespace nettrim::layer

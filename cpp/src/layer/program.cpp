@@ -64,6 +64,12 @@ Matrix<S> UnitProgram<S>::gradient_of(const Matrix<S>& signal) const {
 }
 
 template <class S>
+void UnitProgram<S>::set_level(double given_level) {
+  given.level = given_level;
+  level = constrained() ? given_level * y_scale : given_level * x_scale * y_scale;
+}
+
+template <class S>
 UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
   UnitProgram<S> p;
   p.given = program;
@@ -77,7 +83,7 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
   if (largest == 0) largest = largest_entry(program.upper, entries);
   p.y_scale = unit_scale<S>(largest);
   p.largest = largest * p.y_scale;
-  p.level = p.constrained() ? program.level * p.y_scale : program.level * p.x_scale * p.y_scale;
+  p.set_level(program.level);
   p.with_entries([&](auto entry) {
     p.total = std::sqrt(parallel_sum(static_cast<Index>(p.samples.size()), p.threads, [&](Index k) {
       const Range r = p.samples[static_cast<std::size_t>(k)];

@@ -52,6 +52,8 @@ struct UnitProgram {
   int threads = 1;
   std::vector<Range> samples;  // cut for the threads; about what a core's cache holds
 
+  void set_level(double given_level);
+
   Index n_samples() const { return given.samples; }
   Index n_features() const { return given.features; }
   Index n_outputs() const { return given.outputs; }

@@ -1,171 +1,19 @@
+#include <algorithm>
 #include <cmath>
-#include <limits>
 #include <stdexcept>
 
-#include "layer/admm.hpp"
 #include "layer/gram.hpp"
-#include "layer/newton.hpp"
-#include "layer/search.hpp"
-#include "layer/single.hpp"
+#include "layer/run.hpp"
 
 namespace nettrim {
 namespace layer {
 namespace {
 
-// How far alternating directions go before Newton's method: relative gap and infeasibility, steps.
-constexpr double kRoughTol = 0.3;
-constexpr Index kRoughCheckEvery = 15, kMostRoughSteps = 150;
-constexpr std::size_t kCheapGrams =
-    8'000'000;                 // bytes, where double precision costs next to nothing
-constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
-
-// An engine's run from `start`; what it reaches replaces `a`, whose iterations count on.
+// What an answer in Gram space says about the program itself, certified again on all samples.
 template <class S>
-Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
-                   Answer<S> a, const char* reason) {
-  Admm<S> admm(p, supervisor.options());
-  admm.start(start);
-  a = search(p, supervisor, admm, std::move(a));
-  a.solver = "admm";
-  a.reason = reason;
-  return a;
-}
-
-template <class S>
-Answer<S> run_newton(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
-                     Answer<S> a, const char* reason, bool precise) {
-  const auto run = [&](auto newton) {
-    newton.start(start);
-    return search(p, supervisor, newton, std::move(a));
-  };
-  a = precise ? run(Newton<S, double>(p, supervisor)) : run(Newton<S, float>(p, supervisor));
-  a.solver = "newton";
-  a.reason = reason;
-  return a;
-}
-
-template <class S>
-double error(const UnitProgram<S>& p, const Answer<S>& a) {
-  const bool usable = a.certificate.finite() && a.weights.allFinite() && a.dual.allFinite();
-  return usable ? std::max(infeasibility(p, a.certificate), std::abs(a.certificate.gap()))
-                : std::numeric_limits<double>::infinity();
-}
-
-template <class S>
-Answer<S> better(const UnitProgram<S>& p, Answer<S> a, Answer<S> b) {
-  return error(p, a) < error(p, b) ? std::move(a) : std::move(b);
-}
-
-// Whether the run that gave the answer is the last.
-template <class S>
-bool is_final(const UnitProgram<S>& p, const LayerOptions& options, const Answer<S>& a) {
-  switch (a.status) {
-    case Status::interrupted:
-    case Status::time_limit:
-      return true;
-    case Status::max_iter:
-      return a.iterations >= options.max_iter;
-    case Status::infeasible:
-      return hopeless(p, a.certificate);
-    default:
-      return proved(p, a.certificate, options.tol);
-  }
-}
-
-// Most of the zeros and of the tight rows, which is all that newton wants to begin with.
-template <class S>
-Answer<S> run_roughly(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
-                      Answer<S> a) {
-  LayerOptions options = supervisor.options();
-  options.tol = std::max(options.tol, kRoughTol);
-  options.check_every = std::min(options.check_every, kRoughCheckEvery);
-  options.max_iter = std::min(options.max_iter, a.iterations + kMostRoughSteps);
-  SingleAdmm<S> admm(p, options);
-  admm.start(start);
-  Answer<S> rough = search(p, Supervisor(supervisor, options), admm, a);
-  rough.solver = "admm";
-  rough.reason = "the start of newton";
-  return std::isfinite(error(p, rough)) ? rough : a;
-}
-
-// From multipliers of a similar program newton begins at once. Stuck with Gram matrices in single
-// precision it goes on with double ones, where there is room for them.
-template <class S>
-Answer<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor,
-                           const Start<S>& start, Answer<S> a, const char* reason) {
-  const std::size_t bytes = most_gram_bytes(p);
-  Answer<S> last = std::move(a);
-  if (start.dual != nullptr) {
-    last.weights = *start.weights;
-    last.dual = *start.dual;
-  } else {
-    last = run_roughly(p, supervisor, start, std::move(last));
-    if (is_final(p, supervisor.options(), last)) return last;
-  }
-  const bool precise = bytes <= kCheapGrams;
-  a = run_newton(p, supervisor, {&last.weights, &last.dual}, last, reason, precise);
-  if (a.status != Status::numerical || precise || bytes > kRoomForGrams) return a;
-  last = better(p, std::move(a), std::move(last));
-  return run_newton(p, supervisor, {&last.weights, &last.dual}, last, reason, true);
-}
-
-// Where newton gets stuck alternating directions take over, from its answer if that is good.
-template <class S>
-Answer<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
-                        const Start<S>& start, Answer<S> a) {
-  if (p.constrained() && p.level == 0) {
-    return run_admm(p, supervisor, start, std::move(a), "epsilon is zero: a linear program");
-  }
-  a = run_rough_newton(p, supervisor, start, std::move(a), "fastest on most layers");
-  if (a.status != Status::numerical) return a;
-  const Answer<S> stuck = a;
-  const bool near = error(p, stuck) < kNear;
-  a = run_admm(p, supervisor, near ? Start<S>{&stuck.weights, &stuck.dual} : start, std::move(a),
-               "newton got stuck");
-  const Status status = a.status;
-  const Index iterations = a.iterations;
-  if (status == Status::optimal || status == Status::infeasible) return a;
-  a = better(p, stuck, std::move(a));
-  a.status = status;
-  a.iterations = iterations;
-  return a;
-}
-
-template <class S>
-Answer<S> run_engine(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
-  Answer<S> a = first_answer(p, start);
-  if (proved(p, a.certificate, supervisor.options().tol)) {
-    a.status = Status::optimal;
-    return a;
-  }
-  switch (supervisor.options().solver) {
-    case Solver::admm:
-      return run_admm(p, supervisor, start, std::move(a), "asked for");
-    case Solver::newton:
-      return run_rough_newton(p, supervisor, start, std::move(a), "asked for");
-    case Solver::automatic:
-      break;
-  }
-  return run_automatic(p, supervisor, start, std::move(a));
-}
-
-// The same program with n_features rows; its answer is certified again on all samples.
-template <class S>
-Answer<S> run_in_gram_space(const UnitProgram<S>& p, const Supervisor& supervisor,
-                            const Start<S>& start) {
-  const GramSpace space(p);
-  Answer<S> a = first_answer(p, start);
-  if (!space.feasible()) {
-    a.dual = space.outside_part().template cast<S>();
-    a.certificate = certify(p, a.weights, a.dual);
-    a.status = Status::infeasible;
-    return a;
-  }
-  const UnitProgram<double> q = to_unit_size(space.program(), p.threads);
-  Matrix<double> weights;
-  if (start.weights) weights = start.weights->template cast<double>() / q.weight_unit();
-  const Answer<double> inner = run_engine(q, Supervisor(supervisor, q, space.outside()),
-                                          {start.weights ? &weights : nullptr, nullptr});
+Answer<S> lifted(const UnitProgram<S>& p, const GramSpace& space, const UnitProgram<double>& q,
+                 const Answer<double>& inner, double tol) {
+  Answer<S> a;
   a.weights = (inner.weights * q.weight_unit()).template cast<S>();
   const Matrix<double> dual = inner.certificate.scale.asDiagonal() * inner.dual * q.dual_unit();
   a.dual = space.lift(dual).template cast<S>();
@@ -174,17 +22,73 @@ Answer<S> run_in_gram_space(const UnitProgram<S>& p, const Supervisor& superviso
   a.solver = inner.solver;
   a.reason = inner.reason;
   a.status = inner.status;
-  if (a.status == Status::optimal && !proved(p, a.certificate, supervisor.options().tol)) {
-    a.status = Status::numerical;
-  }
+  if (a.status == Status::optimal && !proved(p, a.certificate, tol)) a.status = Status::numerical;
   return a;
+}
+
+// No weights come within epsilon of Y.
+template <class S>
+Answer<S> out_of_reach(const UnitProgram<S>& p, const GramSpace& space) {
+  Answer<S> a = first_answer(p, Start<S>{});
+  a.dual = space.outside_part().template cast<S>();
+  a.certificate = certify(p, a.weights, a.dual);
+  a.status = Status::infeasible;
+  return a;
+}
+
+// The same program with n_features rows.
+template <class S>
+Answer<S> run_in_gram_space(const UnitProgram<S>& p, const Supervisor& supervisor,
+                            const Start<S>& start) {
+  const GramSpace space(p);
+  if (!space.feasible()) return out_of_reach(p, space);
+  const UnitProgram<double> q = to_unit_size(space.program(), p.threads);
+  Matrix<double> weights;
+  if (start.weights) weights = start.weights->template cast<double>() / q.weight_unit();
+  const Answer<double> inner = run_engine(q, Supervisor(supervisor, q, space.outside()),
+                                          {start.weights ? &weights : nullptr, nullptr});
+  return lifted(p, space, q, inner, supervisor.options().tol);
+}
+
+template <class S>
+bool has_gram_space(const UnitProgram<S>& p) {
+  return p.given.activation == Activation::linear && p.n_samples() > p.n_features();
 }
 
 template <class S>
 Answer<S> run(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
-  const bool linear = p.given.activation == Activation::linear;
-  return linear && p.n_samples() > p.n_features() ? run_in_gram_space(p, supervisor, start)
-                                                  : run_engine(p, supervisor, start);
+  return has_gram_space(p) ? run_in_gram_space(p, supervisor, start)
+                           : run_engine(p, supervisor, start);
+}
+
+// Levels in descending order: those out of reach come last.
+template <class S>
+void run_along_in_gram_space(UnitProgram<S>& p, const Supervisor& supervisor,
+                             const std::vector<double>& levels,
+                             const std::function<void(std::size_t, Answer<S>)>& on_answer) {
+  GramSpace space(p);
+  std::vector<double> inner_levels;
+  const auto aim = [&](std::size_t k) {
+    p.set_level(levels[k]);
+    space.aim(p.level);
+  };
+  for (std::size_t k = 0; k < levels.size(); ++k) {
+    aim(k);
+    if (space.feasible()) inner_levels.push_back(space.level());
+  }
+  UnitProgram<double> q = to_unit_size(space.program(), p.threads);
+  std::size_t answered = 0;
+  run_along<double>(q, Supervisor(supervisor, q, space.outside()), inner_levels,
+                    [&](std::size_t k, const Answer<double>& inner) {
+                      aim(k);
+                      on_answer(k, lifted(p, space, q, inner, supervisor.options().tol));
+                      ++answered;
+                    });
+  if (answered < inner_levels.size()) return;
+  for (std::size_t k = answered; k < levels.size(); ++k) {
+    aim(k);
+    on_answer(k, out_of_reach(p, space));
+  }
 }
 
 template <class S>
@@ -274,9 +178,43 @@ LayerSolution<S> solve_layer(const LayerProgram<S>& program, const LayerOptions&
   return solution;
 }
 
+template <class S>
+std::vector<LayerSolution<S>> trace_layer(LayerProgram<S> program,
+                                          const std::vector<double>& epsilons,
+                                          const LayerOptions& options) {
+  program.form = Form::constrained;
+  program.level = epsilons.empty() ? 0 : epsilons.front();
+  layer::check(program, options);
+  layer::require(std::is_sorted(epsilons.begin(), epsilons.end(), std::greater<>()) &&
+                     (epsilons.empty() || epsilons.back() > 0),
+                 "epsilons must be positive and descending");
+  auto p = layer::to_unit_size(program, options.n_threads);
+  const layer::Supervisor supervisor(options, p);
+  std::vector<LayerSolution<S>> solutions;
+  double before = 0;
+  const std::function<void(std::size_t, layer::Answer<S>)> keep = [&](std::size_t, auto answer) {
+    solutions.push_back(layer::in_callers_units(p, std::move(answer)));
+    solutions.back().seconds = supervisor.seconds() - before;
+    before = supervisor.seconds();
+  };
+  if (layer::has_gram_space(p)) {
+    layer::run_along_in_gram_space(p, supervisor, epsilons, keep);
+  } else {
+    layer::run_along(p, supervisor, epsilons, keep);
+  }
+  return solutions;
+}
+
 template LayerSolution<float> solve_layer(const LayerProgram<float>&, const LayerOptions&,
                                           const LayerStart<float>&);
 template LayerSolution<double> solve_layer(const LayerProgram<double>&, const LayerOptions&,
                                            const LayerStart<double>&);
+
+template std::vector<LayerSolution<float>> trace_layer(LayerProgram<float>,
+                                                       const std::vector<double>&,
+                                                       const LayerOptions&);
+template std::vector<LayerSolution<double>> trace_layer(LayerProgram<double>,
+                                                        const std::vector<double>&,
+                                                        const LayerOptions&);
 
 }  // namespace nettrim

@@ -1,0 +1,223 @@
+#include "layer/run.hpp"
+
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "layer/admm.hpp"
+#include "layer/newton.hpp"
+#include "layer/single.hpp"
+
+namespace nettrim::layer {
+namespace {
+
+// How far alternating directions go before Newton's method: relative gap and infeasibility, steps.
+constexpr double kRoughTol = 0.3;
+constexpr Index kRoughCheckEvery = 15, kMostRoughSteps = 150;
+constexpr std::size_t kCheapGrams =
+    8'000'000;                 // bytes, where double precision costs next to nothing
+constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
+
+// An engine's run from `start`; what it reaches replaces `a`, whose iterations count on.
+template <class S>
+Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
+                   Answer<S> a, const char* reason) {
+  Admm<S> admm(p, supervisor.options());
+  admm.start(start);
+  a = search(p, supervisor, admm, std::move(a));
+  a.solver = "admm";
+  a.reason = reason;
+  return a;
+}
+
+template <class S>
+Answer<S> run_newton(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
+                     Answer<S> a, const char* reason, bool precise) {
+  const auto run = [&](auto newton) {
+    newton.start(start);
+    return search(p, supervisor, newton, std::move(a));
+  };
+  a = precise ? run(Newton<S, double>(p, supervisor)) : run(Newton<S, float>(p, supervisor));
+  a.solver = "newton";
+  a.reason = reason;
+  return a;
+}
+
+template <class S>
+double error(const UnitProgram<S>& p, const Answer<S>& a) {
+  const bool usable = a.certificate.finite() && a.weights.allFinite() && a.dual.allFinite();
+  return usable ? std::max(infeasibility(p, a.certificate), std::abs(a.certificate.gap()))
+                : std::numeric_limits<double>::infinity();
+}
+
+template <class S>
+Answer<S> better(const UnitProgram<S>& p, Answer<S> a, Answer<S> b) {
+  return error(p, a) < error(p, b) ? std::move(a) : std::move(b);
+}
+
+// Whether the run that gave the answer is the last.
+template <class S>
+bool is_final(const UnitProgram<S>& p, const LayerOptions& options, const Answer<S>& a) {
+  switch (a.status) {
+    case Status::interrupted:
+    case Status::time_limit:
+      return true;
+    case Status::max_iter:
+      return a.iterations >= options.max_iter;
+    case Status::infeasible:
+      return hopeless(p, a.certificate);
+    default:
+      return proved(p, a.certificate, options.tol);
+  }
+}
+
+// Most of the zeros and of the tight rows, which is all that newton wants to begin with.
+template <class S>
+Answer<S> run_roughly(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
+                      Answer<S> a) {
+  LayerOptions options = supervisor.options();
+  options.tol = std::max(options.tol, kRoughTol);
+  options.check_every = std::min(options.check_every, kRoughCheckEvery);
+  options.max_iter = std::min(options.max_iter, a.iterations + kMostRoughSteps);
+  SingleAdmm<S> admm(p, options);
+  admm.start(start);
+  Answer<S> rough = search(p, Supervisor(supervisor, options), admm, a);
+  rough.solver = "admm";
+  rough.reason = "the start of newton";
+  return std::isfinite(error(p, rough)) ? rough : a;
+}
+
+// From multipliers of a similar program newton begins at once. Stuck with Gram matrices in single
+// precision it goes on with double ones, where there is room for them.
+template <class S>
+Answer<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor,
+                           const Start<S>& start, Answer<S> a, const char* reason) {
+  const std::size_t bytes = most_gram_bytes(p);
+  Answer<S> last = std::move(a);
+  if (start.dual != nullptr) {
+    last.weights = *start.weights;
+    last.dual = *start.dual;
+  } else {
+    last = run_roughly(p, supervisor, start, std::move(last));
+    if (is_final(p, supervisor.options(), last)) return last;
+  }
+  const bool precise = bytes <= kCheapGrams;
+  a = run_newton(p, supervisor, {&last.weights, &last.dual}, last, reason, precise);
+  if (a.status != Status::numerical || precise || bytes > kRoomForGrams) return a;
+  last = better(p, std::move(a), std::move(last));
+  return run_newton(p, supervisor, {&last.weights, &last.dual}, last, reason, true);
+}
+
+// Where newton gets stuck alternating directions take over, from its answer if that is good.
+template <class S>
+Answer<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
+                        const Start<S>& start, Answer<S> a) {
+  if (p.constrained() && p.level == 0) {
+    return run_admm(p, supervisor, start, std::move(a), "epsilon is zero: a linear program");
+  }
+  a = run_rough_newton(p, supervisor, start, std::move(a), "fastest on most layers");
+  if (a.status != Status::numerical) return a;
+  const Answer<S> stuck = a;
+  const bool near = error(p, stuck) < kNear;
+  a = run_admm(p, supervisor, near ? Start<S>{&stuck.weights, &stuck.dual} : start, std::move(a),
+               "newton got stuck");
+  const Status status = a.status;
+  const Index iterations = a.iterations;
+  if (status == Status::optimal || status == Status::infeasible) return a;
+  a = better(p, stuck, std::move(a));
+  a.status = status;
+  a.iterations = iterations;
+  return a;
+}
+
+// A program solved at one level after the other by a newton that stays.
+template <class S, class G>
+class Path {
+ public:
+  Path(const UnitProgram<S>& p, const Supervisor& supervisor) : p_(p), supervisor_(supervisor) {}
+
+  Answer<S> answer_at_present_level() {
+    if (newton_) {
+      newton_->aim();
+    } else if (Answer<S> a = begin(); !newton_) {
+      return a;
+    }
+    Answer<S> a = search(p_, supervisor_, *newton_, Answer<S>{});
+    a.solver = "newton";
+    a.reason = "along a path";
+    if (a.status != Status::numerical) return a;
+    newton_.reset();
+    const Answer<S> stuck = a;
+    return run_automatic(p_, supervisor_, {&stuck.weights, &stuck.dual}, std::move(a));
+  }
+
+ private:
+  // The answer, if there is one without newton.
+  Answer<S> begin() {
+    Answer<S> a = first_answer(p_, Start<S>{});
+    if (proved(p_, a.certificate, supervisor_.options().tol)) {
+      a.status = Status::optimal;
+      return a;
+    }
+    a = run_roughly(p_, supervisor_, {}, std::move(a));
+    if (is_final(p_, supervisor_.options(), a)) return a;
+    newton_.emplace(p_, supervisor_);
+    newton_->start({&a.weights, &a.dual});
+    return a;
+  }
+
+  const UnitProgram<S>& p_;
+  const Supervisor& supervisor_;
+  std::optional<Newton<S, G>> newton_;
+};
+
+}  // namespace
+
+template <class S>
+Answer<S> run_engine(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
+  Answer<S> a = first_answer(p, start);
+  if (proved(p, a.certificate, supervisor.options().tol)) {
+    a.status = Status::optimal;
+    return a;
+  }
+  switch (supervisor.options().solver) {
+    case Solver::admm:
+      return run_admm(p, supervisor, start, std::move(a), "asked for");
+    case Solver::newton:
+      return run_rough_newton(p, supervisor, start, std::move(a), "asked for");
+    case Solver::automatic:
+      break;
+  }
+  return run_automatic(p, supervisor, start, std::move(a));
+}
+
+template <class S>
+void run_along(UnitProgram<S>& p, const Supervisor& supervisor, const std::vector<double>& levels,
+               const std::function<void(std::size_t, Answer<S>)>& on_answer) {
+  const auto walk = [&](auto path) {
+    for (std::size_t k = 0; k < levels.size(); ++k) {
+      p.set_level(levels[k]);
+      Answer<S> a = path.answer_at_present_level();
+      const bool ended = a.status == Status::interrupted || a.status == Status::time_limit;
+      on_answer(k, std::move(a));
+      if (ended) return;
+    }
+  };
+  if (most_gram_bytes(p) <= kCheapGrams) {
+    walk(Path<S, double>(p, supervisor));
+  } else {
+    walk(Path<S, float>(p, supervisor));
+  }
+}
+
+template Answer<float> run_engine(const UnitProgram<float>&, const Supervisor&,
+                                  const Start<float>&);
+template Answer<double> run_engine(const UnitProgram<double>&, const Supervisor&,
+                                   const Start<double>&);
+
+template void run_along(UnitProgram<float>&, const Supervisor&, const std::vector<double>&,
+                        const std::function<void(std::size_t, Answer<float>)>&);
+template void run_along(UnitProgram<double>&, const Supervisor&, const std::vector<double>&,
+                        const std::function<void(std::size_t, Answer<double>)>&);
+
+}  // namespace nettrim::layer

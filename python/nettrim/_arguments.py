@@ -1,0 +1,157 @@
+"""Check the arguments that layer programs have in common; every error names its argument."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._arrays import finite_array
+from .solution import LayerProgress, LayerSolution
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    Floats = NDArray[np.floating[Any]]
+
+__all__ = [
+    "LayerData",
+    "Listener",
+    "count_processors",
+    "listener",
+    "matrix",
+    "number",
+    "one_of",
+    "precision_of",
+    "whole",
+]
+
+Listener = Callable[[int, float, float, float, float, float, float], object]
+ACTIVATIONS = ("relu", "linear")
+
+
+@dataclass(frozen=True)
+class LayerData:
+    """Validated arrays of a layer, C-contiguous and of one type.
+
+    A feature that is always zero costs time and has weight zero, so `X` holds the `live` ones.
+    """
+
+    X: Floats
+    Y: Floats
+    upper: Floats | None
+    relu: bool
+    live: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        X: ArrayLike,
+        Y: ArrayLike,
+        activation: str,
+        upper: ArrayLike | None,
+        precision: np.dtype[Any],
+    ) -> LayerData:
+        """Check what the caller gave."""
+        X, Y = matrix(X, "X", precision), matrix(Y, "Y", precision)
+        if len(X) != len(Y):
+            raise ValueError(
+                f"X and Y must have the same number of rows, got {len(X)} and {len(Y)}"
+            )
+        one_of(activation, ACTIVATIONS, "activation")
+        bound = _upper(upper, Y.shape, activation, precision)
+        live: NDArray[np.bool_] = np.asarray(X.any(axis=0))
+        live[0] |= not live.any()
+        X = X if live.all() else np.ascontiguousarray(X[:, live])
+        return cls(X, Y, bound, activation == "relu", live)
+
+    def with_dead_features(self, solution: LayerSolution) -> LayerSolution:
+        """Return an answer on the live features as one on all of them."""
+        if self.live.all():
+            return solution
+        weights = np.zeros((len(self.live), self.Y.shape[1]), solution.weights.dtype)
+        weights[self.live] = solution.weights
+        return replace(solution, weights=weights)
+
+
+def precision_of(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        precision = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float64 or float32, got {dtype!r}") from None
+    if precision not in (np.dtype(np.float64), np.dtype(np.float32)):
+        raise ValueError(f"dtype must be float64 or float32, got {precision}")
+    return precision
+
+
+def matrix(value: ArrayLike, name: str, precision: np.dtype[Any]) -> Floats:
+    """Refuse what is no finite matrix; copy only what has another type or layout."""
+    array = finite_array(value, name, ndim=2)
+    with np.errstate(over="ignore"):
+        converted = np.ascontiguousarray(array, dtype=precision)
+    if converted is not array and not np.isfinite(converted).all():
+        raise ValueError(
+            f"{name} does not fit {precision}: its largest entry is {np.abs(array).max():g}"
+        )
+    return converted
+
+
+def _upper(
+    upper: ArrayLike | None, shape: tuple[int, ...], activation: str, precision: np.dtype[Any]
+) -> Floats | None:
+    if upper is None:
+        return None
+    if activation == "linear":
+        raise ValueError("upper bounds inactive outputs, and a linear layer has none: leave it out")
+    array = finite_array(upper, "upper")
+    try:
+        return np.ascontiguousarray(np.broadcast_to(array, shape), dtype=precision)
+    except ValueError:
+        raise ValueError(
+            f"upper must broadcast to the shape of Y {shape}, got {array.shape}"
+        ) from None
+
+
+def one_of(value: str, choices: tuple[str, ...], name: str) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def number(value: object, name: str, *, least: float = -np.inf, above: float = -np.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, (Real, np.number)):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    number = float(value)
+    if not np.isfinite(number) or number < least or number <= above:
+        wanted = f"at least {least:g}" if above == -np.inf else f"greater than {above:g}"
+        raise ValueError(f"{name} must be finite and {wanted}, got {value!r}")
+    return number
+
+
+def whole(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (Integral, np.integer)):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+    return int(value)
+
+
+def listener(
+    callback: Callable[[LayerProgress], object] | None,
+) -> Listener | None:
+    if callback is None:
+        return None
+    if not callable(callback):
+        raise TypeError(f"callback must be callable, got {callback!r}")
+    return lambda *numbers: callback(LayerProgress(*numbers))
+
+
+def count_processors() -> int:
+    """Count those this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
