@@ -23,11 +23,6 @@ constexpr Index kSeries = 10;
 template <class S>
 const char* const kPrecision = sizeof(S) == sizeof(float) ? "float" : "double";
 
-Matrix<double> gaussian(Index rows, Index columns, std::mt19937_64& source) {
-  std::normal_distribution<double> normal;
-  return Matrix<double>::NullaryExpr(rows, columns, [&](Index, Index) { return normal(source); });
-}
-
 // A random layer like that of bench_layer, its weights and a dual candidate.
 template <class S>
 struct Layer {
@@ -36,13 +31,10 @@ struct Layer {
 
   Layer(Index samples, Index features, Index outputs) {
     std::mt19937_64 source(0);
-    const Index inputs = std::max<Index>(features / 8, 2);
-    const Matrix<double> mixing = gaussian(features, inputs, source);
-    X = (mixing * gaussian(inputs, samples, source)).cwiseMax(0.0).template cast<S>();
-    X.row(features - 1).setOnes();
-    W = gaussian(outputs, features, source).template cast<S>();
+    X = bench::hidden_signals(features, samples, source).template cast<S>();
+    W = bench::gaussian(outputs, features, source).template cast<S>();
     Y = (W * X).cwiseMax(S(0));
-    G = gaussian(outputs, samples, source).template cast<S>();
+    G = bench::gaussian(outputs, samples, source).template cast<S>();
     program.samples = samples;
     program.features = features;
     program.outputs = outputs;
@@ -80,14 +72,7 @@ double median_seconds_after(int repeats, Prepare&& prepare, Work&& work) {
 
 template <class S>
 double product(const Layer<S>& layer, const Setup& setup) {
-  Matrix<S> out(setup.outputs, setup.samples);
-  const auto pieces = cut(setup.samples, setup.samples, setup.threads);
-  const double seconds = bench::median_seconds(setup.repeats, [&] {
-    parallel_for(static_cast<Index>(pieces.size()), setup.threads, [&](Index k, int) {
-      const Range r = pieces[static_cast<std::size_t>(k)];
-      out.middleCols(r.begin, r.size).noalias() = layer.W * layer.X.middleCols(r.begin, r.size);
-    });
-  });
+  const double seconds = bench::product_seconds(layer.W, layer.X, setup.threads, setup.repeats);
   const double flops = 2 * double(setup.samples) * double(setup.features) * double(setup.outputs);
   tell(named("product", kPrecision<S>, setup.threads), seconds, flops);
   return seconds;
@@ -136,8 +121,8 @@ template <class G>
 void packed_times_vector(Index size, int repeats) {
   std::mt19937_64 source(0);
   PackedSymmetric<G> matrix;
-  matrix.grow(gaussian(size, size, source));
-  Eigen::VectorXd x = gaussian(size, 1, source).normalized();
+  matrix.grow(bench::gaussian(size, size, source));
+  Eigen::VectorXd x = bench::gaussian(size, 1, source).normalized();
   const double seconds = bench::median_seconds(repeats,
                                                [&] {
                                                  for (Index k = 0; k < kSeries; ++k)
@@ -156,11 +141,11 @@ void packed_times_vector(Index size, int repeats) {
 void quasidefinite(Index size, int repeats) {
   const Index room = size + kSeries, positive = size * 3 / 4;
   std::mt19937_64 source(0);
-  const Matrix<double> square = gaussian(room, room, source);
+  const Matrix<double> square = bench::gaussian(room, room, source);
   Matrix<double> K =
       square * square.transpose() + double(room) * Matrix<double>::Identity(room, room);
   K.block(positive, positive, room - positive, room - positive) *= -1;
-  const Eigen::VectorXd b = gaussian(size, 1, source);
+  const Eigen::VectorXd b = bench::gaussian(size, 1, source);
 
   QuasidefiniteFactor factor;
   const auto write = [&] { factor.prepare(size, room) = K.topLeftCorner(size, size); };

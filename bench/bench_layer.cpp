@@ -8,7 +8,6 @@
 // layer sees them. epsilon is relative to the norm of Y. --rounds 1 prints every certificate.
 #include "harness.hpp"
 #include "nettrim/layer.hpp"
-#include "parallel.hpp"
 
 namespace {
 
@@ -18,33 +17,12 @@ struct Layer {
   Matrix<double> X, Y;  // features x samples, outputs x samples
 };
 
-Matrix<double> gaussian(Index rows, Index columns, std::mt19937_64& source) {
-  std::normal_distribution<double> normal;
-  return Matrix<double>::NullaryExpr(rows, columns, [&](Index, Index) { return normal(source); });
-}
-
-// The last feature is the constant one, of the bias.
 Layer random_layer(Index samples, Index features, Index outputs) {
   std::mt19937_64 source(0);
-  const Index inputs = std::max<Index>(features / 8, 2);
-  const Matrix<double> mixing = gaussian(features, inputs, source);
   Layer layer;
-  layer.X = (mixing * gaussian(inputs, samples, source)).cwiseMax(0.0);
-  layer.X.row(features - 1).setOnes();
-  layer.Y = (gaussian(outputs, features, source) * layer.X).cwiseMax(0.0);
+  layer.X = bench::hidden_signals(features, samples, source);
+  layer.Y = (bench::gaussian(outputs, features, source) * layer.X).cwiseMax(0.0);
   return layer;
-}
-
-double product_seconds(const Layer& layer, int threads) {
-  const Matrix<double> W = Matrix<double>::Ones(layer.Y.rows(), layer.X.rows());
-  Matrix<double> out(layer.Y.rows(), layer.X.cols());
-  const auto pieces = cut(layer.X.cols(), layer.X.cols(), threads);
-  return bench::median_seconds(21, [&] {
-    parallel_for(static_cast<Index>(pieces.size()), threads, [&](Index k, int) {
-      const Range r = pieces[static_cast<std::size_t>(k)];
-      out.middleCols(r.begin, r.size).noalias() = W * layer.X.middleCols(r.begin, r.size);
-    });
-  });
 }
 
 Solver solver_named(const std::string& name) {
@@ -98,7 +76,8 @@ void run(bench::Options& given) {
 
   LayerSolution<double> solution;
   std::vector<double> times;
-  const double product = product_seconds(layer, options.n_threads);
+  const Matrix<double> W = Matrix<double>::Ones(program.outputs, program.features);
+  const double product = bench::product_seconds(W, layer.X, options.n_threads, 21);
   for (int k = 0; k < repeats; ++k) {
     times.push_back(bench::seconds([&] { solution = solve_layer(program, options); }));
   }

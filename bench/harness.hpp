@@ -1,5 +1,5 @@
-// What every C++ benchmark needs: options from the command line, arrays from .npy files, medians of
-// wall time, one JSON object per result on standard output.
+// What every C++ benchmark needs: options from the command line, random layers and arrays from .npy
+// files, medians of wall time, one JSON object per result on standard output.
 #pragma once
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "nettrim/types.hpp"
+#include "parallel.hpp"
 
 namespace nettrim::bench {
 
@@ -93,6 +94,34 @@ double median_seconds(int repeats, Work&& work) {
   std::vector<double> times;
   for (int k = 0; k < repeats; ++k) times.push_back(seconds(work));
   return median(times);
+}
+
+inline Matrix<double> gaussian(Index rows, Index columns, std::mt19937_64& source) {
+  std::normal_distribution<double> normal;
+  return Matrix<double>::NullaryExpr(rows, columns, [&](Index, Index) { return normal(source); });
+}
+
+// The outputs of a random ReLU layer, as a hidden layer sees them: features x samples. The last
+// feature is the constant one, of the bias.
+inline Matrix<double> hidden_signals(Index features, Index samples, std::mt19937_64& source) {
+  const Index inputs = std::max<Index>(features / 8, 2);
+  const Matrix<double> mixing = gaussian(features, inputs, source);
+  Matrix<double> X = (mixing * gaussian(inputs, samples, source)).cwiseMax(0.0);
+  X.row(features - 1).setOnes();
+  return X;
+}
+
+// Of one W X, every thread with samples of its own.
+template <class S>
+double product_seconds(const Matrix<S>& W, const Matrix<S>& X, int threads, int repeats) {
+  Matrix<S> out(W.rows(), X.cols());
+  const auto pieces = cut(X.cols(), X.cols(), threads);
+  return median_seconds(repeats, [&] {
+    parallel_for(static_cast<Index>(pieces.size()), threads, [&](Index k, int) {
+      const Range r = pieces[static_cast<std::size_t>(k)];
+      out.middleCols(r.begin, r.size).noalias() = W * X.middleCols(r.begin, r.size);
+    });
+  });
 }
 
 // Of a .npy file of little-endian float64 in C order: row by row, so columns of the answer are rows

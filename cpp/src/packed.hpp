@@ -29,6 +29,7 @@ class PackedSymmetric {
 
  private:
   G* add_block(std::size_t entries);
+  void add_corner_row(Index i, Index from, const double* in, double* out) const;
 
   std::vector<std::unique_ptr<G[]>> blocks_;
   std::vector<const G*> rows_;

@@ -18,7 +18,7 @@ constexpr double kEnteringShare = 0.1;
 constexpr Index kEnteringLeast = 5;
 // Up to this share of changed rows an update of the factor is cheaper than a new one.
 constexpr Index kColumnsAtOnce = 8;
-constexpr double kUpdateShare = 0.06;
+constexpr double kUpdateShare = 0.15;
 // The proximal terms: stiffness of the rows in units of a sample, anchor of the weights, where the
 // longest feature has length 1 to 2. The first is raised and the second lowered after every
 // success, and the other way round when guesses go in circles.

@@ -38,12 +38,6 @@ ColumnTolerances tolerances_for(const UnitProgram<S>& p, double tol) {
   return {kAimBelow * tol, kAimBelow * tol * signal, kAimBelow * tol * signal};
 }
 
-// Whether it is worth beginning with these weights as the working sets.
-template <class S>
-bool is_sparse(const Matrix<S>& weights) {
-  return 2 * (weights.array() != 0).count() <= weights.size();
-}
-
 }  // namespace
 
 template <class S, class G>
@@ -69,31 +63,25 @@ bool Newton<S, G>::gives_up() const {
 }
 
 template <class S, class G>
-void Newton<S, G>::start(const Start<S>& start) {
-  const bool warm =
-      start.weights != nullptr && (start.dual != nullptr || is_sparse(*start.weights));
-  const double dual_norm = warm && start.dual ? norm_over_active(*start.dual) : 0;
-  price_ = p_.constrained() ? (dual_norm > 0 ? p_.level / dual_norm : 1) : p_.level / 2;
-  if (warm) start_columns(*start.weights, dual_norm > 0 ? start.dual : nullptr);
+void Newton<S, G>::start(const Matrix<S>& weights, const Matrix<S>& dual) {
+  const double size = norm_over_active(dual);
+  price_ = !p_.constrained() ? p_.level / 2 : p_.level > 0 && size > 0 ? p_.level / size : 1;
+  start_columns(weights, dual);
   look_at_all_samples();
-  next_price_ = warm ? price_of_weights() : cold_price();
+  next_price_ = price_of_weights();
 }
 
-// At this price few weights are worth having.
-template <class S, class G>
-double Newton<S, G>::cold_price() const {
-  const double steepest = evidence_.gradient.cwiseAbs().maxCoeff() / dual_scale();
-  if (!p_.constrained()) return std::max(p_.level / 2, steepest / kPriceStep);
-  const double share = p_.total > 0 ? p_.level / p_.total : 0;
-  return std::clamp(share, kLowestStart, 1.0) * steepest;
-}
-
-// At an optimum the gradient of every weight that is used equals its price.
+// At an optimum the gradient of every weight that is used equals its price. Without weights, a
+// price at which few are worth having.
 template <class S, class G>
 double Newton<S, G>::price_of_weights() const {
+  if (!p_.constrained()) return p_.level / 2;
   const double paid = weights_.cwiseProduct(evidence_.gradient).sum() / dual_scale();
-  const double price = p_.constrained() ? paid / weights_.cwiseAbs().sum() : p_.level / 2;
-  return price > 0 ? price : cold_price();
+  const double price = paid / weights_.cwiseAbs().sum();
+  if (price > 0) return price;
+  const double share = p_.total > 0 ? p_.level / p_.total : 0;
+  const double steepest = evidence_.gradient.cwiseAbs().maxCoeff() / dual_scale();
+  return std::clamp(share, kLowestStart, 1.0) * steepest;
 }
 
 template <class S, class G>
@@ -108,7 +96,7 @@ double Newton<S, G>::norm_over_active(const Matrix<S>& dual) const {
 }
 
 template <class S, class G>
-void Newton<S, G>::start_columns(const Matrix<S>& weights, const Matrix<S>* dual) {
+void Newton<S, G>::start_columns(const Matrix<S>& weights, const Matrix<S>& dual) {
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int) {
     std::vector<Index> features;
     for (Index j = 0; j < p_.n_features(); ++j) {
@@ -116,8 +104,8 @@ void Newton<S, G>::start_columns(const Matrix<S>& weights, const Matrix<S>* dual
     }
     std::vector<std::pair<double, Index>> pushed;  // rows, the hardest first
     p_.with_entries([&](auto entry) {
-      for (Index i = 0; dual != nullptr && i < p_.n_samples(); ++i) {
-        const double g = double((*dual)(output, i));
+      for (Index i = 0; i < p_.n_samples(); ++i) {
+        const double g = double(dual(output, i));
         if (g < 0 && !entry(i * p_.n_outputs() + output).active) pushed.emplace_back(g, i);
       }
     });
@@ -127,8 +115,7 @@ void Newton<S, G>::start_columns(const Matrix<S>& weights, const Matrix<S>* dual
     extend(output, features, rows);
     Eigen::VectorXd multipliers(static_cast<Index>(column.rows().size()));
     for (std::size_t k = 0; k < column.rows().size(); ++k) {
-      multipliers[static_cast<Index>(k)] =
-          -double((*dual)(output, column.rows()[k])) / dual_scale();
+      multipliers[static_cast<Index>(k)] = -double(dual(output, column.rows()[k])) / dual_scale();
     }
     const Eigen::VectorXd start = weights.row(output).template cast<double>();
     column.start(start(column.features()), multipliers);

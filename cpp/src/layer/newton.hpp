@@ -22,7 +22,8 @@ class Newton {
  public:
   Newton(const UnitProgram<S>& program, const Supervisor& supervisor);
 
-  void start(const Start<S>& start);
+  // From multipliers and weights that are roughly right.
+  void start(const Matrix<S>& weights, const Matrix<S>& dual);
   void step();
   void aim();  // at the level that the program has now, from here
 
@@ -44,8 +45,7 @@ class Newton {
 
   void shrink(Column<G>& column, const Eigen::VectorXd& gradient);
   void extend(Index output, const std::vector<Index>& features, const std::vector<Index>& rows);
-  void start_columns(const Matrix<S>& weights, const Matrix<S>* dual);
-  double cold_price() const;
+  void start_columns(const Matrix<S>& weights, const Matrix<S>& dual);
   double price_of_weights() const;
   double norm_over_active(const Matrix<S>& dual) const;
   std::vector<Index> missing_features(const Column<G>& column,

@@ -8,8 +8,9 @@ namespace {
 
 constexpr Index kSamplesPerPiece = 256;
 
-// Waking a thread takes as long as this many multiplications.
-constexpr double kWorthAThread = 1e5;
+// Multiplications of one product X W, about a tenth of a millisecond: less is not worth waking a
+// thread for, which may have to wait until another library's idle threads stop spinning.
+constexpr double kWorthAThread = 3e6;
 
 template <class S>
 int worthwhile_threads(const LayerProgram<S>& p, int threads) {

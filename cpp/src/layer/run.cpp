@@ -18,7 +18,7 @@ constexpr std::size_t kCheapGrams =
     8'000'000;                 // bytes, where double precision costs next to nothing
 constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
 
-// An engine's run from `start`; what it reaches replaces `a`, whose iterations count on.
+// An engine's run; what it reaches replaces `a`, whose iterations count on. newton begins at `a`.
 template <class S>
 Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
                    Answer<S> a, const char* reason) {
@@ -31,10 +31,10 @@ Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const 
 }
 
 template <class S>
-Answer<S> run_newton(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
-                     Answer<S> a, const char* reason, bool precise) {
+Answer<S> run_newton(const UnitProgram<S>& p, const Supervisor& supervisor, Answer<S> a,
+                     const char* reason, bool precise) {
   const auto run = [&](auto newton) {
-    newton.start(start);
+    newton.start(a.weights, a.dual);
     return search(p, supervisor, newton, std::move(a));
   };
   a = precise ? run(Newton<S, double>(p, supervisor)) : run(Newton<S, float>(p, supervisor));
@@ -92,20 +92,18 @@ Answer<S> run_roughly(const UnitProgram<S>& p, const Supervisor& supervisor, con
 template <class S>
 Answer<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor,
                            const Start<S>& start, Answer<S> a, const char* reason) {
-  const std::size_t bytes = most_gram_bytes(p);
-  Answer<S> last = std::move(a);
   if (start.dual != nullptr) {
-    last.weights = *start.weights;
-    last.dual = *start.dual;
+    a.weights = *start.weights;
+    a.dual = *start.dual;
   } else {
-    last = run_roughly(p, supervisor, start, std::move(last));
-    if (is_final(p, supervisor.options(), last)) return last;
+    a = run_roughly(p, supervisor, start, std::move(a));
+    if (is_final(p, supervisor.options(), a)) return a;
   }
+  const std::size_t bytes = most_gram_bytes(p);
   const bool precise = bytes <= kCheapGrams;
-  a = run_newton(p, supervisor, {&last.weights, &last.dual}, last, reason, precise);
+  a = run_newton(p, supervisor, std::move(a), reason, precise);
   if (a.status != Status::numerical || precise || bytes > kRoomForGrams) return a;
-  last = better(p, std::move(a), std::move(last));
-  return run_newton(p, supervisor, {&last.weights, &last.dual}, last, reason, true);
+  return run_newton(p, supervisor, std::move(a), reason, true);
 }
 
 // Where newton gets stuck alternating directions take over, from its answer if that is good.
@@ -162,7 +160,7 @@ class Path {
     a = run_roughly(p_, supervisor_, {}, std::move(a));
     if (is_final(p_, supervisor_.options(), a)) return a;
     newton_.emplace(p_, supervisor_);
-    newton_->start({&a.weights, &a.dual});
+    newton_->start(a.weights, a.dual);
     return a;
   }
 
