@@ -23,7 +23,6 @@ class Admm {
   Index steps_per_certificate() const { return check_every_; }
   Index patience() const;
   void report(Answer<S>& a) const;
-  bool gives_up() const { return false; }
   bool proves_infeasible(Answer<S>& a);
   void hear(double infeasibility, double gap);
 

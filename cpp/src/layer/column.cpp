@@ -42,17 +42,17 @@ template <class G>
 Column<G>::Column() : anchor_(kLowestAnchor<G>) {}
 
 template <class G>
-void Column<G>::add_features(const std::vector<Index>& features, const Matrix<double>& gram) {
+void Column<G>::add_features(const std::vector<Index>& features) {
   features_.insert(features_.end(), features.begin(), features.end());
-  gram_.grow(gram);
-  append_zeros(weights_, gram.cols());
-  append_zeros(weight_slope_, gram.cols());
+  append_zeros(weights_, static_cast<Index>(features.size()));
+  append_zeros(weight_slope_, static_cast<Index>(features.size()));
   guess_.sign.resize(features_.size(), 0);
 }
 
 template <class G>
 void Column<G>::keep_features(const std::vector<Index>& places) {
-  gram_.keep(places);
+  const auto known = std::lower_bound(places.begin(), places.end(), gram_.size());
+  gram_.keep({places.begin(), known});
   for (std::size_t i = 0; i < places.size(); ++i) {
     const auto from = static_cast<std::size_t>(places[i]);
     features_[i] = features_[from];
@@ -62,8 +62,8 @@ void Column<G>::keep_features(const std::vector<Index>& places) {
   }
   features_.resize(places.size());
   guess_.sign.resize(places.size());
-  weights_.conservativeResize(gram_.size());
-  weight_slope_.conservativeResize(gram_.size());
+  weights_.conservativeResize(static_cast<Index>(places.size()));
+  weight_slope_.conservativeResize(static_cast<Index>(places.size()));
 }
 
 template <class G>

@@ -50,11 +50,15 @@ class Column {
   Index support_size() const { return support_size_; }
   Index tight_size() const { return tight_size_; }
 
-  // New working features; `gram`, all working features x new ones, over the active samples.
-  void add_features(const std::vector<Index>& features, const Matrix<double>& gram);
+  void add_features(const std::vector<Index>& features);
   void add_rows(const std::vector<Index>& rows, const Vector& bounds);
   // Working features given by their place in features(), in ascending order; the others are zero.
   void keep_features(const std::vector<Index>& places);
+  // The Gram matrix over the active samples: of the first gram_size() features; add_gram() appends
+  // the columns of all others, features x others, which solve() needs.
+  Index gram_size() const { return gram_.size(); }
+  void add_gram(const Matrix<double>& columns) { gram_.grow(columns); }
+  void forget_gram() { gram_ = {}; }
   void start(const Vector& weights, const Vector& multipliers);
 
   // Both need `work.values`. gradient: of the quadratic and the rows at the present weights and

@@ -15,7 +15,7 @@ constexpr double kFarthestFollowed = 0.2;  // relative change of the price
 constexpr double kLowestStart = 1e-3;      // share of the steepest gradient, for a first price
 constexpr double kSpare = 1.1;             // working features over those in use, before some leave
 constexpr double kFarFromUse = 0.7;        // gradient over price
-constexpr Index kMostRefusals = 3;
+constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, beside those of the program's arrays
 constexpr Index kPatience = 12;
 
 // The first of the ranked candidates that are not in the working set yet: as many as are in use.
@@ -50,7 +50,8 @@ Newton<S, G>::Newton(const UnitProgram<S>& program, const Supervisor& supervisor
       workspaces_(static_cast<std::size_t>(program.threads)),
       weights_(Matrix<double>::Zero(program.n_outputs(), program.n_features())),
       dual_(Matrix<S>::Zero(program.n_outputs(), program.n_samples())),
-      excesses_(columns_.size()) {}
+      excesses_(columns_.size()),
+      keeps_gram_(columns_.size()) {}
 
 template <class S, class G>
 Index Newton<S, G>::patience() const {
@@ -58,15 +59,11 @@ Index Newton<S, G>::patience() const {
 }
 
 template <class S, class G>
-bool Newton<S, G>::gives_up() const {
-  return refusals_ >= kMostRefusals;
-}
-
-template <class S, class G>
 void Newton<S, G>::start(const Matrix<S>& weights, const Matrix<S>& dual) {
   const double size = norm_over_active(dual);
   price_ = !p_.constrained() ? p_.level / 2 : p_.level > 0 && size > 0 ? p_.level / size : 1;
   start_columns(weights, dual);
+  share_room();
   look_at_all_samples();
   next_price_ = price_of_weights();
 }
@@ -130,7 +127,6 @@ void Newton<S, G>::step() {
   price_ = next_price_;
   const ColumnTolerances enough = tolerances_after(last_change_);
   std::atomic<bool> stop = false;
-  refused_ = false;
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
     if (thread == 0 && supervisor_.limit(0)) stop = true;
     if (stop) return;
@@ -142,9 +138,13 @@ void Newton<S, G>::step() {
     auto& work = workspaces_[static_cast<std::size_t>(thread)];
     gather_values(column, work);
     column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at), work);
-    if (!column.is_right(price_, enough)) column.solve(price_, tolerances_, work);
+    if (!column.is_right(price_, enough)) {
+      complete_gram(output);
+      column.solve(price_, tolerances_, work);
+    }
+    if (!keeps_gram_[static_cast<std::size_t>(output)]) column.forget_gram();
   });
-  refusals_ = refused_ ? refusals_ + 1 : 0;
+  share_room();
   find_price();
   follow_price();
   look_at_all_samples();
@@ -161,8 +161,6 @@ void Newton<S, G>::shrink(Column<G>& column, const Eigen::VectorXd& gradient) {
     const double steep = std::abs(gradient[column.features()[static_cast<std::size_t>(i)]]);
     if (column.uses(i) || steep > kFarFromUse * price_) places.push_back(i);
   }
-  bytes_ -= PackedSymmetric<G>::bytes(column.features().size()) -
-            PackedSymmetric<G>::bytes(places.size());
   column.keep_features(places);
 }
 
@@ -170,19 +168,7 @@ template <class S, class G>
 void Newton<S, G>::extend(Index output, const std::vector<Index>& features,
                           const std::vector<Index>& rows) {
   auto& column = columns_[static_cast<std::size_t>(output)];
-  if (!features.empty()) {
-    std::vector<Index> all = column.features();
-    const auto known = static_cast<Index>(all.size());
-    all.insert(all.end(), features.begin(), features.end());
-    const std::size_t more =
-        PackedSymmetric<G>::bytes(all.size()) - PackedSymmetric<G>::bytes(column.features().size());
-    if ((bytes_ += more) > kRoomForGrams) {
-      bytes_ -= more;
-      refused_ = true;
-      return;
-    }
-    column.add_features(features, grams_.columns(output, all, known));
-  }
+  column.add_features(features);
   if (!rows.empty()) {
     Eigen::VectorXd bounds(static_cast<Index>(rows.size()));
     p_.with_entries([&](auto entry) {
@@ -191,6 +177,32 @@ void Newton<S, G>::extend(Index output, const std::vector<Index>& features,
       }
     });
     column.add_rows(rows, bounds);
+  }
+}
+
+template <class S, class G>
+void Newton<S, G>::complete_gram(Index output) {
+  auto& column = columns_[static_cast<std::size_t>(output)];
+  const Index known = column.gram_size();
+  if (known < static_cast<Index>(column.features().size())) {
+    column.add_gram(grams_.columns(output, column.features(), known));
+  }
+}
+
+// Gram matrices that do not fit are computed anew for every solve. Which ones must not depend on
+// the threads.
+template <class S, class G>
+void Newton<S, G>::share_room() {
+  const Index arrays = p_.n_samples() * (p_.n_features() + p_.n_outputs()) + weights_.size();
+  std::size_t room = kRoomForGrams + static_cast<std::size_t>(arrays) * sizeof(S);
+  for (std::size_t k = 0; k < columns_.size(); ++k) {
+    const std::size_t bytes = PackedSymmetric<G>::bytes(columns_[k].features().size());
+    keeps_gram_[k] = bytes <= room;
+    if (keeps_gram_[k]) {
+      room -= bytes;
+    } else {
+      columns_[k].forget_gram();
+    }
   }
 }
 

@@ -31,7 +31,6 @@ class Newton {
   Index steps_per_certificate() const { return 1; }
   Index patience() const;
   void report(Answer<S>& a) const;
-  bool gives_up() const;
   bool proves_infeasible(Answer<S>&) { return false; }
   void hear(double, double) {}
 
@@ -45,6 +44,8 @@ class Newton {
 
   void shrink(Column<G>& column, const Eigen::VectorXd& gradient);
   void extend(Index output, const std::vector<Index>& features, const std::vector<Index>& rows);
+  void complete_gram(Index output);
+  void share_room();
   void start_columns(const Matrix<S>& weights, const Matrix<S>& dual);
   double price_of_weights() const;
   double norm_over_active(const Matrix<S>& dual) const;
@@ -66,22 +67,18 @@ class Newton {
   WorkingGram<S, G> grams_;
   ColumnTolerances tolerances_;
   double price_ = 0, next_price_ = 0;
-  double last_change_ = 1;              // of the price, relative
-  std::atomic<std::size_t> bytes_ = 0;  // of the Gram matrices
-  std::atomic<bool> refused_ = false;   // in this round, because they would take too much
-  Index refusals_ = 0;                  // rounds in a row with one
+  double last_change_ = 1;  // of the price, relative
   std::vector<Column<G>> columns_;
   std::vector<ColumnWorkspace> workspaces_;
   Matrix<double> weights_;  // outputs x features
   Matrix<S> dual_;          // outputs x samples
   Evidence evidence_;
   std::vector<std::vector<Excess>> excesses_;  // of each output, in the order of samples
+  std::vector<std::uint8_t> keeps_gram_;       // of each output, between its solves
 };
 
 // Of the Gram matrices of all outputs at all features, in double precision.
 template <class S>
 std::size_t most_gram_bytes(const UnitProgram<S>& program);
-
-constexpr std::size_t kRoomForGrams = 1'000'000'000;  // bytes
 
 }  // namespace nettrim::layer

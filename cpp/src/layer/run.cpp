@@ -88,7 +88,7 @@ Answer<S> run_roughly(const UnitProgram<S>& p, const Supervisor& supervisor, con
 }
 
 // From multipliers of a similar program newton begins at once. Stuck with Gram matrices in single
-// precision it goes on with double ones, where there is room for them.
+// precision it goes on with double ones.
 template <class S>
 Answer<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor,
                            const Start<S>& start, Answer<S> a, const char* reason) {
@@ -99,10 +99,9 @@ Answer<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor
     a = run_roughly(p, supervisor, start, std::move(a));
     if (is_final(p, supervisor.options(), a)) return a;
   }
-  const std::size_t bytes = most_gram_bytes(p);
-  const bool precise = bytes <= kCheapGrams;
+  const bool precise = most_gram_bytes(p) <= kCheapGrams;
   a = run_newton(p, supervisor, std::move(a), reason, precise);
-  if (a.status != Status::numerical || precise || bytes > kRoomForGrams) return a;
+  if (a.status != Status::numerical || precise) return a;
   return run_newton(p, supervisor, std::move(a), reason, true);
 }
 

@@ -91,7 +91,6 @@ class Patience {
 //          Index steps_per_certificate() const;
 //          Index patience() const;                  certificates without progress that end a run
 //          void report(Answer<S>&);                 weights, dual and certificate of the moment
-//          bool gives_up() const;
 //          bool proves_infeasible(Answer<S>&);      by another dual than the reported one
 //          void hear(double infeasibility, double gap);
 template <class S, class Engine>
@@ -108,7 +107,6 @@ Answer<S> search(const UnitProgram<S>& p, const Supervisor& supervisor, Engine& 
     if (hopeless(p, c)) return Status::infeasible;
     if (stopped) return Status::interrupted;
     if (limit) return limit;
-    if (engine.gives_up()) return Status::numerical;
     if (patience.ends_with(std::max(wrong, std::abs(c.gap())))) return Status::numerical;
     if (wrong > tol && engine.proves_infeasible(a)) return Status::infeasible;
     return std::nullopt;
