@@ -27,7 +27,7 @@ constexpr double kWarmStiffness = 1000;  // where multipliers are known
 constexpr double kFirstAnchor = 1e-5, kAnchorRaise = 30, kAnchorFall = 0.1;
 // Lowest anchor: above the rounding of the Gram matrix.
 template <class G>
-constexpr double kLowestAnchor = std::is_same_v<G, float> ? 1e-6 : 1e-12;
+constexpr double kLowestAnchor = std::is_same_v<G, float> ? 1e-6 : 1e-8;
 constexpr int kSoftenings = 5;
 constexpr int kCenterUpdates = 3;
 

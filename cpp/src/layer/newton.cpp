@@ -17,6 +17,8 @@ constexpr double kSpare = 1.1;             // working features over those in use
 constexpr double kFarFromUse = 0.7;        // gradient over price
 constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, beside those of the program's arrays
 constexpr Index kPatience = 12;
+// A weight below this share of the price moves no gradient: the longest feature has length 1 to 2.
+constexpr double kNegligible = 2.5e-4;
 
 // The first of the ranked candidates that are not in the working set yet: as many as are in use.
 std::vector<Index> foremost(std::vector<std::pair<double, Index>>& ranked,
@@ -140,7 +142,7 @@ void Newton<S, G>::step() {
     column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at), work);
     if (!column.is_right(price_, enough)) {
       complete_gram(output);
-      column.solve(price_, tolerances_, work);
+      column.solve(price_, {tolerances_.gradient, tolerances_.row, least_weight()}, work);
     }
     if (!keeps_gram_[static_cast<std::size_t>(output)]) column.forget_gram();
   });
@@ -254,6 +256,11 @@ void Newton<S, G>::write_back(Index output) {
   }
 }
 
+template <class S, class G>
+double Newton<S, G>::least_weight() const {
+  return std::min(tolerances_.weight, kNegligible * price_);
+}
+
 // What a round may leave undone: little beside the error of the price itself.
 template <class S, class G>
 ColumnTolerances Newton<S, G>::tolerances_after(double price_change) const {
@@ -303,7 +310,7 @@ void Newton<S, G>::follow_price() {
   const bool follows = last_change_ < kFarthestFollowed;
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int) {
     if (follows) {
-      columns_[static_cast<std::size_t>(output)].follow(next_price_ - price_, tolerances_.weight);
+      columns_[static_cast<std::size_t>(output)].follow(next_price_ - price_, least_weight());
     }
   });
   if (follows) price_ = next_price_;

@@ -58,6 +58,7 @@ class Newton {
   void find_price();
   double price_for(double squared_residual) const;
   void follow_price();
+  double least_weight() const;  // what is smaller counts as zero
   ColumnTolerances tolerances_after(double price_change) const;
   void look_at_all_samples();
   double dual_scale() const { return p_.constrained() ? 1 / price_ : 2.0; }

@@ -14,8 +14,8 @@ namespace {
 // How far alternating directions go before Newton's method: relative gap and infeasibility, steps.
 constexpr double kRoughTol = 0.3;
 constexpr Index kRoughCheckEvery = 15, kMostRoughSteps = 150;
-constexpr std::size_t kCheapGrams =
-    8'000'000;                 // bytes, where double precision costs next to nothing
+// Bytes of all Gram matrices up to which double precision costs next to nothing.
+constexpr std::size_t kCheapGrams = 8'000'000;
 constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
 
 // An engine's run; what it reaches replaces `a`, whose iterations count on. newton begins at `a`.
@@ -87,19 +87,20 @@ Answer<S> run_roughly(const UnitProgram<S>& p, const Supervisor& supervisor, con
   return std::isfinite(error(p, rough)) ? rough : a;
 }
 
-// From multipliers of a similar program newton begins at once. Stuck with Gram matrices in single
-// precision it goes on with double ones.
+// From multipliers of a similar program newton begins at once, and anew if that leads nowhere.
+// Stuck with Gram matrices in single precision it goes on with double ones.
 template <class S>
 Answer<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor,
                            const Start<S>& start, Answer<S> a, const char* reason) {
+  const bool precise = most_gram_bytes(p) <= kCheapGrams;
   if (start.dual != nullptr) {
     a.weights = *start.weights;
     a.dual = *start.dual;
-  } else {
-    a = run_roughly(p, supervisor, start, std::move(a));
-    if (is_final(p, supervisor.options(), a)) return a;
+    a = run_newton(p, supervisor, std::move(a), reason, precise);
+    if (a.status != Status::numerical) return a;
   }
-  const bool precise = most_gram_bytes(p) <= kCheapGrams;
+  a = run_roughly(p, supervisor, start.dual ? Start<S>{} : start, std::move(a));
+  if (is_final(p, supervisor.options(), a)) return a;
   a = run_newton(p, supervisor, std::move(a), reason, precise);
   if (a.status != Status::numerical || precise) return a;
   return run_newton(p, supervisor, std::move(a), reason, true);
