@@ -116,8 +116,8 @@ def trace(
 ) -> LayerTrace:
     """Solve a layer for several epsilons, each from the answer to the one before.
 
-    Ten points cost less than three single calls of `nettrim.solve_layer`: the solver keeps what it
-    knows of the layer. Every point carries its own certificate.
+    The solver keeps what it knows of the layer, so that the curve takes less time than a call of
+    `nettrim.solve_layer` for every point. Every point carries its own certificate.
 
     Parameters
     ----------

@@ -79,9 +79,8 @@ LayerSolution<S> solve_layer(const LayerProgram<S>& program, const LayerOptions&
                              const LayerStart<S>& start = {});
 
 // The constrained program for each of some positive epsilons, the largest first, every answer from
-// the one before; ten cost less than three single solves. program.form and .level are not read, the
-// time limit is for all together. Fewer solutions than epsilons if an interrupt or that limit ended
-// it: the last one says so.
+// the one before. program.form and .level are not read, the time limit is for all together. Fewer
+// solutions than epsilons if an interrupt or that limit ended it: the last one says so.
 template <class S>
 std::vector<LayerSolution<S>> trace_layer(LayerProgram<S> program,
                                           const std::vector<double>& epsilons,
