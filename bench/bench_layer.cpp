@@ -25,13 +25,6 @@ Layer random_layer(Index samples, Index features, Index outputs) {
   return layer;
 }
 
-Solver solver_named(const std::string& name) {
-  if (name == "auto") return Solver::automatic;
-  if (name == "newton") return Solver::newton;
-  if (name == "admm") return Solver::admm;
-  throw std::invalid_argument("--solver got " + name);
-}
-
 Layer layer_of(bench::Options& options) {
   const auto X = options.get<std::string>("X", ""), Y = options.get<std::string>("Y", "");
   const auto samples = options.get<Index>("samples", 2000);

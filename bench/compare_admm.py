@@ -22,8 +22,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,7 @@ import machine
 import nettrim
 from rivals import published_admm
 from tables import Table
+from timing import product_seconds, timed
 
 LEVELS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 LOOK_EVERY = 5  # iterations of the published method between two looks
@@ -75,7 +74,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer program, its optimum, and what one product X @ W costs."""
+    """One layer program and its optimum."""
 
     X: Array
     Y: Array
@@ -123,16 +122,6 @@ class Layer:
         G = G[self.active]
         return float(G @ self.Y[self.active] - self.epsilon * np.linalg.norm(G))
 
-    def product_seconds(self) -> float:
-        W = np.ones((self.X.shape[1], self.Y.shape[1]))
-        return statistics.median(seconds(lambda: self.X @ W) for _ in range(21))
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
 
 def with_optimum(layer: Layer) -> tuple[Layer, float]:
     """The layer with its optimum, and how much the optimum may still be wrong, relatively."""
@@ -149,11 +138,8 @@ def seconds_to(layer: Layer, goal: Quality) -> float:
     def reached(progress: nettrim.LayerProgress) -> bool:
         return layer.quality(progress.objective, progress.residual, progress.violation).within(goal)
 
-    solutions = []
-    took = seconds(
-        lambda: solutions.append(layer.solve(tol=1e-10, max_iter=1_000_000, callback=reached))
-    )
-    found = layer.measure(solutions[0].weights)
+    solution, took = timed(lambda: layer.solve(tol=1e-10, max_iter=1_000_000, callback=reached))
+    found = layer.measure(solution.weights)
     if not found.within(Quality(goal.infeasibility + 1e-12, goal.distance + 1e-12)):
         raise SystemExit(f"nettrim stopped at {found} without reaching {goal}")
     return took
@@ -190,7 +176,7 @@ def note(first: dict[float, float], quality: Quality, elapsed: float) -> None:
 
 def compare(layer: Layer, about: dict[str, Any], repeats: int, same: Table, levels: Table) -> None:
     layer, uncertainty = with_optimum(layer)
-    product = layer.product_seconds()
+    product = product_seconds(layer.X, layer.Y)
     runs = [layer.published() for _ in range(repeats)]
     goal = layer.measure(runs[0].weights)
     ours = statistics.median(seconds_to(layer, goal) for _ in range(repeats))

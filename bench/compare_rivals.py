@@ -28,7 +28,6 @@ import argparse
 import contextlib
 import os
 import statistics
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -56,6 +55,7 @@ from rivals import (
 from rivals.case import Case, Layer
 from rivals.column import Answer, Array
 from tables import Row, Table
+from timing import timed
 
 SOLVERS: dict[str, ModuleType] = {
     "PIQP": qp_piqp,
@@ -94,12 +94,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cap", type=float, default=30.0, help="seconds that end a ladder")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
-
-
-def timed(work: Callable[[], T]) -> tuple[T, float]:
-    start = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - start
 
 
 class Point(NamedTuple):

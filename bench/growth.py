@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 import machine
 import nettrim
 from tables import Row, Table
+from timing import timed
 
 Array = NDArray[np.float64]
 
@@ -79,10 +79,10 @@ def wanted(options: argparse.Namespace) -> Iterator[Row]:
 
 def measured(about: Row, options: argparse.Namespace) -> Row:
     X, Y = random_layer(*(about[axis] for axis in SIZES))
-    epsilon, times = EPSILON * float(np.linalg.norm(Y)), []
-    for _ in range(options.repeats):
-        start = time.perf_counter()
-        solution = nettrim.solve_layer(
+    epsilon = EPSILON * float(np.linalg.norm(Y))
+
+    def solve() -> nettrim.LayerSolution:
+        return nettrim.solve_layer(
             X,
             Y,
             epsilon=epsilon,
@@ -90,7 +90,11 @@ def measured(about: Row, options: argparse.Namespace) -> Row:
             time_limit=options.time_limit,
             n_threads=about["threads"],
         )
-        times.append(time.perf_counter() - start)
+
+    times: list[float] = []
+    for _ in range(options.repeats):
+        solution, took = timed(solve)
+        times.append(took)
         if not solution.converged or sum(times) > ENOUGH:
             break
     return {

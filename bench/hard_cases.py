@@ -13,8 +13,6 @@ X @ W of the same shapes.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +25,7 @@ import machine
 import nettrim
 from nettrim import reference
 from tables import Table
+from timing import product_seconds
 
 EPSILONS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.99)
 
@@ -83,15 +82,6 @@ class Case:
             upper=0.0 if self.upper is None else self.upper,
         )
         return reference.certificate(program, solution.weights, solution.dual)
-
-    def product_seconds(self) -> float:
-        W = np.ones((self.X.shape[1], self.Y.shape[1]))
-        times = []
-        for _ in range(9):
-            start = time.perf_counter()
-            self.X @ W
-            times.append(time.perf_counter() - start)
-        return statistics.median(times)
 
 
 def relu(signal: data.Array) -> data.Array:
@@ -205,7 +195,7 @@ def measured(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         "violation": proof.violation / largest,
         "nonzeros": solution.nonzeros,
         "seconds": solution.seconds,
-        "products": solution.seconds / case.product_seconds(),
+        "products": solution.seconds / product_seconds(case.X, case.Y),
     }
 
 

@@ -17,11 +17,9 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,12 +27,11 @@ import data
 import machine
 import nettrim
 from tables import Row, Table
+from timing import product_seconds, timed
 
 LAYERS = {"mnist_lenet300": (1, 2, 3), "mnist_fc": (2, 3)}
 ACTIVATIONS = ("relu", "linear")
 TOL = 1e-6
-PRODUCTS = 21
-REST = 0.2  # seconds after which the threads of another library have stopped waiting actively
 
 
 def arguments() -> argparse.Namespace:
@@ -98,40 +95,24 @@ def arrays(folder: Path, about: Row) -> tuple[data.Array, data.Array]:
     return X, np.maximum(Z, 0) if about["activation"] == "relu" else Z
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def product_seconds(X: data.Array, Y: data.Array) -> float:
-    W = np.ones((X.shape[1], Y.shape[1]))
-    time.sleep(REST)
-    X @ W  # wakes the threads
-    return statistics.median(seconds(lambda: X @ W) for _ in range(PRODUCTS))
-
-
 def measured(about: Row, options: argparse.Namespace) -> Row:
     X, Y = arrays(options.data, about)
     one_product = product_seconds(X, Y)
-    time.sleep(REST)
-    solutions: list[nettrim.LayerSolution] = []
+    epsilon = about["epsilon"] * float(np.linalg.norm(Y))
 
-    def solve() -> None:
-        solutions[:] = [
-            nettrim.solve_layer(
-                X,
-                Y,
-                epsilon=about["epsilon"] * float(np.linalg.norm(Y)),
-                activation=about["activation"],
-                solver=options.solver,
-                tol=TOL,
-                n_threads=machine.threads(),
-            )
-        ]
+    def solve() -> nettrim.LayerSolution:
+        return nettrim.solve_layer(
+            X,
+            Y,
+            epsilon=epsilon,
+            activation=about["activation"],
+            solver=options.solver,
+            tol=TOL,
+            n_threads=machine.threads(),
+        )
 
-    solve_seconds = statistics.median(seconds(solve) for _ in range(options.repeats))
-    solution = solutions[0]
+    solutions, times = zip(*(timed(solve) for _ in range(options.repeats)), strict=True)
+    solution, solve_seconds = solutions[0], statistics.median(times)
     return {
         "status": solution.status,
         "solver": solution.solver,

@@ -40,10 +40,16 @@ std::function<bool(const LayerProgress&)> with_lock(const py::object& callback) 
   };
 }
 
-Solver solver_named(const std::string& name) {
-  if (name == "newton") return Solver::newton;
-  if (name == "admm") return Solver::admm;
-  return Solver::automatic;
+LayerOptions options_of(double tol, Index max_iter, double time_limit, int n_threads,
+                        const py::object& callback) {
+  LayerOptions options;
+  options.tol = tol;
+  options.max_iter = max_iter;
+  options.time_limit = time_limit;
+  options.n_threads = n_threads;
+  options.callback = with_lock(callback);
+  options.interrupted = SignalCheck();
+  return options;
 }
 
 template <class S>
@@ -81,15 +87,9 @@ py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
   program.form = epsilon ? Form::constrained : Form::penalised;
   program.level = epsilon ? *epsilon : penalty.value();
 
-  LayerOptions options;
+  LayerOptions options = options_of(tol, max_iter, time_limit, n_threads, callback);
   options.solver = solver_named(solver);
-  options.tol = tol;
-  options.max_iter = max_iter;
-  options.time_limit = time_limit;
   options.check_every = check_every;
-  options.n_threads = n_threads;
-  options.callback = with_lock(callback);
-  options.interrupted = SignalCheck();
 
   const LayerStart<S> start{data_or_null(start_weights), data_or_null(start_dual)};
   LayerSolution<S> s;
@@ -104,13 +104,7 @@ template <class S>
 py::list trace(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper, bool relu,
                const std::vector<double>& epsilons, double tol, Index max_iter, double time_limit,
                int n_threads, const py::object& callback) {
-  LayerOptions options;
-  options.tol = tol;
-  options.max_iter = max_iter;
-  options.time_limit = time_limit;
-  options.n_threads = n_threads;
-  options.callback = with_lock(callback);
-  options.interrupted = SignalCheck();
+  const LayerOptions options = options_of(tol, max_iter, time_limit, n_threads, callback);
   std::vector<LayerSolution<S>> solutions;
   {
     const py::gil_scoped_release unlock;

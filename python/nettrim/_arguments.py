@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LayerData",
-    "Listener",
+    "Limits",
     "count_processors",
-    "listener",
     "matrix",
     "number",
     "one_of",
@@ -32,6 +31,7 @@ __all__ = [
 
 Listener = Callable[[int, float, float, float, float, float, float], object]
 ACTIVATIONS = ("relu", "linear")
+MAX_ITER = 50_000
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,32 @@ class LayerData:
         weights = np.zeros((len(self.live), self.Y.shape[1]), solution.weights.dtype)
         weights[self.live] = solution.weights
         return replace(solution, weights=weights)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a solve may go, on how many threads, and who hears of it."""
+
+    max_iter: int
+    time_limit: float
+    n_threads: int
+    callback: Listener | None
+
+    @classmethod
+    def of(
+        cls,
+        max_iter: int | None,
+        time_limit: float | None,
+        n_threads: int | None,
+        callback: Callable[[LayerProgress], object] | None,
+    ) -> Limits:
+        """Check what the caller gave; None is the default of each."""
+        return cls(
+            MAX_ITER if max_iter is None else whole(max_iter, "max_iter"),
+            np.inf if time_limit is None else number(time_limit, "time_limit", above=0.0),
+            count_processors() if n_threads is None else whole(n_threads, "n_threads"),
+            _listener(callback),
+        )
 
 
 def precision_of(dtype: DTypeLike) -> np.dtype[Any]:
@@ -139,9 +165,7 @@ def whole(value: object, name: str) -> int:
     return int(value)
 
 
-def listener(
-    callback: Callable[[LayerProgress], object] | None,
-) -> Listener | None:
+def _listener(callback: Callable[[LayerProgress], object] | None) -> Listener | None:
     if callback is None:
         return None
     if not callable(callback):

@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import blocks
-from ._arguments import (
-    LayerData,
-    Listener,
-    count_processors,
-    listener,
-    matrix,
-    number,
-    one_of,
-    precision_of,
-    whole,
-)
+from ._arguments import LayerData, Limits, matrix, number, one_of, precision_of, whole
 from ._dispatch import core
 from .solution import LayerProgress, LayerSolution
 
@@ -31,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["solve_layer"]
 
 SOLVERS = ("auto", "newton", "admm")
-MAX_ITER = 50_000
 
 
 def solve_layer(
@@ -142,12 +131,9 @@ def solve_layer(
     form = _form(epsilon, penalty)
     program = _Program(
         data,
+        Limits.of(max_iter, time_limit, n_threads, callback),
         solver=solver,
-        max_iter=MAX_ITER if max_iter is None else whole(max_iter, "max_iter"),
-        time_limit=np.inf if time_limit is None else number(time_limit, "time_limit", above=0.0),
         check_every=whole(check_every, "check_every"),
-        n_threads=count_processors() if n_threads is None else whole(n_threads, "n_threads"),
-        callback=listener(callback),
     )
     tol = number(tol, "tol", above=0.0)
     n_outputs = data.Y.shape[1]
@@ -164,12 +150,9 @@ class _Program:
     """Validated arrays and limits of a layer; solves all of its outputs or some of them."""
 
     data: LayerData
+    limits: Limits
     solver: str
-    max_iter: int
-    time_limit: float
     check_every: int
-    n_threads: int
-    callback: Listener | None
 
     def solve(
         self, outputs: slice, form: blocks.Form, tol: float, start: blocks.Start
@@ -184,13 +167,10 @@ class _Program:
             penalty=form.penalty,
             solver=self.solver,
             tol=tol,
-            max_iter=self.max_iter,
-            time_limit=self.time_limit,
             check_every=self.check_every,
-            n_threads=self.n_threads,
             start_weights=start.weights,
             start_dual=start.dual,
-            callback=self.callback,
+            **vars(self.limits),
         )
         return LayerSolution(**fields)
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arguments import LayerData, count_processors, listener, number, precision_of, whole
+from ._arguments import LayerData, Limits, number, precision_of
 from ._arrays import finite_array
 from ._dispatch import core
 from ._table import Column, share, table
-from .layer import MAX_ITER
 from .solution import LayerProgress, LayerSolution
 
 if TYPE_CHECKING:
@@ -176,10 +175,7 @@ def trace(
         relu=data.relu,
         epsilons=_descending(epsilons),
         tol=number(tol, "tol", above=0.0),
-        max_iter=MAX_ITER if max_iter is None else whole(max_iter, "max_iter"),
-        time_limit=np.inf if time_limit is None else number(time_limit, "time_limit", above=0.0),
-        n_threads=count_processors() if n_threads is None else whole(n_threads, "n_threads"),
-        callback=listener(callback),
+        **vars(Limits.of(max_iter, time_limit, n_threads, callback)),
     )
     solutions = [data.with_dead_features(LayerSolution(**f)) for f in fields]
     return LayerTrace(tuple(reversed(solutions)))

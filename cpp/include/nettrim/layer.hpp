@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "nettrim/types.hpp"
@@ -31,6 +32,9 @@ struct LayerProgram {
 // newton: active sets per output and one Newton iteration on their common price; admm: alternating
 // directions; automatic: newton, and admm from where it makes no progress.
 enum class Solver { automatic, admm, newton };
+
+// "auto", "admm" or "newton". Throws std::invalid_argument for another name.
+Solver solver_named(const std::string& name);
 
 // What a solve knows at one of its certificates, in the caller's units.
 struct LayerProgress {

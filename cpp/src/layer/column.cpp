@@ -104,7 +104,7 @@ void Column<G>::refer(const Vector& gradient, double squared_residual,
 }
 
 template <class G>
-bool Column<G>::is_right(double price, const Tolerances& t) const {
+bool Column<G>::is_right(double price, const ColumnTolerances& t) const {
   if (!measured_) return false;
   for (Index i = 0; i < weights_.size(); ++i) {
     const int sign = guess_.sign[static_cast<std::size_t>(i)];
@@ -132,7 +132,7 @@ void Column<G>::follow(double price_change, double least_weight) {
 }
 
 template <class G>
-bool Column<G>::solve(double price, const Tolerances& t, ColumnWorkspace& work) {
+void Column<G>::solve(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
   const Guess before = guess_;
   work.order.clear();
   bool easy = true, solved = true;
@@ -152,12 +152,11 @@ bool Column<G>::solve(double price, const Tolerances& t, ColumnWorkspace& work) 
     stiffness_ = std::min(kStiffest, kStiffer * stiffness_);
     anchor_ = std::max(kLowestAnchor<G>, kAnchorFall * anchor_);
   }
-  return solved;
 }
 
 // Whether they moved by more than the tolerances.
 template <class G>
-bool Column<G>::move_centers(double price, const Tolerances& t) {
+bool Column<G>::move_centers(double price, const ColumnTolerances& t) {
   double pull = 0, slack = 0;
   if (weights_.size() > 0) pull = anchor_ * (weights_ - weight_center_).cwiseAbs().maxCoeff();
   if (!rows_.empty())
@@ -169,7 +168,8 @@ bool Column<G>::move_centers(double price, const Tolerances& t) {
 
 // Leaves weights and multipliers alone unless it succeeds.
 template <class G>
-bool Column<G>::exchange_until_right(double price, const Tolerances& t, ColumnWorkspace& work) {
+bool Column<G>::exchange_until_right(double price, const ColumnTolerances& t,
+                                     ColumnWorkspace& work) {
   std::size_t fewest = std::numeric_limits<std::size_t>::max();
   Index grace = kGrace;
   for (Index round = 0; round < kMostExchanges; ++round) {
@@ -364,7 +364,7 @@ void Column<G>::solve_guess(double price, ColumnWorkspace& work) {
 }
 
 template <class G>
-void Column<G>::find_wrong(double price, const Tolerances& t, ColumnWorkspace& work) const {
+void Column<G>::find_wrong(double price, const ColumnTolerances& t, ColumnWorkspace& work) const {
   const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
   work.wrong.clear();
   for (Index i = 0; i < n; ++i) {

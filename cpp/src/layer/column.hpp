@@ -38,7 +38,6 @@ template <class G>
 class Column {
  public:
   using Vector = Eigen::VectorXd;
-  using Tolerances = ColumnTolerances;
 
   Column();
 
@@ -65,9 +64,9 @@ class Column {
   // multipliers, on features().
   void refer(const Vector& gradient, double squared_residual, const ColumnWorkspace& work);
   // Whether weights and multipliers are already right at this price; asked after refer().
-  bool is_right(double price, const Tolerances& tolerances) const;
-  // False where the exchanges did not come to an end: weights and multipliers stay as they were.
-  bool solve(double price, const Tolerances& tolerances, ColumnWorkspace& work);
+  bool is_right(double price, const ColumnTolerances& tolerances) const;
+  // Weights and multipliers stay as they were where the exchanges do not come to an end.
+  void solve(double price, const ColumnTolerances& tolerances, ColumnWorkspace& work);
 
   // To another price nearby, along the last solve's line: exact as long as no guess changes.
   void follow(double price_change, double least_weight);
@@ -83,15 +82,15 @@ class Column {
     std::vector<std::uint8_t> tight;  // of each row
   };
 
-  bool exchange_until_right(double price, const Tolerances& t, ColumnWorkspace& work);
+  bool exchange_until_right(double price, const ColumnTolerances& t, ColumnWorkspace& work);
   bool synchronise(ColumnWorkspace& work);
   bool factor_anew(ColumnWorkspace& work);
   bool move_in(Index element, ColumnWorkspace& work);
   void solve_guess(double price, ColumnWorkspace& work);
-  void find_wrong(double price, const Tolerances& t, ColumnWorkspace& work) const;
+  void find_wrong(double price, const ColumnTolerances& t, ColumnWorkspace& work) const;
   void exchange(Index element);
   void measure(ColumnWorkspace& work);
-  bool move_centers(double price, const Tolerances& t);
+  bool move_centers(double price, const ColumnTolerances& t);
   bool is_in(Index element) const;
 
   std::vector<Index> features_, rows_;

@@ -270,51 +270,48 @@ ColumnTolerances Newton<S, G>::tolerances_after(double price_change) const {
   return t;
 }
 
+// One Newton step on the squared price: the sum of squared residuals is to be epsilon squared.
 template <class S, class G>
 void Newton<S, G>::find_price() {
+  if (!p_.constrained()) return head_for(p_.level / 2);
   double squared_residual = 0;
   for (const auto& column : columns_) squared_residual += column.squared_residual();
-  next_price_ = price_for(squared_residual);
-  last_change_ = std::abs(next_price_ / price_ - 1);
+  const double missing = p_.level * p_.level - squared_residual, slope = total_slope();
+  if (slope > 0) return head_for(std::sqrt(std::max(price_ * price_ + missing / slope, 0.0)));
+  head_for((missing > 0 && p_.total > 0 ? kPriceStep : 1) * price_);
 }
 
 // Far away the residual goes with a power of the price, of which its slope tells the exponent.
 template <class S, class G>
 void Newton<S, G>::aim() {
-  double slope = 0;
-  for (const auto& column : columns_) slope += column.slope();
-  const double exponent = price_ * price_ * slope / evidence_.residual;
+  const double exponent = price_ * price_ * total_slope() / evidence_.residual;
   const double ratio = exponent > 0 ? p_.level / std::sqrt(evidence_.residual) : 1;
-  next_price_ =
-      std::clamp(price_ * std::pow(ratio, 1 / exponent), price_ / kPriceStep, price_ * kPriceStep);
-  last_change_ = std::abs(next_price_ / price_ - 1);
+  head_for(price_ * std::pow(ratio, 1 / exponent));
 }
 
-// One Newton step on the squared price: the sum of squared residuals is to be epsilon squared.
 template <class S, class G>
-double Newton<S, G>::price_for(double squared_residual) const {
-  double target = p_.level / 2;
-  if (p_.constrained()) {
-    double slope = 0;
-    for (const auto& column : columns_) slope += column.slope();
-    const double missing = p_.level * p_.level - squared_residual;
-    target = slope > 0 ? std::sqrt(std::max(price_ * price_ + missing / slope, 0.0))
-                       : (missing > 0 && p_.total > 0 ? kPriceStep : 1) * price_;
-  }
-  return std::clamp(target, price_ / kPriceStep, price_ * kPriceStep);
+double Newton<S, G>::total_slope() const {
+  double slope = 0;
+  for (const auto& column : columns_) slope += column.slope();
+  return slope;
+}
+
+template <class S, class G>
+void Newton<S, G>::head_for(double price) {
+  next_price_ = std::clamp(price, price_ / kPriceStep, price_ * kPriceStep);
+  last_change_ = std::abs(next_price_ / price_ - 1);
 }
 
 // Weights and multipliers are piecewise linear in the price: a small change needs no new solve.
 template <class S, class G>
 void Newton<S, G>::follow_price() {
   const bool follows = last_change_ < kFarthestFollowed;
-  parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int) {
-    if (follows) {
-      columns_[static_cast<std::size_t>(output)].follow(next_price_ - price_, least_weight());
-    }
-  });
+  const double change = next_price_ - price_, least = least_weight();
   if (follows) price_ = next_price_;
-  for (Index output = 0; output < p_.n_outputs(); ++output) write_back(output);
+  parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int) {
+    if (follows) columns_[static_cast<std::size_t>(output)].follow(change, least);
+    write_back(output);
+  });
 }
 
 // Signals and gradients of all outputs at once; entries over their bound are remembered.

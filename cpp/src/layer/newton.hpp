@@ -6,7 +6,6 @@
 // find what is missing from the working sets and certify the round's answer.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
 #include "layer/column.hpp"
@@ -34,8 +33,6 @@ class Newton {
   bool proves_infeasible(Answer<S>&) { return false; }
   void hear(double, double) {}
 
-  double price() const { return price_; }
-
  private:
   struct Excess {  // of an inactive entry over its bound; compact, for there may be many
     float size;
@@ -56,7 +53,8 @@ class Newton {
   void gather_values(const Column<G>& column, ColumnWorkspace& work) const;
   void write_back(Index output);
   void find_price();
-  double price_for(double squared_residual) const;
+  double total_slope() const;  // of the squared residuals, by the squared price
+  void head_for(double price);
   void follow_price();
   double least_weight() const;  // what is smaller counts as zero
   ColumnTolerances tolerances_after(double price_change) const;

@@ -71,6 +71,14 @@ bool is_final(const UnitProgram<S>& p, const LayerOptions& options, const Answer
   }
 }
 
+// The start itself, which may be the answer.
+template <class S>
+Answer<S> opening(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
+  Answer<S> a = first_answer(p, start);
+  if (proved(p, a.certificate, supervisor.options().tol)) a.status = Status::optimal;
+  return a;
+}
+
 // Most of the zeros and of the tight rows, which is all that newton wants to begin with.
 template <class S>
 Answer<S> run_roughly(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
@@ -152,11 +160,8 @@ class Path {
  private:
   // The answer, if there is one without newton.
   Answer<S> begin() {
-    Answer<S> a = first_answer(p_, Start<S>{});
-    if (proved(p_, a.certificate, supervisor_.options().tol)) {
-      a.status = Status::optimal;
-      return a;
-    }
+    Answer<S> a = opening(p_, supervisor_, Start<S>{});
+    if (a.status == Status::optimal) return a;
     a = run_roughly(p_, supervisor_, {}, std::move(a));
     if (is_final(p_, supervisor_.options(), a)) return a;
     newton_.emplace(p_, supervisor_);
@@ -173,11 +178,8 @@ class Path {
 
 template <class S>
 Answer<S> run_engine(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
-  Answer<S> a = first_answer(p, start);
-  if (proved(p, a.certificate, supervisor.options().tol)) {
-    a.status = Status::optimal;
-    return a;
-  }
+  Answer<S> a = opening(p, supervisor, start);
+  if (a.status == Status::optimal) return a;
   switch (supervisor.options().solver) {
     case Solver::admm:
       return run_admm(p, supervisor, start, std::move(a), "asked for");

@@ -135,6 +135,13 @@ void check(const LayerProgram<S>& p, const LayerOptions& o) {
 }  // namespace
 }  // namespace layer
 
+Solver solver_named(const std::string& name) {
+  if (name == "auto") return Solver::automatic;
+  if (name == "newton") return Solver::newton;
+  if (name == "admm") return Solver::admm;
+  throw std::invalid_argument("no solver is named " + name);
+}
+
 const char* name(Status status) {
   switch (status) {
     case Status::optimal:
