@@ -72,7 +72,7 @@ bool QuasidefiniteFactor::append(Eigen::Ref<Vector> entries, double diagonal, bo
 }
 
 // The trailing block takes up what the row leaves behind: a rank-one update of L D L'.
-void QuasidefiniteFactor::remove(Index row) {
+bool QuasidefiniteFactor::remove(Index row) {
   const Index after = size_ - row - 1;
   double alpha = d_[row];
   auto v = spike_.head(after);
@@ -85,6 +85,7 @@ void QuasidefiniteFactor::remove(Index row) {
     if (d_[k] == 0 || v[j] == 0) continue;
     const double p = v[j];
     const double d = d_[k] + alpha * p * p;
+    if (!(d / d_[k] > kRounding)) return false;
     const double beta = alpha * p / d;
     alpha *= d_[k] / d;
     d_[k] = d;
@@ -97,6 +98,7 @@ void QuasidefiniteFactor::remove(Index row) {
       column[i] += beta * spike[i];
     }
   }
+  return true;
 }
 
 void QuasidefiniteFactor::solve(Eigen::Ref<Vector> x) const {

@@ -21,7 +21,8 @@ class QuasidefiniteFactor {
   bool factor(Index positive);
   // Adds a row: its entries in the rows so far (whatever in removed ones), its diagonal and sign.
   bool append(Eigen::Ref<Vector> entries, double diagonal, bool positive);
-  void remove(Index row);
+  // False if rounding spoils a pivot; then the matrix is to be factored anew.
+  bool remove(Index row);
 
   Index size() const { return size_; }
   Index room() const { return room_; }

@@ -231,7 +231,7 @@ void test_quasidefinite_updates() {
     const Index element = static_cast<Index>(generator() % kAll);
     const auto place = std::find(order.begin(), order.end(), element);
     if (place != order.end()) {
-      factor.remove(place - order.begin());
+      CHECK(factor.remove(place - order.begin()));
       *place = -1;
     } else if (factor.size() < factor.room()) {
       Eigen::VectorXd entries(factor.size());

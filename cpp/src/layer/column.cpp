@@ -7,29 +7,23 @@
 namespace nettrim::layer {
 namespace {
 
-// Exchanges of one guess, and how many of them may fail to reduce the number of wrong elements
-// before only the worst are exchanged.
+// Exchanges of one guess, and how many of them may fail to reduce the number of wrong elements.
 constexpr Index kMostExchanges = 20;
 constexpr Index kGrace = 3;
-constexpr double kWorstShare = 0.3;
-// Weights that may enter at a time, of those in: features are correlated, and one makes others
-// unnecessary.
-constexpr double kEnteringShare = 0.1;
-constexpr Index kEnteringLeast = 5;
 // Up to this share of changed rows an update of the factor is cheaper than a new one.
 constexpr Index kColumnsAtOnce = 8;
 constexpr double kUpdateShare = 0.15;
 // The proximal terms: stiffness of the rows in units of a sample, anchor of the weights, where the
-// longest feature has length 1 to 2. The first is raised and the second lowered after every
-// success, and the other way round when guesses go in circles.
-constexpr double kSoftest = 0.1, kStiffest = 1e7, kStiffer = 4, kSofter = 0.2;
-constexpr double kWarmStiffness = 1000;  // where multipliers are known
-constexpr double kFirstAnchor = 1e-5, kAnchorRaise = 30, kAnchorFall = 0.1;
-// Lowest anchor: above the rounding of the Gram matrix.
+// longest feature has length 1 to 2. The anchor is above the rounding of the Gram matrix.
+constexpr double kStiffness = 1e6;
 template <class G>
-constexpr double kLowestAnchor = std::is_same_v<G, float> ? 1e-6 : 1e-8;
-constexpr int kSoftenings = 5;
+constexpr double kAnchor = std::is_same_v<G, float> ? 1e-6 : 1e-8;
 constexpr int kCenterUpdates = 3;
+// Events of a walk, per element in use, before it is given up.
+constexpr Index kMostEvents = 20, kFewestEvents = 50;
+// How far a walk begins from where elements change, relative to the price and to the longest
+// signal: otherwise those of a degenerate start would change one after the other without end.
+constexpr double kApart = 0.01;
 
 void append_zeros(Eigen::VectorXd& vector, Index count) {
   vector.conservativeResize(vector.size() + count);
@@ -37,9 +31,6 @@ void append_zeros(Eigen::VectorXd& vector, Index count) {
 }
 
 }  // namespace
-
-template <class G>
-Column<G>::Column() : anchor_(kLowestAnchor<G>) {}
 
 template <class G>
 void Column<G>::add_features(const std::vector<Index>& features) {
@@ -80,7 +71,6 @@ template <class G>
 void Column<G>::start(const Vector& weights, const Vector& multipliers) {
   weights_ = weights;
   multipliers_ = multipliers;
-  stiffness_ = kWarmStiffness;
   for (std::size_t i = 0; i < features_.size(); ++i) {
     const double w = weights_[static_cast<Index>(i)];
     guess_.sign[i] = static_cast<std::int8_t>((w > 0) - (w < 0));
@@ -91,6 +81,7 @@ template <class G>
 void Column<G>::refer(const Vector& gradient, double squared_residual,
                       const ColumnWorkspace& work) {
   reference_ = weights_;
+  multipliers_there_ = multipliers_;
   squared_residual_there_ = squared_residual_ = squared_residual;
   gradient_there_ = full_gradient_there_ = gradient;
   slack_there_.resize(0);
@@ -123,6 +114,7 @@ bool Column<G>::is_right(double price, const ColumnTolerances& t) const {
 template <class G>
 void Column<G>::follow(double price_change, double least_weight) {
   if (!measured_) return;
+  price_ += price_change;
   for (Index i = 0; i < weights_.size(); ++i) {
     const int sign = guess_.sign[static_cast<std::size_t>(i)];
     weights_[i] += price_change * weight_slope_[i];
@@ -131,36 +123,142 @@ void Column<G>::follow(double price_change, double least_weight) {
   multipliers_ = (multipliers_ + price_change * multiplier_slope_).cwiseMax(0.0);
 }
 
+// Exchanges of many at a time are quick, but may go in circles; a walk does not.
 template <class G>
 void Column<G>::solve(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
   const Guess before = guess_;
   work.order.clear();
-  bool easy = true, solved = true;
-  for (int update = 0; update < kCenterUpdates && solved; ++update) {
-    for (int softening = 0; !(solved = exchange_until_right(price, t, work)); ++softening) {
-      guess_ = before;
-      work.order.clear();
-      easy = false;
-      if (softening == kSoftenings) break;
-      stiffness_ = std::max(kSoftest, kSofter * stiffness_);
-      anchor_ = std::max(kFirstAnchor, kAnchorRaise * anchor_);
-    }
-    if (!solved || !move_centers(price, t)) break;
+  bool solved = exchange_until_right(price, t, work);
+  if (!solved) {
+    walk(price, work);
+    solved = exchange_until_right(price, t, work);
+  }
+  if (!solved) guess_ = before;
+  price_ = price;
+  for (int update = 1; update < kCenterUpdates && solved && move_centers(price, t); ++update) {
+    solved = exchange_until_right(price, t, work);
   }
   measure(work);
-  if (easy) {
-    stiffness_ = std::min(kStiffest, kStiffer * stiffness_);
-    anchor_ = std::max(kLowestAnchor<G>, kAnchorFall * anchor_);
+}
+
+// From a program that the reference solves to the one at hand, on a straight line between the data
+// in which they differ: the price, and shifts of the gradients and slacks that are wrong at the
+// reference. Everything is linear on the way until an element changes; the way goes on with the
+// other guess (parametric active sets: Best, 1996; Ferreau, Bock and Diehl, 2008).
+template <class G>
+void Column<G>::walk(double price, ColumnWorkspace& work) {
+  const double start = measured_ ? price_ : price, price_change = price - start;
+  begin_walk(start, work);
+  const Index most = kFewestEvents + kMostEvents * (support_size_ + tight_size_);
+  double left = 1;  // of the way
+  Index last = -1;
+  for (Index event = 0; event < most; ++event) {
+    if (!synchronise(work)) return;
+    find_direction(price_change, work);
+    const auto [part, element] =
+        next_event(price - left * price_change, price_change, left, last, work);
+    left -= part;
+    step_ += part * work.walk.weights;
+    candidate_ += part * work.walk.multipliers;
+    gradient_ += part * work.walk.gradients;
+    slack_ += part * work.walk.slacks;
+    if (element < 0) return;
+    exchange(element);
+    last = element;
   }
+}
+
+template <class G>
+void Column<G>::begin_walk(double price, ColumnWorkspace& work) {
+  const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
+  step_ = Vector::Zero(n);
+  candidate_ = multiplier_center_;
+  gradient_ = full_gradient_there_;
+  slack_ = slack_there_;
+  work.walk.gradient_shift.resize(n);
+  work.walk.slack_shift.resize(m);
+  const auto apart = [](Index k) {  // differs from one element to the next
+    const double golden = 0.6180339887498949 * static_cast<double>(k + 1);
+    return kApart * (0.1 + golden - std::floor(golden));
+  };
+  for (Index i = 0; i < n; ++i) {
+    const int sign = (reference_[i] > 0) - (reference_[i] < 0);
+    const double most = price * (1 - apart(i));
+    guess_.sign[static_cast<std::size_t>(i)] = static_cast<std::int8_t>(sign);
+    work.walk.gradient_shift[i] =
+        (sign != 0 ? -sign * price : std::clamp(gradient_[i], -most, most)) - gradient_[i];
+  }
+  for (Index k = 0; k < m; ++k) {
+    const bool tight = candidate_[k] > 0;
+    guess_.tight[static_cast<std::size_t>(k)] = tight;
+    work.walk.slack_shift[k] = tight ? -slack_[k] : std::min(0.0, -apart(k) - slack_[k]);
+  }
+  gradient_ += work.walk.gradient_shift;
+  slack_ += work.walk.slack_shift;
+}
+
+// Of weights, multipliers, gradients and slacks, for the whole way.
+template <class G>
+void Column<G>::find_direction(double price_change, ColumnWorkspace& work) {
+  const auto n = static_cast<Index>(features_.size());
+  respond(
+      [&](Index e) {
+        return e >= n ? work.walk.slack_shift[e - n]
+                      : work.walk.gradient_shift[e] -
+                            price_change * guess_.sign[static_cast<std::size_t>(e)];
+      },
+      work.walk.weights, work.walk.multipliers, work);
+  work.walk.gradients =
+      gram_ * work.walk.weights + kAnchor<G> * work.walk.weights - work.walk.gradient_shift;
+  work.walk.slacks = -work.walk.slack_shift;
+  if (!rows_.empty()) {
+    work.walk.gradients.noalias() += work.values * work.walk.multipliers;
+    work.walk.slacks.noalias() += work.values.transpose() * work.walk.weights;
+  }
+}
+
+// The part of the way up to the next change, and the element that changes; -1 at the end.
+template <class G>
+std::pair<double, Index> Column<G>::next_event(double price, double price_change, double left,
+                                               Index last, const ColumnWorkspace& work) const {
+  const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
+  double nearest = left;
+  Index element = -1;
+  const auto consider = [&](double room, double speed, Index e) {  // at which the room shrinks
+    if (speed * nearest > room) {
+      nearest = std::max(room, 0.0) / speed;
+      element = e;
+    }
+  };
+  // What has just changed does not change back, but a weight may go on to the other sign.
+  for (Index i = 0; i < n; ++i) {
+    const double sign = guess_.sign[static_cast<std::size_t>(i)];
+    const double gradient = gradient_[i], speed = work.walk.gradients[i];
+    if (sign == 0) {
+      if (i != last || gradient < 0) consider(price - gradient, speed - price_change, i);
+      if (i != last || gradient > 0) consider(price + gradient, -speed - price_change, i);
+    } else if (i != last) {
+      consider(sign * (reference_[i] + step_[i]), -sign * work.walk.weights[i], i);
+    }
+  }
+  for (Index k = 0; k < m; ++k) {
+    if (n + k == last) continue;
+    if (guess_.tight[static_cast<std::size_t>(k)] != 0) {
+      consider(candidate_[k], -work.walk.multipliers[k], n + k);
+    } else {
+      consider(-slack_[k] - multiplier_center_[k] / kStiffness, work.walk.slacks[k], n + k);
+    }
+  }
+  return {nearest, element};
 }
 
 // Whether they moved by more than the tolerances.
 template <class G>
 bool Column<G>::move_centers(double price, const ColumnTolerances& t) {
   double pull = 0, slack = 0;
-  if (weights_.size() > 0) pull = anchor_ * (weights_ - weight_center_).cwiseAbs().maxCoeff();
+  if (weights_.size() > 0) pull = kAnchor<G> * (weights_ - weight_center_).cwiseAbs().maxCoeff();
   if (!rows_.empty())
-    slack = (multipliers_ - multiplier_center_).cwiseAbs().maxCoeff() / stiffness_;
+    slack = (multipliers_ - multiplier_center_).cwiseAbs().maxCoeff() / kStiffness;
   weight_center_ = weights_;
   multiplier_center_ = multipliers_;
   return pull > t.gradient * price || slack > t.row;
@@ -176,7 +274,7 @@ bool Column<G>::exchange_until_right(double price, const ColumnTolerances& t,
     if (!synchronise(work)) return false;
     solve_guess(price, work);
     find_wrong(price, t, work);
-    auto& wrong = work.wrong;
+    const auto& wrong = work.wrong;
     if (wrong.empty()) {
       weights_ = reference_ + step_;
       for (std::size_t i = 0; i < features_.size(); ++i) {
@@ -186,23 +284,13 @@ bool Column<G>::exchange_until_right(double price, const ColumnTolerances& t,
       multipliers_ = candidate_;
       return true;
     }
-    std::size_t count = wrong.size();
-    if (count < fewest) {
-      fewest = count;
+    if (wrong.size() < fewest) {
+      fewest = wrong.size();
       grace = kGrace;
     } else if (--grace < 0) {
-      count = std::max<std::size_t>(
-          1, static_cast<std::size_t>(kWorstShare * static_cast<double>(count)));
+      return false;
     }
-    std::sort(wrong.begin(), wrong.end(), std::greater<>());
-    wrong.resize(count);
-    Index entering = std::max(
-        kEnteringLeast, static_cast<Index>(kEnteringShare * static_cast<double>(support_size_)));
-    for (const auto& [score, element] : wrong) {
-      const bool enters = element < static_cast<Index>(features_.size()) && !is_in(element);
-      if (enters && --entering < 0) continue;
-      exchange(element);
-    }
+    for (const Index element : wrong) exchange(element);
   }
   return false;
 }
@@ -246,7 +334,7 @@ bool Column<G>::synchronise(ColumnWorkspace& work) {
   for (Index e = 0; e < elements; ++e) {
     Index& place = work.place[static_cast<std::size_t>(e)];
     if (is_in(e) || place < 0) continue;
-    work.factor.remove(place);
+    if (!work.factor.remove(place)) return factor_anew(work);
     work.order[static_cast<std::size_t>(place)] = -1;
     place = -1;
   }
@@ -289,8 +377,8 @@ bool Column<G>::factor_anew(ColumnWorkspace& work) {
   }
   auto corner = lower.bottomRightCorner(tight_size_, tight_size_);
   corner.setZero();
-  corner.diagonal().setConstant(-1 / stiffness_);
-  lower.diagonal().head(support_size_).array() += anchor_;
+  corner.diagonal().setConstant(-1 / kStiffness);
+  lower.diagonal().head(support_size_).array() += kAnchor<G>;
   return work.factor.factor(support_size_);
 }
 
@@ -309,7 +397,7 @@ bool Column<G>::move_in(Index element, ColumnWorkspace& work) {
     }
     work.entries[i] = value;
   }
-  const double diagonal = element < n ? gram_(element, element) + anchor_ : -1 / stiffness_;
+  const double diagonal = element < n ? gram_(element, element) + kAnchor<G> : -1 / kStiffness;
   if (!work.factor.append(work.entries.head(size), diagonal, element < n)) return false;
   work.place[static_cast<std::size_t>(element)] = size;
   work.order.push_back(element);
@@ -321,43 +409,37 @@ bool Column<G>::move_in(Index element, ColumnWorkspace& work) {
 template <class G>
 void Column<G>::solve_guess(double price, ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
-  const auto size = static_cast<Index>(work.order.size());
   step_ = Vector::Zero(n);
-  gradient_ = gradient_there_ + anchor_ * (reference_ - weight_center_);
+  gradient_ = full_gradient_there_ + kAnchor<G> * (reference_ - weight_center_);
   slack_ = slack_there_;
   for (Index i = 0; i < n; ++i) {
     if (guess_.sign[static_cast<std::size_t>(i)] != 0 || reference_[i] == 0) continue;
     step_[i] = -reference_[i];
     gram_.add_column(i, step_[i], gradient_);
-    gradient_[i] += anchor_ * step_[i];
+    gradient_[i] += kAnchor<G> * step_[i];
     if (m > 0) slack_ += step_[i] * work.values.row(i).transpose();
   }
-  if (work.rhs.size() < size) work.rhs.resize(2 * size);
-  auto rhs = work.rhs.head(size);
-  for (Index k = 0; k < size; ++k) {
-    const Index e = work.order[static_cast<std::size_t>(k)];
-    if (e < 0) {
-      rhs[k] = 0;
-    } else if (e < n) {
-      rhs[k] = -gradient_[e] - price * guess_.sign[static_cast<std::size_t>(e)];
-    } else {
-      rhs[k] = -slack_[e - n] - multiplier_center_[e - n] / stiffness_;
-    }
+  Vector multiplier_step = Vector::Zero(m);
+  for (Index k = 0; k < m; ++k) {
+    if (guess_.tight[static_cast<std::size_t>(k)] != 0 || multipliers_there_[k] == 0) continue;
+    multiplier_step[k] = -multipliers_there_[k];
+    gradient_ += multiplier_step[k] * work.values.col(k);
   }
-  work.factor.solve(rhs);
-  candidate_ = Vector::Zero(m);
-  for (Index k = 0; k < size; ++k) {
-    const Index e = work.order[static_cast<std::size_t>(k)];
-    if (e >= n) {
-      candidate_[e - n] = rhs[k];
-    } else if (e >= 0) {
-      step_[e] = rhs[k];
-    }
-  }
+  Vector weights, multipliers;
+  respond(
+      [&](Index e) {
+        return e >= n ? (multipliers_there_[e - n] - multiplier_center_[e - n]) / kStiffness -
+                            slack_[e - n]
+                      : -gradient_[e] - price * guess_.sign[static_cast<std::size_t>(e)];
+      },
+      weights, multipliers, work);
+  step_ += weights;
+  multiplier_step += multipliers;
+  candidate_ = multipliers_there_ + multiplier_step;
   curved_ = gram_ * step_;
-  gradient_ = gradient_there_ + curved_ + anchor_ * (reference_ + step_ - weight_center_);
+  gradient_ = full_gradient_there_ + curved_ + kAnchor<G> * (reference_ + step_ - weight_center_);
   if (m > 0) {
-    gradient_.noalias() += work.values * candidate_;
+    gradient_.noalias() += work.values * multiplier_step;
     slack_ = slack_there_;
     slack_.noalias() += work.values.transpose() * step_;
   }
@@ -369,22 +451,15 @@ void Column<G>::find_wrong(double price, const ColumnTolerances& t, ColumnWorksp
   work.wrong.clear();
   for (Index i = 0; i < n; ++i) {
     const int sign = guess_.sign[static_cast<std::size_t>(i)];
-    if (sign == 0) {
-      const double excess = std::abs(gradient_[i]) / price - 1;
-      if (excess > t.gradient) work.wrong.emplace_back(excess, i);
-    } else {
-      const double weight = (reference_[i] + step_[i]) * sign;
-      if (weight < 0) work.wrong.emplace_back(-weight * gram_(i, i) / price, i);
-    }
+    const bool wrong = sign == 0 ? std::abs(gradient_[i]) > price * (1 + t.gradient)
+                                 : (reference_[i] + step_[i]) * sign < 0;
+    if (wrong) work.wrong.push_back(i);
   }
   for (Index k = 0; k < m; ++k) {
-    if (guess_.tight[static_cast<std::size_t>(k)] != 0) {
-      if (candidate_[k] < 0) work.wrong.emplace_back(-candidate_[k] / price, n + k);
-    } else {
-      const double excess = slack_[k] + multiplier_center_[k] / stiffness_;
-      if (excess > t.row)
-        work.wrong.emplace_back(excess / (t.row + std::abs(bounds_[k]) + 0.05), n + k);
-    }
+    const bool wrong = guess_.tight[static_cast<std::size_t>(k)] != 0
+                           ? candidate_[k] < 0
+                           : slack_[k] + multiplier_center_[k] / kStiffness > t.row;
+    if (wrong) work.wrong.push_back(n + k);
   }
 }
 
@@ -399,24 +474,35 @@ void Column<G>::measure(ColumnWorkspace& work) {
   multiplier_slope_.setZero();
   measured_ = true;
   if (!synchronise(work)) return;
+  const auto n = static_cast<Index>(features_.size());
+  const auto sign = [&](Index e) { return e < n ? guess_.sign[static_cast<std::size_t>(e)] : 0; };
+  respond([&](Index e) { return -sign(e); }, weight_slope_, multiplier_slope_, work);
+  for (Index i = 0; i < n; ++i) slope_ -= sign(i) * weight_slope_[i];
+}
+
+// Solves with the factor; `right(e)` is the right side at an element of the guess. The solution is
+// zero at others.
+template <class G>
+template <class Right>
+void Column<G>::respond(const Right& right, Vector& weights, Vector& multipliers,
+                        ColumnWorkspace& work) const {
+  const auto n = static_cast<Index>(features_.size());
   const auto size = static_cast<Index>(work.order.size());
   if (work.rhs.size() < size) work.rhs.resize(2 * size);
   auto rhs = work.rhs.head(size);
-  const auto sign_of = [&](Index k) {
-    const Index e = work.order[static_cast<std::size_t>(k)];
-    const bool feature = e >= 0 && e < static_cast<Index>(features_.size());
-    return feature ? guess_.sign[static_cast<std::size_t>(e)] : 0;
-  };
-  for (Index k = 0; k < size; ++k) rhs[k] = sign_of(k);
-  work.factor.solve(rhs);
   for (Index k = 0; k < size; ++k) {
-    slope_ += sign_of(k) * rhs[k];
     const Index e = work.order[static_cast<std::size_t>(k)];
-    const auto n = static_cast<Index>(features_.size());
+    rhs[k] = e < 0 ? 0 : right(e);
+  }
+  work.factor.solve(rhs);
+  weights = Vector::Zero(n);
+  multipliers = Vector::Zero(static_cast<Index>(rows_.size()));
+  for (Index k = 0; k < size; ++k) {
+    const Index e = work.order[static_cast<std::size_t>(k)];
     if (e >= n) {
-      multiplier_slope_[e - n] = -rhs[k];
+      multipliers[e - n] = rhs[k];
     } else if (e >= 0) {
-      weight_slope_[e] = -rhs[k];
+      weights[e] = rhs[k];
     }
   }
 }

@@ -2,7 +2,8 @@
 //   min 1/2 ||(Xu - y)_active||^2 + price |u|_1   s.t.  (Xu)_inactive <= upper,
 // on a few working features and a few working rows, solved to the end by exchanging the guess of
 // which weights are nonzero and which rows are tight, many at a time (block principal pivoting:
-// Judice and Pires, 1994; Kim and Park, 2011).
+// Judice and Pires, 1994; Kim and Park, 2011), or where that goes in circles one at a time, on a
+// path from the program that the last answer solves (parametric active sets).
 //
 // Rows enter by an augmented Lagrangian, z = max(0, center + stiffness (Xu - upper)), so that every
 // guess has one answer: the matrix of a guess is quasidefinite whatever the rows. The quadratic is
@@ -23,7 +24,11 @@ struct ColumnWorkspace {
   QuasidefiniteFactor factor;
   std::vector<Index> order, place;  // element in each row of the factor; row of each element or -1
   Eigen::VectorXd rhs, entries;
-  std::vector<std::pair<double, Index>> wrong;  // score and element
+  std::vector<Index> wrong;  // elements
+  struct Walk {
+    Eigen::VectorXd gradient_shift, slack_shift;              // of its start
+    Eigen::VectorXd weights, multipliers, gradients, slacks;  // their change over the whole way
+  } walk;
 };
 
 struct ColumnTolerances {
@@ -38,8 +43,6 @@ template <class G>
 class Column {
  public:
   using Vector = Eigen::VectorXd;
-
-  Column();
 
   const std::vector<Index>& features() const { return features_; }
   const std::vector<Index>& rows() const { return rows_; }
@@ -76,16 +79,23 @@ class Column {
   double slope() const { return slope_; }
 
  private:
-  enum class Sign : std::int8_t { minus = -1, zero = 0, plus = 1 };
   struct Guess {
     std::vector<std::int8_t> sign;    // of each weight
     std::vector<std::uint8_t> tight;  // of each row
   };
 
   bool exchange_until_right(double price, const ColumnTolerances& t, ColumnWorkspace& work);
+  void walk(double price, ColumnWorkspace& work);
+  void begin_walk(double price, ColumnWorkspace& work);
+  void find_direction(double price_change, ColumnWorkspace& work);
+  std::pair<double, Index> next_event(double price, double price_change, double left, Index last,
+                                      const ColumnWorkspace& work) const;
   bool synchronise(ColumnWorkspace& work);
   bool factor_anew(ColumnWorkspace& work);
   bool move_in(Index element, ColumnWorkspace& work);
+  template <class Right>
+  void respond(const Right& right, Vector& weights, Vector& multipliers,
+               ColumnWorkspace& work) const;
   void solve_guess(double price, ColumnWorkspace& work);
   void find_wrong(double price, const ColumnTolerances& t, ColumnWorkspace& work) const;
   void exchange(Index element);
@@ -99,9 +109,9 @@ class Column {
   Vector weights_, multipliers_;
   Vector weight_center_, multiplier_center_;  // of the proximal terms
   Guess guess_;
-  double stiffness_ = 1, anchor_;
+  double price_ = 0;  // of the last solve, and what it followed since
 
-  Vector reference_, gradient_there_, slack_there_;
+  Vector reference_, multipliers_there_, gradient_there_, slack_there_;
   Vector full_gradient_there_;              // with the rows' part
   Vector weight_slope_, multiplier_slope_;  // by the price
   double squared_residual_there_ = 0;
