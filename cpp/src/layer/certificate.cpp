@@ -97,6 +97,7 @@ void add_piece(const UnitProgram<S>& p, Range piece, const Matrix<double>& signa
   const auto& G = widened(G_view);
   p.with_entries(
       [&](auto entry) { add_entries(entry, piece.begin * p.n_outputs(), signal, G, evidence); });
+  if (G.isZero(0)) return;
   evidence.gradient.noalias() += static_cast<double>(p.x_scale) * G * X.transpose();
 }
 
@@ -119,9 +120,11 @@ Certificate conclude(const UnitProgram<S>& p, double l1, const Evidence& evidenc
 template <class S>
 Certificate certify(const UnitProgram<S>& p, const Matrix<S>& weights, const Matrix<S>& dual) {
   const Matrix<double> W = weights.template cast<double>() * static_cast<double>(p.x_scale);
+  const bool at_zero = W.isZero(0);
   const Evidence evidence = gather_evidence(p, [&](Index, Range piece, Evidence& mine) {
     const auto X_view = p.X(piece);
-    const Matrix<double> signal = W * widened(X_view);
+    Matrix<double> signal = Matrix<double>::Zero(p.n_outputs(), piece.size);
+    if (!at_zero) signal.noalias() += W * widened(X_view);
     add_piece(p, piece, signal, dual, mine);
   });
   return conclude(p, weights.template cast<double>().cwiseAbs().sum(), evidence);

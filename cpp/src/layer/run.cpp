@@ -12,8 +12,8 @@ namespace nettrim::layer {
 namespace {
 
 // How far alternating directions go before Newton's method: relative gap and infeasibility, steps.
-constexpr double kRoughTol = 0.3;
-constexpr Index kRoughCheckEvery = 15, kMostRoughSteps = 150;
+constexpr double kRoughTol = 0.5;
+constexpr Index kRoughCheckEvery = 10, kMostRoughSteps = 150;
 // Bytes of all Gram matrices up to which double precision costs next to nothing.
 constexpr std::size_t kCheapGrams = 8'000'000;
 constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
