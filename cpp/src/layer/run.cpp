@@ -12,7 +12,7 @@ namespace nettrim::layer {
 namespace {
 
 // How far alternating directions go before Newton's method: relative gap and infeasibility, steps.
-constexpr double kRoughTol = 0.5;
+constexpr double kRoughTol = 0.4;
 constexpr Index kRoughCheckEvery = 10, kMostRoughSteps = 150;
 // Bytes of all Gram matrices up to which double precision costs next to nothing.
 constexpr std::size_t kCheapGrams = 8'000'000;
