@@ -8,6 +8,7 @@
 #include "harness.hpp"
 #include "layer/certificate.hpp"
 #include "layer/working_gram.hpp"
+#include "nettrim/hyperbola.hpp"
 #include "nettrim/layer.hpp"
 #include "packed.hpp"
 #include "parallel.hpp"
@@ -202,6 +203,27 @@ void quasidefinite(Index size, int repeats) {
   report("solve", bench::median_seconds(repeats, solve) / series, 2 * n * n);
 }
 
+// Points about the corner of their hulls, a sixth of them inside.
+void hyperbola(int repeats) {
+  constexpr Index kPoints = 100'000;
+  std::mt19937_64 source(0);
+  const Eigen::VectorXd a = 3 * bench::gaussian(kPoints, 1, source);
+  const Eigen::VectorXd b = 3 * bench::gaussian(kPoints, 1, source);
+  const Eigen::VectorXd r = bench::gaussian(kPoints, 1, source).array().exp();
+  Eigen::VectorXd u, v;
+  const auto begin = [&] {
+    u = a;
+    v = b;
+  };
+  const auto project = [&] { project_onto_branch_hulls(kPoints, r.data(), u.data(), v.data()); };
+  const double seconds = median_seconds_after(repeats, begin, project);
+  named("hyperbola", "double", 1)
+      .add("points", kPoints)
+      .add("us", 1e6 * seconds)
+      .add("million_points_per_s", 1e-6 * double(kPoints) / seconds)
+      .print();
+}
+
 void run(bench::Options& given) {
   Setup setup;
   setup.samples = given.get<Index>("samples", 2000);
@@ -223,6 +245,7 @@ void run(bench::Options& given) {
     packed_times_vector<float>(size, setup.repeats);
   }
   for (const Index size : kSizes) quasidefinite(size, setup.repeats);
+  hyperbola(setup.repeats);
 }
 
 }  // namespace

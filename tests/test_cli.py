@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hulls import random_product
 from nettrim import Network, cli
 from nettrim.demo import DIGITS, accuracy, by_magnitude, load_digits, run_demo
 from networks import random_network
@@ -184,3 +185,34 @@ def test_the_command_is_required(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main([])
     assert caught.value.code == 2
     assert "COMMAND" in capsys.readouterr().err
+
+
+# --- branch-hull ------------------------------------------------------------------------------------
+
+
+def test_branch_hull_writes_the_signals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    product = random_product(60, 20, 20, support=2, seed=0)
+    np.savez("data.npz", y=product.y, B=product.B, C=product.C, signs=product.signs)
+    assert run("branch-hull data.npz -o out.npz --explain 3 --threads 1") == 0
+    out = capsys.readouterr().out
+    assert "optimal" in out
+    assert "measurement" in out
+    with np.load("out.npz") as found:
+        np.testing.assert_array_equal(np.flatnonzero(found["h"]), np.flatnonzero(product.h))
+        np.testing.assert_allclose(found["w"] * found["x"], product.y, rtol=1e-5)
+
+
+def test_branch_hull_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("data.npz", y=np.ones(2), B=np.ones((2, 1)), C=np.ones((2, 1)), signs=[1, -1])
+    assert run("branch-hull data.npz -o out.npz") == 2
+    assert "contradict" in capsys.readouterr().err
+    np.savez("data.npz", y=np.ones(2), B=np.ones((2, 1)))
+    assert run("branch-hull data.npz -o out.npz") == 2
+    assert "lacks C, signs" in capsys.readouterr().err
+    assert not Path("out.npz").exists()

@@ -224,6 +224,23 @@ def test_correlated_features_and_a_small_ball(shape, target, gain) -> None:
         assert_solved(recipe.program())
 
 
+def test_price_does_not_go_round() -> None:
+    """Whole Newton steps of the price would repeat three prices for ever."""
+    recipe = Recipe(
+        seed=2,
+        n_samples=28,
+        n_features=14,
+        n_outputs=2,
+        rank=14,
+        level=1e-4,
+        target="shifted",
+        copies=2,
+        dead_samples=7,
+        density=0.3,
+    )
+    assert_solved(recipe.program())
+
+
 @pytest.mark.parametrize("n_features", [10, pytest.param(20, marks=unsolved)])
 def test_no_error_at_all(n_features) -> None:
     """Epsilon zero, and the layer's own output on few samples more than features."""

@@ -2,33 +2,11 @@
 
 #include <pybind11/stl.h>
 
-#include <chrono>
-#include <cmath>
-
 #include "arrays.hpp"
+#include "signals.hpp"
 
 namespace nettrim::bindings {
 namespace {
-
-// Asks Python for signals such as Ctrl-C, a few times a second. A signal handler that raises stops
-// the solve; the exception is dropped there, for the answer says "interrupted".
-class SignalCheck {
- public:
-  bool operator()() {
-    const auto now = Clock::now();
-    if (now - last_ < std::chrono::milliseconds(50)) return false;
-    last_ = now;
-    const py::gil_scoped_acquire lock;
-    if (PyErr_CheckSignals() == 0) return false;
-    if (!PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) throw py::error_already_set();
-    PyErr_Clear();
-    return true;
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point last_ = Clock::now();
-};
 
 std::function<bool(const LayerProgress&)> with_lock(const py::object& callback) {
   if (callback.is_none()) return nullptr;

@@ -9,8 +9,9 @@
 namespace py = pybind11;
 
 namespace nettrim::bindings {
+void add_branch_hull(py::module_& m);
 void add_layer(py::module_& m);
-}
+}  // namespace nettrim::bindings
 
 namespace {
 
@@ -34,4 +35,5 @@ py::dict build_info() {
 PYBIND11_MODULE(NETTRIM_MODULE, m, py::mod_gil_not_used()) {
   m.def("build_info", &build_info);
   nettrim::bindings::add_layer(m);
+  nettrim::bindings::add_branch_hull(m);
 }

@@ -2,6 +2,15 @@
 
 from ._dispatch import build_info
 from .errors import ConvergenceWarning, InfeasibleError
+from .hull import (
+    HullProgress,
+    HullSolution,
+    SignCheck,
+    branch_hull,
+    check_signs,
+    is_recoverable,
+    recovery_odds,
+)
 from .layer import solve_layer
 from .network import Dense, Network
 from .report import LayerReport, TrimResult
@@ -14,14 +23,21 @@ __version__ = "0.1.0"
 __all__ = [
     "ConvergenceWarning",
     "Dense",
+    "HullProgress",
+    "HullSolution",
     "InfeasibleError",
     "LayerProgress",
     "LayerReport",
     "LayerSolution",
     "LayerTrace",
     "Network",
+    "SignCheck",
     "TrimResult",
+    "branch_hull",
     "build_info",
+    "check_signs",
+    "is_recoverable",
+    "recovery_odds",
     "solve_layer",
     "trace",
     "trim",

@@ -58,3 +58,39 @@ def trace_layer(
     n_threads: int,
     callback: Callable[[int, float, float, float, float, float, float], object] | None,
 ) -> list[LayerFields]: ...
+
+class BranchHullFields(TypedDict):
+    h: NDArray[np.float64]
+    m: NDArray[np.float64]
+    xi: NDArray[np.float64]
+    p: NDArray[np.float64]
+    q: NDArray[np.float64]
+    objective: float
+    dual_bound: float
+    gap: float
+    status: str
+    iterations: int
+    solver: str
+    seconds: float
+
+# Arrays are C-contiguous; kinds as in nettrim.hull.program.Row.
+def solve_branch_hull(
+    A: NDArray[np.float64],
+    D: NDArray[np.float64],
+    r: NDArray[np.float64],
+    kinds: NDArray[np.uint8],
+    *,
+    price: NDArray[np.float64] | None,
+    l1: bool,
+    solver: str,
+    tol: float,
+    max_iter: int,
+    time_limit: float,
+    n_threads: int,
+    callback: Callable[[int, float, float, float, float], object] | None,
+) -> BranchHullFields: ...
+
+# In place.
+def project_onto_branch_hulls(
+    r: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
+) -> None: ...

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._arrays import Array, finite_array
+from ._arrays import Array, finite_array, read_npz, write_npz
 from .errors import ConvergenceWarning
+from .hull import branch_hull
 from .network import Network
 from .trim import trim
 
@@ -33,6 +34,16 @@ INSPECT = """\
 example:
   nettrim inspect net.npz
 """
+BRANCH_HULL = """\
+example:
+  nettrim branch-hull data.npz --slack 0.1 -o signals.npz
+
+DATA.npz holds y (products), B and C (a row for each product) and signs (of B h, or one for all).
+OUT.npz gets h, m, w, x, xi and the multipliers p, q that prove the answer.
+
+exit status: 0 proved to the tolerance, 1 not, 2 bad input or signs that contradict each other.
+"""
+HULL_ARRAYS = ("h", "m", "w", "x", "xi", "p", "q")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_trim(commands)
     _add_inspect(commands)
+    _add_branch_hull(commands)
     return parser
 
 
@@ -116,6 +128,23 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = _add(commands, "inspect", "show the layers of a network in a file", INSPECT)
     parser.add_argument("network", metavar="NET.npz")
     parser.set_defaults(command=_inspect)
+
+
+def _add_branch_hull(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "recover two signals from their product and the signs of one"
+    parser = _add(commands, "branch-hull", about, BRANCH_HULL)
+    add = parser.add_argument
+    add("data", metavar="DATA.npz")
+    add("-o", "--output", required=True, metavar="OUT.npz")
+    add("--which", choices=["w", "x"], default="w", help="the signal whose signs are known")
+    add("--regularizer", choices=["l1", "l2"], default="l1")
+    add("--slack", type=float, metavar="PRICE", help="price of errors (default: none allowed)")
+    add("--zero", choices=["drop", "quadrant", "equality"], default="drop", help="what y = 0 says")
+    add("--solver", choices=["auto", "newton", "lp"], default="auto")
+    add("--tol", type=float, default=1e-6, help="relative gap (default 1e-6)")
+    add("--explain", type=int, default=0, metavar="N", help="list the N heaviest measurements")
+    add("--threads", type=int, metavar="N", help="default: all processors")
+    parser.set_defaults(command=_branch_hull)
 
 
 def _add(
@@ -189,6 +218,31 @@ def _trim(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     print(Network.load(options.network))
     return 0
+
+
+def _branch_hull(options: argparse.Namespace) -> int:
+    data = read_npz(options.data)
+    missing = {"y", "B", "C", "signs"} - data.keys()
+    if missing:
+        raise ValueError(f"{options.data!r} lacks {', '.join(sorted(missing))}")
+    solution = branch_hull(
+        data["y"],
+        data["B"],
+        data["C"],
+        signs=data["signs"],
+        which=options.which,
+        regularizer=options.regularizer,
+        slack=options.slack,
+        zero=options.zero,
+        solver=options.solver,
+        tol=options.tol,
+        n_threads=options.threads,
+    )
+    write_npz(options.output, {name: getattr(solution, name) for name in HULL_ARRAYS})
+    print(solution)
+    if options.explain:
+        print(solution.explain(options.explain))
+    return 0 if solution.converged else 1
 
 
 def _samples(path: str | os.PathLike[str]) -> Array:

@@ -286,6 +286,7 @@ template <class S, class G>
 void Newton<S, G>::aim() {
   const double exponent = price_ * price_ * total_slope() / evidence_.residual;
   const double ratio = exponent > 0 ? p_.level / std::sqrt(evidence_.residual) : 1;
+  last_step_ = 0;
   head_for(price_ * std::pow(ratio, 1 / exponent));
 }
 
@@ -296,9 +297,15 @@ double Newton<S, G>::total_slope() const {
   return slope;
 }
 
+// A step back goes half as far as the one before at most: the slope changes from piece to piece,
+// and whole steps may go round and round.
 template <class S, class G>
 void Newton<S, G>::head_for(double price) {
-  next_price_ = std::clamp(price, price_ / kPriceStep, price_ * kPriceStep);
+  double step = std::clamp(std::log(price / price_), -std::log(kPriceStep), std::log(kPriceStep));
+  if (step * last_step_ < 0)
+    step = std::clamp(step, -std::abs(last_step_) / 2, std::abs(last_step_) / 2);
+  next_price_ = price_ * std::exp(step);
+  last_step_ = step;
   last_change_ = std::abs(next_price_ / price_ - 1);
 }
 

@@ -66,6 +66,7 @@ class Newton {
   WorkingGram<S, G> grams_;
   ColumnTolerances tolerances_;
   double price_ = 0, next_price_ = 0;
+  double last_step_ = 0;    // of the price's logarithm
   double last_change_ = 1;  // of the price, relative
   std::vector<Column<G>> columns_;
   std::vector<ColumnWorkspace> workspaces_;

@@ -1,0 +1,64 @@
+// Two signals from their entrywise product, the signs of one of them being known: BranchHull
+// (Aghasi, Ahmed and Hand, arXiv 1702.04342) and l1-BranchHull (Aghasi, Ahmed, Hand and Joshi,
+// NeurIPS 2018), with a certificate that holds at any scale.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+
+#include "nettrim/layer.hpp"
+#include "nettrim/types.hpp"
+
+namespace nettrim {
+
+// With u = A h and v = D m + xi, at every row:
+//   hull: u, v >= 0 and u v >= r;  half_plane: u >= 0;  quadrant: u, v >= 0;  ray: u >= 0, v = 0.
+enum class HullRow : std::uint8_t { hull, half_plane, quadrant, ray };
+
+// l1: min |h|_1 + |m|_1 + sum price |xi|;   l2: min |h|_2^2 + |m|_2^2, without slack.
+enum class Gauge { l1, l2 };
+
+// Views of row-major arrays that outlive the call, signs already in A and D.
+struct BranchHullProgram {
+  Index rows = 0, h_size = 0, m_size = 0;
+  const double* A = nullptr;       // rows x h_size
+  const double* D = nullptr;       // rows x m_size
+  const double* r = nullptr;       // rows, positive on hull rows and not read elsewhere
+  const HullRow* kinds = nullptr;  // rows
+  Gauge gauge = Gauge::l1;
+  const double* price = nullptr;  // rows, positive; null means no slack: xi = 0
+};
+
+struct BranchHullProgress {
+  Index iteration;
+  double objective, dual_bound, gap, seconds;
+};
+
+struct BranchHullOptions {
+  Solver solver = Solver::automatic;
+  double tol = 1e-6;  // on the gap
+  Index max_iter = 20000;
+  double time_limit = std::numeric_limits<double>::infinity();  // seconds
+  int n_threads = 1;
+  std::function<bool(const BranchHullProgress&)> callback;  // true stops the solve
+  std::function<bool()> interrupted;                        // asked between iterations; true stops
+};
+
+// h, m and xi satisfy every constraint (a ray's v to 1e-9 of the largest) and are balanced: both
+// terms of the objective are equal. Where no such point was found objective is infinite.
+struct BranchHullSolution {
+  Eigen::VectorXd h, m, xi;
+  Eigen::VectorXd p, q;  // multipliers of u and v; they prove dual_bound
+  double objective = 0, dual_bound = 0, gap = 0;
+  Status status = Status::numerical;
+  Index iterations = 0;
+  const char* solver = "none";
+  double seconds = 0;
+};
+
+// Throws std::invalid_argument for a program or options that make no sense.
+BranchHullSolution solve_branch_hull(const BranchHullProgram& program,
+                                     const BranchHullOptions& options = {});
+
+}  // namespace nettrim

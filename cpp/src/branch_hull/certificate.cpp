@@ -1,0 +1,115 @@
+// Of every feasible point and any multipliers p, q >= 0 (spec branchhull C.2)
+//   |h| |(m, xi)| >= (sum sqrt(r p q))^2 / (|A'p|_* |D'q|_*):
+// no multiplier has to be repaired.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "branch_hull/program.hpp"
+
+namespace nettrim::branch_hull {
+namespace {
+
+constexpr double kRayWidth = 1e-9;  // how far v of a ray may be from zero
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+double norm_of_rows(const double* data, Index rows, Index size) {
+  return View<double>(data, size, rows).colwise().norm().maxCoeff();
+}
+
+}  // namespace
+
+UnitHull::UnitHull(const BranchHullProgram& given)
+    : kinds(given.kinds, given.kinds + given.rows), gauge(given.gauge) {
+  const auto positive = [](double scale) { return scale > 0 ? scale : 1; };
+  A_scale = positive(norm_of_rows(given.A, given.rows, given.h_size));
+  D_scale = positive(norm_of_rows(given.D, given.rows, given.m_size));
+  A = View<double>(given.A, given.h_size, given.rows) / A_scale;
+  D = View<double>(given.D, given.m_size, given.rows) / D_scale;
+  r = Vector::Zero(given.rows);
+  r_scale = 0;
+  for (Index l = 0; l < given.rows; ++l) {
+    if (kinds[static_cast<std::size_t>(l)] == HullRow::hull) r[l] = given.r[l];
+  }
+  r_scale = positive(r.maxCoeff());
+  r /= r_scale;
+  if (given.price != nullptr) {
+    price = Eigen::Map<const Vector>(given.price, given.rows) * D_scale;
+  }
+}
+
+double UnitHull::size_of_h(const Vector& h) const {
+  return gauge == Gauge::l1 ? h.lpNorm<1>() : h.norm();
+}
+
+double UnitHull::size_of_m(const Vector& m, const Vector& xi) const {
+  if (gauge == Gauge::l2) return m.norm();
+  return m.lpNorm<1>() + (has_slack() ? price.dot(xi.cwiseAbs()) : 0);
+}
+
+double UnitHull::dual_size_of_h(const Vector& p) const {
+  const Vector Ap = A * p;
+  return gauge == Gauge::l1 ? Ap.lpNorm<Eigen::Infinity>() : Ap.norm();
+}
+
+double UnitHull::dual_size_of_m(const Vector& q) const {
+  const Vector Dq = D * q;
+  if (gauge == Gauge::l2) return Dq.norm();
+  const double most = Dq.lpNorm<Eigen::Infinity>();
+  return has_slack() ? std::max(most, q.cwiseAbs().cwiseQuotient(price).maxCoeff()) : most;
+}
+
+double UnitHull::objective(double product) const {
+  return gauge == Gauge::l1 ? 2 * std::sqrt(product) : 2 * product;
+}
+
+double dual_bound(const UnitHull& program, Vector& p, Vector& q) {
+  double sum = 0;
+  for (Index l = 0; l < program.rows(); ++l) {
+    const HullRow kind = program.kinds[static_cast<std::size_t>(l)];
+    p[l] = std::max(p[l], 0.0);
+    if (kind == HullRow::half_plane) q[l] = 0;
+    if (kind != HullRow::ray) q[l] = std::max(q[l], 0.0);
+    sum += std::sqrt(program.r[l] * p[l] * q[l]);
+  }
+  if (!(sum > 0)) return 0;
+  // One at a time: neither overflows where the multipliers run away.
+  const double bound = (sum / program.dual_size_of_h(p)) * (sum / program.dual_size_of_m(q));
+  return std::isnan(bound) ? 0 : program.objective(bound);
+}
+
+double make_feasible(const UnitHull& program, Vector& h, Vector& m, Vector& xi) {
+  const Vector u = program.u(h), v = program.v(m, xi);
+  double share = kInfinity;  // of uv in r
+  for (Index l = 0; l < program.rows(); ++l) {
+    switch (program.kinds[static_cast<std::size_t>(l)]) {
+      case HullRow::hull:
+        if (!(u[l] > 0 && v[l] > 0)) return kInfinity;
+        share = std::min(share, u[l] * v[l] / program.r[l]);
+        break;
+      case HullRow::half_plane:
+        if (u[l] < 0) return kInfinity;
+        break;
+      case HullRow::quadrant:
+        if (u[l] < 0 || v[l] < 0) return kInfinity;
+        break;
+      case HullRow::ray:
+        if (u[l] < 0 || std::abs(v[l]) > kRayWidth * v.cwiseAbs().maxCoeff()) return kInfinity;
+        break;
+    }
+  }
+  if (share == kInfinity) {  // nothing asks for more than zero
+    h.setZero();
+    m.setZero();
+    xi.setZero();
+    return 0;
+  }
+  const double size_h = program.size_of_h(h), size_m = program.size_of_m(m, xi);
+  const double balance = std::sqrt(size_m / size_h), growth = 1 / std::sqrt(share);
+  h *= balance * growth;
+  m *= growth / balance;
+  xi *= growth / balance;
+  return program.objective(size_h * size_m / share);
+}
+
+}  // namespace nettrim::branch_hull

@@ -1,0 +1,349 @@
+#include "branch_hull/interior.hpp"
+
+#include "parallel.hpp"
+
+namespace nettrim::branch_hull {
+namespace {
+
+constexpr double kToBoundary = 0.995;  // share of the way that a step may go
+constexpr double kShortest = 1e-10;    // a step that is none
+constexpr double kRegular = 1e-16;     // of the largest diagonal entry
+constexpr int kRefinements = 1;        // without it multipliers end at 1e-9
+
+}  // namespace
+
+void Interior::Unknowns::add(double factor, const Unknowns& other) {
+  x += factor * other.x;
+  bound += factor * other.bound;
+  ray += factor * other.ray;
+}
+
+void Interior::Cones::add(double factor, const Cones& other) {
+  linear += factor * other.linear;
+  for (std::size_t j = 0; j < hulls.size(); ++j) hulls[j] += factor * other.hulls[j];
+}
+
+Interior::Interior(const UnitHull& program, int threads)
+    : p_(program),
+      threads_(threads),
+      h_size_(program.A.rows()),
+      m_size_(program.D.rows()),
+      n_(h_size_ + m_size_ + program.price.size()),
+      bounded_(program.gauge == Gauge::l1),
+      cost_(Vector::Ones(bounded_ ? n_ : 0)) {
+  if (p_.has_slack()) cost_.tail(p_.rows()) = p_.price;
+  for (Index l = 0; l < p_.rows(); ++l) {
+    switch (p_.kinds[static_cast<std::size_t>(l)]) {
+      case HullRow::hull:
+        hulls_.push_back(l);
+        break;
+      case HullRow::quadrant:
+        on_v_.push_back(l);
+        on_u_.push_back(l);
+        break;
+      case HullRow::ray:
+        rays_.push_back(l);
+        on_u_.push_back(l);
+        break;
+      case HullRow::half_plane:
+        on_u_.push_back(l);
+        break;
+    }
+  }
+  // Multipliers that satisfy the bounds' part of stationarity, and points inside all cones.
+  const auto bounds = cost_.size(), others = static_cast<Index>(on_u_.size() + on_v_.size());
+  Cones& s = at_.s;
+  Cones& z = at_.z;
+  s.linear.resize(2 * bounds + others);
+  s.linear << cost_.cwiseInverse(), cost_.cwiseInverse(), Vector::Ones(others);
+  z.linear.resize(2 * bounds + others);
+  z.linear << cost_ / 2, cost_ / 2, Vector::Ones(others);
+  for (const Index l : hulls_) {
+    const double root = std::sqrt(p_.r[l]);
+    s.hulls.emplace_back(4 * root, 0, 2 * root);
+    z.hulls.emplace_back(1, 0, -0.5);
+  }
+  at_.at = {Vector::Zero(n_), cost_.cwiseInverse(), Vector::Zero(static_cast<Index>(rays_.size()))};
+}
+
+Interior::Signals Interior::signals(const Vector& x) const {
+  Signals s{p_.A.transpose() * x.head(h_size_), p_.D.transpose() * x.segment(h_size_, m_size_)};
+  if (p_.has_slack()) s.v += x.tail(p_.rows());
+  return s;
+}
+
+Vector Interior::gather(const Signals& gradient) const {
+  Vector x(n_);
+  x.head(h_size_).noalias() = p_.A * gradient.u;
+  x.segment(h_size_, m_size_).noalias() = p_.D * gradient.v;
+  if (p_.has_slack()) x.tail(p_.rows()) = gradient.v;
+  return x;
+}
+
+Interior::Cones Interior::apply(const Unknowns& at) const {
+  const Signals signal = signals(at.x);
+  Cones c{Vector(at_.s.linear.size()), std::vector<Vector3>(hulls_.size())};
+  const Index bounds = at.bound.size();
+  if (bounded_) {
+    c.linear.head(bounds) = at.bound - at.x;
+    c.linear.segment(bounds, bounds) = at.bound + at.x;
+  }
+  Index k = 2 * bounds;
+  for (const Index l : on_u_) c.linear[k++] = signal.u[l];
+  for (const Index l : on_v_) c.linear[k++] = signal.v[l];
+  for (std::size_t j = 0; j < hulls_.size(); ++j) {
+    const double u = signal.u[hulls_[j]], v = signal.v[hulls_[j]];
+    c.hulls[j] = {u + v, u - v, 0};
+  }
+  return c;
+}
+
+Interior::Unknowns Interior::adjoint(const Cones& z) const {
+  Signals gradient{Vector::Zero(p_.rows()), Vector::Zero(p_.rows())};
+  const Index bounds = cost_.size();
+  Index k = 2 * bounds;
+  for (const Index l : on_u_) gradient.u[l] = z.linear[k++];
+  for (const Index l : on_v_) gradient.v[l] = z.linear[k++];
+  for (std::size_t j = 0; j < hulls_.size(); ++j) {
+    gradient.u[hulls_[j]] = z.hulls[j][0] + z.hulls[j][1];
+    gradient.v[hulls_[j]] = z.hulls[j][0] - z.hulls[j][1];
+  }
+  Unknowns out{gather(gradient), z.linear.head(bounds) + z.linear.segment(bounds, bounds),
+               Vector::Zero(static_cast<Index>(rays_.size()))};
+  if (bounded_) out.x += z.linear.segment(bounds, bounds) - z.linear.head(bounds);
+  return out;
+}
+
+Interior::Unknowns Interior::pull(const Unknowns& at) const {
+  Unknowns out{Vector::Zero(n_), Vector::Zero(cost_.size()), Vector::Zero(at.ray.size())};
+  if (!bounded_) out.x = 2 * at.x;
+  if (rays_.empty()) return out;
+  const Vector v = signals(at.x).v;
+  Signals multipliers{Vector::Zero(p_.rows()), Vector::Zero(p_.rows())};
+  for (std::size_t j = 0; j < rays_.size(); ++j) {
+    multipliers.v[rays_[j]] = at.ray[static_cast<Index>(j)];
+    out.ray[static_cast<Index>(j)] = v[rays_[j]];
+  }
+  out.x += gather(multipliers);
+  return out;
+}
+
+Interior::Cones Interior::weigh(const Cones& c) const {
+  Cones out{c.linear.cwiseQuotient(linear_scaling_), c.hulls};
+  for (std::size_t j = 0; j < hulls_.size(); ++j) {
+    out.hulls[j] = scalings_[j].inverse * (scalings_[j].inverse * c.hulls[j]);
+  }
+  return out;
+}
+
+Interior::Cones Interior::misfit() const {
+  Cones off = apply(at_.at);
+  for (std::size_t j = 0; j < hulls_.size(); ++j) off.hulls[j][2] += 2 * std::sqrt(p_.r[hulls_[j]]);
+  off.add(-1, at_.s);
+  return off;
+}
+
+// The matrix of h and m, after bounds and slack are eliminated.
+bool Interior::factor() {
+  const Index rows = p_.rows(), bounds = cost_.size();
+  linear_scaling_ = at_.s.linear.cwiseQuotient(at_.z.linear);
+  scalings_.resize(hulls_.size());
+  uu_ = uv_ = vv_ = Vector::Zero(rows);
+  Index k = 2 * bounds;
+  for (const Index l : on_u_) uu_[l] = 1 / linear_scaling_[k++];
+  for (const Index l : on_v_) vv_[l] = 1 / linear_scaling_[k++];
+  for (std::size_t j = 0; j < hulls_.size(); ++j) {
+    scalings_[j] = Scaling(at_.s.hulls[j], at_.z.hulls[j]);
+    const Matrix3 H = scalings_[j].inverse * scalings_[j].inverse;
+    const Index l = hulls_[j];
+    uu_[l] = H(0, 0) + 2 * H(0, 1) + H(1, 1);
+    uv_[l] = H(0, 0) - H(1, 1);
+    vv_[l] = H(0, 0) - 2 * H(0, 1) + H(1, 1);
+  }
+  Vector own = Vector::Constant(n_, 2.0);  // curvature in x alone
+  if (bounded_) {
+    own = 4 / (linear_scaling_.head(bounds) + linear_scaling_.segment(bounds, bounds)).array();
+  }
+  Vector uu = uu_, uv = uv_, vv = vv_;
+  if (p_.has_slack()) {
+    slack_curvature_ = own.tail(rows) + vv_;
+    const Vector left = own.tail(rows).cwiseQuotient(slack_curvature_);
+    uu -= uv_.cwiseProduct(uv_).cwiseQuotient(slack_curvature_);
+    uv = uv_.cwiseProduct(left);
+    vv = vv_.cwiseProduct(left);
+  }
+  Matrix<double> K(h_size_ + m_size_, h_size_ + m_size_);
+  parallel_for(3, threads_, [&](Index part, int) {
+    if (part == 0) {
+      K.topLeftCorner(h_size_, h_size_).noalias() = (p_.A * uu.asDiagonal()) * p_.A.transpose();
+    } else if (part == 1) {
+      K.bottomLeftCorner(m_size_, h_size_).noalias() = (p_.D * uv.asDiagonal()) * p_.A.transpose();
+    } else {
+      K.bottomRightCorner(m_size_, m_size_).noalias() = (p_.D * vv.asDiagonal()) * p_.D.transpose();
+    }
+  });
+  K.diagonal() += own.head(h_size_ + m_size_);
+  K.diagonal().array() += kRegular * K.diagonal().maxCoeff();
+  factor_.compute(K);
+  return factor_.info() == Eigen::Success && factor_rays();
+}
+
+// The Schur complement of v = 0.
+bool Interior::factor_rays() {
+  const auto count = static_cast<Index>(rays_.size());
+  if (count == 0) return true;
+  ray_columns_.resize(n_, count);
+  Matrix<double> E(count, count);
+  for (Index j = 0; j < count; ++j) {
+    Signals one{Vector::Zero(p_.rows()), Vector::Zero(p_.rows())};
+    one.v[rays_[static_cast<std::size_t>(j)]] = 1;
+    ray_columns_.col(j) = solve_for_x(gather(one));
+    const Vector v = signals(ray_columns_.col(j)).v;
+    for (Index i = 0; i < count; ++i) E(i, j) = v[rays_[static_cast<std::size_t>(i)]];
+  }
+  E.diagonal().array() += kRegular * E.diagonal().maxCoeff();
+  ray_factor_.compute(E);
+  return ray_factor_.info() == Eigen::Success;
+}
+
+Vector Interior::solve_for_x(const Vector& right) const {
+  const Index core = h_size_ + m_size_;
+  Vector x = right;
+  if (p_.has_slack()) {
+    const Vector share = right.tail(p_.rows()).cwiseQuotient(slack_curvature_);
+    x.head(h_size_).noalias() -= p_.A * uv_.cwiseProduct(share);
+    x.segment(h_size_, m_size_).noalias() -= p_.D * vv_.cwiseProduct(share);
+  }
+  x.head(core) = factor_.solve(x.head(core));
+  if (p_.has_slack()) {
+    const Vector u = p_.A.transpose() * x.head(h_size_);
+    const Vector v = p_.D.transpose() * x.segment(h_size_, m_size_);
+    x.tail(p_.rows()) = (right.tail(p_.rows()) - uv_.cwiseProduct(u) - vv_.cwiseProduct(v))
+                            .cwiseQuotient(slack_curvature_);
+  }
+  return x;
+}
+
+Interior::Unknowns Interior::solve(const Unknowns& right) const {
+  const Index bounds = cost_.size();
+  const Vector plus = linear_scaling_.head(bounds).cwiseInverse();
+  const Vector minus = linear_scaling_.segment(bounds, bounds).cwiseInverse();
+  Unknowns d = right;
+  if (bounded_) d.x += (plus - minus).cwiseProduct(right.bound).cwiseQuotient(plus + minus);
+  d.x = solve_for_x(d.x);
+  if (!rays_.empty()) {
+    const Vector v = signals(d.x).v;
+    for (std::size_t j = 0; j < rays_.size(); ++j) {
+      d.ray[static_cast<Index>(j)] = v[rays_[j]] - right.ray[static_cast<Index>(j)];
+    }
+    d.ray = ray_factor_.solve(d.ray);
+    d.x -= ray_columns_ * d.ray;
+  }
+  if (bounded_) {
+    d.bound = (right.bound + (plus - minus).cwiseProduct(d.x)).cwiseQuotient(plus + minus);
+  }
+  return d;
+}
+
+// Of Newton's equations
+//   pull(d) - adjoint(dz) = -force,   ds = apply(d) + off,   ds + W^2 dz = target.
+Interior::Step Interior::direction(const Unknowns& force, const Cones& off,
+                                   const Cones& target) const {
+  Cones shifted = target;
+  shifted.add(-1, off);
+  Unknowns right = adjoint(weigh(shifted));
+  right.add(-1, force);
+  Step d{solve(right), {}, {}};
+  d.s = apply(d.at);
+  shifted.add(-1, d.s);
+  d.z = weigh(shifted);
+  for (int k = 0; k < kRefinements; ++k) {
+    Unknowns left = adjoint(d.z);
+    left.add(-1, force);
+    left.add(-1, pull(d.at));
+    const Unknowns more = solve(left);
+    const Cones more_s = apply(more);
+    d.at.add(1, more);
+    d.s.add(1, more_s);
+    d.z.add(-1, weigh(more_s));
+  }
+  d.s.add(1, off);
+  return d;
+}
+
+// Mehrotra's target: towards the centre, and against the second order of the affine step.
+Interior::Cones Interior::corrected(const Cones& target, const Step& affine, double center) const {
+  Cones out = target;
+  out.linear += (center - affine.s.linear.cwiseProduct(affine.z.linear).array())
+                    .matrix()
+                    .cwiseQuotient(at_.z.linear);
+  for (std::size_t j = 0; j < hulls_.size(); ++j) {
+    const Scaling& scaling = scalings_[j];
+    const Vector3 second =
+        product(scaling.inverse * affine.s.hulls[j], scaling.W * affine.z.hulls[j]);
+    out.hulls[j] += scaling.W * quotient(center * unit() - second, scaling.lambda);
+  }
+  return out;
+}
+
+// The share of a step, at most 1, that stays inside all cones.
+double Interior::longest(const Step& d) const {
+  double step = 1 / kToBoundary;
+  const auto limit = [&](const Cones& x, const Cones& change) {
+    for (Index k = 0; k < x.linear.size(); ++k) {
+      if (-change.linear[k] * step > x.linear[k]) step = -x.linear[k] / change.linear[k];
+    }
+    for (std::size_t j = 0; j < hulls_.size(); ++j) {
+      step = longest_step(x.hulls[j], change.hulls[j], step);
+    }
+  };
+  limit(at_.s, d.s);
+  limit(at_.z, d.z);
+  return kToBoundary * step;
+}
+
+bool Interior::step() {
+  if (!factor()) return false;
+  Unknowns force = pull(at_.at);
+  force.bound += cost_;
+  force.add(-1, adjoint(at_.z));
+  const Cones off = misfit();
+  double product = at_.s.linear.dot(at_.z.linear);
+  for (std::size_t j = 0; j < hulls_.size(); ++j) product += at_.s.hulls[j].dot(at_.z.hulls[j]);
+  const double mu =
+      product / static_cast<double>(at_.s.linear.size() + static_cast<Index>(hulls_.size()));
+
+  Cones target = at_.s;
+  target.add(-2, at_.s);
+  const Step affine = direction(force, off, target);
+  const double center = mu * std::pow(1 - longest(affine), 3);
+  const Step d = direction(force, off, corrected(target, affine, center));
+  const double length = longest(d);
+  if (!(length > kShortest)) return false;
+  at_.at.add(length, d.at);
+  at_.s.add(length, d.s);
+  at_.z.add(length, d.z);
+  return at_.at.x.allFinite();
+}
+
+HullAnswer Interior::answer() const {
+  HullAnswer a;
+  const Vector& x = at_.at.x;
+  a.h = x.head(h_size_);
+  a.m = x.segment(h_size_, m_size_);
+  a.xi = x.tail(p_.price.size());
+  a.p = a.q = Vector::Zero(p_.rows());
+  Index k = 2 * cost_.size();
+  for (const Index l : on_u_) a.p[l] = at_.z.linear[k++];
+  for (const Index l : on_v_) a.q[l] = at_.z.linear[k++];
+  for (std::size_t j = 0; j < hulls_.size(); ++j) {
+    a.p[hulls_[j]] = at_.z.hulls[j][0] + at_.z.hulls[j][1];
+    a.q[hulls_[j]] = at_.z.hulls[j][0] - at_.z.hulls[j][1];
+  }
+  for (std::size_t j = 0; j < rays_.size(); ++j) a.q[rays_[j]] = -at_.at.ray[static_cast<Index>(j)];
+  a.dual_bound = dual_bound(p_, a.p, a.q);
+  a.objective = make_feasible(p_, a.h, a.m, a.xi);
+  return a;
+}
+
+}  // namespace nettrim::branch_hull

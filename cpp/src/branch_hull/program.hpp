@@ -1,0 +1,54 @@
+// A branch hull program at unit scale, and what both engines say of it.
+#pragma once
+
+#include <vector>
+
+#include "nettrim/branch_hull.hpp"
+
+namespace nettrim::branch_hull {
+
+using Vector = Eigen::VectorXd;
+
+// Dictionaries of largest row norm 1 and largest r 1; a column of A or D is a row of the caller's.
+struct UnitHull {
+  explicit UnitHull(const BranchHullProgram& given);
+
+  Index rows() const { return r.size(); }
+  bool has_slack() const { return price.size() > 0; }
+  Vector u(const Vector& h) const { return A.transpose() * h; }
+  Vector v(const Vector& m, const Vector& xi) const {
+    Vector v = D.transpose() * m;
+    if (has_slack()) v += xi;
+    return v;
+  }
+  // The gauges whose product is minimised: of h, and of m with xi.
+  double size_of_h(const Vector& h) const;
+  double size_of_m(const Vector& m, const Vector& xi) const;
+  // Their dual norms, of A p and of D q with q.
+  double dual_size_of_h(const Vector& p) const;
+  double dual_size_of_m(const Vector& q) const;
+  // The objective that a product of gauges has at its balanced point.
+  double objective(double product) const;
+
+  Matrix<double> A, D;  // h_size x rows, m_size x rows
+  Vector r, price;      // price is empty without slack
+  std::vector<HullRow> kinds;
+  Gauge gauge;
+  double A_scale, D_scale, r_scale;  // the caller's over these
+};
+
+// A balanced point that satisfies the constraints, and multipliers of u and v.
+struct HullAnswer {
+  Vector h, m, xi, p, q;
+  double objective, dual_bound;
+  double gap() const { return 1 - dual_bound / objective; }
+};
+
+// The lower bound that any multipliers prove: those of the wrong sign are set to zero first.
+double dual_bound(const UnitHull& program, Vector& p, Vector& q);
+
+// Brings a point into the hulls, by one factor or by slack, and balances it. Returns its objective;
+// infinity where it has no place there.
+double make_feasible(const UnitHull& program, Vector& h, Vector& m, Vector& xi);
+
+}  // namespace nettrim::branch_hull

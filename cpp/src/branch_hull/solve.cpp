@@ -1,0 +1,168 @@
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#include "branch_hull/interior.hpp"
+#include "branch_hull/program.hpp"
+
+namespace nettrim {
+namespace branch_hull {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// What is smaller than this share of the largest may be a zero; the first that leaves the proof
+// closed is taken.
+constexpr double kNegligible[] = {1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8};
+constexpr int kStepsBeyond = 4;  // of the proof: what is to be zero becomes smaller still
+
+void check(const BranchHullProgram& p, const BranchHullOptions& o) {
+  const auto require = [](bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(what);
+  };
+  require(p.rows > 0 && p.h_size > 0 && p.m_size > 0, "sizes are positive");
+  require(p.A && p.D && p.r && p.kinds, "A, D, r and kinds are given");
+  require(p.price == nullptr || p.gauge == Gauge::l1, "slack goes with l1");
+  for (Index l = 0; l < p.rows; ++l) {
+    require(p.kinds[l] != HullRow::hull || (p.r[l] > 0 && std::isfinite(p.r[l])),
+            "r is positive on hull rows");
+    require(p.price == nullptr || p.price[l] > 0, "price is positive");
+  }
+  require(o.tol > 0 && o.max_iter > 0 && o.n_threads > 0,
+          "tol, max_iter and n_threads are positive");
+}
+
+// The best point and the best bound so far; they prove each other whichever came first.
+void merge(HullAnswer& best, HullAnswer&& now) {
+  if (now.objective < best.objective) {
+    best.h = std::move(now.h);
+    best.m = std::move(now.m);
+    best.xi = std::move(now.xi);
+    best.objective = now.objective;
+  }
+  if (now.dual_bound > best.dual_bound) {
+    best.p = std::move(now.p);
+    best.q = std::move(now.q);
+    best.dual_bound = now.dual_bound;
+  }
+}
+
+Vector without_small(const Vector& x, double share) {
+  const double least = share * (x.size() > 0 ? x.cwiseAbs().maxCoeff() : 0);
+  return (x.array().abs() < least).select(0.0, x);
+}
+
+// Exact zeros where an interior point has only small entries, as many as the proof allows.
+void sharpen(const UnitHull& p, HullAnswer& a, double tol) {
+  for (const double share : kNegligible) {
+    Vector h = without_small(a.h, share), m = without_small(a.m, share);
+    Vector xi = without_small(a.xi, share);
+    const double objective = make_feasible(p, h, m, xi);
+    if (!(1 - a.dual_bound / objective <= tol)) continue;
+    a.h = h;
+    a.m = m;
+    a.xi = xi;
+    a.objective = objective;
+    return;
+  }
+}
+
+class Run {
+ public:
+  Run(const UnitHull& p, const BranchHullOptions& options) : p_(p), options_(options) {
+    best_.h = Vector::Zero(p.A.rows());
+    best_.m = Vector::Zero(p.D.rows());
+    best_.xi = Vector::Zero(p.price.size());
+    best_.p = best_.q = Vector::Zero(p.rows());
+    best_.objective = kInfinity;
+    best_.dual_bound = 0;
+  }
+
+  BranchHullSolution solve() {
+    const Status status = search();
+    return in_given_units(status);
+  }
+
+ private:
+  Status search() {
+    if (p_.r.maxCoeff() == 0) {  // nothing asks for more than zero
+      best_.objective = 0;
+      return Status::optimal;
+    }
+    Interior interior(p_, options_.n_threads);
+    while (iterations_ < options_.max_iter) {
+      const bool moved = interior.step();
+      ++iterations_;
+      if (moved) merge(best_, interior.answer());
+      if (best_.gap() <= options_.tol) {
+        if (p_.gauge == Gauge::l1) sharpen_beyond(interior);
+        return Status::optimal;
+      }
+      if (stops()) return Status::interrupted;
+      if (!moved) return Status::numerical;
+      if (seconds() > options_.time_limit) return Status::time_limit;
+    }
+    return Status::max_iter;
+  }
+
+  void sharpen_beyond(Interior& interior) {
+    for (int k = 0; k < kStepsBeyond && interior.step(); ++k) merge(best_, interior.answer());
+    sharpen(p_, best_, options_.tol);
+  }
+
+  bool stops() const {
+    if (options_.interrupted && options_.interrupted()) return true;
+    if (!options_.callback) return false;
+    const double unit = objective_unit();
+    return options_.callback(
+        {iterations_, best_.objective * unit, best_.dual_bound * unit, gap(), seconds()});
+  }
+
+  double unit() const { return std::sqrt(p_.r_scale / (p_.A_scale * p_.D_scale)); }
+  double objective_unit() const { return p_.gauge == Gauge::l1 ? unit() : unit() * unit(); }
+  double gap() const { return best_.objective > 0 ? best_.gap() : 0; }
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
+  }
+
+  // Multipliers are scaled to what the dual program allows (spec branchhull C.1).
+  BranchHullSolution in_given_units(Status status) const {
+    BranchHullSolution s;
+    s.h = best_.h * unit();
+    s.m = best_.m * unit();
+    s.xi =
+        p_.has_slack() ? Vector(best_.xi * (unit() * p_.D_scale)) : Vector(Vector::Zero(p_.rows()));
+    s.objective = best_.objective * objective_unit();
+    s.dual_bound = best_.dual_bound * objective_unit();
+    const double size_p = p_.dual_size_of_h(best_.p) * p_.A_scale;
+    const double size_q = p_.dual_size_of_m(best_.q) * p_.D_scale;
+    const double length = p_.gauge == Gauge::l1 ? 1 : std::sqrt(2 * s.dual_bound);
+    s.p = size_p > 0 ? Vector(best_.p * (length / size_p)) : best_.p;
+    s.q = size_q > 0 ? Vector(best_.q * (length / size_q)) : best_.q;
+    s.gap = gap();
+    s.status = status;
+    s.iterations = iterations_;
+    s.solver = iterations_ > 0 ? "newton" : "none";
+    s.seconds = seconds();
+    return s;
+  }
+
+  using Clock = std::chrono::steady_clock;
+  const UnitHull& p_;
+  const BranchHullOptions& options_;
+  HullAnswer best_;
+  Index iterations_ = 0;
+  Clock::time_point began_ = Clock::now();
+};
+
+}  // namespace
+}  // namespace branch_hull
+
+BranchHullSolution solve_branch_hull(const BranchHullProgram& program,
+                                     const BranchHullOptions& options) {
+  branch_hull::check(program, options);
+  const branch_hull::UnitHull unit(program);
+  return branch_hull::Run(unit, options).solve();
+}
+
+}  // namespace nettrim

@@ -1,0 +1,167 @@
+"""l1-BranchHull by linear programs: hulls are replaced by their tangents, more in every round.
+
+Every tangent ``theta u + v / theta >= 2 sqrt(r)`` holds all over its hull, so each program's optimum
+is a lower bound by itself; its point, grown until it lies in the hulls, is an upper one.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linprog
+
+from .._arguments import Limits
+from .._arrays import Array
+from .program import HullProgram, Row
+
+__all__ = ["solve"]
+
+FIRST_TANGENTS = (0.25, 1.0, 4.0)
+STEEPEST = 1e4
+INSIDE = 1e-9  # share of r by which a point may miss its hull
+HIGHS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+
+
+def solve(program: HullProgram, tol: float, limits: Limits, listener: Any) -> dict[str, Any]:
+    """Return what `nettrim._core.solve_branch_hull` returns."""
+    if program.regularizer != "l1":
+        raise ValueError("solver='lp' goes with regularizer='l1': the other is no linear program")
+    return _CuttingPlanes(program).run(tol, limits, listener)
+
+
+class _CuttingPlanes:
+    """Variables are the positive and negative parts of h, m and, with slack, xi."""
+
+    def __init__(self, program: HullProgram) -> None:
+        self.program = program
+        self.hulls = np.flatnonzero(program.kinds == Row.HULL)
+        self.root = np.sqrt(program.r[self.hulls])
+        A, D = program.A, program.D
+        slack = np.eye(len(D)) if program.price is not None else np.zeros((len(D), 0))
+        none_h, none_m = np.zeros_like(A), np.zeros((len(A), D.shape[1] + slack.shape[1]))
+        self.u = np.hstack([A, none_m])
+        self.v = np.hstack([none_h, D, slack])
+        price = np.zeros(0) if program.price is None else program.price
+        self.cost = np.concatenate([np.ones(A.shape[1] + D.shape[1]), price])
+        self.row = np.repeat(np.arange(len(self.hulls)), len(FIRST_TANGENTS))
+        self.theta = np.tile(FIRST_TANGENTS, len(self.hulls))
+        self.best = np.zeros(len(self.cost))
+        self.upper, self.lower = np.inf, 0.0
+        self.p = self.q = np.zeros(len(A))
+
+    def run(self, tol: float, limits: Limits, listener: Any) -> dict[str, Any]:
+        began, rounds, status = time.perf_counter(), 0, "max_iter"
+        if len(self.hulls) == 0:
+            self.upper, status = 0.0, "optimal"
+        while status == "max_iter" and rounds < limits.max_iter:
+            rounds += 1
+            x = self._optimum()
+            if x is None:
+                status = "numerical"
+                break
+            self._grow(x)
+            seconds = time.perf_counter() - began
+            if self._gap() <= tol:
+                status = "optimal"
+            elif listener and listener(rounds, self.upper, self.lower, self._gap(), seconds):
+                status = "interrupted"
+            elif seconds > limits.time_limit:
+                status = "time_limit"
+            elif not self._refine(x):
+                status = "numerical"
+        K, N = self.program.A.shape[1], self.program.D.shape[1]
+        xi = self.best[K + N :] if self.program.price is not None else np.zeros(len(self.p))
+        return {
+            "h": self.best[:K],
+            "m": self.best[K : K + N],
+            "xi": xi,
+            "p": self.p,
+            "q": self.q,
+            "objective": self.upper,
+            "dual_bound": self.lower,
+            "gap": self._gap(),
+            "status": status,
+            "iterations": rounds,
+            "solver": "lp",
+            "seconds": time.perf_counter() - began,
+        }
+
+    def _gap(self) -> float:
+        if not np.isfinite(self.upper):
+            return 1.0
+        return 1 - self.lower / self.upper if self.upper > 0 else 0.0
+
+    def _tangents(self) -> Array:
+        """Rows of ``tangents @ x >= 1``: scaled, for HiGHS's tolerances are absolute."""
+        l = self.hulls[self.row]
+        sums = self.theta[:, None] * self.u[l] + self.v[l] / self.theta[:, None]
+        result: Array = sums / (2 * self.root[self.row])[:, None]
+        return result
+
+    def _optimum(self) -> Array | None:
+        kinds = self.program.kinds
+        tangents = self._tangents()
+        above = np.vstack([self.u[kinds != Row.HULL], self.v[kinds == Row.QUADRANT]])
+        also = np.vstack([self.u[self.hulls], self.v[self.hulls], above])
+        ray = self.v[kinds == Row.RAY]
+        unequal = np.vstack([tangents, also])
+        least = np.concatenate([np.ones(len(tangents)), np.zeros(len(also))])
+        result = linprog(
+            np.concatenate([self.cost, self.cost]),
+            A_ub=-np.hstack([unequal, -unequal]),
+            b_ub=-least,
+            A_eq=np.hstack([ray, -ray]) if len(ray) else None,
+            b_eq=np.zeros(len(ray)) if len(ray) else None,
+            method="highs",
+            options=HIGHS,
+        )
+        if result.status != 0:
+            return None
+        if result.fun > self.lower:
+            self.lower = float(result.fun)
+            self._keep_multipliers(-result.ineqlin.marginals, -result.eqlin.marginals)
+        n = len(self.cost)
+        return np.asarray(result.x[:n] - result.x[n:])
+
+    def _keep_multipliers(self, unequal: Array, equal: Array) -> None:
+        """Gather them by measurement: of its tangents, and of the signs of its u and v."""
+        kinds, hulls = self.program.kinds, self.hulls
+        parts = np.cumsum([len(self.row), len(hulls), len(hulls), np.sum(kinds != Row.HULL)])
+        tangents, u, v, other_u, other_v = np.split(unequal, parts)
+        weight = tangents / (2 * self.root[self.row])
+        self.p, self.q = np.zeros(len(kinds)), np.zeros(len(kinds))
+        np.add.at(self.p, hulls[self.row], weight * self.theta)
+        np.add.at(self.q, hulls[self.row], weight / self.theta)
+        self.p[hulls] += u
+        self.q[hulls] += v
+        self.p[kinds != Row.HULL] = other_u
+        self.q[kinds == Row.QUADRANT] = other_v
+        self.q[kinds == Row.RAY] = equal
+
+    def _grow(self, x: Array) -> None:
+        """Bring a point into the hulls, by one factor, and balance it."""
+        r = self.program.r[self.hulls]
+        u, v = self.u[self.hulls] @ x, self.v[self.hulls] @ x
+        if (u <= 0).any() or (v <= 0).any():
+            return
+        share = float((u * v / r).min())
+        K = self.program.A.shape[1]
+        sizes = np.abs(x[:K]).sum(), float(self.cost[K:] @ np.abs(x[K:]))
+        objective = 2 * float(np.sqrt(sizes[0] * sizes[1] / share))
+        if objective < self.upper:
+            balance = np.sqrt(sizes[1] / sizes[0])
+            grown = np.concatenate([x[:K] * balance, x[K:] / balance]) / np.sqrt(share)
+            self.best, self.upper = grown, objective
+
+    def _refine(self, x: Array) -> bool:
+        """Add the tangents of the hulls that the point has left, where it left them."""
+        u, v = self.u[self.hulls] @ x, self.v[self.hulls] @ x
+        out = np.flatnonzero(u * v < self.root**2 * (1 - INSIDE))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = np.sqrt(np.maximum(v[out], 0) / np.maximum(u[out], 0))
+        slope = np.nan_to_num(slope, nan=1.0, posinf=STEEPEST)
+        self.row = np.append(self.row, out)
+        self.theta = np.append(self.theta, np.clip(slope, 1 / STEEPEST, STEEPEST))
+        return len(out) > 0

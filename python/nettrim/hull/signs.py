@@ -1,0 +1,132 @@
+"""Is there a pair of signals with the signs that were given? A linear program tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import linprog
+
+from .._arrays import Array
+from .program import HullProgram, Row
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["SignCheck", "check_signs", "conflict"]
+
+NO_ROOM = 1e-9  # a margin that rounding alone can make
+NAMED = 10  # measurements that a message lists
+
+
+@dataclass(frozen=True)
+class SignCheck:
+    """Whether signals of the given signs exist.
+
+    Attributes
+    ----------
+    feasible : bool
+    margin : float
+        The largest ``min(sign * signal / norm of the dictionary's row)`` over the measurements, of
+        coefficients between -1 and 1; the smaller of the two signals'. Zero where infeasible.
+    signal : str
+        The signal, "w" or "x", that has this margin.
+    worst : ndarray of int
+        Measurements that keep the margin from being larger, the heaviest first. Where infeasible,
+        they contradict each other.
+    """
+
+    feasible: bool
+    margin: float
+    signal: str
+    worst: NDArray[np.intp]
+
+    def message(self, which: str) -> str:
+        """Return a sentence for an error."""
+        named = ", ".join(map(str, self.worst[:NAMED])) + (
+            ", ..." if len(self.worst) > NAMED else ""
+        )
+        known = "the signs" if self.signal == which else "the signs and the measurements"
+        return (
+            f"signs: no coefficients give {self.signal} the signs that {known} ask for; "
+            f"measurements {named} contradict each other"
+        )
+
+
+def check_signs(y: ArrayLike, B: Any, C: Any, signs: ArrayLike, *, which: str = "w") -> SignCheck:
+    """Tell whether two signals of these signs exist, and how far inside they can be.
+
+    BranchHull without slack has a solution if and only if they do.
+
+    Parameters
+    ----------
+    y, B, C, signs, which
+        As in `nettrim.branch_hull`.
+
+    Returns
+    -------
+    SignCheck
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `nettrim.branch_hull`.
+
+    Examples
+    --------
+    >>> import numpy as np, nettrim
+    >>> B = np.array([[1.0], [1.0], [2.0]])
+    >>> nettrim.check_signs([1.0, 1.0, 1.0], B, B, [1, -1, 1]).feasible
+    False
+    """
+    program = HullProgram.of(y, B, C, signs, which=which)
+    sides = [_side(program.A, program, "w"), _side(program.D, program, "x")]
+    checks = [_renamed(side, which) for side in sides]
+    return min(checks, key=lambda check: check.margin)
+
+
+def conflict(program: HullProgram) -> SignCheck | None:
+    """Return the check that fails, of the first signal or, unless slack mends it, the second."""
+    first = _side(program.A, program, "w")
+    if not first.feasible:
+        return first
+    if program.price is not None:
+        return None
+    second = _side(program.D, program, "x")
+    return None if second.feasible else second
+
+
+def _renamed(check: SignCheck, which: str) -> SignCheck:
+    if which == "w":
+        return check
+    other = "x" if check.signal == "w" else "w"
+    return SignCheck(check.feasible, check.margin, other, check.worst)
+
+
+def _side(dictionary: Array, program: HullProgram, signal: str) -> SignCheck:
+    """Maximise the margin of one signal; the multipliers say what holds it."""
+    kinds = program.kinds
+    asked = np.flatnonzero((signal == "w") | (kinds != Row.HALF_PLANE))
+    equal = (signal == "x") & (kinds[asked] == Row.RAY)
+    norms = np.linalg.norm(dictionary[asked], axis=1)
+    rows = dictionary[asked] / np.where(norms > 0, norms, 1)[:, None]
+    strict = (kinds[asked] == Row.HULL).astype(float)
+    if not strict.any():
+        return SignCheck(True, 1.0, signal, np.array([], dtype=np.intp))
+    n, margins = rows.shape[1], np.column_stack([-rows, strict])
+    result = linprog(
+        np.append(np.zeros(n), -1.0),
+        A_ub=margins[~equal],
+        b_ub=np.zeros(int((~equal).sum())),
+        A_eq=margins[equal] if equal.any() else None,
+        b_eq=np.zeros(int(equal.sum())) if equal.any() else None,
+        bounds=[(-1, 1)] * n + [(0, 1)],
+        method="highs",
+    )
+    weight = np.zeros(len(asked))
+    weight[~equal] = np.abs(result.ineqlin.marginals)
+    weight[equal] = np.abs(result.eqlin.marginals)
+    order = np.argsort(-weight, kind="stable")[: int(np.count_nonzero(weight > NO_ROOM))]
+    margin = float(result.x[-1])
+    return SignCheck(margin > NO_ROOM, margin, signal, program.kept[asked[order]])

@@ -1,0 +1,156 @@
+"""What BranchHull says: two signals with their proof."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .._arguments import number
+from .._arrays import Array
+from .._table import Column, table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["HullProgress", "HullSolution"]
+
+
+class HullProgress(NamedTuple):
+    """What a solve knows after an iteration; handed to ``callback``."""
+
+    iteration: int
+    objective: float
+    dual_bound: float
+    gap: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class HullSolution:
+    """Two signals whose product was measured, with the proof of how good they are.
+
+    The point satisfies every constraint, and both terms of its objective are equal: of all the
+    points ``(c h, m / c)``, which no measurement tells apart, it is the balanced one.
+
+    Attributes
+    ----------
+    h, m : ndarray of shape (K,) and (N,)
+        Coefficients of the two signals.
+    w, x : ndarray of shape (n_measurements,)
+        The signals: ``B @ h`` and ``C @ m``.
+    xi : ndarray of shape (n_measurements,)
+        Slack of the signal whose signs are not known; zero unless `slack` was given a price.
+    objective : float
+    dual_bound : float
+        No feasible point has a smaller objective. Proved by `p` and `q` alone.
+    gap : float
+        ``(objective - dual_bound) / objective``.
+    status : str
+        ``"optimal"``: gap at most `tol`. Otherwise ``"max_iter"``, ``"time_limit"``,
+        ``"interrupted"`` or ``"numerical"``, and nothing is claimed but `dual_bound`.
+    iterations : int
+    solver : str
+    seconds : float
+    p, q : ndarray of shape (n_measurements,)
+        Multipliers of the signals, feasible for the dual program; the larger, the more a
+        measurement weighs.
+    regularizer : str
+    slack_of : str
+        The signal, "w" or "x", that `xi` belongs to.
+    """
+
+    h: Array = field(repr=False)
+    m: Array = field(repr=False)
+    w: Array = field(repr=False)
+    x: Array = field(repr=False)
+    xi: Array = field(repr=False)
+    objective: float
+    dual_bound: float
+    gap: float
+    status: str
+    iterations: int
+    solver: str
+    seconds: float
+    p: Array = field(repr=False)
+    q: Array = field(repr=False)
+    regularizer: str
+    slack_of: str = "x"
+
+    @property
+    def converged(self) -> bool:
+        """Whether the certificate closed."""
+        return self.status == "optimal"
+
+    def rescale(self, *, norm_w: float) -> HullSolution:
+        """Return the same answer at another of the scales that measurements cannot tell apart.
+
+        Parameters
+        ----------
+        norm_w : float
+            Euclidean norm that `w` is to have.
+
+        Raises
+        ------
+        ValueError
+            If `norm_w` is not positive, or `w` is zero.
+
+        Notes
+        -----
+        The objective and its proof are those of the balanced scale and stay as they are.
+        """
+        wanted, present = number(norm_w, "norm_w", above=0.0), float(np.linalg.norm(self.w))
+        if present == 0:
+            raise ValueError("norm_w: w is zero and has no scale")
+        c = wanted / present
+        of_slack = c if self.slack_of == "w" else 1 / c
+        return replace(
+            self, h=c * self.h, w=c * self.w, m=self.m / c, x=self.x / c, xi=of_slack * self.xi
+        )
+
+    def weights_of_measurements(self) -> Array:
+        """Return the share of each measurement in the bound: ``sqrt(|y| p q)`` over its sum."""
+        w, x = (self.w + self.xi, self.x) if self.slack_of == "w" else (self.w, self.x + self.xi)
+        share: Array = np.sqrt(np.abs(w * x) * np.maximum(self.p * self.q, 0))
+        total = float(share.sum())
+        return share / total if total > 0 else share
+
+    def explain(self, count: int = 10) -> str:
+        """Return a table of the measurements that weigh most, and what is odd about them.
+
+        A wrong sign costs much, so it is found near the top; one that slack had to repair is said
+        to be repaired.
+
+        Parameters
+        ----------
+        count : int, default 10
+        """
+        share = self.weights_of_measurements()
+        order: NDArray[np.intp] = np.argsort(-share, kind="stable")[:count]
+        columns = [Column(c) for c in ("measurement", "weight", "w", "x", "slack")]
+        rows = [
+            [
+                str(i),
+                f"{share[i]:.1%}",
+                *(f"{signal[i]:.4g}" for signal in (self.w, self.x)),
+                f"{self.xi[i]:.4g}",
+                "repaired" if self.xi[i] else "",
+            ]
+            for i in order
+        ]
+        total = ["all", "100.0%", "", "", "", ""]
+        return table([*columns, Column("", "<")], rows, total)
+
+    def __str__(self) -> str:
+        """Return a short report; an answer without proof says so in its first line."""
+        return "\n".join(
+            [
+                f"branch hull, {len(self.w)} measurements, {len(self.h)} + {len(self.m)} "
+                f"coefficients: {self.status}" + ("" if self.converged else ", NOT CONVERGED"),
+                f"  kept       {np.count_nonzero(self.h)} of h, {np.count_nonzero(self.m)} of m",
+                f"  objective  {self.objective:.9g}  (proved >= {self.dual_bound:.9g}, gap {self.gap:.1e})",
+                f"  slack      {np.count_nonzero(self.xi)} measurements",
+                f"  {self.iterations} iterations of {self.solver} in {self.seconds:.3f} s",
+            ]
+        )

@@ -1,0 +1,186 @@
+"""BranchHull: validate, take the signs away, solve, and give the signals back with their proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._arguments import Limits, number, one_of
+from .._arrays import Array
+from .._dispatch import core
+from ..errors import InfeasibleError
+from . import linear
+from .program import HullProgram
+from .signs import conflict
+from .solution import HullProgress, HullSolution
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["branch_hull"]
+
+SOLVERS = ("auto", "newton", "lp")
+MAX_ITER = 200
+SCALARS = ("objective", "dual_bound", "gap", "status", "iterations", "solver", "seconds")
+
+
+def branch_hull(
+    y: ArrayLike,
+    B: Any,
+    C: Any,
+    *,
+    signs: ArrayLike,
+    which: str = "w",
+    regularizer: str = "l1",
+    slack: ArrayLike | None = None,
+    zero: str = "drop",
+    solver: str = "auto",
+    tol: float = 1e-6,
+    max_iter: int | None = None,
+    time_limit: float | None = None,
+    n_threads: int | None = None,
+    callback: Callable[[HullProgress], object] | None = None,
+) -> HullSolution:
+    r"""Recover two signals from their entrywise product, the signs of one of them being known.
+
+    Given ``y = w * x`` with ``w = B @ h``, ``x = C @ m`` and the signs of ``w``, every measurement
+    lies on a known branch of a hyperbola. With the branch replaced by its convex hull it solves
+
+    .. math:: \min \Vert h\Vert_1 + \Vert m\Vert_1 + \sum_l slack_l|\xi_l| \quad\text{s.t.}\quad
+              (x_l + \xi_l) w_l \text{ beyond } y_l \text{ on the branch of } signs_l
+
+    or, with ``regularizer="l2"``, :math:`\min \Vert h\Vert_2^2 + \Vert m\Vert_2^2` without slack.
+
+    Parameters
+    ----------
+    y : array_like of shape (n_measurements,)
+        The products.
+    B, C : array_like, sparse matrix or LinearOperator, (n_measurements, K) and (n_measurements, N)
+        Dictionaries of `w` and `x`; what is not an array is made one.
+    signs : array_like of shape (n_measurements,) or a single number
+        Numbers with the signs of `w`; a measurement whose sign is 0, unknown, is left out.
+    which : {"w", "x"}, default "w"
+        The signal whose signs are known. Slack is of the other one.
+    regularizer : {"l1", "l2"}, default "l1"
+        "l1" for sparse coefficients (l1-BranchHull), "l2" for those of a subspace (BranchHull).
+    slack : float or array_like of shape (n_measurements,), optional
+        Price of the error that a measurement may have in the signal whose signs are not known; with
+        "l1" only. Default: none may have any.
+    zero : {"drop", "quadrant", "equality"}, default "drop"
+        What ``y = 0`` says. "drop": only the known sign, for the other is not in the data;
+        "quadrant": that the other signal has the sign too; "equality": that it is zero, which is so
+        if the measurement has no noise.
+    solver : {"auto", "newton", "lp"}, default "auto"
+        "newton": interior points, in compiled code; "lp" (l1 only): linear programs with ever more
+        tangents of the hulls by SciPy's HiGHS, every round of which is a lower bound.
+    tol : float, default 1e-6
+        "optimal" means a gap of at most `tol`.
+    max_iter : int, optional
+        Default 200.
+    time_limit : float, optional
+        Seconds; default none.
+    n_threads : int, optional
+        Default: every processor this process may use.
+    callback : callable, optional
+        Called with a `HullProgress` after every iteration; a true return stops the solve.
+
+    Returns
+    -------
+    HullSolution
+
+    Raises
+    ------
+    InfeasibleError
+        If no signals have these signs; the message names measurements that contradict each other.
+    ValueError
+        If an argument has the wrong shape, holds NaN or infinity, is empty or out of range.
+    TypeError
+        If an argument is not made of real numbers.
+
+    Notes
+    -----
+    No measurement tells ``(h, m)`` from ``(c h, m / c)``; the answer is the balanced one, with equal
+    terms of the objective (`HullSolution.rescale` chooses another).
+
+    References
+    ----------
+    Aghasi, Ahmed and Hand, BranchHull: Convex bilinear inversion from the entrywise product of
+    signals with known signs (arXiv 1702.04342). Aghasi, Ahmed, Hand and Joshi, A convex program for
+    bilinear inversion of sparse vectors (NeurIPS 2018).
+
+    Examples
+    --------
+    >>> import numpy as np, nettrim
+    >>> rng = np.random.default_rng(0)
+    >>> B, C = rng.standard_normal((60, 40)), rng.standard_normal((60, 40))
+    >>> h, m = np.eye(40)[3] - np.eye(40)[7], np.eye(40)[1] + np.eye(40)[2]
+    >>> s = nettrim.branch_hull((B @ h) * (C @ m), B, C, signs=B @ h)
+    >>> s.status, np.flatnonzero(s.h).tolist(), np.flatnonzero(s.m).tolist()
+    ('optimal', [3, 7], [1, 2])
+    """
+    one_of(solver, SOLVERS, "solver")
+    program = HullProgram.of(
+        y, B, C, signs, which=which, regularizer=regularizer, slack=slack, zero=zero
+    )
+    tol = number(tol, "tol", above=0.0)
+    limits = Limits.of(MAX_ITER if max_iter is None else max_iter, time_limit, n_threads, None)
+    listener = _listener(callback)
+    fields: Any
+    if solver == "lp":
+        fields = linear.solve(program, tol, limits, listener)
+    else:
+        fields = core.solve_branch_hull(
+            program.A,
+            program.D,
+            program.r,
+            program.kinds,
+            price=program.price,
+            l1=regularizer == "l1",
+            solver=solver,
+            tol=tol,
+            max_iter=limits.max_iter,
+            time_limit=limits.time_limit,
+            n_threads=limits.n_threads,
+            callback=listener,
+        )
+    if fields["status"] in ("numerical", "max_iter"):
+        found = conflict(program)
+        if found is not None:
+            raise InfeasibleError(found.message(which))
+    return _solution(fields, program, which)
+
+
+def _listener(callback: Callable[[HullProgress], object] | None) -> Any:
+    if callback is None:
+        return None
+    if not callable(callback):
+        raise TypeError(f"callback must be callable, got {callback!r}")
+    return lambda *numbers: callback(HullProgress(*numbers))
+
+
+def _solution(fields: Any, program: HullProgram, which: str) -> HullSolution:
+    """Give every measurement its sign back, and those left out zero multipliers."""
+
+    def on_all(values: Array) -> Array:
+        everywhere = np.zeros(len(program.B))
+        everywhere[program.kept] = values
+        return everywhere
+
+    h, m, p, q = fields["h"], fields["m"], on_all(fields["p"]), on_all(fields["q"])
+    w, x = program.B @ h, program.C @ m
+    if which == "x":
+        h, m, w, x, p, q = m, h, x, w, q, p
+    return HullSolution(
+        h=h,
+        m=m,
+        w=w,
+        x=x,
+        xi=on_all(program.turn * fields["xi"]) + 0.0,  # no negative zeros
+        p=p,
+        q=q,
+        regularizer=program.regularizer,
+        slack_of="x" if which == "w" else "w",
+        **{name: fields[name] for name in SCALARS},
+    )
