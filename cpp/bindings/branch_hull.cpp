@@ -3,8 +3,6 @@
 #include <pybind11/eigen.h>
 #include <pybind11/stl.h>
 
-#include <string>
-
 #include "arrays.hpp"
 #include "nettrim/hyperbola.hpp"
 #include "signals.hpp"
@@ -12,19 +10,10 @@
 namespace nettrim::bindings {
 namespace {
 
-std::function<bool(const BranchHullProgress&)> with_lock(const py::object& callback) {
-  if (callback.is_none()) return nullptr;
-  return [&callback](const BranchHullProgress& p) {
-    const py::gil_scoped_acquire lock;
-    return py::bool_(callback(p.iteration, p.objective, p.dual_bound, p.gap, p.seconds))
-        .cast<bool>();
-  };
-}
-
 py::dict solve(const Array<double>& A, const Array<double>& D, const Array<double>& r,
                const Array<std::uint8_t>& kinds, const OptionalArray<double>& price, bool l1,
-               const std::string& solver, double tol, Index max_iter, double time_limit,
-               int n_threads, const py::object& callback) {
+               double tol, Index max_iter, double time_limit, int n_threads,
+               const py::object& callback) {
   BranchHullProgram program;
   program.rows = A.shape(0);
   program.h_size = A.shape(1);
@@ -37,12 +26,14 @@ py::dict solve(const Array<double>& A, const Array<double>& D, const Array<doubl
   program.price = data_or_null(price);
 
   BranchHullOptions options;
-  options.solver = solver_named(solver);
   options.tol = tol;
   options.max_iter = max_iter;
   options.time_limit = time_limit;
   options.n_threads = n_threads;
-  options.callback = with_lock(callback);
+  options.callback =
+      with_lock<BranchHullProgress>(callback, [](const py::object& tell, const auto& p) {
+        return tell(p.iteration, p.objective, p.dual_bound, p.gap, p.seconds);
+      });
   options.interrupted = SignalCheck();
   BranchHullSolution s;
   {
@@ -66,7 +57,7 @@ void project(const Array<double>& r, Array<double>& u, Array<double>& v) {
 void add_branch_hull(py::module_& m) {
   const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
   m.def("solve_branch_hull", &solve, strict("A"), strict("D"), strict("r"), strict("kinds"),
-        py::kw_only(), strict("price").none(true), py::arg("l1"), py::arg("solver"), py::arg("tol"),
+        py::kw_only(), strict("price").none(true), py::arg("l1"), py::arg("tol"),
         py::arg("max_iter"), py::arg("time_limit"), py::arg("n_threads"), py::arg("callback"));
   m.def("project_onto_branch_hulls", &project, strict("r"), strict("u"), strict("v"));
 }

@@ -8,16 +8,6 @@
 namespace nettrim::bindings {
 namespace {
 
-std::function<bool(const LayerProgress&)> with_lock(const py::object& callback) {
-  if (callback.is_none()) return nullptr;
-  return [&callback](const LayerProgress& p) {
-    const py::gil_scoped_acquire lock;
-    return py::bool_(callback(p.iteration, p.objective, p.dual_bound, p.gap, p.residual,
-                              p.violation, p.seconds))
-        .cast<bool>();
-  };
-}
-
 LayerOptions options_of(double tol, Index max_iter, double time_limit, int n_threads,
                         const py::object& callback) {
   LayerOptions options;
@@ -25,7 +15,9 @@ LayerOptions options_of(double tol, Index max_iter, double time_limit, int n_thr
   options.max_iter = max_iter;
   options.time_limit = time_limit;
   options.n_threads = n_threads;
-  options.callback = with_lock(callback);
+  options.callback = with_lock<LayerProgress>(callback, [](const py::object& tell, const auto& p) {
+    return tell(p.iteration, p.objective, p.dual_bound, p.gap, p.residual, p.violation, p.seconds);
+  });
   options.interrupted = SignalCheck();
   return options;
 }

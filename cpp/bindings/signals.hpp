@@ -1,9 +1,10 @@
-// Ctrl-C while the GIL is released.
+// What Python says while the GIL is released: Ctrl-C, and the caller's callback.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
 #include <chrono>
+#include <functional>
 
 namespace nettrim::bindings {
 
@@ -28,5 +29,15 @@ class SignalCheck {
   using Clock = std::chrono::steady_clock;
   Clock::time_point last_ = Clock::now();
 };
+
+// `call` hands the callback the numbers of a progress; what it returns, if true, stops the solve.
+template <class Progress, class Call>
+std::function<bool(const Progress&)> with_lock(const py::object& callback, Call call) {
+  if (callback.is_none()) return nullptr;
+  return [&callback, call](const Progress& p) {
+    const py::gil_scoped_acquire lock;
+    return py::bool_(call(callback, p)).template cast<bool>();
+  };
+}
 
 }  // namespace nettrim::bindings

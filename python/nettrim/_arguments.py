@@ -29,7 +29,7 @@ __all__ = [
     "whole",
 ]
 
-Listener = Callable[[int, float, float, float, float, float, float], object]
+Listener = Callable[..., object]
 ACTIVATIONS = ("relu", "linear")
 MAX_ITER = 50_000
 
@@ -93,14 +93,15 @@ class Limits:
         max_iter: int | None,
         time_limit: float | None,
         n_threads: int | None,
-        callback: Callable[[LayerProgress], object] | None,
+        callback: Callable[[Any], object] | None,
+        progress: Callable[..., Any] = LayerProgress,
     ) -> Limits:
         """Check what the caller gave; None is the default of each."""
         return cls(
             MAX_ITER if max_iter is None else whole(max_iter, "max_iter"),
             np.inf if time_limit is None else number(time_limit, "time_limit", above=0.0),
             count_processors() if n_threads is None else whole(n_threads, "n_threads"),
-            _listener(callback),
+            _listener(callback, progress),
         )
 
 
@@ -165,12 +166,14 @@ def whole(value: object, name: str) -> int:
     return int(value)
 
 
-def _listener(callback: Callable[[LayerProgress], object] | None) -> Listener | None:
+def _listener(
+    callback: Callable[[Any], object] | None, progress: Callable[..., Any]
+) -> Listener | None:
     if callback is None:
         return None
     if not callable(callback):
         raise TypeError(f"callback must be callable, got {callback!r}")
-    return lambda *numbers: callback(LayerProgress(*numbers))
+    return lambda *numbers: callback(progress(*numbers))
 
 
 def count_processors() -> int:

@@ -82,7 +82,6 @@ def solve_branch_hull(
     *,
     price: NDArray[np.float64] | None,
     l1: bool,
-    solver: str,
     tol: float,
     max_iter: int,
     time_limit: float,

@@ -7,7 +7,6 @@
 #include <functional>
 #include <limits>
 
-#include "nettrim/layer.hpp"
 #include "nettrim/types.hpp"
 
 namespace nettrim {
@@ -36,7 +35,6 @@ struct BranchHullProgress {
 };
 
 struct BranchHullOptions {
-  Solver solver = Solver::automatic;
   double tol = 1e-6;  // on the gap
   Index max_iter = 20000;
   double time_limit = std::numeric_limits<double>::infinity();  // seconds

@@ -27,7 +27,6 @@ UnitHull::UnitHull(const BranchHullProgram& given)
   A = View<double>(given.A, given.h_size, given.rows) / A_scale;
   D = View<double>(given.D, given.m_size, given.rows) / D_scale;
   r = Vector::Zero(given.rows);
-  r_scale = 0;
   for (Index l = 0; l < given.rows; ++l) {
     if (kinds[static_cast<std::size_t>(l)] == HullRow::hull) r[l] = given.r[l];
   }

@@ -24,11 +24,11 @@ INSIDE = 1e-9  # share of r by which a point may miss its hull
 HIGHS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
-def solve(program: HullProgram, tol: float, limits: Limits, listener: Any) -> dict[str, Any]:
+def solve(program: HullProgram, tol: float, limits: Limits) -> dict[str, Any]:
     """Return what `nettrim._core.solve_branch_hull` returns."""
     if program.regularizer != "l1":
         raise ValueError("solver='lp' goes with regularizer='l1': the other is no linear program")
-    return _CuttingPlanes(program).run(tol, limits, listener)
+    return _CuttingPlanes(program).run(tol, limits)
 
 
 class _CuttingPlanes:
@@ -51,7 +51,7 @@ class _CuttingPlanes:
         self.upper, self.lower = np.inf, 0.0
         self.p = self.q = np.zeros(len(A))
 
-    def run(self, tol: float, limits: Limits, listener: Any) -> dict[str, Any]:
+    def run(self, tol: float, limits: Limits) -> dict[str, Any]:
         began, rounds, status = time.perf_counter(), 0, "max_iter"
         if len(self.hulls) == 0:
             self.upper, status = 0.0, "optimal"
@@ -65,7 +65,9 @@ class _CuttingPlanes:
             seconds = time.perf_counter() - began
             if self._gap() <= tol:
                 status = "optimal"
-            elif listener and listener(rounds, self.upper, self.lower, self._gap(), seconds):
+            elif limits.callback and limits.callback(
+                rounds, self.upper, self.lower, self._gap(), seconds
+            ):
                 status = "interrupted"
             elif seconds > limits.time_limit:
                 status = "time_limit"

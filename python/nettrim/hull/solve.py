@@ -125,11 +125,12 @@ def branch_hull(
         y, B, C, signs, which=which, regularizer=regularizer, slack=slack, zero=zero
     )
     tol = number(tol, "tol", above=0.0)
-    limits = Limits.of(MAX_ITER if max_iter is None else max_iter, time_limit, n_threads, None)
-    listener = _listener(callback)
+    limits = Limits.of(
+        MAX_ITER if max_iter is None else max_iter, time_limit, n_threads, callback, HullProgress
+    )
     fields: Any
     if solver == "lp":
-        fields = linear.solve(program, tol, limits, listener)
+        fields = linear.solve(program, tol, limits)
     else:
         fields = core.solve_branch_hull(
             program.A,
@@ -138,26 +139,14 @@ def branch_hull(
             program.kinds,
             price=program.price,
             l1=regularizer == "l1",
-            solver=solver,
             tol=tol,
-            max_iter=limits.max_iter,
-            time_limit=limits.time_limit,
-            n_threads=limits.n_threads,
-            callback=listener,
+            **vars(limits),
         )
     if fields["status"] in ("numerical", "max_iter"):
         found = conflict(program)
         if found is not None:
             raise InfeasibleError(found.message(which))
     return _solution(fields, program, which)
-
-
-def _listener(callback: Callable[[HullProgress], object] | None) -> Any:
-    if callback is None:
-        return None
-    if not callable(callback):
-        raise TypeError(f"callback must be callable, got {callback!r}")
-    return lambda *numbers: callback(HullProgress(*numbers))
 
 
 def _solution(fields: Any, program: HullProgram, which: str) -> HullSolution:
