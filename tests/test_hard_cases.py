@@ -137,6 +137,17 @@ def test_features_that_are_nearly_equal(rng, inputs, weights, blur, gain, activa
     assert_solved(layer(X, weights, activation).at(gain))
 
 
+def test_gram_matrices_that_single_precision_cannot_factor() -> None:
+    """What fails to factor must not be used: the answers were whatever the memory held."""
+    rng = np.random.default_rng(5)
+    X = np.maximum(rng.standard_normal((300, 120)), 0)
+    Y = np.maximum(X @ rng.standard_normal((120, 100)), 0)
+    X = np.hstack([X, X * (1 + 1e-5 * rng.standard_normal(X.shape))])
+    runs = [nettrim.solve_layer(X, Y, epsilon=0.05 * np.linalg.norm(Y)) for _ in range(3)]
+    assert runs[0].converged
+    assert all(np.array_equal(run.weights, runs[0].weights) for run in runs)
+
+
 def test_one_feature_is_the_sum_of_the_others(rng, inputs, weights) -> None:
     X = inputs.copy()
     X[:, 5] = X[:, 6:].sum(axis=1) * (1 + 1e-10 * rng.standard_normal(120))

@@ -66,7 +66,7 @@ class LayerData:
         bound = _upper(upper, Y.shape, activation, precision)
         live: NDArray[np.bool_] = np.asarray(X.any(axis=0))
         live[0] |= not live.any()
-        X = X if live.all() else np.ascontiguousarray(X[:, live])
+        X = X if live.all() else np.compress(live, X, axis=1)
         return cls(X, Y, bound, activation == "relu", live)
 
     def with_dead_features(self, solution: LayerSolution) -> LayerSolution:

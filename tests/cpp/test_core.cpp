@@ -330,12 +330,19 @@ void test_newton_starts_warm() {
 
 void test_orthogonal_basis() {
   std::mt19937 generator(9);
-  const Matrix<double> X = normal<double>(generator, 40, 6);
-  const OrthogonalBasis basis(X);
-  Matrix<double> padded = Matrix<double>::Zero(40, 6);
-  padded.topRows(6) = basis.triangle();
-  CHECK((basis.samples(padded) - X).cwiseAbs().maxCoeff() < 1e-13);
-  CHECK((basis.coordinates(X) - padded).cwiseAbs().maxCoeff() < 1e-13);
+  Matrix<double> X = normal<double>(generator, 6, 600);
+  const auto pieces = [&](Range r) -> Matrix<double> { return X.middleCols(r.begin, r.size); };
+  const Matrix<double> identity = Matrix<double>::Identity(6, 6);
+  for (const double blur : {1.0, 1e-5, 1e-10, 0.0}) {  // of one row beside another
+    X.row(5) = X.row(1) + blur * X.row(5);
+    for (int threads : {1, 2}) {
+      const OrthogonalBasis basis(6, 600, pieces, threads);
+      const Matrix<double> Q = basis.samples(identity);
+      CHECK((Q * Q.transpose() - identity).cwiseAbs().maxCoeff() < 1e-13);
+      CHECK((basis.triangle() * Q - X).cwiseAbs().maxCoeff() < 1e-13);
+      CHECK((basis.coordinates(6, pieces) - basis.triangle()).cwiseAbs().maxCoeff() < 1e-11);
+    }
+  }
 }
 
 }  // namespace

@@ -106,6 +106,7 @@ void Admm<S>::start(const Start<S>& start) {
   } else {
     state_.weights = *start.weights;
     p_.signals_of(*start.weights, state_.signal);
+    nearest_ = state_;
   }
   rho_ = first_rho(state_.weights);
   if (start.dual != nullptr) add_multipliers(*start.dual);
@@ -258,8 +259,8 @@ void Admm<S>::report(Answer<S>& a) const {
 }
 
 template <class S>
-Index Admm<S>::patience() const {
-  return std::is_same_v<S, float> ? kPatience : std::numeric_limits<Index>::max();
+Patience Admm<S>::patience() const {
+  return Patience(std::is_same_v<S, float> ? kPatience : std::numeric_limits<Index>::max());
 }
 
 // Whether the direction in which the multipliers run away proves that there are no weights.

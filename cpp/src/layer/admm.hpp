@@ -21,7 +21,7 @@ class Admm {
 
   // What search() asks of an engine.
   Index steps_per_certificate() const { return check_every_; }
-  Index patience() const;
+  Patience patience() const;
   void report(Answer<S>& a) const;
   bool proves_infeasible(Answer<S>& a);
   void hear(double infeasibility, double gap);

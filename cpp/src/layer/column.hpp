@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "packed.hpp"
@@ -36,6 +37,13 @@ struct ColumnTolerances {
   double row;       // in the units of XU
   double weight;    // what is smaller counts as zero
 };
+
+// The proximal terms: stiffness of the rows in units of a sample, anchor of the weights, where the
+// longest feature has length 1 to 2. The anchor is above the rounding of the Gram matrix, and grows
+// where a factor spoilt by rounding asks for it: the smaller, the fewer rounds.
+constexpr double kStiffness = 1e6;
+template <class G>
+constexpr double kFirstAnchor = std::is_same_v<G, float> ? 1e-6 : 1e-12;
 
 // G: what the Gram matrix is kept in. Solutions are of double precision in either, for the gradient
 // at the reference is, but single precision needs more rounds where features are nearly collinear.
@@ -92,11 +100,14 @@ class Column {
                                       const ColumnWorkspace& work) const;
   bool synchronise(ColumnWorkspace& work);
   bool factor_anew(ColumnWorkspace& work);
+  bool factor_guess(ColumnWorkspace& work);
+  bool raise_anchor(ColumnWorkspace& work);
   bool move_in(Index element, ColumnWorkspace& work);
-  template <class Right>
+  using Right = std::function<double(Index element)>;
   void respond(const Right& right, Vector& weights, Vector& multipliers,
                ColumnWorkspace& work) const;
   void solve_guess(double price, ColumnWorkspace& work);
+  bool is_accurate(double price, const ColumnTolerances& t) const;
   void find_wrong(double price, const ColumnTolerances& t, ColumnWorkspace& work) const;
   void exchange(Index element);
   void measure(ColumnWorkspace& work);
@@ -109,6 +120,7 @@ class Column {
   Vector weights_, multipliers_;
   Vector weight_center_, multiplier_center_;  // of the proximal terms
   Guess guess_;
+  double anchor_ = kFirstAnchor<G>;
   double price_ = 0;  // of the last solve, and what it followed since
 
   Vector reference_, multipliers_there_, gradient_there_, slack_there_;

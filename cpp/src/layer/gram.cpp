@@ -5,10 +5,13 @@
 namespace nettrim::layer {
 namespace {
 
+// A caller's array in double precision and unit size, piece by piece.
 template <class S>
-Matrix<double> samples_by_row(const S* data, Index samples, Index columns, S scale) {
-  return View<S>(data, columns, samples).transpose().template cast<double>() *
-         static_cast<double>(scale);
+OrthogonalBasis::Piece scaled_pieces(const S* data, Index rows, S scale) {
+  return [=](Range r) -> Matrix<double> {
+    return View<S>(data + r.begin * rows, rows, r.size).template cast<double>() *
+           static_cast<double>(scale);
+  };
 }
 
 // Rounding of the orthogonal reduction: epsilon this near to the least possible counts as equal.
@@ -20,30 +23,31 @@ constexpr double kSteepest = 1e-8;
 
 template <class S>
 GramSpace::GramSpace(const UnitProgram<S>& p)
-    : basis_(samples_by_row(p.given.X, p.n_samples(), p.n_features(), p.x_scale)),
-      coordinates_(
-          basis_.coordinates(samples_by_row(p.given.Y, p.n_samples(), p.n_outputs(), p.y_scale))),
-      X_(basis_.triangle().transpose()),
-      Y_(coordinates_.topRows(p.n_features()).transpose()),
+    : given_Y_(scaled_pieces(p.given.Y, p.n_outputs(), p.y_scale)),
+      basis_(p.n_features(), p.n_samples(), scaled_pieces(p.given.X, p.n_features(), p.x_scale),
+             p.threads),
+      coordinates_(basis_.coordinates(p.n_outputs(), given_Y_)),
       form_(p.given.form),
-      outside_(coordinates_.bottomRows(p.n_samples() - p.n_features()).norm()) {
+      n_samples_(p.n_samples()),
+      size_(p.total),
+      outside_(outside_part().norm()) {
   aim(p.level);
 }
 
 void GramSpace::aim(double level) {
   level_given_ = level_ = level;
   if (form_ != Form::constrained) return;
-  feasible_ = outside_ <= level + kRounding * coordinates_.norm();
+  feasible_ = outside_ <= level + kRounding * size_;
   level_ = std::sqrt(std::max(level - outside_, 0.0)) * std::sqrt(level + outside_);
 }
 
 LayerProgram<double> GramSpace::program() const {
   LayerProgram<double> p;
-  p.samples = X_.cols();
-  p.features = X_.rows();
-  p.outputs = Y_.rows();
-  p.X = X_.data();
-  p.Y = Y_.data();
+  p.samples = basis_.triangle().cols();
+  p.features = basis_.triangle().rows();
+  p.outputs = coordinates_.rows();
+  p.X = basis_.triangle().data();
+  p.Y = coordinates_.data();
   p.activation = Activation::linear;
   p.form = form_;
   p.level = level_;
@@ -55,15 +59,14 @@ Matrix<double> GramSpace::lift(const Matrix<double>& dual) const {
   if (form_ == Form::constrained) {
     slope = level_given_ > 0 ? dual.norm() / std::max(level_, kSteepest * level_given_) : 0.0;
   }
-  Matrix<double> lifted = slope * coordinates_;
-  lifted.topRows(dual.cols()) = dual.transpose();
-  return basis_.samples(std::move(lifted)).transpose();
+  return combined(dual - slope * coordinates_, slope);
 }
 
-Matrix<double> GramSpace::outside_part() const {
-  Matrix<double> part = coordinates_;
-  part.topRows(Y_.cols()).setZero();
-  return basis_.samples(std::move(part)).transpose();
+Matrix<double> GramSpace::outside_part() const { return combined(-coordinates_, 1); }
+
+// in_range Q + share Y
+Matrix<double> GramSpace::combined(const Matrix<double>& in_range, double share_of_Y) const {
+  return basis_.samples(in_range) + share_of_Y * given_Y_({0, n_samples_});
 }
 
 template GramSpace::GramSpace(const UnitProgram<float>&);

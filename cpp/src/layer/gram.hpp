@@ -1,6 +1,6 @@
-// Linear layers in Gram space: with X = Q [R; 0] the program over n_samples rows is the program
-// over n_features rows with X = R and Y = Q'Y, so that an iteration costs the same for any
-// n_samples. Orthogonal rather than X'X, which would square the condition of X.
+// Linear layers in Gram space: with X = L Q (features x samples, Q's rows orthonormal) the program
+// over n_samples samples is that over n_features samples with X = L and Y = YQ', so that an
+// iteration costs the same for any n_samples. Not by XX', which would square the condition of X.
 #pragma once
 
 #include "factor.hpp"
@@ -8,7 +8,7 @@
 
 namespace nettrim::layer {
 
-// Must outlive its program().
+// Must outlive its program(), and what the given one points at must outlive it.
 class GramSpace {
  public:
   template <class S>
@@ -27,11 +27,14 @@ class GramSpace {
   Matrix<double> outside_part() const;
 
  private:
+  Matrix<double> combined(const Matrix<double>& in_range, double share_of_Y) const;
+
+  OrthogonalBasis::Piece given_Y_;
   OrthogonalBasis basis_;
-  Matrix<double> coordinates_;  // Q'Y, samples x outputs
-  Matrix<double> X_, Y_;        // R' and (Q'Y)' on the features: what program() looks at
+  Matrix<double> coordinates_;  // YQ', outputs x features
   Form form_;
-  double outside_, level_given_ = 0, level_ = 0;
+  Index n_samples_;
+  double size_, outside_, level_given_ = 0, level_ = 0;
   bool feasible_ = true;
 };
 

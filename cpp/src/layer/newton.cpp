@@ -16,7 +16,10 @@ constexpr double kLowestStart = 1e-3;      // share of the steepest gradient, fo
 constexpr double kSpare = 1.1;             // working features over those in use, before some leave
 constexpr double kFarFromUse = 0.7;        // gradient over price
 constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, beside those of the program's arrays
-constexpr Index kPatience = 12;
+// Rounds without progress that end a run. A Gram matrix in single precision gives way to a double
+// one as soon as it slows the rounds down.
+constexpr Index kPatience = 12, kSinglePatience = 6;
+constexpr double kSingleProgress = 0.5;
 // A weight below this share of the price moves no gradient: the longest feature has length 1 to 2.
 constexpr double kNegligible = 2.5e-4;
 
@@ -56,8 +59,9 @@ Newton<S, G>::Newton(const UnitProgram<S>& program, const Supervisor& supervisor
       keeps_gram_(columns_.size()) {}
 
 template <class S, class G>
-Index Newton<S, G>::patience() const {
-  return kPatience;
+Patience Newton<S, G>::patience() const {
+  return std::is_same_v<G, float> ? Patience(kSinglePatience, kSingleProgress)
+                                  : Patience(kPatience);
 }
 
 template <class S, class G>

@@ -28,7 +28,7 @@ class Newton {
 
   // What search() asks of an engine.
   Index steps_per_certificate() const { return 1; }
-  Index patience() const;
+  Patience patience() const;
   void report(Answer<S>& a) const;
   bool proves_infeasible(Answer<S>&) { return false; }
   void hear(double, double) {}

@@ -88,17 +88,12 @@ class FeatureProjection final : public ProjectionBase<S> {
 
  private:
   Matrix<double> gram(const Eigen::VectorXd& anchor) const {
-    const Index n = p_.n_features();
-    std::vector<Matrix<double>> parts(static_cast<std::size_t>(p_.threads),
-                                      Matrix<double>::Zero(n, n));
-    this->over(p_.samples, [&](Index, Range r, int thread) {
-      const Matrix<double> X = p_.X(r).template cast<double>() * static_cast<double>(p_.x_scale);
-      parts[static_cast<std::size_t>(thread)].template selfadjointView<Eigen::Lower>().rankUpdate(
-          X);
-    });
-    for (std::size_t t = 1; t < parts.size(); ++t) parts[0] += parts[t];
-    parts[0].diagonal() += anchor;
-    return std::move(parts[0]);
+    const auto X = [&](Range r) -> Matrix<double> {
+      return p_.X(r).template cast<double>() * static_cast<double>(p_.x_scale);
+    };
+    Matrix<double> gram = gram_of(p_.n_features(), p_.samples, p_.threads, X);
+    gram.diagonal() += anchor;
+    return gram;
   }
 
   Matrix<S> inverse_, rhs_;

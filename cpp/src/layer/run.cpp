@@ -16,6 +16,7 @@ constexpr double kRoughTol = 0.4;
 constexpr Index kRoughCheckEvery = 10, kMostRoughSteps = 150;
 // Bytes of all Gram matrices up to which double precision costs next to nothing.
 constexpr std::size_t kCheapGrams = 8'000'000;
+constexpr double kTightBall = 3e-3;  // epsilon, relative to Y, below which it saves rounds
 constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
 
 // An engine's run; what it reaches replaces `a`, whose iterations count on. newton begins at `a`.
@@ -95,12 +96,17 @@ Answer<S> run_roughly(const UnitProgram<S>& p, const Supervisor& supervisor, con
   return std::isfinite(error(p, rough)) ? rough : a;
 }
 
+template <class S>
+bool wants_precise_grams(const UnitProgram<S>& p) {
+  return most_gram_bytes(p) <= kCheapGrams || (p.constrained() && p.level < kTightBall * p.total);
+}
+
 // From multipliers of a similar program newton begins at once, and anew if that leads nowhere.
 // Stuck with Gram matrices in single precision it goes on with double ones.
 template <class S>
 Answer<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor,
                            const Start<S>& start, Answer<S> a, const char* reason) {
-  const bool precise = most_gram_bytes(p) <= kCheapGrams;
+  const bool precise = wants_precise_grams(p);
   if (start.dual != nullptr) {
     a.weights = *start.weights;
     a.dual = *start.dual;
@@ -203,7 +209,8 @@ void run_along(UnitProgram<S>& p, const Supervisor& supervisor, const std::vecto
       if (ended) return;
     }
   };
-  if (most_gram_bytes(p) <= kCheapGrams) {
+  if (!levels.empty()) p.set_level(levels.back());
+  if (wants_precise_grams(p)) {
     walk(Path<S, double>(p, supervisor));
   } else {
     walk(Path<S, float>(p, supervisor));

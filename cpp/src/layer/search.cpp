@@ -7,7 +7,6 @@ namespace {
 
 // A lower bound this large, in unit-size weights per output, is a proof that there are none.
 constexpr double kHopeless = 1e9;
-constexpr double kProgress = 0.9;  // of the best merit so far: what counts as better
 
 }  // namespace
 
@@ -28,7 +27,7 @@ std::optional<Status> Supervisor::limit(Index iterations) const {
 }
 
 bool Patience::ends_with(double merit) {
-  fruitless_ = merit < kProgress * best_ ? 0 : fruitless_ + 1;
+  fruitless_ = merit < progress_ * best_ ? 0 : fruitless_ + 1;
   if (fruitless_ == 0) best_ = merit;
   return fruitless_ >= most_;
 }

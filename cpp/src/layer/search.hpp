@@ -76,20 +76,22 @@ class Supervisor {
   mutable bool interrupted_ = false;  // an interrupt is told once, and remembered
 };
 
-// Counts the certificates since the last one that was clearly better than all before.
+// Counts the certificates since the last one that was clearly better than all before: below
+// `progress` times the best of them. `most` without that end a run.
 class Patience {
  public:
-  explicit Patience(Index most) : most_(most) {}
+  explicit Patience(Index most, double progress = 0.9) : most_(most), progress_(progress) {}
   bool ends_with(double merit);
 
  private:
   Index most_, fruitless_ = 0;
+  double progress_;
   double best_ = std::numeric_limits<double>::infinity();
 };
 
 // Engine:  void step();
 //          Index steps_per_certificate() const;
-//          Index patience() const;                  certificates without progress that end a run
+//          Patience patience() const;               with certificates that make no progress
 //          void report(Answer<S>&);                 weights, dual and certificate of the moment
 //          bool proves_infeasible(Answer<S>&);      by another dual than the reported one
 //          void hear(double infeasibility, double gap);
@@ -97,7 +99,7 @@ template <class S, class Engine>
 Answer<S> search(const UnitProgram<S>& p, const Supervisor& supervisor, Engine& engine,
                  Answer<S> a) {
   const double tol = supervisor.options().tol;
-  Patience patience(engine.patience());
+  Patience patience = engine.patience();
   const auto verdict = [&](std::optional<Status> limit) -> std::optional<Status> {
     const Certificate& c = a.certificate;
     const bool stopped = supervisor.stops(a.iterations, c);

@@ -66,7 +66,7 @@ class SingleAdmm {
 
   // What search() asks of an engine.
   Index steps_per_certificate() const { return admm_.steps_per_certificate(); }
-  Index patience() const { return admm_.patience(); }
+  Patience patience() const { return admm_.patience(); }
   bool proves_infeasible(Answer<S>&) { return false; }
   void hear(double infeasibility, double gap) { admm_.hear(infeasibility, gap); }
   void report(Answer<S>& a) const {

@@ -1,5 +1,7 @@
 #include "layer/working_gram.hpp"
 
+#include "factor.hpp"
+
 namespace nettrim::layer {
 namespace {
 
@@ -7,17 +9,12 @@ constexpr Index kSamplesAtOnce = 192;  // gathered features of so many samples s
 
 template <class S>
 Matrix<double> whole_gram(const UnitProgram<S>& p) {
-  const Index n = p.n_features();
-  std::vector<Matrix<double>> parts(static_cast<std::size_t>(p.threads),
-                                    Matrix<double>::Zero(n, n));
-  parallel_for(static_cast<Index>(p.samples.size()), p.threads, [&](Index k, int thread) {
-    const Matrix<double> X =
-        p.X(p.samples[static_cast<std::size_t>(k)]).template cast<double>() * double(p.x_scale);
-    parts[static_cast<std::size_t>(thread)].template selfadjointView<Eigen::Lower>().rankUpdate(X);
-  });
-  for (std::size_t t = 1; t < parts.size(); ++t) parts[0] += parts[t];
-  parts[0].template triangularView<Eigen::StrictlyUpper>() = parts[0].transpose();
-  return std::move(parts[0]);
+  Matrix<double> gram =
+      gram_of(p.n_features(), p.samples, p.threads, [&](Range r) -> Matrix<double> {
+        return p.X(r).template cast<double>() * double(p.x_scale);
+      });
+  gram.template triangularView<Eigen::StrictlyUpper>() = gram.transpose();
+  return gram;
 }
 
 }  // namespace
