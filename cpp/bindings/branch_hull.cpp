@@ -4,11 +4,27 @@
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
+#include "nettrim/anchored_tv.hpp"
 #include "nettrim/hyperbola.hpp"
 #include "signals.hpp"
 
 namespace nettrim::bindings {
 namespace {
+
+BranchHullOptions options_of(double tol, Index max_iter, double time_limit, int n_threads,
+                             const py::object& callback) {
+  BranchHullOptions options;
+  options.tol = tol;
+  options.max_iter = max_iter;
+  options.time_limit = time_limit;
+  options.n_threads = n_threads;
+  options.callback =
+      with_lock<BranchHullProgress>(callback, [](const py::object& tell, const auto& p) {
+        return tell(p.iteration, p.objective, p.dual_bound, p.gap, p.seconds);
+      });
+  options.interrupted = SignalCheck();
+  return options;
+}
 
 py::dict solve(const Array<double>& A, const Array<double>& D, const Array<double>& r,
                const Array<std::uint8_t>& kinds, const OptionalArray<double>& price, bool l1,
@@ -25,16 +41,7 @@ py::dict solve(const Array<double>& A, const Array<double>& D, const Array<doubl
   program.gauge = l1 ? Gauge::l1 : Gauge::l2;
   program.price = data_or_null(price);
 
-  BranchHullOptions options;
-  options.tol = tol;
-  options.max_iter = max_iter;
-  options.time_limit = time_limit;
-  options.n_threads = n_threads;
-  options.callback =
-      with_lock<BranchHullProgress>(callback, [](const py::object& tell, const auto& p) {
-        return tell(p.iteration, p.objective, p.dual_bound, p.gap, p.seconds);
-      });
-  options.interrupted = SignalCheck();
+  const auto options = options_of(tol, max_iter, time_limit, n_threads, callback);
   BranchHullSolution s;
   {
     const py::gil_scoped_release unlock;
@@ -45,6 +52,29 @@ py::dict solve(const Array<double>& A, const Array<double>& D, const Array<doubl
                   "objective"_a = s.objective, "dual_bound"_a = s.dual_bound, "gap"_a = s.gap,
                   "status"_a = name(s.status), "iterations"_a = s.iterations, "solver"_a = s.solver,
                   "seconds"_a = s.seconds);
+}
+
+py::dict separate(const Array<double>& image, const Array<double>& basis, double mu, double slack,
+                  double tol, Index max_iter, double time_limit, int n_threads,
+                  const py::object& callback) {
+  AnchoredTvProgram program;
+  program.height = image.shape(0);
+  program.width = image.shape(1);
+  program.modes = basis.shape(1);
+  program.image = image.data();
+  program.basis = basis.data();
+  program.mu = mu;
+  program.slack = slack;
+  const auto options = options_of(tol, max_iter, time_limit, n_threads, callback);
+  AnchoredTvSolution s;
+  {
+    const py::gil_scoped_release unlock;
+    s = solve_anchored_tv(program, options);
+  }
+  using namespace pybind11::literals;
+  return py::dict("w"_a = s.w, "x"_a = s.x, "xi"_a = s.xi, "objective"_a = s.objective,
+                  "dual_bound"_a = s.dual_bound, "gap"_a = s.gap, "status"_a = name(s.status),
+                  "iterations"_a = s.iterations, "seconds"_a = s.seconds);
 }
 
 // In place.
@@ -59,6 +89,9 @@ void add_branch_hull(py::module_& m) {
   m.def("solve_branch_hull", &solve, strict("A"), strict("D"), strict("r"), strict("kinds"),
         py::kw_only(), strict("price").none(true), py::arg("l1"), py::arg("tol"),
         py::arg("max_iter"), py::arg("time_limit"), py::arg("n_threads"), py::arg("callback"));
+  m.def("solve_anchored_tv", &separate, strict("image"), strict("basis"), py::kw_only(),
+        py::arg("mu"), py::arg("slack"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
+        py::arg("n_threads"), py::arg("callback"));
   m.def("project_onto_branch_hulls", &project, strict("r"), strict("u"), strict("v"));
 }
 

@@ -5,11 +5,13 @@ from .errors import ConvergenceWarning, InfeasibleError
 from .hull import (
     HullProgress,
     HullSolution,
+    ImageSeparation,
     SignCheck,
     branch_hull,
     check_signs,
     is_recoverable,
     recovery_odds,
+    separate_image,
 )
 from .layer import solve_layer
 from .network import Dense, Network
@@ -25,6 +27,7 @@ __all__ = [
     "Dense",
     "HullProgress",
     "HullSolution",
+    "ImageSeparation",
     "InfeasibleError",
     "LayerProgress",
     "LayerReport",
@@ -38,6 +41,7 @@ __all__ = [
     "check_signs",
     "is_recoverable",
     "recovery_odds",
+    "separate_image",
     "solve_layer",
     "trace",
     "trim",

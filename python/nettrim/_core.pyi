@@ -89,6 +89,31 @@ def solve_branch_hull(
     callback: Callable[[int, float, float, float, float], object] | None,
 ) -> BranchHullFields: ...
 
+class AnchoredTvFields(TypedDict):
+    w: NDArray[np.float64]
+    x: NDArray[np.float64]
+    xi: NDArray[np.float64]
+    objective: float
+    dual_bound: float
+    gap: float
+    status: str
+    iterations: int
+    seconds: float
+
+# The columns of basis are orthonormal.
+def solve_anchored_tv(
+    image: NDArray[np.float64],
+    basis: NDArray[np.float64],
+    *,
+    mu: float,
+    slack: float,
+    tol: float,
+    max_iter: int,
+    time_limit: float,
+    n_threads: int,
+    callback: Callable[[int, float, float, float, float], object] | None,
+) -> AnchoredTvFields: ...
+
 # In place.
 def project_onto_branch_hulls(
     r: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]

@@ -1,5 +1,6 @@
 """BranchHull: two signals from their entrywise product, the signs of one of them being known."""
 
+from .image import ImageSeparation, separate_image
 from .recovery import is_recoverable, recovery_odds
 from .signs import SignCheck, check_signs
 from .solution import HullProgress, HullSolution
@@ -8,9 +9,11 @@ from .solve import branch_hull
 __all__ = [
     "HullProgress",
     "HullSolution",
+    "ImageSeparation",
     "SignCheck",
     "branch_hull",
     "check_signs",
     "is_recoverable",
     "recovery_odds",
+    "separate_image",
 ]

@@ -20,6 +20,10 @@ __all__ = ["REGULARIZERS", "ZERO", "HullProgram", "Row"]
 
 REGULARIZERS = ("l1", "l2")
 ZERO = ("drop", "quadrant", "equality")
+TV_IS_DEGENERATE = (
+    "regularizer='tv' has no minimiser: a constant signal has no variation, grows without end and "
+    "makes the other term as small as it likes. nettrim.separate_image anchors the signal's mean"
+)
 LARGEST_DICTIONARY = 200_000_000  # entries of a dense one
 
 
@@ -81,6 +85,8 @@ class HullProgram:
     ) -> HullProgram:
         """Check what the caller gave."""
         one_of(which, ("w", "x"), "which")
+        if regularizer == "tv":
+            raise ValueError(TV_IS_DEGENERATE)
         one_of(regularizer, REGULARIZERS, "regularizer")
         one_of(zero, ZERO, "zero")
         measured = np.asarray(finite_array(y, "y", ndim=1), dtype=np.float64)

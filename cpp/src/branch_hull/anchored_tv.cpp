@@ -1,0 +1,274 @@
+// Alternating directions: copies u of w, v of x with slack and g of w's differences satisfy one
+// constraint each; w and x are the nearest that agree with them. Slack is no variable: where a
+// multiplier would pass its price, v moves freely and what is missing is slack.
+#include "nettrim/anchored_tv.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+
+#include "branch_hull/differences.hpp"
+#include "nettrim/hyperbola.hpp"
+#include "parallel.hpp"
+
+namespace nettrim {
+namespace branch_hull {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kFirstRho = 3, kRelaxation = 1.6;
+constexpr Index kCertificateEvery = 25;
+constexpr double kBoldest = 5, kWorthwhile = 1.5;  // factors of rho
+constexpr double kLeastShare = 0.01;               // of the copy, where a w is not positive
+constexpr int kBoundSteps = 60;
+constexpr Index kPixelsPerPiece = 1024;
+
+void check(const AnchoredTvProgram& p, const BranchHullOptions& o) {
+  const auto require = [](bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(what);
+  };
+  require(p.height > 0 && p.width > 0 && p.modes > 0, "sizes are positive");
+  require(p.image && p.basis, "image and basis are given");
+  require(p.mu > 0 && p.slack >= p.mu && std::isfinite(p.slack), "slack >= mu > 0");
+  const View<double> image(p.image, p.width, p.height);
+  require(image.allFinite() && image.minCoeff() >= 0 && image.maxCoeff() > 0,
+          "the image is nonnegative and not all zero");
+  require(o.tol > 0 && o.max_iter > 0 && o.n_threads > 0,
+          "tol, max_iter and n_threads are positive");
+}
+
+// The root u >= max(a, 0) of (u - a) u^2 = c, by Newton's method from above.
+double root_beside(double a, double c) {
+  double u = std::max(a, 0.0) + std::cbrt(c);
+  for (int k = 0; k < 50; ++k) {
+    const double next = u - ((u - a) * u * u - c) / ((3 * u - 2 * a) * u);
+    if (!(next < u * (1 - 1e-15))) break;
+    u = next;
+  }
+  return u;
+}
+
+class AnchoredTv {
+ public:
+  AnchoredTv(const AnchoredTvProgram& p, int threads)
+      : mu_(p.mu),
+        slack_(p.slack),
+        threads_(threads),
+        basis_(p.basis, p.modes, p.width * p.height),
+        pieces_(cut(basis_.cols(), kPixelsPerPiece, threads)),
+        smooth_(p.width, p.height),
+        unit_(View<double>(p.image, p.width, p.height).mean()),
+        y_(View<double>(p.image, p.width, p.height) / unit_),
+        w_(Image::Ones(p.width, p.height)),
+        x_(onto_range(y_)),
+        steady_(mu_ * onto_range(w_)),
+        w_dual_(Image::Zero(p.width, p.height)),
+        x_dual_(w_dual_),
+        g_dual_(Differences::of(w_dual_)) {}
+
+  void step() {
+    const Image w_aim = w_ - w_dual_, x_aim = x_ - x_dual_;
+    Image u = w_aim, v = x_aim;
+    into_hulls(u, v);
+    const Differences G = Differences::of(w_);
+    const Differences g_aim = G.with(g_dual_, [](double a, double b) { return a - b; });
+    const Differences g = shrunk(g_aim);
+    q_ = rho_ * (v - x_aim);
+    pull_ = g_aim.with(g, [this](double aim, double near) { return rho_ * (aim - near); });
+
+    const auto relax = [](double near, double here) {
+      return kRelaxation * near + (1 - kRelaxation) * here;
+    };
+    w_dual_ += u.binaryExpr(w_, relax);
+    x_dual_ += v.binaryExpr(x_, relax);
+    g_dual_ = g_dual_.with(g.with(G, relax), [](double a, double b) { return a + b; });
+    const Image old_w = std::move(w_), old_x = std::move(x_);
+    w_ = smooth_(w_dual_ + g_dual_.adjoint());
+    w_.array() -= w_.mean() - 1;
+    x_ = onto_range(x_dual_) - steady_ / rho_;
+    const Differences new_G = Differences::of(w_);
+    w_dual_ -= w_;
+    x_dual_ -= x_;
+    g_dual_ = g_dual_.with(new_G, [](double a, double b) { return a - b; });
+    copy_ = u;
+    misfit_ = (u - w_).squaredNorm() + (v - x_).squaredNorm() +
+              g.with(new_G, [](double a, double b) { return a - b; }).squared_norm();
+    travel_ = (w_ - old_w).squaredNorm() + (x_ - old_x).squaredNorm();
+  }
+
+  // Copies are to come together as fast, relative to the signals, as these come to rest, relative
+  // to the multipliers.
+  void rebalance() {
+    const double apart = misfit_ / (w_.squaredNorm() + x_.squaredNorm());
+    const double moving = travel_ / (w_dual_.squaredNorm() + x_dual_.squaredNorm());
+    if (!(apart > 0 && moving > 0)) return;
+    const double factor = std::clamp(std::pow(apart / moving, 0.25), 1 / kBoldest, kBoldest);
+    if (factor < kWorthwhile && factor > 1 / kWorthwhile) return;
+    rho_ *= factor;
+    w_dual_ /= factor;
+    x_dual_ /= factor;
+    g_dual_.across /= factor;
+    g_dual_.down /= factor;
+  }
+
+  // A feasible point: the present one, positive, with slack for what it misses.
+  double make_feasible(AnchoredTvSolution& s) const {
+    Image w = w_.cwiseMax(kLeastShare * copy_);
+    w /= w.mean();
+    const Image missing = y_.binaryExpr(w, [](double y, double w) { return y > 0 ? y / w : 0; });
+    const Image xi = (missing - x_).cwiseMax(0.0);
+    const double objective = Differences::of(w).sum_of_sizes() + mu_ * x_.sum() + slack_ * xi.sum();
+    if (std::isnan(objective)) return kInfinity;
+    s.w = w.reshaped();
+    s.x = unit_ * x_.reshaped();
+    s.xi = unit_ * xi.reshaped();
+    return objective;
+  }
+
+  // Multipliers q with q = mu on the range and 0 <= q <= slack, and p = G'pull + c >= 0, prove
+  // 2 sum sqrt(y p q) - c n_pixels (spec branchhull C.1, C.2); the c that proves most is taken.
+  double dual_bound() const {
+    const Image q = allowed(q_ - onto_range(q_) + steady_);
+    const Image slope = pull_.adjoint();
+    const Image weight = (y_.array() * q.array()).sqrt();
+    const double least = -slope.minCoeff();
+    // In terms of sqrt(c - least), where the bound has no infinite derivative, by bisection.
+    const auto derivative = [&](double c) {
+      return (weight.array() / (slope.array() + c).cwiseMax(1e-300).sqrt()).sum() -
+             static_cast<double>(y_.size());
+    };
+    double low = 0, high = 1;
+    while (derivative(least + high) > 0 && high < 1e100) high *= 2;
+    for (int k = 0; k < kBoundSteps; ++k) {
+      const double middle = (low + high) / 2;
+      (derivative(least + middle) > 0 ? low : high) = middle;
+    }
+    const double c = least + high;
+    return 2 * (weight.array() * (slope.array() + c).cwiseMax(0.0).sqrt()).sum() -
+           c * static_cast<double>(y_.size());
+  }
+
+ private:
+  void into_hulls(Image& u, Image& v) const {
+    const double free = slack_ / rho_;  // how far v moves at most
+    parallel_for(static_cast<Index>(pieces_.size()), threads_, [&](Index k, int) {
+      const auto [first, size] = pieces_[static_cast<std::size_t>(k)];
+      const Eigen::VectorXd a = u.reshaped().segment(first, size);
+      const Eigen::VectorXd b = v.reshaped().segment(first, size);
+      project_onto_branch_hulls(size, y_.data() + first, u.data() + first, v.data() + first);
+      for (Index i = 0; i < size; ++i) {
+        if (v.data()[first + i] - b[i] <= free) continue;
+        v.data()[first + i] = b[i] + free;
+        u.data()[first + i] = root_beside(a[i], free * y_.data()[first + i]);
+      }
+    });
+  }
+
+  Differences shrunk(const Differences& g) const {
+    const auto soft = [most = 1 / rho_](double x) { return x - std::clamp(x, -most, most); };
+    return {g.across.unaryExpr(soft), g.down.unaryExpr(soft)};
+  }
+
+  Image onto_range(const Image& image) const {
+    std::vector<Eigen::VectorXd> parts(static_cast<std::size_t>(threads_),
+                                       Eigen::VectorXd::Zero(basis_.rows()));
+    over_pieces([&](Range r, int thread) {
+      parts[static_cast<std::size_t>(thread)].noalias() +=
+          basis_.middleCols(r.begin, r.size) * image.reshaped().segment(r.begin, r.size);
+    });
+    for (std::size_t t = 1; t < parts.size(); ++t) parts[0] += parts[t];
+    Image out(image.rows(), image.cols());
+    over_pieces([&](Range r, int) {
+      out.reshaped().segment(r.begin, r.size).noalias() =
+          basis_.middleCols(r.begin, r.size).transpose() * parts[0];
+    });
+    return out;
+  }
+
+  template <class Body>
+  void over_pieces(Body&& body) const {
+    parallel_for(static_cast<Index>(pieces_.size()), threads_,
+                 [&](Index k, int thread) { body(pieces_[static_cast<std::size_t>(k)], thread); });
+  }
+
+  // Blended with the constant mu, as much as it takes to come within the bounds.
+  Image allowed(Image q) const {
+    double share = 0;
+    for (Index i = 0; i < q.size(); ++i) {
+      const double value = q.data()[i];
+      if (value < 0) share = std::max(share, value / (value - mu_));
+      if (value > slack_) share = std::max(share, (value - slack_) / (value - mu_));
+    }
+    q = (1 - share) * q + Image::Constant(q.rows(), q.cols(), share * mu_);
+    return q.cwiseMax(0.0).cwiseMin(slack_);
+  }
+
+  double mu_, slack_;
+  int threads_;
+  View<double> basis_;  // modes x pixels
+  std::vector<Range> pieces_;
+  Smoother smooth_;
+  double unit_, rho_ = kFirstRho;
+  Image y_, w_, x_, steady_;
+  Image w_dual_, x_dual_;  // over rho
+  Differences g_dual_;
+  Image q_, copy_;
+  Differences pull_;
+  double misfit_ = 0, travel_ = 0;  // squares
+};
+
+}  // namespace
+}  // namespace branch_hull
+
+AnchoredTvSolution solve_anchored_tv(const AnchoredTvProgram& program,
+                                     const BranchHullOptions& options) {
+  using namespace branch_hull;
+  check(program, options);
+  const auto began = std::chrono::steady_clock::now();
+  AnchoredTv tv(program, options.n_threads);
+  AnchoredTvSolution best, now;
+  best.objective = kInfinity;
+  best.dual_bound = -kInfinity;
+  best.status = Status::max_iter;
+  const auto certify = [&] {
+    const double objective = tv.make_feasible(now), bound = tv.dual_bound();
+    if (objective < best.objective) {
+      best.objective = objective;
+      best.w.swap(now.w);
+      best.x.swap(now.x);
+      best.xi.swap(now.xi);
+    }
+    best.dual_bound = std::max(best.dual_bound, bound);
+    best.gap = (best.objective - best.dual_bound) / best.objective;
+    best.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  };
+  Index wait = kCertificateEvery, until_rebalance = wait;
+  while (best.iterations < options.max_iter) {
+    tv.step();
+    const bool last = ++best.iterations == options.max_iter;
+    const bool stopped = options.interrupted && options.interrupted();
+    if (best.iterations % kCertificateEvery == 0 || last || stopped) {
+      certify();
+      if (best.gap <= options.tol) best.status = Status::optimal;
+      if (best.status == Status::optimal) break;
+      if (stopped ||
+          (options.callback && options.callback({best.iterations, best.objective, best.dual_bound,
+                                                 best.gap, best.seconds}))) {
+        best.status = Status::interrupted;
+        break;
+      }
+      if (best.seconds > options.time_limit) {
+        best.status = Status::time_limit;
+        break;
+      }
+    }
+    if (--until_rebalance == 0) {
+      tv.rebalance();
+      until_rebalance = wait += wait / 4;
+    }
+  }
+  return best;
+}
+
+}  // namespace nettrim
