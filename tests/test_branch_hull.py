@@ -17,7 +17,7 @@ from hulls import Product, proved_bound, random_product, rank_one_error, referee
 # --- values -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["newton", "lp"])
+@pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
 def test_scalars(solver, rng) -> None:
     """One coefficient each: l1 value 2 sqrt(max r / (a d))."""
     a, d, y = rng.uniform(0.1, 3, (3, 6))
@@ -54,6 +54,45 @@ def test_against_clarabel(shape, noise, regularizer, slack) -> None:
     assert s.gap <= 1e-6
     assert s.objective == pytest.approx(referee(product, regularizer, slack), rel=1e-6)
     assert proved_bound(product, s, slack) == pytest.approx(s.dual_bound, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(60, 30, 20), (40, 60, 60)])
+@pytest.mark.parametrize(("regularizer", "slack"), [("l1", None), ("l2", None), ("l1", 0.3)])
+def test_alternating_directions_agree(shape, regularizer, slack) -> None:
+    product = random_product(*shape, support=3, noise=0.05, seed=6)
+    s = product.solve(solver="admm", regularizer=regularizer, slack=slack)
+    assert (s.status, s.solver) == ("optimal", "admm")
+    assert s.objective == pytest.approx(referee(product, regularizer, slack), rel=2e-6)
+    assert proved_bound(product, s, slack) == pytest.approx(s.dual_bound, rel=1e-9)
+    assert np.all((s.x + s.xi) * s.w * np.sign(product.y) >= np.abs(product.y) * (1 - 1e-9))
+
+
+@pytest.mark.parametrize("ratio", [2.0, 1.1])
+def test_tangents(ratio) -> None:
+    """Of both engines, with the bounds of spec branchhull A.3."""
+    product = random_product(60, 12, 10, support=3, noise=0.05, seed=5)
+    tangents = {"relaxation": "tangents", "tangent_ratio": ratio}
+    s, lp = product.solve(**tangents), product.solve(**tangents, solver="lp")
+    hull, factor = product.solve().objective, np.cosh(np.log(ratio) / 2)
+    assert (s.status, s.solver, lp.status) == ("optimal", "admm", "optimal")
+    assert s.dual_bound * (1 - 1e-8) <= lp.objective <= s.objective * (1 + 1e-8)
+    assert hull / factor <= lp.objective * (1 + 1e-8) <= hull * (1 + 1e-7)
+    for answer in (s, lp):
+        assert np.all(answer.w * answer.x / product.y >= factor**-2 - 1e-6)
+
+
+def test_tangents_at_odd_scales() -> None:
+    product = random_product(30, 8, 6, support=2, seed=7)
+    plain = product.solve(relaxation="tangents").objective
+    for size in (1e-8, 1e8):
+        scaled = replace(product, y=size * product.y)
+        value = scaled.solve(relaxation="tangents").objective
+        assert value == pytest.approx(np.sqrt(size) * plain, rel=2e-6)
+    steep = replace(product, B=30 * product.B, y=30 * product.y)
+    s = steep.solve(relaxation="tangents", tol=1e-4)
+    exact = steep.solve(relaxation="tangents", solver="lp").objective
+    assert s.converged
+    assert s.dual_bound * (1 - 1e-9) <= exact <= s.objective * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("slack", [None, 0.3])
@@ -268,7 +307,7 @@ def test_zero_measurements(zero, solver) -> None:
         assert without.solve().objective == pytest.approx(s.objective, rel=1e-4)
 
 
-@pytest.mark.parametrize("solver", ["newton", "lp"])
+@pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
 def test_nothing_measured(solver) -> None:
     product = random_product(10, 4, 4, seed=0)
     s = replace(product, y=np.zeros(10)).solve(solver=solver)
@@ -309,7 +348,7 @@ def test_dependent_columns(regularizer) -> None:
 # --- signs that contradict each other ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["newton", "lp"])
+@pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
 @pytest.mark.parametrize("regularizer", ["l1", "l2"])
 def test_contradictory_signs_are_named(solver, regularizer) -> None:
     if (solver, regularizer) == ("lp", "l2"):
@@ -365,6 +404,11 @@ BAD = [
     ({"zero": "ignore"}, ValueError, "zero"),
     ({"solver": "admm2"}, ValueError, "solver"),
     ({"solver": "lp", "regularizer": "l2"}, ValueError, "solver"),
+    ({"relaxation": "box"}, ValueError, "relaxation"),
+    ({"relaxation": "tangents", "tangent_ratio": 1.0}, ValueError, "tangent_ratio"),
+    ({"relaxation": "tangents", "slack": 1.0}, ValueError, "relaxation"),
+    ({"relaxation": "tangents", "regularizer": "l2"}, ValueError, "relaxation"),
+    ({"relaxation": "tangents", "solver": "newton"}, ValueError, "relaxation"),
     ({"tol": 0}, ValueError, "tol"),
     ({"max_iter": 0}, ValueError, "max_iter"),
     ({"callback": 3}, TypeError, "callback"),
@@ -417,7 +461,7 @@ def test_report_says_what_matters() -> None:
     assert s.weights_of_measurements().sum() == pytest.approx(1.0)
 
 
-@settings(max_examples=300)
+@settings(max_examples=1000)
 @given(
     st.integers(1, 14),
     st.integers(1, 8),

@@ -28,8 +28,8 @@ BranchHullOptions options_of(double tol, Index max_iter, double time_limit, int 
 
 py::dict solve(const Array<double>& A, const Array<double>& D, const Array<double>& r,
                const Array<std::uint8_t>& kinds, const OptionalArray<double>& price, bool l1,
-               double tol, Index max_iter, double time_limit, int n_threads,
-               const py::object& callback) {
+               double tangent_ratio, const std::string& solver, double tol, Index max_iter,
+               double time_limit, int n_threads, const py::object& callback) {
   BranchHullProgram program;
   program.rows = A.shape(0);
   program.h_size = A.shape(1);
@@ -40,8 +40,9 @@ py::dict solve(const Array<double>& A, const Array<double>& D, const Array<doubl
   program.kinds = reinterpret_cast<const HullRow*>(kinds.data());
   program.gauge = l1 ? Gauge::l1 : Gauge::l2;
   program.price = data_or_null(price);
-
-  const auto options = options_of(tol, max_iter, time_limit, n_threads, callback);
+  program.tangent_ratio = tangent_ratio;
+  auto options = options_of(tol, max_iter, time_limit, n_threads, callback);
+  options.solver = hull_solver_named(solver);
   BranchHullSolution s;
   {
     const py::gil_scoped_release unlock;
@@ -87,8 +88,9 @@ void project(const Array<double>& r, Array<double>& u, Array<double>& v) {
 void add_branch_hull(py::module_& m) {
   const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
   m.def("solve_branch_hull", &solve, strict("A"), strict("D"), strict("r"), strict("kinds"),
-        py::kw_only(), strict("price").none(true), py::arg("l1"), py::arg("tol"),
-        py::arg("max_iter"), py::arg("time_limit"), py::arg("n_threads"), py::arg("callback"));
+        py::kw_only(), strict("price").none(true), py::arg("l1"), py::arg("tangent_ratio"),
+        py::arg("solver"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
+        py::arg("n_threads"), py::arg("callback"));
   m.def("solve_anchored_tv", &separate, strict("image"), strict("basis"), py::kw_only(),
         py::arg("mu"), py::arg("slack"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
         py::arg("n_threads"), py::arg("callback"));

@@ -82,6 +82,8 @@ def solve_branch_hull(
     *,
     price: NDArray[np.float64] | None,
     l1: bool,
+    tangent_ratio: float,
+    solver: str,
     tol: float,
     max_iter: int,
     time_limit: float,

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "branch_hull/admm.hpp"
 #include "factor.hpp"
 #include "layer/admm.hpp"
 #include "layer/certificate.hpp"
@@ -328,6 +329,34 @@ void test_newton_starts_warm() {
   CHECK(weights_only.status == Status::optimal && weights_only.iterations <= next.iterations);
 }
 
+void test_hull_multipliers_stay_orthogonal(Index h_size, Index m_size, Gauge gauge) {
+  std::mt19937 generator(3);
+  constexpr Index rows = 30;
+  const Matrix<double> A = normal<double>(generator, h_size, rows);
+  const Matrix<double> D = normal<double>(generator, m_size, rows);
+  const std::vector<double> r(rows, 1.5);
+  const std::vector<HullRow> kinds(rows, HullRow::hull);
+  BranchHullProgram program;
+  program.rows = rows;
+  program.h_size = h_size;
+  program.m_size = m_size;
+  program.A = A.data();
+  program.D = D.data();
+  program.r = r.data();
+  program.kinds = kinds.data();
+  program.gauge = gauge;
+  const branch_hull::UnitHull unit(program);
+  branch_hull::HullAdmm admm(unit);
+  for (int k = 1; k <= 60; ++k) {
+    admm.step();
+    if (k % 20 == 0) admm.rebalance();
+    if (gauge == Gauge::l2) continue;  // there it is the gradient of the objective
+    CHECK(admm.h().invariant().cwiseAbs().maxCoeff() < 1e-12);
+    CHECK(admm.m().invariant().cwiseAbs().maxCoeff() < 1e-12);
+  }
+  CHECK(admm.answer().h.allFinite() && admm.answer().p.allFinite());
+}
+
 void test_orthogonal_basis() {
   std::mt19937 generator(9);
   Matrix<double> X = normal<double>(generator, 6, 600);
@@ -363,6 +392,10 @@ int main() {
   test_nonsense_is_refused();
   test_cuts_cover_their_range();
   test_exceptions_leave_a_parallel_region();
+  for (const Gauge gauge : {Gauge::l1, Gauge::l2}) {
+    test_hull_multipliers_stay_orthogonal(12, 8, gauge);
+    test_hull_multipliers_stay_orthogonal(50, 40, gauge);
+  }
   test_orthogonal_basis();
   test_quasidefinite_updates();
   test_working_gram();

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <string>
 
 #include "nettrim/types.hpp"
 
@@ -27,6 +28,9 @@ struct BranchHullProgram {
   const HullRow* kinds = nullptr;  // rows
   Gauge gauge = Gauge::l1;
   const double* price = nullptr;  // rows, positive; null means no slack: xi = 0
+  // Over 1: hulls are replaced by tangents, each this much steeper than the one before. A linear
+  // program, with l1 and without slack; u v >= r / cosh^2(log(tangent_ratio) / 2) is what it asks.
+  double tangent_ratio = 0;
 };
 
 struct BranchHullProgress {
@@ -34,9 +38,16 @@ struct BranchHullProgress {
   double objective, dual_bound, gap, seconds;
 };
 
+// automatic: newton for what its dense matrix of h_size + m_size fits, and for hulls; admm else.
+enum class HullSolver { automatic, newton, admm };
+
+// "auto", "newton" or "admm"; throws std::invalid_argument for any other name.
+HullSolver hull_solver_named(const std::string& name);
+
 struct BranchHullOptions {
-  double tol = 1e-6;  // on the gap
-  Index max_iter = 20000;
+  HullSolver solver = HullSolver::automatic;
+  double tol = 1e-6;   // on the gap
+  Index max_iter = 0;  // 0: 200 of newton, which takes some 20, and 100,000 of admm
   double time_limit = std::numeric_limits<double>::infinity();  // seconds
   int n_threads = 1;
   std::function<bool(const BranchHullProgress&)> callback;  // true stops the solve
@@ -44,7 +55,8 @@ struct BranchHullOptions {
 };
 
 // h, m and xi satisfy every constraint (a ray's v to 1e-9 of the largest) and are balanced: both
-// terms of the objective are equal. Where no such point was found objective is infinite.
+// terms of the objective are equal, but for tangents. Where no such point was found objective is
+// infinite.
 struct BranchHullSolution {
   Eigen::VectorXd h, m, xi;
   Eigen::VectorXd p, q;  // multipliers of u and v; they prove dual_bound

@@ -9,7 +9,7 @@
 #include <stdexcept>
 
 #include "branch_hull/differences.hpp"
-#include "nettrim/hyperbola.hpp"
+#include "branch_hull/soft_hull.hpp"
 #include "parallel.hpp"
 
 namespace nettrim {
@@ -18,7 +18,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kFirstRho = 3, kRelaxation = 1.6;
-constexpr Index kCertificateEvery = 25;
+constexpr Index kCertificateEvery = 25, kMostSteps = 20'000;
 constexpr double kBoldest = 5, kWorthwhile = 1.5;  // factors of rho
 constexpr double kLeastShare = 0.01;               // of the copy, where a w is not positive
 constexpr int kBoundSteps = 60;
@@ -34,19 +34,8 @@ void check(const AnchoredTvProgram& p, const BranchHullOptions& o) {
   const View<double> image(p.image, p.width, p.height);
   require(image.allFinite() && image.minCoeff() >= 0 && image.maxCoeff() > 0,
           "the image is nonnegative and not all zero");
-  require(o.tol > 0 && o.max_iter > 0 && o.n_threads > 0,
-          "tol, max_iter and n_threads are positive");
-}
-
-// The root u >= max(a, 0) of (u - a) u^2 = c, by Newton's method from above.
-double root_beside(double a, double c) {
-  double u = std::max(a, 0.0) + std::cbrt(c);
-  for (int k = 0; k < 50; ++k) {
-    const double next = u - ((u - a) * u * u - c) / ((3 * u - 2 * a) * u);
-    if (!(next < u * (1 - 1e-15))) break;
-    u = next;
-  }
-  return u;
+  require(o.tol > 0 && o.max_iter >= 0 && o.n_threads > 0,
+          "tol and n_threads are positive, max_iter is not negative");
 }
 
 class AnchoredTv {
@@ -154,14 +143,9 @@ class AnchoredTv {
     const double free = slack_ / rho_;  // how far v moves at most
     parallel_for(static_cast<Index>(pieces_.size()), threads_, [&](Index k, int) {
       const auto [first, size] = pieces_[static_cast<std::size_t>(k)];
-      const Eigen::VectorXd a = u.reshaped().segment(first, size);
-      const Eigen::VectorXd b = v.reshaped().segment(first, size);
-      project_onto_branch_hulls(size, y_.data() + first, u.data() + first, v.data() + first);
-      for (Index i = 0; i < size; ++i) {
-        if (v.data()[first + i] - b[i] <= free) continue;
-        v.data()[first + i] = b[i] + free;
-        u.data()[first + i] = root_beside(a[i], free * y_.data()[first + i]);
-      }
+      project_onto_soft_hulls(
+          size, y_.data() + first, [free](Index) { return free; }, u.data() + first,
+          v.data() + first);
     });
   }
 
@@ -244,9 +228,10 @@ AnchoredTvSolution solve_anchored_tv(const AnchoredTvProgram& program,
     best.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   };
   Index wait = kCertificateEvery, until_rebalance = wait;
-  while (best.iterations < options.max_iter) {
+  const Index most = options.max_iter > 0 ? options.max_iter : kMostSteps;
+  while (best.iterations < most) {
     tv.step();
-    const bool last = ++best.iterations == options.max_iter;
+    const bool last = ++best.iterations == most;
     const bool stopped = options.interrupted && options.interrupted();
     if (best.iterations % kCertificateEvery == 0 || last || stopped) {
       certify();

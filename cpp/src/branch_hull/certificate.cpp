@@ -1,6 +1,7 @@
 // Of every feasible point and any multipliers p, q >= 0 (spec branchhull C.2)
 //   |h| |(m, xi)| >= (sum sqrt(r p q))^2 / (|A'p|_* |D'q|_*):
-// no multiplier has to be repaired.
+// no multiplier has to be repaired. Of tangents, |h| + |m| >= sum of their least p u + q v, for p
+// and q of dual norm 1.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -15,6 +16,17 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 double norm_of_rows(const double* data, Index rows, Index size) {
   return View<double>(data, size, rows).colwise().norm().maxCoeff();
+}
+
+// Tangents come at fixed slopes, so that no point may be balanced, and no pair of multipliers.
+double tangent_bound(const UnitHull& program, const Vector& p, const Vector& q) {
+  const double size_p = program.dual_size_of_h(p), size_q = program.dual_size_of_m(q);
+  double sum = 0;
+  for (Index l = 0; l < program.rows(); ++l) {
+    if (program.r[l] == 0) continue;
+    sum += std::sqrt(program.r[l]) * program.tangents->support(p[l] / size_p, q[l] / size_q);
+  }
+  return std::isnan(sum) ? 0 : sum;
 }
 
 }  // namespace
@@ -35,6 +47,7 @@ UnitHull::UnitHull(const BranchHullProgram& given)
   if (given.price != nullptr) {
     price = Eigen::Map<const Vector>(given.price, given.rows) * D_scale;
   }
+  if (given.tangent_ratio > 1) tangents.emplace(given.tangent_ratio, std::sqrt(A_scale / D_scale));
 }
 
 double UnitHull::size_of_h(const Vector& h) const {
@@ -72,6 +85,7 @@ double dual_bound(const UnitHull& program, Vector& p, Vector& q) {
     sum += std::sqrt(program.r[l] * p[l] * q[l]);
   }
   if (!(sum > 0)) return 0;
+  if (program.tangents) return tangent_bound(program, p, q);
   // One at a time: neither overflows where the multipliers run away.
   const double bound = (sum / program.dual_size_of_h(p)) * (sum / program.dual_size_of_m(q));
   return std::isnan(bound) ? 0 : program.objective(bound);
@@ -84,7 +98,12 @@ double make_feasible(const UnitHull& program, Vector& h, Vector& m, Vector& xi) 
     switch (program.kinds[static_cast<std::size_t>(l)]) {
       case HullRow::hull:
         if (!(u[l] > 0 && v[l] > 0)) return kInfinity;
-        share = std::min(share, u[l] * v[l] / program.r[l]);
+        if (program.tangents) {
+          const double reach = program.tangents->reach(u[l], v[l]);
+          share = std::min(share, reach * reach / program.r[l]);
+        } else {
+          share = std::min(share, u[l] * v[l] / program.r[l]);
+        }
         break;
       case HullRow::half_plane:
         if (u[l] < 0) return kInfinity;
@@ -104,11 +123,12 @@ double make_feasible(const UnitHull& program, Vector& h, Vector& m, Vector& xi) 
     return 0;
   }
   const double size_h = program.size_of_h(h), size_m = program.size_of_m(m, xi);
-  const double balance = std::sqrt(size_m / size_h), growth = 1 / std::sqrt(share);
+  const double growth = 1 / std::sqrt(share);
+  const double balance = program.tangents ? 1 : std::sqrt(size_m / size_h);
   h *= balance * growth;
   m *= growth / balance;
   xi *= growth / balance;
-  return program.objective(size_h * size_m / share);
+  return program.tangents ? (size_h + size_m) * growth : program.objective(size_h * size_m / share);
 }
 
 }  // namespace nettrim::branch_hull

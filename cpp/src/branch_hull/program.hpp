@@ -1,8 +1,10 @@
 // A branch hull program at unit scale, and what both engines say of it.
 #pragma once
 
+#include <optional>
 #include <vector>
 
+#include "branch_hull/tangents.hpp"
 #include "nettrim/branch_hull.hpp"
 
 namespace nettrim::branch_hull {
@@ -34,7 +36,8 @@ struct UnitHull {
   Vector r, price;      // price is empty without slack
   std::vector<HullRow> kinds;
   Gauge gauge;
-  double A_scale, D_scale, r_scale;  // the caller's over these
+  double A_scale, D_scale, r_scale;     // the caller's over these
+  std::optional<TangentGrid> tangents;  // in place of the hulls
 };
 
 // A balanced point that satisfies the constraints, and multipliers of u and v.

@@ -3,6 +3,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "branch_hull/admm.hpp"
 #include "branch_hull/interior.hpp"
 #include "branch_hull/program.hpp"
 
@@ -14,7 +15,11 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // What is smaller than this share of the largest may be a zero; the first that leaves the proof
 // closed is taken.
 constexpr double kNegligible[] = {1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8};
-constexpr int kStepsBeyond = 4;  // of the proof: what is to be zero becomes smaller still
+constexpr Index kMostNewton = 200, kMostAdmm = 100'000;
+constexpr Index kMostWithoutPoint = 20'000;  // of admm, which does not see that there is none
+constexpr Index kCertificateEvery = 20;
+constexpr Index kLargestDense = 6000;  // of h and m together: newton factors a matrix of this size
+constexpr int kStepsBeyond = 4;        // of the proof: what is to be zero becomes smaller still
 
 void check(const BranchHullProgram& p, const BranchHullOptions& o) {
   const auto require = [](bool holds, const char* what) {
@@ -23,13 +28,16 @@ void check(const BranchHullProgram& p, const BranchHullOptions& o) {
   require(p.rows > 0 && p.h_size > 0 && p.m_size > 0, "sizes are positive");
   require(p.A && p.D && p.r && p.kinds, "A, D, r and kinds are given");
   require(p.price == nullptr || p.gauge == Gauge::l1, "slack goes with l1");
+  require(p.tangent_ratio == 0 || (p.tangent_ratio > 1 && p.gauge == Gauge::l1 && !p.price),
+          "tangent_ratio is over 1 and goes with l1 without slack");
+  require(p.tangent_ratio == 0 || o.solver != HullSolver::newton, "newton knows no tangents");
   for (Index l = 0; l < p.rows; ++l) {
     require(p.kinds[l] != HullRow::hull || (p.r[l] > 0 && std::isfinite(p.r[l])),
             "r is positive on hull rows");
     require(p.price == nullptr || p.price[l] > 0, "price is positive");
   }
-  require(o.tol > 0 && o.max_iter > 0 && o.n_threads > 0,
-          "tol, max_iter and n_threads are positive");
+  require(o.tol > 0 && o.max_iter >= 0 && o.n_threads > 0,
+          "tol and n_threads are positive, max_iter is not negative");
 }
 
 // The best point and the best bound so far; they prove each other whichever came first.
@@ -89,8 +97,19 @@ class Run {
       best_.objective = 0;
       return Status::optimal;
     }
+    return takes_admm() ? search_by_admm() : search_by_newton();
+  }
+
+  bool takes_admm() const {
+    if (options_.solver != HullSolver::automatic) return options_.solver == HullSolver::admm;
+    return p_.tangents || p_.A.rows() + p_.D.rows() > kLargestDense;
+  }
+
+  Status search_by_newton() {
+    solver_ = "newton";
     Interior interior(p_, options_.n_threads);
-    while (iterations_ < options_.max_iter) {
+    const Index most = options_.max_iter > 0 ? options_.max_iter : kMostNewton;
+    while (iterations_ < most) {
       const bool moved = interior.step();
       ++iterations_;
       if (moved) merge(best_, interior.answer());
@@ -101,6 +120,30 @@ class Run {
       if (stops()) return Status::interrupted;
       if (!moved) return Status::numerical;
       if (seconds() > options_.time_limit) return Status::time_limit;
+    }
+    return Status::max_iter;
+  }
+
+  Status search_by_admm() {
+    solver_ = "admm";
+    HullAdmm admm(p_);
+    const Index most = options_.max_iter > 0 ? options_.max_iter : kMostAdmm;
+    Index wait = kCertificateEvery, until_rebalance = wait;
+    while (iterations_ < most) {
+      admm.step();
+      if (++iterations_ % kCertificateEvery == 0 || iterations_ == most) {
+        merge(best_, admm.answer());
+        if (best_.gap() <= options_.tol) return Status::optimal;
+        if (stops()) return Status::interrupted;
+        if (seconds() > options_.time_limit) return Status::time_limit;
+        if (best_.objective == kInfinity && iterations_ >= kMostWithoutPoint) {
+          return Status::numerical;
+        }
+      }
+      if (--until_rebalance == 0) {
+        admm.rebalance();
+        until_rebalance = wait += wait / 4;
+      }
     }
     return Status::max_iter;
   }
@@ -142,7 +185,7 @@ class Run {
     s.gap = gap();
     s.status = status;
     s.iterations = iterations_;
-    s.solver = iterations_ > 0 ? "newton" : "none";
+    s.solver = solver_;
     s.seconds = seconds();
     return s;
   }
@@ -152,11 +195,19 @@ class Run {
   const BranchHullOptions& options_;
   HullAnswer best_;
   Index iterations_ = 0;
+  const char* solver_ = "none";
   Clock::time_point began_ = Clock::now();
 };
 
 }  // namespace
 }  // namespace branch_hull
+
+HullSolver hull_solver_named(const std::string& name) {
+  if (name == "auto") return HullSolver::automatic;
+  if (name == "newton") return HullSolver::newton;
+  if (name == "admm") return HullSolver::admm;
+  throw std::invalid_argument("no solver is named " + name);
+}
 
 BranchHullSolution solve_branch_hull(const BranchHullProgram& program,
                                      const BranchHullOptions& options) {

@@ -24,17 +24,26 @@ INSIDE = 1e-9  # share of r by which a point may miss its hull
 HIGHS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
-def solve(program: HullProgram, tol: float, limits: Limits) -> dict[str, Any]:
-    """Return what `nettrim._core.solve_branch_hull` returns."""
+def solve(
+    program: HullProgram, tol: float, limits: Limits, tangent_ratio: float = 0.0
+) -> dict[str, Any]:
+    """Return what `nettrim._core.solve_branch_hull` returns; a ratio asks for tangents alone."""
     if program.regularizer != "l1":
         raise ValueError("solver='lp' goes with regularizer='l1': the other is no linear program")
-    return _CuttingPlanes(program).run(tol, limits)
+    if tangent_ratio:
+        return _CuttingPlanes(program, _grid(tangent_ratio)).run_once()
+    return _CuttingPlanes(program, FIRST_TANGENTS).run(tol, limits)
+
+
+def _grid(ratio: float) -> tuple[float, ...]:
+    last = int(np.ceil(np.log(STEEPEST) / np.log(ratio)))
+    return tuple(ratio ** np.arange(-last, last + 1.0))
 
 
 class _CuttingPlanes:
     """Variables are the positive and negative parts of h, m and, with slack, xi."""
 
-    def __init__(self, program: HullProgram) -> None:
+    def __init__(self, program: HullProgram, tangents: tuple[float, ...]) -> None:
         self.program = program
         self.hulls = np.flatnonzero(program.kinds == Row.HULL)
         self.root = np.sqrt(program.r[self.hulls])
@@ -45,8 +54,8 @@ class _CuttingPlanes:
         self.v = np.hstack([none_h, D, slack])
         price = np.zeros(0) if program.price is None else program.price
         self.cost = np.concatenate([np.ones(A.shape[1] + D.shape[1]), price])
-        self.row = np.repeat(np.arange(len(self.hulls)), len(FIRST_TANGENTS))
-        self.theta = np.tile(FIRST_TANGENTS, len(self.hulls))
+        self.row = np.repeat(np.arange(len(self.hulls)), len(tangents))
+        self.theta = np.tile(tangents, len(self.hulls))
         self.best = np.zeros(len(self.cost))
         self.upper, self.lower = np.inf, 0.0
         self.p = self.q = np.zeros(len(A))
@@ -73,6 +82,17 @@ class _CuttingPlanes:
                 status = "time_limit"
             elif not self._refine(x):
                 status = "numerical"
+        return self._fields(status, rounds, began)
+
+    def run_once(self) -> dict[str, Any]:
+        """Solve the program of the present tangents: its optimum is all there is to know."""
+        began = time.perf_counter()
+        x = self._optimum() if len(self.hulls) else self.best
+        if x is not None:
+            self.best, self.upper = x, float(self.cost @ np.abs(x))
+        return self._fields("optimal" if x is not None else "numerical", 1, began)
+
+    def _fields(self, status: str, rounds: int, began: float) -> dict[str, Any]:
         K, N = self.program.A.shape[1], self.program.D.shape[1]
         xi = self.best[K + N :] if self.program.price is not None else np.zeros(len(self.p))
         return {

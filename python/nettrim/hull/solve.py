@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["branch_hull"]
 
-SOLVERS = ("auto", "newton", "lp")
-MAX_ITER = 200
+SOLVERS = ("auto", "newton", "admm", "lp")
+RELAXATIONS = ("hull", "tangents")
+MAX_ROUNDS = 200  # of linear programs
+ENGINES_OWN = 0  # what the compiled engines take for their own limit
 SCALARS = ("objective", "dual_bound", "gap", "status", "iterations", "solver", "seconds")
 
 
@@ -36,6 +38,8 @@ def branch_hull(
     regularizer: str = "l1",
     slack: ArrayLike | None = None,
     zero: str = "drop",
+    relaxation: str = "hull",
+    tangent_ratio: float = 1.1,
     solver: str = "auto",
     tol: float = 1e-6,
     max_iter: int | None = None,
@@ -72,13 +76,22 @@ def branch_hull(
         What ``y = 0`` says. "drop": only the known sign, for the other is not in the data;
         "quadrant": that the other signal has the sign too; "equality": that it is zero, which is so
         if the measurement has no noise.
-    solver : {"auto", "newton", "lp"}, default "auto"
-        "newton": interior points, in compiled code; "lp" (l1 only): linear programs with ever more
-        tangents of the hulls by SciPy's HiGHS, every round of which is a lower bound.
+    relaxation : {"hull", "tangents"}, default "hull"
+        "tangents" replaces every hull by tangents at fixed slopes, which makes a linear program;
+        with "l1" and no slack only. Its optimum is below that of the hulls, by at most a factor of
+        ``cosh(log(tangent_ratio) / 2)``, and its products are at least ``|y|`` over the square of
+        that (1.0023 at the default).
+    tangent_ratio : float, default 1.1
+        Between the slopes of neighbouring tangents, over 1.
+    solver : {"auto", "newton", "admm", "lp"}, default "auto"
+        "newton": interior points, in compiled code, for hulls; "admm": alternating directions, in
+        compiled code, for dictionaries of many thousand columns and for tangents; "lp" (l1 only):
+        linear programs by SciPy's HiGHS, of the tangents or, for hulls, with ever more tangents,
+        every round of which is a lower bound.
     tol : float, default 1e-6
         "optimal" means a gap of at most `tol`.
     max_iter : int, optional
-        Default 200.
+        Default: 200 of "newton" and "lp", 100,000 of "admm".
     time_limit : float, optional
         Seconds; default none.
     n_threads : int, optional
@@ -121,16 +134,20 @@ def branch_hull(
     ('optimal', [3, 7], [1, 2])
     """
     one_of(solver, SOLVERS, "solver")
+    one_of(relaxation, RELAXATIONS, "relaxation")
+    ratio = number(tangent_ratio, "tangent_ratio", above=1.0) if relaxation == "tangents" else 0.0
     program = HullProgram.of(
         y, B, C, signs, which=which, regularizer=regularizer, slack=slack, zero=zero
     )
     tol = number(tol, "tol", above=0.0)
     limits = Limits.of(
-        MAX_ITER if max_iter is None else max_iter, time_limit, n_threads, callback, HullProgress
+        MAX_ROUNDS if max_iter is None else max_iter, time_limit, n_threads, callback, HullProgress
     )
+    if ratio and (regularizer != "l1" or slack is not None or solver == "newton"):
+        raise ValueError("relaxation='tangents' goes with regularizer='l1', no slack, no 'newton'")
     fields: Any
     if solver == "lp":
-        fields = linear.solve(program, tol, limits)
+        fields = linear.solve(program, tol, limits, ratio)
     else:
         fields = core.solve_branch_hull(
             program.A,
@@ -139,8 +156,10 @@ def branch_hull(
             program.kinds,
             price=program.price,
             l1=regularizer == "l1",
+            tangent_ratio=ratio,
+            solver=solver,
             tol=tol,
-            **vars(limits),
+            **{**vars(limits), **({"max_iter": ENGINES_OWN} if max_iter is None else {})},
         )
     if fields["status"] in ("numerical", "max_iter"):
         found = conflict(program)

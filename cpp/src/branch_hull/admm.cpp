@@ -1,0 +1,164 @@
+#include "branch_hull/admm.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "branch_hull/soft_hull.hpp"
+
+namespace nettrim::branch_hull {
+namespace {
+
+constexpr double kRelaxation = 1.6;
+constexpr double kBoldest = 5, kWorthwhile = 1.5;  // factors of rho
+
+Vector relaxed(const Vector& copy, const Vector& own) {
+  return kRelaxation * copy + (1 - kRelaxation) * own;
+}
+
+Vector shrunk(const Vector& x, double by) {
+  return x.unaryExpr([by](double value) { return value - std::clamp(value, -by, by); });
+}
+
+}  // namespace
+
+AdmmFactor::AdmmFactor(const Matrix<double>& dictionary, Gauge gauge)
+    : dictionary_(dictionary),
+      gauge_(gauge),
+      coefficients_(Vector::Zero(dictionary.rows())),
+      copy_(coefficients_),
+      copy_dual_(coefficients_),
+      signal_(Vector::Zero(dictionary.cols())),
+      signal_dual_(signal_) {
+  const double size = dictionary.squaredNorm() / static_cast<double>(dictionary.rows());
+  scale_ = size > 0 ? 1 / std::sqrt(size) : 1;
+}
+
+// Of the smaller of the two Gram matrices (Woodbury).
+void AdmmFactor::factor(double anchor) {
+  anchor_ = anchor;
+  const Matrix<double>& A = dictionary_;
+  const bool wide = A.rows() > A.cols();
+  const Index n = wide ? A.cols() : A.rows();
+  Matrix<double> gram = Matrix<double>::Zero(n, n);
+  auto lower = gram.selfadjointView<Eigen::Lower>();
+  if (wide) {
+    lower.rankUpdate(A.transpose(), scale_ * scale_);
+  } else {
+    lower.rankUpdate(A, scale_ * scale_);
+  }
+  gram.diagonal().array() += anchor;
+  factor_.compute(gram);
+}
+
+// (scale^2 A A' + anchor) x = right
+Vector AdmmFactor::solve(const Vector& right) const {
+  const Matrix<double>& A = dictionary_;
+  if (A.rows() <= A.cols()) return factor_.solve(right);
+  const Vector inner = factor_.solve(A.transpose() * right);
+  return (right - (scale_ * scale_) * (A * inner)) / anchor_;
+}
+
+void AdmmFactor::follow(const Vector& signal_copy, double rho) {
+  const Vector old_signal = signal_, old = coefficients_;
+  signal_dual_ += relaxed(signal_copy, signal_);
+  Vector right = scale_ * (dictionary_ * signal_dual_);
+  if (gauge_ == Gauge::l1) {
+    copy_ = shrunk(coefficients_ - copy_dual_, scale_ / rho);
+    copy_dual_ += relaxed(copy_, coefficients_);
+    right += copy_dual_;
+  }
+  const double anchor = gauge_ == Gauge::l1 ? 1 : 2 * scale_ * scale_ / rho;
+  if (anchor != anchor_) factor(anchor);
+  coefficients_ = solve(right);
+  signal_ = scale_ * (dictionary_.transpose() * coefficients_);
+  signal_dual_ -= signal_;
+  misfit_ = (signal_copy - signal_).squaredNorm();
+  travel_ = (signal_ - old_signal).squaredNorm();
+  if (gauge_ == Gauge::l1) {
+    copy_dual_ -= coefficients_;
+    misfit_ += (copy_ - coefficients_).squaredNorm();
+    travel_ += (coefficients_ - old).squaredNorm();
+  }
+}
+
+void AdmmFactor::scale_duals(double factor) {
+  signal_dual_ *= factor;
+  copy_dual_ *= factor;
+}
+
+HullAdmm::HullAdmm(const UnitHull& program)
+    : p_(program), h_(program.A, program.gauge), m_(program.D, program.gauge) {}
+
+void HullAdmm::step() {
+  const Vector u_aim = h_.aim(), v_aim = m_.aim();
+  Vector u = u_aim, v = v_aim;
+  into_hulls(u, v);
+  p_dual_ = rho_ * (u - u_aim);
+  q_dual_ = rho_ * (v - v_aim);
+  h_.follow(u, rho_);
+  m_.follow(v, rho_);
+}
+
+void HullAdmm::into_hulls(Vector& u, Vector& v) const {
+  const Vector u_given = u, v_given = v;
+  const auto free = [&](Index l) {
+    return p_.has_slack() ? p_.price[l] / rho_ : std::numeric_limits<double>::infinity();
+  };
+  if (p_.tangents) {
+    for (Index l = 0; l < p_.rows(); ++l) {
+      if (p_.r[l] == 0) continue;
+      const double root = std::sqrt(p_.r[l]);
+      double near_u = u[l] / root, near_v = v[l] / root;
+      p_.tangents->project(near_u, near_v);
+      u[l] = near_u * root;
+      v[l] = near_v * root;
+    }
+  } else {
+    project_onto_soft_hulls(p_.rows(), p_.r.data(), free, u.data(), v.data());
+  }
+  for (Index l = 0; l < p_.rows(); ++l) {
+    const HullRow kind = p_.kinds[static_cast<std::size_t>(l)];
+    if (kind == HullRow::hull) continue;
+    u[l] = std::max(u_given[l], 0.0);
+    const double most = free(l), given = v_given[l];
+    if (kind == HullRow::half_plane) v[l] = given;
+    if (kind == HullRow::quadrant) v[l] = given + std::clamp(-given, 0.0, most);
+    if (kind == HullRow::ray) v[l] = given - std::clamp(given, -most, most);
+  }
+}
+
+// Copies are to come together as fast, relative to the signals, as these come to rest, relative to
+// the multipliers.
+void HullAdmm::rebalance() {
+  const double apart = (h_.misfit() + m_.misfit()) / (h_.size() + m_.size());
+  const double moving = (h_.travel() + m_.travel()) / (h_.dual_size() + m_.dual_size());
+  if (!(apart > 0 && moving > 0)) return;
+  const double factor = std::clamp(std::pow(apart / moving, 0.25), 1 / kBoldest, kBoldest);
+  if (factor < kWorthwhile && factor > 1 / kWorthwhile) return;
+  rho_ *= factor;
+  h_.scale_duals(1 / factor);
+  m_.scale_duals(1 / factor);
+}
+
+HullAnswer HullAdmm::answer() const {
+  HullAnswer a;
+  a.h = h_.coefficients();
+  a.m = m_.coefficients();
+  a.xi = Vector::Zero(p_.price.size());
+  if (p_.has_slack()) {
+    const Vector u = p_.u(a.h), v = p_.v(a.m, a.xi);
+    for (Index l = 0; l < p_.rows(); ++l) {
+      const HullRow kind = p_.kinds[static_cast<std::size_t>(l)];
+      if (kind == HullRow::ray) a.xi[l] = -v[l];
+      if (kind == HullRow::hull && u[l] > 0) a.xi[l] = std::max(p_.r[l] / u[l] - v[l], 0.0);
+      if (kind == HullRow::quadrant) a.xi[l] = std::max(-v[l], 0.0);
+    }
+  }
+  a.p = p_dual_;
+  a.q = q_dual_;
+  a.objective = make_feasible(p_, a.h, a.m, a.xi);
+  a.dual_bound = dual_bound(p_, a.p, a.q);
+  return a;
+}
+
+}  // namespace nettrim::branch_hull
