@@ -140,7 +140,7 @@ def _add_branch_hull(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add("--regularizer", choices=["l1", "l2"], default="l1")
     add("--slack", type=float, metavar="PRICE", help="price of errors (default: none allowed)")
     add("--zero", choices=["drop", "quadrant", "equality"], default="drop", help="what y = 0 says")
-    add("--solver", choices=["auto", "newton", "lp"], default="auto")
+    add("--solver", choices=["auto", "newton", "admm", "lp"], default="auto")
     add("--tol", type=float, default=1e-6, help="relative gap (default 1e-6)")
     add("--explain", type=int, default=0, metavar="N", help="list the N heaviest measurements")
     add("--threads", type=int, metavar="N", help="default: all processors")

@@ -4,12 +4,12 @@
 #include "nettrim/anchored_tv.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <stdexcept>
 
 #include "branch_hull/differences.hpp"
 #include "branch_hull/soft_hull.hpp"
+#include "branch_hull/watch.hpp"
 #include "parallel.hpp"
 
 namespace nettrim {
@@ -209,12 +209,11 @@ AnchoredTvSolution solve_anchored_tv(const AnchoredTvProgram& program,
                                      const BranchHullOptions& options) {
   using namespace branch_hull;
   check(program, options);
-  const auto began = std::chrono::steady_clock::now();
+  const Watch watch(options);
   AnchoredTv tv(program, options.n_threads);
   AnchoredTvSolution best, now;
   best.objective = kInfinity;
   best.dual_bound = -kInfinity;
-  best.status = Status::max_iter;
   const auto certify = [&] {
     const double objective = tv.make_feasible(now), bound = tv.dual_bound();
     if (objective < best.objective) {
@@ -225,34 +224,21 @@ AnchoredTvSolution solve_anchored_tv(const AnchoredTvProgram& program,
     }
     best.dual_bound = std::max(best.dual_bound, bound);
     best.gap = (best.objective - best.dual_bound) / best.objective;
-    best.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    return watch.verdict(best.iterations, best.objective, best.dual_bound, best.gap);
   };
-  Index wait = kCertificateEvery, until_rebalance = wait;
   const Index most = options.max_iter > 0 ? options.max_iter : kMostSteps;
-  while (best.iterations < most) {
+  Rarely rebalancing(kCertificateEvery);
+  std::optional<Status> status;
+  while (!status) {
     tv.step();
-    const bool last = ++best.iterations == most;
-    const bool stopped = options.interrupted && options.interrupted();
-    if (best.iterations % kCertificateEvery == 0 || last || stopped) {
-      certify();
-      if (best.gap <= options.tol) best.status = Status::optimal;
-      if (best.status == Status::optimal) break;
-      if (stopped ||
-          (options.callback && options.callback({best.iterations, best.objective, best.dual_bound,
-                                                 best.gap, best.seconds}))) {
-        best.status = Status::interrupted;
-        break;
-      }
-      if (best.seconds > options.time_limit) {
-        best.status = Status::time_limit;
-        break;
-      }
-    }
-    if (--until_rebalance == 0) {
-      tv.rebalance();
-      until_rebalance = wait += wait / 4;
-    }
+    const bool last = ++best.iterations == most, stopped = watch.interrupted();
+    if (best.iterations % kCertificateEvery == 0 || last || stopped) status = certify();
+    if (!status && stopped) status = Status::interrupted;
+    if (!status && last) status = Status::max_iter;
+    if (rebalancing.due()) tv.rebalance();
   }
+  best.status = *status;
+  best.seconds = watch.seconds();
   return best;
 }
 

@@ -1,4 +1,3 @@
-#include <chrono>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -6,6 +5,7 @@
 #include "branch_hull/admm.hpp"
 #include "branch_hull/interior.hpp"
 #include "branch_hull/program.hpp"
+#include "branch_hull/watch.hpp"
 
 namespace nettrim {
 namespace branch_hull {
@@ -77,7 +77,8 @@ void sharpen(const UnitHull& p, HullAnswer& a, double tol) {
 
 class Run {
  public:
-  Run(const UnitHull& p, const BranchHullOptions& options) : p_(p), options_(options) {
+  Run(const UnitHull& p, const BranchHullOptions& options)
+      : p_(p), options_(options), watch_(options) {
     best_.h = Vector::Zero(p.A.rows());
     best_.m = Vector::Zero(p.D.rows());
     best_.xi = Vector::Zero(p.price.size());
@@ -113,13 +114,11 @@ class Run {
       const bool moved = interior.step();
       ++iterations_;
       if (moved) merge(best_, interior.answer());
-      if (best_.gap() <= options_.tol) {
-        if (p_.gauge == Gauge::l1) sharpen_beyond(interior);
-        return Status::optimal;
+      if (const auto status = verdict()) {
+        if (status == Status::optimal && p_.gauge == Gauge::l1) sharpen_beyond(interior);
+        return *status;
       }
-      if (stops()) return Status::interrupted;
       if (!moved) return Status::numerical;
-      if (seconds() > options_.time_limit) return Status::time_limit;
     }
     return Status::max_iter;
   }
@@ -128,22 +127,16 @@ class Run {
     solver_ = "admm";
     HullAdmm admm(p_);
     const Index most = options_.max_iter > 0 ? options_.max_iter : kMostAdmm;
-    Index wait = kCertificateEvery, until_rebalance = wait;
+    Rarely rebalancing(kCertificateEvery);
     while (iterations_ < most) {
       admm.step();
       if (++iterations_ % kCertificateEvery == 0 || iterations_ == most) {
         merge(best_, admm.answer());
-        if (best_.gap() <= options_.tol) return Status::optimal;
-        if (stops()) return Status::interrupted;
-        if (seconds() > options_.time_limit) return Status::time_limit;
-        if (best_.objective == kInfinity && iterations_ >= kMostWithoutPoint) {
-          return Status::numerical;
-        }
+        if (const auto status = verdict()) return *status;
+        const bool pointless = best_.objective == kInfinity;
+        if (pointless && iterations_ >= kMostWithoutPoint) return Status::numerical;
       }
-      if (--until_rebalance == 0) {
-        admm.rebalance();
-        until_rebalance = wait += wait / 4;
-      }
+      if (rebalancing.due()) admm.rebalance();
     }
     return Status::max_iter;
   }
@@ -153,20 +146,14 @@ class Run {
     sharpen(p_, best_, options_.tol);
   }
 
-  bool stops() const {
-    if (options_.interrupted && options_.interrupted()) return true;
-    if (!options_.callback) return false;
+  std::optional<Status> verdict() const {
     const double unit = objective_unit();
-    return options_.callback(
-        {iterations_, best_.objective * unit, best_.dual_bound * unit, gap(), seconds()});
+    return watch_.verdict(iterations_, best_.objective * unit, best_.dual_bound * unit, gap());
   }
 
   double unit() const { return std::sqrt(p_.r_scale / (p_.A_scale * p_.D_scale)); }
   double objective_unit() const { return p_.gauge == Gauge::l1 ? unit() : unit() * unit(); }
   double gap() const { return best_.objective > 0 ? best_.gap() : 0; }
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
-  }
 
   // Multipliers are scaled to what the dual program allows (spec branchhull C.1).
   BranchHullSolution in_given_units(Status status) const {
@@ -186,17 +173,16 @@ class Run {
     s.status = status;
     s.iterations = iterations_;
     s.solver = solver_;
-    s.seconds = seconds();
+    s.seconds = watch_.seconds();
     return s;
   }
 
-  using Clock = std::chrono::steady_clock;
   const UnitHull& p_;
   const BranchHullOptions& options_;
+  Watch watch_;
   HullAnswer best_;
   Index iterations_ = 0;
   const char* solver_ = "none";
-  Clock::time_point began_ = Clock::now();
 };
 
 }  // namespace
