@@ -15,7 +15,7 @@ constexpr double kFarthestFollowed = 0.2;  // relative change of the price
 constexpr double kLowestStart = 1e-3;      // share of the steepest gradient, for a first price
 constexpr double kSpare = 1.1;             // working features over those in use, before some leave
 constexpr double kFarFromUse = 0.7;        // gradient over price
-constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, beside those of the program's arrays
+constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, or those of the program's arrays
 // Rounds without progress that end a run. A Gram matrix in single precision gives way to a double
 // one as soon as it slows the rounds down.
 constexpr Index kPatience = 12, kSinglePatience = 6;
@@ -200,7 +200,7 @@ void Newton<S, G>::complete_gram(Index output) {
 template <class S, class G>
 void Newton<S, G>::share_room() {
   const Index arrays = p_.n_samples() * (p_.n_features() + p_.n_outputs()) + weights_.size();
-  std::size_t room = kRoomForGrams + static_cast<std::size_t>(arrays) * sizeof(S);
+  std::size_t room = std::max(kRoomForGrams, static_cast<std::size_t>(arrays) * sizeof(S));
   for (std::size_t k = 0; k < columns_.size(); ++k) {
     const std::size_t bytes = PackedSymmetric<G>::bytes(columns_[k].features().size());
     keeps_gram_[k] = bytes <= room;
