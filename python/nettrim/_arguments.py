@@ -95,10 +95,11 @@ class Limits:
         n_threads: int | None,
         callback: Callable[[Any], object] | None,
         progress: Callable[..., Any] = LayerProgress,
+        most: int = MAX_ITER,
     ) -> Limits:
-        """Check what the caller gave; None is the default of each."""
+        """Check what the caller gave; None is the default of each, `most` that of `max_iter`."""
         return cls(
-            MAX_ITER if max_iter is None else whole(max_iter, "max_iter"),
+            most if max_iter is None else whole(max_iter, "max_iter"),
             np.inf if time_limit is None else number(time_limit, "time_limit", above=0.0),
             count_processors() if n_threads is None else whole(n_threads, "n_threads"),
             _listener(callback, progress),

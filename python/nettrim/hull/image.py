@@ -169,9 +169,7 @@ def separate_image(
     tol = number(tol, "tol", above=0.0)
     mu = number(mu, "mu", above=0.0)
     slack = number(slack, "slack", least=mu)
-    limits = Limits.of(
-        MAX_ITER if max_iter is None else max_iter, time_limit, n_threads, callback, HullProgress
-    )
+    limits = Limits.of(max_iter, time_limit, n_threads, callback, HullProgress, MAX_ITER)
     if method == "log":
         return _LeastVariation(pixels, dictionary).run(tol, limits)
     side = np.sqrt(pixels.size)

@@ -140,9 +140,8 @@ def branch_hull(
         y, B, C, signs, which=which, regularizer=regularizer, slack=slack, zero=zero
     )
     tol = number(tol, "tol", above=0.0)
-    limits = Limits.of(
-        MAX_ROUNDS if max_iter is None else max_iter, time_limit, n_threads, callback, HullProgress
-    )
+    most = MAX_ROUNDS if solver == "lp" else ENGINES_OWN
+    limits = Limits.of(max_iter, time_limit, n_threads, callback, HullProgress, most)
     if ratio and (regularizer != "l1" or slack is not None or solver == "newton"):
         raise ValueError("relaxation='tangents' goes with regularizer='l1', no slack, no 'newton'")
     fields: Any
@@ -159,7 +158,7 @@ def branch_hull(
             tangent_ratio=ratio,
             solver=solver,
             tol=tol,
-            **{**vars(limits), **({"max_iter": ENGINES_OWN} if max_iter is None else {})},
+            **vars(limits),
         )
     if fields["status"] in ("numerical", "max_iter"):
         found = conflict(program)
