@@ -96,29 +96,20 @@ void OrthogonalBasis::reflect(const Piece& X) {
   rest_ = Matrix<double>::Identity(n, n);
 }
 
-template <class Body>
-void OrthogonalBasis::over_pieces(Body&& body) const {
-  parallel_for(static_cast<Index>(ranges_.size()), threads_,
-               [&](Index k, int thread) { body(ranges_[static_cast<std::size_t>(k)], thread); });
-}
-
 Matrix<double> OrthogonalBasis::coordinates(Index outputs, const Piece& Y) const {
-  std::vector<Matrix<double>> parts(static_cast<std::size_t>(threads_),
-                                    Matrix<double>::Zero(outputs, nearly_.rows()));
-  over_pieces([&](Range r, int thread) {
-    parts[static_cast<std::size_t>(thread)].noalias() +=
-        Y(r) * nearly_.middleCols(r.begin, r.size).transpose();
+  const Matrix<double> zero = Matrix<double>::Zero(outputs, nearly_.rows());
+  auto products = parallel_total(ranges_, threads_, zero, [&](Range r, Matrix<double>& sum) {
+    sum.noalias() += Y(r) * nearly_.middleCols(r.begin, r.size).transpose();
   });
-  for (std::size_t t = 1; t < parts.size(); ++t) parts[0] += parts[t];
-  rest_.triangularView<Eigen::Lower>().transpose().solveInPlace<Eigen::OnTheRight>(parts[0]);
-  return std::move(parts[0]);
+  rest_.triangularView<Eigen::Lower>().transpose().solveInPlace<Eigen::OnTheRight>(products);
+  return products;
 }
 
 Matrix<double> OrthogonalBasis::samples(const Matrix<double>& coordinates) const {
   const Matrix<double> of_nearly =
       rest_.triangularView<Eigen::Lower>().solve<Eigen::OnTheRight>(coordinates);
   Matrix<double> samples(coordinates.rows(), nearly_.cols());
-  over_pieces([&](Range r, int) {
+  parallel_over(ranges_, threads_, [&](Range r, int) {
     samples.middleCols(r.begin, r.size).noalias() = of_nearly * nearly_.middleCols(r.begin, r.size);
   });
   return samples;

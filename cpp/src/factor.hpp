@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <utility>
 #include <vector>
 
 #include "nettrim/types.hpp"
@@ -18,14 +17,11 @@ Matrix<double> inverse_of_definite(const Matrix<double>& lower, int threads);
 // Lower triangle of the sum of X X' over the pieces X = piece(range), of `size` rows each.
 template <class Piece>
 Matrix<double> gram_of(Index size, const std::vector<Range>& ranges, int threads, Piece&& piece) {
-  std::vector<Matrix<double>> parts(static_cast<std::size_t>(threads),
-                                    Matrix<double>::Zero(size, size));
-  parallel_for(static_cast<Index>(ranges.size()), threads, [&](Index k, int thread) {
-    const auto& X = piece(ranges[static_cast<std::size_t>(k)]);
-    parts[static_cast<std::size_t>(thread)].selfadjointView<Eigen::Lower>().rankUpdate(X);
+  const Matrix<double> zero = Matrix<double>::Zero(size, size);
+  return parallel_total(ranges, threads, zero, [&](Range r, Matrix<double>& gram) {
+    const auto& X = piece(r);
+    gram.selfadjointView<Eigen::Lower>().rankUpdate(X);
   });
-  for (std::size_t t = 1; t < parts.size(); ++t) parts[0] += parts[t];
-  return std::move(parts[0]);
 }
 
 // X = L Q, with X of features x samples, at least as many samples as features, and Q's rows
@@ -42,8 +38,6 @@ class OrthogonalBasis {
  private:
   bool orthonormalise(const Piece& X);
   void reflect(const Piece& X);
-  template <class Body>
-  void over_pieces(Body&& body) const;
 
   int threads_;
   std::vector<Range> ranges_;

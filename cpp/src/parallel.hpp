@@ -63,6 +63,23 @@ void parallel_for_uneven(Index n, int threads, Body&& body) {
   });
 }
 
+// body(range, thread), always the same range on the same thread.
+template <class Body>
+void parallel_over(const std::vector<Range>& ranges, int threads, Body&& body) {
+  parallel_for(static_cast<Index>(ranges.size()), threads,
+               [&](Index k, int thread) { body(ranges[static_cast<std::size_t>(k)], thread); });
+}
+
+// add(range, part) for every range, with one part for each thread; they are added in their order.
+template <class Total, class Add>
+Total parallel_total(const std::vector<Range>& ranges, int threads, const Total& zero, Add&& add) {
+  std::vector<Total> parts(static_cast<std::size_t>(threads), zero);
+  parallel_over(ranges, threads,
+                [&](Range r, int thread) { add(r, parts[static_cast<std::size_t>(thread)]); });
+  for (std::size_t t = 1; t < parts.size(); ++t) parts[0] += parts[t];
+  return std::move(parts[0]);
+}
+
 // Sum over ranges, one partial sum each, added in their order.
 template <class Term>
 double parallel_sum(Index n, int threads, Term&& term) {

@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "branch_hull/balance.hpp"
 #include "branch_hull/soft_hull.hpp"
 
 namespace nettrim::branch_hull {
 namespace {
-
-constexpr double kRelaxation = 1.6;
-constexpr double kBoldest = 5, kWorthwhile = 1.5;  // factors of rho
 
 Vector relaxed(const Vector& copy, const Vector& own) {
   return kRelaxation * copy + (1 - kRelaxation) * own;
@@ -127,14 +125,10 @@ void HullAdmm::into_hulls(Vector& u, Vector& v) const {
   }
 }
 
-// Copies are to come together as fast, relative to the signals, as these come to rest, relative to
-// the multipliers.
 void HullAdmm::rebalance() {
   const double apart = (h_.misfit() + m_.misfit()) / (h_.size() + m_.size());
   const double moving = (h_.travel() + m_.travel()) / (h_.dual_size() + m_.dual_size());
-  if (!(apart > 0 && moving > 0)) return;
-  const double factor = std::clamp(std::pow(apart / moving, 0.25), 1 / kBoldest, kBoldest);
-  if (factor < kWorthwhile && factor > 1 / kWorthwhile) return;
+  const double factor = balancing_factor(apart, moving);
   rho_ *= factor;
   h_.scale_duals(1 / factor);
   m_.scale_duals(1 / factor);

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "branch_hull/balance.hpp"
 #include "branch_hull/differences.hpp"
 #include "branch_hull/soft_hull.hpp"
 #include "branch_hull/watch.hpp"
@@ -17,10 +18,9 @@ namespace branch_hull {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kFirstRho = 3, kRelaxation = 1.6;
+constexpr double kFirstRho = 3;
 constexpr Index kCertificateEvery = 25, kMostSteps = 20'000;
-constexpr double kBoldest = 5, kWorthwhile = 1.5;  // factors of rho
-constexpr double kLeastShare = 0.01;               // of the copy, where a w is not positive
+constexpr double kLeastShare = 0.01;  // of the copy, where a w is not positive
 constexpr int kBoundSteps = 60;
 constexpr Index kPixelsPerPiece = 1024;
 
@@ -86,14 +86,10 @@ class AnchoredTv {
     travel_ = (w_ - old_w).squaredNorm() + (x_ - old_x).squaredNorm();
   }
 
-  // Copies are to come together as fast, relative to the signals, as these come to rest, relative
-  // to the multipliers.
   void rebalance() {
     const double apart = misfit_ / (w_.squaredNorm() + x_.squaredNorm());
     const double moving = travel_ / (w_dual_.squaredNorm() + x_dual_.squaredNorm());
-    if (!(apart > 0 && moving > 0)) return;
-    const double factor = std::clamp(std::pow(apart / moving, 0.25), 1 / kBoldest, kBoldest);
-    if (factor < kWorthwhile && factor > 1 / kWorthwhile) return;
+    const double factor = balancing_factor(apart, moving);
     rho_ *= factor;
     w_dual_ /= factor;
     x_dual_ /= factor;
@@ -141,8 +137,8 @@ class AnchoredTv {
  private:
   void into_hulls(Image& u, Image& v) const {
     const double free = slack_ / rho_;  // how far v moves at most
-    parallel_for(static_cast<Index>(pieces_.size()), threads_, [&](Index k, int) {
-      const auto [first, size] = pieces_[static_cast<std::size_t>(k)];
+    parallel_over(pieces_, threads_, [&](Range r, int) {
+      const auto [first, size] = r;
       project_onto_soft_hulls(
           size, y_.data() + first, [free](Index) { return free; }, u.data() + first,
           v.data() + first);
@@ -155,25 +151,18 @@ class AnchoredTv {
   }
 
   Image onto_range(const Image& image) const {
-    std::vector<Eigen::VectorXd> parts(static_cast<std::size_t>(threads_),
-                                       Eigen::VectorXd::Zero(basis_.rows()));
-    over_pieces([&](Range r, int thread) {
-      parts[static_cast<std::size_t>(thread)].noalias() +=
-          basis_.middleCols(r.begin, r.size) * image.reshaped().segment(r.begin, r.size);
-    });
-    for (std::size_t t = 1; t < parts.size(); ++t) parts[0] += parts[t];
+    const Eigen::VectorXd zero = Eigen::VectorXd::Zero(basis_.rows());
+    const auto coordinates =
+        parallel_total(pieces_, threads_, zero, [&](Range r, Eigen::VectorXd& sum) {
+          sum.noalias() +=
+              basis_.middleCols(r.begin, r.size) * image.reshaped().segment(r.begin, r.size);
+        });
     Image out(image.rows(), image.cols());
-    over_pieces([&](Range r, int) {
+    parallel_over(pieces_, threads_, [&](Range r, int) {
       out.reshaped().segment(r.begin, r.size).noalias() =
-          basis_.middleCols(r.begin, r.size).transpose() * parts[0];
+          basis_.middleCols(r.begin, r.size).transpose() * coordinates;
     });
     return out;
-  }
-
-  template <class Body>
-  void over_pieces(Body&& body) const {
-    parallel_for(static_cast<Index>(pieces_.size()), threads_,
-                 [&](Index k, int thread) { body(pieces_[static_cast<std::size_t>(k)], thread); });
   }
 
   // Blended with the constant mu, as much as it takes to come within the bounds.

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "branch_hull/admm.hpp"
+#include "branch_hull/balance.hpp"
 #include "branch_hull/interior.hpp"
 #include "branch_hull/program.hpp"
 #include "branch_hull/watch.hpp"

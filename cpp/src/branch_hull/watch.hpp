@@ -32,18 +32,4 @@ class Watch {
   Clock::time_point began_ = Clock::now();
 };
 
-// Due after `first` steps, and then ever more rarely.
-class Rarely {
- public:
-  explicit Rarely(Index first) : wait_(first), left_(first) {}
-  bool due() {
-    if (--left_ > 0) return false;
-    left_ = wait_ += wait_ / 4;
-    return true;
-  }
-
- private:
-  Index wait_, left_;
-};
-
 }  // namespace nettrim::branch_hull
