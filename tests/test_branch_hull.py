@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from scipy.sparse.linalg import aslinearoperator
+from scipy.fft import dct, idct
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import nettrim
 from hulls import Product, proved_bound, random_product, rank_one_error, referee
@@ -385,6 +386,83 @@ def test_dictionaries_of_other_kinds() -> None:
         s = replace(product, B=convert(product.B), C=convert(product.C))
         found = nettrim.branch_hull(product.y, s.B, s.C, signs=product.signs, n_threads=1)
         assert found.objective == expected.objective
+
+
+@pytest.mark.parametrize("regularizer", ["l1", "l2"])
+@pytest.mark.parametrize("which", ["w", "x"])
+def test_products_with_operators_are_all_that_admm_needs(which, regularizer) -> None:
+    product = random_product(60, 12, 80, support=3, seed=15, unit_columns=True)
+    known = product.signs if which == "w" else product.signs * np.sign(product.y)
+    known[7] = 0
+    expected = nettrim.branch_hull(
+        product.y, product.B, product.C, signs=known, which=which, regularizer=regularizer
+    )
+    for convert in (sparse.csr_matrix, aslinearoperator):
+        s = nettrim.branch_hull(
+            product.y,
+            convert(product.B),
+            convert(product.C),
+            signs=known,
+            which=which,
+            regularizer=regularizer,
+            solver="admm",
+        )
+        assert s.status == "optimal"
+        assert s.objective == pytest.approx(expected.objective, rel=2e-6)
+        proof = proved_bound(replace(product, signs=known), s) if which == "w" else s.dual_bound
+        assert expected.dual_bound * (1 - 2e-6) <= proof <= expected.objective * (1 + 1e-12)
+        np.testing.assert_allclose(s.w, product.B @ s.h, rtol=1e-12, atol=1e-12)
+
+
+def test_a_signal_in_its_own_basis_beside_cosines(rng) -> None:
+    """10,000 gains without a model times a few cosines: no array of either would fit here."""
+    n, count = 10_000, 40
+
+    def signal(c):
+        return idct(np.append(c.ravel(), np.zeros(n - count)), norm="ortho")
+
+    cosines = LinearOperator(
+        (n, count), matvec=signal, rmatvec=lambda s: dct(s.ravel(), norm="ortho")[:count]
+    )
+    m = np.zeros(count)
+    m[[0, 3, 7]] = 100, 8, -5
+    x = cosines @ m
+    gains = rng.uniform(1, 2, n) * rng.choice([-1, 1], n)
+    s = nettrim.branch_hull(gains * x, sparse.identity(n), cosines, signs=gains)
+    assert (s.status, s.solver) == ("optimal", "admm")
+    assert np.all(s.w * s.x * np.sign(gains * x) >= np.abs(gains * x) * (1 - 1e-9))
+
+
+def test_operators_that_do_not_fit_are_refused() -> None:
+    eye, n = np.eye(4), 100_000
+
+    def solve(B, **options):
+        rows = B.shape[0]
+        return nettrim.branch_hull(np.ones(rows), B, np.ones((rows, 1)), signs=1, **options)
+
+    with pytest.raises(ValueError, match=r"^B is a LinearOperator without rmatvec"):
+        solve(LinearOperator((4, 4), matvec=lambda x: eye @ x))
+    with pytest.raises(ValueError, match=r"^B is a LinearOperator whose rmatvec is not the adjoint"):
+        solve(LinearOperator((4, 4), matvec=lambda x: 2 * x, rmatvec=lambda x: x))
+    with pytest.raises(ValueError, match=r"^B holds NaN or infinity"):
+        solve(LinearOperator((4, 4), matvec=lambda x: x * np.nan, rmatvec=lambda x: x))
+    for solver in ("newton", "lp"):
+        with pytest.raises(ValueError, match=r"^B of shape .*admm"):
+            solve(sparse.identity(n), solver=solver)
+
+
+def test_an_error_of_an_operator_reaches_the_caller() -> None:
+    calls = []
+
+    def late_failure(x):
+        calls.append(1)
+        if len(calls) > 30:
+            raise RuntimeError("the disk is gone")
+        return 1.0 * x
+
+    broken = LinearOperator((4, 4), matvec=late_failure, rmatvec=lambda x: 1.0 * x)
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        nettrim.branch_hull(np.ones(4), broken, np.eye(4) + 0.1, signs=1, solver="admm", tol=1e-15)
 
 
 BAD = [

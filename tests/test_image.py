@@ -137,11 +137,11 @@ def test_black_pixels(method) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 20), (20, 1), (1, 1), (5, 31)])
-@pytest.mark.parametrize("method", ["hull", "log"])
+@pytest.mark.parametrize("method", ["hull", "log", "early-stopped"])
 def test_any_shape(shape, method, rng) -> None:
     image = rng.uniform(0.5, 2, shape)
-    s = nettrim.separate_image(image, modes=1, method=method, tol=1e-3)
-    assert s.converged
+    s = nettrim.separate_image(image, modes=1, method=method, tol=1e-3, max_iter=20_000)
+    assert s.converged or method == "early-stopped"
     assert s.reflectance.shape == shape
 
 
@@ -159,6 +159,37 @@ def test_logarithms_against_a_linear_program() -> None:
     assert s.dual_bound * (1 - 1e-9) <= exact <= s.objective * (1 + 1e-9)
     np.testing.assert_allclose(s.reflectance * s.illumination, w * x, rtol=1e-12)
     assert error(s.reflectance, w) < 0.1
+
+
+def test_the_published_program_runs_away() -> None:
+    """Spec branchhull A.6: the longer it goes on, the flatter its reflectance, without an end."""
+    w, x = scene(16)
+    answers = [
+        nettrim.separate_image(w * x, method="early-stopped", max_iter=n) for n in (50, 500, 5000)
+    ]
+    assert [s.iterations for s in answers] == [50, 500, 5000]
+    objectives = [s.objective for s in answers]
+    deviations = [s.reflectance.std() for s in answers]
+    assert objectives == sorted(objectives, reverse=True)
+    assert deviations == sorted(deviations, reverse=True)
+    assert deviations[-1] < 1e-2 * w.std()
+    for s in answers:
+        assert (s.status, s.converged, s.dual_bound) == ("max_iter", False, 0.0)
+        assert s.reflectance.mean() == pytest.approx(1.0)
+
+
+def test_early_stopping_has_to_be_asked_for_with_a_number() -> None:
+    with pytest.raises(ValueError, match=r"^max_iter must be given"):
+        nettrim.separate_image(np.ones((4, 4)), modes=2, method="early-stopped")
+
+
+def test_early_stopping_knows_no_unit_of_the_image() -> None:
+    w, x = scene(12)
+    small, large = (
+        nettrim.separate_image(c * w * x, method="early-stopped", max_iter=40) for c in (1e-9, 1e9)
+    )
+    np.testing.assert_allclose(small.reflectance, large.reflectance, rtol=1e-9)
+    np.testing.assert_allclose(1e18 * small.illumination, large.illumination, rtol=1e-9)
 
 
 def test_an_image_of_modes_alone_has_a_constant_reflectance() -> None:

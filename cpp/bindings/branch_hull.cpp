@@ -3,6 +3,10 @@
 #include <pybind11/eigen.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <utility>
+#include <variant>
+
 #include "arrays.hpp"
 #include "nettrim/anchored_tv.hpp"
 #include "nettrim/hyperbola.hpp"
@@ -26,16 +30,43 @@ BranchHullOptions options_of(double tol, Index max_iter, double time_limit, int 
   return options;
 }
 
-py::dict solve(const Array<double>& A, const Array<double>& D, const Array<double>& r,
-               const Array<std::uint8_t>& kinds, const OptionalArray<double>& price, bool l1,
-               double tangent_ratio, const std::string& solver, double tol, Index max_iter,
-               double time_limit, int n_threads, const py::object& callback) {
+// An array, or a pair of Python callables: its products with coefficients and with signals.
+using AnyDictionary = std::variant<Array<double>, std::pair<py::object, py::object>>;
+
+// Holds no reference of its own, for it is copied where Python's lock is not held.
+auto product_by(py::handle callable, Index size, Index result_size) {
+  return [=](const double* x, double* y) {
+    const py::gil_scoped_acquire lock;
+    const Array<double> result = callable(Array<double>(size, x));
+    if (result.size() != result_size) {
+      throw py::value_error("a product with a dictionary has the wrong size");
+    }
+    std::copy_n(result.data(), result_size, y);
+  };
+}
+
+HullDictionary dictionary_of(const AnyDictionary& given, Index rows, Index size) {
+  HullDictionary dictionary;
+  if (const auto* array = std::get_if<Array<double>>(&given)) {
+    dictionary.entries = array->data();
+  } else {
+    const auto& [signal, correlations] = std::get<1>(given);
+    dictionary.signal = product_by(signal, size, rows);
+    dictionary.correlations = product_by(correlations, rows, size);
+  }
+  return dictionary;
+}
+
+py::dict solve(const AnyDictionary& A, const AnyDictionary& D, const Array<double>& r,
+               const Array<std::uint8_t>& kinds, const OptionalArray<double>& price, Index h_size,
+               Index m_size, bool l1, double tangent_ratio, const std::string& solver, double tol,
+               Index max_iter, double time_limit, int n_threads, const py::object& callback) {
   BranchHullProgram program;
-  program.rows = A.shape(0);
-  program.h_size = A.shape(1);
-  program.m_size = D.shape(1);
-  program.A = A.data();
-  program.D = D.data();
+  program.rows = r.size();
+  program.h_size = h_size;
+  program.m_size = m_size;
+  program.A = dictionary_of(A, program.rows, h_size);
+  program.D = dictionary_of(D, program.rows, m_size);
   program.r = r.data();
   program.kinds = reinterpret_cast<const HullRow*>(kinds.data());
   program.gauge = l1 ? Gauge::l1 : Gauge::l2;
@@ -88,9 +119,9 @@ void project(const Array<double>& r, Array<double>& u, Array<double>& v) {
 void add_branch_hull(py::module_& m) {
   const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
   m.def("solve_branch_hull", &solve, strict("A"), strict("D"), strict("r"), strict("kinds"),
-        py::kw_only(), strict("price").none(true), py::arg("l1"), py::arg("tangent_ratio"),
-        py::arg("solver"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
-        py::arg("n_threads"), py::arg("callback"));
+        py::kw_only(), strict("price").none(true), py::arg("h_size"), py::arg("m_size"),
+        py::arg("l1"), py::arg("tangent_ratio"), py::arg("solver"), py::arg("tol"),
+        py::arg("max_iter"), py::arg("time_limit"), py::arg("n_threads"), py::arg("callback"));
   m.def("solve_anchored_tv", &separate, strict("image"), strict("basis"), py::kw_only(),
         py::arg("mu"), py::arg("slack"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
         py::arg("n_threads"), py::arg("callback"));

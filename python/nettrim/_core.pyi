@@ -1,10 +1,12 @@
 """The compiled core; every instruction set's module has these functions."""
 
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+Product: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 class LayerFields(TypedDict):
     weights: NDArray[np.floating[Any]]
@@ -74,13 +76,16 @@ class BranchHullFields(TypedDict):
     seconds: float
 
 # Arrays are C-contiguous; kinds as in nettrim.hull.program.Row.
+# A dictionary is an array or its products with coefficients and with signals.
 def solve_branch_hull(
-    A: NDArray[np.float64],
-    D: NDArray[np.float64],
+    A: NDArray[np.float64] | tuple[Product, Product],
+    D: NDArray[np.float64] | tuple[Product, Product],
     r: NDArray[np.float64],
     kinds: NDArray[np.uint8],
     *,
     price: NDArray[np.float64] | None,
+    h_size: int,
+    m_size: int,
     l1: bool,
     tangent_ratio: float,
     solver: str,

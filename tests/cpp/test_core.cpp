@@ -340,8 +340,8 @@ void test_hull_multipliers_stay_orthogonal(Index h_size, Index m_size, Gauge gau
   program.rows = rows;
   program.h_size = h_size;
   program.m_size = m_size;
-  program.A = A.data();
-  program.D = D.data();
+  program.A.entries = A.data();
+  program.D.entries = D.data();
   program.r = r.data();
   program.kinds = kinds.data();
   program.gauge = gauge;

@@ -19,11 +19,18 @@ enum class HullRow : std::uint8_t { hull, half_plane, quadrant, ray };
 // l1: min |h|_1 + |m|_1 + sum price |xi|;   l2: min |h|_2^2 + |m|_2^2, without slack.
 enum class Gauge { l1, l2 };
 
-// Views of row-major arrays that outlive the call, signs already in A and D.
+// A row-major array of rows x size that outlives the call, or its products with a vector alone:
+// sparse matrices, wavelets. Newton takes arrays only.
+struct HullDictionary {
+  const double* entries = nullptr;
+  std::function<void(const double* coefficients, double* result)> signal;  // rows
+  std::function<void(const double* signal, double* result)> correlations;  // size
+};
+
+// Views of arrays that outlive the call, signs already in A and D.
 struct BranchHullProgram {
   Index rows = 0, h_size = 0, m_size = 0;
-  const double* A = nullptr;       // rows x h_size
-  const double* D = nullptr;       // rows x m_size
+  HullDictionary A, D;             // rows x h_size and rows x m_size
   const double* r = nullptr;       // rows, positive on hull rows and not read elsewhere
   const HullRow* kinds = nullptr;  // rows
   Gauge gauge = Gauge::l1;
@@ -38,7 +45,7 @@ struct BranchHullProgress {
   double objective, dual_bound, gap, seconds;
 };
 
-// automatic: newton for what its dense matrix of h_size + m_size fits, and for hulls; admm else.
+// automatic: newton for hulls, arrays and what its matrix of h_size + m_size fits; admm else.
 enum class HullSolver { automatic, newton, admm };
 
 // "auto", "newton" or "admm"; throws std::invalid_argument for any other name.

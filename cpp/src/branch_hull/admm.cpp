@@ -19,56 +19,29 @@ Vector shrunk(const Vector& x, double by) {
 
 }  // namespace
 
-AdmmFactor::AdmmFactor(const Matrix<double>& dictionary, Gauge gauge)
+AdmmFactor::AdmmFactor(const Dictionary& dictionary, Gauge gauge)
     : dictionary_(dictionary),
       gauge_(gauge),
-      coefficients_(Vector::Zero(dictionary.rows())),
+      scale_(dictionary.mean_square() > 0 ? 1 / std::sqrt(dictionary.mean_square()) : 1),
+      ridge_(dictionary, scale_ * scale_),
+      coefficients_(Vector::Zero(dictionary.size())),
       copy_(coefficients_),
       copy_dual_(coefficients_),
-      signal_(Vector::Zero(dictionary.cols())),
-      signal_dual_(signal_) {
-  const double size = dictionary.squaredNorm() / static_cast<double>(dictionary.rows());
-  scale_ = size > 0 ? 1 / std::sqrt(size) : 1;
-}
-
-// Of the smaller of the two Gram matrices (Woodbury).
-void AdmmFactor::factor(double anchor) {
-  anchor_ = anchor;
-  const Matrix<double>& A = dictionary_;
-  const bool wide = A.rows() > A.cols();
-  const Index n = wide ? A.cols() : A.rows();
-  Matrix<double> gram = Matrix<double>::Zero(n, n);
-  auto lower = gram.selfadjointView<Eigen::Lower>();
-  if (wide) {
-    lower.rankUpdate(A.transpose(), scale_ * scale_);
-  } else {
-    lower.rankUpdate(A, scale_ * scale_);
-  }
-  gram.diagonal().array() += anchor;
-  factor_.compute(gram);
-}
-
-// (scale^2 A A' + anchor) x = right
-Vector AdmmFactor::solve(const Vector& right) const {
-  const Matrix<double>& A = dictionary_;
-  if (A.rows() <= A.cols()) return factor_.solve(right);
-  const Vector inner = factor_.solve(A.transpose() * right);
-  return (right - (scale_ * scale_) * (A * inner)) / anchor_;
-}
+      signal_(Vector::Zero(dictionary.rows())),
+      signal_dual_(signal_) {}
 
 void AdmmFactor::follow(const Vector& signal_copy, double rho) {
   const Vector old_signal = signal_, old = coefficients_;
   signal_dual_ += relaxed(signal_copy, signal_);
-  Vector right = scale_ * (dictionary_ * signal_dual_);
+  Vector right = scale_ * dictionary_.correlations(signal_dual_);
   if (gauge_ == Gauge::l1) {
     copy_ = shrunk(coefficients_ - copy_dual_, scale_ / rho);
     copy_dual_ += relaxed(copy_, coefficients_);
     right += copy_dual_;
   }
-  const double anchor = gauge_ == Gauge::l1 ? 1 : 2 * scale_ * scale_ / rho;
-  if (anchor != anchor_) factor(anchor);
-  coefficients_ = solve(right);
-  signal_ = scale_ * (dictionary_.transpose() * coefficients_);
+  ridge_.set_anchor(gauge_ == Gauge::l1 ? 1 : 2 * scale_ * scale_ / rho);
+  coefficients_ = ridge_.solve(right, old);
+  signal_ = scale_ * dictionary_.signal(coefficients_);
   signal_dual_ -= signal_;
   misfit_ = (signal_copy - signal_).squaredNorm();
   travel_ = (signal_ - old_signal).squaredNorm();

@@ -1,10 +1,8 @@
 // A branch hull program by alternating directions: copies u, v of the signals lie in the hulls,
 // copies of the coefficients carry the objective, and h, m are the nearest that agree with both. A
-// step costs four products with the dictionaries; a dictionary is factored once (l1) or when rho
+// step costs four products with the dictionaries; a dense one is factored once (l1) or when rho
 // changes (l2).
 #pragma once
-
-#include <Eigen/Cholesky>
 
 #include "branch_hull/program.hpp"
 
@@ -13,8 +11,8 @@ namespace nettrim::branch_hull {
 // One of the two signals: dictionary' coefficients, and its share of the objective.
 class AdmmFactor {
  public:
-  // dictionary: size x rows, to outlive the factor
-  AdmmFactor(const Matrix<double>& dictionary, Gauge gauge);
+  // The dictionary is to outlive the factor.
+  AdmmFactor(const Dictionary& dictionary, Gauge gauge);
 
   Vector aim() const { return signal_ - signal_dual_; }
   Vector coefficients() const { return scale_ * (gauge_ == Gauge::l1 ? copy_ : coefficients_); }
@@ -26,17 +24,13 @@ class AdmmFactor {
   double size() const { return signal_.squaredNorm() + coefficients_.squaredNorm(); }
   double dual_size() const { return signal_dual_.squaredNorm() + copy_dual_.squaredNorm(); }
   // dictionary signal_dual + copy_dual, which is zero after every step.
-  Vector invariant() const { return scale_ * (dictionary_ * signal_dual_) + copy_dual_; }
+  Vector invariant() const { return scale_ * dictionary_.correlations(signal_dual_) + copy_dual_; }
 
  private:
-  void factor(double anchor);
-  Vector solve(const Vector& right) const;
-
-  const Matrix<double>& dictionary_;
+  const Dictionary& dictionary_;
   Gauge gauge_;
-  double scale_;        // columns of the dictionary times this have length 1 in the mean
-  double anchor_ = -1;  // of the factor
-  Eigen::LLT<Matrix<double>> factor_;
+  double scale_;  // columns of the dictionary times this have length 1 in the mean
+  RidgeSolver ridge_;
   Vector coefficients_, copy_, copy_dual_;  // of the scaled dictionary; duals over rho
   Vector signal_, signal_dual_;
   double misfit_ = 0, travel_ = 0;

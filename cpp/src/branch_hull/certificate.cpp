@@ -14,10 +14,6 @@ namespace {
 constexpr double kRayWidth = 1e-9;  // how far v of a ray may be from zero
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-double norm_of_rows(const double* data, Index rows, Index size) {
-  return View<double>(data, size, rows).colwise().norm().maxCoeff();
-}
-
 // Tangents come at fixed slopes, so that no point may be balanced, and no pair of multipliers.
 double tangent_bound(const UnitHull& program, const Vector& p, const Vector& q) {
   const double size_p = program.dual_size_of_h(p), size_q = program.dual_size_of_m(q);
@@ -32,22 +28,21 @@ double tangent_bound(const UnitHull& program, const Vector& p, const Vector& q) 
 }  // namespace
 
 UnitHull::UnitHull(const BranchHullProgram& given)
-    : kinds(given.kinds, given.kinds + given.rows), gauge(given.gauge) {
-  const auto positive = [](double scale) { return scale > 0 ? scale : 1; };
-  A_scale = positive(norm_of_rows(given.A, given.rows, given.h_size));
-  D_scale = positive(norm_of_rows(given.D, given.rows, given.m_size));
-  A = View<double>(given.A, given.h_size, given.rows) / A_scale;
-  D = View<double>(given.D, given.m_size, given.rows) / D_scale;
-  r = Vector::Zero(given.rows);
+    : A(given.A, given.rows, given.h_size),
+      D(given.D, given.rows, given.m_size),
+      r(Vector::Zero(given.rows)),
+      kinds(given.kinds, given.kinds + given.rows),
+      gauge(given.gauge) {
   for (Index l = 0; l < given.rows; ++l) {
     if (kinds[static_cast<std::size_t>(l)] == HullRow::hull) r[l] = given.r[l];
   }
-  r_scale = positive(r.maxCoeff());
+  r_scale = r.maxCoeff() > 0 ? r.maxCoeff() : 1;
   r /= r_scale;
   if (given.price != nullptr) {
-    price = Eigen::Map<const Vector>(given.price, given.rows) * D_scale;
+    price = Eigen::Map<const Vector>(given.price, given.rows) * D.scale();
   }
-  if (given.tangent_ratio > 1) tangents.emplace(given.tangent_ratio, std::sqrt(A_scale / D_scale));
+  if (given.tangent_ratio > 1)
+    tangents.emplace(given.tangent_ratio, std::sqrt(A.scale() / D.scale()));
 }
 
 double UnitHull::size_of_h(const Vector& h) const {
@@ -60,12 +55,12 @@ double UnitHull::size_of_m(const Vector& m, const Vector& xi) const {
 }
 
 double UnitHull::dual_size_of_h(const Vector& p) const {
-  const Vector Ap = A * p;
+  const Vector Ap = A.correlations(p);
   return gauge == Gauge::l1 ? Ap.lpNorm<Eigen::Infinity>() : Ap.norm();
 }
 
 double UnitHull::dual_size_of_m(const Vector& q) const {
-  const Vector Dq = D * q;
+  const Vector Dq = D.correlations(q);
   if (gauge == Gauge::l2) return Dq.norm();
   const double most = Dq.lpNorm<Eigen::Infinity>();
   return has_slack() ? std::max(most, q.cwiseAbs().cwiseQuotient(price).maxCoeff()) : most;

@@ -26,8 +26,8 @@ void Interior::Cones::add(double factor, const Cones& other) {
 Interior::Interior(const UnitHull& program, int threads)
     : p_(program),
       threads_(threads),
-      h_size_(program.A.rows()),
-      m_size_(program.D.rows()),
+      h_size_(program.A.size()),
+      m_size_(program.D.size()),
       n_(h_size_ + m_size_ + program.price.size()),
       bounded_(program.gauge == Gauge::l1),
       cost_(Vector::Ones(bounded_ ? n_ : 0)) {
@@ -67,15 +67,15 @@ Interior::Interior(const UnitHull& program, int threads)
 }
 
 Interior::Signals Interior::signals(const Vector& x) const {
-  Signals s{p_.A.transpose() * x.head(h_size_), p_.D.transpose() * x.segment(h_size_, m_size_)};
+  Signals s{p_.A.signal(x.head(h_size_)), p_.D.signal(x.segment(h_size_, m_size_))};
   if (p_.has_slack()) s.v += x.tail(p_.rows());
   return s;
 }
 
 Vector Interior::gather(const Signals& gradient) const {
   Vector x(n_);
-  x.head(h_size_).noalias() = p_.A * gradient.u;
-  x.segment(h_size_, m_size_).noalias() = p_.D * gradient.v;
+  x.head(h_size_).noalias() = p_.A.correlations(gradient.u);
+  x.segment(h_size_, m_size_).noalias() = p_.D.correlations(gradient.v);
   if (p_.has_slack()) x.tail(p_.rows()) = gradient.v;
   return x;
 }
@@ -172,14 +172,15 @@ bool Interior::factor() {
     uv = uv_.cwiseProduct(left);
     vv = vv_.cwiseProduct(left);
   }
+  const Matrix<double>&A = p_.A.entries(), &D = p_.D.entries();
   Matrix<double> K(h_size_ + m_size_, h_size_ + m_size_);
   parallel_for(3, threads_, [&](Index part, int) {
     if (part == 0) {
-      K.topLeftCorner(h_size_, h_size_).noalias() = (p_.A * uu.asDiagonal()) * p_.A.transpose();
+      K.topLeftCorner(h_size_, h_size_).noalias() = (A * uu.asDiagonal()) * A.transpose();
     } else if (part == 1) {
-      K.bottomLeftCorner(m_size_, h_size_).noalias() = (p_.D * uv.asDiagonal()) * p_.A.transpose();
+      K.bottomLeftCorner(m_size_, h_size_).noalias() = (D * uv.asDiagonal()) * A.transpose();
     } else {
-      K.bottomRightCorner(m_size_, m_size_).noalias() = (p_.D * vv.asDiagonal()) * p_.D.transpose();
+      K.bottomRightCorner(m_size_, m_size_).noalias() = (D * vv.asDiagonal()) * D.transpose();
     }
   });
   K.diagonal() += own.head(h_size_ + m_size_);
@@ -211,13 +212,13 @@ Vector Interior::solve_for_x(const Vector& right) const {
   Vector x = right;
   if (p_.has_slack()) {
     const Vector share = right.tail(p_.rows()).cwiseQuotient(slack_curvature_);
-    x.head(h_size_).noalias() -= p_.A * uv_.cwiseProduct(share);
-    x.segment(h_size_, m_size_).noalias() -= p_.D * vv_.cwiseProduct(share);
+    x.head(h_size_).noalias() -= p_.A.correlations(uv_.cwiseProduct(share));
+    x.segment(h_size_, m_size_).noalias() -= p_.D.correlations(vv_.cwiseProduct(share));
   }
   x.head(core) = factor_.solve(x.head(core));
   if (p_.has_slack()) {
-    const Vector u = p_.A.transpose() * x.head(h_size_);
-    const Vector v = p_.D.transpose() * x.segment(h_size_, m_size_);
+    const Vector u = p_.A.signal(x.head(h_size_));
+    const Vector v = p_.D.signal(x.segment(h_size_, m_size_));
     x.tail(p_.rows()) = (right.tail(p_.rows()) - uv_.cwiseProduct(u) - vv_.cwiseProduct(v))
                             .cwiseQuotient(slack_curvature_);
   }

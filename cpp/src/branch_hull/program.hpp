@@ -4,22 +4,22 @@
 #include <optional>
 #include <vector>
 
+#include "branch_hull/dictionary.hpp"
 #include "branch_hull/tangents.hpp"
 #include "nettrim/branch_hull.hpp"
 
 namespace nettrim::branch_hull {
 
-using Vector = Eigen::VectorXd;
-
-// Dictionaries of largest row norm 1 and largest r 1; a column of A or D is a row of the caller's.
+// Dictionaries of largest row norm 1 and largest r 1.
 struct UnitHull {
   explicit UnitHull(const BranchHullProgram& given);
 
   Index rows() const { return r.size(); }
   bool has_slack() const { return price.size() > 0; }
-  Vector u(const Vector& h) const { return A.transpose() * h; }
+  bool has_dense_dictionaries() const { return A.is_dense() && D.is_dense(); }
+  Vector u(const Vector& h) const { return A.signal(h); }
   Vector v(const Vector& m, const Vector& xi) const {
-    Vector v = D.transpose() * m;
+    Vector v = D.signal(m);
     if (has_slack()) v += xi;
     return v;
   }
@@ -32,11 +32,11 @@ struct UnitHull {
   // The objective that a product of gauges has at its balanced point.
   double objective(double product) const;
 
-  Matrix<double> A, D;  // h_size x rows, m_size x rows
-  Vector r, price;      // price is empty without slack
+  Dictionary A, D;
+  Vector r, price;  // price is empty without slack
   std::vector<HullRow> kinds;
   Gauge gauge;
-  double A_scale, D_scale, r_scale;     // the caller's over these
+  double r_scale;                       // the caller's over these
   std::optional<TangentGrid> tangents;  // in place of the hulls
 };
 

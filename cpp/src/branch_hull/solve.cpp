@@ -27,7 +27,13 @@ void check(const BranchHullProgram& p, const BranchHullOptions& o) {
     if (!holds) throw std::invalid_argument(what);
   };
   require(p.rows > 0 && p.h_size > 0 && p.m_size > 0, "sizes are positive");
-  require(p.A && p.D && p.r && p.kinds, "A, D, r and kinds are given");
+  for (const HullDictionary* dictionary : {&p.A, &p.D}) {
+    const bool by_products = dictionary->signal && dictionary->correlations;
+    require(dictionary->entries || by_products, "A and D are given");
+    require(dictionary->entries || o.solver != HullSolver::newton,
+            "newton takes A and D as arrays");
+  }
+  require(p.r && p.kinds, "r and kinds are given");
   require(p.price == nullptr || p.gauge == Gauge::l1, "slack goes with l1");
   require(p.tangent_ratio == 0 || (p.tangent_ratio > 1 && p.gauge == Gauge::l1 && !p.price),
           "tangent_ratio is over 1 and goes with l1 without slack");
@@ -80,8 +86,8 @@ class Run {
  public:
   Run(const UnitHull& p, const BranchHullOptions& options)
       : p_(p), options_(options), watch_(options) {
-    best_.h = Vector::Zero(p.A.rows());
-    best_.m = Vector::Zero(p.D.rows());
+    best_.h = Vector::Zero(p.A.size());
+    best_.m = Vector::Zero(p.D.size());
     best_.xi = Vector::Zero(p.price.size());
     best_.p = best_.q = Vector::Zero(p.rows());
     best_.objective = kInfinity;
@@ -104,7 +110,7 @@ class Run {
 
   bool takes_admm() const {
     if (options_.solver != HullSolver::automatic) return options_.solver == HullSolver::admm;
-    return p_.tangents || p_.A.rows() + p_.D.rows() > kLargestDense;
+    return p_.tangents || !p_.has_dense_dictionaries() || p_.A.size() + p_.D.size() > kLargestDense;
   }
 
   Status search_by_newton() {
@@ -152,7 +158,7 @@ class Run {
     return watch_.verdict(iterations_, best_.objective * unit, best_.dual_bound * unit, gap());
   }
 
-  double unit() const { return std::sqrt(p_.r_scale / (p_.A_scale * p_.D_scale)); }
+  double unit() const { return std::sqrt(p_.r_scale / (p_.A.scale() * p_.D.scale())); }
   double objective_unit() const { return p_.gauge == Gauge::l1 ? unit() : unit() * unit(); }
   double gap() const { return best_.objective > 0 ? best_.gap() : 0; }
 
@@ -161,12 +167,12 @@ class Run {
     BranchHullSolution s;
     s.h = best_.h * unit();
     s.m = best_.m * unit();
-    s.xi =
-        p_.has_slack() ? Vector(best_.xi * (unit() * p_.D_scale)) : Vector(Vector::Zero(p_.rows()));
+    s.xi = p_.has_slack() ? Vector(best_.xi * (unit() * p_.D.scale()))
+                          : Vector(Vector::Zero(p_.rows()));
     s.objective = best_.objective * objective_unit();
     s.dual_bound = best_.dual_bound * objective_unit();
-    const double size_p = p_.dual_size_of_h(best_.p) * p_.A_scale;
-    const double size_q = p_.dual_size_of_m(best_.q) * p_.D_scale;
+    const double size_p = p_.dual_size_of_h(best_.p) * p_.A.scale();
+    const double size_q = p_.dual_size_of_m(best_.q) * p_.D.scale();
     const double length = p_.gauge == Gauge::l1 ? 1 : std::sqrt(2 * s.dual_bound);
     s.p = size_p > 0 ? Vector(best_.p * (length / size_p)) : best_.p;
     s.q = size_q > 0 ? Vector(best_.q * (length / size_q)) : best_.q;

@@ -1,18 +1,18 @@
-"""Images as reflectance times illumination: anchored total variation, and its log-domain rival."""
+"""Images as reflectance times illumination, by anchored total variation or one of its rivals."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import lstsq, qr
+from scipy.linalg import lstsq
 
 from .._arguments import Limits, number, one_of, whole
 from .._arrays import Array, finite_array
 from .._dispatch import core
+from .image_rivals import EarlyStopped, LeastLogVariation, orthonormal
+from .separation import ImageSeparation
 from .solution import HullProgress
 
 if TYPE_CHECKING:
@@ -20,65 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageSeparation", "separate_image"]
 
-METHODS = ("hull", "log")
+METHODS = ("hull", "log", "early-stopped")
 MAX_ITER = 20_000
-DEPENDENT = 1e-10  # of the largest diagonal entry of a QR factor
-CERTIFICATE_EVERY = 25
-
-
-@dataclass(frozen=True)
-class ImageSeparation:
-    """An image as ``reflectance * (illumination + slack)``, with the proof of how good they are.
-
-    Attributes
-    ----------
-    reflectance : ndarray of shape (height, width)
-        Constant in pieces as far as the image lets it be; mean 1.
-    illumination : ndarray of shape (height, width)
-        Of the span of the modes, or with ``method="log"`` the exponential of such a one.
-    slack : ndarray of shape (height, width)
-        What the illumination misses; zero with ``method="log"``.
-    coefficients : ndarray of shape (n_modes,)
-        Of the illumination, or of its logarithm, in the modes.
-    objective, dual_bound, gap : float
-        The objective of the method, a bound no answer can beat, and their distance relative to the
-        objective.
-    status : str
-        As in `HullSolution`.
-    iterations : int
-    seconds : float
-    method : str
-    """
-
-    reflectance: Array = field(repr=False)
-    illumination: Array = field(repr=False)
-    slack: Array = field(repr=False)
-    coefficients: Array = field(repr=False)
-    objective: float
-    dual_bound: float
-    gap: float
-    status: str
-    iterations: int
-    seconds: float
-    method: str
-
-    @property
-    def converged(self) -> bool:
-        """Whether the certificate closed."""
-        return self.status == "optimal"
-
-    def __str__(self) -> str:
-        """Return a short report; an answer without proof says so in its first line."""
-        height, width = self.reflectance.shape
-        return "\n".join(
-            [
-                f"image of {height} x {width}, {len(self.coefficients)} modes, method "
-                f"{self.method}: {self.status}" + ("" if self.converged else ", NOT CONVERGED"),
-                f"  objective  {self.objective:.9g}  (proved >= {self.dual_bound:.9g}, gap {self.gap:.1e})",
-                f"  slack      {np.count_nonzero(self.slack)} pixels",
-                f"  {self.iterations} iterations in {self.seconds:.3f} s",
-            ]
-        )
 
 
 def separate_image(
@@ -116,14 +59,17 @@ def separate_image(
         product is to the image; the smaller, the fewer edges.
     slack : float, default 100
         Price of what the illumination misses in a pixel; at least `mu`.
-    method : {"hull", "log"}, default "hull"
-        "log" is the usual way, for comparison: the least total variation of the logarithm of the
-        reflectance, with the logarithm of the illumination in the span of the modes. It knows
-        neither `mu` nor `slack`.
+    method : {"hull", "log", "early-stopped"}, default "hull"
+        Two others are here for comparison and know neither `mu` nor `slack`. "log" is the usual
+        way: the least total variation of the logarithm of the reflectance, with the logarithm of
+        the illumination in the span of the modes. "early-stopped" is what publications show of the
+        program without an anchor, which has no minimiser (see the notes): where alternating
+        directions happen to be, on their way from zero, after `max_iter` steps. Nothing is proved
+        of it, and its status is never "optimal".
     tol : float, default 1e-4
         "optimal" means a gap of at most `tol`.
     max_iter : int, optional
-        Default 20,000.
+        Default 20,000; to be given with "early-stopped", whose result it determines.
     time_limit : float, optional
         Seconds; default none.
     n_threads : int, optional
@@ -169,12 +115,16 @@ def separate_image(
     tol = number(tol, "tol", above=0.0)
     mu = number(mu, "mu", above=0.0)
     slack = number(slack, "slack", least=mu)
+    if method == "early-stopped" and max_iter is None:
+        raise ValueError("max_iter must be given with method='early-stopped': it makes the result")
     limits = Limits.of(max_iter, time_limit, n_threads, callback, HullProgress, MAX_ITER)
     if method == "log":
-        return _LeastVariation(pixels, dictionary).run(tol, limits)
+        return LeastLogVariation(pixels, dictionary).run(tol, limits)
+    if method == "early-stopped":
+        return EarlyStopped(pixels, dictionary).run(limits)
     side = np.sqrt(pixels.size)
     fields = core.solve_anchored_tv(
-        pixels, _orthonormal(dictionary), mu=mu / side, slack=slack / side, tol=tol, **vars(limits)
+        pixels, orthonormal(dictionary), mu=mu / side, slack=slack / side, tol=tol, **vars(limits)
     )
     x = fields["x"]
     return ImageSeparation(
@@ -227,96 +177,3 @@ def _cosines(count: int, height: int, width: int) -> Array:
         key=lambda pair: (sum(pair), pair),
     )[:count]
     return np.column_stack([np.outer(waves(i, height), waves(j, width)).ravel() for i, j in pairs])
-
-
-def _orthonormal(dictionary: Array) -> Array:
-    """Return a basis of the span, without what depends on the rest."""
-    Q, R, _ = qr(dictionary, mode="economic", pivoting=True)
-    sizes = np.abs(np.diag(R))
-    return np.ascontiguousarray(Q[:, : len(sizes)][:, sizes > DEPENDENT * sizes[0]])
-
-
-class _LeastVariation:
-    """``min |G (log y - D b)|_1`` over b by alternating directions, G being the differences."""
-
-    def __init__(self, pixels: Array, dictionary: Array) -> None:
-        self.pixels, self.dictionary = pixels, dictionary
-        self.lit = pixels > 0
-        self.log = np.log(np.where(self.lit, pixels, 1.0))
-        self.target = self._differences(self.log)
-        slopes = [self._differences(mode.reshape(pixels.shape)) for mode in dictionary.T]
-        self.slopes = np.column_stack(slopes)
-        self.basis = _orthonormal(self.slopes) if self.slopes.any() else self.slopes[:, :0]
-
-    def _differences(self, image: Array) -> Array:
-        """Of neighbours in rows and columns that are both lit."""
-        down, across = np.diff(image, axis=0), np.diff(image, axis=1)
-        down = down * (self.lit[1:] & self.lit[:-1])
-        across = across * (self.lit[:, 1:] & self.lit[:, :-1])
-        return np.concatenate([down.ravel(), across.ravel()])
-
-    def _unexplained(self, differences: Array) -> Array:
-        result: Array = differences - self.basis @ (self.basis.T @ differences)
-        return result
-
-    def run(self, tol: float, limits: Limits) -> ImageSeparation:
-        began, status, iteration = time.perf_counter(), "max_iter", 0
-        rest = best = self._unexplained(self.target)
-        objective, bound, gap = np.inf, 0.0, 1.0
-        size = float(np.abs(rest).sum())
-        rho = len(rest) / size if size > 0 else 1.0
-        dual = np.zeros_like(rest)
-        while status == "max_iter" and iteration < limits.max_iter:
-            iteration += 1
-            aim = rest - dual
-            near = aim - np.clip(aim, -1 / rho, 1 / rho)
-            rest = self.target - self.basis @ (self.basis.T @ (self.target - near - dual))
-            dual += near - rest
-            if iteration % CERTIFICATE_EVERY and iteration < limits.max_iter:
-                continue
-            if np.abs(rest).sum() < objective:
-                objective, best = float(np.abs(rest).sum()), rest
-            bound = max(bound, self._bound(rho * dual))
-            gap = 1 - bound / objective if objective > 0 else 0.0
-            seconds = time.perf_counter() - began
-            if gap <= tol:
-                status = "optimal"
-            elif limits.callback and limits.callback(iteration, objective, bound, gap, seconds):
-                status = "interrupted"
-            elif seconds > limits.time_limit:
-                status = "time_limit"
-        return self._result(best, objective, bound, gap, status, iteration, began)
-
-    def _bound(self, multipliers: Array) -> float:
-        """Return what multipliers prove once they are orthogonal to the modes and at most 1."""
-        g = self._unexplained(multipliers)
-        most = float(np.abs(g).max(initial=0.0))
-        return float(abs(g @ self.target)) / most if most > 0 else 0.0
-
-    def _result(
-        self,
-        rest: Array,
-        objective: float,
-        bound: float,
-        gap: float,
-        status: str,
-        iterations: int,
-        began: float,
-    ) -> ImageSeparation:
-        coefficients = lstsq(self.slopes, self.target - rest)[0]
-        log_light = (self.dictionary @ coefficients).reshape(self.pixels.shape)
-        reflectance = self.pixels / np.exp(log_light)
-        level = float(reflectance.mean())
-        return ImageSeparation(
-            reflectance=reflectance / level,
-            illumination=level * np.exp(log_light),
-            slack=np.zeros_like(self.pixels),
-            coefficients=coefficients,
-            objective=objective,
-            dual_bound=bound,
-            gap=gap,
-            status=status,
-            iterations=iterations,
-            seconds=time.perf_counter() - began,
-            method="log",
-        )

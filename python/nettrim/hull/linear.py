@@ -14,6 +14,7 @@ from scipy.optimize import linprog
 
 from .._arguments import Limits
 from .._arrays import Array
+from .dictionary import as_array
 from .program import HullProgram, Row
 
 __all__ = ["solve"]
@@ -47,7 +48,7 @@ class _CuttingPlanes:
         self.program = program
         self.hulls = np.flatnonzero(program.kinds == Row.HULL)
         self.root = np.sqrt(program.r[self.hulls])
-        A, D = program.A, program.D
+        A, D = as_array(program.A, "B"), as_array(program.D, "C")
         slack = np.eye(len(D)) if program.price is not None else np.zeros((len(D), 0))
         none_h, none_m = np.zeros_like(A), np.zeros((len(A), D.shape[1] + slack.shape[1]))
         self.u = np.hstack([A, none_m])

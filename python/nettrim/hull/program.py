@@ -7,11 +7,10 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import LinearOperator
 
 from .._arguments import number, one_of
 from .._arrays import Array, finite_array
+from .dictionary import Dictionary, dictionary, signed_rows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -22,9 +21,9 @@ REGULARIZERS = ("l1", "l2")
 ZERO = ("drop", "quadrant", "equality")
 TV_IS_DEGENERATE = (
     "regularizer='tv' has no minimiser: a constant signal has no variation, grows without end and "
-    "makes the other term as small as it likes. nettrim.separate_image anchors the signal's mean"
+    "makes the other term as small as it likes. nettrim.separate_image anchors the signal's mean, "
+    "and its method='early-stopped' gives what publications show"
 )
-LARGEST_DICTIONARY = 200_000_000  # entries of a dense one
 
 
 class Row(IntEnum):
@@ -45,9 +44,9 @@ class HullProgram:
 
     Attributes
     ----------
-    B, C : ndarray of shape (n_measurements, K) and (n_measurements, N)
+    B, C : ndarray or LinearOperator, of shape (n_measurements, K) and (n_measurements, N)
         The caller's dictionaries, the one with the known signs first.
-    A, D : ndarray
+    A, D : ndarray or LinearOperator
         Their kept rows, each with its sign, so that the truth has positive u = A h and v = D m.
     r : ndarray
         Absolute measurements.
@@ -59,10 +58,10 @@ class HullProgram:
         Of the slack xi of each row.
     """
 
-    B: Array
-    C: Array
-    A: Array
-    D: Array
+    B: Dictionary
+    C: Dictionary
+    A: Dictionary
+    D: Dictionary
     r: Array
     kinds: NDArray[np.uint8]
     turn: Array
@@ -82,15 +81,17 @@ class HullProgram:
         regularizer: str = "l1",
         slack: ArrayLike | None = None,
         zero: str = "drop",
+        arrays_up_to: float = np.inf,
     ) -> HullProgram:
-        """Check what the caller gave."""
+        """Check what the caller gave; operators with fewer entries than that become arrays."""
         one_of(which, ("w", "x"), "which")
         if regularizer == "tv":
             raise ValueError(TV_IS_DEGENERATE)
         one_of(regularizer, REGULARIZERS, "regularizer")
         one_of(zero, ZERO, "zero")
         measured = np.asarray(finite_array(y, "y", ndim=1), dtype=np.float64)
-        first, second = dictionary(B, "B", len(measured)), dictionary(C, "C", len(measured))
+        first = dictionary(B, "B", len(measured), arrays_up_to)
+        second = dictionary(C, "C", len(measured), arrays_up_to)
         if which == "x":
             first, second = second, first
         t = np.sign(_for_each(signs, "signs", len(measured)))
@@ -103,38 +104,14 @@ class HullProgram:
         return cls(
             B=first,
             C=second,
-            A=t[kept, None] * first[kept],
-            D=turn[:, None] * second[kept],
+            A=signed_rows(first, kept, t[kept]),
+            D=signed_rows(second, kept, turn),
             r=r,
             kinds=np.where(r > 0, Row.HULL, ZERO_ROWS[zero]).astype(np.uint8),
             turn=turn,
             price=_price(slack, regularizer, len(measured), kept),
             kept=kept,
             regularizer=regularizer,
-        )
-
-
-def dictionary(value: Any, name: str, rows: int) -> Array:
-    """Return a dictionary as a dense array with a row for every measurement."""
-    if isinstance(value, LinearOperator):
-        _affordable(value.shape, name)
-        value = value @ np.eye(value.shape[1])
-    elif sparse.issparse(value):
-        _affordable(value.shape, name)
-        value = value.toarray()
-    array = np.ascontiguousarray(finite_array(value, name, ndim=2), dtype=np.float64)
-    if len(array) != rows:
-        raise ValueError(
-            f"{name} must have a row for each of the {rows} entries of y, got shape {array.shape}"
-        )
-    return array
-
-
-def _affordable(shape: tuple[int, int], name: str) -> None:
-    if shape[0] * shape[1] > LARGEST_DICTIONARY:
-        raise ValueError(
-            f"{name} of shape {shape} would be made dense, and that is more than "
-            f"{LARGEST_DICTIONARY:,} entries"
         )
 
 

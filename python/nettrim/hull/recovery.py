@@ -10,7 +10,8 @@ from scipy.stats import binom
 
 from .._arguments import one_of, whole
 from .._arrays import Array, finite_array
-from .program import REGULARIZERS, dictionary
+from .dictionary import as_array, dictionary
+from .program import REGULARIZERS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -92,7 +93,7 @@ def is_recoverable(h: ArrayLike, m: ArrayLike, B: Any, C: Any, *, regularizer: s
     h = np.asarray(finite_array(h, "h", ndim=1), dtype=np.float64)
     m = np.asarray(finite_array(m, "m", ndim=1), dtype=np.float64)
     rows = np.shape(B)[0]
-    B, C = dictionary(B, "B", rows), dictionary(C, "C", rows)
+    B, C = (as_array(dictionary(D, name, rows), name) for D, name in ((B, "B"), (C, "C")))
     for coefficients, columns, name in ((h, B, "h"), (m, C, "m")):
         if columns.shape[1] != len(coefficients):
             raise ValueError(

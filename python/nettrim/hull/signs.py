@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import linprog
 
-from .._arrays import Array
+from .dictionary import Dictionary, as_array
 from .program import HullProgram, Row
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SignCheck", "check_signs", "conflict"]
 
 NO_ROOM = 1e-9  # a margin that rounding alone can make
+LARGEST_CHECKED = 20_000_000  # entries of a dictionary, when a solve has failed
 NAMED = 10  # measurements that a message lists
 
 
@@ -87,7 +89,12 @@ def check_signs(y: ArrayLike, B: Any, C: Any, signs: ArrayLike, *, which: str = 
 
 
 def conflict(program: HullProgram) -> SignCheck | None:
-    """Return the check that fails, of the first signal or, unless slack mends it, the second."""
+    """Return the check that fails, of the first signal or, unless slack mends it, the second.
+
+    A linear program of a large operator would take longer than any answer is worth: it is not asked.
+    """
+    if max(math.prod(program.A.shape), math.prod(program.D.shape)) > LARGEST_CHECKED:
+        return None
     first = _side(program.A, program, "w")
     if not first.feasible:
         return first
@@ -104,9 +111,9 @@ def _renamed(check: SignCheck, which: str) -> SignCheck:
     return SignCheck(check.feasible, check.margin, other, check.worst)
 
 
-def _side(dictionary: Array, program: HullProgram, signal: str) -> SignCheck:
+def _side(given: Dictionary, program: HullProgram, signal: str) -> SignCheck:
     """Maximise the margin of one signal; the multipliers say what holds it."""
-    kinds = program.kinds
+    dictionary, kinds = as_array(given, signal), program.kinds
     asked = np.flatnonzero((signal == "w") | (kinds != Row.HALF_PLANE))
     equal = (signal == "x") & (kinds[asked] == Row.RAY)
     norms = np.linalg.norm(dictionary[asked], axis=1)

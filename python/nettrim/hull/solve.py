@@ -12,6 +12,7 @@ from .._arrays import Array
 from .._dispatch import core
 from ..errors import InfeasibleError
 from . import linear
+from .dictionary import products
 from .program import HullProgram
 from .signs import conflict
 from .solution import HullProgress, HullSolution
@@ -25,6 +26,7 @@ SOLVERS = ("auto", "newton", "admm", "lp")
 RELAXATIONS = ("hull", "tangents")
 MAX_ROUNDS = 200  # of linear programs
 ENGINES_OWN = 0  # what the compiled engines take for their own limit
+ARRAYS_UP_TO = {"admm": 0, "auto": 1_000_000}  # entries of a sparse matrix or an operator
 SCALARS = ("objective", "dual_bound", "gap", "status", "iterations", "solver", "seconds")
 
 
@@ -62,7 +64,8 @@ def branch_hull(
     y : array_like of shape (n_measurements,)
         The products.
     B, C : array_like, sparse matrix or LinearOperator, (n_measurements, K) and (n_measurements, N)
-        Dictionaries of `w` and `x`; what is not an array is made one.
+        Dictionaries of `w` and `x`. "admm" needs only products with a sparse matrix or operator and
+        with its adjoint; the others make it an array.
     signs : array_like of shape (n_measurements,) or a single number
         Numbers with the signs of `w`; a measurement whose sign is 0, unknown, is left out.
     which : {"w", "x"}, default "w"
@@ -85,7 +88,8 @@ def branch_hull(
         Between the slopes of neighbouring tangents, over 1.
     solver : {"auto", "newton", "admm", "lp"}, default "auto"
         "newton": interior points, in compiled code, for hulls; "admm": alternating directions, in
-        compiled code, for dictionaries of many thousand columns and for tangents; "lp" (l1 only):
+        compiled code, for dictionaries of many thousand columns, for sparse matrices and operators
+        of more than a million entries and for tangents; "lp" (l1 only):
         linear programs by SciPy's HiGHS, of the tangents or, for hulls, with ever more tangents,
         every round of which is a lower bound.
     tol : float, default 1e-6
@@ -137,7 +141,15 @@ def branch_hull(
     one_of(relaxation, RELAXATIONS, "relaxation")
     ratio = number(tangent_ratio, "tangent_ratio", above=1.0) if relaxation == "tangents" else 0.0
     program = HullProgram.of(
-        y, B, C, signs, which=which, regularizer=regularizer, slack=slack, zero=zero
+        y,
+        B,
+        C,
+        signs,
+        which=which,
+        regularizer=regularizer,
+        slack=slack,
+        zero=zero,
+        arrays_up_to=ARRAYS_UP_TO.get(solver, np.inf),
     )
     tol = number(tol, "tol", above=0.0)
     most = MAX_ROUNDS if solver == "lp" else ENGINES_OWN
@@ -149,10 +161,12 @@ def branch_hull(
         fields = linear.solve(program, tol, limits, ratio)
     else:
         fields = core.solve_branch_hull(
-            program.A,
-            program.D,
+            products(program.A),
+            products(program.D),
             program.r,
             program.kinds,
+            h_size=program.A.shape[1],
+            m_size=program.D.shape[1],
             price=program.price,
             l1=regularizer == "l1",
             tangent_ratio=ratio,
@@ -160,7 +174,7 @@ def branch_hull(
             tol=tol,
             **vars(limits),
         )
-    if fields["status"] in ("numerical", "max_iter"):
+    if fields["status"] in ("numerical", "max_iter") and not np.isfinite(fields["objective"]):
         found = conflict(program)
         if found is not None:
             raise InfeasibleError(found.message(which))
@@ -171,7 +185,7 @@ def _solution(fields: Any, program: HullProgram, which: str) -> HullSolution:
     """Give every measurement its sign back, and those left out zero multipliers."""
 
     def on_all(values: Array) -> Array:
-        everywhere = np.zeros(len(program.B))
+        everywhere = np.zeros(program.B.shape[0])
         everywhere[program.kept] = values
         return everywhere
 

@@ -1,0 +1,103 @@
+"""Dictionaries of signals: arrays, or linear operators that are known by their products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
+
+from .._arrays import Array, finite_array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Dictionary", "as_array", "dictionary", "products", "signed_rows"]
+
+Dictionary: TypeAlias = Array | LinearOperator
+
+LARGEST_ARRAY = 200_000_000  # entries of an operator that is made one
+ADJOINT = 1e-6  # of a product: how far an adjoint may be from it
+
+
+def dictionary(value: Any, name: str, rows: int, arrays_up_to: float = np.inf) -> Dictionary:
+    """Check that a dictionary has a row for every measurement.
+
+    A sparse matrix or operator is made an array if it has at most `arrays_up_to` entries.
+    """
+    if sparse.issparse(value):
+        finite_array(value.data, name)
+        value = aslinearoperator(value.astype(np.float64))
+    operator = isinstance(value, LinearOperator)
+    if not operator:
+        value = np.ascontiguousarray(finite_array(value, name, ndim=2), dtype=np.float64)
+    if value.shape[0] != rows or value.shape[1] == 0:
+        raise ValueError(
+            f"{name} must have a row for each of the {rows} entries of y, got shape {value.shape}"
+        )
+    if operator:
+        _check_products(value, name)
+        if value.shape[0] * value.shape[1] <= arrays_up_to:
+            return as_array(value, name)
+    return value
+
+
+def _check_products(operator: LinearOperator, name: str) -> None:
+    rng = np.random.default_rng(0)
+    x, y = (rng.choice([-1.0, 1.0], size) for size in reversed(operator.shape))
+    image = finite_array(operator.matvec(x), name)
+    try:
+        adjoint = finite_array(operator.rmatvec(y), name)
+    except NotImplementedError:
+        raise ValueError(f"{name} is a LinearOperator without rmatvec, its adjoint") from None
+    difference = abs(float(y @ image) - float(adjoint @ x))
+    if difference > ADJOINT * np.linalg.norm(image) * np.linalg.norm(y):
+        raise ValueError(
+            f"{name} is a LinearOperator whose rmatvec is not the adjoint of its matvec"
+        )
+
+
+def as_array(value: Dictionary, name: str) -> Array:
+    """Return all the entries of a dictionary."""
+    if isinstance(value, np.ndarray):
+        return value
+    if value.shape[0] * value.shape[1] > LARGEST_ARRAY:
+        raise ValueError(
+            f"{name} of shape {value.shape} would be made an array, and that is more than "
+            f"{LARGEST_ARRAY:,} entries; branch_hull's solver='admm' takes it as it is"
+        )
+    return np.ascontiguousarray(value @ np.eye(value.shape[1]), dtype=np.float64)
+
+
+def signed_rows(value: Dictionary, rows: NDArray[np.intp], signs: Array) -> Dictionary:
+    """Return some rows of a dictionary, each times its sign."""
+    if isinstance(value, np.ndarray):
+        return signs[:, None] * value[rows]
+
+    def signal(coefficients: Array) -> Array:
+        return np.asarray(signs * value.matvec(coefficients.ravel())[rows])
+
+    def correlations(kept: Array) -> Array:
+        everywhere = np.zeros(value.shape[0])
+        everywhere[rows] = signs * kept.ravel()
+        return np.asarray(value.rmatvec(everywhere))
+
+    return LinearOperator(
+        (len(rows), value.shape[1]), matvec=signal, rmatvec=correlations, dtype=np.float64
+    )
+
+
+Product: TypeAlias = Callable[[Array], Array]
+
+
+def products(value: Dictionary) -> Array | tuple[Product, Product]:
+    """Return a dictionary as the compiled core takes it."""
+    if isinstance(value, np.ndarray):
+        return value
+    return _strict(value.matvec), _strict(value.rmatvec)
+
+
+def _strict(product: Product) -> Product:
+    return lambda x: np.ascontiguousarray(product(x), dtype=np.float64)
