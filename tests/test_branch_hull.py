@@ -442,7 +442,9 @@ def test_operators_that_do_not_fit_are_refused() -> None:
 
     with pytest.raises(ValueError, match=r"^B is a LinearOperator without rmatvec"):
         solve(LinearOperator((4, 4), matvec=lambda x: eye @ x))
-    with pytest.raises(ValueError, match=r"^B is a LinearOperator whose rmatvec is not the adjoint"):
+    with pytest.raises(
+        ValueError, match=r"^B is a LinearOperator whose rmatvec is not the adjoint"
+    ):
         solve(LinearOperator((4, 4), matvec=lambda x: 2 * x, rmatvec=lambda x: x))
     with pytest.raises(ValueError, match=r"^B holds NaN or infinity"):
         solve(LinearOperator((4, 4), matvec=lambda x: x * np.nan, rmatvec=lambda x: x))
