@@ -24,7 +24,7 @@ LayerOptions options_of(double tol, Index max_iter, double time_limit, int n_thr
 
 template <class S>
 LayerProgram<S> program_of(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper,
-                           bool relu) {
+                           const OptionalArray<bool>& active, bool relu) {
   LayerProgram<S> program;
   program.samples = X.shape(0);
   program.features = X.shape(1);
@@ -32,6 +32,7 @@ LayerProgram<S> program_of(const Array<S>& X, const Array<S>& Y, const OptionalA
   program.X = X.data();
   program.Y = Y.data();
   program.upper = data_or_null(upper);
+  program.active = data_or_null(active);
   program.activation = relu ? Activation::relu : Activation::linear;
   return program;
 }
@@ -48,12 +49,13 @@ py::dict to_dict(LayerSolution<S>&& s) {
 }
 
 template <class S>
-py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper, bool relu,
-               std::optional<double> epsilon, std::optional<double> penalty,
-               const std::string& solver, double tol, Index max_iter, double time_limit,
-               Index check_every, int n_threads, const OptionalArray<S>& start_weights,
-               const OptionalArray<S>& start_dual, const py::object& callback) {
-  LayerProgram<S> program = program_of(X, Y, upper, relu);
+py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper,
+               const OptionalArray<bool>& active, bool relu, std::optional<double> epsilon,
+               std::optional<double> penalty, const std::string& solver, double tol, Index max_iter,
+               double time_limit, Index check_every, int n_threads,
+               const OptionalArray<S>& start_weights, const OptionalArray<S>& start_dual,
+               const py::object& callback) {
+  LayerProgram<S> program = program_of(X, Y, upper, active, relu);
   program.form = epsilon ? Form::constrained : Form::penalised;
   program.level = epsilon ? *epsilon : penalty.value();
 
@@ -71,14 +73,15 @@ py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
 }
 
 template <class S>
-py::list trace(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper, bool relu,
-               const std::vector<double>& epsilons, double tol, Index max_iter, double time_limit,
-               int n_threads, const py::object& callback) {
+py::list trace(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper,
+               const OptionalArray<bool>& active, bool relu, const std::vector<double>& epsilons,
+               double tol, Index max_iter, double time_limit, int n_threads,
+               const py::object& callback) {
   const LayerOptions options = options_of(tol, max_iter, time_limit, n_threads, callback);
   std::vector<LayerSolution<S>> solutions;
   {
     const py::gil_scoped_release unlock;
-    solutions = trace_layer(program_of(X, Y, upper, relu), epsilons, options);
+    solutions = trace_layer(program_of(X, Y, upper, active, relu), epsilons, options);
   }
   py::list list;
   for (auto& s : solutions) list.append(to_dict(std::move(s)));
@@ -89,13 +92,14 @@ template <class S>
 void add_solve(py::module_& m) {
   const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
   m.def("solve_layer", &solve<S>, strict("X"), strict("Y"), py::kw_only(),
-        strict("upper").none(true), py::arg("relu"), py::arg("epsilon"), py::arg("penalty"),
-        py::arg("solver"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
-        py::arg("check_every"), py::arg("n_threads"), strict("start_weights").none(true),
-        strict("start_dual").none(true), py::arg("callback"));
+        strict("upper").none(true), strict("active").none(true), py::arg("relu"),
+        py::arg("epsilon"), py::arg("penalty"), py::arg("solver"), py::arg("tol"),
+        py::arg("max_iter"), py::arg("time_limit"), py::arg("check_every"), py::arg("n_threads"),
+        strict("start_weights").none(true), strict("start_dual").none(true), py::arg("callback"));
   m.def("trace_layer", &trace<S>, strict("X"), strict("Y"), py::kw_only(),
-        strict("upper").none(true), py::arg("relu"), py::arg("epsilons"), py::arg("tol"),
-        py::arg("max_iter"), py::arg("time_limit"), py::arg("n_threads"), py::arg("callback"));
+        strict("upper").none(true), strict("active").none(true), py::arg("relu"),
+        py::arg("epsilons"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
+        py::arg("n_threads"), py::arg("callback"));
 }
 
 }  // namespace

@@ -14,7 +14,19 @@ from .hull import (
     separate_image,
 )
 from .layer import solve_layer
-from .network import Dense, Network
+from .network import (
+    AveragePool,
+    BatchNorm,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Flatten,
+    GlobalAveragePool,
+    MaxPool,
+    Network,
+    ReLU,
+    Residual,
+)
 from .report import LayerReport, TrimResult
 from .solution import LayerProgress, LayerSolution
 from .trace import LayerTrace, trace
@@ -23,8 +35,14 @@ from .trim import trim
 __version__ = "0.1.0"
 
 __all__ = [
+    "AveragePool",
+    "BatchNorm",
+    "Conv1D",
+    "Conv2D",
     "ConvergenceWarning",
     "Dense",
+    "Flatten",
+    "GlobalAveragePool",
     "HullProgress",
     "HullSolution",
     "ImageSeparation",
@@ -33,7 +51,10 @@ __all__ = [
     "LayerReport",
     "LayerSolution",
     "LayerTrace",
+    "MaxPool",
     "Network",
+    "ReLU",
+    "Residual",
     "SignCheck",
     "TrimResult",
     "branch_hull",

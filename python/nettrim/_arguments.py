@@ -44,6 +44,7 @@ class LayerData:
     X: Floats
     Y: Floats
     upper: Floats | None
+    active: NDArray[np.bool_] | None
     relu: bool
     live: NDArray[np.bool_]
 
@@ -54,6 +55,7 @@ class LayerData:
         Y: ArrayLike,
         activation: str,
         upper: ArrayLike | None,
+        active: ArrayLike | None,
         precision: np.dtype[Any],
     ) -> LayerData:
         """Check what the caller gave."""
@@ -63,11 +65,14 @@ class LayerData:
                 f"X and Y must have the same number of rows, got {len(X)} and {len(Y)}"
             )
         one_of(activation, ACTIVATIONS, "activation")
+        mask = _mask(active, Y.shape, activation)
+        if mask is not None and upper is None:
+            upper = 0.0
         bound = _upper(upper, Y.shape, activation, precision)
         live: NDArray[np.bool_] = np.asarray(X.any(axis=0))
         live[0] |= not live.any()
         X = X if live.all() else np.compress(live, X, axis=1)
-        return cls(X, Y, bound, activation == "relu", live)
+        return cls(X, Y, bound, mask, activation == "relu", live)
 
     def with_dead_features(self, solution: LayerSolution) -> LayerSolution:
         """Return an answer on the live features as one on all of them."""
@@ -144,6 +149,21 @@ def _upper(
         ) from None
 
 
+def _mask(
+    active: ArrayLike | None, shape: tuple[int, ...], activation: str
+) -> NDArray[np.bool_] | None:
+    if active is None:
+        return None
+    if activation == "linear":
+        raise ValueError("active is everything in a linear layer: leave it out")
+    array = np.asarray(active)
+    if array.dtype != bool:
+        raise TypeError(f"active must hold True and False, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"active must have the shape of Y {shape}, got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
 def one_of(value: str, choices: tuple[str, ...], name: str) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
@@ -159,11 +179,11 @@ def number(value: object, name: str, *, least: float = -np.inf, above: float = -
     return number
 
 
-def whole(value: object, name: str) -> int:
+def whole(value: object, name: str, *, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, (Integral, np.integer)):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
     return int(value)
 
 

@@ -48,7 +48,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._arrays import Array, frobenius, relative
-from .view import Affine, LayerView, ModelView, activate
+from .view import Affine, LayerView, ModelView
 
 # Bounds are rounded up by more than the rounding errors of sums and singular values.
 ROUNDED_UP = 1.0 + 1e-9
@@ -63,7 +63,7 @@ class Trimmed:
     affine : Affine
         The new weights as returned.
     epsilon : float
-        Absolute radius of the program's ball.
+        Radius of the program's ball, relative to the norm of the layer's output.
     cascaded : bool
         True if the program was posed on the trimmed input, False if on the original one.
     growth, floor : float
@@ -107,8 +107,8 @@ def changes(view: ModelView, weights: Mapping[int, Affine], X: Array) -> Iterato
         else:
             layer = layers[position]
             yield _change(
-                respond(layer, layer.affine, original.values),
-                respond(layer, weights.get(position, layer.affine), current.values),
+                layer.respond(layer.affine, original.values),
+                layer.respond(weights.get(position, layer.affine), current.values),
             )
 
 
@@ -117,21 +117,19 @@ def bounds(view: ModelView, trimmed: Mapping[int, Trimmed], X: Array) -> Iterato
     layers = view.prunable_layers()
     new = {position: layer.affine for position, layer in trimmed.items()}
     walks = zip(view.signals(X, {}), view.signals(X, new), strict=True)
-    bound = Bound(0.0, 0.0)
+    proved: dict[int, float] = {}
+    prior: dict[int, float] = {}
     for position, (original, current) in enumerate(walks):
-        bound = Bound(bound.proved * original.gain, bound.prior * original.gain)
+        bound = Bound(original.moved(proved), original.moved(prior))
         if position in trimmed:
             inputs = original.values, current.values
             bound = _behind(layers[position], trimmed[position], inputs, bound)
         elif position < len(layers):
-            lipschitz = layers[position].lipschitz(layers[position].affine)
-            bound = Bound(lipschitz * bound.proved, lipschitz * bound.prior)
-        yield Bound(bound.proved * ROUNDED_UP, bound.prior * ROUNDED_UP)
-
-
-def respond(layer: LayerView, affine: Affine, signal: Array) -> Array:
-    """Return the output of a layer under given weights."""
-    return activate(affine.inputs(signal) @ affine.stacked, layer.activation)
+            lipschitz = layers[position].lipschitz(layers[position].affine, original.values.shape)
+            bound = Bound(_product(lipschitz, bound.proved), _product(lipschitz, bound.prior))
+        bound = Bound(bound.proved * ROUNDED_UP, bound.prior * ROUNDED_UP)
+        proved[position], prior[position] = bound
+        yield bound
 
 
 def _change(original: Array, current: Array) -> Change:
@@ -143,23 +141,29 @@ def _behind(
 ) -> Bound:
     """Return the bounds behind a pruned layer from those before it."""
     original, current = inputs
-    Y = respond(layer, layer.affine, original)
+    Y = layer.respond(layer.affine, original)
     if trimmed.cascaded:
         proved = _proposition_1(layer, trimmed, current, Y)
-        own = layer.lipschitz(layer.affine)
+        own = layer.lipschitz(layer.affine, original.shape)
         floor = trimmed.floor * frobenius(Y)
-        return Bound(proved, math.hypot(trimmed.growth * own * arriving.prior, floor))
-    error = frobenius(respond(layer, trimmed.affine, original) - Y)
+        return Bound(proved, math.hypot(_product(trimmed.growth * own, arriving.prior), floor))
+    error = frobenius(layer.respond(trimmed.affine, original) - Y)
+    stretch = layer.lipschitz(trimmed.affine, original.shape)
     l1 = float(np.abs(layer.affine.stacked).sum())
-    proved = layer.lipschitz(trimmed.affine) * arriving.proved + error
-    return Bound(proved, l1 * arriving.prior + trimmed.epsilon)
+    prior = _product(l1, arriving.prior) + trimmed.epsilon * frobenius(Y)
+    return Bound(_product(stretch, arriving.proved) + error, prior)
+
+
+def _product(stretch: float, distance: float) -> float:
+    """Return how far what moved so far can have moved behind a layer; nothing stays nothing."""
+    return stretch * distance if stretch and distance else 0.0
 
 
 def _proposition_1(layer: LayerView, trimmed: Trimmed, current: Array, Y: Array) -> float:
-    inputs = layer.affine.inputs(current)
-    Z = inputs @ trimmed.affine.stacked
+    Z = layer.apply(trimmed.affine, current)
     active = Y > 0 if layer.activation == "relu" else np.ones_like(Y, dtype=bool)
-    slack = np.maximum(inputs @ layer.affine.stacked, 0.0)[~active]
+    slack = np.maximum(layer.apply(layer.affine, current), 0.0)[~active]
     excess = np.maximum(Z[~active] - slack, 0.0)
     residual = frobenius((Z - Y)[active])
-    return math.hypot(max(residual, trimmed.epsilon), frobenius(slack) + frobenius(excess))
+    least = trimmed.epsilon * frobenius(Y)
+    return math.hypot(max(residual, least), frobenius(slack) + frobenius(excess))

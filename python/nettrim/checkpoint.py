@@ -20,7 +20,7 @@ import numpy as np
 from ._arrays import AnyFloat, Array, read_npz, write_npz
 from .view import LayerView
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class SolvedLayer:
         float64, the bias as last row.
     epsilon : float
         Radius of the ball in the program, absolute.
+    output_norm : float
+        Of the original output, in the program.
     residual, violation : float
         Feasibility, relative to the norm of the output and to its largest entry.
     gap : float
@@ -44,6 +46,7 @@ class SolvedLayer:
 
     weights: Array
     epsilon: float
+    output_norm: float
     residual: float
     violation: float
     gap: float

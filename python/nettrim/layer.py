@@ -31,6 +31,7 @@ def solve_layer(
     penalty: float | None = None,
     activation: str = "relu",
     upper: ArrayLike | None = None,
+    active: ArrayLike | None = None,
     solver: str = "auto",
     tol: float = 1e-6,
     max_iter: int | None = None,
@@ -44,7 +45,7 @@ def solve_layer(
 ) -> LayerSolution:
     r"""Find the weights of least :math:`\ell_1` norm that reproduce a layer's outputs.
 
-    With ``active`` the entries where ``Y > 0`` (all entries of a linear layer) it solves
+    With ``active`` the entries where ``Y > 0``, or those given (all of a linear layer), it solves
 
     .. math:: \min_U \sum|U_{ij}| \quad\text{s.t.}\quad
               \Vert (XU - Y)_{active}\Vert_F \le \epsilon,\quad (XU)_{inactive} \le upper
@@ -66,6 +67,8 @@ def solve_layer(
     activation : {"relu", "linear"}, default "relu"
     upper : array_like broadcastable to the shape of Y, optional
         Upper bound on ``X @ weights`` where inactive, of any sign; default 0. Not read elsewhere.
+    active : array_like of bool, of the shape of Y, optional
+        Where the output must be reproduced, and may have any sign; default where Y is positive.
     solver : {"auto", "newton", "admm"}, default "auto"
         "newton": active sets per output and one Newton iteration on the common price of weights;
         "admm": alternating directions; "auto": newton, and admm from where it makes no progress.
@@ -126,7 +129,7 @@ def solve_layer(
     ('optimal', True)
     """
     precision = precision_of(dtype)
-    data = LayerData.of(X, Y, activation, upper, precision)
+    data = LayerData.of(X, Y, activation, upper, active, precision)
     one_of(solver, SOLVERS, "solver")
     form = _form(epsilon, penalty)
     program = _Program(
@@ -157,11 +160,12 @@ class _Program:
     def solve(
         self, outputs: slice, form: blocks.Form, tol: float, start: blocks.Start
     ) -> LayerSolution:
-        upper = self.data.upper
+        upper, active = self.data.upper, self.data.active
         fields = core.solve_layer(
             self.data.X,
             np.ascontiguousarray(self.data.Y[:, outputs]),
             upper=None if upper is None else np.ascontiguousarray(upper[:, outputs]),
+            active=None if active is None else np.ascontiguousarray(active[:, outputs]),
             relu=self.data.relu,
             epsilon=form.epsilon,
             penalty=form.penalty,

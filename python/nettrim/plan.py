@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._arrays import Array, frobenius
 from .view import LayerView, activate
@@ -19,24 +20,34 @@ class Program(NamedTuple):
 
     Attributes
     ----------
-    X : ndarray of shape (n_samples, n_features [+ 1])
-        The layer's input, followed by the column of ones of its bias.
-    Y : ndarray of shape (n_samples, n_outputs)
-        Its original output.
+    X : ndarray of shape (n_rows, n_features)
+        The layer's input, followed by the column of ones of a bias that is not fixed.
+    Y : ndarray of shape (n_rows, n_outputs)
+        Its original output, less a fixed bias.
     epsilon : float
-    upper : ndarray of shape (n_samples, n_outputs) or None
+    upper : ndarray of shape (n_rows, n_outputs) or None
         None stands for zero.
+    active : ndarray of shape (n_rows, n_outputs) or None
+        None stands for where Y is positive.
     activation : {"relu", "linear"}
+    groups : int
+        See `nettrim.view.Affine`.
     kappa : float
         The factor that is already in ``epsilon``; 1 for all but the last layer of a cascade.
+    output_norm, largest : float
+        Frobenius norm of the original output, and its largest entry.
     """
 
     X: Array
     Y: Array
     epsilon: float
     upper: Array | None
+    active: NDArray[np.bool_] | None
     activation: str
+    groups: int
     kappa: float
+    output_norm: float
+    largest: float
 
 
 class Place(NamedTuple):
@@ -95,7 +106,7 @@ class Plan:
         Parameters
         ----------
         layer : LayerView
-        original, current : ndarray of shape (n_samples, n_features)
+        original, current : ndarray of shape (n_rows, n_features)
             The layer's input in the original and in the trimmed network.
         place : Place
 
@@ -103,20 +114,47 @@ class Plan:
         -------
         Program
         """
-        stacked = layer.affine.stacked
-        X = layer.affine.inputs(original)
-        Y = activate(X @ stacked, layer.activation)
+        Y = activate(layer.affine.apply(original), layer.activation)
+        least = self.floor(place) * frobenius(Y)
         if not self.cascaded or place.first:
-            epsilon = self.floor(place) * frobenius(Y)
-            return Program(X, Y, epsilon, None, layer.activation, self._kappa(place))
-        X = layer.affine.inputs(current)
-        V = X @ stacked
+            return self._posed(layer, original, Y, least, None, place)
+        V = layer.affine.apply(current)
         error = frobenius((V - Y)[Y > 0]) if layer.activation == "relu" else frobenius(V - Y)
-        epsilon = max(self._inflation(place) * error, self.floor(place) * frobenius(Y))
+        epsilon = max(self._inflation(place) * error, least)
         upper = None
         if layer.activation == "relu":
             upper = V if self.slack == "paper" else np.maximum(V, 0.0)
-        return Program(X, Y, epsilon, upper, layer.activation, self._kappa(place))
+        return self._posed(layer, current, Y, epsilon, upper, place)
+
+    def _posed(
+        self,
+        layer: LayerView,
+        rows: Array,
+        Y: Array,
+        epsilon: float,
+        upper: Array | None,
+        place: Place,
+    ) -> Program:
+        """Move a fixed bias to the other side."""
+        norm, largest, active = frobenius(Y), float(np.abs(Y).max()), None
+        offset = layer.affine.offset
+        if offset.any():
+            if layer.activation == "relu":
+                active = Y > 0
+                upper = np.broadcast_to(-offset, Y.shape) if upper is None else upper - offset
+            Y = Y - offset if active is None else np.where(active, Y - offset, 0.0)
+        return Program(
+            X=layer.affine.inputs(rows),
+            Y=Y,
+            epsilon=epsilon,
+            upper=upper,
+            active=active,
+            activation=layer.activation,
+            groups=layer.affine.groups,
+            kappa=self._kappa(place),
+            output_norm=norm,
+            largest=largest,
+        )
 
     def floor(self, place: Place) -> float:
         """Epsilon, relative to the layer's output, that does not depend on the layers in front.

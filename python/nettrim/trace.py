@@ -106,6 +106,7 @@ def trace(
     epsilons: ArrayLike,
     activation: str = "relu",
     upper: ArrayLike | None = None,
+    active: ArrayLike | None = None,
     tol: float = 1e-6,
     max_iter: int | None = None,
     time_limit: float | None = None,
@@ -129,6 +130,8 @@ def trace(
     activation : {"relu", "linear"}, default "relu"
     upper : array_like broadcastable to the shape of Y, optional
         Upper bound where inactive; default 0.
+    active : array_like of bool, of the shape of Y, optional
+        Where the output must be reproduced, and may have any sign; default where Y is positive.
     tol : float, default 1e-6
         As in `nettrim.solve_layer`, for every point.
     max_iter : int, optional
@@ -167,11 +170,12 @@ def trace(
     >>> len(curve), curve.converged, bool(np.all(np.diff(curve.sparsities) >= 0))
     (10, True, True)
     """
-    data = LayerData.of(X, Y, activation, upper, precision_of(dtype))
+    data = LayerData.of(X, Y, activation, upper, active, precision_of(dtype))
     fields = core.trace_layer(
         data.X,
         data.Y,
         upper=data.upper,
+        active=data.active,
         relu=data.relu,
         epsilons=_descending(epsilons),
         tol=number(tol, "tol", above=0.0),

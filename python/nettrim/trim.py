@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from ._arguments import whole
 from ._arrays import Array, finite_array, frobenius, relative
 from .audit import Bound, Change, Trimmed, bounds, changes
 from .checkpoint import Checkpoint, SolvedLayer, identity
@@ -47,6 +48,8 @@ def trim(
     solver: str = "auto",
     n_threads: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    max_patches: int = 20_000,
+    seed: int = 0,
     progress: bool = True,
 ) -> TrimResult[Model]:
     r"""Make a trained network sparse, layer by layer, each by a convex program.
@@ -102,6 +105,11 @@ def trim(
         Folder in which finished layers are kept. The same call after a crash takes them from there
         and gives the same result, bit for bit; a call that differs in model, data or options is
         refused.
+    max_patches : int, default 20,000
+        A layer that meets every sample at many positions (a convolution, a sequence) is solved on
+        at most so many of them, drawn at random; everything else is measured on all.
+    seed : int, default 0
+        Of that draw.
     progress : bool, default True
         Show progress on stderr: a bar if rich is installed, a line for each layer otherwise.
 
@@ -167,16 +175,33 @@ def trim(
 
     limits = {"tol": plan.tol, "max_iter": max_iter, "time_limit": time_limit, "solver": solver}
     options = {**limits, "n_threads": n_threads}
+    draw = Draw(whole(max_patches, "max_patches"), whole(seed, "seed", least=0))
     store = None
     if checkpoint is not None:
-        options_that_count = {**plan.options(), **limits}
+        options_that_count = {**plan.options(), **limits, **draw._asdict()}
         store = Checkpoint(checkpoint, identity(view.prunable_layers(), data, options_that_count))
     with reporter(progress, len(chosen), plan.tol) as report:
-        walk = _Walk(view, data, plan, chosen, options, store, report)
+        walk = _Walk(view, data, plan, draw, chosen, options, store, report)
         walk.run()
     result = _account(model, walk, unseen)
     _warn(result)
     return result
+
+
+class Draw(NamedTuple):
+    """Which rows of a layer are solved for."""
+
+    max_patches: int
+    seed: int
+
+    def rows(self, layer: LayerView, position: int, values: Array) -> NDArray[np.intp] | None:
+        """Return their numbers in order, None for all of them."""
+        each = layer.rows_per_sample(values)
+        total = each * len(values)
+        if each == 1 or total <= self.max_patches:
+            return None
+        random = np.random.default_rng([self.seed, position])
+        return np.sort(random.choice(total, self.max_patches, replace=False))
 
 
 class _Walk:
@@ -187,6 +212,7 @@ class _Walk:
         view: ModelView,
         data: Array,
         plan: Plan,
+        draw: Draw,
         chosen: Sequence[int],
         options: Mapping[str, Any],
         store: Checkpoint | None,
@@ -196,6 +222,7 @@ class _Walk:
         self.layers = view.prunable_layers()
         self.data = data
         self.plan = plan
+        self.draw = draw
         self.chosen = chosen
         self.options = options
         self.store = store
@@ -230,7 +257,10 @@ class _Walk:
         solved = self.store.load(position, details) if self.store else None
         resumed = solved is not None
         if solved is None:
-            program = self.plan.program(layer, original.values, current.values, place)
+            chosen = self.draw.rows(layer, position, original.values)
+            before = layer.chosen_rows(original.values, chosen)
+            now = layer.chosen_rows(current.values, chosen)
+            program = self.plan.program(layer, before, now, place)
             solved = _solve(layer, program, self.options, self.report)
             if solved.status == "interrupted":
                 return False
@@ -260,6 +290,7 @@ def _solve(
         program.Y,
         epsilon=program.epsilon,
         upper=program.upper,
+        active=program.active,
         activation=program.activation,
         callback=report.update,
         **options,
@@ -268,12 +299,12 @@ def _solve(
         raise InfeasibleError(_excuse(layer, program))
     # An engine that broke down may return anything; the original weights are at least a model.
     broken = not np.isfinite(solution.weights).all()
-    norm, largest = frobenius(program.Y), float(np.abs(program.Y).max())
     return SolvedLayer(
         weights=layer.affine.stacked if broken else np.asarray(solution.weights, dtype=np.float64),
         epsilon=program.epsilon,
-        residual=relative(solution.residual, norm),
-        violation=relative(solution.violation, largest),
+        output_norm=program.output_norm,
+        residual=relative(solution.residual, program.output_norm),
+        violation=relative(solution.violation, program.largest),
         gap=solution.gap,
         status=solution.status,
         solver=solution.solver,
@@ -328,7 +359,7 @@ def _trimmed(walk: _Walk) -> dict[int, Trimmed]:
     return {
         position: Trimmed(
             affine=affine,
-            epsilon=walk.solved[position].epsilon,
+            epsilon=relative(walk.solved[position].epsilon, walk.solved[position].output_norm),
             cascaded=walk.plan.cascaded,
             growth=walk.plan.growth(walk.layers[position], walk.place(position)),
             floor=walk.plan.floor(walk.place(position)),
@@ -355,17 +386,17 @@ def _report(
         bound=bound.proved / norm,
         prior_bound=bound.prior / norm,
         held_out_discrepancy=held_out,
-        **_answer(solved, norm, UNREACHED if position in walk.chosen else KEPT),
+        **_answer(solved, UNREACHED if position in walk.chosen else KEPT),
     )
 
 
-def _answer(solved: SolvedLayer | None, norm: float, otherwise: str) -> dict[str, Any]:
+def _answer(solved: SolvedLayer | None, otherwise: str) -> dict[str, Any]:
     """Return the part of a report that comes from the solver."""
     if solved is None:
         return {"status": otherwise}
     fields = ("status", "gap", "residual", "violation", "iterations", "seconds")
     answer = {field: getattr(solved, field) for field in fields}
-    return {**answer, "epsilon": solved.epsilon / norm}
+    return {**answer, "epsilon": relative(solved.epsilon, solved.output_norm)}
 
 
 def _warn(result: TrimResult[Any]) -> None:

@@ -7,6 +7,7 @@ framework is a class with the same three methods.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 from ._arrays import AnyFloat, Array
 
 ACTIVATIONS = ("relu", "linear")
+ADAPTERS = ("sklearn", "torch", "onnx")
+BATCH = 1 << 24  # entries of unfolded signals that are held at a time
 
 
 class Affine(NamedTuple):
-    """The map ``x -> x @ weights + bias`` of one layer.
+    """The map ``x -> x @ weights + bias`` of one layer, on rows of features.
 
     Attributes
     ----------
@@ -28,30 +31,61 @@ class Affine(NamedTuple):
         Any float precision; the arithmetic is float64.
     bias : ndarray of shape (n_outputs,) or None
         None for a layer without a bias.
+    groups : int
+        A row holds the features of so many groups side by side, and every group has as many outputs
+        as the others, which see the features of their group alone.
+    fixed_bias : bool
+        Whether the bias stays as it is; otherwise it is a row of the layer program's variable.
     """
 
     weights: AnyFloat
     bias: AnyFloat | None = None
+    groups: int = 1
+    fixed_bias: bool = False
 
     @property
     def stacked(self) -> Array:
-        """The bias as last row below the weights, in float64: the layer program's variable."""
-        if self.bias is None:
+        """The layer program's variable in float64: the weights, and a bias that is not fixed below."""
+        if self.bias is None or self.fixed_bias:
             return self.weights.astype(np.float64)
         return np.vstack([self.weights, self.bias]).astype(np.float64)
 
-    def inputs(self, signal: AnyFloat) -> Array:
-        """Return the signal in float64, followed by a column of ones if the layer has a bias."""
-        values: Array = np.ascontiguousarray(signal, dtype=np.float64)
-        if self.bias is None:
+    @property
+    def offset(self) -> Array:
+        """What is added to the program's signal: the fixed bias, or zeros."""
+        if self.bias is None or not self.fixed_bias:
+            return np.zeros(self.weights.shape[1])
+        return self.bias.astype(np.float64)
+
+    def inputs(self, rows: AnyFloat) -> Array:
+        """Return rows in float64, followed by a column of ones for a bias that is not fixed."""
+        values: Array = np.ascontiguousarray(rows, dtype=np.float64)
+        if self.bias is None or self.fixed_bias:
             return values
         return np.column_stack([values, np.ones(len(values))])
 
+    def apply(self, rows: AnyFloat) -> Array:
+        """Return the image of every row, in float64."""
+        inputs, weights = self.inputs(rows), self.stacked
+        if self.groups == 1:
+            return inputs @ weights + self.offset
+        by_group = inputs.reshape(len(inputs), self.groups, -1).swapaxes(0, 1)
+        columns = weights.reshape(len(weights), self.groups, -1).swapaxes(0, 1)
+        return (by_group @ columns).swapaxes(0, 1).reshape(len(inputs), -1) + self.offset
+
     def replaced(self, stacked: Array) -> Affine:
-        """Split a stacked variable again, rounded to this map's precision."""
-        if self.bias is None:
-            return Affine(stacked.astype(self.weights.dtype))
-        return Affine(stacked[:-1].astype(self.weights.dtype), stacked[-1].astype(self.bias.dtype))
+        """Split a program's variable again, rounded to this map's precision."""
+        if self.bias is None or self.fixed_bias:
+            return self._replace(weights=stacked.astype(self.weights.dtype))
+        weights, bias = stacked[:-1], stacked[-1]
+        return self._replace(
+            weights=weights.astype(self.weights.dtype), bias=bias.astype(self.bias.dtype)
+        )
+
+
+def rows_of_features(values: Array) -> Array:
+    """Return the last axis as features and all the others as rows."""
+    return values.reshape(-1, values.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -67,21 +101,54 @@ class LayerView:
     activation : {"relu", "linear"}
         What follows the affine map.
     lipschitz : callable
-        Takes an `Affine` of the same shape and returns a Lipschitz constant, in the Frobenius norm,
-        of the layer with those weights. For a dense layer this is the largest singular value of the
-        weights; the bias does not matter.
+        Takes an `Affine` of the same shape and the shape of the layer's input, and returns a
+        Lipschitz constant, in the Frobenius norm, of the layer with those weights.
+    unfold : callable
+        Takes the layer's input for some samples, of shape (n_samples, ...), and returns the rows
+        that meet the affine map, equally many for each sample and sample by sample: one row for a
+        dense layer, one for each position of a convolution.
     """
 
     name: str
     affine: Affine
     activation: str
-    lipschitz: Callable[[Affine], float]
+    lipschitz: Callable[[Affine, tuple[int, ...]], float]
+    unfold: Callable[[Array], Array] = rows_of_features
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of inputs and outputs."""
+        """Number of inputs (of a group) and outputs."""
         n_features, n_outputs = self.affine.weights.shape
         return n_features, n_outputs
+
+    def rows_per_sample(self, values: Array) -> int:
+        """Return how many rows each sample is unfolded into."""
+        return len(self.unfold(values[:1]))
+
+    def apply(self, affine: Affine, values: Array) -> Array:
+        """Return the rows of the layer's output before the activation, under given weights."""
+        return np.concatenate([affine.apply(rows) for rows in self._unfolded(values)])
+
+    def respond(self, affine: Affine, values: Array) -> Array:
+        """Return the rows of the layer's output, under given weights."""
+        return activate(self.apply(affine, values), self.activation)
+
+    def chosen_rows(self, values: Array, chosen: NDArray[np.intp] | None) -> Array:
+        """Return some of the unfolded rows, by ascending number; None stands for all of them."""
+        if chosen is None:
+            return self.unfold(values)
+        parts, first = [], 0
+        for rows in self._unfolded(values):
+            begin, end = np.searchsorted(chosen, [first, first + len(rows)])
+            parts.append(rows[chosen[begin:end] - first])
+            first += len(rows)
+        return np.concatenate(parts)
+
+    def _unfolded(self, values: Array) -> Iterator[Array]:
+        """Unfold as many samples at a time as are affordable."""
+        size = max(1, BATCH // max(1, self.unfold(values[:1]).size))
+        for first in range(0, len(values), size):
+            yield self.unfold(values[first : first + size])
 
 
 class Signal(NamedTuple):
@@ -89,15 +156,21 @@ class Signal(NamedTuple):
 
     Attributes
     ----------
-    values : ndarray of shape (n_rows, n_features)
-        float64. At the end of the model it may have any shape.
-    gain : float
-        A Lipschitz constant of everything between the last prunable layer (or the data) and here;
-        1 if there is nothing between.
+    values : ndarray of shape (n_samples, ...)
+        float64.
+    gains : mapping from int to float
+        If the outputs of the prunable layers, by position, move by at most ``d[k]`` each, this
+        signal moves by at most ``sum(gains[k] * d[k])`` in the Frobenius norm. Empty for the data;
+        infinite where nothing is known of what lies between.
     """
 
     values: NDArray[np.float64]
-    gain: float = 1.0
+    gains: Mapping[int, float] = {}
+
+    def moved(self, distances: Mapping[int, float]) -> float:
+        """Return how far the signal can have moved if the layers' outputs moved that far."""
+        terms = [gain * distances[position] for position, gain in self.gains.items()]
+        return float(sum(0.0 if np.isnan(term) else term for term in terms))  # inf * 0
 
 
 @runtime_checkable
@@ -138,7 +211,15 @@ def as_view(model: Any) -> ModelView:
     """
     if isinstance(model, ModelView):
         return model
+    for origin in type(model).__mro__:
+        framework = origin.__module__.partition(".")[0]
+        if framework in ADAPTERS:
+            view: ModelView = importlib.import_module(f".adapters.{framework}", __package__).view(
+                model
+            )
+            return view
     raise TypeError(
-        "model must be a nettrim.Network or have the three methods of nettrim.view.ModelView, "
+        "model must be a nettrim.Network, a scikit-learn MLP, a torch.nn.Module, an onnx.ModelProto "
+        "or have the three methods of nettrim.view.ModelView, "
         f"got {type(model).__name__}"
     )

@@ -17,13 +17,14 @@ enum class Activation { relu, linear };
 // penalised:   min ||(XU - Y)_active||_F^2 + level |U|_1  s.t.       (XU)_inactive <= upper
 enum class Form { constrained, penalised };
 
-// Views of row-major arrays that outlive the call. active means Y > 0, or everything if linear.
+// Views of row-major arrays that outlive the call. In a linear layer everything is active.
 template <class S>
 struct LayerProgram {
   Index samples = 0, features = 0, outputs = 0;
-  const S* X = nullptr;      // samples x features
-  const S* Y = nullptr;      // samples x outputs
-  const S* upper = nullptr;  // samples x outputs, read where inactive; null means zero
+  const S* X = nullptr;          // samples x features
+  const S* Y = nullptr;          // samples x outputs
+  const S* upper = nullptr;      // samples x outputs, read where inactive; null means zero
+  const bool* active = nullptr;  // samples x outputs, needs upper; null means where Y > 0
   Activation activation = Activation::relu;
   Form form = Form::constrained;
   double level = 0;  // epsilon or penalty

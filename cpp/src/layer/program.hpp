@@ -40,6 +40,14 @@ struct BoundedReluEntries {
   }
 };
 
+template <class S>
+struct MaskedEntries {
+  const S *Y, *upper;
+  const bool* active;
+  S scale;
+  Entry<S> operator()(Index i) const { return {(active[i] ? Y[i] : upper[i]) * scale, active[i]}; }
+};
+
 // The program in units where the longest feature and the largest output are about 1:
 // X' = x_scale X, Y' = y_scale Y, U' = (y_scale / x_scale) U.
 template <class S>
@@ -80,6 +88,8 @@ struct UnitProgram {
   void with_entries(Kernel&& kernel) const {
     if (given.activation == Activation::linear) {
       kernel(LinearEntries<S>{given.Y, y_scale});
+    } else if (given.active != nullptr) {
+      kernel(MaskedEntries<S>{given.Y, given.upper, given.active, y_scale});
     } else if (given.upper == nullptr) {
       kernel(ReluEntries<S>{given.Y, y_scale});
     } else {

@@ -20,6 +20,7 @@ class SingleProgram {
     program_.given.X = X_.data();
     program_.given.Y = Y_.data();
     program_.given.upper = upper_.size() > 0 ? upper_.data() : nullptr;
+    program_.given.active = p.given.active;
     program_.given.activation = p.given.activation;
     program_.given.form = p.given.form;
     program_.given.level = program_.level = p.level;

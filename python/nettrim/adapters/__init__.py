@@ -1,0 +1,1 @@
+"""Views of models of other frameworks; a framework is imported only where one of its models comes."""

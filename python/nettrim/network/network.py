@@ -1,0 +1,198 @@
+"""Networks of NumPy arrays: layers one after another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays import Array, finite_array, read_npz, write_npz
+from .._table import Column, share, table
+from ..view import Affine, LayerView, Signal
+from .dense import Dense
+from .layer import Layer, PrunableLayer, Walk, checked_layers, named, packed, unpacked
+
+__all__ = ["Network"]
+
+FORMAT = "nettrim-network-1"
+
+
+class Network:
+    """A feed-forward network that `trim` can take: layers one after another.
+
+    All arithmetic is float64, whatever the precision of the weights, so that a layer's own weights
+    reproduce its outputs to the last digits: that makes every layer program feasible.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        For example `Dense` layers. The outputs of one must be the inputs of the next.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``layers`` is empty, holds something that is no layer, or two neighbours do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> net = Network([Dense(np.eye(2), [0.0, -1.0]), Dense([[1.0], [2.0]], activation="linear")])
+    >>> net.predict([[1.0, 3.0]])
+    array([[5.]])
+    >>> print(net)
+    layer    kind   shape  activation  nonzeros  of all    dtype
+    dense1   dense    2x2        relu         2   50.0%  float64
+    dense2   dense    2x1      linear         2  100.0%  float64
+    network                                   4   66.7%
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = checked_layers(layers, "layers")
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Run samples through the network.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs)
+            float64; the logits if the last layer is linear.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is empty, does not fit the first layer, or holds NaN or infinity.
+        """
+        signal = self._data(X)
+        for layer in self.layers:
+            signal = layer.forward(signal)
+        return signal
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to an ``.npz`` file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Taken as it is; no suffix is added.
+        """
+        write_npz(path, {"format": FORMAT, **packed(self.layers)})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Network:
+        """Read a network from an ``.npz`` file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A file of `save`, or a plain one with the arrays W1, b1, W2, b2, ... of dense layers:
+            weights of shape (n_features, n_outputs), biases optional, ReLU after each but the last.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file does not hold a network.
+        """
+        arrays = read_npz(path)
+        try:
+            layers = _saved_layers(arrays) if "format" in arrays else _plain_layers(arrays)
+            return cls(layers)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise ValueError(f"{os.fspath(path)!r} does not hold a network: {reason}") from None
+
+    def prunable_layers(self) -> list[LayerView]:
+        """Return the layers `trim` can prune, named by kind and position (see `ModelView`)."""
+        return [layer.view(name) for name, layer in named(self.layers)]
+
+    def signals(self, X: Array, weights: Mapping[int, Affine]) -> Iterator[Signal]:
+        """Walk data through the network once, under the weights of the moment (`ModelView`)."""
+        signal, walk = Signal(self._data(X)), Walk(weights)
+        for layer in self.layers:
+            signal = yield from layer.walk(signal, walk)
+        yield signal
+
+    def with_weights(self, weights: Mapping[int, Affine]) -> Network:
+        """Return a copy in which the weights of some prunable layers are replaced (`ModelView`)."""
+        affines = iter([weights.get(k) for k in range(len(named(self.layers)))])
+        return Network([layer.with_affines(affines) for layer in self.layers])
+
+    @property
+    def names(self) -> list[str]:
+        """One name for each layer, for example dense1, dense2."""
+        return [f"{layer.kind}{position}" for position, layer in enumerate(self.layers, start=1)]
+
+    def __repr__(self) -> str:
+        """Return the layers in one line."""
+        return f"Network([{', '.join(map(repr, self.layers))}])"
+
+    def __str__(self) -> str:
+        """Return the layers as a table."""
+        rows = [row for pair in zip(self.names, self.layers, strict=True) for row in _rows(*pair)]
+        weights = [layer.affine.weights for _, layer in named(self.layers)]
+        nonzeros, size = sum(map(np.count_nonzero, weights)), sum(w.size for w in weights)
+        total = ["network", "", "", "", f"{nonzeros:,}", share(nonzeros, size), ""]
+        return table(_COLUMNS, rows, total)
+
+    def _data(self, X: ArrayLike) -> Array:
+        wanted = self.layers[0].n_features
+        X = finite_array(X, "X", ndim=None if wanted is None else 2)
+        if wanted is not None and X.shape[1] != wanted:
+            raise ValueError(f"X has {X.shape[1]} features, the first layer takes {wanted}")
+        return np.ascontiguousarray(X, dtype=np.float64)
+
+
+def _saved_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:
+    if str(arrays["format"]) != FORMAT:
+        raise ValueError(f"its format is {str(arrays['format'])!r}, this version reads {FORMAT!r}")
+    return unpacked(arrays)
+
+
+def _plain_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:
+    n_layers = sum(key.startswith("W") for key in arrays)
+    if n_layers == 0:
+        raise ValueError(f"it has neither 'format' nor 'W1' but {sorted(arrays)[:5]}")
+    return [
+        Dense(arrays[f"W{k}"], arrays.get(f"b{k}"), "relu" if k < n_layers else "linear")
+        for k in range(1, n_layers + 1)
+    ]
+
+
+_COLUMNS = [
+    Column("layer", "<"),
+    Column("kind", "<"),
+    Column("shape"),
+    Column("activation"),
+    Column("nonzeros"),
+    Column("of all"),
+    Column("dtype"),
+]
+
+
+def _rows(name: str, layer: Layer) -> list[list[str]]:
+    """Return a row for a step, or one for each of the prunable layers inside."""
+    if not layer.prunable():
+        return [[name, layer.kind, "", "", "", "", ""]]
+    return [
+        _row(f"{name}{'.' * bool(inner)}{inner}", prunable) for inner, prunable in layer.prunable()
+    ]
+
+
+def _row(name: str, layer: PrunableLayer) -> list[str]:
+    weights = layer.affine.weights
+    shape = "x".join(map(str, weights.shape))
+    nonzeros = int(np.count_nonzero(weights))
+    of_all = share(nonzeros, weights.size)
+    return [name, layer.kind, shape, layer.activation, f"{nonzeros:,}", of_all, str(weights.dtype)]
