@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nettrim import Dense, Network
+from nettrim import (
+    AveragePool,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxPool,
+    Network,
+)
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -42,6 +50,43 @@ def network(pairs: list[tuple[Array, Array]]) -> Network:
     return Network(
         [Dense(W, b, activation=kind) for (W, b), kind in zip(pairs, kinds, strict=True)]
     )
+
+
+def lenet5(data: Path) -> Network:
+    """Takes MNIST images of shape (n, 1, 28, 28)."""
+    with np.load(data / "reference" / "mnist_lenet5.npz") as file:
+        W, b = parameters_of(file)
+    layers = [layer for k in range(2) for layer in (Conv2D(W[k], b[k], padding="same"), MaxPool(2))]
+    return Network([*layers, Flatten(), Dense(W[2], b[2]), Dense(W[3], b[3], "linear")])
+
+
+def keyword_spotting(data: Path) -> tuple[Network, Array, Labels]:
+    """The MLPerf Tiny DS-CNN, inputs of shape (n, 1, 49, 10), and what was said in them."""
+    with np.load(data / "models" / "mlperf_tiny_kws_dscnn.npz") as file:
+        W, b = parameters_of(file)
+        X = (file["X"].astype(float) - float(file["zero_point"])) * float(file["scale"])
+        labels = file["y"].astype(np.int64)
+    pairs = [
+        layer
+        for k in range(1, 9, 2)
+        for layer in (Conv2D(W[k], b[k], padding=1, groups=64), Conv2D(W[k + 1], b[k + 1]))
+    ]
+    first = Conv2D(W[0], b[0], stride=2, padding="same")
+    head = [AveragePool((24, 5)), Flatten(), Dense(W[9], b[9], "linear")]
+    return Network([first, *pairs, *head]), X[:, None], labels
+
+
+def anomaly_autoencoder(data: Path) -> tuple[Network, Array]:
+    """The MLPerf Tiny autoencoder and windows of sound; it is judged by its mean squared error."""
+    with np.load(data / "models" / "mlperf_tiny_ad_autoencoder.npz") as file:
+        W, b = parameters_of(file)
+        X = file["X"].astype(float)
+    return network(list(zip(W, b, strict=True))), X
+
+
+def parameters_of(file: Mapping[str, Array]) -> tuple[list[Array], list[Array]]:
+    count = sum(key.startswith("W") for key in file)
+    return tuple([file[f"{letter}{k}"] for k in range(1, count + 1)] for letter in "Wb")
 
 
 def accuracy(net: Network, X: Array, labels: Labels) -> float:

@@ -41,7 +41,7 @@ struct ColumnTolerances {
 // The proximal terms: stiffness of the rows in units of a sample, anchor of the weights, where the
 // longest feature has length 1 to 2. The anchor is above the rounding of the Gram matrix, and grows
 // where a factor spoilt by rounding asks for it: the smaller, the fewer rounds.
-constexpr double kStiffness = 1e6;
+constexpr double kStiffness = 1e9;
 template <class G>
 constexpr double kFirstAnchor = std::is_same_v<G, float> ? 1e-6 : 1e-12;
 
