@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,12 @@ import pytest
 from hulls import random_product
 from nettrim import Network, cli
 from nettrim.demo import DIGITS, accuracy, by_magnitude, load_digits, run_demo
+from nettrim.files import recipe_in
+from nettrim.progress import BASIS, Bars, time_left
+from nettrim.solution import LayerProgress
 from networks import random_network
+from onnx_network import onnx_model
+from pages import read
 
 
 @pytest.fixture
@@ -124,6 +132,139 @@ def test_progress_bar(
     assert "from the checkpoint" in capsys.readouterr().err
 
 
+def test_report_page_and_accuracy(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("y.npy", np.arange(80) % 6)
+    command = "trim net.npz -c X.npy -e 0.1 -o out.npz -q --report trim.html --labels y.npy"
+    assert run(command) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    before, after = (
+        (Network.load(name).predict(np.load("X.npy")).argmax(axis=1) == np.arange(80) % 6).mean()
+        for name in ("net.npz", "out.npz")
+    )
+    assert said == f"accuracy on 80 samples: {before:.2%} before, {after:.2%} after"
+    page = read(Path("trim.html").read_text(encoding="utf-8"))
+    assert [e.text for e in page.all("h3")] == ["dense1", "dense2"]
+    assert f"{before:.2%} → {after:.2%}" in [e.text for e in page.all("dd", class_="figure")]
+
+
+def test_labels_belong_to_the_held_out_samples(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("unseen.npy", np.load("X.npy")[:7])
+    np.save("y.npy", np.zeros(7, dtype=int))
+    command = "trim net.npz -c X.npy -e 0.1 -o out.npz -q --labels y.npy"
+    assert run(f"{command} --held-out unseen.npy") == 0
+    assert "accuracy on 7 samples" in capsys.readouterr().out
+    Path("out.npz").unlink()
+    assert run(command) == 2  # before anything is solved
+    assert "labels must be one for each of the 80 samples" in capsys.readouterr().err
+    assert not Path("out.npz").exists()
+
+
+def test_onnx_from_end_to_end(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = onnx_model(Network.load("net.npz"))
+    Path("net.onnx").write_bytes(model.SerializeToString())
+    assert run("trim net.onnx -c X.npy -e 0.1 -o out.onnx -q --report trim.html") == 0
+    capsys.readouterr()
+    assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -q") == 0
+    capsys.readouterr()
+    assert run("inspect out.onnx") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["layer", "shape", "activation", "nonzeros", "of", "all", "dtype"]
+    layers = Network.load("out.npz").prunable_layers()
+    counts = [int(np.count_nonzero(layer.affine.weights)) for layer in layers]
+    assert [line.split()[:4] for line in lines[1:3]] == [
+        ["dense1", "12x10", "relu", str(counts[0])],
+        ["dense2", "10x6", "linear", str(counts[1])],
+    ]
+    assert lines[3].split()[:2] == ["network", str(sum(counts))]
+    read(Path("trim.html").read_text(encoding="utf-8"))
+
+
+def test_export_writes_a_folder_and_lists_it(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -q --export shipped") == 0
+    listed = capsys.readouterr().out.split("shipped\n")[1]
+    written = sorted(path.name for path in Path("shipped").iterdir())
+    assert written
+    assert all(name in listed for name in written)
+
+
+def test_patches_and_seed_reach_the_run(files: Path) -> None:
+    command = "trim net.npz -c X.npy -e 0.1 -o out.npz -q --max-patches 50 --seed 3"
+    assert run(command) == 0
+    arguments = recipe_in("out.npz")["arguments"]
+    assert (arguments["max_patches"], arguments["seed"]) == (50, 3)
+
+
+def test_verbose_logs_instead_of_progress(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("nettrim")
+    before = (logger.level, list(logger.handlers))
+    assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -v") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.sub(r"^\d\d:\d\d:\d\d ", "", line).split(",")[0] for line in lines] == [
+        "layer 1/2 dense1 12x10: optimal",
+        "layer 2/2 dense2 10x6: optimal",
+    ]
+    assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -vv") == 0
+    assert ": iteration " in capsys.readouterr().err
+    assert (logger.level, logger.handlers) == before
+
+
+def test_log_has_layers_and_certificates(files: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "nettrim"):
+        assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -q") == 0
+    levels = [record.levelno for record in caplog.records]
+    assert levels.count(logging.INFO) == 2
+    assert levels.count(logging.DEBUG) >= 2
+    assert caplog.records[-1].getMessage().startswith("layer 2/2 dense2 10x6: optimal, gap ")
+
+
+# --- time left ----------------------------------------------------------------------------------
+
+
+def test_time_left_extrapolates_the_logarithm() -> None:
+    history = [(0.5 * k, 0.1 * 10 ** (-0.25 * k)) for k in range(2 * BASIS)]
+    _, gap = history[-1]
+    expected = (np.log(gap) - np.log(1e-6)) / (0.25 * np.log(10) / 0.5)
+    assert time_left(history, 1e-6) == pytest.approx(expected)
+    assert time_left(history, 0.5) == 0
+
+
+def test_the_bar_shows_gap_and_time_left() -> None:
+    progress = pytest.importorskip("rich.progress")
+    bars = progress.Progress(disable=True)
+    bar = Bars(bars, 3, 1e-6)
+    bar.start("dense1", (12, 10))
+    (task,) = bars.tasks
+    assert task.description == "1/3 dense1 12x10"
+    for k in range(BASIS):
+        assert "left" not in task.fields["note"]
+        bar.update(LayerProgress(k, 1.0, 1.0, 10.0**-k, 0.0, 0.0, 4.0 * k))
+    assert task.completed == pytest.approx(0.5)
+    assert task.fields["note"] == "gap 1.0e-03"  # half of the certificates are too few
+    for k in range(BASIS, 2 * BASIS):
+        bar.update(LayerProgress(k, 1.0, 1.0, 10.0 ** (-0.5 * k), 0.0, 0.0, 4.0 * k))
+    assert task.fields["note"] == "gap 3.2e-04, about 20 s left"  # 2.5 decades at 8 s each
+
+
+@pytest.mark.parametrize(
+    "gaps",
+    [
+        [],
+        [0.5, 0.4, 0.3],
+        [0.1] * 8,
+        [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8],  # it rises
+        [0.1, 0.9, 0.1, 0.9, 0.05, 0.9, 0.1, 0.8, 0.05],  # it falls less than it scatters
+        [0.5, 0.4, 0.3, 0.2, 0.1, 0.05, -0.01, 0.02],  # infeasible in between
+    ],
+)
+def test_nothing_is_said_of_time_without_a_basis(gaps: list[float]) -> None:
+    assert time_left([(0.1 * k, gap) for k, gap in enumerate(gaps)], 1e-4) is None
+    assert time_left([(0.1, gap) for gap in gaps], 1e-4) is None  # no time has passed
+
+
 def test_unconverged_shows_in_the_exit_status(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,8 +286,13 @@ def test_interrupted_shows_in_the_exit_status(
 
 def test_inspect(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("inspect net.npz") == 0
-    line = capsys.readouterr().out.splitlines()[1]
-    assert line.split()[:5] == ["dense1", "dense", "12x10", "relu", "120"]
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].split()[:5] == ["dense1", "dense", "12x10", "relu", "120"]
+    assert "trimmed on" not in out
+    assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -q") == 0
+    capsys.readouterr()
+    assert run("inspect out.npz") == 0
+    assert "epsilon=0.1, scheme='cascade'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -158,6 +304,9 @@ def test_inspect(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("trim net.npz -c X.npy -e -1 -o out.npz -q", "epsilon must be"),
         ("trim net.npz -c X.npy -e 0.1 -o out.npz -q --layers conv1", "conv1"),
         ("trim net.npz -c X.npy -e 0.1 -o out.npz -q --kappa 0.001", "larger kappa"),
+        ("trim net.npz -c X.npy -e 0.1 -o out.onnx -q", "output 'out.onnx' must be a .npz file"),
+        ("trim net.npz -c X.npy -e 0.1 -o out.npz -q --labels X.npy", "labels must be whole"),
+        ("trim net.npz -c X.npy -e 0.1 -o out.npz -q --labels net.npz", "labels come in an .npy"),
     ],
 )
 def test_errors_are_one_line(
@@ -172,12 +321,30 @@ def test_errors_are_one_line(
     assert not Path("out.npz").exists()
 
 
-@pytest.mark.parametrize("command", ["demo", "trim", "inspect"])
-def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def examples(command: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The commands under "example:" in a help text."""
     with pytest.raises(SystemExit) as caught:
         cli.main([command, "--help"])
     assert caught.value.code == 0
-    assert f"example:\n  nettrim {command}" in capsys.readouterr().out
+    help_text = capsys.readouterr().out
+    assert f"example:\n  nettrim {command} " in help_text
+    return re.findall(r"^  nettrim (.*)$", help_text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", ["demo", "trim", "inspect", "branch-hull"])
+def test_examples_work_as_printed(
+    command: str, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    product = random_product(60, 20, 20, support=2, seed=0)
+    np.savez("data.npz", y=product.y, B=product.B, C=product.C, signs=product.signs)
+    for example in examples(command, capsys):
+        arguments = shlex.split(example)
+        if "model.onnx" in arguments:
+            model = onnx_model(Network.load("net.npz"))  # skips where there is no ONNX
+            Path("model.onnx").write_bytes(model.SerializeToString())
+        assert cli.main(arguments) == 0
+        written = [arguments[k + 1] for k, a in enumerate(arguments) if a in ("-o", "--report")]
+        assert all(Path(name).stat().st_size for name in written)
 
 
 def test_the_command_is_required(capsys: pytest.CaptureFixture[str]) -> None:

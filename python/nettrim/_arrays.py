@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,12 @@ def frobenius(array: AnyFloat) -> float:
 
 def spectral(matrix: AnyFloat) -> float:
     """Return the largest singular value."""
-    return float(np.linalg.norm(matrix.astype(np.float64, copy=False), 2))
+    largest = float(np.abs(matrix).max())
+    if largest == 0:
+        return 0.0
+    unit = matrix.astype(np.float64, copy=False) / largest  # its Gram matrix does not overflow
+    gram = unit @ unit.T if len(unit) < unit.shape[1] else unit.T @ unit
+    return largest * float(np.sqrt(np.linalg.eigvalsh(gram)[-1]))
 
 
 def relative(value: float, scale: float) -> float:
@@ -59,18 +65,24 @@ def relative(value: float, scale: float) -> float:
     return value / scale if scale > 0 else value
 
 
-def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
-    """Write an ``.npz`` file whole or not at all: into a temporary neighbour, then renamed."""
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Let a file be written beside its place, and move it there if that ended well."""
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield temporary
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
+    """Write an ``.npz`` file whole or not at all."""
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

@@ -48,7 +48,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._arrays import Array, frobenius, relative
-from .view import Affine, LayerView, ModelView
+from .view import Affine, LayerView, ModelView, activate
 
 # Bounds are rounded up by more than the rounding errors of sums and singular values.
 ROUNDED_UP = 1.0 + 1e-9
@@ -112,24 +112,25 @@ def changes(view: ModelView, weights: Mapping[int, Affine], X: Array) -> Iterato
             )
 
 
-def bounds(view: ModelView, trimmed: Mapping[int, Trimmed], X: Array) -> Iterator[Bound]:
-    """Prove how far each prunable layer's output can have moved, and last the model's."""
+def account(
+    view: ModelView, trimmed: Mapping[int, Trimmed], X: Array
+) -> Iterator[tuple[Change, Bound]]:
+    """Measure how far each prunable layer's output moved and prove how far, and last the model's."""
     layers = view.prunable_layers()
-    new = {position: layer.affine for position, layer in trimmed.items()}
-    walks = zip(view.signals(X, {}), view.signals(X, new), strict=True)
+    weights = {position: layer.affine for position, layer in trimmed.items()}
+    walks = zip(view.signals(X, {}), view.signals(X, weights), strict=True)
     proved: dict[int, float] = {}
     prior: dict[int, float] = {}
     for position, (original, current) in enumerate(walks):
         bound = Bound(original.moved(proved), original.moved(prior))
-        if position in trimmed:
-            inputs = original.values, current.values
-            bound = _behind(layers[position], trimmed[position], inputs, bound)
-        elif position < len(layers):
-            lipschitz = layers[position].lipschitz(layers[position].affine, original.values.shape)
-            bound = Bound(_product(lipschitz, bound.proved), _product(lipschitz, bound.prior))
+        change = _change(original.values, current.values)
+        if position < len(layers):
+            change, bound = _behind(
+                layers[position], trimmed.get(position), original.values, current.values, bound
+            )
         bound = Bound(bound.proved * ROUNDED_UP, bound.prior * ROUNDED_UP)
         proved[position], prior[position] = bound
-        yield bound
+        yield change, bound
 
 
 def _change(original: Array, current: Array) -> Change:
@@ -137,21 +138,27 @@ def _change(original: Array, current: Array) -> Change:
 
 
 def _behind(
-    layer: LayerView, trimmed: Trimmed, inputs: tuple[Array, Array], arriving: Bound
-) -> Bound:
-    """Return the bounds behind a pruned layer from those before it."""
-    original, current = inputs
+    layer: LayerView, trimmed: Trimmed | None, original: Array, current: Array, arriving: Bound
+) -> tuple[Change, Bound]:
+    """Return change and bounds behind a layer, from its inputs and the bounds on them."""
+    affine = layer.affine if trimmed is None else trimmed.affine
     Y = layer.respond(layer.affine, original)
+    Z = layer.apply(affine, current)
+    change = _change(Y, activate(Z, layer.activation))
+    if trimmed is None:
+        stretch = layer.lipschitz(affine, original.shape)
+        return change, Bound(*(_product(stretch, distance) for distance in arriving))
     if trimmed.cascaded:
-        proved = _proposition_1(layer, trimmed, current, Y)
+        proved = _proposition_1(layer, trimmed, current, Y, Z)
         own = layer.lipschitz(layer.affine, original.shape)
         floor = trimmed.floor * frobenius(Y)
-        return Bound(proved, math.hypot(_product(trimmed.growth * own, arriving.prior), floor))
-    error = frobenius(layer.respond(trimmed.affine, original) - Y)
-    stretch = layer.lipschitz(trimmed.affine, original.shape)
+        prior = math.hypot(_product(trimmed.growth * own, arriving.prior), floor)
+        return change, Bound(proved, prior)
+    error = frobenius(layer.respond(affine, original) - Y)
+    stretch = layer.lipschitz(affine, original.shape)
     l1 = float(np.abs(layer.affine.stacked).sum())
     prior = _product(l1, arriving.prior) + trimmed.epsilon * frobenius(Y)
-    return Bound(_product(stretch, arriving.proved) + error, prior)
+    return change, Bound(_product(stretch, arriving.proved) + error, prior)
 
 
 def _product(stretch: float, distance: float) -> float:
@@ -159,11 +166,9 @@ def _product(stretch: float, distance: float) -> float:
     return stretch * distance if stretch and distance else 0.0
 
 
-def _proposition_1(layer: LayerView, trimmed: Trimmed, current: Array, Y: Array) -> float:
-    Z = layer.apply(trimmed.affine, current)
+def _proposition_1(layer: LayerView, trimmed: Trimmed, current: Array, Y: Array, Z: Array) -> float:
     active = Y > 0 if layer.activation == "relu" else np.ones_like(Y, dtype=bool)
     slack = np.maximum(layer.apply(layer.affine, current), 0.0)[~active]
     excess = np.maximum(Z[~active] - slack, 0.0)
-    residual = frobenius((Z - Y)[active])
-    least = trimmed.epsilon * frobenius(Y)
-    return math.hypot(max(residual, least), frobenius(slack) + frobenius(excess))
+    residual = max(frobenius((Z - Y)[active]), trimmed.epsilon * frobenius(Y))
+    return math.hypot(residual, frobenius(slack) + frobenius(excess))

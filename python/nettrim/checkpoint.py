@@ -20,7 +20,7 @@ import numpy as np
 from ._arrays import AnyFloat, Array, read_npz, write_npz
 from .view import LayerView
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class SolvedLayer:
     status, solver : str
     iterations : int
     seconds : float
+    history : ndarray of shape (n_certificates, 2)
+        Seconds and gap of each certificate.
     """
 
     weights: Array
@@ -54,6 +56,7 @@ class SolvedLayer:
     solver: str
     iterations: int
     seconds: float
+    history: Array
 
 
 class Checkpoint:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from ._arrays import Array, frobenius
 from .view import LayerView, activate
 
+ROWS = 4096  # of large arrays, at a time
+
 
 class Program(NamedTuple):
     """One layer program, as `nettrim.solve_layer` takes it; absolute numbers.
@@ -119,12 +121,11 @@ class Plan:
         if not self.cascaded or place.first:
             return self._posed(layer, original, Y, least, None, place)
         V = layer.affine.apply(current)
-        error = frobenius((V - Y)[Y > 0]) if layer.activation == "relu" else frobenius(V - Y)
-        epsilon = max(self._inflation(place) * error, least)
-        upper = None
-        if layer.activation == "relu":
-            upper = V if self.slack == "paper" else np.maximum(V, 0.0)
-        return self._posed(layer, current, Y, epsilon, upper, place)
+        relu = layer.activation == "relu"
+        epsilon = max(self._inflation(place) * _error(V, Y, relu), least)
+        if relu and self.slack == "positive":
+            np.maximum(V, 0.0, out=V)
+        return self._posed(layer, current, Y, epsilon, V if relu else None, place)
 
     def _posed(
         self,
@@ -185,6 +186,15 @@ class Plan:
         """Return the options that matter under this scheme to every layer, for a checkpoint."""
         own = {"scheme": self.scheme, "epsilon": self.epsilon, "tol": self.tol}
         return {**own, "gamma": self.gamma, "slack": self.slack} if self.cascaded else own
+
+
+def _error(V: Array, Y: Array, relu: bool) -> float:
+    """Return the distance from V to Y, of a ReLU layer where Y is active; arrays may be large."""
+    square = 0.0
+    for first in range(0, len(Y), ROWS):
+        v, y = V[first : first + ROWS], Y[first : first + ROWS]
+        square += frobenius(np.where(y > 0, v - y, 0.0) if relu else v - y) ** 2
+    return math.sqrt(square)
 
 
 def chosen_layers(layers: Sequence[LayerView], choice: Iterable[int | str] | None) -> list[int]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from numpy.typing import ArrayLike
 
 from ._table import Column, share, table
+from .accuracy import Accuracy, accuracy
 from .view import as_view
+
+if TYPE_CHECKING:
+    from .export import Export
 
 Model = TypeVar("Model")
 
@@ -55,6 +63,8 @@ class LayerReport:
         Time of the solve; of the earlier run's solve if the layer came from a checkpoint.
     held_out_discrepancy : float or None
         ``discrepancy`` on samples the solver has not seen, if some were given.
+    history : tuple of (float, float)
+        Seconds and gap at every certificate of the solve.
     """
 
     name: str
@@ -75,6 +85,7 @@ class LayerReport:
     iterations: int | None = None
     seconds: float | None = None
     held_out_discrepancy: float | None = None
+    history: tuple[tuple[float, float], ...] = field(default=(), repr=False, compare=False)
 
     @property
     def pruned(self) -> bool:
@@ -110,6 +121,9 @@ class TrimResult(Generic[Model]):
     interrupted : bool
         True if Ctrl-C stopped the run: the layers solved until then are trimmed, the others are as
         they were.
+    recipe : dict
+        Plain values: every argument with its default filled in, hashes of the model's weights and of
+        the data, versions and the date; what it takes to get the result again.
     """
 
     model: Model
@@ -121,6 +135,7 @@ class TrimResult(Generic[Model]):
     bound: float
     held_out_discrepancy: float | None = None
     interrupted: bool = False
+    recipe: dict[str, Any] = field(default_factory=dict)
 
     @property
     def sparsity(self) -> float:
@@ -150,6 +165,113 @@ class TrimResult(Generic[Model]):
 
         before, after = as_view(self.original), as_view(self.model)
         draw(path, {"before": before.prunable_layers(), "after": after.prunable_layers()})
+
+    def accuracy(self, X: ArrayLike, labels: ArrayLike) -> Accuracy:
+        """Measure how often the original and the trimmed model are right.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, ...)
+            Samples, preferably ones that neither training nor trimming has seen.
+        labels : array_like of int, of shape (n_samples,)
+            Number of the output that ought to be largest, from 0.
+
+        Returns
+        -------
+        Accuracy
+            A named tuple: ``before``, ``after``, ``n_samples``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``labels`` are no whole numbers, not one for each sample, or no outputs' numbers.
+        """
+        return accuracy(self.original, self.model, X, labels)
+
+    def report(self, path: str | os.PathLike[str], accuracy: Accuracy | None = None) -> None:
+        """Write a page that shows what happened, to look at and to pass on.
+
+        It is one HTML file that needs nothing else: headline figures, every layer's weights before
+        and after, errors measured and proved, the way of every solve, and the recipe.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write, whole or not at all.
+        accuracy : Accuracy, optional
+            What `accuracy` returned, to be shown as well.
+        """
+        from .html import write
+
+        write(path, self, accuracy)
+
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        formats: Iterable[str] | None = None,
+        input_shape: Sequence[int] | None = None,
+    ) -> Export:
+        """Write the trimmed model as files to ship.
+
+        ``"dense"``
+            ``model.npz``, ``model.onnx`` or ``model.pt`` (a ``state_dict``): with its zeros, for
+            whatever loads the original.
+        ``"sparse"``
+            ``sparse.npz``: weights in CSR. `Network.load` reads it, or `nettrim.load_weights` for a model
+            of another framework.
+        ``"bitmask"``
+            ``bitmask.npz``: the same with a bit for every weight, smaller unless nearly all are zero.
+        ``"shrunk"``
+            ``shrunk.npz``: `nettrim.shrink` of the network, with smaller shapes.
+        ``"header"``
+            ``network.h``: the shrunk network in C99 for small devices, in float, without library and
+            heap. It defines ``static void nettrim_predict(const float *input, float *output)`` for
+            one sample.
+        ``"recipe"``
+            ``recipe.json``: how to get the result again, and hashes to know that one has.
+
+        A perceptron of scikit-learn is written as the network it computes up to its logits. PyTorch and
+        ONNX models have neither ``"shrunk"`` nor ``"header"``.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            Created if it is missing. Files of the same names are replaced, each when the new one is
+            complete.
+        formats : iterable of str, optional
+            Default all that the model has; the answer says which it has not.
+        input_shape : sequence of int, optional
+            Of a sample, for ``"header"``; default that of the calibration data.
+
+        Returns
+        -------
+        Export
+            ``print`` shows a table of the files and of what they save.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what it must be, or the model has no file of a format asked for.
+
+        Examples
+        --------
+        >>> import nettrim, numpy as np, tempfile
+        >>> rng = np.random.default_rng(0)
+        >>> net = nettrim.Network([nettrim.Dense(rng.standard_normal((20, 30)))])
+        >>> X = rng.standard_normal((200, 20))
+        >>> result = nettrim.trim(net, X, epsilon=0.5, progress=False)
+        >>> folder = tempfile.mkdtemp()
+        >>> shipped = result.export(folder, formats=["sparse", "header"])
+        >>> [file.name for file in shipped.files], shipped.files[0].ratio > 1
+        (['sparse.npz', 'network.h'], True)
+        >>> again = nettrim.Network.load(f"{folder}/sparse.npz")
+        >>> bool((again.layers[0].weights == result.model.layers[0].weights).all())
+        True
+        """
+        from .export import write
+
+        return write(self, folder, formats, input_shape)
 
     def __repr__(self) -> str:
         """Return the outcome in one line."""
@@ -184,13 +306,13 @@ def _row(layer: LayerReport, held_out: bool) -> list[str]:
         f"{layer.nonzeros_before:,}",
         f"{layer.nonzeros_after:,}",
         share(layer.nonzeros_after, layer.nonzeros_before),
-        _percent(layer.epsilon),
-        _percent(layer.discrepancy),
-        *([_percent(layer.held_out_discrepancy)] if held_out else []),
-        _percent(layer.bound),
-        "" if layer.gap is None else f"{layer.gap:.0e}".replace("e-0", "e-"),
+        percent_of(layer.epsilon),
+        percent_of(layer.discrepancy),
+        *([percent_of(layer.held_out_discrepancy)] if held_out else []),
+        percent_of(layer.bound),
+        gap_of(layer.gap),
         layer.status if layer.converged else f"{layer.status}!",
-        "" if layer.seconds is None else _time(layer.seconds),
+        "" if layer.seconds is None else time_of(layer.seconds),
     ]
 
 
@@ -204,12 +326,12 @@ def _total(result: TrimResult[Any], held_out: bool) -> list[str]:
         f"{after:,}",
         share(after, before),
         "",
-        _percent(result.discrepancy),
-        *([_percent(result.held_out_discrepancy)] if held_out else []),
-        _percent(result.bound),
+        percent_of(result.discrepancy),
+        *([percent_of(result.held_out_discrepancy)] if held_out else []),
+        percent_of(result.bound),
         "",
         "",
-        _time(sum(layer.seconds or 0.0 for layer in result.layers)),
+        time_of(sum(layer.seconds or 0.0 for layer in result.layers)),
     ]
 
 
@@ -220,18 +342,30 @@ def _notes(result: TrimResult[Any]) -> list[str]:
         notes.append("! not solved to the tolerance: few nonzeros there may be false sparsity")
     if result.interrupted:
         notes.append("! interrupted: layers not reached are as they were")
+    if not math.isfinite(result.bound):
+        notes.append("- not known: nothing bounds how far some step of the model can stretch")
     return notes
 
 
-def _percent(value: float | None) -> str:
+def percent_of(value: float | None) -> str:
     """Return three digits of a percentage; powers of ten where it is very large or small."""
     if value is None:
         return ""
+    if not math.isfinite(value):
+        return "-"
     percent = 100 * value
     if percent != 0 and not 0.005 <= percent < 9999.5:
         return f"{percent:.0e}%"
     return f"{percent:.{2 if percent < 9.995 else 1 if percent < 99.95 else 0}f}%"
 
 
-def _time(seconds: float) -> str:
+def gap_of(gap: float | None) -> str:
+    """Return one digit of a gap."""
+    return "" if gap is None else f"{gap:.0e}".replace("e-0", "e-")
+
+
+def time_of(seconds: float) -> str:
+    """Return seconds with three digits and at most two decimals; less than that in milliseconds."""
+    if 0 < seconds < 0.00995:
+        return f"{1000 * seconds:.2g} ms"
     return f"{seconds:.{2 if seconds < 9.995 else 1 if seconds < 99.95 else 0}f} s"

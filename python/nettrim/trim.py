@@ -9,21 +9,24 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._arguments import whole
-from ._arrays import Array, finite_array, frobenius, relative
-from .audit import Bound, Change, Trimmed, bounds, changes
+from ._arrays import Array, frobenius, relative
+from .audit import Bound, Change, Trimmed, account, changes
 from .checkpoint import Checkpoint, SolvedLayer, identity
 from .errors import ConvergenceWarning, InfeasibleError
 from .layer import solve_layer
 from .plan import Place, Plan, Program, chosen_layers
 from .progress import Reporter, reporter
+from .recipe import recipe_of
 from .report import KEPT, UNREACHED, LayerReport, TrimResult
-from .view import Affine, LayerView, ModelView, Signal, as_view
+from .solution import LayerProgress
+from .view import Affine, LayerView, ModelView, Signal, as_view, samples
 
 Model = TypeVar("Model")
 Scheme = Literal["cascade", "parallel"]
@@ -134,7 +137,8 @@ def trim(
 
     Notes
     -----
-    Ctrl-C ends the run and returns what is finished, with ``interrupted`` set.
+    Ctrl-C ends the run and returns what is finished, with ``interrupted`` set. The logger
+    ``nettrim`` hears of every finished layer at INFO and of every certificate at DEBUG.
 
     In the cascade :math:`\epsilon_l` is zero when the layers in front changed nothing, which would
     leave no room but rounding errors. It is therefore never taken below ``min(tol, epsilon)`` times
@@ -167,23 +171,25 @@ def trim(
         epsilon=epsilon, scheme=scheme, gamma=gamma, slack=slack, kappa=kappa, tol=tol
     )
     view = as_view(model)
+    data = samples(view, X, "X")
+    unseen = None if held_out is None else samples(view, held_out, "held_out")
     chosen = chosen_layers(view.prunable_layers(), layers)
-    data = _data(X, "X")
-    unseen = None if held_out is None else _data(held_out, "held_out")
     if unseen is not None and unseen.shape[1:] != data.shape[1:]:
         raise ValueError(f"held_out has samples of shape {unseen.shape[1:]}, X of {data.shape[1:]}")
 
     limits = {"tol": plan.tol, "max_iter": max_iter, "time_limit": time_limit, "solver": solver}
     options = {**limits, "n_threads": n_threads}
     draw = Draw(whole(max_patches, "max_patches"), whole(seed, "seed", least=0))
+    hashes = identity(view.prunable_layers(), data, {})
     store = None
     if checkpoint is not None:
-        options_that_count = {**plan.options(), **limits, **draw._asdict()}
-        store = Checkpoint(checkpoint, identity(view.prunable_layers(), data, options_that_count))
+        store = Checkpoint(checkpoint, {**hashes, **plan.options(), **limits, **draw._asdict()})
     with reporter(progress, len(chosen), plan.tol) as report:
         walk = _Walk(view, data, plan, draw, chosen, options, store, report)
         walk.run()
-    result = _account(model, walk, unseen)
+    names = [view.prunable_layers()[position].name for position in chosen]
+    arguments = {**asdict(plan), "layers": names, **options, **draw._asdict()}
+    result = _account(model, walk, unseen, recipe_of(model, hashes, data, unseen, arguments))
     _warn(result)
     return result
 
@@ -278,13 +284,18 @@ class _Walk:
         return {"layer": self.layers[position].name, "pruned in front": in_front, "kappa": kappa}
 
 
-def _data(values: ArrayLike, name: str) -> Array:
-    return np.ascontiguousarray(finite_array(values, name), dtype=np.float64)
-
-
 def _solve(
-    layer: LayerView, program: Program, options: Mapping[str, Any], report: Reporter
+    layer: LayerView,
+    program: Program,
+    options: Mapping[str, Any],
+    report: Reporter,
 ) -> SolvedLayer:
+    history: list[tuple[float, float]] = []
+
+    def certified(progress: LayerProgress) -> None:
+        history.append((progress.seconds, progress.gap))
+        report.update(progress)
+
     solution = solve_layer(
         program.X,
         program.Y,
@@ -292,7 +303,7 @@ def _solve(
         upper=program.upper,
         active=program.active,
         activation=program.activation,
-        callback=report.update,
+        callback=certified,
         **options,
     )
     if solution.status == "infeasible":
@@ -310,6 +321,7 @@ def _solve(
         solver=solution.solver,
         iterations=solution.iterations,
         seconds=solution.seconds,
+        history=np.array(history).reshape(-1, 2),
     )
 
 
@@ -329,17 +341,18 @@ def _excuse(layer: LayerView, program: Program) -> str:
     return f"layer {layer.name!r}: no weights meet kappa={program.kappa:g}; choose a larger kappa{known}"
 
 
-def _account(model: Model, walk: _Walk, unseen: Array | None) -> TrimResult[Model]:
+def _account(
+    model: Model, walk: _Walk, unseen: Array | None, recipe: dict[str, Any]
+) -> TrimResult[Model]:
     """Measure and bound what the walk did, and write the reports."""
     view, weights = walk.view, walk.weights
-    measured = list(changes(view, weights, walk.data))
-    proved = list(bounds(view, _trimmed(walk), walk.data))
+    measured, proved = zip(*account(view, _trimmed(walk), walk.data), strict=True)
     held_out: list[float | None] = [None] * len(measured)
     if unseen is not None:
         held_out = [change.relative for change in changes(view, weights, unseen)]
     reports = tuple(
-        _report(walk, position, *account)
-        for position, account in enumerate(zip(measured[:-1], proved, held_out, strict=False))
+        _report(walk, position, *told)
+        for position, told in enumerate(zip(measured[:-1], proved, held_out, strict=False))
     )
     return TrimResult(
         model=cast(Model, view.with_weights(weights)),
@@ -351,6 +364,7 @@ def _account(model: Model, walk: _Walk, unseen: Array | None) -> TrimResult[Mode
         bound=relative(proved[-1].proved, measured[-1].norm),
         held_out_discrepancy=held_out[-1],
         interrupted=walk.interrupted,
+        recipe=recipe,
     )
 
 
@@ -396,7 +410,9 @@ def _answer(solved: SolvedLayer | None, otherwise: str) -> dict[str, Any]:
         return {"status": otherwise}
     fields = ("status", "gap", "residual", "violation", "iterations", "seconds")
     answer = {field: getattr(solved, field) for field in fields}
-    return {**answer, "epsilon": relative(solved.epsilon, solved.output_norm)}
+    history = tuple((float(seconds), float(gap)) for seconds, gap in solved.history)
+    epsilon = relative(solved.epsilon, solved.output_norm)
+    return {**answer, "epsilon": epsilon, "history": history}
 
 
 def _warn(result: TrimResult[Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import AnyFloat, Array
+from ._arrays import AnyFloat, Array, finite_array
 
 ACTIVATIONS = ("relu", "linear")
 ADAPTERS = ("sklearn", "torch", "onnx")
@@ -175,7 +175,11 @@ class Signal(NamedTuple):
 
 @runtime_checkable
 class ModelView(Protocol):
-    """The three methods `trim` asks of a model."""
+    """The three methods `trim` asks of a model.
+
+    A view may have a fourth, ``calibration(values, name)``: it takes samples as the framework has
+    them and returns an array, before anything else is asked.
+    """
 
     def prunable_layers(self) -> Sequence[LayerView]:
         """Return the layers that can be pruned, in the order data pass them."""
@@ -223,3 +227,13 @@ def as_view(model: Any) -> ModelView:
         "or have the three methods of nettrim.view.ModelView, "
         f"got {type(model).__name__}"
     )
+
+
+def samples(view: ModelView, values: Any, name: str) -> NDArray[Any]:
+    """Return samples as the view takes them; whole numbers may be tokens and stay whole."""
+    calibration = getattr(view, "calibration", None)
+    if calibration is not None:
+        values = calibration(values, name)
+    array = finite_array(values, name)
+    whole_numbers = np.asarray(values).dtype.kind in "iu"
+    return np.ascontiguousarray(array, dtype=np.int64 if whole_numbers else np.float64)

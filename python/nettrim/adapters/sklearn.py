@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import check_is_fitted
 
@@ -58,6 +59,6 @@ class MlpView:
         """Return a copy of the estimator with other weights (see `nettrim.view.ModelView`)."""
         trimmed = copy.deepcopy(self.model)
         for position, affine in weights.items():
-            trimmed.coefs_[position] = affine.weights.copy()
-            trimmed.intercepts_[position] = affine.bias.copy()
+            trimmed.coefs_[position] = np.array(affine.weights)
+            trimmed.intercepts_[position] = np.array(affine.bias)
         return trimmed

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import Array, finite_array, read_npz, write_npz
 from .._table import Column, share, table
+from ..packing import unpack
 from ..view import Affine, LayerView, Signal
 from .dense import Dense
 from .layer import Layer, PrunableLayer, Walk, checked_layers, named, packed, unpacked
@@ -72,6 +73,10 @@ class Network:
         ------
         TypeError, ValueError
             If X is empty, does not fit the first layer, or holds NaN or infinity.
+
+        Notes
+        -----
+        Zeros save time in dense layers of which at least nine weights in ten are zero (see `Dense`).
         """
         signal = self._data(X)
         for layer in self.layers:
@@ -95,8 +100,9 @@ class Network:
         Parameters
         ----------
         path : str or path-like
-            A file of `save`, or a plain one with the arrays W1, b1, W2, b2, ... of dense layers:
-            weights of shape (n_features, n_outputs), biases optional, ReLU after each but the last.
+            A file of `save`, a ``sparse.npz`` or ``bitmask.npz`` of `nettrim.TrimResult.export`, or a
+            plain one with the arrays W1, b1, W2, b2, ... of dense layers: weights of shape
+            (n_features, n_outputs), biases optional, ReLU after each but the last.
 
         Raises
         ------
@@ -157,7 +163,7 @@ class Network:
 def _saved_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:
     if str(arrays["format"]) != FORMAT:
         raise ValueError(f"its format is {str(arrays['format'])!r}, this version reads {FORMAT!r}")
-    return unpacked(arrays)
+    return unpacked(unpack(arrays))
 
 
 def _plain_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:

@@ -1,0 +1,5 @@
+"""Modules of PyTorch."""
+
+from .model import TorchView, view
+
+__all__ = ["TorchView", "view"]

@@ -1,0 +1,176 @@
+"""Layers of PyTorch as affine maps: which there are, how they are read, and how they are written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.parameter import is_lazy
+
+from ..._arrays import AnyFloat, Array, finite_array, spectral
+from ...view import Affine, LayerView
+from ...windows import Window
+
+__all__ = ["Normalised", "layer_view", "normalisation", "prunable_modules", "write"]
+
+# A subclass that computes something else is not what its weights say.
+COMPUTED = {
+    (kind.forward, getattr(kind, "_conv_forward", None))
+    for kind in (nn.Linear, nn.Conv1d, nn.Conv2d)
+}
+
+
+class Normalised(Affine):
+    """An affine map with a batch normalisation folded in: ``scale * (x @ own + bias) + shift``.
+
+    Weights and bias are float64. An answer is rounded as the layer's own weights will be.
+    """
+
+    own: Affine
+    scale: Array
+    shift: Array
+
+    @classmethod
+    def of(cls, own: Affine, scale: Array, shift: Array) -> Normalised:
+        """Fold a normalisation into a map; its bias is fixed from then on."""
+        bias = shift if own.bias is None else scale * own.bias + shift
+        folded = cls(own.weights * scale, bias, own.groups, fixed_bias=True)
+        folded.own, folded.scale, folded.shift = own, scale, shift
+        return folded
+
+    def replaced(self, stacked: Array) -> Affine:
+        """Return the map with weights that the layer can have (see `Affine.replaced`)."""
+        own = unscaled(stacked, self.scale).astype(self.own.weights.dtype)
+        return Normalised.of(self.own._replace(weights=own), self.scale, self.shift)
+
+
+def prunable_modules(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
+    """Return the layers that have weights of their own, by qualified name.
+
+    And those that have not, with the reason: they share their parameters, or compute their weights.
+    """
+    owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
+    found: dict[str, nn.Module] = {}
+    left_out: dict[str, str] = {}
+    for name, module in model.named_modules():
+        if not _is_known(module):
+            continue
+        if "weight" not in module._parameters:
+            left_out[name] = "its weights are computed from other parameters; bake them in first"
+        elif any(owners[id(p)] > 1 for p in module.parameters(recurse=False)):
+            left_out[name] = "it shares its parameters with another module"
+        else:
+            found[name] = module
+    return found, left_out
+
+
+def layer_view(
+    name: str,
+    module: Any,
+    activation: str = "linear",
+    norm: tuple[Array, Array] | None = None,
+) -> LayerView:
+    """Return what `nettrim.trim` needs to know of a layer.
+
+    Parameters
+    ----------
+    name : str
+    module : torch.nn.Linear, Conv1d or Conv2d
+    activation : {"relu", "linear"}
+    norm : pair of ndarrays of shape (n_outputs,), optional
+        Factors and shifts between the layer and its activation; see `normalisation`.
+    """
+    affine = _affine(name, module)
+    if norm is not None:
+        affine = Normalised.of(affine, *norm)
+    if isinstance(module, nn.Linear):
+        return LayerView(name, affine, activation, lambda affine, shape: spectral(affine.weights))
+    window, kernels = _window(module), tuple(module.weight.shape)
+    axes = len(window.kernel)
+
+    def lipschitz(affine: Affine, shape: tuple[int, ...]) -> float:
+        groups = np.split(affine.weights.T.reshape(kernels), affine.groups)
+        return max(window.lipschitz(kernel, shape[-axes:]) for kernel in groups)
+
+    def unfold(values: Array) -> Array:
+        return window.unfold(values.reshape(-1, *values.shape[-1 - axes :]))
+
+    return LayerView(name, affine, activation, lipschitz, unfold)
+
+
+def normalisation(norm: Any) -> tuple[Array, Array]:
+    """Return by what a batch normalisation multiplies each channel, and what it adds."""
+    mean, variance = (t.detach().cpu().double() for t in (norm.running_mean, norm.running_var))
+    scale = 1 / (variance + norm.eps).sqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.detach().cpu()
+    shift = -mean * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias.detach().cpu()
+    return scale.numpy(), shift.numpy()
+
+
+def write(module: Any, affine: Affine, scale: Array | None = None) -> None:
+    """Put weights into a layer, in its precision and where it lives; a fixed bias stays."""
+    weights = affine.weights if scale is None else unscaled(affine.weights, scale)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor(weights.T).reshape(module.weight.shape))
+        if affine.bias is not None and not affine.fixed_bias:
+            module.bias.copy_(torch.tensor(affine.bias))
+
+
+def unscaled(weights: AnyFloat, scale: Array) -> Array:
+    """Divide every output by its factor; where that is zero, weights mean nothing and become zero."""
+    return np.divide(weights, scale, out=np.zeros(weights.shape), where=scale != 0)
+
+
+def _is_known(module: nn.Module) -> bool:
+    """Whether a module is an affine map computed by PyTorch's own code, padded with zeros."""
+    kind = type(module)
+    computed = (kind.forward, getattr(kind, "_conv_forward", None))
+    return (
+        computed in COMPUTED
+        and getattr(module, "padding_mode", "zeros") == "zeros"
+        # Inside attention, whose own code uses the weights and never calls the layer.
+        and not isinstance(module, NonDynamicallyQuantizableLinear)
+    )
+
+
+def _affine(name: str, module: Any) -> Affine:
+    weights = _array(module.weight, f"model: the weight of layer {name!r}")
+    bias = None
+    if module.bias is not None:
+        bias = _array(module.bias, f"model: the bias of layer {name!r}")
+    matrix = np.ascontiguousarray(weights.reshape(len(weights), -1).T)
+    groups = getattr(module, "groups", 1)
+    return Affine(matrix, bias, groups, fixed_bias=not isinstance(module, nn.Linear))
+
+
+def _array(parameter: Any, name: str) -> AnyFloat:
+    """Copy a parameter into an array that nobody writes to."""
+    if is_lazy(parameter):
+        raise ValueError(f"{name} does not exist yet; run the model once")
+    if parameter.dtype not in (torch.float16, torch.float32, torch.float64):
+        raise ValueError(
+            f"{name} must be float16, float32 or float64, got {parameter.dtype}; "
+            "model.float() converts it"
+        )
+    array = np.array(finite_array(parameter.detach().cpu().numpy(), name))
+    array.setflags(write=False)
+    return array
+
+
+def _window(module: Any) -> Window:
+    """Return which inputs a convolution sees."""
+    reach = [(k - 1) * d for k, d in zip(module.kernel_size, module.dilation, strict=True)]
+    if module.padding == "same":
+        padding = tuple((total // 2, total - total // 2) for total in reach)
+    elif module.padding == "valid":
+        padding = tuple((0, 0) for _ in reach)
+    else:
+        padding = tuple((zeros, zeros) for zeros in module.padding)
+    return Window(module.kernel_size, module.stride, padding, module.dilation)

@@ -1,0 +1,30 @@
+"""How the trimmed model came about, and how to know that one has it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ..checkpoint import identity
+from .account import ExportedFile, Models, Unavailable, placed
+
+__all__ = ["write"]
+
+NAME = "recipe.json"
+
+
+def write(models: Models, folder: Path) -> ExportedFile:
+    """Write ``recipe.json``: `TrimResult.recipe`, the shapes of the layers, a hash of the new weights."""
+    if not models.recipe:
+        raise Unavailable("recipe is empty: the result carries none")
+    layers = models.trimmed.view.prunable_layers()
+    content = {
+        **models.recipe,
+        "layers": {layer.name: list(layer.shape) for layer in layers},
+        "trimmed": {"sha256": identity(layers, np.empty(0), {})["weights of the model"]},
+    }
+    text = json.dumps(content, indent=2) + "\n"
+    size = placed(folder, NAME, lambda path: path.write_text(text, encoding="utf-8"))
+    return ExportedFile(NAME, "JSON", None, size)
