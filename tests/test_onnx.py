@@ -25,7 +25,9 @@ ort = pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper
 
 from nettrim.adapters import onnx as adapter
-from nettrim.adapters import onnx_files, onnx_session
+from nettrim.adapters.onnx import files as onnx_files
+from nettrim.adapters.onnx import model as onnx_model
+from nettrim.adapters.onnx import session as onnx_session
 
 Arrays = Mapping[str, np.ndarray]
 Node = tuple[Any, ...]  # operator, inputs, outputs and, if there are any, attributes
@@ -503,7 +505,7 @@ def test_gains_of_a_residual_sum(rng: np.random.Generator) -> None:
 def test_a_walk_goes_on_with_the_weights_of_the_moment(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
-    monkeypatch.setattr(adapter, "BUDGET", budget)
+    monkeypatch.setattr(onnx_model, "BUDGET", budget)
     model = chain(random_network(rng, 5, 7, 6, 3, dtype=np.float32))
     X = rng.standard_normal((40, 5)).astype(np.float32)
     view, weights = adapter.view(model), {}
@@ -534,7 +536,7 @@ def test_signals_are_computed_ahead_as_far_as_there_is_room(
 
     run_all = onnx_session.Session.run
     monkeypatch.setattr(onnx_session.Session, "run", counted)
-    monkeypatch.setattr(adapter, "BUDGET", budget)
+    monkeypatch.setattr(onnx_model, "BUDGET", budget)
     assert len(list(adapter.view(model).signals(np.ones((40, 5)), {}))) == 4
     assert len(asked) == runs
     assert [name for names in asked for name in names] == ["x", "a0", "a1", "y"]

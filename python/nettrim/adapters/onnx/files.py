@@ -14,7 +14,7 @@ from onnx.external_data_helper import (
     uses_external_data,
 )
 
-from .onnx_graph import fill, size, tensors
+from .graph import fill, size, tensors
 
 __all__ = ["is_large", "read", "write"]
 

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
-from .._arrays import Array
-from ..network import BatchNorm, Conv1D, Conv2D, Dense, PrunableLayer
-from ..view import Affine, LayerView
-from ..windows import Window
-from .onnx_graph import FLOATS, Graph, Stored, Values, attributes, has_input, is_standard
+from ..._arrays import Array
+from ...network import BatchNorm, Conv1D, Conv2D, Dense, PrunableLayer
+from ...view import Affine, LayerView
+from ...windows import Window
+from .graph import FLOATS, Graph, Stored, Values, attributes, has_input, is_standard
 
 __all__ = ["OnnxLayer", "batch_norm", "layers_of"]
 

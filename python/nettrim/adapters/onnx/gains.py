@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx
 
-from ..windows import Window
-from .onnx_graph import FLOATS, Graph, attributes, has_input, is_standard, reads
-from .onnx_layers import OnnxLayer, batch_norm
+from ...windows import Window
+from .graph import FLOATS, Graph, attributes, has_input, is_standard, reads
+from .layers import OnnxLayer, batch_norm
 
 __all__ = ["Gains", "Shapes", "propagate"]
 

@@ -14,12 +14,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ..view import BATCH
-from .onnx_files import is_large, write
-from .onnx_graph import KNOWN_TYPES, Graph, Stored, Values, needed, reads
+from ...view import BATCH
+from .files import is_large, write
+from .graph import KNOWN_TYPES, Graph, Stored, Values, needed, reads
 
 __all__ = ["Input", "Probe", "Session"]
 
+LARGEST_DOUBLED = 1 << 28  # bytes of a model that is copied in float64
 THREADS = 2  # of onnxruntime; the solver's threads wait meanwhile, and sums depend on the number
 
 
@@ -127,6 +128,8 @@ class Probe:
 class Session:
     """A part of a model, with some of its constants to be given at every run.
 
+    float32 is computed in float64 where onnxruntime has all the operators for it.
+
     Parameters
     ----------
     graph : Graph
@@ -148,7 +151,13 @@ class Session:
     ) -> None:
         self.source = source
         self._outputs = list(outputs)
-        self._session = _load(_part(graph, source, given, outputs))
+        part = _part(graph, source, given, outputs)
+        try:
+            self._session = _load(_in_double(part))
+            self._casts: dict[np.dtype[Any], type] = {np.dtype(np.float32): np.float64}
+        except ValueError:
+            self._session = _load(part)
+            self._casts = {}
 
     def probe(self, X: Values, weights: Mapping[str, Values]) -> Probe:
         """Return the shapes for the first samples, as few as the model takes."""
@@ -207,8 +216,12 @@ class Session:
         return {self.source.name: X.shape, **shapes}
 
     def _run(self, X: Values, names: Sequence[str], weights: Mapping[str, Values]) -> list[Any]:
+        given = {self.source.name: X, **weights}
+        feeds = {
+            n: v.astype(self._casts.get(v.dtype, v.dtype), copy=False) for n, v in given.items()
+        }
         try:
-            values: list[Any] = self._session.run(names, {self.source.name: X, **weights})
+            values: list[Any] = self._session.run(names, feeds)
         except Exception as error:  # noqa: BLE001 (onnxruntime's have no narrower base)
             raise ValueError(
                 f"model: onnxruntime cannot run it on {len(X)} samples at a time: {error}"
@@ -267,6 +280,34 @@ def _part(
         ir_version=model.ir_version,
         functions=model.functions,
     )
+
+
+def _in_double(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with float64 in the place of float32; onnxruntime says whether it fits.
+
+    Raises
+    ------
+    ValueError
+        If the model is large.
+    """
+    if model.ByteSize() > LARGEST_DOUBLED:
+        raise ValueError("model is large")
+    single, double = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
+    doubled = onnx.ModelProto()
+    doubled.CopyFrom(model)
+    attributes = [a for node in doubled.graph.node for a in node.attribute]
+    for tensor in [*doubled.graph.initializer, *(a.t for a in attributes if a.HasField("t"))]:
+        if tensor.data_type == single:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for value in doubled.graph.input:
+        if value.type.tensor_type.elem_type == single:
+            value.type.tensor_type.elem_type = double
+    for node in doubled.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == single:
+                attribute.i = double
+    return doubled
 
 
 def _load(model: onnx.ModelProto) -> Any:

@@ -10,24 +10,18 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 from numpy.typing import ArrayLike, NDArray
 
-try:
-    import onnx
-except ImportError as error:
-    raise ImportError(
-        'onnx is missing, which reads ONNX models: pip install "nettrim[onnx]"'
-    ) from error
+from ..._arrays import Array, finite_array
+from ...view import Affine, LayerView, Signal
+from .files import is_large
+from .gains import Gains, propagate
+from .graph import Graph, Values, constants, fill, is_float, is_standard, tensors
+from .layers import layers_of
+from .session import Input, Probe, Session
 
-from .._arrays import Array, finite_array
-from ..view import Affine, LayerView, Signal
-from .onnx_files import is_large, read, write
-from .onnx_gains import Gains, propagate
-from .onnx_graph import Graph, Values, constants, fill, is_float, is_standard, tensors
-from .onnx_layers import layers_of
-from .onnx_session import Input, Probe, Session
-
-__all__ = ["OnnxView", "read", "view", "write"]
+__all__ = ["OnnxView", "view"]
 
 OLDEST_OPSET = 7  # from there on operators broadcast like NumPy
 SHAPES = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
