@@ -48,7 +48,7 @@ class Case:
 def lenet5(folder: Path) -> Case:
     images, _ = data.mnist(folder, "train")
     test, labels = data.mnist(folder, "t10k")
-    images, test = (part.reshape(-1, 1, 28, 28) for part in (images, test))
+    images, test = (part.reshape(-1, 1, 28, 28).astype(np.float32) for part in (images, test))
     judge = partial(data.accuracy, X=test, labels=labels)
     return Case(data.lenet5(folder), images[:1000], images[-1000:], judge, "accuracy")
 
@@ -56,6 +56,7 @@ def lenet5(folder: Path) -> Case:
 def keyword_spotting(folder: Path) -> Case:
     net, X, labels = data.keyword_spotting(folder)
     judge = partial(data.accuracy, X=X[500:], labels=labels[500:])
+    X = X.astype(np.float32)
     return Case(net, X[:500], X[500:], judge, "accuracy")
 
 
@@ -159,7 +160,7 @@ def run(case: Case, about: dict[str, Any], options: argparse.Namespace) -> dict[
         result = nettrim.trim(case.net, case.X, held_out=case.unseen, **settings)
         wall = time.perf_counter() - start
         others = [
-            nettrim.trim(model, case.X.astype(np.float32), **settings).model
+            nettrim.trim(model, case.X, **settings).model
             for model in (module, onnx_of(module, shape))
         ]
     layers = result.layers
@@ -189,7 +190,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--epsilons", type=float, nargs="+", default=[0.02, 0.05, 0.1])
-    parser.add_argument("--tol", type=float, default=1e-7)
+    parser.add_argument("--tol", type=float, default=1e-10)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
