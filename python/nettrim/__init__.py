@@ -1,7 +1,9 @@
 """Sparse networks by convex optimisation, every answer with its proof."""
 
 from ._dispatch import build_info
+from .accuracy import Accuracy
 from .errors import ConvergenceWarning, InfeasibleError
+from .export import Export, load_weights
 from .hull import (
     HullProgress,
     HullSolution,
@@ -28,6 +30,7 @@ from .network import (
     Residual,
 )
 from .report import LayerReport, TrimResult
+from .shrink import shrink
 from .solution import LayerProgress, LayerSolution
 from .trace import LayerTrace, trace
 from .trim import trim
@@ -35,12 +38,14 @@ from .trim import trim
 __version__ = "0.1.0"
 
 __all__ = [
+    "Accuracy",
     "AveragePool",
     "BatchNorm",
     "Conv1D",
     "Conv2D",
     "ConvergenceWarning",
     "Dense",
+    "Export",
     "Flatten",
     "GlobalAveragePool",
     "HullProgress",
@@ -61,8 +66,10 @@ __all__ = [
     "build_info",
     "check_signs",
     "is_recoverable",
+    "load_weights",
     "recovery_odds",
     "separate_image",
+    "shrink",
     "solve_layer",
     "trace",
     "trim",

@@ -48,11 +48,11 @@ class Dense(PrunableLayer):
 
     Notes
     -----
-    `forward` leaves the zeros out (CSR) if at most a tenth of the weights are not zero. That is about
-    where it begins to be faster in batches when BLAS has two threads; SciPy's CSR has one, and when
-    BLAS has one as well, CSR is faster from about a fifth on. Single samples take a few more zeros,
-    and a layer as small as 300 x 100 answers them a microsecond or two later in CSR, however many
-    zeros it has. ``bench/inference.py`` measures it. Both ways give the same up to rounding.
+    `forward` leaves the zeros out (CSR) if at most a tenth of the weights are not zero. Where BLAS has
+    one thread, as SciPy's CSR has, that is faster from about a fifth on
+    (``bench/results/inference.md``); the rest is left to BLAS, which may have more threads. A layer as
+    small as 300 x 100 answers single samples a microsecond or two later in CSR, however many zeros it
+    has. Both ways give the same up to rounding.
     """
 
     kind: ClassVar[str] = "dense"
