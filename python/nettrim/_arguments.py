@@ -38,7 +38,8 @@ MAX_ITER = 50_000
 class LayerData:
     """Validated arrays of a layer, C-contiguous and of one type.
 
-    A feature that is always zero costs time and has weight zero, so `X` holds the `live` ones.
+    A feature that is always zero costs time and has weight zero, so `X` holds the `live` ones. With
+    groups it has shape (groups, n_samples, n_features).
     """
 
     X: Floats
@@ -47,6 +48,7 @@ class LayerData:
     active: NDArray[np.bool_] | None
     relu: bool
     live: NDArray[np.bool_]
+    groups: int = 1
 
     @classmethod
     def of(
@@ -57,6 +59,7 @@ class LayerData:
         upper: ArrayLike | None,
         active: ArrayLike | None,
         precision: np.dtype[Any],
+        groups: int = 1,
     ) -> LayerData:
         """Check what the caller gave."""
         X, Y = matrix(X, "X", precision), matrix(Y, "Y", precision)
@@ -69,10 +72,25 @@ class LayerData:
         if mask is not None and upper is None:
             upper = 0.0
         bound = _upper(upper, Y.shape, activation, precision)
-        live: NDArray[np.bool_] = np.asarray(X.any(axis=0))
+        groups = _groups(groups, X, Y)
+        by_group = X.reshape(len(X), groups, -1)
+        live: NDArray[np.bool_] = np.asarray(by_group.any(axis=(0, 1)))
         live[0] |= not live.any()
-        X = X if live.all() else np.compress(live, X, axis=1)
-        return cls(X, Y, bound, mask, activation == "relu", live)
+        if groups > 1:
+            X = np.ascontiguousarray(by_group.swapaxes(0, 1))
+        X = X if live.all() else np.compress(live, X, axis=-1)
+        return cls(X, Y, bound, mask, activation == "relu", live, groups)
+
+    def inputs(self, group: int) -> Floats:
+        """Return what the outputs of a group see."""
+        return self.X if self.groups == 1 else self.X[group]
+
+    def is_active(self, outputs: slice) -> NDArray[np.bool_]:
+        """Return where some of the outputs are to be reproduced."""
+        Y = self.Y[:, outputs]
+        if not self.relu:
+            return np.ones(Y.shape, bool)
+        return Y > 0 if self.active is None else self.active[:, outputs]
 
     def with_dead_features(self, solution: LayerSolution) -> LayerSolution:
         """Return an answer on the live features as one on all of them."""
@@ -162,6 +180,16 @@ def _mask(
     if array.shape != shape:
         raise ValueError(f"active must have the shape of Y {shape}, got {array.shape}")
     return np.ascontiguousarray(array)
+
+
+def _groups(groups: int, X: Floats, Y: Floats) -> int:
+    count = whole(groups, "groups")
+    if X.shape[1] % count or Y.shape[1] % count:
+        raise ValueError(
+            "groups must divide the numbers of features and of outputs, "
+            f"got {count} for {X.shape[1]} and {Y.shape[1]}"
+        )
+    return count
 
 
 def one_of(value: str, choices: tuple[str, ...], name: str) -> None:

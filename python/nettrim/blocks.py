@@ -1,36 +1,49 @@
-r"""A layer whose working arrays would not fit, in blocks of outputs, with the same answer.
+"""Blocks of a layer's outputs: what a worker is asked about them and what it answers.
 
-Epsilon is all that couples the outputs, so blocks are solved alone, each with a share
-:math:`\epsilon_b` of it, :math:`\sum\epsilon_b^2 = \epsilon^2`. Their multipliers :math:`G_b`
-together bound the joint optimum, and the gap they leave is
-:math:`\epsilon\Vert G\Vert - \sum\epsilon_b\Vert G_b\Vert`: zero where all blocks have one
-penalty :math:`2\epsilon_b/\Vert G_b\Vert`, and quadratic in the distance from there. Shares are
-moved until they do. Blocks of a few outputs that sit between being zero and not can keep this from
-closing; the answer is then feasible, carries its gap, and is not called optimal.
+A block is some outputs of one group. Given a share of epsilon or a penalty it is a layer program of
+its own, and nothing here knows of the others. What goes to a worker and comes back is small: weights
+and the multipliers of the tight rows, for what is active has the multipliers of its residual. All
+multipliers, as many as Y has entries, come back only if asked for.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ._dispatch import core
 from .solution import LayerSolution
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ._arguments import LayerData
+    from ._arguments import LayerData, Listener
 
     Floats = NDArray[np.floating[Any]]
-    Vector = NDArray[np.float64]
 
-__all__ = ["Form", "Start", "solve"]
+__all__ = [
+    "Block",
+    "Engine",
+    "Form",
+    "Order",
+    "Part",
+    "Rows",
+    "Start",
+    "carry_out",
+    "cut",
+    "solve_alone",
+]
 
-MAX_ROUNDS = 30
-SHARPER = 0.3  # tolerance of a block over that of the layer
-TINY = float(np.finfo(float).tiny)
+
+class Block(NamedTuple):
+    """Some outputs of the layer, all of them in one group."""
+
+    group: int
+    outputs: slice
 
 
 @dataclass(frozen=True)
@@ -40,192 +53,197 @@ class Form:
     epsilon: float | None = None
     penalty: float | None = None
 
+    @property
+    def unit(self) -> float:
+        """Unit of multipliers; those of a penalised program are as large as its penalty."""
+        return 1.0 if self.penalty is None else self.penalty
 
-@dataclass(frozen=True)
-class Start:
-    """Where a solve begins; C-contiguous, None for a cold start."""
+
+class Rows(NamedTuple):
+    """Multipliers where inactive, in units of the form: those of tight rows are not zero."""
+
+    places: NDArray[np.intp]  # in the flattened array of the block
+    values: Floats
+
+    @classmethod
+    def of(cls, dual: Floats, active: NDArray[np.bool_], unit: float) -> Rows:
+        """Pick them out of all multipliers."""
+        places = np.flatnonzero(np.where(active, 0, dual))
+        return cls(places, dual.ravel()[places] / unit)
+
+    def spread(self, shape: tuple[int, ...], unit: float) -> Floats:
+        """Return an array of all multipliers, zero where active."""
+        dual = np.zeros(shape, self.values.dtype)
+        dual.ravel()[self.places] = self.values * unit
+        return dual
+
+
+class Start(NamedTuple):
+    """Where a block begins; None for a cold start."""
 
     weights: Floats | None = None
-    dual: Floats | None = None
+    rows: Rows | None = None
 
-    def on(self, features: NDArray[np.bool_]) -> Start:
-        """Return the same for some of the features."""
-        if self.weights is None or features.all():
-            return self
-        return Start(np.ascontiguousarray(self.weights[features]), self.dual)
+    @classmethod
+    def of(
+        cls, data: LayerData, block: Block, form: Form, weights: Floats | None, dual: Floats | None
+    ) -> Start:
+        """Take a block's part of a start of the whole layer."""
+        if weights is None:
+            return cls()
+        own = np.ascontiguousarray(weights[:, block.outputs])
+        if dual is None:
+            return cls(own)
+        active = data.is_active(block.outputs)
+        return cls(own, Rows.of(dual[:, block.outputs], active, form.unit))
 
-    def of(self, outputs: slice) -> Start:
-        """Return the part of a block."""
-        cut = [
-            None if array is None else np.ascontiguousarray(array[:, outputs])
-            for array in (self.weights, self.dual)
-        ]
-        return Start(*cut)
+
+class Order(NamedTuple):
+    """One block's program."""
+
+    block: Block
+    form: Form
+    start: Start
+    max_iter: int
 
 
-class Program(Protocol):
-    """What is known of the layer here."""
+@dataclass(frozen=True)
+class Engine:
+    """How programs are solved.
+
+    Attributes
+    ----------
+    time_limit : float
+        Seconds for all of them together.
+    all_multipliers : bool
+        Whether answers hold the multipliers of all entries.
+    """
+
+    solver: str
+    tol: float
+    max_iter: int
+    time_limit: float
+    check_every: int
+    n_threads: int
+    all_multipliers: bool = True
+
+
+class Part(NamedTuple):
+    """The answer for a block.
+
+    Attributes
+    ----------
+    solution : LayerSolution
+        Its ``dual`` is empty unless all multipliers were asked for.
+    rows : Rows
+    l1, linear, square : float
+        Sum of absolute weights, and with multipliers G in units of the form <G, target> and
+        ||G_active||^2.
+    """
+
+    solution: LayerSolution
+    rows: Rows
+    l1: float
+    linear: float
+    square: float
 
     @property
-    def data(self) -> LayerData: ...
+    def start(self) -> Start:
+        """Where the block may begin at another penalty."""
+        return Start(self.solution.weights, self.rows)
 
-    def solve(self, outputs: slice, form: Form, tol: float, start: Start) -> LayerSolution:
-        """Solve some of the outputs alone."""
+    def as_ray(self, shape: tuple[int, ...]) -> Part:
+        """Return the same with all multipliers, where those of active entries are zero."""
+        return self._replace(solution=replace(self.solution, dual=self.rows.spread(shape, 1.0)))
 
-
-def solve(program: Program, form: Form, tol: float, start: Start, width: int) -> LayerSolution:
-    """Solve ``width`` outputs at a time; the arguments are those of `nettrim.solve_layer`."""
-    n_outputs = program.data.Y.shape[1]
-    cuts = [slice(k, min(k + width, n_outputs)) for k in range(0, n_outputs, width)]
-    if form.penalty is not None:
-        parts = [program.solve(cut, form, tol, start.of(cut)) for cut in cuts]
-        return _joined(
-            parts,
-            objective=sum(part.objective for part in parts),
-            dual_bound=sum(part.dual_bound for part in parts),
-            penalty=form.penalty,
-        )
-    assert form.epsilon is not None
-    return _solve_constrained(program, form.epsilon, tol, start, cuts)
+    def without_multipliers(self, shape: tuple[int, ...]) -> Part:
+        """Return the same with zero multipliers."""
+        dual = np.zeros(shape, self.solution.weights.dtype)
+        return self._replace(solution=replace(self.solution, dual=dual), linear=0.0, square=0.0)
 
 
-def _solve_constrained(
-    program: Program, epsilon: float, tol: float, start: Start, cuts: list[slice]
-) -> LayerSolution:
-    """Move the shares of epsilon until the blocks have one penalty."""
-    sizes = np.array([np.linalg.norm(_target(program, cut, inactive=0.0)) for cut in cuts])
-    most = np.full(len(cuts), np.inf)  # residual beyond which a block has no use for its share
-    shares = _shares(sizes, epsilon, most)
-    starts = [start.of(cut) for cut in cuts]
-    elasticity = np.full(len(cuts), 2.0)
-    past: tuple[Vector, Vector] | None = None  # logarithms of shares and penalties
-    seconds, iterations = 0.0, 0
-    for _ in range(MAX_ROUNDS):
-        parts = [
-            program.solve(cut, Form(epsilon=float(share)), SHARPER * tol, begin)
-            for cut, share, begin in zip(cuts, shares, starts, strict=True)
-        ]
-        for b, part in enumerate(parts):
-            most[b] = part.residual if part.penalty == np.inf else most[b]
-        parts = _with_multipliers(program, parts, cuts, tol)
-        seconds += sum(part.seconds for part in parts)
-        iterations += sum(part.iterations for part in parts)
-        answer = _certified(program, parts, cuts, epsilon, tol)
-        if answer.status != "numerical":
-            break
-        penalties = np.array([part.penalty for part in parts])
-        now = np.log(np.maximum(shares, TINY)), np.log(penalties)
-        if past is not None:
-            elasticity = _elasticity(past, now, elasticity)
-        past = now
-        used = np.array([part.residual for part in parts])
-        shares = _shares(used * (answer.penalty / penalties) ** (1 / elasticity), epsilon, most)
-        starts = [Start(part.weights, part.dual) for part in parts]
-    return replace(answer, seconds=seconds, iterations=iterations)
-
-
-def _shares(wanted: Vector, epsilon: float, most: Vector) -> Vector:
-    """Return multiples of what is wanted, none above its most, with squares that add to epsilon's."""
-    full = np.zeros(len(wanted), bool)
-    while True:
-        left = np.sqrt(max(epsilon**2 - float(np.sum(most[full] ** 2)), 0.0))
-        scale = left / max(float(np.linalg.norm(wanted[~full])), TINY)
-        shares = np.where(full, most, scale * wanted)
-        over = ~full & (shares > most)
-        if not over.any():
-            return np.asarray(shares)
-        full |= over
-
-
-def _elasticity(past: tuple[Vector, Vector], now: tuple[Vector, Vector], known: Vector) -> Vector:
-    """Return d log(penalty) / d log(share) of every block; it is 1 or more, by convexity."""
-    moved = now[0] - past[0]
-    far = np.abs(moved) > 1e-9
-    measured = (now[1] - past[1]) / np.where(far, moved, 1.0)
-    return np.where(far, np.clip(measured, 1.0, 50.0), known)
-
-
-def _with_multipliers(
-    program: Program, parts: list[LayerSolution], cuts: list[slice], tol: float
-) -> list[LayerSolution]:
-    """Give blocks with more than they need the multipliers of the penalty of the others.
-
-    Their own answer is zero weights, which needs no multipliers to be proved but shares none.
-    """
-    finite = [part.penalty for part in parts if 0 < part.penalty < np.inf]
-    if not finite:
-        return parts
-    penalty = float(np.median(finite))
+def cut(data: LayerData, width: int) -> list[Block]:
+    """Cut a layer into blocks of at most ``width`` outputs."""
+    n_outputs = data.Y.shape[1]
+    size = n_outputs // data.groups
     return [
-        part
-        if np.isfinite(part.penalty)
-        else _in_constrained_units(program.solve(cut, Form(penalty=penalty), tol, Start()))
-        for part, cut in zip(parts, cuts, strict=True)
+        Block(first // size, slice(k, min(k + width, first + size)))
+        for first in range(0, n_outputs, size)
+        for k in range(first, first + size, width)
     ]
 
 
-def _in_constrained_units(part: LayerSolution) -> LayerSolution:
-    return replace(
-        part,
-        objective=float(np.abs(part.weights).sum(dtype=np.float64)),
-        dual=part.dual / part.penalty,
-    )
+def carry_out(
+    data: LayerData,
+    orders: Sequence[Order],
+    engine: Engine,
+    stopped: Callable[[], bool] | None = None,
+) -> list[Part]:
+    """Solve blocks in turn. After an interrupt, and without time, each still takes its first step."""
+    deadline = time.perf_counter() + engine.time_limit
+    parts: list[Part] = []
+    for order in orders:
+        left = max(deadline - time.perf_counter(), 0.0)
+        parts.append(_carry_out_one(data, order, replace(engine, time_limit=left), stopped))
+        if parts[-1].solution.status == "interrupted":
+            deadline = 0.0
+    return parts
 
 
-def _target(program: Program, cut: slice, inactive: float | None = None) -> Floats:
-    """Return Y where active; elsewhere the upper bound, or what is given."""
-    Y = program.data.Y[:, cut]
-    if not program.data.relu:
-        return Y
-    upper = 0.0 if program.data.upper is None else program.data.upper[:, cut]
-    return np.where(Y > 0, Y, upper if inactive is None else inactive)
+def _carry_out_one(
+    data: LayerData, order: Order, engine: Engine, stopped: Callable[[], bool] | None
+) -> Part:
+    block, form = order.block, order.form
+    weights, dual = order.start.weights, None
+    if order.start.rows is not None:
+        dual = order.start.rows.spread(data.Y[:, block.outputs].shape, form.unit)
+    engine = replace(engine, max_iter=order.max_iter)
+    callback = None if stopped is None else lambda *_: stopped()
+    solution = solve_alone(data, block, form, engine, (weights, dual), callback)
+    active, unit = data.is_active(block.outputs), form.unit
+    on = solution.dual[active].astype(np.float64) / unit
+    square = float(on @ on)
+    l1, linear = solution.objective, solution.dual_bound / unit
+    if form.penalty is not None:
+        l1 = (l1 - solution.residual**2) / unit
+        linear += square * unit / 4
+    elif form.epsilon is not None:
+        linear += form.epsilon * np.sqrt(square)
+    rows = Rows.of(solution.dual, active, unit)
+    if not engine.all_multipliers:
+        solution = replace(solution, dual=np.empty((0, active.shape[1]), solution.dual.dtype))
+    return Part(solution, rows, l1, linear, square)
 
 
-def _certified(
-    program: Program, parts: list[LayerSolution], cuts: list[slice], epsilon: float, tol: float
+def solve_alone(
+    data: LayerData,
+    block: Block,
+    form: Form,
+    engine: Engine,
+    start: tuple[Floats | None, Floats | None],
+    callback: Listener | None = None,
 ) -> LayerSolution:
-    """Join the blocks with the bound that their multipliers prove together."""
-    linear, square = 0.0, 0.0
-    for part, cut in zip(parts, cuts, strict=True):
-        dual = part.dual.astype(np.float64)
-        linear += float(np.sum(dual * _target(program, cut)))
-        active = program.data.Y[:, cut] > 0 if program.data.relu else np.True_
-        square += float(np.sum(np.where(active, dual, 0.0) ** 2))
-    norm = float(np.sqrt(square))
-    joined = _joined(
-        parts,
-        objective=sum(part.objective for part in parts),
-        dual_bound=max(linear - epsilon * norm, 0.0),
-        penalty=2 * epsilon / norm if norm > 0 else np.inf,
-    )
-    if joined.status != "optimal":  # what stopped a block stops the layer
-        return replace(joined, epsilon=epsilon)
-    allowed = epsilon * (1 + tol) if epsilon > 0 else tol * float(np.linalg.norm(program.data.Y))
-    largest = float(np.abs(program.data.Y).max())
-    feasible = joined.residual <= allowed and joined.violation <= tol * largest
-    solved = feasible and abs(joined.gap) <= tol
-    return replace(joined, epsilon=epsilon, status="optimal" if solved else "numerical")
+    """Solve one block as a layer program; ``start`` holds weights and all multipliers."""
 
+    def own(array: Any) -> Any:
+        return None if array is None else np.ascontiguousarray(array[:, block.outputs])
 
-def _joined(
-    parts: list[LayerSolution], objective: float, dual_bound: float, penalty: float
-) -> LayerSolution:
-    residual = float(np.linalg.norm([part.residual for part in parts]))
-    unsolved = [part.status for part in parts if not part.converged]
-    gap = (objective - dual_bound) / max(abs(objective), TINY)
-    return LayerSolution(
-        weights=np.hstack([part.weights for part in parts]),
-        objective=objective,
-        dual_bound=dual_bound,
-        gap=gap,
-        residual=residual,
-        violation=max(part.violation for part in parts),
-        epsilon=residual,
-        penalty=penalty,
-        status=unsolved[0] if unsolved else "optimal",
-        iterations=sum(part.iterations for part in parts),
-        solver=f"{parts[0].solver}, {len(parts)} blocks",
-        reason=parts[0].reason,
-        seconds=sum(part.seconds for part in parts),
-        dual=np.hstack([part.dual for part in parts]),
+    fields = core.solve_layer(
+        data.inputs(block.group),
+        own(data.Y),
+        upper=own(data.upper),
+        active=own(data.active),
+        relu=data.relu,
+        epsilon=form.epsilon,
+        penalty=form.penalty,
+        solver=engine.solver,
+        tol=engine.tol,
+        check_every=engine.check_every,
+        max_iter=engine.max_iter,
+        time_limit=engine.time_limit,
+        n_threads=engine.n_threads,
+        start_weights=start[0],
+        start_dual=start[1],
+        callback=callback,
     )
+    return LayerSolution(**fields)

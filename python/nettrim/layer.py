@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from . import blocks
-from ._arguments import LayerData, Limits, matrix, number, one_of, precision_of, whole
-from ._dispatch import core
+from ._arguments import (
+    LayerData,
+    Limits,
+    Listener,
+    matrix,
+    number,
+    one_of,
+    precision_of,
+    whole,
+)
+from .agreement import Crew, solve_in_blocks
+from .blocks import Engine, Form, Start, cut, solve_alone
+from .execution import Alone, Pool, Shared, Task, Together
 from .solution import LayerProgress, LayerSolution
 
 if TYPE_CHECKING:
@@ -18,9 +30,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-__all__ = ["solve_layer"]
+__all__ = ["solve_layer", "solve_side_by_side"]
 
 SOLVERS = ("auto", "newton", "admm")
+CHECK_EVERY = 25
+TOLD = ("iterations", "objective", "dual_bound", "gap", "residual", "violation", "seconds")
 
 
 def solve_layer(
@@ -30,6 +44,7 @@ def solve_layer(
     epsilon: float | None = None,
     penalty: float | None = None,
     activation: str = "relu",
+    groups: int = 1,
     upper: ArrayLike | None = None,
     active: ArrayLike | None = None,
     solver: str = "auto",
@@ -39,9 +54,10 @@ def solve_layer(
     warm_start: LayerSolution | ArrayLike | None = None,
     n_threads: int | None = None,
     callback: Callable[[LayerProgress], object] | None = None,
-    check_every: int = 25,
+    check_every: int = CHECK_EVERY,
     dtype: DTypeLike = np.float64,
     block_outputs: int | None = None,
+    executor: Executor | None = None,
 ) -> LayerSolution:
     r"""Find the weights of least :math:`\ell_1` norm that reproduce a layer's outputs.
 
@@ -57,6 +73,7 @@ def solve_layer(
     ----------
     X : array_like of shape (n_samples, n_features)
         Inputs of the layer. Append a column of ones to have a bias; it is a weight like any other.
+        With `groups`, of shape (n_samples, groups * n_features): those of each group side by side.
     Y : array_like of shape (n_samples, n_outputs)
         Outputs to reproduce: after the ReLU, or before the softmax for a linear layer.
     epsilon : float, optional
@@ -65,6 +82,9 @@ def solve_layer(
     penalty : float, optional
         Price of the weights in the penalised form. Exactly one of `epsilon` and `penalty`.
     activation : {"relu", "linear"}, default "relu"
+    groups : int, default 1
+        As many outputs belong to each group, in order, and see the features of their group alone,
+        as in a grouped convolution. `epsilon` is that of all of them together.
     upper : array_like broadcastable to the shape of Y, optional
         Upper bound on ``X @ weights`` where inactive, of any sign; default 0. Not read elsewhere.
     active : array_like of bool, of the shape of Y, optional
@@ -83,10 +103,12 @@ def solve_layer(
     warm_start : LayerSolution or array_like of shape (n_features, n_outputs), optional
         An answer to a similar program, or weights alone.
     n_threads : int, optional
-        Default: every processor this process may use. 1 means one.
+        Default: every processor this process may use, and 1 for every task of an `executor`. 1 means
+        one.
     callback : callable, optional
         Called with a `LayerProgress` at every certificate; a true return stops the solve. An
-        exception raised in it stops the solve and is raised again here.
+        exception raised in it stops the solve and is raised again here. A layer in blocks has one
+        certificate in every round of all blocks.
     check_every : int, default 25
         Iterations of admm between certificates; newton has one in every round.
     dtype : {numpy.float64, numpy.float32}, default numpy.float64
@@ -94,8 +116,12 @@ def solve_layer(
         below about 1e-5 is out of float32's reach and ends in status "numerical".
     block_outputs : int, optional
         Solve so many outputs at a time. The working arrays, five times the size of `Y`, shrink to
-        those of a block; the optimum is the same, at several times the work when `epsilon` couples
-        the outputs. Default: all at once.
+        those of a block; the optimum is the same, at two to three times the work when `epsilon`
+        couples the outputs. Default: all at once, or a block for every worker of an `executor`.
+    executor : concurrent.futures.Executor, optional
+        Solve blocks on its workers: threads, processes, loky, Dask (``client.get_executor()``),
+        mpi4py, or `nettrim.execution.RayExecutor`. `X` reaches every worker once. Forked processes
+        must have ``n_threads=1``.
 
     Returns
     -------
@@ -107,7 +133,12 @@ def solve_layer(
         If an argument has the wrong shape, holds NaN or infinity, is empty or out of range, or if
         both or neither of `epsilon` and `penalty` are given.
     TypeError
-        If an argument is not made of real numbers.
+        If an argument is not made of real numbers, or `executor` is none or cannot send tasks.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a worker died and took its pool along: the rest is solved in this process.
 
     Notes
     -----
@@ -128,63 +159,127 @@ def solve_layer(
     >>> s.status, bool(s.gap <= 1e-6)
     ('optimal', True)
     """
+    listener = Limits.of(None, None, None, callback).callback
+    pool = None if executor is None else Pool(executor)
+    data, job = _prepared(
+        pool,
+        1 if pool is None else pool.n_workers,
+        X=X,
+        Y=Y,
+        epsilon=epsilon,
+        penalty=penalty,
+        activation=activation,
+        groups=groups,
+        upper=upper,
+        active=active,
+        solver=solver,
+        tol=tol,
+        max_iter=max_iter,
+        time_limit=time_limit,
+        warm_start=warm_start,
+        n_threads=n_threads,
+        check_every=check_every,
+        dtype=dtype,
+        block_outputs=block_outputs,
+    )
+    if pool is None:
+        return _solve(data, job, listener)
+    return _solve_elsewhere(data, job, pool, listener)
+
+
+def solve_side_by_side(
+    programs: Iterable[Mapping[str, Any]], pool: Pool, **options: Any
+) -> Iterator[tuple[int, LayerSolution]]:
+    """Solve whole layers, each by one worker; yield numbers and answers as they finish.
+
+    Parameters
+    ----------
+    programs : iterable of mapping
+        Arguments of `solve_layer` that are a layer's own.
+    pool : Pool
+    **options
+        Those that all layers have in common: tolerance, limits, solver and threads.
+
+    Yields
+    ------
+    number : int
+    solution : LayerSolution
+        Without multipliers: ``dual`` is empty.
+    """
+    with ExitStack() as stack:
+        prepared = (_prepared(pool, 1, **program, **options) for program in programs)
+        tasks = (
+            Task(stack.enter_context(closing(Shared(data))), _solve_there, (job, False))
+            for data, job in prepared
+        )
+        yield from pool.finished(tasks)
+
+
+class _Job(NamedTuple):
+    """What is asked of a layer."""
+
+    form: Form
+    engine: Engine
+    width: int
+    weights: Floats | None
+    dual: Floats | None
+
+
+def _prepared(
+    pool: Pool | None,
+    n_blocks: int,
+    *,
+    X: ArrayLike,
+    Y: ArrayLike,
+    epsilon: float | None,
+    activation: str,
+    groups: int,
+    upper: ArrayLike | None,
+    active: ArrayLike | None,
+    solver: str,
+    tol: float,
+    max_iter: int | None,
+    time_limit: float | None,
+    n_threads: int | None,
+    penalty: float | None = None,
+    warm_start: LayerSolution | ArrayLike | None = None,
+    check_every: int = CHECK_EVERY,
+    dtype: DTypeLike = np.float64,
+    block_outputs: int | None = None,
+) -> tuple[LayerData, _Job]:
+    """Check the arguments of a solve. Threads are those of a task, if there is a pool."""
     precision = precision_of(dtype)
-    data = LayerData.of(X, Y, activation, upper, active, precision)
+    data = LayerData.of(X, Y, activation, upper, active, precision, groups)
     one_of(solver, SOLVERS, "solver")
     form = _form(epsilon, penalty)
-    program = _Program(
-        data,
-        Limits.of(max_iter, time_limit, n_threads, callback),
-        solver=solver,
-        check_every=whole(check_every, "check_every"),
+    limits = Limits.of(max_iter, time_limit, 1 if pool and n_threads is None else n_threads, None)
+    engine = Engine(
+        solver,
+        number(tol, "tol", above=0.0),
+        limits.max_iter,
+        limits.time_limit,
+        whole(check_every, "check_every"),
+        limits.n_threads,
     )
-    tol = number(tol, "tol", above=0.0)
+    if pool is not None:
+        pool.check_threads(engine.n_threads)
     n_outputs = data.Y.shape[1]
-    start = _warm_start(warm_start, (len(data.live), n_outputs), data.Y.shape, precision)
-    start = start.on(data.live)
-    width = n_outputs if block_outputs is None else whole(block_outputs, "block_outputs")
-    if width < n_outputs:
-        return data.with_dead_features(blocks.solve(program, form, tol, start, width))
-    return data.with_dead_features(program.solve(slice(None), form, tol, start))
+    width = -(-n_outputs // n_blocks)
+    if block_outputs is not None:
+        width = whole(block_outputs, "block_outputs")
+    shape = len(data.live), n_outputs
+    weights, dual = _warm_start(warm_start, shape, data.Y.shape, precision)
+    if weights is not None and not data.live.all():
+        weights = np.compress(data.live, weights, axis=0)
+    return data, _Job(form, engine, width, weights, dual)
 
 
-@dataclass(frozen=True)
-class _Program:
-    """Validated arrays and limits of a layer; solves all of its outputs or some of them."""
-
-    data: LayerData
-    limits: Limits
-    solver: str
-    check_every: int
-
-    def solve(
-        self, outputs: slice, form: blocks.Form, tol: float, start: blocks.Start
-    ) -> LayerSolution:
-        upper, active = self.data.upper, self.data.active
-        fields = core.solve_layer(
-            self.data.X,
-            np.ascontiguousarray(self.data.Y[:, outputs]),
-            upper=None if upper is None else np.ascontiguousarray(upper[:, outputs]),
-            active=None if active is None else np.ascontiguousarray(active[:, outputs]),
-            relu=self.data.relu,
-            epsilon=form.epsilon,
-            penalty=form.penalty,
-            solver=self.solver,
-            tol=tol,
-            check_every=self.check_every,
-            start_weights=start.weights,
-            start_dual=start.dual,
-            **vars(self.limits),
-        )
-        return LayerSolution(**fields)
-
-
-def _form(epsilon: float | None, penalty: float | None) -> blocks.Form:
+def _form(epsilon: float | None, penalty: float | None) -> Form:
     if (epsilon is None) == (penalty is None):
         raise ValueError(f"give exactly one of epsilon and penalty, got {epsilon=} and {penalty=}")
     if epsilon is not None:
-        return blocks.Form(epsilon=number(epsilon, "epsilon", least=0.0))
-    return blocks.Form(penalty=number(penalty, "penalty", above=0.0))
+        return Form(epsilon=number(epsilon, "epsilon", least=0.0))
+    return Form(penalty=number(penalty, "penalty", above=0.0))
 
 
 def _warm_start(
@@ -192,13 +287,63 @@ def _warm_start(
     shape: tuple[int, int],
     dual_shape: tuple[int, ...],
     precision: np.dtype[Any],
-) -> blocks.Start:
+) -> tuple[Floats | None, Floats | None]:
     if start is None:
-        return blocks.Start()
+        return None, None
     given = start.weights if isinstance(start, LayerSolution) else start
     weights = matrix(given, "warm_start", precision)
     if weights.shape != shape:
         raise ValueError(f"warm_start must have shape {shape}, got {weights.shape}")
     if not isinstance(start, LayerSolution) or start.dual.shape != dual_shape:
-        return blocks.Start(weights)  # multipliers of other samples mean nothing here
-    return blocks.Start(weights, np.ascontiguousarray(start.dual, dtype=precision))
+        return weights, None  # multipliers of other samples mean nothing here
+    return weights, np.ascontiguousarray(start.dual, dtype=precision)
+
+
+def _solve(data: LayerData, job: _Job, callback: Listener | None) -> LayerSolution:
+    """Solve a layer in this process: whole, or in blocks one after the other, or small ones at once."""
+    blocks = cut(data, job.width)
+    if len(blocks) == 1:
+        start = job.weights, job.dual
+        answer = solve_alone(data, blocks[0], job.form, job.engine, start, callback)
+        return data.with_dead_features(answer)
+    n_threads = job.engine.n_threads
+    if data.groups == 1 or not 1 < n_threads <= len(blocks):
+        return _solve_blocks(data, job, Alone(data), callback)
+    job = job._replace(engine=replace(job.engine, n_threads=1))
+    with ThreadPoolExecutor(n_threads) as executor:
+        return _solve_blocks(data, job, Together(Shared(data), Pool(executor)), callback)
+
+
+def _solve_elsewhere(
+    data: LayerData, job: _Job, pool: Pool, callback: Listener | None
+) -> LayerSolution:
+    """Solve a layer on the workers of a pool."""
+    with closing(Shared(data)) as arrays:
+        if len(cut(data, job.width)) > 1:
+            return _solve_blocks(data, job, Together(arrays, pool), callback)
+        try:
+            ((_, whole),) = pool.finished([Task(arrays, _solve_there, (job, True))])
+            answer = cast(LayerSolution, whole)
+        except KeyboardInterrupt:
+            job = job._replace(engine=replace(job.engine, max_iter=1))
+            answer = replace(_solve(data, job, None), status="interrupted")
+    if callback is not None:
+        callback(*(getattr(answer, name) for name in TOLD))
+    return answer
+
+
+def _solve_there(
+    data: LayerData, job: _Job, with_multipliers: bool, stopped: Callable[[], bool] | None = None
+) -> LayerSolution:
+    """Solve a layer as a task."""
+    answer = _solve(data, job, None if stopped is None else lambda *_: stopped())
+    return answer if with_multipliers else replace(answer, dual=answer.dual[:0].copy())
+
+
+def _solve_blocks(
+    data: LayerData, job: _Job, crew: Crew, callback: Listener | None
+) -> LayerSolution:
+    blocks = cut(data, job.width)
+    starts = [Start.of(data, block, job.form, job.weights, job.dual) for block in blocks]
+    answer = solve_in_blocks(crew, blocks, job.form, job.engine, starts, callback)
+    return data.with_dead_features(answer)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
@@ -20,17 +21,20 @@ from ._arrays import Array, frobenius, relative
 from .audit import Bound, Change, Trimmed, account, changes
 from .checkpoint import Checkpoint, SolvedLayer, identity
 from .errors import ConvergenceWarning, InfeasibleError
-from .layer import solve_layer
+from .execution import Pool
+from .layer import solve_layer, solve_side_by_side
 from .plan import Place, Plan, Program, chosen_layers
 from .progress import Reporter, reporter
 from .recipe import recipe_of
 from .report import KEPT, UNREACHED, LayerReport, TrimResult
-from .solution import LayerProgress
+from .solution import LayerProgress, LayerSolution
 from .view import Affine, LayerView, ModelView, Signal, as_view, samples
 
 Model = TypeVar("Model")
 Scheme = Literal["cascade", "parallel"]
 Slack = Literal["positive", "paper"]
+
+LARGEST = 1 << 24  # entries of the outputs that are solved at a time
 
 
 def trim(
@@ -50,6 +54,7 @@ def trim(
     time_limit: float | None = None,
     solver: str = "auto",
     n_threads: int | None = None,
+    executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     max_patches: int = 20_000,
     seed: int = 0,
@@ -104,6 +109,11 @@ def trim(
         Relative tolerance on feasibility and duality gap of every layer.
     max_iter, time_limit, solver, n_threads
         Passed to `nettrim.solve_layer` for every layer; ``time_limit`` is seconds for each layer.
+    executor : concurrent.futures.Executor, optional
+        Solve on its workers: threads, processes, loky, Dask (``client.get_executor()``), mpi4py, or
+        `nettrim.execution.RayExecutor`. In the parallel scheme each worker takes a layer, if there
+        are as many; otherwise, and in the cascade, the outputs of a layer are shared out
+        (``executor`` of `nettrim.solve_layer`). Every answer is proved to the same ``tol``.
     checkpoint : str or path-like, optional
         Folder in which finished layers are kept. The same call after a crash takes them from there
         and gives the same result, bit for bit; a call that differs in model, data or options is
@@ -134,6 +144,8 @@ def trim(
     ConvergenceWarning
         If a layer stopped before its gap and feasibility met ``tol``. Its answer is used and
         flagged.
+    RuntimeWarning
+        If a worker died and took its pool along: what is left is solved in this process.
 
     Notes
     -----
@@ -177,6 +189,8 @@ def trim(
     if unseen is not None and unseen.shape[1:] != data.shape[1:]:
         raise ValueError(f"held_out has samples of shape {unseen.shape[1:]}, X of {data.shape[1:]}")
 
+    if executor is not None:
+        Pool(executor)  # an error now and not after the first layers
     limits = {"tol": plan.tol, "max_iter": max_iter, "time_limit": time_limit, "solver": solver}
     options = {**limits, "n_threads": n_threads}
     draw = Draw(whole(max_patches, "max_patches"), whole(seed, "seed", least=0))
@@ -185,7 +199,7 @@ def trim(
     if checkpoint is not None:
         store = Checkpoint(checkpoint, {**hashes, **plan.options(), **limits, **draw._asdict()})
     with reporter(progress, len(chosen), plan.tol) as report:
-        walk = _Walk(view, data, plan, draw, chosen, options, store, report)
+        walk = _Walk(view, data, plan, draw, chosen, options, executor, store, report)
         walk.run()
     names = [view.prunable_layers()[position].name for position in chosen]
     arguments = {**asdict(plan), "layers": names, **options, **draw._asdict()}
@@ -221,6 +235,7 @@ class _Walk:
         draw: Draw,
         chosen: Sequence[int],
         options: Mapping[str, Any],
+        executor: Executor | None,
         store: Checkpoint | None,
         report: Reporter,
     ) -> None:
@@ -231,6 +246,7 @@ class _Walk:
         self.draw = draw
         self.chosen = chosen
         self.options = options
+        self.executor = executor
         self.store = store
         self.report = report
         self.solved: dict[int, SolvedLayer] = {}
@@ -238,18 +254,47 @@ class _Walk:
         self.interrupted = False
 
     def run(self) -> None:
-        """Solve the chosen layers in order; Ctrl-C ends it and leaves what is finished."""
+        """Solve the chosen layers; Ctrl-C ends it and leaves what is finished."""
+        pool = None if self.executor is None or self.plan.cascaded else Pool(self.executor)
         try:
-            originals = self.view.signals(self.data, {})
-            currents = self.view.signals(self.data, self.weights)  # looked up as the walk goes on
-            for position, signals in enumerate(zip(originals, currents, strict=True)):
-                if position in self.chosen and not self._advance(position, *signals):
-                    self.interrupted = True
-                    return
-                if position == self.chosen[-1]:
-                    return
+            if pool is not None and len(self.chosen) >= pool.n_workers:
+                self._solve_side_by_side(pool)
+            else:
+                self._solve_in_turn()
         except KeyboardInterrupt:
             self.interrupted = True
+
+    def _solve_in_turn(self) -> None:
+        originals = self.view.signals(self.data, {})
+        currents = self.view.signals(self.data, self.weights)  # looked up as the walk goes on
+        for position, signals in enumerate(zip(originals, currents, strict=True)):
+            if position in self.chosen and not self._advance(position, *signals):
+                self.interrupted = True
+                return
+            if position == self.chosen[-1]:
+                return
+
+    def _solve_side_by_side(self, pool: Pool) -> None:
+        """Give whole layers to workers; those of the parallel scheme see the original signals alone."""
+        posed: list[tuple[int, Program]] = []
+
+        def arguments() -> Iterator[dict[str, Any]]:
+            for position, signal in enumerate(self.view.signals(self.data, {})):
+                if position in self.chosen and not self._resume(position):
+                    program = self._program(position, signal, signal)
+                    posed.append((position, _without_arrays(program)))
+                    yield _arguments_of(program)
+                if position == self.chosen[-1]:
+                    return
+
+        for number, solution in solve_side_by_side(arguments(), pool, **self.options):
+            position, program = posed[number]
+            if solution.status == "interrupted":
+                self.interrupted = True
+                continue
+            layer = self.layers[position]
+            self.report.start(layer.name, layer.shape)
+            self._finish(position, _accepted(layer, program, solution, []))
 
     def place(self, position: int) -> Place:
         """Tell where a layer stands among the chosen ones."""
@@ -257,25 +302,44 @@ class _Walk:
 
     def _advance(self, position: int, original: Signal, current: Signal) -> bool:
         """Solve a layer, or take it from the checkpoint; return False if it was interrupted."""
-        layer, place = self.layers[position], self.place(position)
-        details = self._details(position)
+        if self._resume(position):
+            return True
+        layer = self.layers[position]
         self.report.start(layer.name, layer.shape)
-        solved = self.store.load(position, details) if self.store else None
-        resumed = solved is not None
-        if solved is None:
-            chosen = self.draw.rows(layer, position, original.values)
-            before = layer.chosen_rows(original.values, chosen)
-            now = layer.chosen_rows(current.values, chosen)
-            program = self.plan.program(layer, before, now, place)
-            solved = _solve(layer, program, self.options, self.report)
-            if solved.status == "interrupted":
-                return False
-        self.solved[position] = solved
-        self.weights[position] = layer.affine.replaced(solved.weights)
-        if self.store and not resumed:
-            self.store.save(position, details, solved)
-        self.report.finish(solved, resumed=resumed)
+        program = self._program(position, original, current)
+        solved = _solve(layer, program, self.options, self.executor, self.report)
+        if solved.status == "interrupted":
+            return False
+        self._finish(position, solved)
         return True
+
+    def _resume(self, position: int) -> bool:
+        """Take a layer from the checkpoint, if it is there."""
+        solved = self.store.load(position, self._details(position)) if self.store else None
+        if solved is None:
+            return False
+        self.report.start(self.layers[position].name, self.layers[position].shape)
+        self._keep(position, solved)
+        self.report.finish(solved, resumed=True)
+        return True
+
+    def _program(self, position: int, original: Signal, current: Signal) -> Program:
+        layer = self.layers[position]
+        chosen = self.draw.rows(layer, position, original.values)
+        before = layer.chosen_rows(original.values, chosen)
+        now = before if current is original else layer.chosen_rows(current.values, chosen)
+        return self.plan.program(layer, before, now, self.place(position))
+
+    def _finish(self, position: int, solved: SolvedLayer) -> None:
+        """Keep an answer, here and in the checkpoint."""
+        self._keep(position, solved)
+        if self.store:
+            self.store.save(position, self._details(position), solved)
+        self.report.finish(solved, resumed=False)
+
+    def _keep(self, position: int, solved: SolvedLayer) -> None:
+        self.solved[position] = solved
+        self.weights[position] = self.layers[position].affine.replaced(solved.weights)
 
     def _details(self, position: int) -> dict[str, Any]:
         """Tell what this layer's answer depends on beyond the options of the run."""
@@ -284,10 +348,23 @@ class _Walk:
         return {"layer": self.layers[position].name, "pruned in front": in_front, "kappa": kappa}
 
 
+def _arguments_of(program: Program) -> dict[str, Any]:
+    """Return the program's part of the arguments of `nettrim.solve_layer`."""
+    own = ("X", "Y", "epsilon", "upper", "active", "activation", "groups")
+    return {name: getattr(program, name) for name in own}
+
+
+def _without_arrays(program: Program) -> Program:
+    """Return the numbers of a program; `_excuse` wants no more of the parallel scheme."""
+    nothing = np.empty((0, 0))
+    return program._replace(X=nothing, Y=nothing, upper=None, active=None)
+
+
 def _solve(
     layer: LayerView,
     program: Program,
     options: Mapping[str, Any],
+    executor: Executor | None,
     report: Reporter,
 ) -> SolvedLayer:
     history: list[tuple[float, float]] = []
@@ -297,15 +374,29 @@ def _solve(
         report.update(progress)
 
     solution = solve_layer(
-        program.X,
-        program.Y,
-        epsilon=program.epsilon,
-        upper=program.upper,
-        active=program.active,
-        activation=program.activation,
+        **_arguments_of(program),
         callback=certified,
+        executor=executor,
+        block_outputs=_affordable(program) if executor is None else None,
         **options,
     )
+    return _accepted(layer, program, solution, history)
+
+
+def _affordable(program: Program) -> int | None:
+    """Return how many outputs at a time keep a solver's arrays small; None for all of them."""
+    if program.groups > 1 or program.Y.size <= LARGEST:
+        return None
+    return max(1, LARGEST // len(program.Y))
+
+
+def _accepted(
+    layer: LayerView,
+    program: Program,
+    solution: LayerSolution,
+    history: list[tuple[float, float]],
+) -> SolvedLayer:
+    """Return what is kept of an answer."""
     if solution.status == "infeasible":
         raise InfeasibleError(_excuse(layer, program))
     # An engine that broke down may return anything; the original weights are at least a model.

@@ -1,0 +1,542 @@
+r"""A layer in blocks that agree on one penalty: the answer of the whole layer, with its proof.
+
+Epsilon is all that couples the outputs, and at the optimum weights have one price in all of them.
+So the blocks solve their penalised programs for a common penalty, which is moved until their
+residuals add up to epsilon (`nettrim.pareto`); what they tell each other is one number a round. The
+multipliers :math:`G_b` of the blocks prove together that
+
+.. math:: \sum_b\langle G_b, target_b\rangle - \epsilon\Vert G_{active}\Vert \le optimum,
+
+and at the common penalty this closes. Where an engine is too rough to meet epsilon, a mixture of the
+answers on either side of it does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from .blocks import Block, Engine, Form, Order, Part, Start, carry_out
+from .pareto import Point, next_penalty
+from .solution import LayerSolution
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ._arguments import LayerData, Listener
+
+    Floats = NDArray[np.floating[Any]]
+
+__all__ = ["Crew", "solve_in_blocks"]
+
+MAX_ROUNDS = 20
+SHARPER = 0.3  # tolerance of a block over that of the layer
+SHARPEST = 1e-10
+# The first guess: a few steps towards each block's answer for its share of epsilon.
+ROUGH_TOL, ROUGH_STEPS = 0.4, 40
+# Tolerance of a round: at most the first, ten times less in every third round, and the second times
+# the square of the penalty's last step.
+LOOSE, BESIDE_STEP = 1e-4, 1e-3
+SOON = 10.0  # times the error that a proof allows: a square of a step below it is likely the last
+NARROW = (
+    1e-4  # relative distance of penalties whose answers may be mixed although others may follow
+)
+HOPELESS = 1e9  # a bound this large, in unit-size weights per output, proves that there are none
+TINY = float(np.finfo(float).tiny)
+
+
+class Crew(Protocol):
+    """Those who solve blocks."""
+
+    @property
+    def data(self) -> LayerData:
+        """The layer."""
+        ...
+
+    def solve(self, orders: Sequence[Order], engine: Engine) -> list[Part]:
+        """Carry out orders, here or elsewhere; the parts are in the order of the orders."""
+        ...
+
+
+def solve_in_blocks(
+    crew: Crew,
+    blocks: Sequence[Block],
+    form: Form,
+    engine: Engine,
+    starts: Sequence[Start],
+    callback: Listener | None = None,
+) -> LayerSolution:
+    """Solve a layer in blocks, to the engine's tolerance and within its limits for all of them."""
+    desk = _Desk(crew, blocks, engine, callback)
+    if form.epsilon is None:
+        return _solve_apart(desk, form, starts)
+    signal = _Signal.of(crew.data, blocks)
+    if signal.zero_is_feasible and signal.total <= form.epsilon:
+        return _zero(desk, form.epsilon, signal, "optimal")
+    if form.epsilon == 0 or signal.total == 0:
+        return _solve_apart(desk, form, starts)
+    return _Agreement(desk, form.epsilon, signal).solve(starts)
+
+
+class _Desk:
+    """Sends orders out, and keeps the account of time and iterations."""
+
+    def __init__(
+        self, crew: Crew, blocks: Sequence[Block], engine: Engine, callback: Listener | None
+    ) -> None:
+        self.crew = crew
+        self.blocks = blocks
+        self.engine = engine
+        self.callback = callback
+        self.began = time.perf_counter()
+        self.used = [0] * len(blocks)
+        self.interrupted = False  # from then on there is no time left
+
+    @property
+    def data(self) -> LayerData:
+        return self.crew.data
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.began
+
+    @property
+    def iterations(self) -> int:
+        return max(self.used)
+
+    def ask(
+        self, forms: Sequence[Form], starts: Sequence[Start], most: int | None = None, **terms: Any
+    ) -> list[Part]:
+        """Have every block solved; ``terms`` are fields of `Engine`."""
+        left = 0.0 if self.interrupted else max(self.engine.time_limit - self.seconds, 0.0)
+        engine = replace(self.engine, time_limit=left, **terms)
+        parts = self.crew.solve(self._orders(forms, starts, most), engine)
+        self.interrupted |= any(part.solution.status == "interrupted" for part in parts)
+        self.used = [
+            used + part.solution.iterations for used, part in zip(self.used, parts, strict=True)
+        ]
+        return parts
+
+    def tell(self, objective: float, bound: float, residual: float, violation: float) -> bool:
+        """Report on the whole layer; return whether the listener wants it to stop."""
+        if self.callback is None:
+            return False
+        gap = _gap(objective, bound)
+        numbers = (self.iterations, objective, bound, gap, residual, violation, self.seconds)
+        return bool(self.callback(*numbers))
+
+    def ask_here(self, forms: Sequence[Form], starts: Sequence[Start], **terms: Any) -> list[Part]:
+        """Have every block take one step, now."""
+        engine = replace(self.engine, time_limit=0.0, **terms)
+        return carry_out(self.data, self._orders(forms, starts, 1), engine)
+
+    def _orders(
+        self, forms: Sequence[Form], starts: Sequence[Start], most: int | None
+    ) -> list[Order]:
+        limit = self.engine.max_iter
+        left = [max(min(most or limit, limit - used), 1) for used in self.used]
+        return [Order(*order) for order in zip(self.blocks, forms, starts, left, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Signal:
+    """What is known of a layer before anything is solved.
+
+    Attributes
+    ----------
+    norms : list of float
+        Frobenius norm of the active outputs of each block.
+    total : float
+        The same of all blocks.
+    largest : float
+        Unit of violations.
+    excess : float
+        Largest violation of zero weights.
+    """
+
+    norms: list[float]
+    total: float
+    largest: float
+    excess: float
+
+    @classmethod
+    def of(cls, data: LayerData, blocks: Sequence[Block]) -> _Signal:
+        norms, excess = [], 0.0
+        for block in blocks:
+            active = data.is_active(block.outputs)
+            norms.append(float(np.linalg.norm(data.Y[:, block.outputs][active])))
+            if data.upper is not None:
+                upper = data.upper[:, block.outputs][~active]
+                excess = max(excess, -float(upper.min(initial=0.0)))
+        largest = float(np.abs(data.Y).max())
+        if largest == 0 and data.upper is not None:
+            largest = float(np.abs(data.upper).max())
+        return cls(norms, math.hypot(*norms), largest, excess)
+
+    @property
+    def zero_is_feasible(self) -> bool:
+        """Whether zero weights satisfy the half-spaces."""
+        return self.excess == 0
+
+
+def _zero(desk: _Desk, epsilon: float, signal: _Signal, status: str) -> LayerSolution:
+    """Answer zero weights: they are optimal, or there was no time for others."""
+    data = desk.data
+    optimal = status == "optimal"
+    return LayerSolution(
+        weights=np.zeros((data.X.shape[-1], data.Y.shape[1]), data.Y.dtype),
+        objective=0.0,
+        dual_bound=0.0,
+        gap=0.0,
+        residual=signal.total,
+        violation=signal.excess,
+        epsilon=epsilon,
+        penalty=np.inf,
+        status=status,
+        iterations=desk.iterations,
+        solver="none",
+        reason="the start is optimal" if optimal else "stopped before the first answer",
+        seconds=desk.seconds,
+        dual=np.zeros(data.Y.shape, data.Y.dtype),
+    )
+
+
+def _solve_apart(desk: _Desk, form: Form, starts: Sequence[Start]) -> LayerSolution:
+    """Solve blocks that nothing couples: a penalty is given, or no error is allowed or possible."""
+    forms = [form] * len(desk.blocks)
+    status = None
+    try:
+        parts = desk.ask(forms, starts, all_multipliers=True)
+    except KeyboardInterrupt:
+        parts = desk.ask_here(forms, starts, all_multipliers=True)
+        status = "interrupted"
+    solutions = [part.solution for part in parts]
+    unsolved = [s.status for s in solutions if not s.converged]
+    residual = math.hypot(*(s.residual for s in solutions))
+    answer = LayerSolution(
+        weights=np.hstack([s.weights for s in solutions]),
+        objective=sum(s.objective for s in solutions),
+        dual_bound=sum(s.dual_bound for s in solutions),
+        gap=_gap(sum(s.objective for s in solutions), sum(s.dual_bound for s in solutions)),
+        residual=residual,
+        violation=max(s.violation for s in solutions),
+        epsilon=residual if form.epsilon is None else form.epsilon,
+        penalty=form.penalty or (np.inf if form.epsilon else 0.0),
+        status=status or (unsolved[0] if unsolved else "optimal"),
+        iterations=desk.iterations,
+        **_engine_of(parts),
+        seconds=desk.seconds,
+        dual=np.hstack([s.dual for s in solutions]),
+    )
+    desk.tell(answer.objective, answer.dual_bound, answer.residual, answer.violation)
+    return answer
+
+
+def _gap(objective: float, bound: float) -> float:
+    return (objective - bound) / max(abs(objective), TINY) if objective != bound else 0.0
+
+
+def _engine_of(parts: Sequence[Part]) -> dict[str, str]:
+    """Tell which engine gave the answer; "none" is that of blocks whose start was good enough."""
+    solutions = [part.solution for part in parts]
+    one = next((s for s in solutions if s.solver != "none"), solutions[0])
+    return {"solver": f"{one.solver}, {len(parts)} blocks", "reason": one.reason}
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What the blocks answered at one penalty, and the sums of their numbers.
+
+    Multipliers count in units of the penalty.
+    """
+
+    penalty: float
+    tol: float
+    parts: list[Part]
+    residual: float
+    violation: float
+    l1: float
+    linear: float
+    norm: float
+    doubt: float
+
+    @classmethod
+    def of(cls, penalty: float, tol: float, parts: list[Part]) -> _Round:
+        solutions = [part.solution for part in parts]
+        return cls(
+            penalty,
+            tol,
+            parts,
+            residual=max(math.hypot(*(s.residual for s in solutions)), TINY),
+            violation=max(s.violation for s in solutions),
+            l1=sum(part.l1 for part in parts),
+            linear=sum(part.linear for part in parts),
+            norm=math.sqrt(sum(part.square for part in parts)),
+            doubt=sum(abs(s.objective - s.dual_bound) for s in solutions),
+        )
+
+    @property
+    def point(self) -> Point:
+        # A penalised objective exceeds its optimum by the square of the signal's distance at least.
+        noise = math.sqrt(self.doubt) / self.residual
+        return Point(self.penalty, self.residual, self.l1, noise)
+
+    @property
+    def has_all_multipliers(self) -> bool:
+        return all(len(part.solution.dual) for part in self.parts)
+
+    def bound(self, epsilon: float) -> float:
+        """Return what the multipliers prove of the whole layer."""
+        return max(self.linear - epsilon * self.norm, 0.0)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Weights of all blocks, and the round whose multipliers prove how good they are."""
+
+    weights: list[Floats]
+    l1: float
+    residual: float
+    violation: float
+    proof: _Round
+
+    @classmethod
+    def of(cls, taken: _Round) -> _Answer:
+        weights = [part.solution.weights for part in taken.parts]
+        return cls(weights, taken.l1, taken.residual, taken.violation, taken)
+
+
+class _Agreement:
+    """The search for the penalty at which the residual of all blocks is epsilon."""
+
+    def __init__(self, desk: _Desk, epsilon: float, signal: _Signal) -> None:
+        self.desk = desk
+        self.epsilon = epsilon
+        self.signal = signal
+        self.tol = desk.engine.tol
+        self.points: list[Point] = []
+        self.last: _Round | None = None
+        self.below: _Round | None = None  # of the largest penalty that leaves room
+        self.above: _Round | None = None  # of the smallest one that leaves none
+        self.best: _Answer | None = None
+        self.told_to_stop = False
+
+    def solve(self, starts: Sequence[Start]) -> LayerSolution:
+        """Search, and return the best answer with its proof."""
+        try:
+            status = self._search(starts)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        if self.best is None:
+            return _zero(self.desk, self.epsilon, self.signal, status)
+        return self._concluded(self.best, status)
+
+    def _search(self, starts: Sequence[Start]) -> str:
+        rough = self._share_out(starts)
+        if self._meets_no_half_spaces(rough):
+            return "infeasible"
+        penalty, starts = self._first_penalty(rough), self._starts(rough)
+        end = self.signal.total if self.signal.zero_is_feasible else math.inf
+        step = math.inf  # of the penalty's logarithm
+        while True:
+            taken = self._take_round(penalty, starts, step)
+            status = self._stopped_by(taken)
+            if any(self._is_proved(answer) for answer in self._answers(taken, last=bool(status))):
+                return "optimal"
+            if status or self.desk.interrupted:
+                return status or "interrupted"
+            penalty = next_penalty(self.points, self.epsilon, end)
+            step = abs(math.log(penalty / taken.penalty))
+            starts = self._starts(taken.parts)
+
+    def _answers(self, taken: _Round, *, last: bool) -> Iterator[_Answer]:
+        """Yield what may be the answer after a round, the best first."""
+        yield _Answer.of(taken)
+        if (mixture := self._mixture(widest=math.inf if last else NARROW)) is not None:
+            yield mixture
+
+    def _share_out(self, starts: Sequence[Start]) -> list[Part]:
+        """Give each block its share of epsilon, by size, and let it take some steps."""
+        forms = [Form(epsilon=share) for share in self._shares()]
+        terms = {"tol": ROUGH_TOL, "all_multipliers": False}
+        return self.desk.ask(forms, starts, ROUGH_STEPS, **terms)
+
+    def _shares(self) -> list[float]:
+        return [self.epsilon * norm / self.signal.total for norm in self.signal.norms]
+
+    def _first_penalty(self, rough: Sequence[Part]) -> float:
+        """Return the price of weights, twice epsilon over the norm of the multipliers."""
+        usable = [p.square > 0 and p.solution.status != "infeasible" for p in rough]
+        if not any(usable):
+            return 2 * self.epsilon * _longest_feature(self.desk.data)
+        share = math.hypot(*itertools.compress(self._shares(), usable))
+        return 2 * share / math.sqrt(sum(p.square for p in itertools.compress(rough, usable)))
+
+    def _starts(self, parts: Sequence[Part]) -> list[Start]:
+        """Begin where the blocks are; a linear layer with many samples is faster from nothing."""
+        data = self.desk.data
+        cold = not data.relu and data.X.shape[-2] > data.X.shape[-1]
+        return [Start() if cold else part.start for part in parts]
+
+    def _take_round(self, penalty: float, starts: Sequence[Start], step: float) -> _Round:
+        loose = LOOSE * 0.1 ** (len(self.points) // 3)
+        tol = max(self._sharp(), min(loose, BESIDE_STEP * step**2))
+        likely_last = step**2 < SOON * self._room()
+        taken = self._ask(penalty, starts, tol, all_multipliers=likely_last)
+        self.last = taken
+        self.points.append(taken.point)
+        if taken.residual > self.epsilon:
+            if self.above is None or penalty < self.above.penalty:
+                self.above = taken
+        elif self.below is None or penalty > self.below.penalty:
+            self.below = taken
+        self._keep(_Answer.of(taken))
+        bound = taken.bound(self.epsilon)
+        self.told_to_stop = self.desk.tell(taken.l1, bound, taken.residual, taken.violation)
+        return taken
+
+    def _ask(
+        self, penalty: float, starts: Sequence[Start], tol: float, *, all_multipliers: bool
+    ) -> _Round:
+        forms = [Form(penalty=penalty)] * len(self.desk.blocks)
+        parts = self.desk.ask(forms, starts, tol=tol, all_multipliers=all_multipliers)
+        return _Round.of(penalty, tol, parts)
+
+    def _sharp(self) -> float:
+        """Tolerance of blocks that proves the layer: weights are but a share of their objectives."""
+        if self.last is None:
+            return SHARPER * self.tol
+        paid = self.last.penalty * self.last.l1
+        return max(SHARPER * self.tol * paid / (paid + self.last.residual**2), SHARPEST)
+
+    def _room(self) -> float:
+        """How far the residual may be from epsilon, relatively, where the proof still closes."""
+        if self.last is None:
+            return self.tol
+        return self.tol * max(1.0, self.last.penalty * self.last.l1 / (2 * self.epsilon**2))
+
+    def _gap(self, answer: _Answer) -> float:
+        return _gap(answer.l1, answer.proof.bound(self.epsilon))
+
+    def _merit(self, answer: _Answer) -> float:
+        """Return the largest relative error, of feasibility or proof."""
+        errors = (
+            answer.residual / self.epsilon - 1,
+            answer.violation / self.signal.largest,
+            abs(self._gap(answer)),
+        )
+        return float(max(errors)) if all(map(math.isfinite, errors)) else math.inf
+
+    def _keep(self, answer: _Answer) -> None:
+        if self.best is None or self._merit(answer) <= self._merit(self.best):
+            self.best = answer
+
+    def _is_proved(self, answer: _Answer) -> bool:
+        """Tell whether an answer closes, and keep it if it does, with all of its multipliers."""
+        if self._merit(answer) > self.tol:
+            return False
+        if not answer.proof.has_all_multipliers:
+            before = answer.proof
+            again = self._ask(
+                before.penalty, self._starts(before.parts), before.tol, all_multipliers=True
+            )
+            answer = replace(answer, proof=again)
+        self._keep(answer)
+        return self._merit(answer) <= self.tol
+
+    def _stopped_by(self, taken: _Round) -> str | None:
+        """Return the status of a search that ends here."""
+        statuses = [part.solution.status for part in taken.parts]
+        if not math.isfinite(self._merit(_Answer.of(taken))):
+            return "numerical"
+        if self._meets_no_half_spaces(taken.parts):
+            return "infeasible"
+        if self._is_hopeless(taken):
+            self.best = _Answer.of(taken)
+            return "infeasible"
+        if self.told_to_stop or self.desk.interrupted:
+            return "interrupted"
+        for status in ("time_limit", "max_iter"):
+            if status in statuses:
+                return status
+        return "numerical" if len(self.points) >= MAX_ROUNDS else None
+
+    def _meets_no_half_spaces(self, parts: Sequence[Part]) -> bool:
+        """Tell whether a block's half-spaces contradict each other, and keep the proof."""
+        proves = [p.solution.status == "infeasible" and p.square == 0 for p in parts]
+        if not any(proves):
+            return False
+        shapes = [self.desk.data.Y[:, block.outputs].shape for block in self.desk.blocks]
+        rays = [
+            part.as_ray(shape) if proof else part.without_multipliers(shape)
+            for part, shape, proof in zip(parts, shapes, proves, strict=True)
+        ]
+        self.best = _Answer.of(_Round.of(1.0, self.tol, rays))
+        return True
+
+    def _is_hopeless(self, taken: _Round) -> bool:
+        """Tell whether the bound is too large for any weights to come within epsilon."""
+        if taken.bound(self.epsilon) <= taken.l1:
+            return False
+        unit = self.signal.largest / _longest_feature(self.desk.data)
+        return bool(taken.bound(self.epsilon) > HOPELESS * unit * self.desk.data.Y.shape[1])
+
+    def _mixture(self, widest: float) -> _Answer | None:
+        """Mix the answers on either side of epsilon, so that their residual is not above it."""
+        low, high = self.below, self.above
+        if low is None or high is None or high.penalty / low.penalty - 1 > widest:
+            return None
+        share = (high.residual - self.epsilon) / (high.residual - low.residual)
+        weights = [
+            share * a.solution.weights + (1 - share) * b.solution.weights
+            for a, b in zip(low.parts, high.parts, strict=True)
+        ]
+        proof = max(low, high, key=lambda one: one.bound(self.epsilon))
+        l1 = sum(float(np.abs(w).sum(dtype=np.float64)) for w in weights)
+        violation = max(low.violation, high.violation)
+        return _Answer(weights, l1, self._residual(weights), violation, proof)
+
+    def _residual(self, weights: Sequence[Floats]) -> float:
+        data, norms = self.desk.data, []
+        for block, own in zip(self.desk.blocks, weights, strict=True):
+            misfit = data.inputs(block.group) @ own - data.Y[:, block.outputs]
+            norms.append(float(np.linalg.norm(misfit[data.is_active(block.outputs)])))
+        return math.hypot(*norms)
+
+    def _concluded(self, answer: _Answer, status: str) -> LayerSolution:
+        """Return an answer to the whole layer; a search that was stopped gets its proof at once."""
+        proof = answer.proof
+        if not proof.has_all_multipliers:
+            starts, penalty = self._starts(proof.parts), proof.penalty
+            if status == "infeasible":
+                proof = self._ask(penalty, starts, proof.tol, all_multipliers=True)
+            else:
+                forms = [Form(penalty=penalty)] * len(self.desk.blocks)
+                parts = self.desk.ask_here(forms, starts, all_multipliers=True)
+                proof = _Round.of(penalty, proof.tol, parts)
+        bound = proof.bound(self.epsilon)
+        return LayerSolution(
+            weights=np.hstack(answer.weights),
+            objective=answer.l1,
+            dual_bound=bound,
+            gap=_gap(answer.l1, bound),
+            residual=answer.residual,
+            violation=answer.violation,
+            epsilon=self.epsilon,
+            penalty=2 * self.epsilon / proof.norm if proof.norm > 0 else np.inf,
+            status=status,
+            iterations=self.desk.iterations,
+            **_engine_of(proof.parts),
+            seconds=self.desk.seconds,
+            dual=np.hstack([part.solution.dual for part in proof.parts]) / proof.penalty,
+        )
+
+
+def _longest_feature(data: LayerData) -> float:
+    return math.sqrt(float(np.einsum("...ij,...ij->...j", data.X, data.X).max())) or 1.0

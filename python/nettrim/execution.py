@@ -1,0 +1,364 @@
+"""Where work is done: the workers of any `concurrent.futures.Executor`, and what they need.
+
+Threads share the arrays of a layer. Other workers get them once: they are written to files, which
+workers on this machine map into memory; a worker that cannot see the files says so, is sent the
+arrays, and keeps them. Tasks name the arrays and carry little else. Where a worker that dies takes its
+pool along, as in `concurrent.futures`, what was lost is done again in this process.
+"""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import tempfile
+import threading
+import uuid
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._arguments import LayerData, count_processors
+from .blocks import Engine, Order, Part, carry_out
+
+__all__ = ["Alone", "Pool", "RayExecutor", "Shared", "Task", "Together"]
+
+MOST_KEPT, MOST_BYTES_KEPT = 8, 1 << 30  # layers of which a worker keeps the arrays
+FILES = ("X", "Y", "upper", "active")
+
+
+class Shared:
+    """Arrays of a layer that workers are to see, until it is closed."""
+
+    def __init__(self, data: LayerData) -> None:
+        self.data = data
+        self._name: _Name | None = None
+
+    def name(self) -> _Name:
+        """Return what workers find the arrays by; the first call writes the files."""
+        if self._name is None:
+            folder = tempfile.mkdtemp(prefix="nettrim-")
+            rest = {f.name: getattr(self.data, f.name) for f in fields(LayerData)}
+            arrays = {file: array for file in FILES if (array := rest.pop(file)) is not None}
+            for file, array in arrays.items():
+                np.save(Path(folder, f"{file}.npy"), array)
+            self._name = _Name(uuid.uuid4().hex, folder, list(arrays), rest)
+            self.data = self._name.opened() or self.data  # no copy in memory beside the files
+        return self._name
+
+    def close(self) -> None:
+        """Remove the files; a worker that has them open may go on."""
+        if self._name is not None:
+            shutil.rmtree(self._name.folder, ignore_errors=True)
+
+
+class _Name(NamedTuple):
+    """How a task calls the arrays of a layer."""
+
+    key: str
+    folder: str
+    files: Sequence[str]
+    rest: dict[str, Any]
+
+    def opened(self) -> LayerData | None:
+        """Map the files into memory; None if they cannot be seen from here."""
+        arrays: dict[str, Any] = dict.fromkeys(FILES)
+        try:
+            for file in self.files:
+                mapped = np.load(Path(self.folder, f"{file}.npy"), mmap_mode="r")
+                arrays[file] = np.asarray(mapped)
+        except OSError:
+            return None
+        return LayerData(**arrays, **self.rest)
+
+
+class Task(NamedTuple):
+    """Call ``function(arrays.data, *arguments)``; it must be found by name, and never return None.
+
+    Threads call it with a function ``stopped`` besides, which says whether to give up.
+    """
+
+    arrays: Shared
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+class _Kept(NamedTuple):
+    """What a worker keeps of a layer: files that are mapped take no memory of their own."""
+
+    data: LayerData
+    n_bytes: int
+
+
+_kept: OrderedDict[str, _Kept] = OrderedDict()  # of a worker, the last used at the end
+_lock = threading.Lock()
+
+
+def _work(
+    name: _Name, sent: LayerData | None, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Any:
+    """Carry out a task in a worker; None says that it needs to be sent the arrays."""
+    data = _arrays(name, sent)
+    return None if data is None else function(data, *arguments)
+
+
+def _arrays(name: _Name, sent: LayerData | None) -> LayerData | None:
+    """Return the arrays of a layer in a worker, which keeps them."""
+    with _lock:
+        kept = _kept.pop(name.key, None)
+        if kept is None and sent is not None:
+            kept = _Kept(sent, sum(a.nbytes for a in (sent.X, sent.Y, sent.upper) if a is not None))
+        if kept is None and (opened := name.opened()) is not None:
+            kept = _Kept(opened, 0)
+        if kept is None:
+            return None
+        while len(_kept) >= MOST_KEPT or (_kept and _bytes(kept) > MOST_BYTES_KEPT):
+            _kept.popitem(last=False)
+        _kept[name.key] = kept
+        return kept.data
+
+
+def _bytes(one: _Kept) -> int:
+    return one.n_bytes + sum(other.n_bytes for other in _kept.values())
+
+
+class Pool:
+    """The workers of an executor.
+
+    Raises
+    ------
+    TypeError
+        If what was given is no executor.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        if not callable(getattr(executor, "submit", None)):
+            raise TypeError(
+                f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}"
+            )
+        self.executor = executor
+        self.n_workers = count_workers(executor)
+        self.is_replaced = False
+
+    def check_threads(self, n_threads: int) -> None:
+        """Refuse several threads in forked processes, which wait for ever."""
+        context = getattr(self.executor, "_mp_context", None)
+        if (
+            n_threads > 1
+            and isinstance(self.executor, ProcessPoolExecutor)
+            and context is not None
+            and context.get_start_method() == "fork"
+        ):
+            raise ValueError(
+                f"n_threads must be 1 in forked processes, got {n_threads}; make the executor with "
+                'mp_context=multiprocessing.get_context("spawn")'
+            )
+
+    def finished(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Any]]:
+        """Yield numbers of tasks and what they return, as they finish.
+
+        A consumer that stops, or Ctrl-C, cancels what has not begun.
+
+        Raises
+        ------
+        TypeError
+            If the executor cannot send a task to its workers.
+        """
+        running = _Running(self)
+        try:
+            for task in tasks:
+                running.begin(task)
+            while running.futures:
+                yield from running.collect()
+        finally:
+            running.cancel()
+
+    def replace_broken(self, error: BaseException) -> None:
+        """Go on with threads of this process."""
+        warnings.warn(
+            f"executor: a worker died ({type(error).__name__}: {error}); what it had begun and all "
+            "that is left is done in this process",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        self.executor = ThreadPoolExecutor(min(self.n_workers, count_processors()))
+        self.is_replaced = True
+
+
+class _Running:
+    """Tasks that were submitted and have not been collected."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.tasks: list[Task] = []
+        self.futures: dict[Future[Any], int] = {}
+        self.stop = threading.Event()
+
+    def begin(self, task: Task) -> None:
+        self.tasks.append(task)
+        self._submit(len(self.tasks) - 1)
+
+    def collect(self) -> Iterator[tuple[int, Any]]:
+        """Wait for the next results; what did not come back is submitted again."""
+        done, _ = wait(self.futures, return_when=FIRST_COMPLETED)
+        for future in done:
+            number = self.futures.pop(future)
+            error = future.exception()
+            if isinstance(error, BrokenExecutor):
+                self._submit_elsewhere(number, error)
+            elif error is not None:
+                raise _readable(error) from error
+            elif future.result() is None:
+                self._submit(number, with_arrays=True)
+            else:
+                yield number, future.result()
+
+    def cancel(self) -> None:
+        """Stop threads, and whatever has not begun."""
+        self.stop.set()
+        for future in self.futures:
+            future.cancel()
+
+    def _submit(self, number: int, *, with_arrays: bool = False) -> None:
+        arrays, function, arguments = self.tasks[number]
+        executor = self.pool.executor
+        try:
+            if isinstance(executor, ThreadPoolExecutor):
+                future = executor.submit(function, arrays.data, *arguments, self.stop.is_set)
+            else:
+                sent = arrays.data if with_arrays else None
+                future = executor.submit(_work, arrays.name(), sent, function, arguments)
+        except BrokenExecutor as error:
+            self._submit_elsewhere(number, error)
+        except Exception as error:
+            raise _readable(error) from error
+        else:
+            self.futures[future] = number
+
+    def _submit_elsewhere(self, number: int, error: BaseException) -> None:
+        if not self.pool.is_replaced:
+            self.pool.replace_broken(error)
+        self._submit(number)
+
+
+def _readable(error: BaseException) -> BaseException:
+    """Return an error that says what is wrong with the executor, or the error itself."""
+    unsent = isinstance(error, (TypeError, AttributeError)) and "pickle" in str(error)
+    if unsent or isinstance(error, pickle.PicklingError):
+        return TypeError(f"executor cannot send a task to its workers: {error}")
+    if isinstance(error, RuntimeError) and "shutdown" in str(error):
+        return ValueError(f"executor takes no tasks: {error}")
+    return error
+
+
+def count_workers(executor: Executor) -> int:
+    """Tell how many tasks an executor runs at a time; guess if it does not say."""
+    for attribute in ("_max_workers", "num_workers", "max_workers"):
+        count = getattr(executor, attribute, None)
+        if isinstance(count, int) and count > 0:
+            return count
+    client = getattr(executor, "_client", None)  # of Dask
+    if client is not None:
+        return sum(client.nthreads().values()) or 1
+    return count_processors()
+
+
+class Alone:
+    """Solves blocks here, one after the other."""
+
+    def __init__(self, data: LayerData) -> None:
+        self.data = data
+
+    def solve(self, orders: Sequence[Order], engine: Engine) -> list[Part]:
+        """Carry out orders."""
+        return carry_out(self.data, orders, engine)
+
+
+class Together:
+    """Solves blocks on the workers of a pool, about as many at a time as there are workers."""
+
+    def __init__(self, arrays: Shared, pool: Pool) -> None:
+        self.arrays = arrays
+        self.pool = pool
+
+    @property
+    def data(self) -> LayerData:
+        """The layer."""
+        return self.arrays.data
+
+    def solve(self, orders: Sequence[Order], engine: Engine) -> list[Part]:
+        """Carry out orders, neighbours by the same worker."""
+        n = min(self.pool.n_workers, len(orders))
+        ends = [len(orders) * (k + 1) // n for k in range(n)]
+        batches = [orders[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        tasks = [Task(self.arrays, carry_out, (batch, engine)) for batch in batches]
+        parts = dict(self.pool.finished(tasks))
+        return [part for k in range(n) for part in parts[k]]
+
+
+class RayExecutor(Executor):
+    """The workers of a Ray cluster as an executor, which Ray does not have.
+
+    Parameters
+    ----------
+    **options
+        Of ``ray.remote``, for example ``num_cpus=2``.
+
+    Raises
+    ------
+    ImportError
+        If Ray is not installed.
+
+    Examples
+    --------
+    >>> import nettrim
+    >>> with nettrim.execution.RayExecutor(num_cpus=1) as executor:  # doctest: +SKIP
+    ...     result = nettrim.trim(network, X, epsilon=0.05, executor=executor)
+    """
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise ImportError("RayExecutor needs Ray: pip install ray") from None
+        self._ray = ray
+        self._call = ray.remote(**options)(_call) if options else ray.remote(_call)
+        cpus = ray.cluster_resources().get("CPU", 1)
+        self.max_workers = max(int(cpus / options.get("num_cpus", 1)), 1)
+        self._stored: tuple[LayerData | None, Any] = (None, None)
+        self._closed = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function on a worker."""
+        if self._closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        stored = [self._store(a) if isinstance(a, LayerData) else a for a in args]
+        future: Future[Any] = self._call.remote(fn, *stored, **kwargs).future()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more tasks. The cluster goes on."""
+        self._closed = True
+
+    def _store(self, data: LayerData) -> Any:
+        """Put arrays where all workers can read them, once."""
+        if self._stored[0] is not data:
+            self._stored = (data, self._ray.put(data))
+        return self._stored[1]
+
+
+def _call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return function(*arguments, **options)
