@@ -418,7 +418,6 @@ def test_a_mixture_closes_the_proof_where_epsilon_is_never_met():
 def test_the_penalty_is_found_in_a_few_steps(epsilon, first):
     """On orthonormal features every weight is soft-thresholded, so the curve is known."""
     y = np.geomspace(0.1, 5, 40)
-    end = float(np.linalg.norm(y))
 
     def point(penalty):
         misfit = np.minimum(penalty / 2, y)
@@ -426,7 +425,7 @@ def test_the_penalty_is_found_in_a_few_steps(epsilon, first):
 
     points = [point(first)]
     while abs(points[-1].residual / epsilon - 1) > 1e-9:
-        points.append(point(next_penalty(points, epsilon, end)))
+        points.append(point(next_penalty(points, epsilon)))
         assert len(points) <= 14
     assert len({p.penalty for p in points}) == len(points)
 
@@ -434,7 +433,7 @@ def test_the_penalty_is_found_in_a_few_steps(epsilon, first):
 def test_penalties_stay_between_those_that_were_too_small_and_too_large():
     points = [Point(1.0, 0.5, 10.0, 0.0), Point(2.0, 4.0, 1.0, 0.0)]
     for epsilon in np.linspace(0.51, 3.99, 30):
-        assert 1.0 < next_penalty(points, float(epsilon), 5.0) < 2.0
+        assert 1.0 < next_penalty(points, float(epsilon)) < 2.0
     # Noise: the first point may lie on either side.
     doubtful = [points[0]._replace(noise=1.0), points[1]]
-    assert next_penalty(doubtful, 0.3, 5.0) < 1.0
+    assert next_penalty(doubtful, 0.3) < 1.0

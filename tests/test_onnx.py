@@ -248,6 +248,17 @@ def rows_of(output: np.ndarray, kind: str) -> np.ndarray:
     return output.reshape(-1, output.shape[-1])
 
 
+@pytest.mark.parametrize("kind", ["conv", "conv, groups", "conv, depthwise"])
+def test_convolutions_are_trimmed(rng: np.random.Generator, kind: str) -> None:
+    (nodes, arrays), shape = LAYERS[kind]
+    arrays = {name: value.astype(np.float32) for name, value in arrays.items()}
+    model = build([*nodes, ("Relu", "y", "r")], arrays, ["n", *shape], outputs=("r",))
+    X = rng.standard_normal((40, *shape)).astype(np.float32)
+    result = trim(model, X, epsilon=0.3)
+    assert result.converged
+    assert_sound(result, X)
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_a_layer_is_what_onnxruntime_computes_before_and_after(
     rng: np.random.Generator, kind: str

@@ -459,6 +459,11 @@ def test_a_depthwise_convolution(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(now, first.respond(sparser, X), atol=1e-12)
     written = view.with_weights({0: sparser})[0].weight.detach().numpy()
     np.testing.assert_array_equal(written.reshape(8, 9).T, sparser.weights)
+    result = trim(model, X, epsilon=0.2)
+    assert result.converged
+    assert result.discrepancy <= result.bound
+    zeros = int((result.model[0].weight == 0).sum())
+    assert zeros == 72 - result.layers[0].nonzeros_after
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(5, 4), nn.Linear(5, 4, bias=False)])

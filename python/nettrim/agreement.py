@@ -342,7 +342,6 @@ class _Agreement:
         if self._meets_no_half_spaces(rough):
             return "infeasible"
         penalty, starts = self._first_penalty(rough), self._starts(rough)
-        end = self.signal.total if self.signal.zero_is_feasible else math.inf
         step = math.inf  # of the penalty's logarithm
         while True:
             taken = self._take_round(penalty, starts, step)
@@ -351,7 +350,7 @@ class _Agreement:
                 return "optimal"
             if status or self.desk.interrupted:
                 return status or "interrupted"
-            penalty = next_penalty(self.points, self.epsilon, end)
+            penalty = next_penalty(self.points, self.epsilon)
             step = abs(math.log(penalty / taken.penalty))
             starts = self._starts(taken.parts)
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 __all__ = ["Point", "next_penalty"]
 
+ELASTICITY = 0.6  # of the residual by the penalty, where nothing else is known: between 0 and 1
 REACH = 5.0  # a step changes the steepness by at most so much, and by more the longer it takes
 UNSURE = 10.0  # the noise is a bound; residuals are usually so many times better
 WAYWARD = 3.0  # a parabola may lead so many times further than the chord
@@ -42,7 +43,7 @@ class Point(NamedTuple):
         return 2 * self.residual / self.penalty
 
 
-def next_penalty(points: Sequence[Point], epsilon: float, end: float) -> float:
+def next_penalty(points: Sequence[Point], epsilon: float) -> float:
     """Return a penalty whose residual should be epsilon.
 
     Parameters
@@ -51,8 +52,6 @@ def next_penalty(points: Sequence[Point], epsilon: float, end: float) -> float:
         All there are, in the order they were found; at least one.
     epsilon : float
         Positive.
-    end : float
-        Residual of zero weights, where the curve ends; infinite if they are not feasible.
 
     Returns
     -------
@@ -64,7 +63,7 @@ def next_penalty(points: Sequence[Point], epsilon: float, end: float) -> float:
     if other is not None:
         steepness = _by_two(last, other, epsilon)
     elif len(points) == 1 or _side(last, epsilon) == 0:
-        steepness = _by_the_end(last, epsilon, end)
+        steepness = last.steepness * (epsilon / last.residual) ** (1 - 1 / ELASTICITY)
     else:  # the residual does not move: as far as a step goes
         steepness = math.inf if last.residual > epsilon else 0.0
     reach = math.pow(REACH, 1 + len(points) / 4)
@@ -102,15 +101,6 @@ def _partner(points: Sequence[Point], epsilon: float) -> Point | None:
         if point.noise + last.noise < UNSURE * apart and point.penalty != last.penalty:
             return point
     return None
-
-
-def _by_the_end(point: Point, epsilon: float, end: float) -> float:
-    """Continue the steepness along a line that leads the curve from a point to its end."""
-    length = end - point.residual
-    if not 0 < length < math.inf:
-        return point.steepness
-    bend = 2 * (point.l1 / length - point.steepness) / length
-    return point.steepness + min(bend, 0.0) * (epsilon - point.residual)
 
 
 def _by_two(last: Point, other: Point, epsilon: float) -> float:
