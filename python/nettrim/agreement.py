@@ -452,7 +452,7 @@ class _Agreement:
     def _stopped_by(self, taken: _Round) -> str | None:
         """Return the status of a search that ends here."""
         statuses = [part.solution.status for part in taken.parts]
-        if not math.isfinite(self._merit(_Answer.of(taken))):
+        if not math.isfinite(taken.l1 + taken.residual):
             return "numerical"
         if self._meets_no_half_spaces(taken.parts):
             return "infeasible"
