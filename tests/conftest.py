@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
+# Threads that wait by spinning starve each other where processors are shared, and small products on
+# two of them take ten times as long. Both are read when a library is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from hypothesis import Phase, settings
-
-# Threads that wait by spinning starve each other where processors are shared. Read when the compiled
-# core is loaded, which is later than this.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # A failing example is shown as found: every step of shrinking it would solve a program. For a smaller
 # one, run that test with --hypothesis-profile=default.
