@@ -291,6 +291,17 @@ def test_layers_come_in_the_order_of_their_calls(rng: np.random.Generator) -> No
     assert torch.equal(result.model.unused.weight, model.unused.weight)
 
 
+def test_the_report_shows_the_layers_that_run(rng: np.random.Generator, tmp_path: Path) -> None:
+    """A new view of the module lists them as declared, and one more."""
+    result = trim(Wayward(), rng.standard_normal((30, 4)), epsilon=0.1)
+    result.report(tmp_path / "trim.html")
+    result.plot(tmp_path / "trim.png")
+    page = (tmp_path / "trim.html").read_text(encoding="utf-8")
+    for name, size in (("first", 12), ("last", 6)):
+        assert f"Pattern of {name} before: {size} of {size} weights are not zero" in page
+    assert "unused" not in page
+
+
 def test_what_cannot_be_pruned_is_left_alone(rng: np.random.Generator) -> None:
     class Odd(nn.Linear):
         def forward(self, x: Any) -> Any:

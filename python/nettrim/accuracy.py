@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._arrays import Array
-from .view import ModelView, as_view, samples
+from .view import ModelView, samples, viewed_again
 
 Labels = NDArray[np.integer[Any]]
 
@@ -28,7 +28,7 @@ class Accuracy(NamedTuple):
 
 def accuracy(before: Any, after: Any, X: Any, labels: ArrayLike) -> Accuracy:
     """Measure how often two models are right; see `nettrim.TrimResult.accuracy`."""
-    views = as_view(before), as_view(after)
+    views = viewed_again(before), viewed_again(after)
     data = [samples(view, X, "X") for view in views]
     wanted = checked_labels(labels, len(data[0]))
     first, second = (_share_right(v, part, wanted) for v, part in zip(views, data, strict=True))

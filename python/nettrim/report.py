@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from ._table import Column, share, table
 from .accuracy import Accuracy, accuracy
-from .view import as_view
+from .view import layers_named
 
 if TYPE_CHECKING:
     from .export import Export
@@ -163,8 +163,9 @@ class TrimResult(Generic[Model]):
         """
         from .picture import draw
 
-        before, after = as_view(self.original), as_view(self.model)
-        draw(path, {"before": before.prunable_layers(), "after": after.prunable_layers()})
+        names = [layer.name for layer in self.layers]
+        versions = {"before": self.original, "after": self.model}
+        draw(path, {title: layers_named(model, names) for title, model in versions.items()})
 
     def accuracy(self, X: ArrayLike, labels: ArrayLike) -> Accuracy:
         """Measure how often the original and the trimmed model are right.

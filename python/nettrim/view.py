@@ -8,7 +8,8 @@ framework is a class with the same three methods.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -227,6 +228,19 @@ def as_view(model: Any) -> ModelView:
         "or have the three methods of nettrim.view.ModelView, "
         f"got {type(model).__name__}"
     )
+
+
+def viewed_again(model: Any) -> ModelView:
+    """Return the view of a model that was trimmed: without the warnings there were then."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return as_view(model)
+
+
+def layers_named(model: Any, names: Iterable[str]) -> list[LayerView]:
+    """Return some layers of a model that was trimmed; a new view may list others and in another order."""
+    listed = {layer.name: layer for layer in viewed_again(model).prunable_layers()}
+    return [listed[name] for name in names]
 
 
 def samples(view: ModelView, values: Any, name: str) -> NDArray[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from .._table import Column, table
 from ..network import Network
-from ..view import as_view
+from ..view import viewed_again
 
 __all__ = ["Export", "ExportedFile", "Models", "Unavailable", "Viewed", "measured", "placed"]
 
@@ -87,9 +86,7 @@ class Viewed:
     """
 
     def __init__(self, model: Any) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of layers left alone: trim has warned
-            self.model, self.view = model, as_view(model)
+        self.model, self.view = model, viewed_again(model)
         network = getattr(self.view, "network", self.view)
         self.network = network if isinstance(network, Network) else None
 

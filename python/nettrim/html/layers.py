@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..report import LayerReport, gap_of, time_of
-from ..view import LayerView, as_view
+from ..view import LayerView, layers_named
 from .chart import course
 from .markup import Markup, element
 from .parts import Result, data, facts_of, name_of, section, shape_of
@@ -15,8 +15,8 @@ __all__ = ["layers"]
 def layers(result: Result) -> Markup:
     """Return the section."""
     tol = result.recipe["arguments"]["tol"]
-    before = as_view(result.original).prunable_layers()
-    after = as_view(result.model).prunable_layers()
+    names = [layer.name for layer in result.layers]
+    before, after = (layers_named(model, names) for model in (result.original, result.model))
     about = (
         "Where weights are, inputs from top to bottom and outputs from left to right; with more than "
         f"{CELLS} of either a cell stands for several weights, fainter where fewer are left. Beside "
