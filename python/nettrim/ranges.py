@@ -126,10 +126,9 @@ def _(layer: ReLU, signal: Range) -> Range:
 def _(layer: BatchNorm, signal: Range) -> Range:
     factor = layer.factor
     low, high = (spread(values, len(factor)) for values in (signal.low, signal.high))
-    shift = layer.shift - layer.mean * factor
     return Range(
-        _least(factor, low, high) + shift,
-        _least(factor, high, low) + shift,
+        _least(factor, low, high) + layer.offset,
+        _least(factor, high, low) + layer.offset,
         signal.flat,
         channels=True,
     )

@@ -86,8 +86,8 @@ def _(layer: GlobalAveragePool, program: Program, place: Place) -> Place:
 
 @_calls.register
 def _(layer: BatchNorm, program: Program, place: Place) -> Place:
-    n_channels, factor = len(layer.mean), layer.factor
-    tables = program.channelwise(factor=factor, shift=layer.shift - layer.mean * factor)
+    n_channels = len(layer.mean)
+    tables = program.channelwise(factor=layer.factor, shift=layer.offset)
     out = program.writable(place)
     program.call("scale", out.name, n_channels, out.size // n_channels, *tables)
     return out

@@ -201,6 +201,12 @@ class BatchNorm(Layer):
         result: Array = self.scale / np.sqrt(self.variance.astype(np.float64) + self.epsilon)
         return result
 
+    @property
+    def offset(self) -> Array:
+        """What is added to every channel then."""
+        result: Array = self.shift - self.mean * self.factor
+        return result
+
     def lipschitz(self, shape: tuple[int, ...]) -> float:
         """Return the largest factor of a channel."""
         return float(np.abs(self.factor).max())
@@ -210,8 +216,7 @@ class BatchNorm(Layer):
         if X.shape[1] != len(self.mean):
             raise ValueError(f"{self!r} takes {len(self.mean)} channels, got shape {X.shape}")
         axes = (1, -1) + (1,) * (X.ndim - 2)
-        factor, shift = self.factor, self.shift - self.mean * self.factor
-        return X * factor.reshape(axes) + shift.reshape(axes)
+        return X * self.factor.reshape(axes) + self.offset.reshape(axes)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return statistics and factors."""

@@ -157,7 +157,7 @@ def _completed(graph: Graph, product: _Product, name: str) -> OnnxLayer:
         affine, bias = step.affine, step.affine.bias
         if norm is not None:
             factor = factor * norm.factor
-            bias = norm.shift + norm.factor * ((0.0 if bias is None else bias) - norm.mean)
+            bias = norm.offset if bias is None else norm.factor * bias + norm.offset
         step = step.with_affine(affine._replace(weights=affine.weights * factor, bias=bias))
     fixed = product.fixes_bias or norm is not None
     return OnnxLayer(

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import is_lazy
 
-from ..._arrays import AnyFloat, Array, finite_array, spectral
+from ..._arrays import AnyFloat, Array, finite_array
+from ...network import BatchNorm, Conv1D, Conv2D, Dense
 from ...view import Affine, LayerView
-from ...windows import Window
 
 __all__ = ["Normalised", "layer_view", "normalisation", "prunable_modules", "write"]
 
@@ -84,34 +84,25 @@ def layer_view(
     norm : pair of ndarrays of shape (n_outputs,), optional
         Factors and shifts between the layer and its activation; see `normalisation`.
     """
-    affine = _affine(name, module)
-    if norm is not None:
-        affine = Normalised.of(affine, *norm)
-    if isinstance(module, nn.Linear):
-        return LayerView(name, affine, activation, lambda affine, shape: spectral(affine.weights))
-    window, kernels = _window(module), tuple(module.weight.shape)
-    axes = len(window.kernel)
-
-    def lipschitz(affine: Affine, shape: tuple[int, ...]) -> float:
-        groups = np.split(affine.weights.T.reshape(kernels), affine.groups)
-        return max(window.lipschitz(kernel, shape[-axes:]) for kernel in groups)
+    step = _step(name, module)
+    affine = step.affine if norm is None else Normalised.of(step.affine, *norm)
+    shape = (1,) if isinstance(step, Dense) else step.weights.shape[1:]  # axes of a sample
 
     def unfold(values: Array) -> Array:
-        return window.unfold(values.reshape(-1, *values.shape[-1 - axes :]))
+        return step.unfold(values.reshape(-1, *values.shape[-len(shape) :]))
+
+    def lipschitz(affine: Affine, given: tuple[int, ...]) -> float:
+        return step.with_affine(affine).lipschitz((1, *given[-len(shape) :]))
 
     return LayerView(name, affine, activation, lipschitz, unfold)
 
 
 def normalisation(norm: Any) -> tuple[Array, Array]:
     """Return by what a batch normalisation multiplies each channel, and what it adds."""
-    mean, variance = (t.detach().cpu().double() for t in (norm.running_mean, norm.running_var))
-    scale = 1 / (variance + norm.eps).sqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.detach().cpu()
-    shift = -mean * scale
-    if norm.bias is not None:
-        shift = shift + norm.bias.detach().cpu()
-    return scale.numpy(), shift.numpy()
+    stored = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    arrays: list[Any] = [None if t is None else t.detach().cpu().double().numpy() for t in stored]
+    step = BatchNorm(*arrays, epsilon=norm.eps)
+    return step.factor, step.offset
 
 
 def write(module: Any, affine: Affine, scale: Array | None = None) -> None:
@@ -140,18 +131,25 @@ def _is_known(module: nn.Module) -> bool:
     )
 
 
-def _affine(name: str, module: Any) -> Affine:
-    weights = _array(module.weight, f"model: the weight of layer {name!r}")
-    bias = None
+def _step(name: str, module: Any) -> Dense | Conv1D | Conv2D:
+    """Return a layer as a step of a `nettrim.Network`."""
+    weights, bias = _array(module.weight, f"model: the weight of layer {name!r}"), None
     if module.bias is not None:
         bias = _array(module.bias, f"model: the bias of layer {name!r}")
-    matrix = np.ascontiguousarray(weights.reshape(len(weights), -1).T)
-    groups = getattr(module, "groups", 1)
-    return Affine(matrix, bias, groups, fixed_bias=not isinstance(module, nn.Linear))
+    if isinstance(module, nn.Linear):
+        return Dense(weights.T, bias)
+    return (Conv1D if isinstance(module, nn.Conv1d) else Conv2D)(
+        weights,
+        bias,
+        stride=module.stride,
+        padding=0 if module.padding == "valid" else module.padding,
+        dilation=module.dilation,
+        groups=module.groups,
+    )
 
 
 def _array(parameter: Any, name: str) -> AnyFloat:
-    """Copy a parameter into an array that nobody writes to."""
+    """Return a parameter as an array."""
     if is_lazy(parameter):
         raise ValueError(f"{name} does not exist yet; run the model once")
     if parameter.dtype not in (torch.float16, torch.float32, torch.float64):
@@ -159,18 +157,4 @@ def _array(parameter: Any, name: str) -> AnyFloat:
             f"{name} must be float16, float32 or float64, got {parameter.dtype}; "
             "model.float() converts it"
         )
-    array = np.array(finite_array(parameter.detach().cpu().numpy(), name))
-    array.setflags(write=False)
-    return array
-
-
-def _window(module: Any) -> Window:
-    """Return which inputs a convolution sees."""
-    reach = [(k - 1) * d for k, d in zip(module.kernel_size, module.dilation, strict=True)]
-    if module.padding == "same":
-        padding = tuple((total // 2, total - total // 2) for total in reach)
-    elif module.padding == "valid":
-        padding = tuple((0, 0) for _ in reach)
-    else:
-        padding = tuple((zeros, zeros) for zeros in module.padding)
-    return Window(module.kernel_size, module.stride, padding, module.dilation)
+    return finite_array(parameter.detach().cpu().numpy(), name)
