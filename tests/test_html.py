@@ -27,6 +27,7 @@ from nettrim.html.markup import Markup, element
 from nettrim.html.page import TEMPLATE
 from nettrim.html.pattern import CELLS, density, picture
 from nettrim.recipe import snippet
+from nettrim.view import LayerView
 from networks import Array, random_network, trim
 from pages import Page, numbers, read
 
@@ -75,12 +76,29 @@ def unknown(result: TrimResult[Network]) -> TrimResult[Network]:
     return dataclasses.replace(result, layers=(*result.layers[:-1], last), bound=math.inf)
 
 
+class Named(Network):
+    """A network whose first layer has another name."""
+
+    def __init__(self, network: Network, name: str) -> None:
+        super().__init__(network.layers)
+        self.name = name
+
+    def prunable_layers(self) -> list[LayerView]:
+        first, *others = super().prunable_layers()
+        return [dataclasses.replace(first, name=self.name), *others]
+
+
 def renamed(result: TrimResult[Network], name: str) -> TrimResult[Network]:
     first, *others = result.layers
     recipe = json.loads(json.dumps(result.recipe))
     recipe["arguments"]["layers"][0] = name
-    layers = (dataclasses.replace(first, name=name), *others)
-    return dataclasses.replace(result, layers=layers, recipe=recipe)
+    return dataclasses.replace(
+        result,
+        model=Named(result.model, name),
+        original=Named(result.original, name),
+        layers=(dataclasses.replace(first, name=name), *others),
+        recipe=recipe,
+    )
 
 
 def text_of(result: TrimResult[Any], folder: Path, *accuracy: Any) -> str:

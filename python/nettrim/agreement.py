@@ -77,7 +77,7 @@ def solve_in_blocks(
     if form.epsilon is None:
         return _solve_apart(desk, form, starts)
     signal = _Signal.of(crew.data, blocks)
-    if signal.zero_is_feasible and signal.total <= form.epsilon:
+    if signal.zero_is_feasible and signal.total <= form.epsilon * (1 + engine.tol):
         return _zero(desk, form.epsilon, signal, "optimal")
     if form.epsilon == 0 or signal.total == 0:
         return _solve_apart(desk, form, starts)
