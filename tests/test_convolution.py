@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.signal import correlate
 
 import nettrim
+from nettrim.reference import Convolution
 from nettrim.windows import Window
 
 GEOMETRIES = [  # size, kernel, stride, padding, dilation
@@ -36,6 +37,28 @@ def test_unfolding_and_folding_are_adjoint(geometry, rng) -> None:
     z = rng.standard_normal(rows.shape)
     ours, other = np.sum(rows * z), np.sum(x * fold(window, z, x.shape))
     assert abs(ours - other) <= 1e-12 * np.linalg.norm(rows) * np.linalg.norm(z)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_the_operator_is_the_unfolded_matrix(geometry, rng) -> None:
+    """Without unfolding: the same signals, the adjoint, and the ridge step by conjugate gradients."""
+    size, *rest = geometry
+    window = Window(rest[0], rest[1], rest[2], rest[3])
+    values = rng.standard_normal((40, 2, *size))
+    operator, X = Convolution(values, window), window.unfold(values)
+    kernels = rng.standard_normal((3, 2, *window.kernel))
+    signals = operator.signals(kernels)
+    matrix = kernels.reshape(3, -1).T
+    np.testing.assert_allclose(np.moveaxis(signals, 1, -1).reshape(-1, 3), X @ matrix, atol=1e-12)
+    Z = rng.standard_normal(signals.shape)
+    ours, other = np.sum(signals * Z), np.sum(kernels * operator.correlations(Z))
+    assert abs(ours - other) <= 1e-12 * np.linalg.norm(signals) * np.linalg.norm(Z)
+    sigma = 0.09 * float((X**2).sum(axis=0).max())
+    rows = np.moveaxis(Z, 1, -1).reshape(-1, 3)
+    gram = X.T @ X + sigma * np.eye(X.shape[1])
+    dense = np.linalg.solve(gram, X.T @ rows + sigma * matrix)
+    found = operator.ridge(Z, kernels, sigma).reshape(3, -1).T
+    np.testing.assert_allclose(found, dense, rtol=0, atol=1e-9 * np.abs(dense).max())
 
 
 def test_convolution_against_scipy(rng) -> None:
