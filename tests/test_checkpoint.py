@@ -14,21 +14,20 @@ import numpy as np
 import pytest
 
 import nettrim
-from nettrim import Network
+from nettrim import BatchNorm, Network
 from nettrim.layer import LayerSolution, solve_layer
 from networks import random_network
 
-TRIM = sys.modules["nettrim.trim"]  # the module; the name in the package is the function
 OPTIONS: dict[str, Any] = {"epsilon": 0.1, "scheme": "cascade", "progress": False}
 
 # The child process solves layer 1, then hangs at layer 2 until a signal comes. Its solver is real.
 CHILD = """
-import sys, time
+import time
 import numpy as np
 import nettrim
+from nettrim import walk
 
-trim = sys.modules["nettrim.trim"]
-solve_layer, count = trim.solve_layer, 0
+solve_layer, count = walk.solve_layer, 0
 
 def hang_at_the_second(X, Y, **options):
     global count
@@ -38,12 +37,13 @@ def hang_at_the_second(X, Y, **options):
         {hang}
     return solve_layer(X, Y, **options)
 
-trim.solve_layer = hang_at_the_second
+walk.solve_layer = hang_at_the_second
 net, X = nettrim.Network.load("net.npz"), np.load("X.npy")
 result = nettrim.trim(net, X, epsilon=0.1, scheme="cascade", progress=False, checkpoint="kept")
 print(result)
 print("interrupted" if result.interrupted else "finished", [r.status for r in result.layers])
 """
+DIFFERENT = r"layer001\.npz' was made with a different weights of the model; delete it"
 SLEEP = "time.sleep(600)"
 ENDLESS = 'options |= {"tol": 1e-300, "max_iter": 10**9}'  # a solve that does not end by itself
 
@@ -99,7 +99,7 @@ class Counting:
 @pytest.fixture
 def solver(monkeypatch: pytest.MonkeyPatch) -> Counting:
     counting = Counting()
-    monkeypatch.setattr(TRIM, "solve_layer", counting)
+    monkeypatch.setattr("nettrim.walk.solve_layer", counting)
     return counting
 
 
@@ -171,7 +171,7 @@ def test_interrupted_result_is_a_model(
             return real(*arguments, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TRIM, "solve_layer", solve)
+    monkeypatch.setattr("nettrim.walk.solve_layer", solve)
     result = nettrim.trim(network, X, **OPTIONS)
     assert result.interrupted
     assert not result.converged
@@ -209,6 +209,38 @@ def test_stale_checkpoint_is_refused(
     with pytest.raises(ValueError, match=r"layer001\.npz' was made with a different") as caught:
         nettrim.trim(network, X, **{**options, **change})
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_other_statistics_are_another_model(
+    rng: np.random.Generator, X: np.ndarray, tmp_path: Path, solver: Counting
+) -> None:
+    """What is not pruned itself decides on what the layers behind it see."""
+    first, last = random_network(rng, 12, 10, 6).layers
+    one, other = (
+        Network([first, BatchNorm(np.full(10, mean), np.ones(10)), last]) for mean in (0.0, 0.1)
+    )
+    options = {**OPTIONS, "checkpoint": tmp_path / "kept"}
+    nettrim.trim(one, X, **options)
+    with pytest.raises(ValueError, match=DIFFERENT):
+        nettrim.trim(other, X, **options)
+    nettrim.trim(Network(one.layers), X, **options)
+    assert solver.calls == 2
+
+
+def test_other_statistics_are_another_module(
+    X: np.ndarray, tmp_path: Path, solver: Counting
+) -> None:
+    nn = pytest.importorskip("torch").nn
+    module = nn.Sequential(
+        nn.Linear(12, 10), nn.ReLU(), nn.BatchNorm1d(10), nn.Linear(10, 6)
+    ).eval()
+    options = {**OPTIONS, "checkpoint": tmp_path / "kept"}
+    nettrim.trim(module, X, **options)
+    nettrim.trim(module, X, **options)
+    assert solver.calls == 2
+    module[2].running_mean += 0.1
+    with pytest.raises(ValueError, match=DIFFERENT):
+        nettrim.trim(module, X, **options)
 
 
 def test_kappa_can_be_raised_without_starting_over(

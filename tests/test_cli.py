@@ -279,7 +279,7 @@ def test_interrupted_shows_in_the_exit_status(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["nettrim.trim"], "solve_layer", interrupted)
+    monkeypatch.setattr("nettrim.walk.solve_layer", interrupted)
     assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -q") == 130
     assert "not reached" in capsys.readouterr().out
 

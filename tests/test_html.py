@@ -9,7 +9,6 @@ import json
 import math
 import re
 import struct
-import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -58,14 +57,14 @@ def stopped(data: tuple[Network, Array, Array]) -> TrimResult[Network]:
 def interrupted(
     data: tuple[Network, Array, Array], monkeypatch: pytest.MonkeyPatch
 ) -> TrimResult[Network]:
-    solve, calls = sys.modules["nettrim.trim"].solve_layer, itertools.count()
+    solve, calls = nettrim.walk.solve_layer, itertools.count()
 
     def until_the_second(*arguments: Any, **options: Any) -> Any:
         if next(calls):
             raise KeyboardInterrupt
         return solve(*arguments, **options)
 
-    monkeypatch.setattr(sys.modules["nettrim.trim"], "solve_layer", until_the_second)
+    monkeypatch.setattr("nettrim.walk.solve_layer", until_the_second)
     network, X, _ = data
     return trim(network, X, epsilon=0.1)
 

@@ -167,6 +167,15 @@ def test_save_and_load_give_the_same_network(
     assert (first.activation, last.activation, scale.factor) == ("relu", activation, 0.5)
 
 
+def test_a_file_holds_the_arrays_of_a_network(tmp_path: Path, rng: np.random.Generator) -> None:
+    net = random_network(rng, 4, 3, 2)
+    net.save(tmp_path / "net.npz")
+    with np.load(tmp_path / "net.npz") as saved:
+        assert saved.keys() == net.to_arrays().keys()
+        for name, array in net.to_arrays().items():
+            np.testing.assert_array_equal(saved[name], array, strict=True)
+
+
 def test_plain_file_of_dense_layers(tmp_path: Path, rng: np.random.Generator) -> None:
     W1, b1, W2 = rng.standard_normal((3, 4)), rng.standard_normal(4), rng.standard_normal((4, 2))
     np.savez(tmp_path / "plain.npz", W1=W1, b1=b1, W2=W2)

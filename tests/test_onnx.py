@@ -1146,6 +1146,29 @@ def test_external_data_that_is_refused(
     assert words in str(caught.value)
 
 
+def test_other_constants_are_another_model(rng: np.random.Generator, tmp_path: Path) -> None:
+    nodes = [
+        ("Gemm", "x W1 b1", "z"),
+        ("Relu", "z", "a"),
+        ("Mul", "a scale", "s"),
+        ("MatMul", "s W2", "y"),
+    ]
+    arrays = {
+        "W1": rng.standard_normal((6, 5)),
+        "b1": rng.standard_normal(5),
+        "scale": np.ones(5),
+        "W2": rng.standard_normal((5, 3)),
+    }
+    X = rng.standard_normal((40, 6))
+    one, other = (
+        build(nodes, {**arrays, "scale": np.full(5, scale)}, ["n", 6], dtype=np.float64)
+        for scale in (1.0, 1.1)
+    )
+    trim(one, X, epsilon=0.2, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="was made with a different weights of the model; delete"):
+        trim(other, X, epsilon=0.2, checkpoint=tmp_path)
+
+
 def test_a_checkpoint_resumes_with_the_same_bits(
     tmp_path: Path, model: onnx.ModelProto, rng: np.random.Generator
 ) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "LayerData",
     "Limits",
     "count_processors",
+    "listener",
     "matrix",
     "number",
     "one_of",
@@ -125,7 +126,7 @@ class Limits:
             most if max_iter is None else whole(max_iter, "max_iter"),
             np.inf if time_limit is None else number(time_limit, "time_limit", above=0.0),
             count_processors() if n_threads is None else whole(n_threads, "n_threads"),
-            _listener(callback, progress),
+            listener(callback, progress),
         )
 
 
@@ -215,9 +216,10 @@ def whole(value: object, name: str, *, least: int = 1) -> int:
     return int(value)
 
 
-def _listener(
+def listener(
     callback: Callable[[Any], object] | None, progress: Callable[..., Any]
 ) -> Listener | None:
+    """Return what hears the numbers of a certificate, and calls back with them as one thing."""
     if callback is None:
         return None
     if not callable(callback):

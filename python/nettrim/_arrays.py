@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,22 @@ def finite_array(value: ArrayLike, name: str, *, ndim: int | None = None) -> Any
     return array
 
 
+def sample_array(value: ArrayLike, name: str) -> NDArray[Any]:
+    """Return samples along the first axis: float64, or int64 if they are whole numbers (tokens).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Like `finite_array`, and if it is a single number.
+    """
+    array = finite_array(value, name)
+    if array.ndim == 0:
+        raise ValueError(f"{name} must hold samples along its first axis, got a number")
+    if np.asarray(value).dtype.kind in "iu":
+        return np.ascontiguousarray(value, dtype=np.int64)
+    return np.ascontiguousarray(array, dtype=np.float64)
+
+
 def frobenius(array: AnyFloat) -> float:
     """Return the square root of the sum of the squares of all entries."""
     return float(np.linalg.norm(array))
@@ -67,22 +84,23 @@ def relative(value: float, scale: float) -> float:
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Let a file be written beside its place, and move it there if that ended well."""
+    """Let a file be written beside its place, and move it there if that ended well.
+
+    Files that it refers to may be written next to it, under its name and more; they are moved first.
+    """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        yield Path(folder, target.name)
+        for written in sorted(Path(folder).iterdir(), reverse=True):
+            with written.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            written.replace(target.with_name(written.name))
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     """Write an ``.npz`` file whole or not at all."""
     with whole_file(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

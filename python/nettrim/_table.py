@@ -1,9 +1,14 @@
-"""Plain-text tables."""
+"""Plain-text tables, and what they say of the weights of layers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .view import LayerView
 
 
 class Column(NamedTuple):
@@ -11,6 +16,9 @@ class Column(NamedTuple):
 
     heading: str
     align: str = ">"
+
+
+WEIGHTS = [Column(name) for name in ("shape", "activation", "nonzeros", "of all", "dtype")]
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], total: Sequence[str]) -> str:
@@ -29,3 +37,17 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], total: Seque
 def share(part: int, whole: int) -> str:
     """Return a percentage, "" of nothing."""
     return f"{100 * part / whole:.1f}%" if whole else ""
+
+
+def weights_of(layer: LayerView) -> list[str]:
+    """Return the entries under `WEIGHTS` of a layer."""
+    weights = layer.affine.weights
+    shape, count = "x".join(map(str, weights.shape)), int(np.count_nonzero(weights))
+    return [shape, layer.activation, f"{count:,}", share(count, weights.size), str(weights.dtype)]
+
+
+def weights_of_all(layers: Sequence[LayerView]) -> list[str]:
+    """Return the entries under `WEIGHTS` of the last line."""
+    weights = [layer.affine.weights for layer in layers]
+    count, size = sum(map(np.count_nonzero, weights)), sum(array.size for array in weights)
+    return ["", "", f"{count:,}", share(int(count), size), ""]

@@ -17,13 +17,14 @@ import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from .blocks import Block, Engine, Form, Order, Part, Start, carry_out
 from .pareto import Point, next_penalty
+from .rounds import Answer, Round, Target, relative_gap
 from .solution import LayerSolution
 
 if TYPE_CHECKING:
@@ -44,11 +45,9 @@ ROUGH_TOL, ROUGH_STEPS = 0.4, 40
 # the square of the penalty's last step.
 LOOSE, BESIDE_STEP = 1e-4, 1e-3
 SOON = 10.0  # times the error that a proof allows: a square of a step below it is likely the last
-NARROW = (
-    1e-4  # relative distance of penalties whose answers may be mixed although others may follow
-)
+# Relative distance of penalties whose answers may be mixed although others may follow.
+NARROW = 1e-4
 HOPELESS = 1e9  # a bound this large, in unit-size weights per output, proves that there are none
-TINY = float(np.finfo(float).tiny)
 
 
 class Crew(Protocol):
@@ -76,12 +75,12 @@ def solve_in_blocks(
     desk = _Desk(crew, blocks, engine, callback)
     if form.epsilon is None:
         return _solve_apart(desk, form, starts)
-    signal = _Signal.of(crew.data, blocks)
-    if signal.zero_is_feasible and signal.total <= form.epsilon * (1 + engine.tol):
-        return _zero(desk, form.epsilon, signal, "optimal")
-    if form.epsilon == 0 or signal.total == 0:
+    target = Target.of(crew.data, blocks)
+    if target.zero_is_feasible and target.total <= form.epsilon * (1 + engine.tol):
+        return _zero(desk, form.epsilon, target, "optimal")
+    if form.epsilon == 0 or target.total == 0:
         return _solve_apart(desk, form, starts)
-    return _Agreement(desk, form.epsilon, signal).solve(starts)
+    return _Agreement(desk, form.epsilon, target).solve(starts)
 
 
 class _Desk:
@@ -127,7 +126,7 @@ class _Desk:
         """Report on the whole layer; return whether the listener wants it to stop."""
         if self.callback is None:
             return False
-        gap = _gap(objective, bound)
+        gap = relative_gap(objective, bound)
         numbers = (self.iterations, objective, bound, gap, residual, violation, self.seconds)
         return bool(self.callback(*numbers))
 
@@ -144,48 +143,7 @@ class _Desk:
         return [Order(*order) for order in zip(self.blocks, forms, starts, left, strict=True)]
 
 
-@dataclass(frozen=True)
-class _Signal:
-    """What is known of a layer before anything is solved.
-
-    Attributes
-    ----------
-    norms : list of float
-        Frobenius norm of the active outputs of each block.
-    total : float
-        The same of all blocks.
-    largest : float
-        Unit of violations.
-    excess : float
-        Largest violation of zero weights.
-    """
-
-    norms: list[float]
-    total: float
-    largest: float
-    excess: float
-
-    @classmethod
-    def of(cls, data: LayerData, blocks: Sequence[Block]) -> _Signal:
-        norms, excess = [], 0.0
-        for block in blocks:
-            active = data.is_active(block.outputs)
-            norms.append(float(np.linalg.norm(data.Y[:, block.outputs][active])))
-            if data.upper is not None:
-                upper = data.upper[:, block.outputs][~active]
-                excess = max(excess, -float(upper.min(initial=0.0)))
-        largest = float(np.abs(data.Y).max())
-        if largest == 0 and data.upper is not None:
-            largest = float(np.abs(data.upper).max())
-        return cls(norms, math.hypot(*norms), largest, excess)
-
-    @property
-    def zero_is_feasible(self) -> bool:
-        """Whether zero weights satisfy the half-spaces."""
-        return self.excess == 0
-
-
-def _zero(desk: _Desk, epsilon: float, signal: _Signal, status: str) -> LayerSolution:
+def _zero(desk: _Desk, epsilon: float, target: Target, status: str) -> LayerSolution:
     """Answer zero weights: they are optimal, or there was no time for others."""
     data = desk.data
     optimal = status == "optimal"
@@ -194,8 +152,8 @@ def _zero(desk: _Desk, epsilon: float, signal: _Signal, status: str) -> LayerSol
         objective=0.0,
         dual_bound=0.0,
         gap=0.0,
-        residual=signal.total,
-        violation=signal.excess,
+        residual=target.total,
+        violation=target.excess,
         epsilon=epsilon,
         penalty=np.inf,
         status=status,
@@ -223,7 +181,7 @@ def _solve_apart(desk: _Desk, form: Form, starts: Sequence[Start]) -> LayerSolut
         weights=np.hstack([s.weights for s in solutions]),
         objective=sum(s.objective for s in solutions),
         dual_bound=sum(s.dual_bound for s in solutions),
-        gap=_gap(sum(s.objective for s in solutions), sum(s.dual_bound for s in solutions)),
+        gap=relative_gap(sum(s.objective for s in solutions), sum(s.dual_bound for s in solutions)),
         residual=residual,
         violation=max(s.violation for s in solutions),
         epsilon=residual if form.epsilon is None else form.epsilon,
@@ -238,10 +196,6 @@ def _solve_apart(desk: _Desk, form: Form, starts: Sequence[Start]) -> LayerSolut
     return answer
 
 
-def _gap(objective: float, bound: float) -> float:
-    return (objective - bound) / max(abs(objective), TINY) if objective != bound else 0.0
-
-
 def _engine_of(parts: Sequence[Part]) -> dict[str, str]:
     """Tell which engine gave the answer; "none" is that of blocks whose start was good enough."""
     solutions = [part.solution for part in parts]
@@ -249,82 +203,19 @@ def _engine_of(parts: Sequence[Part]) -> dict[str, str]:
     return {"solver": f"{one.solver}, {len(parts)} blocks", "reason": one.reason}
 
 
-@dataclass(frozen=True)
-class _Round:
-    """What the blocks answered at one penalty, and the sums of their numbers.
-
-    Multipliers count in units of the penalty.
-    """
-
-    penalty: float
-    tol: float
-    parts: list[Part]
-    residual: float
-    violation: float
-    l1: float
-    linear: float
-    norm: float
-    doubt: float
-
-    @classmethod
-    def of(cls, penalty: float, tol: float, parts: list[Part]) -> _Round:
-        solutions = [part.solution for part in parts]
-        return cls(
-            penalty,
-            tol,
-            parts,
-            residual=max(math.hypot(*(s.residual for s in solutions)), TINY),
-            violation=max(s.violation for s in solutions),
-            l1=sum(part.l1 for part in parts),
-            linear=sum(part.linear for part in parts),
-            norm=math.sqrt(sum(part.square for part in parts)),
-            doubt=sum(abs(s.objective - s.dual_bound) for s in solutions),
-        )
-
-    @property
-    def point(self) -> Point:
-        # A penalised objective exceeds its optimum by the square of the signal's distance at least.
-        noise = math.sqrt(self.doubt) / self.residual
-        return Point(self.penalty, self.residual, self.l1, noise)
-
-    @property
-    def has_all_multipliers(self) -> bool:
-        return all(len(part.solution.dual) for part in self.parts)
-
-    def bound(self, epsilon: float) -> float:
-        """Return what the multipliers prove of the whole layer."""
-        return max(self.linear - epsilon * self.norm, 0.0)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """Weights of all blocks, and the round whose multipliers prove how good they are."""
-
-    weights: list[Floats]
-    l1: float
-    residual: float
-    violation: float
-    proof: _Round
-
-    @classmethod
-    def of(cls, taken: _Round) -> _Answer:
-        weights = [part.solution.weights for part in taken.parts]
-        return cls(weights, taken.l1, taken.residual, taken.violation, taken)
-
-
 class _Agreement:
     """The search for the penalty at which the residual of all blocks is epsilon."""
 
-    def __init__(self, desk: _Desk, epsilon: float, signal: _Signal) -> None:
+    def __init__(self, desk: _Desk, epsilon: float, target: Target) -> None:
         self.desk = desk
         self.epsilon = epsilon
-        self.signal = signal
+        self.target = target
         self.tol = desk.engine.tol
         self.points: list[Point] = []
-        self.last: _Round | None = None
-        self.below: _Round | None = None  # of the largest penalty that leaves room
-        self.above: _Round | None = None  # of the smallest one that leaves none
-        self.best: _Answer | None = None
+        self.last: Round | None = None
+        self.below: Round | None = None  # of the largest penalty that leaves room
+        self.above: Round | None = None  # of the smallest one that leaves none
+        self.best: Answer | None = None
         self.told_to_stop = False
 
     def solve(self, starts: Sequence[Start]) -> LayerSolution:
@@ -334,7 +225,7 @@ class _Agreement:
         except KeyboardInterrupt:
             status = "interrupted"
         if self.best is None:
-            return _zero(self.desk, self.epsilon, self.signal, status)
+            return _zero(self.desk, self.epsilon, self.target, status)
         return self._concluded(self.best, status)
 
     def _search(self, starts: Sequence[Start]) -> str:
@@ -354,9 +245,9 @@ class _Agreement:
             step = abs(math.log(penalty / taken.penalty))
             starts = self._starts(taken.parts)
 
-    def _answers(self, taken: _Round, *, last: bool) -> Iterator[_Answer]:
+    def _answers(self, taken: Round, *, last: bool) -> Iterator[Answer]:
         """Yield what may be the answer after a round, the best first."""
-        yield _Answer.of(taken)
+        yield Answer.of(taken)
         if (mixture := self._mixture(widest=math.inf if last else NARROW)) is not None:
             yield mixture
 
@@ -367,7 +258,7 @@ class _Agreement:
         return self.desk.ask(forms, starts, ROUGH_STEPS, **terms)
 
     def _shares(self) -> list[float]:
-        return [self.epsilon * norm / self.signal.total for norm in self.signal.norms]
+        return [self.epsilon * norm / self.target.total for norm in self.target.norms]
 
     def _first_penalty(self, rough: Sequence[Part]) -> float:
         """Return the price of weights, twice epsilon over the norm of the multipliers."""
@@ -383,7 +274,7 @@ class _Agreement:
         cold = not data.relu and data.X.shape[-2] > data.X.shape[-1]
         return [Start() if cold else part.start for part in parts]
 
-    def _take_round(self, penalty: float, starts: Sequence[Start], step: float) -> _Round:
+    def _take_round(self, penalty: float, starts: Sequence[Start], step: float) -> Round:
         loose = LOOSE * 0.1 ** (len(self.points) // 3)
         tol = max(self._sharp(), min(loose, BESIDE_STEP * step**2))
         likely_last = step**2 < SOON * self._room()
@@ -395,17 +286,17 @@ class _Agreement:
                 self.above = taken
         elif self.below is None or penalty > self.below.penalty:
             self.below = taken
-        self._keep(_Answer.of(taken))
+        self._keep(Answer.of(taken))
         bound = taken.bound(self.epsilon)
         self.told_to_stop = self.desk.tell(taken.l1, bound, taken.residual, taken.violation)
         return taken
 
     def _ask(
         self, penalty: float, starts: Sequence[Start], tol: float, *, all_multipliers: bool
-    ) -> _Round:
+    ) -> Round:
         forms = [Form(penalty=penalty)] * len(self.desk.blocks)
         parts = self.desk.ask(forms, starts, tol=tol, all_multipliers=all_multipliers)
-        return _Round.of(penalty, tol, parts)
+        return Round.of(penalty, tol, parts)
 
     def _sharp(self) -> float:
         """Tolerance of blocks that proves the layer: weights are but a share of their objectives."""
@@ -420,23 +311,23 @@ class _Agreement:
             return self.tol
         return self.tol * max(1.0, self.last.penalty * self.last.l1 / (2 * self.epsilon**2))
 
-    def _gap(self, answer: _Answer) -> float:
-        return _gap(answer.l1, answer.proof.bound(self.epsilon))
+    def _gap(self, answer: Answer) -> float:
+        return relative_gap(answer.l1, answer.proof.bound(self.epsilon))
 
-    def _merit(self, answer: _Answer) -> float:
+    def _merit(self, answer: Answer) -> float:
         """Return the largest relative error, of feasibility or proof."""
         errors = (
             answer.residual / self.epsilon - 1,
-            answer.violation / self.signal.largest,
+            answer.violation / self.target.largest,
             abs(self._gap(answer)),
         )
         return float(max(errors)) if all(map(math.isfinite, errors)) else math.inf
 
-    def _keep(self, answer: _Answer) -> None:
+    def _keep(self, answer: Answer) -> None:
         if self.best is None or self._merit(answer) <= self._merit(self.best):
             self.best = answer
 
-    def _is_proved(self, answer: _Answer) -> bool:
+    def _is_proved(self, answer: Answer) -> bool:
         """Tell whether an answer closes, and keep it if it does, with all of its multipliers."""
         if self._merit(answer) > self.tol:
             return False
@@ -449,7 +340,7 @@ class _Agreement:
         self._keep(answer)
         return self._merit(answer) <= self.tol
 
-    def _stopped_by(self, taken: _Round) -> str | None:
+    def _stopped_by(self, taken: Round) -> str | None:
         """Return the status of a search that ends here."""
         statuses = [part.solution.status for part in taken.parts]
         if not math.isfinite(taken.l1 + taken.residual):
@@ -457,7 +348,7 @@ class _Agreement:
         if self._meets_no_half_spaces(taken.parts):
             return "infeasible"
         if self._is_hopeless(taken):
-            self.best = _Answer.of(taken)
+            self.best = Answer.of(taken)
             return "infeasible"
         if self.told_to_stop or self.desk.interrupted:
             return "interrupted"
@@ -476,17 +367,17 @@ class _Agreement:
             part.as_ray(shape) if proof else part.without_multipliers(shape)
             for part, shape, proof in zip(parts, shapes, proves, strict=True)
         ]
-        self.best = _Answer.of(_Round.of(1.0, self.tol, rays))
+        self.best = Answer.of(Round.of(1.0, self.tol, rays))
         return True
 
-    def _is_hopeless(self, taken: _Round) -> bool:
+    def _is_hopeless(self, taken: Round) -> bool:
         """Tell whether the bound is too large for any weights to come within epsilon."""
         if taken.bound(self.epsilon) <= taken.l1:
             return False
-        unit = self.signal.largest / _longest_feature(self.desk.data)
+        unit = self.target.largest / _longest_feature(self.desk.data)
         return bool(taken.bound(self.epsilon) > HOPELESS * unit * self.desk.data.Y.shape[1])
 
-    def _mixture(self, widest: float) -> _Answer | None:
+    def _mixture(self, widest: float) -> Answer | None:
         """Mix the answers on either side of epsilon, so that their residual is not above it."""
         low, high = self.below, self.above
         if low is None or high is None or high.penalty / low.penalty - 1 > widest:
@@ -499,7 +390,7 @@ class _Agreement:
         proof = max(low, high, key=lambda one: one.bound(self.epsilon))
         l1 = sum(float(np.abs(w).sum(dtype=np.float64)) for w in weights)
         violation = max(low.violation, high.violation)
-        return _Answer(weights, l1, self._residual(weights), violation, proof)
+        return Answer(weights, l1, self._residual(weights), violation, proof)
 
     def _residual(self, weights: Sequence[Floats]) -> float:
         data, norms = self.desk.data, []
@@ -508,7 +399,7 @@ class _Agreement:
             norms.append(float(np.linalg.norm(misfit[data.is_active(block.outputs)])))
         return math.hypot(*norms)
 
-    def _concluded(self, answer: _Answer, status: str) -> LayerSolution:
+    def _concluded(self, answer: Answer, status: str) -> LayerSolution:
         """Return an answer to the whole layer; a search that was stopped gets its proof at once."""
         proof = answer.proof
         if not proof.has_all_multipliers:
@@ -518,13 +409,13 @@ class _Agreement:
             else:
                 forms = [Form(penalty=penalty)] * len(self.desk.blocks)
                 parts = self.desk.ask_here(forms, starts, all_multipliers=True)
-                proof = _Round.of(penalty, proof.tol, parts)
+                proof = Round.of(penalty, proof.tol, parts)
         bound = proof.bound(self.epsilon)
         return LayerSolution(
             weights=np.hstack(answer.weights),
             objective=answer.l1,
             dual_bound=bound,
-            gap=_gap(answer.l1, bound),
+            gap=relative_gap(answer.l1, bound),
             residual=answer.residual,
             violation=answer.violation,
             epsilon=self.epsilon,

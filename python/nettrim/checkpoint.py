@@ -1,7 +1,7 @@
 """Finished layers on disk, so that a run that was killed goes on where it stopped.
 
 A checkpoint is a folder with one ``.npz`` file for each finished layer. Every file names what its
-answer depends on: hashes of weights and data, and the options. A file made with anything else is
+answer depends on: hashes of model and data, and the options. A file made with anything else is
 refused; a checkpoint can therefore never change a result.
 """
 
@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ._arrays import AnyFloat, Array, read_npz, write_npz
-from .view import LayerView
+from ._arrays import Array, read_npz, write_npz
+from .view import LayerView, ModelView, arrays_of
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Checkpoint:
     folder : str or path-like
         Created if it is missing.
     identity : mapping
-        What every layer's answer depends on, as plain values; see `identity`.
+        What every layer's answer depends on, as plain values: `identity`, and the options.
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, Any]) -> None:
@@ -113,22 +114,35 @@ class Checkpoint:
         return complete
 
 
-def identity(layers: Sequence[LayerView], X: Array, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the answers of a run depend on: hashes of model and data, and the options."""
-    model = hashlib.sha256()
+def identity(view: ModelView, layers: Sequence[LayerView], X: Array) -> dict[str, str]:
+    """Return what the answers of a run depend on beside its options: hashes of model and data."""
+    return {"weights of the model": hash_of_model(view, layers), "data X": hash_of_data(X)}
+
+
+def hash_of_model(view: ModelView, layers: Sequence[LayerView]) -> str:
+    """Return the SHA-256 of a model's prunable layers, and of all else that its view tells."""
+    digest = hashlib.sha256()
     for layer in layers:
-        model.update(f"{layer.name} {layer.activation}".encode())
-        _add(model, layer.affine.weights)
+        digest.update(f"{layer.name} {layer.activation}".encode())
+        _add(digest, layer.affine.weights)
         if layer.affine.bias is not None:
-            _add(model, layer.affine.bias)
-    data = hashlib.sha256()
-    _add(data, X)
-    return {"weights of the model": model.hexdigest(), "data X": data.hexdigest(), **options}
+            _add(digest, layer.affine.bias)
+    for name, array in arrays_of(view).items():
+        digest.update(name.encode())
+        _add(digest, array)
+    return digest.hexdigest()
 
 
-def _add(digest: hashlib._Hash, array: AnyFloat) -> None:
+def hash_of_data(X: NDArray[Any]) -> str:
+    """Return the SHA-256 of samples."""
+    digest = hashlib.sha256()
+    _add(digest, X)
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, array: NDArray[Any]) -> None:
     digest.update(f"{array.dtype.str} {array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).data)
+    digest.update(np.ascontiguousarray(array).view(np.uint8).data)
 
 
 def _plain(array: Any) -> Any:

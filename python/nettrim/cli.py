@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ._arrays import finite_array, read_npz, write_npz
 from ._options import parse
-from ._table import Column, share, table
+from ._table import WEIGHTS, Column, table, weights_of, weights_of_all
 from .accuracy import Accuracy, Labels, checked_labels
 from .errors import ConvergenceWarning
 from .files import check_output, load, recipe_in, save
@@ -24,7 +24,7 @@ from .network import Network
 from .recipe import summary
 from .report import TrimResult
 from .trim import trim
-from .view import LayerView, as_view
+from .view import as_view
 
 HULL_ARRAYS = ("h", "m", "w", "x", "xi", "p", "q")
 
@@ -125,32 +125,18 @@ def _progress(options: Namespace) -> bool:
 
 def _inspect(options: Namespace) -> int:
     model = load(options.network)
-    print(model if isinstance(model, Network) else _layer_table(as_view(model).prunable_layers()))
+    print(model if isinstance(model, Network) else _layers(model))
     recipe = recipe_in(options.network)
     if recipe is not None:
         print(f"\n{summary(recipe)}")
     return 0
 
 
-def _layer_table(layers: Sequence[LayerView]) -> str:
+def _layers(model: Any) -> str:
     """Lay out the prunable layers of any model."""
-    weights = [layer.affine.weights for layer in layers]
-    counts = [int(np.count_nonzero(array)) for array in weights]
-    rows = [
-        [
-            layer.name,
-            "x".join(map(str, layer.shape)),
-            layer.activation,
-            f"{count:,}",
-            share(count, array.size),
-            str(array.dtype),
-        ]
-        for layer, array, count in zip(layers, weights, counts, strict=True)
-    ]
-    size = sum(array.size for array in weights)
-    total = ["network", "", "", f"{sum(counts):,}", share(sum(counts), size), ""]
-    headings = ["shape", "activation", "nonzeros", "of all", "dtype"]
-    return table([Column("layer", "<"), *map(Column, headings)], rows, total)
+    layers = as_view(model).prunable_layers()
+    rows = [[layer.name, *weights_of(layer)] for layer in layers]
+    return table([Column("layer", "<"), *WEIGHTS], rows, ["network", *weights_of_all(layers)])
 
 
 def _branch_hull(options: Namespace) -> int:

@@ -61,9 +61,8 @@ def save(model: Any, path: str | os.PathLike[str], recipe: Mapping[str, Any] | N
         `nettrim.TrimResult.recipe`. Those who only want the model do not notice it.
     """
     if isinstance(model, Network):
-        model.save(path)
-        if recipe is not None:
-            write_npz(path, {**read_npz(path), NPZ_KEY: json.dumps(recipe)})
+        note = {} if recipe is None else {NPZ_KEY: json.dumps(recipe)}
+        write_npz(path, {**model.to_arrays(), **note})
         return
     from .adapters.onnx import write
 

@@ -14,6 +14,7 @@ from ._arguments import (
     LayerData,
     Limits,
     Listener,
+    listener,
     matrix,
     number,
     one_of,
@@ -159,7 +160,7 @@ def solve_layer(
     >>> s.status, bool(s.gap <= 1e-6)
     ('optimal', True)
     """
-    listener = Limits.of(None, None, None, callback).callback
+    heard = listener(callback, LayerProgress)
     pool = None if executor is None else Pool(executor)
     data, job = _prepared(
         pool,
@@ -183,8 +184,8 @@ def solve_layer(
         block_outputs=block_outputs,
     )
     if pool is None:
-        return _solve(data, job, listener)
-    return _solve_elsewhere(data, job, pool, listener)
+        return _solve(data, job, heard)
+    return _solve_elsewhere(data, job, pool, heard)
 
 
 def solve_side_by_side(

@@ -138,10 +138,24 @@ class TrimResult(Generic[Model]):
     recipe: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def nonzeros_before(self) -> int:
+        """Nonzero weights of all prunable layers, biases not counted."""
+        return sum(layer.nonzeros_before for layer in self.layers)
+
+    @property
+    def nonzeros_after(self) -> int:
+        """Those that are left."""
+        return sum(layer.nonzeros_after for layer in self.layers)
+
+    @property
     def sparsity(self) -> float:
         """Share of zeros among the weights of all prunable layers."""
-        size = sum(layer.shape[0] * layer.shape[1] for layer in self.layers)
-        return 1.0 - sum(layer.nonzeros_after for layer in self.layers) / size
+        return 1.0 - self.nonzeros_after / sum(math.prod(layer.shape) for layer in self.layers)
+
+    @property
+    def seconds(self) -> float:
+        """Time of all solves."""
+        return sum(layer.seconds or 0.0 for layer in self.layers)
 
     @property
     def converged(self) -> bool:
@@ -318,21 +332,19 @@ def _row(layer: LayerReport, held_out: bool) -> list[str]:
 
 
 def _total(result: TrimResult[Any], held_out: bool) -> list[str]:
-    before = sum(layer.nonzeros_before for layer in result.layers)
-    after = sum(layer.nonzeros_after for layer in result.layers)
     return [
         "network",
         "",
-        f"{before:,}",
-        f"{after:,}",
-        share(after, before),
+        f"{result.nonzeros_before:,}",
+        f"{result.nonzeros_after:,}",
+        share(result.nonzeros_after, result.nonzeros_before),
         "",
         percent_of(result.discrepancy),
         *([percent_of(result.held_out_discrepancy)] if held_out else []),
         percent_of(result.bound),
         "",
         "",
-        time_of(sum(layer.seconds or 0.0 for layer in result.layers)),
+        time_of(result.seconds),
     ]
 
 

@@ -1,40 +1,37 @@
 """Trim a whole network: one walk over a model view, one convex program for each layer.
 
-The walk knows no framework (see `nettrim.view`) and no optimisation (see `nettrim.layer`); what it
-knows is which program a layer gets, in which order, and what is kept of the answer.
+What was asked for is checked and becomes a plan, the walk (see `nettrim.walk`) carries it out, and what
+came of it is measured and bounded (see `nettrim.audit`).
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import asdict
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ._arguments import whole
-from ._arrays import Array, frobenius, relative
+from ._arrays import Array, relative
 from .audit import Bound, Change, Trimmed, account, changes
 from .checkpoint import Checkpoint, SolvedLayer, identity
-from .errors import ConvergenceWarning, InfeasibleError
+from .errors import ConvergenceWarning
 from .execution import Pool
-from .layer import solve_layer, solve_side_by_side
-from .plan import Place, Plan, Program, chosen_layers
-from .progress import Reporter, reporter
+from .plan import Plan, chosen_layers
+from .progress import reporter
 from .recipe import recipe_of
 from .report import KEPT, UNREACHED, LayerReport, TrimResult
-from .solution import LayerProgress, LayerSolution
-from .view import Affine, LayerView, ModelView, Signal, as_view, samples
+from .view import as_view, samples
+from .walk import Draw, Walk
 
 Model = TypeVar("Model")
 Scheme = Literal["cascade", "parallel"]
 Slack = Literal["positive", "paper"]
-
-LARGEST = 1 << 24  # entries of the outputs that are solved at a time
 
 
 def trim(
@@ -185,255 +182,31 @@ def trim(
     view = as_view(model)
     data = samples(view, X, "X")
     unseen = None if held_out is None else samples(view, held_out, "held_out")
-    chosen = chosen_layers(view.prunable_layers(), layers)
+    listed = view.prunable_layers()
+    chosen = chosen_layers(listed, layers)
     if unseen is not None and unseen.shape[1:] != data.shape[1:]:
         raise ValueError(f"held_out has samples of shape {unseen.shape[1:]}, X of {data.shape[1:]}")
 
-    if executor is not None:
-        Pool(executor)  # an error now and not after the first layers
+    pool = None if executor is None else Pool(executor)
     limits = {"tol": plan.tol, "max_iter": max_iter, "time_limit": time_limit, "solver": solver}
     options = {**limits, "n_threads": n_threads}
     draw = Draw(whole(max_patches, "max_patches"), whole(seed, "seed", least=0))
-    hashes = identity(view.prunable_layers(), data, {})
+    hashes = identity(view, listed, data)
     store = None
     if checkpoint is not None:
         store = Checkpoint(checkpoint, {**hashes, **plan.options(), **limits, **draw._asdict()})
     with reporter(progress, len(chosen), plan.tol) as report:
-        walk = _Walk(view, data, plan, draw, chosen, options, executor, store, report)
+        walk = Walk(view, listed, data, plan, draw, chosen, options, pool, store, report)
         walk.run()
-    names = [view.prunable_layers()[position].name for position in chosen]
+    names = [listed[position].name for position in chosen]
     arguments = {**asdict(plan), "layers": names, **options, **draw._asdict()}
     result = _account(model, walk, unseen, recipe_of(model, hashes, data, unseen, arguments))
     _warn(result)
     return result
 
 
-class Draw(NamedTuple):
-    """Which rows of a layer are solved for."""
-
-    max_patches: int
-    seed: int
-
-    def rows(self, layer: LayerView, position: int, values: Array) -> NDArray[np.intp] | None:
-        """Return their numbers in order, None for all of them."""
-        each = layer.rows_per_sample(values)
-        total = each * len(values)
-        if each == 1 or total <= self.max_patches:
-            return None
-        random = np.random.default_rng([self.seed, position])
-        return np.sort(random.choice(total, self.max_patches, replace=False))
-
-
-class _Walk:
-    """One pass over a model: the layers solved so far and what it takes to solve the next."""
-
-    def __init__(
-        self,
-        view: ModelView,
-        data: Array,
-        plan: Plan,
-        draw: Draw,
-        chosen: Sequence[int],
-        options: Mapping[str, Any],
-        executor: Executor | None,
-        store: Checkpoint | None,
-        report: Reporter,
-    ) -> None:
-        self.view = view
-        self.layers = view.prunable_layers()
-        self.data = data
-        self.plan = plan
-        self.draw = draw
-        self.chosen = chosen
-        self.options = options
-        self.executor = executor
-        self.store = store
-        self.report = report
-        self.solved: dict[int, SolvedLayer] = {}
-        self.weights: dict[int, Affine] = {}
-        self.interrupted = False
-
-    def run(self) -> None:
-        """Solve the chosen layers; Ctrl-C ends it and leaves what is finished."""
-        pool = None if self.executor is None or self.plan.cascaded else Pool(self.executor)
-        try:
-            if pool is not None and len(self.chosen) >= pool.n_workers:
-                self._solve_side_by_side(pool)
-            else:
-                self._solve_in_turn()
-        except KeyboardInterrupt:
-            self.interrupted = True
-
-    def _solve_in_turn(self) -> None:
-        originals = self.view.signals(self.data, {})
-        currents = self.view.signals(self.data, self.weights)  # looked up as the walk goes on
-        for position, signals in enumerate(zip(originals, currents, strict=True)):
-            if position in self.chosen and not self._advance(position, *signals):
-                self.interrupted = True
-                return
-            if position == self.chosen[-1]:
-                return
-
-    def _solve_side_by_side(self, pool: Pool) -> None:
-        """Give whole layers to workers; those of the parallel scheme see the original signals alone."""
-        posed: list[tuple[int, Program]] = []
-
-        def arguments() -> Iterator[dict[str, Any]]:
-            for position, signal in enumerate(self.view.signals(self.data, {})):
-                if position in self.chosen and not self._resume(position):
-                    program = self._program(position, signal, signal)
-                    posed.append((position, _without_arrays(program)))
-                    yield _arguments_of(program)
-                if position == self.chosen[-1]:
-                    return
-
-        for number, solution in solve_side_by_side(arguments(), pool, **self.options):
-            position, program = posed[number]
-            if solution.status == "interrupted":
-                self.interrupted = True
-                continue
-            layer = self.layers[position]
-            self.report.start(layer.name, layer.shape)
-            self._finish(position, _accepted(layer, program, solution, []))
-
-    def place(self, position: int) -> Place:
-        """Tell where a layer stands among the chosen ones."""
-        return Place(first=position == self.chosen[0], last=position == self.chosen[-1])
-
-    def _advance(self, position: int, original: Signal, current: Signal) -> bool:
-        """Solve a layer, or take it from the checkpoint; return False if it was interrupted."""
-        if self._resume(position):
-            return True
-        layer = self.layers[position]
-        self.report.start(layer.name, layer.shape)
-        program = self._program(position, original, current)
-        solved = _solve(layer, program, self.options, self.executor, self.report)
-        if solved.status == "interrupted":
-            return False
-        self._finish(position, solved)
-        return True
-
-    def _resume(self, position: int) -> bool:
-        """Take a layer from the checkpoint, if it is there."""
-        solved = self.store.load(position, self._details(position)) if self.store else None
-        if solved is None:
-            return False
-        self.report.start(self.layers[position].name, self.layers[position].shape)
-        self._keep(position, solved)
-        self.report.finish(solved, resumed=True)
-        return True
-
-    def _program(self, position: int, original: Signal, current: Signal) -> Program:
-        layer = self.layers[position]
-        chosen = self.draw.rows(layer, position, original.values)
-        before = layer.chosen_rows(original.values, chosen)
-        now = before if current is original else layer.chosen_rows(current.values, chosen)
-        return self.plan.program(layer, before, now, self.place(position))
-
-    def _finish(self, position: int, solved: SolvedLayer) -> None:
-        """Keep an answer, here and in the checkpoint."""
-        self._keep(position, solved)
-        if self.store:
-            self.store.save(position, self._details(position), solved)
-        self.report.finish(solved, resumed=False)
-
-    def _keep(self, position: int, solved: SolvedLayer) -> None:
-        self.solved[position] = solved
-        self.weights[position] = self.layers[position].affine.replaced(solved.weights)
-
-    def _details(self, position: int) -> dict[str, Any]:
-        """Tell what this layer's answer depends on beyond the options of the run."""
-        kappa = self.plan.kappa if self.place(position).last else 1.0
-        in_front = [self.layers[p].name for p in self.chosen if p < position]
-        return {"layer": self.layers[position].name, "pruned in front": in_front, "kappa": kappa}
-
-
-def _arguments_of(program: Program) -> dict[str, Any]:
-    """Return the program's part of the arguments of `nettrim.solve_layer`."""
-    own = ("X", "Y", "epsilon", "upper", "active", "activation", "groups")
-    return {name: getattr(program, name) for name in own}
-
-
-def _without_arrays(program: Program) -> Program:
-    """Return the numbers of a program; `_excuse` wants no more of the parallel scheme."""
-    nothing = np.empty((0, 0))
-    return program._replace(X=nothing, Y=nothing, upper=None, active=None)
-
-
-def _solve(
-    layer: LayerView,
-    program: Program,
-    options: Mapping[str, Any],
-    executor: Executor | None,
-    report: Reporter,
-) -> SolvedLayer:
-    history: list[tuple[float, float]] = []
-
-    def certified(progress: LayerProgress) -> None:
-        history.append((progress.seconds, progress.gap))
-        report.update(progress)
-
-    solution = solve_layer(
-        **_arguments_of(program),
-        callback=certified,
-        executor=executor,
-        block_outputs=_affordable(program) if executor is None else None,
-        **options,
-    )
-    return _accepted(layer, program, solution, history)
-
-
-def _affordable(program: Program) -> int | None:
-    """Return how many outputs at a time keep a solver's arrays small; None for all of them."""
-    if program.groups > 1 or program.Y.size <= LARGEST:
-        return None
-    return max(1, LARGEST // len(program.Y))
-
-
-def _accepted(
-    layer: LayerView,
-    program: Program,
-    solution: LayerSolution,
-    history: list[tuple[float, float]],
-) -> SolvedLayer:
-    """Return what is kept of an answer."""
-    if solution.status == "infeasible":
-        raise InfeasibleError(_excuse(layer, program))
-    # An engine that broke down may return anything; the original weights are at least a model.
-    broken = not np.isfinite(solution.weights).all()
-    return SolvedLayer(
-        weights=layer.affine.stacked if broken else np.asarray(solution.weights, dtype=np.float64),
-        epsilon=program.epsilon,
-        output_norm=program.output_norm,
-        residual=relative(solution.residual, program.output_norm),
-        violation=relative(solution.violation, program.largest),
-        gap=solution.gap,
-        status=solution.status,
-        solver=solution.solver,
-        iterations=solution.iterations,
-        seconds=solution.seconds,
-        history=np.array(history).reshape(-1, 2),
-    )
-
-
-def _excuse(layer: LayerView, program: Program) -> str:
-    """Say what can be done about a layer without feasible weights, as precisely as is known."""
-    if program.kappa == 1:
-        return (
-            f"layer {layer.name!r}: the solver finds no feasible weights, although the original ones "
-            "are feasible up to rounding; a larger epsilon or gamma gives it room"
-        )
-    least = 0.0
-    if program.activation == "linear":
-        nearest = np.linalg.lstsq(program.X, program.Y)[0]
-        distance = frobenius(program.X @ nearest - program.Y)
-        least = program.kappa * distance / program.epsilon
-    known = f" (feasible from {least:.3g} on)" if program.kappa < least <= 1 else ""
-    return f"layer {layer.name!r}: no weights meet kappa={program.kappa:g}; choose a larger kappa{known}"
-
-
 def _account(
-    model: Model, walk: _Walk, unseen: Array | None, recipe: dict[str, Any]
+    model: Model, walk: Walk, unseen: Array | None, recipe: dict[str, Any]
 ) -> TrimResult[Model]:
     """Measure and bound what the walk did, and write the reports."""
     view, weights = walk.view, walk.weights
@@ -459,7 +232,7 @@ def _account(
     )
 
 
-def _trimmed(walk: _Walk) -> dict[int, Trimmed]:
+def _trimmed(walk: Walk) -> dict[int, Trimmed]:
     """Return what the bounds need to know of each solved layer."""
     return {
         position: Trimmed(
@@ -474,7 +247,7 @@ def _trimmed(walk: _Walk) -> dict[int, Trimmed]:
 
 
 def _report(
-    walk: _Walk, position: int, change: Change, bound: Bound, held_out: float | None
+    walk: Walk, position: int, change: Change, bound: Bound, held_out: float | None
 ) -> LayerReport:
     layer, solved = walk.layers[position], walk.solved.get(position)
     before, after = layer.affine, walk.weights.get(position, layer.affine)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import AnyFloat, Array, finite_array
+from ._arrays import AnyFloat, Array, sample_array
 
 ACTIVATIONS = ("relu", "linear")
 ADAPTERS = ("sklearn", "torch", "onnx")
@@ -179,7 +179,10 @@ class ModelView(Protocol):
     """The three methods `trim` asks of a model.
 
     A view may have a fourth, ``calibration(values, name)``: it takes samples as the framework has
-    them and returns an array, before anything else is asked.
+    them and returns a finite array of float64, or int64 if they are whole numbers, before anything
+    else is asked. And a fifth, ``to_arrays()``: all numbers of the model that signals may depend on,
+    those of other layers too, as arrays by name. A checkpoint tells models apart by them; without it,
+    by the prunable layers alone.
     """
 
     def prunable_layers(self) -> Sequence[LayerView]:
@@ -199,6 +202,11 @@ class ModelView(Protocol):
     def with_weights(self, weights: Mapping[int, Affine]) -> Any:
         """Return a copy of the model, of its own type, in which these weights are replaced."""
         ...
+
+
+def are_same(one: Mapping[int, Affine], other: Mapping[int, Affine]) -> bool:
+    """Tell whether two mappings hold the same objects."""
+    return one.keys() == other.keys() and all(one[k] is other[k] for k in one)
 
 
 def activate(values: Array, activation: str) -> Array:
@@ -244,10 +252,12 @@ def layers_named(model: Any, names: Iterable[str]) -> list[LayerView]:
 
 
 def samples(view: ModelView, values: Any, name: str) -> NDArray[Any]:
-    """Return samples as the view takes them; whole numbers may be tokens and stay whole."""
-    calibration = getattr(view, "calibration", None)
-    if calibration is not None:
-        values = calibration(values, name)
-    array = finite_array(values, name)
-    whole_numbers = np.asarray(values).dtype.kind in "iu"
-    return np.ascontiguousarray(array, dtype=np.int64 if whole_numbers else np.float64)
+    """Return samples as the view takes them."""
+    calibration: Callable[[Any, str], NDArray[Any]] = getattr(view, "calibration", sample_array)
+    return calibration(values, name)
+
+
+def arrays_of(view: ModelView) -> Mapping[str, NDArray[Any]]:
+    """Return all numbers of a model by name, none if its view does not tell them."""
+    to_arrays: Callable[[], Mapping[str, NDArray[Any]]] = getattr(view, "to_arrays", dict)
+    return to_arrays()

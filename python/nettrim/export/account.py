@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from .._arrays import whole_file
 from .._table import Column, table
 from ..network import Network
 from ..view import viewed_again
@@ -126,20 +126,21 @@ class Models:
 
 
 def placed(folder: Path, name: str, write: Callable[[Path], object]) -> int:
-    """Let something be written beside its place and move it there when complete; return its bytes."""
-    with TemporaryDirectory(prefix=f".{name}.", dir=folder) as temporary:
-        write(Path(temporary, name))
-        written = sorted(Path(temporary).iterdir(), reverse=True)  # name.data before name
-        size = sum(path.stat().st_size for path in written)
-        for path in written:
-            os.replace(path, folder / path.name)
-    return size
+    """Let something be written whole or not at all; return its bytes, with those of files beside it."""
+    with whole_file(folder / name) as path:
+        write(path)
+        return _size(path.parent)
 
 
 def measured(folder: Path, name: str, write: Callable[[Path], object]) -> int:
     """Return the bytes of what is written, of which nothing stays."""
     with TemporaryDirectory(prefix=f".{name}.", dir=folder) as temporary:
-        return placed(Path(temporary), name, write)
+        write(Path(temporary, name))
+        return _size(Path(temporary))
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def _row(file: ExportedFile) -> list[str]:

@@ -14,7 +14,6 @@ import numpy as np
 
 from .._dispatch import build_info
 from ..network import Network
-from ..network.layer import packed
 from ..shrink import shrink
 from .account import ExportedFile, Models, placed
 from .calls import along
@@ -88,7 +87,7 @@ nettrim_values1, nettrim_bias1);
 
 def _float_bytes(network: Network) -> int:
     """Return what all numbers of a network take as floats."""
-    arrays = map(np.asarray, packed(network.layers).values())
+    arrays = network.to_arrays().values()
     return sum(4 * array.size for array in arrays if array.dtype.kind == "f")
 
 

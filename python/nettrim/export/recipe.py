@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
-
-from ..checkpoint import identity
+from ..checkpoint import hash_of_model
 from .account import ExportedFile, Models, Unavailable, placed
 
 __all__ = ["write"]
@@ -19,11 +17,12 @@ def write(models: Models, folder: Path) -> ExportedFile:
     """Write ``recipe.json``: `TrimResult.recipe`, the shapes of the layers, a hash of the new weights."""
     if not models.recipe:
         raise Unavailable("recipe is empty: the result carries none")
-    layers = models.trimmed.view.prunable_layers()
+    view = models.trimmed.view
+    layers = view.prunable_layers()
     content = {
         **models.recipe,
         "layers": {layer.name: list(layer.shape) for layer in layers},
-        "trimmed": {"sha256": identity(layers, np.empty(0), {})["weights of the model"]},
+        "trimmed": {"sha256": hash_of_model(view, layers)},
     }
     text = json.dumps(content, indent=2) + "\n"
     size = placed(folder, NAME, lambda path: path.write_text(text, encoding="utf-8"))

@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from .._arrays import read_npz, write_npz
-from ..network.layer import packed
-from ..network.network import FORMAT as NETWORK
 from ..packing import pack, unpack
 from ..view import Affine, LayerView, as_view
 from .account import ExportedFile, Models, Viewed, measured, placed
@@ -101,7 +99,7 @@ def _write(
 def _arrays(viewed: Viewed) -> dict[str, Any]:
     """Return what a file has to hold: a network, or the prunable layers of another model."""
     if viewed.network is not None:
-        return {"format": NETWORK, **packed(viewed.network.layers)}
+        return viewed.network.to_arrays()
     arrays: dict[str, Any] = {"format": LAYERS}
     for layer in viewed.view.prunable_layers():
         arrays[f"{layer.name}.weights"] = layer.affine.weights

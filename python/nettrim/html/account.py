@@ -6,7 +6,7 @@ from .._table import share
 from ..report import LayerReport
 from .chart import Span, key, spans
 from .markup import Markup, element
-from .parts import Result, data, name_of, nonzeros, ratio, section, shape_of, table
+from .parts import Result, data, name_of, ratio, section, shape_of, table
 
 __all__ = ["errors", "weights"]
 
@@ -15,30 +15,25 @@ NONE = Markup("&ndash;")
 
 def weights(result: Result) -> Markup:
     """Return the section on weights, a row for each layer."""
-    before, after = nonzeros(result)
     rows = [
-        [
-            name_of(layer.name),
-            shape_of(layer.shape),
-            data(layer.nonzeros_before, f"{layer.nonzeros_before:,}"),
-            data(layer.nonzeros_after, f"{layer.nonzeros_after:,}"),
-            share(layer.nonzeros_after, layer.nonzeros_before),
-            _bar(layer.nonzeros_after, layer.nonzeros_before),
-        ]
-        for layer in result.layers
+        [name_of(layer.name), shape_of(layer.shape), *_weights(layer)] for layer in result.layers
     ]
-    total = [
-        "network",
-        "",
+    total = ["network", "", *_weights(result)]
+    about = "Weights that are not zero, biases not counted. Shapes are inputs by outputs."
+    headings = ["Layer", "Shape", "Before", "After", "Kept", ""]
+    grid = table("Weights by layer", headings, rows, total)
+    return section("Weights", about, element("div", grid, class_="weights"))
+
+
+def _weights(account: LayerReport | Result) -> list[str]:
+    """Return the cells that a layer and the network have in common."""
+    before, after = account.nonzeros_before, account.nonzeros_after
+    return [
         data(before, f"{before:,}"),
         data(after, f"{after:,}"),
         share(after, before),
         _bar(after, before),
     ]
-    about = "Weights that are not zero, biases not counted. Shapes are inputs by outputs."
-    headings = ["Layer", "Shape", "Before", "After", "Kept", ""]
-    grid = table("Weights by layer", headings, rows, total)
-    return section("Weights", about, element("div", grid, class_="weights"))
 
 
 def _bar(part: int, whole: int) -> Markup:

@@ -16,7 +16,7 @@ from ..report import KEPT, UNREACHED, gap_of, percent_of, time_of
 from .account import errors, weights
 from .layers import layers
 from .markup import Markup, element, joined
-from .parts import Result, count, facts_of, nonzeros, section, shape_of, zeros
+from .parts import Result, count, facts_of, section, shape_of, zeros
 
 __all__ = ["page"]
 
@@ -95,13 +95,12 @@ def _note(head: str, text: str, kind: str) -> Markup:
 
 
 def _headline(result: Result, accuracy: Accuracy | None) -> Markup:
-    before, after = nonzeros(result)
+    before, after = result.nonzeros_before, result.nonzeros_after
     bound = percent_of(result.bound)
     proved = "no bound known" if math.isinf(result.bound) else f"proved to be at most {bound}"
     wanted = [layer for layer in result.layers if layer.status != KEPT]
     n_optimal = sum(layer.converged for layer in wanted)
     tol = element("span", gap_of(result.recipe["arguments"]["tol"]), class_="unbroken")
-    seconds = time_of(sum(layer.seconds or 0.0 for layer in wanted))
     boxes = [
         ("Weights", f"{before:,} → {after:,}", f"not zero, {share(after, before)} are left"),
         ("Change of the output", percent_of(result.discrepancy), proved),
@@ -116,7 +115,7 @@ def _headline(result: Result, accuracy: Accuracy | None) -> Markup:
         (
             "Solved",
             f"{n_optimal} of {count(len(wanted), 'layer')}",
-            joined("to a proved gap of ", tol, f", in {seconds}"),
+            joined("to a proved gap of ", tol, f", in {time_of(result.seconds)}"),
         )
     )
     return element("dl", *(_box(*box) for box in boxes), class_="headline")

@@ -16,7 +16,6 @@ __all__ = [
     "data",
     "facts_of",
     "name_of",
-    "nonzeros",
     "ratio",
     "section",
     "shape_of",
@@ -79,12 +78,6 @@ def ratio(value: float) -> Markup:
 def data(value: float | None, text: str) -> Markup:
     """Return a number as it is shown, which carries its value in full."""
     return element("data", text, value=value)
-
-
-def nonzeros(result: Result) -> tuple[int, int]:
-    """Count the weights of the network that are not zero, before and after."""
-    layers = result.layers
-    return sum(x.nonzeros_before for x in layers), sum(x.nonzeros_after for x in layers)
 
 
 def zeros(result: Result) -> str:

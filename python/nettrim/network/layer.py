@@ -207,9 +207,9 @@ def named(layers: Sequence[Layer]) -> list[tuple[str, PrunableLayer]]:
     ]
 
 
-def packed(layers: Sequence[Layer]) -> dict[str, Any]:
+def packed(layers: Sequence[Layer]) -> dict[str, NDArray[Any]]:
     """Return the arrays of a chain, as a file holds them."""
-    arrays: dict[str, Any] = {"kinds": [layer.kind for layer in layers]}
+    arrays: dict[str, NDArray[Any]] = {"kinds": np.array([layer.kind for layer in layers])}
     for position, layer in enumerate(layers):
         arrays |= {f"{position}.{key}": value for key, value in layer.to_arrays().items()}
     return arrays

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import Array, finite_array, read_npz, write_npz
-from .._table import Column, share, table
+from .._table import WEIGHTS, Column, table, weights_of, weights_of_all
 from ..packing import unpack
 from ..view import Affine, LayerView, Signal
 from .dense import Dense
-from .layer import Layer, PrunableLayer, Walk, checked_layers, named, packed, unpacked
+from .layer import Layer, Walk, checked_layers, named, packed, unpacked
 
 __all__ = ["Network"]
 
@@ -91,7 +91,17 @@ class Network:
         path : str or path-like
             Taken as it is; no suffix is added.
         """
-        write_npz(path, {"format": FORMAT, **packed(self.layers)})
+        write_npz(path, self.to_arrays())
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything a file of `save` holds.
+
+        Returns
+        -------
+        dict of ndarray
+            By name; `numpy.savez` makes a file of it that `load` reads.
+        """
+        return {"format": np.array(FORMAT), **packed(self.layers)}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
@@ -147,10 +157,8 @@ class Network:
     def __str__(self) -> str:
         """Return the layers as a table."""
         rows = [row for pair in zip(self.names, self.layers, strict=True) for row in _rows(*pair)]
-        weights = [layer.affine.weights for _, layer in named(self.layers)]
-        nonzeros, size = sum(map(np.count_nonzero, weights)), sum(w.size for w in weights)
-        total = ["network", "", "", "", f"{nonzeros:,}", share(nonzeros, size), ""]
-        return table(_COLUMNS, rows, total)
+        total = ["network", "", *weights_of_all(self.prunable_layers())]
+        return table([Column("layer", "<"), Column("kind", "<"), *WEIGHTS], rows, total)
 
     def _data(self, X: ArrayLike) -> Array:
         wanted = self.layers[0].n_features
@@ -176,29 +184,11 @@ def _plain_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:
     ]
 
 
-_COLUMNS = [
-    Column("layer", "<"),
-    Column("kind", "<"),
-    Column("shape"),
-    Column("activation"),
-    Column("nonzeros"),
-    Column("of all"),
-    Column("dtype"),
-]
-
-
 def _rows(name: str, layer: Layer) -> list[list[str]]:
     """Return a row for a step, or one for each of the prunable layers inside."""
     if not layer.prunable():
-        return [[name, layer.kind, "", "", "", "", ""]]
+        return [[name, layer.kind, *("" for _ in WEIGHTS)]]
     return [
-        _row(f"{name}{'.' * bool(inner)}{inner}", prunable) for inner, prunable in layer.prunable()
+        [f"{name}{'.' * bool(inner)}{inner}", prunable.kind, *weights_of(prunable.view(inner))]
+        for inner, prunable in layer.prunable()
     ]
-
-
-def _row(name: str, layer: PrunableLayer) -> list[str]:
-    weights = layer.affine.weights
-    shape = "x".join(map(str, weights.shape))
-    nonzeros = int(np.count_nonzero(weights))
-    of_all = share(nonzeros, weights.size)
-    return [name, layer.kind, shape, layer.activation, f"{nonzeros:,}", of_all, str(weights.dtype)]

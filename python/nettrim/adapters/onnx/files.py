@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import onnx
@@ -14,6 +13,7 @@ from onnx.external_data_helper import (
     uses_external_data,
 )
 
+from ..._arrays import whole_file
 from .graph import fill, size, tensors
 
 __all__ = ["is_large", "read", "write"]
@@ -90,16 +90,10 @@ def write(model: onnx.ModelProto, path: str | os.PathLike[str]) -> None:
     path : str or path-like
         Taken as it is; no suffix is added.
     """
-    target = Path(path)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        temporary = Path(folder) / target.name
-        data = f"{target.name}.data"
-        if is_large(model) or any(tensor.external_data for tensor in tensors(model)):
-            model = _outside(model, data)
+    if is_large(model) or any(tensor.external_data for tensor in tensors(model)):
+        model = _outside(model, f"{Path(path).name}.data")
+    with whole_file(path) as temporary:
         onnx.save_model(model, temporary, format="protobuf")
-        for written in (temporary.with_name(data), temporary):
-            if written.exists():
-                _settle(written, target.with_name(written.name))
 
 
 def _load(tensor: onnx.TensorProto, folder: str) -> None:
@@ -124,9 +118,3 @@ def _outside(model: onnx.ModelProto, location: str) -> onnx.ModelProto:
                 fill(tensor, onnx.numpy_helper.to_array(tensor))
             set_external_data(tensor, location)
     return copy
-
-
-def _settle(written: Path, target: Path) -> None:
-    with written.open("rb+") as stream:
-        os.fsync(stream.fileno())
-    written.replace(target)

@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from numpy.typing import ArrayLike, NDArray
 
-from ..._arrays import Array, finite_array
-from ...view import Affine, LayerView, Signal
+from ..._arrays import Array, sample_array
+from ...view import Affine, LayerView, Signal, are_same
 from .files import is_large
 from .gains import Gains, propagate
 from .graph import Graph, Values, constants, fill, is_float, is_standard, tensors
@@ -64,8 +64,8 @@ class OnnxView:
     """A model as `nettrim.trim` sees it (`nettrim.view.ModelView`).
 
     Prunable are Gemm, MatMul with a constant on its right (and an Add of a constant behind it), and
-    Conv along one or two axes. onnxruntime computes the signals in the model's own precision, and
-    what is reported holds up to its rounding.
+    Conv along one or two axes. onnxruntime computes the signals, in float64 where it has the operators
+    for it and otherwise in the model's own precision: what is reported then holds up to its rounding.
 
     The model's output is the first one of floats, with an axis of samples, that depends on a
     prunable layer; if there is none, what comes out of the last prunable layer. Where it is a
@@ -97,7 +97,7 @@ class OnnxView:
         self._situations: dict[tuple[int, ...], _Situation] = {}
 
     def calibration(self, values: ArrayLike, name: str) -> NDArray[Any]:
-        """Return samples as an array, after making sure that the model takes them.
+        """Return calibration data as an array, after making sure that the model takes them.
 
         Parameters
         ----------
@@ -105,14 +105,20 @@ class OnnxView:
         name : str
             How an error calls them.
 
+        Returns
+        -------
+        ndarray of shape (n_samples, ...)
+            float64 or int64.
+
         Raises
         ------
         TypeError, ValueError
             If these are no finite numbers, of another shape than the model's input, or out of its
             range.
         """
-        self._input.cast(finite_array(values, name), name)
-        return np.asarray(values)
+        data = sample_array(values, name)
+        self._input.cast(data, name)
+        return data
 
     def prunable_layers(self) -> list[LayerView]:
         """Return the layers, named like their nodes or, without a name, like their weights."""
@@ -120,7 +126,7 @@ class OnnxView:
 
     def signals(self, X: Array, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the model once, under the weights of the moment (`ModelView`)."""
-        samples = self._input.cast(np.asarray(X))
+        samples = self._input.cast(X)
         situation = self._situation(samples)
         names = [layer.input for layer in self._layers]
         names.append(self._source(situation.output))
@@ -139,6 +145,11 @@ class OnnxView:
             for name, value in self._layers[position].packed(affine).items():
                 fill(stored[name], value)
         return copy
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every tensor of numbers that the model stores (see `nettrim.view.ModelView`)."""
+        numbers = [t for t in tensors(self.model) if t.data_type != onnx.TensorProto.STRING]
+        return {f"{k} {t.name}": onnx.numpy_helper.to_array(t) for k, t in enumerate(numbers)}
 
     @cached_property
     def _originals(self) -> dict[str, Values]:
@@ -191,7 +202,7 @@ class OnnxView:
         held: dict[str, Values] = {}
         seen = dict(weights)
         for position, name in enumerate(names):
-            changed = not _same(seen, weights)
+            changed = not are_same(seen, weights)
             if changed or name not in held:
                 held, seen = {}, dict(weights)
                 # What changed once will change again behind this layer.
@@ -244,10 +255,6 @@ def _affordable(names: Sequence[str], n_samples: int, probe: Probe) -> list[str]
             break
         chosen[name] = None
     return list(chosen)
-
-
-def _same(seen: Mapping[int, Affine], weights: Mapping[int, Affine]) -> bool:
-    return seen.keys() == weights.keys() and all(seen[k] is weights[k] for k in seen)
 
 
 def _check(model: onnx.ModelProto) -> None:

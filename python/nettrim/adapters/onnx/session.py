@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -151,13 +152,7 @@ class Session:
     ) -> None:
         self.source = source
         self._outputs = list(outputs)
-        part = _part(graph, source, given, outputs)
-        try:
-            self._session = _load(_in_double(part))
-            self._casts: dict[np.dtype[Any], type] = {np.dtype(np.float32): np.float64}
-        except ValueError:
-            self._session = _load(part)
-            self._casts = {}
+        self._session, self._casts = _loaded(_part(graph, source, given, outputs))
 
     def probe(self, X: Values, weights: Mapping[str, Values]) -> Probe:
         """Return the shapes for the first samples, as few as the model takes."""
@@ -282,16 +277,16 @@ def _part(
     )
 
 
-def _in_double(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with float64 in the place of float32; onnxruntime says whether it fits.
+def _loaded(model: onnx.ModelProto) -> tuple[Any, dict[np.dtype[Any], type]]:
+    """Return a session, and the types in which it takes what has others."""
+    if model.ByteSize() <= LARGEST_DOUBLED:
+        with contextlib.suppress(ValueError):
+            return _load(_in_double(model)), {np.dtype(np.float32): np.float64}
+    return _load(model), {}
 
-    Raises
-    ------
-    ValueError
-        If the model is large.
-    """
-    if model.ByteSize() > LARGEST_DOUBLED:
-        raise ValueError("model is large")
+
+def _in_double(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with float64 in the place of float32; onnxruntime says whether it fits."""
     single, double = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
     doubled = onnx.ModelProto()
     doubled.CopyFrom(model)

@@ -1,4 +1,4 @@
-"""Calibration data as users of PyTorch have them: arrays, tensors, loaders."""
+"""Arrays from PyTorch: calibration data as users have them (tensors, loaders), tensors as bytes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from ..._arrays import finite_array
+from ..._arrays import sample_array
 
-__all__ = ["loaded"]
+__all__ = ["loaded", "stored"]
 
 
 def loaded(values: Any, name: str) -> NDArray[Any]:
@@ -22,13 +22,14 @@ def loaded(values: Any, name: str) -> NDArray[Any]:
     TypeError, ValueError
         If they are no finite numbers, or the batches of a loader do not fit each other.
     """
-    values = _array(values, name)
-    array = finite_array(values, name)
-    if array.ndim == 0:
-        raise ValueError(f"{name} must hold samples along its first axis, got a number")
-    if np.asarray(values).dtype.kind in "iu":
-        return np.ascontiguousarray(values, dtype=np.int64)
-    return np.ascontiguousarray(array, dtype=np.float64)
+    return sample_array(_array(values, name), name)
+
+
+def stored(tensor: torch.Tensor) -> NDArray[np.uint8]:
+    """Return the bytes of a tensor, of whatever type; NumPy does not know all of them."""
+    values = tensor.detach().cpu().to_dense().contiguous().flatten()
+    raw: NDArray[np.uint8] = values.view(torch.uint8).numpy()
+    return raw
 
 
 def _array(values: Any, name: str) -> Any:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..._arrays import Array
-from ...view import Affine, LayerView, Signal
-from .data import loaded
+from ...view import Affine, LayerView, Signal, are_same
+from .data import loaded, stored
 from .graph import Graph, Section
 from .layers import layer_view, normalisation, prunable_modules, write
 from .run import OUTPUT, Arrival, Runner
@@ -140,13 +140,14 @@ class TorchView:
         A run ends at the first layer. From there on one run hears as many layers as 1 GB holds; when
         the weights have changed since, another one hears the next layer alone.
         """
-        X = self.calibration(X, "X")
+        if not self._gains:
+            X = self.calibration(X, "X")
         stops = list(self._arrivals)
         held: dict[str, Array] = {}
         then: dict[int, Affine] | None = None
         for position, name in enumerate(stops):
             now = dict(weights)
-            same = then is not None and _are_same(now, then)
+            same = then is not None and are_same(now, then)
             if name not in held or not same:
                 keep = self._affordable(stops[position:], len(X)) if same else 1
                 wanted = {stop: self._arrivals[stop].axis for stop in stops[position:][:keep]}
@@ -161,6 +162,11 @@ class TorchView:
             place = self._places[position]
             write(trimmed.get_submodule(place.layer.name), affine, place.scale)
         return trimmed
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the tensors of the module's state by name, as bytes (see `nettrim.view.ModelView`)."""
+        state = self.model.state_dict().items()
+        return {name: stored(value) for name, value in state if isinstance(value, torch.Tensor)}
 
     def _copy(self, *, precise: bool) -> None:
         """Make the copy that runs."""
@@ -258,11 +264,6 @@ class TorchView:
             else:
                 write(self._runner.layers[name], affine, place.scale)
                 self._loaded[position] = affine
-
-
-def _are_same(one: Mapping[int, Affine], other: Mapping[int, Affine]) -> bool:
-    """Whether two mappings hold the same objects."""
-    return one.keys() == other.keys() and all(one[k] is other[k] for k in one)
 
 
 def _leave_out(name: str, reason: str) -> None:
