@@ -10,6 +10,7 @@ namespace py = pybind11;
 
 namespace nettrim::bindings {
 void add_branch_hull(py::module_& m);
+void add_budget(py::module_& m);
 void add_layer(py::module_& m);
 }  // namespace nettrim::bindings
 
@@ -36,4 +37,5 @@ PYBIND11_MODULE(NETTRIM_MODULE, m, py::mod_gil_not_used()) {
   m.def("build_info", &build_info);
   nettrim::bindings::add_layer(m);
   nettrim::bindings::add_branch_hull(m);
+  nettrim::bindings::add_budget(m);
 }

@@ -2,6 +2,7 @@
 
 from ._dispatch import build_info
 from .accuracy import Accuracy
+from .budget import BudgetSolution, BudgetTrace, solve_layer_budget, trace_budget
 from .errors import ConvergenceWarning, InfeasibleError
 from .export import Export, load_weights
 from .hull import (
@@ -41,6 +42,8 @@ __all__ = [
     "Accuracy",
     "AveragePool",
     "BatchNorm",
+    "BudgetSolution",
+    "BudgetTrace",
     "Conv1D",
     "Conv2D",
     "ConvergenceWarning",
@@ -71,6 +74,8 @@ __all__ = [
     "separate_image",
     "shrink",
     "solve_layer",
+    "solve_layer_budget",
     "trace",
+    "trace_budget",
     "trim",
 ]

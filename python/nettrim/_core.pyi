@@ -127,3 +127,49 @@ def solve_anchored_tv(
 def project_onto_branch_hulls(
     r: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
 ) -> None: ...
+
+class EliminationFields(TypedDict):
+    order: NDArray[np.int32]
+    losses: NDArray[np.float64]
+    start: NDArray[np.float64]
+    complete: bool
+
+class FitFields(TypedDict):
+    weights: NDArray[np.float64]
+    loss: float
+    swaps: int
+    complete: bool
+
+# Results by outputs, of shape (n_outputs, n_features). group = 0: no pattern.
+def eliminate(
+    X: NDArray[np.float64],
+    target: NDArray[np.float64],
+    *,
+    upper: NDArray[np.float64] | None,
+    active: NDArray[np.bool_] | None,
+    prior: NDArray[np.float64],
+    pull: float,
+    ridge: float,
+    keep: NDArray[np.bool_] | None,
+    group: int,
+    least: int,
+    n_threads: int,
+) -> EliminationFields: ...
+
+# The support by outputs as well.
+def fit_support(
+    X: NDArray[np.float64],
+    target: NDArray[np.float64],
+    *,
+    upper: NDArray[np.float64] | None,
+    active: NDArray[np.bool_] | None,
+    prior: NDArray[np.float64],
+    pull: float,
+    ridge: float,
+    keep: NDArray[np.bool_] | None,
+    group: int,
+    least: int,
+    support: NDArray[np.bool_],
+    rounds: int,
+    n_threads: int,
+) -> FitFields: ...

@@ -1,0 +1,80 @@
+#include "nettrim/budget.hpp"
+
+#include <pybind11/stl.h>
+
+#include "arrays.hpp"
+#include "signals.hpp"
+
+namespace nettrim::bindings {
+namespace {
+
+BudgetProgram program_of(const Array<double>& X, const Array<double>& target,
+                         const OptionalArray<double>& upper, const OptionalArray<bool>& active,
+                         const Array<double>& prior, double pull, double ridge) {
+  BudgetProgram program;
+  program.samples = X.shape(0);
+  program.features = X.shape(1);
+  program.outputs = target.shape(1);
+  program.X = X.data();
+  program.target = target.data();
+  program.upper = data_or_null(upper);
+  program.active = data_or_null(active);
+  program.prior = prior.data();
+  program.pull = pull;
+  program.ridge = ridge;
+  return program;
+}
+
+BudgetPattern pattern_of(const OptionalArray<bool>& keep, Index group, Index least) {
+  return {data_or_null(keep), group, least};
+}
+
+BudgetOptions options_of(int n_threads) { return {n_threads, SignalCheck()}; }
+
+py::dict trace(const Array<double>& X, const Array<double>& target,
+               const OptionalArray<double>& upper, const OptionalArray<bool>& active,
+               const Array<double>& prior, double pull, double ridge,
+               const OptionalArray<bool>& keep, Index group, Index least, int n_threads) {
+  const BudgetProgram program = program_of(X, target, upper, active, prior, pull, ridge);
+  Elimination e;
+  {
+    const py::gil_scoped_release unlock;
+    e = eliminate(program, pattern_of(keep, group, least), options_of(n_threads));
+  }
+  using namespace pybind11::literals;
+  return py::dict("order"_a = to_array(std::move(e.order)),
+                  "losses"_a = to_array(std::move(e.losses)),
+                  "start"_a = to_array(std::move(e.start)), "complete"_a = e.complete);
+}
+
+py::dict fit(const Array<double>& X, const Array<double>& target,
+             const OptionalArray<double>& upper, const OptionalArray<bool>& active,
+             const Array<double>& prior, double pull, double ridge, const OptionalArray<bool>& keep,
+             Index group, Index least, const Array<bool>& support, Index rounds, int n_threads) {
+  const BudgetProgram program = program_of(X, target, upper, active, prior, pull, ridge);
+  BudgetFit f;
+  {
+    const py::gil_scoped_release unlock;
+    f = fit_support(program, support.data(), rounds, pattern_of(keep, group, least),
+                    options_of(n_threads));
+  }
+  using namespace pybind11::literals;
+  return py::dict("weights"_a = to_array(std::move(f.weights)), "loss"_a = f.loss,
+                  "swaps"_a = f.swaps, "complete"_a = f.complete);
+}
+
+}  // namespace
+
+void add_budget(py::module_& m) {
+  const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
+  m.def("eliminate", &trace, strict("X"), strict("target"), py::kw_only(),
+        strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
+        py::arg("ridge"), strict("keep").none(true), py::arg("group"), py::arg("least"),
+        py::arg("n_threads"));
+  m.def("fit_support", &fit, strict("X"), strict("target"), py::kw_only(),
+        strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
+        py::arg("ridge"), strict("keep").none(true), py::arg("group"), py::arg("least"),
+        strict("support"), py::arg("rounds"), py::arg("n_threads"));
+}
+
+}  // namespace nettrim::bindings

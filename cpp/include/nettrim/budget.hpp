@@ -1,0 +1,63 @@
+// A layer with few weights: those whose loss hurts the rectified outputs least, by optimal brain
+// surgery (Hassibi and Stork 1993) on the rows that a ReLU lets through.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "nettrim/types.hpp"
+
+namespace nettrim {
+
+// With p = X u for an output, the loss of its weights u is half of
+//   sum_active (p - target)^2 + sum_inactive max(0, p - upper)^2
+//     + pull sum_inactive (p - target)^2 + ridge |u - prior|^2.
+// Views of row-major arrays that outlive the call. In a linear layer everything is active.
+struct BudgetProgram {
+  Index samples = 0, features = 0, outputs = 0;
+  const double* X = nullptr;       // samples x features
+  const double* target = nullptr;  // samples x outputs
+  const double* upper = nullptr;   // samples x outputs, read where inactive; null means zero
+  const bool* active = nullptr;    // samples x outputs; null means everything
+  const double* prior = nullptr;   // features x outputs
+  double pull = 0;                 // at least 0
+  double ridge = 0;                // positive
+};
+
+// Which weights may go: none of a feature to be kept, and of every `group` features that follow
+// each other in the order of those that may go, at most all but `least`.
+struct BudgetPattern {
+  const bool* keep = nullptr;  // features; null means that all may go
+  Index group = 0, least = 0;  // group = 0: no such limit
+};
+
+struct BudgetOptions {
+  int n_threads = 1;
+  std::function<bool()> interrupted;  // asked between columns; true stops
+};
+
+// The order in which each output gives up its weights, and by how much its loss grows with each.
+// Where fewer than all may go the rest of the order is -1 and its losses are infinite.
+struct Elimination {
+  Matrix<int> order;      // features x outputs
+  Matrix<double> losses;  // features x outputs
+  Matrix<double> start;   // features x outputs: the weights of least loss, none of them gone
+  bool complete = true;   // false after an interrupt
+};
+
+Elimination eliminate(const BudgetProgram& program, const BudgetPattern& pattern = {},
+                      const BudgetOptions& options = {});
+
+struct BudgetFit {
+  Matrix<double> weights;  // features x outputs, zero out of the support
+  double loss = 0;
+  Index swaps = 0;  // weights that have changed places
+  bool complete = true;
+};
+
+// The weights of least loss among those with a support (features x outputs, column-major), after at
+// most `rounds` of swaps: weights that are cheap to lose against absent ones that gain more.
+BudgetFit fit_support(const BudgetProgram& program, const bool* support, Index rounds,
+                      const BudgetPattern& pattern = {}, const BudgetOptions& options = {});
+
+}  // namespace nettrim

@@ -1,0 +1,256 @@
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "budget/gram.hpp"
+#include "budget/inverse.hpp"
+#include "budget/quota.hpp"
+#include "parallel.hpp"
+
+namespace nettrim::budget {
+namespace {
+
+constexpr Index kBlock = 32;  // weights removed between two looks at the rows, at most
+constexpr Index kShare = 10;  // and no more than one of so many
+constexpr Index kGang = 16;   // outputs whose signals are computed together
+constexpr int kGangs = 8;     // or a multiple, whatever the number of threads
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// One output that gives up its weights: the inverse of its Gram matrix over the features that are
+// left, and the weights of least loss among theirs.
+class Column {
+ public:
+  Column(const BudgetProgram& program, const BudgetPattern& pattern, const Gram& gram, Index output)
+      : gram_(gram),
+        prior_(View<double>(program.prior, program.outputs, program.features).row(output)),
+        ridge_(program.ridge),
+        rows_(program, output),
+        quota_(pattern, program.features),
+        left_(static_cast<std::size_t>(program.features)) {
+    std::iota(left_.begin(), left_.end(), Index{0});
+  }
+
+  Index left() const { return static_cast<Index>(left_.size()); }
+  bool finished() const { return finished_; }
+
+  // From the rows as they are at the signal of some weights.
+  void begin(const Eigen::VectorXd& signal) {
+    rows_.look(signal);
+    rebuild();
+  }
+
+  template <class Vector>
+  void write(Vector&& weights) const {
+    weights.setZero();
+    for (Index i = 0; i < left(); ++i) weights[left_[static_cast<std::size_t>(i)]] = weights_[i];
+  }
+
+  // Removes some weights, cheapest first; tells each to gone(feature, loss).
+  template <class Gone>
+  void remove_block(Gone&& gone) {
+    const Index most = std::clamp<Index>(left() / kShare, 1, kBlock);
+    directions_.resize(left(), most);
+    removed_.assign(left_.size(), false);
+    Index count = 0;
+    for (; count < most; ++count) {
+      const Index i = cheapest();
+      if (i < 0) {
+        finished_ = true;
+        break;
+      }
+      gone(left_[static_cast<std::size_t>(i)], price(i));
+      remove(i, count);
+    }
+    compact(count);
+    finished_ |= left() == 0;
+  }
+
+  // One Newton step towards the least loss, with the rows that count at the signal of the weights.
+  void look_again(const Eigen::VectorXd& signal) {
+    const Change change = rows_.look(signal);
+    if (2 * left() <= built_with_) return rebuild();
+    if (change.empty()) return;
+    const Matrix<double> entering = gram_.samples(left_, change.entering);
+    const Matrix<double> leaving = gram_.samples(left_, change.leaving);
+    update(inverse(), entering, 1);
+    update(inverse(), leaving, -1);
+    prices_ = inverse().diagonal();
+    if (!(prices_.minCoeff() > 0)) return rebuild();
+    const Eigen::VectorXd slope =
+        entering * excess(change.entering, signal) - leaving * excess(change.leaving, signal);
+    weights_ -= inverse().selfadjointView<Eigen::Lower>() * slope;
+  }
+
+ private:
+  void rebuild() {
+    storage_ = gram_.of(rows_, left_);
+    invert(storage_);
+    prices_ = storage_.diagonal();
+    const Eigen::VectorXd asked = rows_.residual(Eigen::VectorXd::Zero(rows_.size()));
+    const Eigen::VectorXd right = gram_.correlations(left_, asked) + ridge_ * prior_(left_);
+    weights_ = storage_.selfadjointView<Eigen::Lower>() * right;
+    built_with_ = left();
+  }
+
+  Eigen::VectorXd excess(const std::vector<Index>& rows, const Eigen::VectorXd& signal) const {
+    Eigen::VectorXd result(static_cast<Index>(rows.size()));
+    for (Index k = 0; k < result.size(); ++k) {
+      const Index i = rows[static_cast<std::size_t>(k)];
+      result[k] = signal[i] - rows_.upper(i);
+    }
+    return result;
+  }
+
+  double price(Index i) const { return weights_[i] * weights_[i] / (2 * prices_[i]); }
+
+  Index cheapest() const {
+    Index best = -1;
+    double least = kInfinity;
+    for (Index i = 0; i < left(); ++i) {
+      const auto k = static_cast<std::size_t>(i);
+      if (removed_[k] || !quota_.may_go(left_[k])) continue;
+      if (const double loss = price(i); loss < least || best < 0) {
+        least = loss;
+        best = i;
+      }
+    }
+    return best;
+  }
+
+  // The inverse itself follows at the block's end: until then it is corrected by the directions of
+  // the removals before.
+  void remove(Index i, Index count) {
+    auto v = directions_.col(count);
+    v.head(i) = storage_.row(i).head(i).transpose();
+    v.tail(left() - i) = storage_.col(i).segment(i, left() - i);
+    v.noalias() -= directions_.leftCols(count) * directions_.row(i).head(count).transpose();
+    v /= std::sqrt(prices_[i]);
+    weights_ -= (weights_[i] / std::sqrt(prices_[i])) * v;
+    prices_.array() -= v.array().square();
+    prices_ = prices_.cwiseMax(std::numeric_limits<double>::min());
+    removed_[static_cast<std::size_t>(i)] = true;
+    quota_.remove(left_[static_cast<std::size_t>(i)]);
+  }
+
+  void compact(Index count) {
+    Index kept = 0;
+    for (Index i = 0; i < left(); ++i) {
+      const auto from = static_cast<std::size_t>(i), to = static_cast<std::size_t>(kept);
+      if (removed_[from]) continue;
+      left_[to] = left_[from];
+      weights_[kept] = weights_[i];
+      prices_[kept] = prices_[i];
+      directions_.row(kept) = directions_.row(i);
+      places_.resize(to + 1);
+      places_[to] = i;
+      ++kept;
+    }
+    for (Index b = 0; b < kept; ++b) {
+      const Index from = places_[static_cast<std::size_t>(b)];
+      for (Index a = b; a < kept; ++a) {
+        storage_(a, b) = storage_(places_[static_cast<std::size_t>(a)], from);
+      }
+    }
+    left_.resize(static_cast<std::size_t>(kept));
+    weights_.conservativeResize(kept);
+    prices_.conservativeResize(kept);
+    if (kept == 0 || count == 0) return;
+    inverse().selfadjointView<Eigen::Lower>().rankUpdate(directions_.topLeftCorner(kept, count),
+                                                         -1);
+  }
+
+  Eigen::Ref<Matrix<double>> inverse() { return storage_.topLeftCorner(left(), left()); }
+
+  const Gram& gram_;
+  Eigen::VectorXd prior_;
+  double ridge_;
+  Rows rows_;
+  Quota quota_;
+  Features left_;
+  Matrix<double> storage_;  // the inverse's lower triangle in its upper left corner
+  Matrix<double> directions_;
+  Eigen::VectorXd weights_, prices_;
+  std::vector<bool> removed_;
+  std::vector<Index> places_;
+  Index built_with_ = 0;
+  bool finished_ = false;
+};
+
+// A few outputs in step, so that their signals are one product.
+class Gang {
+ public:
+  Gang(const BudgetProgram& program, const BudgetPattern& pattern, const Gram& gram, Range outputs)
+      : gram_(gram), outputs_(outputs), weights_(outputs.size, program.features) {
+    const View<double> prior(program.prior, program.outputs, program.features);
+    const Matrix<double> signals = prior.middleRows(outputs.begin, outputs.size) * gram.X();
+    for (Index k = 0; k < outputs.size; ++k) {
+      columns_.emplace_back(program, pattern, gram, outputs.begin + k);
+      columns_.back().begin(signals.row(k));
+    }
+  }
+
+  void run(Elimination& result, const std::function<bool()>& stop) {
+    std::vector<Index> gone(columns_.size(), 0);
+    for (Index k = 0; k < outputs_.size; ++k) {
+      column(k).write(result.start.col(outputs_.begin + k));
+    }
+    while (!finished() && !stop()) {
+      for (Index k = 0; k < outputs_.size; ++k) {
+        if (column(k).finished()) continue;
+        column(k).remove_block([&](Index feature, double loss) {
+          Index& place = gone[static_cast<std::size_t>(k)];
+          result.order(place, outputs_.begin + k) = static_cast<int>(feature);
+          result.losses(place++, outputs_.begin + k) = loss;
+        });
+        column(k).write(weights_.row(k));
+      }
+      const Matrix<double> signals = weights_ * gram_.X();
+      for (Index k = 0; k < outputs_.size; ++k) {
+        if (!column(k).finished()) column(k).look_again(signals.row(k));
+      }
+    }
+  }
+
+ private:
+  Column& column(Index k) { return columns_[static_cast<std::size_t>(k)]; }
+  bool finished() const {
+    return std::all_of(columns_.begin(), columns_.end(), [](auto& c) { return c.finished(); });
+  }
+
+  const Gram& gram_;
+  Range outputs_;
+  Matrix<double> weights_;  // outputs x features
+  std::vector<Column> columns_;
+};
+
+}  // namespace
+}  // namespace nettrim::budget
+
+namespace nettrim {
+
+Elimination eliminate(const BudgetProgram& program, const BudgetPattern& pattern,
+                      const BudgetOptions& options) {
+  using namespace budget;
+  const Gram gram(program, options.n_threads);
+  Elimination result;
+  result.order = Matrix<int>::Constant(program.features, program.outputs, -1);
+  result.losses = Matrix<double>::Constant(program.features, program.outputs, kInfinity);
+  result.start = Matrix<double>::Zero(program.features, program.outputs);
+  std::atomic<bool> stopped = false;
+  const auto gangs = cut(program.outputs, kGang, kGangs);
+  parallel_for_uneven(
+      static_cast<Index>(gangs.size()), options.n_threads, [&](Index k, int thread) {
+        const auto stop = [&] {
+          if (thread == 0 && options.interrupted && options.interrupted()) stopped = true;
+          return stopped.load();
+        };
+        if (!stop())
+          Gang(program, pattern, gram, gangs[static_cast<std::size_t>(k)]).run(result, stop);
+      });
+  result.complete = !stopped;
+  return result;
+}
+
+}  // namespace nettrim

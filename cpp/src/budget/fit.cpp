@@ -1,0 +1,194 @@
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "budget/quota.hpp"
+#include "budget/support.hpp"
+#include "parallel.hpp"
+
+namespace nettrim::budget {
+namespace {
+
+constexpr double kFirstShare = 0.02;  // of the weights that change places in the first round
+constexpr double kMargin = 1.05;      // a swap must promise more than it costs
+constexpr double kWorthwhile = 1e-5;  // relative decrease of a round that is kept
+
+struct Swap {
+  Index output, feature;
+  double value;
+};
+
+using Masks = std::vector<std::vector<bool>>;  // by output, of features
+
+// All outputs on their supports.
+class Layer {
+ public:
+  Layer(const BudgetProgram& program, const BudgetPattern& pattern, const BudgetOptions& options)
+      : program_(program), pattern_(pattern), options_(options), gram_(program, options.n_threads) {
+    for (Index j = 0; j < program.outputs; ++j) outputs_.emplace_back(program, gram_, j);
+  }
+
+  void fit(const Masks& masks) {
+    std::vector<Index> all(outputs_.size());
+    for (std::size_t j = 0; j < all.size(); ++j) all[j] = static_cast<Index>(j);
+    masks_ = masks;
+    each(all, [&](Index j) { output(j).fit(features(masks_, j)); });
+    worths_.resize(outputs_.size());
+    stale_ = std::move(all);
+  }
+
+  // Exchanges weights while that pays; returns how many.
+  Index swap(Index rounds) {
+    Index swaps = 0;
+    double share = kFirstShare;
+    for (Index round = 0; round < rounds && !stopped_; ++round) {
+      each(stale_, [&](Index j) { worths_[static_cast<std::size_t>(j)] = output(j).worth(); });
+      stale_.clear();
+      if (stopped_) break;
+      const auto [cheap, good] = pairs(share);
+      if (cheap.empty()) break;
+      if (try_swaps(cheap, good)) {
+        swaps += static_cast<Index>(cheap.size());
+      } else if (cheap.size() == 1) {
+        break;
+      } else {
+        share = static_cast<double>(cheap.size()) / (4.0 * static_cast<double>(nonzeros()));
+      }
+    }
+    return swaps;
+  }
+
+  BudgetFit result(Index swaps) const {
+    BudgetFit fit;
+    fit.weights.resize(program_.features, program_.outputs);
+    for (Index j = 0; j < program_.outputs; ++j) {
+      fit.weights.col(j) = outputs_[static_cast<std::size_t>(j)].weights();
+    }
+    fit.loss = loss();
+    fit.swaps = swaps;
+    fit.complete = !stopped_;
+    return fit;
+  }
+
+ private:
+  Support& output(Index j) { return outputs_[static_cast<std::size_t>(j)]; }
+
+  static Features features(const Masks& masks, Index j) {
+    const auto& mask = masks[static_cast<std::size_t>(j)];
+    Features result;
+    for (std::size_t i = 0; i < mask.size(); ++i) {
+      if (mask[i]) result.push_back(static_cast<Index>(i));
+    }
+    return result;
+  }
+
+  template <class Body>
+  void each(const std::vector<Index>& outputs, Body&& body) {
+    parallel_for_uneven(static_cast<Index>(outputs.size()), options_.n_threads,
+                        [&](Index k, int thread) {
+                          if (thread == 0 && options_.interrupted && options_.interrupted()) {
+                            stopped_ = true;
+                          }
+                          if (!stopped_) body(outputs[static_cast<std::size_t>(k)]);
+                        });
+  }
+
+  double loss() const {
+    double total = 0;
+    for (const Support& one : outputs_) total += one.loss();
+    return total;
+  }
+
+  Index nonzeros() const {
+    Index count = 0;
+    for (const auto& mask : masks_) count += std::count(mask.begin(), mask.end(), true);
+    return count;
+  }
+
+  bool may_go(Index feature) const { return !pattern_.keep || !pattern_.keep[feature]; }
+
+  // The cheapest weights against the absent ones that gain most, as long as that promises to pay.
+  std::pair<std::vector<Swap>, std::vector<Swap>> pairs(double share) const {
+    std::vector<Swap> cheap, good;
+    for (Index j = 0; j < program_.outputs; ++j) {
+      const auto& worth = worths_[static_cast<std::size_t>(j)];
+      for (Index i = 0; i < program_.features; ++i) {
+        if (!may_go(i)) continue;
+        if (masks_[static_cast<std::size_t>(j)][static_cast<std::size_t>(i)]) {
+          cheap.push_back({j, i, worth.cost[i]});
+        } else {
+          good.push_back({j, i, worth.gain[i]});
+        }
+      }
+    }
+    std::stable_sort(cheap.begin(), cheap.end(),
+                     [](const Swap& a, const Swap& b) { return a.value < b.value; });
+    std::stable_sort(good.begin(), good.end(),
+                     [](const Swap& a, const Swap& b) { return a.value > b.value; });
+    const auto most = static_cast<std::size_t>(share * static_cast<double>(nonzeros())) + 1;
+    std::size_t count = 0;
+    while (count < std::min({most, cheap.size(), good.size()}) &&
+           good[count].value > kMargin * cheap[count].value) {
+      ++count;
+    }
+    cheap.resize(count);
+    good.resize(count);
+    return {std::move(cheap), std::move(good)};
+  }
+
+  bool try_swaps(const std::vector<Swap>& cheap, const std::vector<Swap>& good) {
+    Masks masks = masks_;
+    std::vector<bool> touched(outputs_.size(), false);
+    for (const auto* list : {&cheap, &good}) {
+      for (const Swap& s : *list) {
+        masks[static_cast<std::size_t>(s.output)][static_cast<std::size_t>(s.feature)].flip();
+        touched[static_cast<std::size_t>(s.output)] = true;
+      }
+    }
+    std::vector<Index> changed;
+    for (std::size_t j = 0; j < touched.size(); ++j) {
+      if (touched[j]) changed.push_back(static_cast<Index>(j));
+    }
+    std::vector<Support> before;
+    for (const Index j : changed) before.push_back(output(j));
+    const double old_loss = loss();
+    each(changed, [&](Index j) { output(j).fit(features(masks, j)); });
+    if (!stopped_ && loss() < (1 - kWorthwhile) * old_loss) {
+      masks_ = std::move(masks);
+      stale_ = std::move(changed);
+      return true;
+    }
+    for (std::size_t k = 0; k < changed.size(); ++k) output(changed[k]) = before[k];
+    return false;
+  }
+
+  const BudgetProgram& program_;
+  const BudgetPattern& pattern_;
+  const BudgetOptions& options_;
+  Gram gram_;
+  std::vector<Support> outputs_;
+  std::vector<Worth> worths_;
+  Masks masks_;
+  std::vector<Index> stale_;  // outputs whose worth is not known
+  std::atomic<bool> stopped_ = false;
+};
+
+}  // namespace
+}  // namespace nettrim::budget
+
+namespace nettrim {
+
+BudgetFit fit_support(const BudgetProgram& program, const bool* support, Index rounds,
+                      const BudgetPattern& pattern, const BudgetOptions& options) {
+  using namespace budget;
+  Masks masks(static_cast<std::size_t>(program.outputs));
+  for (Index j = 0; j < program.outputs; ++j) {
+    const bool* column = support + j * program.features;
+    masks[static_cast<std::size_t>(j)].assign(column, column + program.features);
+  }
+  Layer layer(program, pattern, options);
+  layer.fit(masks);
+  return layer.result(layer.swap(rounds));
+}
+
+}  // namespace nettrim

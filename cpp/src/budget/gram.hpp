@@ -1,0 +1,30 @@
+// Second derivatives of an output's loss.
+#pragma once
+
+#include "budget/rows.hpp"
+
+namespace nettrim::budget {
+
+using Features = std::vector<Index>;
+
+class Gram {
+ public:
+  Gram(const BudgetProgram& program, int threads);
+
+  Index features() const { return X_.rows(); }
+  // Lower triangle of X' D X + ridge over some features, D being the weights of the rows that
+  // count.
+  Matrix<double> of(const Rows& rows, const Features& features) const;
+  // Some samples of some features: features x samples.
+  Matrix<double> samples(const Features& features, const std::vector<Index>& samples) const;
+  // X'times the residual of every sample, for some features.
+  Eigen::VectorXd correlations(const Features& features, const Eigen::VectorXd& residual) const;
+  const View<double>& X() const { return X_; }
+
+ private:
+  View<double> X_;  // features x samples
+  double pull_, ridge_;
+  Matrix<double> whole_;  // X'X, lower triangle
+};
+
+}  // namespace nettrim::budget

@@ -1,0 +1,131 @@
+#include "budget/support.hpp"
+
+#include <Eigen/Cholesky>
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+namespace nettrim::budget {
+namespace {
+
+constexpr int kSteps = 30;          // of Newton; some five is what it takes
+constexpr int kHalvings = 10;       // of a step that does not pay
+constexpr double kSettled = 1e-10;  // a relative decrease that is the last
+
+}  // namespace
+
+Support::Support(const BudgetProgram& program, const Gram& gram, Index output)
+    : gram_(&gram),
+      ridge_(program.ridge),
+      prior_(View<double>(program.prior, program.outputs, program.features).row(output)),
+      rows_(program, output),
+      features_(static_cast<std::size_t>(program.features)),
+      weights_(prior_) {
+  std::iota(features_.begin(), features_.end(), Index{0});
+}
+
+void Support::fit(Features features) {
+  const Eigen::VectorXd before = weights();
+  features_ = std::move(features);
+  weights_ = before(features_);
+  signal_ = signal_of(weights_);
+  rows_.look(signal_);
+  loss_ = loss_of(weights_, signal_);
+  const Eigen::VectorXd asked = rows_.residual(Eigen::VectorXd::Zero(rows_.size()));
+  Model model{gram_->of(rows_, features_),
+              gram_->correlations(features_, asked) + ridge_ * prior_(features_)};
+  for (int step = 0; step < kSteps && newton_step(model);) ++step;
+}
+
+// Returns whether there is more to gain.
+bool Support::newton_step(Model& model) {
+  const double before = loss_;
+  Matrix<double> copy = model.gram;
+  const Eigen::LLT<Eigen::Ref<Matrix<double>>> factor(copy);
+  step_towards(factor.solve(model.right));
+  const Change change = rows_.look(signal_);
+  count(change, model);
+  return !change.empty() && loss_ < (1 - kSettled) * before;
+}
+
+void Support::step_towards(const Eigen::VectorXd& weights) {
+  const Eigen::VectorXd signal = signal_of(weights);
+  double share = 1;
+  for (int k = 0; k < kHalvings; ++k, share /= 2) {
+    const Eigen::VectorXd w = weights_ + share * (weights - weights_);
+    const Eigen::VectorXd s = signal_ + share * (signal - signal_);
+    const double loss = loss_of(w, s);
+    if (loss > loss_) continue;
+    weights_ = w;
+    signal_ = s;
+    loss_ = loss;
+    return;
+  }
+}
+
+void Support::count(const Change& change, Model& model) const {
+  auto lower = model.gram.selfadjointView<Eigen::Lower>();
+  for (const auto& [rows, sign] : {std::pair(&change.entering, 1.0), {&change.leaving, -1.0}}) {
+    if (rows->empty()) continue;
+    const Matrix<double> samples = gram_->samples(features_, *rows);
+    Eigen::VectorXd upper(samples.cols());
+    for (Index k = 0; k < upper.size(); ++k) {
+      upper[k] = rows_.upper((*rows)[static_cast<std::size_t>(k)]);
+    }
+    lower.rankUpdate(samples, sign);
+    model.right += sign * (samples * upper);
+  }
+}
+
+Eigen::VectorXd Support::weights() const {
+  Eigen::VectorXd all = Eigen::VectorXd::Zero(prior_.size());
+  all(features_) = weights_;
+  return all;
+}
+
+Worth Support::worth() const {
+  const Index n = prior_.size(), m = static_cast<Index>(features_.size());
+  Features order = features_, all(static_cast<std::size_t>(n));
+  std::iota(all.begin(), all.end(), Index{0});
+  std::set_difference(all.begin(), all.end(), features_.begin(), features_.end(),
+                      std::back_inserter(order));
+  Matrix<double> whole = gram_->of(rows_, order);
+  auto present = whole.topLeftCorner(m, m);
+  const Eigen::LLT<Eigen::Ref<Matrix<double>>> factor(present);
+  const auto L = present.triangularView<Eigen::Lower>();
+  Matrix<double> half = Matrix<double>::Identity(m, m);
+  L.solveInPlace(half);
+  auto absent = whole.bottomLeftCorner(n - m, m);
+  L.transpose().solveInPlace<Eigen::OnTheRight>(absent);
+  const Eigen::VectorXd left_over = whole.diagonal().tail(n - m) - absent.rowwise().squaredNorm();
+  const Eigen::VectorXd slope =
+      gram_->correlations(order, rows_.residual(signal_)) + ridge_ * (prior_ - weights())(order);
+  Worth worth{Eigen::VectorXd::Constant(n, std::numeric_limits<double>::infinity()),
+              Eigen::VectorXd::Zero(n)};
+  for (Index k = 0; k < m; ++k) {
+    worth.cost[order[static_cast<std::size_t>(k)]] =
+        weights_[k] * weights_[k] / (2 * half.col(k).squaredNorm());
+  }
+  for (Index k = m; k < n; ++k) {
+    const double room = std::max(left_over[k - m], ridge_);
+    worth.gain[order[static_cast<std::size_t>(k)]] = slope[k] * slope[k] / (2 * room);
+  }
+  return worth;
+}
+
+Eigen::VectorXd Support::signal_of(const Eigen::VectorXd& weights) const {
+  Eigen::VectorXd all = Eigen::VectorXd::Zero(prior_.size());
+  all(features_) = weights;
+  return gram_->X().transpose() * all;
+}
+
+double Support::loss_of(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal) const {
+  double apart = prior_.squaredNorm();
+  for (Index k = 0; k < weights.size(); ++k) {
+    const double prior = prior_[features_[static_cast<std::size_t>(k)]];
+    apart += weights[k] * (weights[k] - 2 * prior);
+  }
+  return rows_.loss(signal) + ridge_ * apart / 2;
+}
+
+}  // namespace nettrim::budget

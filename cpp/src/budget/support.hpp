@@ -1,0 +1,47 @@
+// The best weights of one output on a support, and what each weight is worth there.
+#pragma once
+
+#include "budget/gram.hpp"
+
+namespace nettrim::budget {
+
+// By how much an output's loss would grow without a weight, or shrink with an absent one; to second
+// order, all other weights following. Infinite and zero where there is none.
+struct Worth {
+  Eigen::VectorXd cost, gain;  // of every feature
+};
+
+class Support {
+ public:
+  Support(const BudgetProgram& program, const Gram& gram, Index output);
+
+  // The weights of least loss on some features, by Newton steps from those there were.
+  void fit(Features features);
+
+  double loss() const { return loss_; }
+  const Features& features() const { return features_; }
+  Eigen::VectorXd weights() const;  // of all features
+  Worth worth() const;
+
+ private:
+  // Newton's model of the loss: least where gram * weights = right.
+  struct Model {
+    Matrix<double> gram;  // lower triangle
+    Eigen::VectorXd right;
+  };
+  bool newton_step(Model& model);
+  void count(const Change& change, Model& model) const;
+  void step_towards(const Eigen::VectorXd& weights);
+  Eigen::VectorXd signal_of(const Eigen::VectorXd& weights) const;
+  double loss_of(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal) const;
+
+  const Gram* gram_;
+  double ridge_;
+  Eigen::VectorXd prior_;
+  Rows rows_;
+  Features features_;
+  Eigen::VectorXd weights_, signal_;
+  double loss_ = 0;
+};
+
+}  // namespace nettrim::budget

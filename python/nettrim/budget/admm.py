@@ -1,0 +1,91 @@
+"""Which weights to keep, by alternating directions on one Gram matrix: for layers too large for surgery.
+
+This is ALPS (Meng et al., NeurIPS 2024): the weights that fit and those that are few are drawn together
+by a growing penalty. It knows no ReLU; it learns of it from its targets. Where a row is inactive, the
+least squares of all rows are asked for no more than the signal there is, at most its bound: a majoriser
+of the loss behind the ReLU, moved along with the weights.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import linalg
+
+from .._arrays import Array
+from .data import BudgetData
+from .surgery import Regularisation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Mask = NDArray[np.bool_]
+
+__all__ = ["support_by_admm"]
+
+PENALTY = 0.1  # the first one, on features of unit norm
+GROWTH = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))  # share of the support that changed, and factor
+CHECK_EVERY = 3
+MAX_ITER = 300
+SETTLED = 3e-4  # share of the support that may still change at the end
+
+
+def support_by_admm(data: BudgetData, budget: int, chosen: Regularisation) -> Mask:
+    """Return which weights to keep, of shape (n_outputs, n_features)."""
+    ridge = max(chosen.ridge, 1e-3) * data.scale()
+    gram = data.X.T @ data.X
+    gram[np.diag_indices_from(gram)] += ridge
+    length = np.sqrt(np.diag(gram))
+    values, vectors = linalg.eigh(gram / length / length[:, None])
+    X, prior = data.X / length, data.weights * length[:, None]
+    pulled = ridge / length[:, None] ** 2 * prior
+    few = _projected(prior, data, budget)
+    force, penalty = np.zeros_like(prior), PENALTY
+    support = few != 0
+    for iteration in range(MAX_ITER):
+        if iteration % CHECK_EVERY == 0:
+            asked = X.T @ _targets(data, X @ few) + pulled
+        right = asked - force + penalty * few
+        fitting = vectors @ ((vectors.T @ right) / (values + penalty)[:, None])
+        few = _projected(fitting + force / penalty, data, budget)
+        force += penalty * (fitting - few)
+        if iteration % CHECK_EVERY == CHECK_EVERY - 1:
+            before, support = support, few != 0
+            changed = np.count_nonzero(before != support) / max(budget, 1)
+            if changed <= SETTLED and iteration >= 10 * CHECK_EVERY:
+                break
+            penalty *= next(factor for share, factor in GROWTH if changed >= share)
+    return np.ascontiguousarray((support | data.pattern.keep[:, None]).T)
+
+
+def _targets(data: BudgetData, signals: Array) -> Array:
+    """Return what the rows are asked for, next to some signals."""
+    if data.active is None:
+        return data.Y
+    return np.where(
+        data.active, data.Y, np.minimum(signals, 0.0 if data.upper is None else data.upper)
+    )
+
+
+def _projected(weights: Array, data: BudgetData, budget: int) -> Array:
+    """Keep the largest weights, as many as the budget or the pattern allows."""
+    free = np.flatnonzero(~data.pattern.keep)
+    result, sizes = weights.copy(), np.abs(weights[free])
+    if data.pattern.group:
+        keep = _largest_of_groups(sizes, data.pattern.least, data.pattern.group)
+    else:
+        keep = np.zeros(sizes.shape, bool)
+        keep.flat[np.argsort(-sizes, axis=None, kind="stable")[:budget]] = True
+    result[free] = np.where(keep, weights[free], 0.0)
+    return result
+
+
+def _largest_of_groups(sizes: Array, least: int, group: int) -> Mask:
+    """Mark the `least` largest of every `group` rows, column by column."""
+    n_rows, n_columns = sizes.shape
+    padded = np.full((-(-n_rows // group) * group, n_columns), -1.0)
+    padded[:n_rows] = sizes
+    grouped = padded.reshape(-1, group, n_columns)
+    rank = np.argsort(np.argsort(-grouped, axis=1, kind="stable"), axis=1)
+    return (rank < least).reshape(-1, n_columns)[:n_rows]

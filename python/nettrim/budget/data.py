@@ -1,0 +1,182 @@
+"""What a layer with a budget is given: checked arrays, and what its weights may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._arguments import LayerData, matrix
+from .._arrays import Array, frobenius, relative
+from ..view import activate
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Mask = NDArray[np.bool_]
+
+__all__ = ["BudgetData", "Pattern", "double_matrix"]
+
+DOUBLE = np.dtype(np.float64)
+
+
+def double_matrix(value: ArrayLike, name: str) -> Array:
+    """Return a finite matrix of float64."""
+    return np.asarray(matrix(value, name, DOUBLE), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Which weights may be removed.
+
+    Attributes
+    ----------
+    keep : ndarray of bool, of shape (n_features,)
+        Features whose weights all stay, like the row of biases. They do not count.
+    least, group : int
+        Of every `group` of the other features in a row, an output keeps `least` at least; 0 for no
+        such pattern.
+    """
+
+    keep: Mask
+    least: int = 0
+    group: int = 0
+
+    @classmethod
+    def of(cls, keep: ArrayLike | None, pattern: str | None, n_features: int) -> Pattern:
+        """Check what the caller gave."""
+        mask = np.zeros(n_features, bool) if keep is None else np.asarray(keep)
+        if mask.dtype != bool:
+            raise TypeError(f"keep must hold True and False, got {mask.dtype}")
+        if mask.shape != (n_features,):
+            raise ValueError(f"keep must have one entry for each of the {n_features} features")
+        if pattern is None:
+            return cls(mask)
+        least, colon, group = str(pattern).partition(":")
+        if not (colon and least.isdecimal() and group.isdecimal() and 0 < int(least) < int(group)):
+            raise ValueError(f"pattern must be like '2:4', 2 of every 4 weights, got {pattern!r}")
+        return cls(mask, int(least), int(group))
+
+    @property
+    def n_free(self) -> int:
+        """Features whose weights may go."""
+        return int(np.count_nonzero(~self.keep))
+
+    @property
+    def room(self) -> int:
+        """How many weights of an output may go."""
+        if self.group == 0:
+            return self.n_free
+        groups, rest = divmod(self.n_free, self.group)
+        return groups * (self.group - self.least) + max(rest - self.least, 0)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the core takes."""
+        return {"keep": np.ascontiguousarray(self.keep), "group": self.group, "least": self.least}
+
+
+@dataclass(frozen=True)
+class BudgetData:
+    """Validated arrays of a layer, C-contiguous float64.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    Y : ndarray of shape (n_samples, n_outputs)
+    weights : ndarray of shape (n_features, n_outputs)
+        Those to begin with.
+    upper : ndarray of shape (n_samples, n_outputs) or None
+    active : ndarray of bool, of the shape of Y, or None
+        None for a linear layer.
+    pattern : Pattern
+    """
+
+    X: Array
+    Y: Array
+    weights: Array
+    upper: Array | None
+    active: Mask | None
+    pattern: Pattern
+
+    @classmethod
+    def of(
+        cls,
+        X: ArrayLike,
+        Y: ArrayLike,
+        weights: ArrayLike,
+        activation: str,
+        upper: ArrayLike | None,
+        active: ArrayLike | None,
+        keep: ArrayLike | None,
+        pattern: str | None,
+    ) -> BudgetData:
+        """Check what the caller gave."""
+        given = LayerData.of(X, Y, activation, upper, active, DOUBLE)
+        inputs, outputs = double_matrix(X, "X"), double_matrix(Y, "Y")
+        start = double_matrix(weights, "weights")
+        shape = (inputs.shape[1], outputs.shape[1])
+        if start.shape != shape:
+            raise ValueError(
+                f"weights must have shape (n_features, n_outputs) = {shape}, got {start.shape}"
+            )
+        mask = np.ascontiguousarray(given.is_active(slice(None))) if given.relu else None
+        bound = None if given.upper is None else np.asarray(given.upper, dtype=np.float64)
+        return cls(inputs, outputs, start, bound, mask, Pattern.of(keep, pattern, shape[0]))
+
+    @property
+    def size(self) -> int:
+        """Weights that count."""
+        return self.pattern.n_free * int(self.Y.shape[1])
+
+    def budget(self, sparsity: float) -> int:
+        """Return how many of them may be left."""
+        return round((1 - sparsity) * self.size)
+
+    def scale(self) -> float:
+        """Mean square of a feature, the unit of the ridge; 1 where there is none."""
+        return float(np.mean(np.einsum("ij,ij->j", self.X, self.X))) or 1.0
+
+    def program(self, pull: float, ridge: float) -> Mapping[str, Any]:
+        """Return the core's arguments for regularisation in units of this layer."""
+        target = self.Y
+        if self.active is not None:
+            bound = 0.0 if self.upper is None else self.upper
+            target = np.where(self.active, self.Y, np.minimum(self.X @ self.weights, bound))
+        return {
+            "X": self.X,
+            "target": target,
+            "upper": self.upper,
+            "active": self.active,
+            "prior": self.weights,
+            "pull": pull,
+            "ridge": ridge * self.scale(),
+            **self.pattern.arguments,
+        }
+
+    def part(self, rows: NDArray[Any], outputs: NDArray[Any]) -> BudgetData:
+        """Return some samples and outputs."""
+        both = np.ix_(rows, outputs)
+        return replace(
+            self,
+            X=self.X[rows],
+            Y=self.Y[both],
+            weights=np.ascontiguousarray(self.weights[:, outputs]),
+            upper=None if self.upper is None else self.upper[both],
+            active=None if self.active is None else self.active[both],
+        )
+
+    def error(self, weights: Array) -> float:
+        """Return the relative error of the outputs, behind the ReLU if there is one."""
+        activation = "linear" if self.active is None else "relu"
+        wanted = activate(self.Y, activation)
+        return relative(
+            frobenius(activate(self.X @ weights, activation) - wanted), frobenius(wanted)
+        )
+
+    def preactivation_error(self, weights: Array) -> float:
+        """Return the same in front of the ReLU, against the weights there were."""
+        before = self.X @ self.weights
+        return relative(frobenius(self.X @ weights - before), frobenius(before))

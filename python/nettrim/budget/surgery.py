@@ -1,0 +1,162 @@
+r"""Optimal brain surgery on the rows a ReLU lets through: which weights to keep, and their values.
+
+An output's weights are removed one after the other, always the one without which its loss
+
+.. math:: \tfrac12\Big(\sum_{active}(p - y)^2 + \sum_{inactive}\max(0, p - upper)^2
+          + pull\sum_{inactive}(p - z)^2 + ridge\,\Vert u - w\Vert^2\Big),\qquad p = Xu,
+
+grows least, all others following (Hassibi and Stork, 1993; Frantar and Alistarh, NeurIPS 2022, for a
+layer without a ReLU); `z` is what the original weights `w` give, at most `upper`. Every few removals the
+inactive rows are looked at again: those above their bound count in full from then on. The losses of all
+outputs in one list say which weights a budget keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._arguments import number
+from .._arrays import Array
+from .._dispatch import core
+from .data import BudgetData
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Elimination", "Regularisation", "eliminate", "fit", "tuned"]
+
+# What is tried where nothing is given: from many samples for each weight to few.
+PULLED = ((0.003, 0.01), (0.003, 0.003), (0.03, 0.001), (0.1, 0.001), (0.3, 0.001))
+UNPULLED = ((0.0, 0.01), (0.0, 0.003), (0.0, 0.0003))
+FOLD = 4  # one of so many samples judges
+JUDGED = 24  # outputs
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """What keeps weights from following the calibration data too closely.
+
+    Attributes
+    ----------
+    pull : float
+        Weight of inactive rows that are below their bound, drawn to what they were; active ones have 1.
+    ridge : float
+        Draws weights to what they were, in units of the mean square of a feature.
+    """
+
+    pull: float
+    ridge: float
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """The order in which outputs give up their weights.
+
+    Attributes
+    ----------
+    order : ndarray of int, of shape (n_outputs, n_features)
+        Features, the first to go first; -1 where no more may go.
+    losses : ndarray of shape (n_outputs, n_features)
+        Growth of the loss with each removal, infinite where there is none.
+    """
+
+    order: NDArray[np.int32]
+    losses: Array
+
+    @property
+    def most(self) -> int:
+        """How many weights may go."""
+        return int(np.isfinite(self.losses).sum())
+
+    @property
+    def levels(self) -> Array:
+        """The price of every removal: the largest loss up to there, as no weight goes before its turn."""
+        return np.maximum.accumulate(self.losses, axis=1)
+
+    def removals(self, count: int) -> NDArray[np.intp]:
+        """Return how many weights each output gives up so that `count` go at the least price."""
+        cheapest = np.argsort(self.levels, axis=None, kind="stable")[:count]
+        return np.bincount(cheapest // self.order.shape[1], minlength=len(self.order))
+
+    def support(self, removals: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return which weights are left, of shape (n_outputs, n_features)."""
+        gone = np.arange(self.order.shape[1]) < removals[:, None]
+        support = np.ones(self.order.shape, bool)
+        support[np.repeat(np.arange(len(support)), removals), self.order[gone]] = False
+        return support
+
+
+def eliminate(data: BudgetData, chosen: Regularisation, n_threads: int) -> Elimination:
+    """Remove all weights of a layer, one by one."""
+    fields = core.eliminate(**data.program(chosen.pull, chosen.ridge), n_threads=n_threads)
+    if not fields["complete"]:
+        raise KeyboardInterrupt
+    return Elimination(fields["order"], fields["losses"])
+
+
+def fit(
+    data: BudgetData,
+    chosen: Regularisation,
+    support: NDArray[np.bool_],
+    rounds: int,
+    n_threads: int,
+) -> tuple[Array, int]:
+    """Return the best weights on a support, after rounds of swaps, and how many those were."""
+    fields = core.fit_support(
+        **data.program(chosen.pull, chosen.ridge),
+        support=support,
+        rounds=rounds,
+        n_threads=n_threads,
+    )
+    if not fields["complete"]:
+        raise KeyboardInterrupt
+    return np.ascontiguousarray(fields["weights"].T), fields["swaps"]
+
+
+def tuned(
+    data: BudgetData,
+    sparsities: NDArray[np.float64],
+    pull: float | None,
+    ridge: float | None,
+    n_threads: int,
+) -> Regularisation:
+    """Choose what is not given: what serves samples best that were not used, for some outputs."""
+    if pull is not None:
+        pull = number(pull, "pull", least=0.0)
+    if ridge is not None:
+        ridge = number(ridge, "ridge", above=0.0)
+    options = PULLED if data.active is not None else UNPULLED
+    tried = {
+        Regularisation(p if pull is None else pull, r if ridge is None else ridge)
+        for p, r in options
+    }
+    candidates = sorted(tried, key=lambda c: (c.pull, c.ridge))
+    if len(candidates) == 1 or len(data.X) < 2 * FOLD:
+        return candidates[len(candidates) // 2]
+    rows = np.random.default_rng(0).permutation(len(data.X))
+    outputs = np.unique(np.linspace(0, data.Y.shape[1] - 1, JUDGED).round().astype(int))
+    n_unseen = len(rows) // FOLD
+    seen = data.part(np.sort(rows[n_unseen:]), outputs)
+    unseen = data.part(np.sort(rows[:n_unseen]), outputs)
+    errors = [_judged(seen, unseen, c, sparsities, n_threads) for c in candidates]
+    return candidates[int(np.argmin(errors))]
+
+
+def _judged(
+    seen: BudgetData,
+    unseen: BudgetData,
+    candidate: Regularisation,
+    sparsities: NDArray[np.float64],
+    n_threads: int,
+) -> float:
+    """Return the sum of the logarithms of the errors on unseen samples."""
+    trace = eliminate(seen, candidate, n_threads)
+    total = 0.0
+    for sparsity in sparsities:
+        support = trace.support(trace.removals(seen.size - seen.budget(sparsity)))
+        weights, _ = fit(seen, candidate, support, 0, n_threads)
+        total += float(np.log(max(unseen.error(weights), np.finfo(float).tiny)))
+    return total
