@@ -176,17 +176,22 @@ def test_one_trace_serves_every_sparsity():
 
 
 @pytest.mark.parametrize("pattern", ["2:4", "1:4", "3:8"])
+@pytest.mark.parametrize("sparsity", [None, 0.85])
 @pytest.mark.parametrize("method", ["surgery", "admm"])
-def test_patterns(pattern, method):
+def test_patterns(pattern, sparsity, method):
     X, W, Y = layer(200, 30, 6)
     keep = np.zeros(31, bool)
     keep[-1] = True
-    s = nettrim.solve_layer_budget(X, Y, weights=W, pattern=pattern, keep=keep, method=method)
-    least, group = map(int, pattern.split(":"))
+    s = nettrim.solve_layer_budget(
+        X, Y, weights=W, sparsity=sparsity, pattern=pattern, keep=keep, method=method
+    )
+    most, group = map(int, pattern.split(":"))
     for first in range(0, 30, group):
-        assert (np.count_nonzero(s.weights[first : min(first + group, 30)], axis=0) <= least).all()
+        assert (np.count_nonzero(s.weights[first : min(first + group, 30)], axis=0) <= most).all()
     assert s.weights[-1].all()
-    assert s.nonzeros <= s.budget < 30 * 6
+    full, rest = divmod(30, group)
+    left = (full * most + min(rest, most)) * 6
+    assert s.nonzeros == s.budget == (left if sparsity is None else round(0.15 * 30 * 6))
 
 
 def test_what_is_to_be_kept_is_kept():
@@ -302,7 +307,7 @@ def test_held_out_data_and_the_certificate():
         ({"weights": np.full((21, 8), np.nan)}, "weights"),
         ({"pattern": "4:2"}, "pattern"),
         ({"pattern": "two"}, "pattern"),
-        ({"pattern": "2:4", "sparsity": 0.9}, "sparsity"),
+        ({"pattern": "2:4", "sparsity": 0.3}, "sparsity"),
         ({"keep": np.ones(3, bool)}, "keep"),
         ({"keep": np.ones(21)}, "keep"),
         ({"method": "magic"}, "method"),

@@ -20,7 +20,9 @@ from networks import Array, random_network, trim
 from onnx_network import onnx_model
 
 # Arguments on which the weights do not depend, or which stand elsewhere in the recipe.
-APART = {"model", "X", "held_out", "checkpoint", "progress", "executor", "sparsity"}
+APART = {"model", "X", "held_out", "checkpoint", "progress", "executor"}
+OF_A_SPARSITY = {"sparsity", "share", "pattern", "min_density"}
+OF_AN_ERROR = {"epsilon", "gamma", "slack", "kappa", "tol", "max_iter", "time_limit", "solver"}
 
 
 @pytest.fixture
@@ -38,17 +40,27 @@ def result(network: Network, X: Array) -> TrimResult[Network]:
     return trim(network, X, epsilon=0.2, held_out=X[:9], n_threads=1)
 
 
+def all_arguments() -> set[str]:
+    return set(inspect.signature(nettrim.trim).parameters) - APART
+
+
 # --- what is written down -----------------------------------------------------------------------
 
 
 def test_every_argument_that_matters_is_resolved(result: TrimResult[Network]) -> None:
     arguments = result.recipe["arguments"]
-    assert set(arguments) == set(inspect.signature(nettrim.trim).parameters) - APART
+    assert set(arguments) == all_arguments() - OF_A_SPARSITY
     assert arguments["epsilon"] == 0.2
     assert arguments["layers"] == ["dense1", "dense2"]
     assert arguments["max_iter"] == 50_000
     assert arguments["n_threads"] == 1
     assert (arguments["max_patches"], arguments["seed"]) == (20_000, 0)
+
+
+def test_a_sparsity_has_arguments_of_its_own(network: Network, X: Array) -> None:
+    arguments = trim(network, X, sparsity=0.5).recipe["arguments"]
+    assert set(arguments) == all_arguments() - OF_AN_ERROR
+    assert (arguments["sparsity"], arguments["share"]) == (0.5, "network")
 
 
 def test_versions_and_date(result: TrimResult[Network]) -> None:

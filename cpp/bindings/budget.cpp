@@ -25,21 +25,17 @@ BudgetProgram program_of(const Array<double>& X, const Array<double>& target,
   return program;
 }
 
-BudgetPattern pattern_of(const OptionalArray<bool>& keep, Index group, Index least) {
-  return {data_or_null(keep), group, least};
-}
-
 BudgetOptions options_of(int n_threads) { return {n_threads, SignalCheck()}; }
 
 py::dict trace(const Array<double>& X, const Array<double>& target,
                const OptionalArray<double>& upper, const OptionalArray<bool>& active,
                const Array<double>& prior, double pull, double ridge,
-               const OptionalArray<bool>& keep, Index group, Index least, int n_threads) {
+               const OptionalArray<bool>& keep, Index group, Index most, int n_threads) {
   const BudgetProgram program = program_of(X, target, upper, active, prior, pull, ridge);
   Elimination e;
   {
     const py::gil_scoped_release unlock;
-    e = eliminate(program, pattern_of(keep, group, least), options_of(n_threads));
+    e = eliminate(program, {data_or_null(keep), group, most}, options_of(n_threads));
   }
   using namespace pybind11::literals;
   return py::dict("order"_a = to_array(std::move(e.order)),
@@ -50,13 +46,12 @@ py::dict trace(const Array<double>& X, const Array<double>& target,
 py::dict fit(const Array<double>& X, const Array<double>& target,
              const OptionalArray<double>& upper, const OptionalArray<bool>& active,
              const Array<double>& prior, double pull, double ridge, const OptionalArray<bool>& keep,
-             Index group, Index least, const Array<bool>& support, Index rounds, int n_threads) {
+             const Array<bool>& support, Index rounds, int n_threads) {
   const BudgetProgram program = program_of(X, target, upper, active, prior, pull, ridge);
   BudgetFit f;
   {
     const py::gil_scoped_release unlock;
-    f = fit_support(program, support.data(), rounds, pattern_of(keep, group, least),
-                    options_of(n_threads));
+    f = fit_support(program, support.data(), rounds, data_or_null(keep), options_of(n_threads));
   }
   using namespace pybind11::literals;
   return py::dict("weights"_a = to_array(std::move(f.weights)), "loss"_a = f.loss,
@@ -69,12 +64,12 @@ void add_budget(py::module_& m) {
   const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
   m.def("eliminate", &trace, strict("X"), strict("target"), py::kw_only(),
         strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
-        py::arg("ridge"), strict("keep").none(true), py::arg("group"), py::arg("least"),
+        py::arg("ridge"), strict("keep").none(true), py::arg("group"), py::arg("most"),
         py::arg("n_threads"));
   m.def("fit_support", &fit, strict("X"), strict("target"), py::kw_only(),
         strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
-        py::arg("ridge"), strict("keep").none(true), py::arg("group"), py::arg("least"),
-        strict("support"), py::arg("rounds"), py::arg("n_threads"));
+        py::arg("ridge"), strict("keep").none(true), strict("support"), py::arg("rounds"),
+        py::arg("n_threads"));
 }
 
 }  // namespace nettrim::bindings

@@ -152,7 +152,7 @@ def eliminate(
     ridge: float,
     keep: NDArray[np.bool_] | None,
     group: int,
-    least: int,
+    most: int,
     n_threads: int,
 ) -> EliminationFields: ...
 
@@ -167,8 +167,6 @@ def fit_support(
     pull: float,
     ridge: float,
     keep: NDArray[np.bool_] | None,
-    group: int,
-    least: int,
     support: NDArray[np.bool_],
     rounds: int,
     n_threads: int,

@@ -13,6 +13,7 @@ TRIM = """\
 example:
   nettrim trim net.npz --calibration X.npy --epsilon 0.05 -o trimmed.npz --report trim.html
   nettrim trim model.onnx --calibration X.npy --epsilon 0.05 -o small.onnx
+  nettrim trim net.npz --calibration X.npy --sparsity 0.9 -o small.npz
 
 MODEL is an ONNX model, a file of nettrim.Network.save, or an .npz with the arrays W1, b1, W2, b2, ...
 of dense layers (weights n_features x n_outputs; ReLU after each layer but the last). OUT is a file of
@@ -73,6 +74,21 @@ def _add_trim(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="samples the outputs of which are kept",
     )
     add("-o", "--output", required=True, metavar="OUT", help="the trimmed network")
+    add("--sparsity", type=float, metavar="S", help="share of the weights to remove, instead of -e")
+    add("--pattern", metavar="N:M", help="leave N of every M inputs to an output, like 2:4")
+    add(
+        "--share",
+        choices=["network", "layer"],
+        default="network",
+        help="one sparsity for the network as a whole (default), or for every layer",
+    )
+    add(
+        "--min-density",
+        type=float,
+        default=0.0,
+        metavar="D",
+        help="share of its weights that every layer keeps at least (default 0)",
+    )
     add("--scheme", choices=["cascade", "parallel"], default="cascade")
     add(
         "--gamma",
@@ -161,7 +177,6 @@ def _add_common(parser: argparse.ArgumentParser, epsilon: float | None = None) -
         "--epsilon",
         type=float,
         default=epsilon,
-        required=epsilon is None,
         help=f"relative error allowed, for example 0.05{default}",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="default: all processors")

@@ -67,8 +67,9 @@ class Trimmed:
     cascaded : bool
         True if the program was posed on the trimmed input, False if on the original one.
     growth, floor : float
-        In the cascade, what is known of epsilon before the layers in front are solved: its square
-        is at most ``(growth * change of W's output)**2 + (floor * norm of the output)**2``.
+        What is known of epsilon before the layers in front are solved. In the cascade its square is at
+        most ``(growth * change of W's output)**2 + (floor * norm of the output)**2``, in the parallel
+        scheme it is at most ``floor * norm of the output``.
     """
 
     affine: Affine
@@ -157,7 +158,7 @@ def _behind(
     error = frobenius(layer.respond(affine, original) - Y)
     stretch = layer.lipschitz(affine, original.shape)
     l1 = float(np.abs(layer.affine.stacked).sum())
-    prior = _product(l1, arriving.prior) + trimmed.epsilon * frobenius(Y)
+    prior = _product(l1, arriving.prior) + trimmed.floor * frobenius(Y)
     return change, Bound(_product(stretch, arriving.proved) + error, prior)
 
 

@@ -6,7 +6,7 @@ import math
 import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,41 @@ class Place(NamedTuple):
     last: bool
 
 
+class Scheme(Protocol):
+    """What a walk and its account want to know of a plan."""
+
+    @property
+    def cascaded(self) -> bool:
+        """Whether programs are posed on the trimmed signals."""
+        ...
+
+    @property
+    def kappa(self) -> float:
+        """Factor on what is allowed to the last layer."""
+        ...
+
+    @property
+    def scheme(self) -> str:
+        """Which signals programs are posed on, by name."""
+        ...
+
+    def program(self, layer: LayerView, original: Array, current: Array, place: Place) -> Program:
+        """Pose a layer's program, given its input in the original and in the trimmed network."""
+        ...
+
+    def floor(self, place: Place) -> float:
+        """Tell what a layer's epsilon does not owe to the layers in front; see `nettrim.audit`."""
+        ...
+
+    def growth(self, layer: LayerView, place: Place) -> float:
+        """Tell by how much it grows with their errors."""
+        ...
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that matter to every layer, for a checkpoint."""
+        ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """The checked options that decide which programs are posed; see `nettrim.trim`."""
@@ -82,7 +117,9 @@ class Plan:
             If an option is not what it must be; the message names it.
         """
         if epsilon is None:
-            raise ValueError("epsilon is needed: the relative error allowed, for example 0.05")
+            raise ValueError(
+                "epsilon is needed, the relative error allowed, for example 0.05; or sparsity"
+            )
         plan = cls(
             epsilon=number("epsilon", epsilon, 0.0),
             scheme=choice("scheme", scheme, ("cascade", "parallel")),
@@ -119,43 +156,13 @@ class Plan:
         Y = activate(layer.affine.apply(original), layer.activation)
         least = self.floor(place) * frobenius(Y)
         if not self.cascaded or place.first:
-            return self._posed(layer, original, Y, least, None, place)
+            return posed(layer, original, Y, least, None, self._kappa(place))
         V = layer.affine.apply(current)
         relu = layer.activation == "relu"
         epsilon = max(self._inflation(place) * _error(V, Y, relu), least)
         if relu and self.slack == "positive":
             np.maximum(V, 0.0, out=V)
-        return self._posed(layer, current, Y, epsilon, V if relu else None, place)
-
-    def _posed(
-        self,
-        layer: LayerView,
-        rows: Array,
-        Y: Array,
-        epsilon: float,
-        upper: Array | None,
-        place: Place,
-    ) -> Program:
-        """Move a fixed bias to the other side."""
-        norm, largest, active = frobenius(Y), float(np.abs(Y).max()), None
-        offset = layer.affine.offset
-        if offset.any():
-            if layer.activation == "relu":
-                active = Y > 0
-                upper = np.broadcast_to(-offset, Y.shape) if upper is None else upper - offset
-            Y = Y - offset if active is None else np.where(active, Y - offset, 0.0)
-        return Program(
-            X=layer.affine.inputs(rows),
-            Y=Y,
-            epsilon=epsilon,
-            upper=upper,
-            active=active,
-            activation=layer.activation,
-            groups=layer.affine.groups,
-            kappa=self._kappa(place),
-            output_norm=norm,
-            largest=largest,
-        )
+        return posed(layer, current, Y, epsilon, V if relu else None, self._kappa(place))
 
     def floor(self, place: Place) -> float:
         """Epsilon, relative to the layer's output, that does not depend on the layers in front.
@@ -186,6 +193,31 @@ class Plan:
         """Return the options that matter under this scheme to every layer, for a checkpoint."""
         own = {"scheme": self.scheme, "epsilon": self.epsilon, "tol": self.tol}
         return {**own, "gamma": self.gamma, "slack": self.slack} if self.cascaded else own
+
+
+def posed(
+    layer: LayerView, rows: Array, Y: Array, epsilon: float, upper: Array | None, kappa: float
+) -> Program:
+    """Pose a layer's program on some input; a fixed bias moves to the other side."""
+    norm, largest, active = frobenius(Y), float(np.abs(Y).max()), None
+    offset = layer.affine.offset
+    if offset.any():
+        if layer.activation == "relu":
+            active = Y > 0
+            upper = np.broadcast_to(-offset, Y.shape) if upper is None else upper - offset
+        Y = Y - offset if active is None else np.where(active, Y - offset, 0.0)
+    return Program(
+        X=layer.affine.inputs(rows),
+        Y=Y,
+        epsilon=epsilon,
+        upper=upper,
+        active=active,
+        activation=layer.activation,
+        groups=layer.affine.groups,
+        kappa=kappa,
+        output_norm=norm,
+        largest=largest,
+    )
 
 
 def _error(V: Array, Y: Array, relu: bool) -> float:

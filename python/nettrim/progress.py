@@ -170,4 +170,5 @@ def time_left(history: Sequence[tuple[float, float]], tol: float) -> float | Non
 
 def _outcome(solved: SolvedLayer, resumed: bool) -> str:
     source = "from the checkpoint" if resumed else f"{solved.seconds:.1f} s"
-    return f"{solved.status}, gap {solved.gap:.1e}, {source}"
+    proof = "" if math.isnan(solved.gap) else f", gap {solved.gap:.1e}"
+    return f"{solved.status}{proof}, {source}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Model = TypeVar("Model")
 
 KEPT = "kept"
+BUDGET = "budget"
 UNREACHED = "not reached"
 
 
@@ -48,10 +49,12 @@ class LayerReport:
     prior_bound : float
         Promised before anything was solved, by Theorem 1 or 2 of Net-Trim; mostly very loose.
     status : str
-        "optimal", or why not: "max_iter", "time_limit", "numerical". "kept" for a layer that was
-        not to be pruned, "not reached" for one an interrupted run left as it was.
+        "optimal", or why not: "max_iter", "time_limit", "numerical". "budget" for a layer that was
+        given a number of weights, "kept" for one that was not to be pruned, "not reached" for one an
+        interrupted run left as it was.
     epsilon : float or None
-        Radius of the program's ball. None for a layer that was not pruned, like the next five.
+        Radius of the program's ball. None for a layer that was not solved for an error, like the next
+        four.
     residual, violation : float or None
         Feasibility in the layer's program: distance to the original output on active entries, and
         the largest excess over the upper bound on the others, relative to the largest output.
@@ -60,7 +63,8 @@ class LayerReport:
         sometimes negative, if the answer is not feasible.
     iterations : int or None
     seconds : float or None
-        Time of the solve; of the earlier run's solve if the layer came from a checkpoint.
+        Time of the solve; of the earlier run's solve if the layer came from a checkpoint. None for a
+        layer that was not pruned.
     held_out_discrepancy : float or None
         ``discrepancy`` on samples the solver has not seen, if some were given.
     history : tuple of (float, float)
@@ -90,12 +94,12 @@ class LayerReport:
     @property
     def pruned(self) -> bool:
         """Whether the layer was solved for."""
-        return self.epsilon is not None
+        return self.status not in (KEPT, UNREACHED)
 
     @property
     def converged(self) -> bool:
-        """Whether nothing is left to be desired: optimal, or not to be pruned."""
-        return self.status in ("optimal", KEPT)
+        """Whether nothing is left to be desired: optimal, within its budget, or not to be pruned."""
+        return self.status in ("optimal", BUDGET, KEPT)
 
 
 @dataclass(frozen=True, repr=False)

@@ -19,19 +19,22 @@ from numpy.typing import ArrayLike
 from ._arguments import whole
 from ._arrays import Array, relative
 from .audit import Bound, Change, Trimmed, account, changes
+from .budget.network import BudgetWalk
+from .budget.plan import BudgetPlan
 from .checkpoint import Checkpoint, SolvedLayer, identity
 from .errors import ConvergenceWarning
 from .execution import Pool
 from .plan import Plan, chosen_layers
 from .progress import reporter
 from .recipe import recipe_of
-from .report import KEPT, UNREACHED, LayerReport, TrimResult
+from .report import BUDGET, KEPT, UNREACHED, LayerReport, TrimResult
 from .view import as_view, samples
 from .walk import Draw, Walk
 
 Model = TypeVar("Model")
 Scheme = Literal["cascade", "parallel"]
 Slack = Literal["positive", "paper"]
+Share = Literal["network", "layer"]
 
 
 def trim(
@@ -53,13 +56,16 @@ def trim(
     n_threads: int | None = None,
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    share: Share = "network",
+    pattern: str | None = None,
+    min_density: float = 0.0,
     max_patches: int = 20_000,
     seed: int = 0,
     progress: bool = True,
 ) -> TrimResult[Model]:
-    r"""Make a trained network sparse, layer by layer, each by a convex program.
+    r"""Make a trained network sparse, layer by layer: to an error, with proof, or to a sparsity.
 
-    A layer with input :math:`X` and original output :math:`Y` gets the weights of smallest l1 norm
+    Given ``epsilon``, each layer is a convex program. A layer with input :math:`X` and original output :math:`Y` gets the weights of smallest l1 norm
     (biases included, as a row of weights on a column of ones) that keep its response,
 
     .. math:: \min \lVert W\rVert_1 \quad\text{s.t.}\quad
@@ -76,17 +82,24 @@ def trim(
       :math:`V = \max(\hat X W_l, 0)` (``slack="positive"``) or :math:`V = \hat X W_l` (``"paper"``).
       Both keep the original weights feasible and the same bound; "positive" never costs l1 norm.
 
+    Given ``sparsity`` or ``pattern``, each layer keeps a number of weights, chosen and fitted for the
+    least error of its outputs behind the ReLU (`nettrim.solve_layer_budget`): on the original signals
+    in the parallel scheme, on the outputs of the layers already trimmed in the cascade. Biases stay and
+    do not count. No one can prove that these weights are the best; the bound on the error of the
+    network holds all the same.
+
     Parameters
     ----------
     model : Network
         Or any object with the three methods of `nettrim.view.ModelView`.
     X : array_like of shape (n_samples, n_features)
         Calibration data: samples of what the network will see. No labels are needed.
-    epsilon : float
+    epsilon : float, optional
         Error allowed to a layer, relative to the Frobenius norm of its output: to each layer in the
         parallel scheme, to the first pruned one in the cascade.
-    sparsity : None
-        Reserved: trimming to a given sparsity is not part of this version.
+    sparsity : float, optional
+        Share of the weights of the pruned layers that is to be removed, to one weight. Either this
+        (or `pattern`) or `epsilon`.
     scheme : {"cascade", "parallel"}, default "cascade"
     gamma : float, default 1.1
         Inflation of :math:`\epsilon_l^2` in the cascade, at least 1. At 1 the original weights lie
@@ -105,7 +118,8 @@ def trim(
     tol : float, default 1e-4
         Relative tolerance on feasibility and duality gap of every layer.
     max_iter, time_limit, solver, n_threads
-        Passed to `nettrim.solve_layer` for every layer; ``time_limit`` is seconds for each layer.
+        Passed to `nettrim.solve_layer` for every layer; ``time_limit`` is seconds for each layer. All
+        but `n_threads`, and with them `gamma`, `slack`, `kappa` and `tol`, belong to `epsilon`.
     executor : concurrent.futures.Executor, optional
         Solve on its workers: threads, processes, loky, Dask (``client.get_executor()``), mpi4py, or
         `nettrim.execution.RayExecutor`. In the parallel scheme each worker takes a layer, if there
@@ -115,6 +129,14 @@ def trim(
         Folder in which finished layers are kept. The same call after a crash takes them from there
         and gives the same result, bit for bit; a call that differs in model, data or options is
         refused.
+    share : {"network", "layer"}, default "network"
+        With `sparsity`: all layers share one budget, and a weight stays where that keeps the output
+        of the network closest; or each layer is made as sparse as the others.
+    pattern : str, optional
+        "2:4" leaves at most 2 of every 4 inputs in a row to each output; so do other numbers. Without
+        `sparsity`: all that the pattern lets go.
+    min_density : float, default 0
+        With `sparsity` and ``share="network"``: share of its weights that every layer keeps at least.
     max_patches : int, default 20,000
         A layer that meets every sample at many positions (a convolution, a sequence) is solved on
         at most so many of them, drawn at random; everything else is measured on all.
@@ -174,11 +196,23 @@ def trim(
     >>> result.layers[0].nonzeros_after < result.layers[0].nonzeros_before
     True
     """
-    if sparsity is not None:
-        raise ValueError("sparsity: trimming to a given sparsity is not implemented, give epsilon")
-    plan = Plan.checked(
-        epsilon=epsilon, scheme=scheme, gamma=gamma, slack=slack, kappa=kappa, tol=tol
-    )
+    plan: Plan | BudgetPlan
+    if sparsity is None and pattern is None:
+        plan = Plan.checked(
+            epsilon=epsilon, scheme=scheme, gamma=gamma, slack=slack, kappa=kappa, tol=tol
+        )
+    elif epsilon is not None:
+        raise ValueError("epsilon prescribes the error, sparsity and pattern the weights: give one")
+    elif executor is not None:
+        raise ValueError("executor: a given sparsity is trimmed to in this process, by n_threads")
+    else:
+        plan = BudgetPlan.checked(
+            sparsity=sparsity,
+            scheme=scheme,
+            share=share,
+            pattern=pattern,
+            min_density=min_density,
+        )
     view = as_view(model)
     data = samples(view, X, "X")
     unseen = None if held_out is None else samples(view, held_out, "held_out")
@@ -188,15 +222,26 @@ def trim(
         raise ValueError(f"held_out has samples of shape {unseen.shape[1:]}, X of {data.shape[1:]}")
 
     pool = None if executor is None else Pool(executor)
-    limits = {"tol": plan.tol, "max_iter": max_iter, "time_limit": time_limit, "solver": solver}
+    limits: dict[str, Any] = {}
+    if isinstance(plan, Plan):
+        limits = {
+            "tol": plan.tol,
+            "max_iter": max_iter,
+            "time_limit": time_limit,
+            "solver": solver,
+        }
     options = {**limits, "n_threads": n_threads}
     draw = Draw(whole(max_patches, "max_patches"), whole(seed, "seed", least=0))
     hashes = identity(view, listed, data)
     store = None
     if checkpoint is not None:
         store = Checkpoint(checkpoint, {**hashes, **plan.options(), **limits, **draw._asdict()})
-    with reporter(progress, len(chosen), plan.tol) as report:
-        walk = Walk(view, listed, data, plan, draw, chosen, options, pool, store, report)
+    with reporter(progress, len(chosen), tol) as report:
+        how = (draw, chosen, options, pool, store, report)
+        if isinstance(plan, Plan):
+            walk = Walk(view, listed, data, plan, *how)
+        else:
+            walk = BudgetWalk(view, listed, data, plan, *how)
         walk.run()
     names = [listed[position].name for position in chosen]
     arguments = {**asdict(plan), "layers": names, **options, **draw._asdict()}
@@ -237,7 +282,7 @@ def _trimmed(walk: Walk) -> dict[int, Trimmed]:
     return {
         position: Trimmed(
             affine=affine,
-            epsilon=relative(walk.solved[position].epsilon, walk.solved[position].output_norm),
+            epsilon=_radius(walk.solved[position]) or 0.0,
             cascaded=walk.plan.cascaded,
             growth=walk.plan.growth(walk.layers[position], walk.place(position)),
             floor=walk.plan.floor(walk.place(position)),
@@ -274,9 +319,17 @@ def _answer(solved: SolvedLayer | None, otherwise: str) -> dict[str, Any]:
         return {"status": otherwise}
     fields = ("status", "gap", "residual", "violation", "iterations", "seconds")
     answer = {field: getattr(solved, field) for field in fields}
+    if solved.status == BUDGET:
+        return {name: answer[name] for name in ("status", "seconds")}
     history = tuple((float(seconds), float(gap)) for seconds, gap in solved.history)
-    epsilon = relative(solved.epsilon, solved.output_norm)
-    return {**answer, "epsilon": epsilon, "history": history}
+    return {**answer, "epsilon": _radius(solved), "history": history}
+
+
+def _radius(solved: SolvedLayer) -> float | None:
+    """Return the relative error allowed to a layer, None if it was given a number of weights."""
+    if solved.status == BUDGET:
+        return None
+    return relative(solved.epsilon, solved.output_norm)
 
 
 def _warn(result: TrimResult[Any]) -> None:

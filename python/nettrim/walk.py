@@ -18,7 +18,7 @@ from .checkpoint import Checkpoint, SolvedLayer
 from .errors import InfeasibleError
 from .execution import Pool
 from .layer import solve_layer, solve_side_by_side
-from .plan import Place, Plan, Program
+from .plan import Place, Program, Scheme
 from .progress import Reporter
 from .solution import LayerProgress, LayerSolution
 from .view import Affine, LayerView, ModelView, Signal
@@ -54,7 +54,7 @@ class Walk:
     layers : sequence of LayerView
         Its prunable layers.
     data : ndarray of shape (n_samples, ...)
-    plan : Plan
+    plan : Scheme
     draw : Draw
     chosen : sequence of int
         Positions of the layers to be pruned, in order.
@@ -73,7 +73,7 @@ class Walk:
     view: ModelView
     layers: Sequence[LayerView]
     data: Array
-    plan: Plan
+    plan: Scheme
     draw: Draw
     chosen: Sequence[int]
     options: Mapping[str, Any]
@@ -138,7 +138,7 @@ class Walk:
         layer = self.layers[position]
         self.report.start(layer.name, layer.shape)
         program = self._program(position, original, current)
-        solved = self._solve(layer, program)
+        solved = self._solve(position, program)
         if solved.status == "interrupted":
             return False
         self._finish(position, solved)
@@ -161,7 +161,7 @@ class Walk:
         now = before if current is original else layer.chosen_rows(current.values, chosen)
         return self.plan.program(layer, before, now, self.place(position))
 
-    def _solve(self, layer: LayerView, program: Program) -> SolvedLayer:
+    def _solve(self, position: int, program: Program) -> SolvedLayer:
         history: list[tuple[float, float]] = []
 
         def certified(progress: LayerProgress) -> None:
@@ -175,7 +175,7 @@ class Walk:
             block_outputs=_affordable(program) if self.pool is None else None,
             **self.options,
         )
-        return _accepted(layer, program, solution, history)
+        return _accepted(self.layers[position], program, solution, history)
 
     def _finish(self, position: int, solved: SolvedLayer) -> None:
         """Keep an answer, here and in the checkpoint."""

@@ -24,11 +24,11 @@ struct BudgetProgram {
   double ridge = 0;                // positive
 };
 
-// Which weights may go: none of a feature to be kept, and of every `group` features that follow
-// each other in the order of those that may go, at most all but `least`.
+// Which weights may go: none of a feature to be kept. Of every `group` of the other features, in
+// their order, at most `most` are to stay: down to there they go first, and only then others.
 struct BudgetPattern {
   const bool* keep = nullptr;  // features; null means that all may go
-  Index group = 0, least = 0;  // group = 0: no such limit
+  Index group = 0, most = 0;   // group = 0: no such groups
 };
 
 struct BudgetOptions {
@@ -37,7 +37,7 @@ struct BudgetOptions {
 };
 
 // The order in which each output gives up its weights, and by how much its loss grows with each.
-// Where fewer than all may go the rest of the order is -1 and its losses are infinite.
+// In place of those of features to be kept there are -1 and infinity, at the end.
 struct Elimination {
   Matrix<int> order;      // features x outputs
   Matrix<double> losses;  // features x outputs
@@ -57,7 +57,8 @@ struct BudgetFit {
 
 // The weights of least loss among those with a support (features x outputs, column-major), after at
 // most `rounds` of swaps: weights that are cheap to lose against absent ones that gain more.
+// Features to be kept (null: none) take no part in these.
 BudgetFit fit_support(const BudgetProgram& program, const bool* support, Index rounds,
-                      const BudgetPattern& pattern = {}, const BudgetOptions& options = {});
+                      const bool* keep = nullptr, const BudgetOptions& options = {});
 
 }  // namespace nettrim

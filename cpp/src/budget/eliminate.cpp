@@ -55,7 +55,8 @@ class Column {
     removed_.assign(left_.size(), false);
     Index count = 0;
     for (; count < most; ++count) {
-      const Index i = cheapest();
+      Index i = cheapest();
+      if (i < 0 && quota_.lift()) i = cheapest();
       if (i < 0) {
         finished_ = true;
         break;

@@ -2,7 +2,6 @@
 #include <atomic>
 #include <cmath>
 
-#include "budget/quota.hpp"
 #include "budget/support.hpp"
 #include "parallel.hpp"
 
@@ -23,8 +22,8 @@ using Masks = std::vector<std::vector<bool>>;  // by output, of features
 // All outputs on their supports.
 class Layer {
  public:
-  Layer(const BudgetProgram& program, const BudgetPattern& pattern, const BudgetOptions& options)
-      : program_(program), pattern_(pattern), options_(options), gram_(program, options.n_threads) {
+  Layer(const BudgetProgram& program, const bool* keep, const BudgetOptions& options)
+      : program_(program), keep_(keep), options_(options), gram_(program, options.n_threads) {
     for (Index j = 0; j < program.outputs; ++j) outputs_.emplace_back(program, gram_, j);
   }
 
@@ -105,7 +104,7 @@ class Layer {
     return count;
   }
 
-  bool may_go(Index feature) const { return !pattern_.keep || !pattern_.keep[feature]; }
+  bool may_go(Index feature) const { return !keep_ || !keep_[feature]; }
 
   // The cheapest weights against the absent ones that gain most, as long as that promises to pay.
   std::pair<std::vector<Swap>, std::vector<Swap>> pairs(double share) const {
@@ -163,7 +162,7 @@ class Layer {
   }
 
   const BudgetProgram& program_;
-  const BudgetPattern& pattern_;
+  const bool* keep_;
   const BudgetOptions& options_;
   Gram gram_;
   std::vector<Support> outputs_;
@@ -179,14 +178,14 @@ class Layer {
 namespace nettrim {
 
 BudgetFit fit_support(const BudgetProgram& program, const bool* support, Index rounds,
-                      const BudgetPattern& pattern, const BudgetOptions& options) {
+                      const bool* keep, const BudgetOptions& options) {
   using namespace budget;
   Masks masks(static_cast<std::size_t>(program.outputs));
   for (Index j = 0; j < program.outputs; ++j) {
     const bool* column = support + j * program.features;
     masks[static_cast<std::size_t>(j)].assign(column, column + program.features);
   }
-  Layer layer(program, pattern, options);
+  Layer layer(program, keep, options);
   layer.fit(masks);
   return layer.result(layer.swap(rounds));
 }

@@ -1,4 +1,4 @@
-// Which weights of an output may still go, by a pattern of N in every M.
+// Which weights of an output may go, where of every group of them only so many are to stay.
 #pragma once
 
 #include <vector>
@@ -10,37 +10,40 @@ namespace nettrim::budget {
 class Quota {
  public:
   Quota(const BudgetPattern& pattern, Index features)
-      : group_of_(static_cast<std::size_t>(features), kNone) {
-    Index n = 0;  // features so far that may go
+      : group_of_(static_cast<std::size_t>(features), kKept), limited_(pattern.group > 0) {
+    Index count = 0;
     for (Index i = 0; i < features; ++i) {
       if (pattern.keep && pattern.keep[i]) continue;
-      group_of_[static_cast<std::size_t>(i)] = pattern.group > 0 ? n / pattern.group : 0;
-      ++n;
-    }
-    const Index groups = pattern.group > 0 ? (n + pattern.group - 1) / pattern.group : 1;
-    room_.assign(static_cast<std::size_t>(groups), n);
-    if (pattern.group > 0) {
-      for (auto& room : room_) room = pattern.group - pattern.least;
-      // The last group may be short: as many of it stay.
-      if (const Index rest = n % pattern.group; rest > 0) {
-        room_.back() = std::max<Index>(rest - pattern.least, 0);
-      }
+      const Index group = limited_ ? count / pattern.group : 0;
+      group_of_[static_cast<std::size_t>(i)] = group;
+      room_.resize(static_cast<std::size_t>(group) + 1, -pattern.most);
+      ++room_.back();
+      ++count;
     }
   }
 
-  bool may_go(Index feature) const { return room(feature) > 0; }
-  void remove(Index feature) { --room_[index(feature)]; }
+  bool may_go(Index feature) const {
+    const Index group = group_of_[static_cast<std::size_t>(feature)];
+    return group != kKept && (!limited_ || room_[static_cast<std::size_t>(group)] > 0);
+  }
+
+  void remove(Index feature) {
+    --room_[static_cast<std::size_t>(group_of_[static_cast<std::size_t>(feature)])];
+  }
+
+  // When no group has more weights than are to stay: returns whether others may go now.
+  bool lift() {
+    const bool lifted = limited_;
+    limited_ = false;
+    return lifted;
+  }
 
  private:
-  static constexpr Index kNone = -1;
-  std::size_t index(Index feature) const {
-    return static_cast<std::size_t>(group_of_[static_cast<std::size_t>(feature)]);
-  }
-  Index room(Index feature) const {
-    return group_of_[static_cast<std::size_t>(feature)] == kNone ? 0 : room_[index(feature)];
-  }
+  static constexpr Index kKept = -1;
 
-  std::vector<Index> group_of_, room_;
+  std::vector<Index> group_of_;
+  std::vector<Index> room_;  // weights of each group that still have to go
+  bool limited_;
 };
 
 }  // namespace nettrim::budget

@@ -73,19 +73,18 @@ def _projected(weights: Array, data: BudgetData, budget: int) -> Array:
     free = np.flatnonzero(~data.pattern.keep)
     result, sizes = weights.copy(), np.abs(weights[free])
     if data.pattern.group:
-        keep = _largest_of_groups(sizes, data.pattern.least, data.pattern.group)
-    else:
-        keep = np.zeros(sizes.shape, bool)
-        keep.flat[np.argsort(-sizes, axis=None, kind="stable")[:budget]] = True
+        sizes = np.where(_largest(sizes, data.pattern.most, data.pattern.group), sizes, -1.0)
+    keep = np.zeros(sizes.shape, bool)
+    keep.flat[np.argsort(-sizes, axis=None, kind="stable")[:budget]] = True
     result[free] = np.where(keep, weights[free], 0.0)
     return result
 
 
-def _largest_of_groups(sizes: Array, least: int, group: int) -> Mask:
-    """Mark the `least` largest of every `group` rows, column by column."""
+def _largest(sizes: Array, most: int, group: int) -> Mask:
+    """Mark the `most` largest of every `group` rows, column by column."""
     n_rows, n_columns = sizes.shape
     padded = np.full((-(-n_rows // group) * group, n_columns), -1.0)
     padded[:n_rows] = sizes
     grouped = padded.reshape(-1, group, n_columns)
     rank = np.argsort(np.argsort(-grouped, axis=1, kind="stable"), axis=1)
-    return (rank < least).reshape(-1, n_columns)[:n_rows]
+    return (rank < most).reshape(-1, n_columns)[:n_rows]

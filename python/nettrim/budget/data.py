@@ -35,13 +35,13 @@ class Pattern:
     ----------
     keep : ndarray of bool, of shape (n_features,)
         Features whose weights all stay, like the row of biases. They do not count.
-    least, group : int
-        Of every `group` of the other features in a row, an output keeps `least` at least; 0 for no
-        such pattern.
+    most, group : int
+        Of every `group` of the other features in a row, at most `most` stay in an output; 0 for no such
+        pattern.
     """
 
     keep: Mask
-    least: int = 0
+    most: int = 0
     group: int = 0
 
     @classmethod
@@ -54,10 +54,10 @@ class Pattern:
             raise ValueError(f"keep must have one entry for each of the {n_features} features")
         if pattern is None:
             return cls(mask)
-        least, colon, group = str(pattern).partition(":")
-        if not (colon and least.isdecimal() and group.isdecimal() and 0 < int(least) < int(group)):
+        most, colon, group = str(pattern).partition(":")
+        if not (colon and most.isdecimal() and group.isdecimal() and 0 < int(most) < int(group)):
             raise ValueError(f"pattern must be like '2:4', 2 of every 4 weights, got {pattern!r}")
-        return cls(mask, int(least), int(group))
+        return cls(mask, int(most), int(group))
 
     @property
     def n_free(self) -> int:
@@ -65,17 +65,12 @@ class Pattern:
         return int(np.count_nonzero(~self.keep))
 
     @property
-    def room(self) -> int:
-        """How many weights of an output may go."""
+    def demanded(self) -> int:
+        """How many weights of an output have to go."""
         if self.group == 0:
-            return self.n_free
+            return 0
         groups, rest = divmod(self.n_free, self.group)
-        return groups * (self.group - self.least) + max(rest - self.least, 0)
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What the core takes."""
-        return {"keep": np.ascontiguousarray(self.keep), "group": self.group, "least": self.least}
+        return groups * (self.group - self.most) + max(rest - self.most, 0)
 
 
 @dataclass(frozen=True)
@@ -127,9 +122,13 @@ class BudgetData:
         return cls(inputs, outputs, start, bound, mask, Pattern.of(keep, pattern, shape[0]))
 
     @property
+    def n_outputs(self) -> int:  # noqa: D102
+        return int(self.Y.shape[1])
+
+    @property
     def size(self) -> int:
         """Weights that count."""
-        return self.pattern.n_free * int(self.Y.shape[1])
+        return self.pattern.n_free * self.n_outputs
 
     def budget(self, sparsity: float) -> int:
         """Return how many of them may be left."""
@@ -153,7 +152,7 @@ class BudgetData:
             "prior": self.weights,
             "pull": pull,
             "ridge": ridge * self.scale(),
-            **self.pattern.arguments,
+            "keep": np.ascontiguousarray(self.pattern.keep),
         }
 
     def part(self, rows: NDArray[Any], outputs: NDArray[Any]) -> BudgetData:

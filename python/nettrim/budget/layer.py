@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..solution import LayerSolution
 
-__all__ = ["BudgetTrace", "solve_layer_budget", "trace_budget"]
+__all__ = ["BudgetTrace", "is_dear", "solve_layer_budget", "solved", "trace_budget", "traced"]
 
 METHODS = ("auto", "surgery", "admm")
 SWAPS = 5
@@ -54,8 +54,7 @@ class BudgetTrace:
     @property
     def losses(self) -> Array:
         """Estimate of the layer's loss with 0, 1, 2, ... weights removed: half of a squared error."""
-        levels = np.sort(self.elimination.levels, axis=None)[: self.elimination.most]
-        return np.concatenate([[0.0], np.cumsum(levels)])
+        return self.elimination.course
 
     def at(
         self,
@@ -78,18 +77,13 @@ class BudgetTrace:
         began = time.perf_counter()
         budget = _budget(self.data, sparsity)
         unseen = _unseen(self.data, held_out)
-        if (solution := _trivial(self.data, budget)) is None:
-            solution = self.with_budget(budget, swaps)
-        return _told(solution, unseen, began)
+        return _told(self.with_budget(budget, swaps), unseen, began)
 
     def with_budget(self, budget: int, swaps: int) -> BudgetSolution:
         """Return the layer with a number of weights."""
+        if (solution := _trivial(self.data, budget)) is not None:
+            return solution
         count = self.data.size - budget
-        if count > self.elimination.most:
-            raise ValueError(
-                f"sparsity: the pattern lets {self.elimination.most} of {self.data.size} weights go, "
-                f"and {count} were to be removed"
-            )
         support = self.elimination.support(self.elimination.removals(count))
         return _fitted(
             self.data, self.regularisation, support, budget, "surgery", swaps, self.n_threads
@@ -137,7 +131,7 @@ def trace_budget(
     (201, True)
     """
     data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
-    return _traced(data, TYPICAL, pull, ridge, _threads(n_threads))
+    return traced(data, TYPICAL, pull, ridge, _threads(n_threads))
 
 
 def solve_layer_budget(
@@ -183,7 +177,8 @@ def solve_layer_budget(
     keep : array_like of bool, of shape (n_features,), optional
         Features whose weights all stay, like a row of biases; they do not count. Default none.
     pattern : str, optional
-        "2:4" leaves at most 2 of every 4 features in a row in each output; so do other numbers.
+        "2:4" leaves at most 2 of every 4 features in a row in each output; so do other numbers. A
+        larger `sparsity` removes more.
     method : {"auto", "surgery", "admm"}, default "auto"
         "surgery": removal one by one, whose cost grows with ``n_outputs * n_features**3``; "admm": a
         support by alternating directions on the Gram matrix of all rows, for layers where that is too
@@ -230,28 +225,48 @@ def solve_layer_budget(
     one_of(method, METHODS, "method")
     threads, rounds = _threads(n_threads), whole(swaps, "swaps", least=0)
     budget, unseen = _budget(data, sparsity), _unseen(data, held_out)
-    solution = _trivial(data, budget)
-    if solution is None:
-        around = 1 - np.minimum(NEARBY * budget / data.size, 1)
-        if method == "admm" or (method == "auto" and _cost(data) > DEAREST):
-            chosen = tuned(data, around, pull, ridge, threads)
-            support = support_by_admm(data, budget, chosen)
-            solution = _fitted(data, chosen, support, budget, "admm", rounds, threads)
-        else:
-            trace = _traced(data, around, pull, ridge, threads)
-            solution = trace.with_budget(budget, rounds)
+    solution = solved(
+        data, budget, method=method, pull=pull, ridge=ridge, rounds=rounds, n_threads=threads
+    )
     if certify:
         solution = replace(solution, certificate=_certificate(data, solution.weights, threads))
     return _told(solution, unseen, began)
 
 
-def _traced(
+def is_dear(n_features: int, n_outputs: int) -> bool:
+    """Tell whether removing the weights of a layer one by one would take too long."""
+    return float(n_features) ** 3 * n_outputs > DEAREST
+
+
+def solved(
+    data: BudgetData,
+    budget: int,
+    *,
+    method: str = "auto",
+    pull: float | None = None,
+    ridge: float | None = None,
+    rounds: int = SWAPS,
+    n_threads: int,
+) -> BudgetSolution:
+    """Make a layer sparse to a number of weights."""
+    if (solution := _trivial(data, budget)) is not None:
+        return solution
+    around = 1 - np.minimum(NEARBY * budget / data.size, 1)
+    if method == "admm" or (method == "auto" and is_dear(*data.weights.shape)):
+        chosen = tuned(data, around, pull, ridge, n_threads)
+        support = support_by_admm(data, budget, chosen)
+        return _fitted(data, chosen, support, budget, "admm", rounds, n_threads)
+    return traced(data, around, pull, ridge, n_threads).with_budget(budget, rounds)
+
+
+def traced(
     data: BudgetData,
     sparsities: NDArray[np.float64],
     pull: float | None,
     ridge: float | None,
     n_threads: int,
 ) -> BudgetTrace:
+    """Remove the weights of a layer one by one, regularised for some sparsities."""
     began = time.perf_counter()
     chosen = tuned(data, sparsities, pull, ridge, n_threads)
     elimination = eliminate(data, chosen, n_threads)
@@ -347,17 +362,19 @@ def _unseen(data: BudgetData, held_out: tuple[ArrayLike, ArrayLike] | None) -> B
 
 
 def _budget(data: BudgetData, sparsity: float | None) -> int:
+    """Return how many weights may be left."""
+    most = data.size - data.pattern.demanded * data.n_outputs
     if sparsity is None:
         if data.pattern.group == 0:
             raise ValueError("sparsity is needed: the share of weights to remove, for example 0.9")
-        return data.size - data.pattern.room * int(data.Y.shape[1])
+        return most
     if not 0 <= number(sparsity, "sparsity") <= 1:
         raise ValueError(f"sparsity must be between 0 and 1, got {sparsity!r}")
+    if data.budget(float(sparsity)) > most:
+        raise ValueError(
+            f"sparsity must be at least {1 - most / data.size:g} for this pattern, got {sparsity!r}"
+        )
     return data.budget(float(sparsity))
-
-
-def _cost(data: BudgetData) -> float:
-    return float(data.X.shape[1] ** 3 * data.Y.shape[1])
 
 
 def _threads(n_threads: int | None) -> int:

@@ -14,6 +14,7 @@ outputs in one list say which weights a budget keeps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,25 +62,45 @@ class Elimination:
         Features, the first to go first; -1 where no more may go.
     losses : ndarray of shape (n_outputs, n_features)
         Growth of the loss with each removal, infinite where there is none.
+    demanded : int
+        Removals of each output that a pattern demands; they come first.
     """
 
     order: NDArray[np.int32]
     losses: Array
+    demanded: int = 0
 
     @property
     def most(self) -> int:
         """How many weights may go."""
         return int(np.isfinite(self.losses).sum())
 
-    @property
+    @cached_property
     def levels(self) -> Array:
         """The price of every removal: the largest loss up to there, as no weight goes before its turn."""
         return np.maximum.accumulate(self.losses, axis=1)
 
+    @cached_property
+    def turns(self) -> NDArray[np.intp]:
+        """All removals, the cheapest first after those that are demanded."""
+        free = np.broadcast_to(np.arange(self.losses.shape[1]) >= self.demanded, self.losses.shape)
+        return np.lexsort((self.levels.ravel(), free.ravel()))[: self.most]
+
+    @property
+    def prices(self) -> Array:
+        """What each of them costs; nothing is too dear for those that are demanded."""
+        prices = self.levels.ravel()[self.turns]
+        prices[: self.demanded * len(self.order)] = -np.inf
+        return prices
+
+    @property
+    def course(self) -> Array:
+        """The layer's loss after 0, 1, 2, ... of them."""
+        return np.concatenate([[0.0], np.cumsum(self.levels.ravel()[self.turns])])
+
     def removals(self, count: int) -> NDArray[np.intp]:
         """Return how many weights each output gives up so that `count` go at the least price."""
-        cheapest = np.argsort(self.levels, axis=None, kind="stable")[:count]
-        return np.bincount(cheapest // self.order.shape[1], minlength=len(self.order))
+        return np.bincount(self.turns[:count] // self.order.shape[1], minlength=len(self.order))
 
     def support(self, removals: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Return which weights are left, of shape (n_outputs, n_features)."""
@@ -91,10 +112,16 @@ class Elimination:
 
 def eliminate(data: BudgetData, chosen: Regularisation, n_threads: int) -> Elimination:
     """Remove all weights of a layer, one by one."""
-    fields = core.eliminate(**data.program(chosen.pull, chosen.ridge), n_threads=n_threads)
+    pattern = data.pattern
+    fields = core.eliminate(
+        **data.program(chosen.pull, chosen.ridge),
+        group=pattern.group,
+        most=pattern.most,
+        n_threads=n_threads,
+    )
     if not fields["complete"]:
         raise KeyboardInterrupt
-    return Elimination(fields["order"], fields["losses"])
+    return Elimination(fields["order"], fields["losses"], pattern.demanded)
 
 
 def fit(
@@ -156,7 +183,8 @@ def _judged(
     trace = eliminate(seen, candidate, n_threads)
     total = 0.0
     for sparsity in sparsities:
-        support = trace.support(trace.removals(seen.size - seen.budget(sparsity)))
+        count = max(seen.size - seen.budget(sparsity), trace.demanded * seen.n_outputs)
+        support = trace.support(trace.removals(count))
         weights, _ = fit(seen, candidate, support, 0, n_threads)
         total += float(np.log(max(unseen.error(weights), np.finfo(float).tiny)))
     return total

@@ -14,7 +14,7 @@ __all__ = ["layers"]
 
 def layers(result: Result) -> Markup:
     """Return the section."""
-    tol = result.recipe["arguments"]["tol"]
+    tol = result.recipe["arguments"].get("tol", 0.0)  # no course is drawn without
     names = [layer.name for layer in result.layers]
     before, after = (layers_named(model, names) for model in (result.original, result.model))
     about = (
@@ -44,12 +44,13 @@ def _layer(report: LayerReport, before: LayerView, after: LayerView, tol: float)
 def _answer(report: LayerReport) -> list[tuple[str, str]]:
     status = report.status if report.converged else element("span", report.status, class_="bad")
     facts = [("shape", shape_of(report.shape)), ("status", status)]
-    if report.pruned:
+    if report.gap is not None:
         facts += [
             ("gap", data(report.gap, gap_of(report.gap))),
             ("iterations", f"{report.iterations:,}"),
-            ("time", time_of(report.seconds or 0.0)),
         ]
+    if report.seconds is not None:
+        facts.append(("time", time_of(report.seconds)))
     return facts
 
 
@@ -65,7 +66,10 @@ def _pattern(report: LayerReport, version: str, nonzeros: int, layer: LayerView)
 
 def _course(report: LayerReport, tol: float) -> Markup:
     if not report.history:
-        return element("p", "None to show: the layer was not solved for.", class_="muted small")
+        reason = "nobody can prove which weights of a number are best"
+        if not report.pruned:
+            reason = "the layer was not solved for"
+        return element("p", f"None to show: {reason}.", class_="muted small")
     label = (
         f"Gap of {report.name} against time: {gap_of(report.history[0][1])} at first, "
         f"{gap_of(report.history[-1][1])} after {time_of(report.history[-1][0])}"

@@ -12,7 +12,7 @@ from typing import Any
 from .._table import share
 from ..accuracy import Accuracy
 from ..recipe import snippet
-from ..report import KEPT, UNREACHED, gap_of, percent_of, time_of
+from ..report import BUDGET, KEPT, UNREACHED, gap_of, percent_of, time_of
 from .account import errors, weights
 from .layers import layers
 from .markup import Markup, element, joined
@@ -58,9 +58,9 @@ def _header(result: Result) -> Markup:
 
 
 def _goal(arguments: dict[str, Any]) -> str:
-    given = {name: arguments.get(name) for name in ("epsilon", "sparsity")}
-    return " and ".join(
-        f"with {name} {value:g}" for name, value in given.items() if value is not None
+    given = {name: arguments.get(name) for name in ("epsilon", "sparsity", "pattern")}
+    return "with " + " and ".join(
+        f"{name} {value}" for name, value in given.items() if value is not None
     )
 
 
@@ -98,9 +98,6 @@ def _headline(result: Result, accuracy: Accuracy | None) -> Markup:
     before, after = result.nonzeros_before, result.nonzeros_after
     bound = percent_of(result.bound)
     proved = "no bound known" if math.isinf(result.bound) else f"proved to be at most {bound}"
-    wanted = [layer for layer in result.layers if layer.status != KEPT]
-    n_optimal = sum(layer.converged for layer in wanted)
-    tol = element("span", gap_of(result.recipe["arguments"]["tol"]), class_="unbroken")
     boxes = [
         ("Weights", f"{before:,} → {after:,}", f"not zero, {share(after, before)} are left"),
         ("Change of the output", percent_of(result.discrepancy), proved),
@@ -111,14 +108,18 @@ def _headline(result: Result, accuracy: Accuracy | None) -> Markup:
     if accuracy is not None:
         scores = f"{accuracy.before:.2%} → {accuracy.after:.2%}"
         boxes.append(("Accuracy", scores, f"on {accuracy.n_samples:,} labelled samples"))
-    boxes.append(
-        (
-            "Solved",
-            f"{n_optimal} of {count(len(wanted), 'layer')}",
-            joined("to a proved gap of ", tol, f", in {time_of(result.seconds)}"),
-        )
-    )
-    return element("dl", *(_box(*box) for box in boxes), class_="headline")
+    return element("dl", *(_box(*box) for box in [*boxes, _solved(result)]), class_="headline")
+
+
+def _solved(result: Result) -> tuple[str, str, str]:
+    """Say how many layers are what was asked for, and what is proved of that."""
+    wanted = [layer for layer in result.layers if layer.status != KEPT]
+    figure = f"{sum(layer.converged for layer in wanted)} of {count(len(wanted), 'layer')}"
+    seconds = f", in {time_of(result.seconds)}"
+    if any(layer.status == BUDGET for layer in wanted):
+        return "Trimmed", figure, f"to the number of weights they may keep{seconds}"
+    tol = element("span", gap_of(result.recipe["arguments"]["tol"]), class_="unbroken")
+    return "Solved", figure, joined("to a proved gap of ", tol, seconds)
 
 
 def _box(title: str, figure: str, note: str) -> Markup:

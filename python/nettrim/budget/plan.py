@@ -1,0 +1,87 @@
+"""What is asked of a network at a given sparsity."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .._arrays import Array
+from ..plan import Place, Program, choice, number, posed
+from ..view import LayerView, activate
+from .data import Pattern
+
+__all__ = ["BudgetPlan"]
+
+
+@dataclass(frozen=True)
+class BudgetPlan:
+    """The checked options of a run to a given sparsity; see `nettrim.trim`."""
+
+    sparsity: float | None
+    scheme: str
+    share: str
+    pattern: str | None
+    min_density: float
+
+    @classmethod
+    def checked(
+        cls, *, sparsity: Any, scheme: Any, share: Any, pattern: Any, min_density: Any
+    ) -> BudgetPlan:
+        """Build a plan from what a user gave.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an option is not what it must be; the message names it.
+        """
+        Pattern.of(None, pattern, 1)
+        return cls(
+            sparsity=None if sparsity is None else number("sparsity", sparsity, 0.0, 1.0),
+            scheme=choice("scheme", scheme, ("cascade", "parallel")),
+            share=choice("share", share, ("network", "layer")),
+            pattern=pattern,
+            min_density=number("min_density", min_density, 0.0, 1.0),
+        )
+
+    @property
+    def cascaded(self) -> bool:
+        """Whether a layer sees the outputs of the trimmed ones in front of it."""
+        return self.scheme == "cascade"
+
+    @property
+    def kappa(self) -> float:
+        """No layer's error is prescribed."""
+        return 1.0
+
+    def demanded(self, n_features: int, n_outputs: int) -> int:
+        """Return how many weights of a layer have to go for the pattern."""
+        return Pattern.of(None, self.pattern, n_features).demanded * n_outputs
+
+    def budget(self, size: int, most: int) -> int:
+        """Return how many of some weights may be left, where a pattern leaves `most`."""
+        if self.sparsity is None:
+            return most
+        budget = round((1 - self.sparsity) * size)
+        if budget > most:
+            raise ValueError(
+                f"sparsity must be at least {1 - most / size:g} for this pattern, got {self.sparsity:g}"
+            )
+        return budget
+
+    def program(self, layer: LayerView, original: Array, current: Array, place: Place) -> Program:
+        """Pose a layer's problem: the original outputs from the inputs there are."""
+        Y = activate(layer.affine.apply(original), layer.activation)
+        return posed(layer, current if self.cascaded else original, Y, math.nan, None, self.kappa)
+
+    def floor(self, place: Place) -> float:
+        """Nothing is known of a layer's error before it is trimmed."""
+        return math.inf
+
+    def growth(self, layer: LayerView, place: Place) -> float:
+        """Nor of what becomes of the errors in front."""
+        return math.inf
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that matter to every layer, for a checkpoint."""
+        return asdict(self)
