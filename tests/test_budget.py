@@ -125,7 +125,7 @@ def test_swaps_lower_the_loss_and_keep_the_count():
     assert changed == sorted(changed)
 
 
-@pytest.mark.parametrize("method", ["surgery", "admm"])
+@pytest.mark.parametrize("method", ["surgery", "admm", "reweighted"])
 @pytest.mark.parametrize("activation", ["relu", "linear"])
 def test_budgets_are_kept_and_errors_grow(method, activation):
     X, W, _ = layer(400, 25, 12)
@@ -311,6 +311,7 @@ def test_held_out_data_and_the_certificate():
         ({"keep": np.ones(3, bool)}, "keep"),
         ({"keep": np.ones(21)}, "keep"),
         ({"method": "magic"}, "method"),
+        ({"method": "reweighted", "pattern": "2:4", "sparsity": None}, "method"),
         ({"pull": -1.0}, "pull"),
         ({"ridge": 0.0}, "ridge"),
         ({"swaps": -1}, "swaps"),

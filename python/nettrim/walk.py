@@ -25,7 +25,7 @@ from .view import Affine, LayerView, ModelView, Signal
 
 __all__ = ["Draw", "Walk"]
 
-LARGEST = 1 << 24  # entries of the outputs that are solved at a time
+LARGEST = 1 << 23  # entries of the outputs that are solved at a time
 
 
 class Draw(NamedTuple):

@@ -13,6 +13,7 @@ from .._arrays import Array, frobenius
 from ..layer import solve_layer
 from .admm import support_by_admm
 from .data import BudgetData, double_matrix
+from .reweighted import support_by_reweighting
 from .solution import BudgetSolution
 from .surgery import Elimination, Regularisation, eliminate, fit, tuned
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BudgetTrace", "is_dear", "solve_layer_budget", "solved", "trace_budget", "traced"]
 
-METHODS = ("auto", "surgery", "admm")
+METHODS = ("auto", "surgery", "admm", "reweighted")
 SWAPS = 5
 DEAREST = 2e12  # outputs x features^3 of an elimination that is worth its time: some minutes
 NEARBY = np.array([2 / 3, 1, 3 / 2])  # budgets that choose the regularisation for one of them
@@ -179,10 +180,11 @@ def solve_layer_budget(
     pattern : str, optional
         "2:4" leaves at most 2 of every 4 features in a row in each output; so do other numbers. A
         larger `sparsity` removes more.
-    method : {"auto", "surgery", "admm"}, default "auto"
+    method : {"auto", "surgery", "admm", "reweighted"}, default "auto"
         "surgery": removal one by one, whose cost grows with ``n_outputs * n_features**3``; "admm": a
         support by alternating directions on the Gram matrix of all rows, for layers where that is too
-        dear. "auto": surgery up to some minutes of it.
+        dear; "reweighted": by a few rounds of the convex program, each weight at a price of its own,
+        one output at a time, without a `pattern`; slower, and seldom better than the others. "auto": surgery up to some minutes of it.
     pull, ridge : float, optional
         Regularisation (`nettrim.budget.surgery.Regularisation`); default: what serves a quarter of the
         samples best that is set aside for some of the outputs.
@@ -223,6 +225,8 @@ def solve_layer_budget(
     began = time.perf_counter()
     data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
     one_of(method, METHODS, "method")
+    if method == "reweighted" and data.pattern.group:
+        raise ValueError("method='reweighted' knows no pattern")
     threads, rounds = _threads(n_threads), whole(swaps, "swaps", least=0)
     budget, unseen = _budget(data, sparsity), _unseen(data, held_out)
     solution = solved(
@@ -252,10 +256,15 @@ def solved(
     if (solution := _trivial(data, budget)) is not None:
         return solution
     around = 1 - np.minimum(NEARBY * budget / data.size, 1)
-    if method == "admm" or (method == "auto" and is_dear(*data.weights.shape)):
+    if method == "auto":
+        method = "admm" if is_dear(*data.weights.shape) else "surgery"
+    if method != "surgery":
         chosen = tuned(data, around, pull, ridge, n_threads)
-        support = support_by_admm(data, budget, chosen)
-        return _fitted(data, chosen, support, budget, "admm", rounds, n_threads)
+        if method == "admm":
+            support = support_by_admm(data, budget, chosen)
+        else:
+            support = support_by_reweighting(data, budget, n_threads)
+        return _fitted(data, chosen, support, budget, method, rounds, n_threads)
     return traced(data, around, pull, ridge, n_threads).with_budget(budget, rounds)
 
 

@@ -1,0 +1,91 @@
+r"""Which weights to keep, by reweighted l1: a few convex programs for each output.
+
+The program of `nettrim.solve_layer` with a penalty, every weight at a price of its own,
+
+.. math:: \min_U \Vert(XU - Y)_{active}\Vert_F^2 + penalty \sum_{ij}|U_{ij}| / (|V_{ij}| + delta),
+
+from the answer `V` before (Candes, Wakin and Boyd, 2008): what is small becomes dearer. The penalty, one
+for all outputs, is moved until about as many weights are left as the budget allows.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._arrays import Array
+from ..layer import solve_layer
+from .data import BudgetData
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Mask = NDArray[np.bool_]
+
+__all__ = ["support_by_reweighting"]
+
+LOOSER = (1.5, 1.2, 1.0)  # budgets of the rounds, over the one given
+SOFTNESS = 0.1  # delta, over the mean size of the weights to be left
+HALVINGS = 8  # of the interval of the penalty's logarithm, in each round
+TOL = 1e-4
+RANGE = (1e-6, 1.0)  # of penalties, over the one that leaves nothing
+
+
+def support_by_reweighting(data: BudgetData, budget: int, n_threads: int) -> Mask:
+    """Return which weights to keep, of shape (n_outputs, n_features)."""
+    size = np.sqrt(np.einsum("ij,ij->j", data.X, data.X))[:, None]
+    free = ~data.pattern.keep
+    size[size == 0] = 1.0
+    scale = 1 / np.broadcast_to(size, data.weights.shape)
+    with ThreadPoolExecutor(n_threads) as threads:
+        for looser in LOOSER:
+            answer = _few(data, int(looser * budget), scale, threads)
+            felt = np.abs(answer) * size
+            delta = SOFTNESS * float(np.sort(felt[free], axis=None)[-max(budget, 1) :].mean())
+            scale = (felt / (delta or 1.0) + 1) / size
+    felt = np.where(free[:, None], np.abs(answer) * size, -1.0)
+    keep = np.zeros(felt.shape, bool)
+    keep.flat[np.argsort(-felt, axis=None, kind="stable")[:budget]] = True
+    return np.ascontiguousarray((keep | data.pattern.keep[:, None]).T)
+
+
+def _few(data: BudgetData, budget: int, scale: Array, threads: ThreadPoolExecutor) -> Array:
+    """Solve for the penalty that leaves about as many weights as the budget."""
+    largest = max(
+        2 * float(np.abs((data.X.T @ np.where(_active(data), data.Y, 0.0)) * scale).max()),
+        np.finfo(float).tiny,
+    )
+    low, high = (np.log(largest * bound) for bound in RANGE)
+    answer = data.weights
+    for _ in range(HALVINGS):
+        penalty = float(np.exp((low + high) / 2))
+        solve = partial(_column, data, scale, penalty)
+        answer = np.column_stack(list(threads.map(solve, range(data.n_outputs))))
+        if np.count_nonzero(answer[~data.pattern.keep]) > budget:
+            low = (low + high) / 2
+        else:
+            high = (low + high) / 2
+    return answer
+
+
+def _column(data: BudgetData, scales: Array, penalty: float, output: int) -> Array:
+    own, scale = slice(output, output + 1), scales[:, output]
+    solution = solve_layer(
+        data.X * scale,
+        data.Y[:, own],
+        penalty=penalty,
+        activation="linear" if data.active is None else "relu",
+        upper=None if data.upper is None else data.upper[:, own],
+        active=None if data.active is None else data.active[:, own],
+        tol=TOL,
+        n_threads=1,
+    )
+    weights: Array = solution.weights[:, 0] * scale
+    return weights
+
+
+def _active(data: BudgetData) -> Mask:
+    return np.ones(data.Y.shape, bool) if data.active is None else data.active
