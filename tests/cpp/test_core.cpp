@@ -9,10 +9,12 @@
 #include <vector>
 
 #include "branch_hull/admm.hpp"
+#include "budget/inverse.hpp"
 #include "factor.hpp"
 #include "layer/admm.hpp"
 #include "layer/certificate.hpp"
 #include "layer/newton.hpp"
+#include "nettrim/budget.hpp"
 #include "nettrim/layer.hpp"
 #include "parallel.hpp"
 #include "quasidefinite.hpp"
@@ -374,6 +376,69 @@ void test_orthogonal_basis() {
   }
 }
 
+// Inverses by halves, and after a part of the matrix came or went; for all that a block can be.
+void test_inverses_follow_their_matrix() {
+  std::mt19937 generator(10);
+  for (const Index n : {1, 7, 64, 65, 200}) {
+    const Matrix<double> root = normal<double>(generator, n, n + 5);
+    Matrix<double> gram = root * root.transpose() + Matrix<double>::Identity(n, n);
+    const auto error = [&](const Matrix<double>& lower) {
+      const Matrix<double> inverse = lower.selfadjointView<Eigen::Lower>();
+      return (inverse * gram - Matrix<double>::Identity(n, n)).cwiseAbs().maxCoeff();
+    };
+    Matrix<double> inverse = gram;
+    budget::invert(inverse);
+    CHECK(error(inverse) < 1e-9);
+    for (const Index columns : {Index{0}, Index{1}, n, n + 3}) {
+      const Matrix<double> V = normal<double>(generator, n, columns);
+      for (const double sign : {1.0, -1.0}) {
+        gram += sign * V * V.transpose();
+        budget::update(inverse, V, sign);
+        CHECK(error(inverse) < 1e-8);
+      }
+    }
+  }
+}
+
+// Every weight goes once, and what is kept stays; a fit never has more than its support.
+void test_budgets() {
+  std::mt19937 generator(11);
+  const Matrix<double> X = normal<double>(generator, 30, 200);
+  const Matrix<double> W = normal<double>(generator, 5, 30);
+  const Matrix<double> target = W * X;
+  std::vector<char> active(static_cast<std::size_t>(target.size()));
+  for (Index i = 0; i < target.size(); ++i)
+    active[static_cast<std::size_t>(i)] = target.data()[i] > 0;
+  BudgetProgram program;
+  program.samples = 200;
+  program.features = 30;
+  program.outputs = 5;
+  program.X = X.data();
+  program.target = target.data();
+  program.active = reinterpret_cast<const bool*>(active.data());
+  program.prior = W.data();
+  program.pull = 0.01;
+  program.ridge = 0.1;
+  bool keep[30] = {};
+  keep[3] = true;
+  const Elimination all = eliminate(program, {keep, 0, 0}, {2, nullptr});
+  Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> support(30, 5);
+  support.setConstant(true);
+  for (Index j = 0; j < 5; ++j) {
+    Eigen::ArrayXi times = Eigen::ArrayXi::Zero(30);
+    for (Index k = 0; k < 29; ++k) ++times[all.order(k, j)];
+    CHECK(times.maxCoeff() == 1 && times[3] == 0);
+    CHECK(all.order(29, j) == -1 && std::isinf(all.losses(29, j)));
+    for (Index k = 0; k < 20; ++k) support(all.order(k, j), j) = false;
+  }
+  const BudgetFit plain = fit_support(program, support.data(), 0, keep);
+  const BudgetFit swapped = fit_support(program, support.data(), 20, keep, {2, nullptr});
+  CHECK(swapped.loss <= plain.loss);
+  CHECK((swapped.weights.array() != 0).count() <= support.count());
+  const BudgetFit stopped = fit_support(program, support.data(), 0, keep, {1, [] { return true; }});
+  CHECK(!stopped.complete);
+}
+
 }  // namespace
 
 int main() {
@@ -397,6 +462,8 @@ int main() {
     test_hull_multipliers_stay_orthogonal(50, 40, gauge);
   }
   test_orthogonal_basis();
+  test_inverses_follow_their_matrix();
+  test_budgets();
   test_quasidefinite_updates();
   test_working_gram();
   test_engines_agree();
