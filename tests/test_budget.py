@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -325,3 +327,35 @@ def test_errors_name_the_argument(change, name):
     arguments = {"weights": W, "sparsity": 0.5, **change}
     with pytest.raises((ValueError, TypeError), match=f"^{name}"):
         nettrim.solve_layer_budget(X, Y, **arguments)
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import numpy as np, nettrim
+rng = np.random.default_rng(0)
+X, W = rng.standard_normal((1000, 700)), rng.standard_normal((700, 400))
+network = nettrim.Network([nettrim.Dense(W), nettrim.Dense(rng.standard_normal((400, 5)))])
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+began = time.perf_counter()
+if sys.argv[1] == "layer":
+    try:
+        nettrim.solve_layer_budget(X, np.maximum(X @ W, 0), weights=W, sparsity=0.9)
+    except KeyboardInterrupt:
+        print("stopped", time.perf_counter() - began < 5)
+else:
+    result = nettrim.trim(network, X, sparsity=0.9, progress=False)
+    print("stopped" if result.interrupted else "done", time.perf_counter() - began < 5)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+@pytest.mark.parametrize("what", ["layer", "network"])
+def test_interrupts_are_heard_inside_the_core(what):
+    run = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, what],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert run.stdout.split() == ["stopped", "True"], run.stderr

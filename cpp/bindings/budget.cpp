@@ -39,8 +39,7 @@ py::dict trace(const Array<double>& X, const Array<double>& target,
   }
   using namespace pybind11::literals;
   return py::dict("order"_a = to_array(std::move(e.order)),
-                  "losses"_a = to_array(std::move(e.losses)),
-                  "start"_a = to_array(std::move(e.start)), "complete"_a = e.complete);
+                  "losses"_a = to_array(std::move(e.losses)), "complete"_a = e.complete);
 }
 
 py::dict fit(const Array<double>& X, const Array<double>& target,

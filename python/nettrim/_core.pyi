@@ -131,7 +131,6 @@ def project_onto_branch_hulls(
 class EliminationFields(TypedDict):
     order: NDArray[np.int32]
     losses: NDArray[np.float64]
-    start: NDArray[np.float64]
     complete: bool
 
 class FitFields(TypedDict):

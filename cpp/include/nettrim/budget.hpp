@@ -41,7 +41,6 @@ struct BudgetOptions {
 struct Elimination {
   Matrix<int> order;      // features x outputs
   Matrix<double> losses;  // features x outputs
-  Matrix<double> start;   // features x outputs: the weights of least loss, none of them gone
   bool complete = true;   // false after an interrupt
 };
 

@@ -194,9 +194,6 @@ class Gang {
 
   void run(Elimination& result, const std::function<bool()>& stop) {
     std::vector<Index> gone(columns_.size(), 0);
-    for (Index k = 0; k < outputs_.size; ++k) {
-      column(k).write(result.start.col(outputs_.begin + k));
-    }
     while (!finished() && !stop()) {
       for (Index k = 0; k < outputs_.size; ++k) {
         if (column(k).finished()) continue;
@@ -238,7 +235,6 @@ Elimination eliminate(const BudgetProgram& program, const BudgetPattern& pattern
   Elimination result;
   result.order = Matrix<int>::Constant(program.features, program.outputs, -1);
   result.losses = Matrix<double>::Constant(program.features, program.outputs, kInfinity);
-  result.start = Matrix<double>::Zero(program.features, program.outputs);
   std::atomic<bool> stopped = false;
   const auto gangs = cut(program.outputs, kGang, kGangs);
   parallel_for_uneven(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,8 +46,8 @@ class BudgetTrace:
     n_threads : int
     """
 
-    data: BudgetData
-    elimination: Elimination
+    data: BudgetData = field(repr=False)
+    elimination: Elimination = field(repr=False)
     regularisation: Regularisation
     seconds: float
     n_threads: int
@@ -77,17 +77,17 @@ class BudgetTrace:
         """
         began = time.perf_counter()
         budget = _budget(self.data, sparsity)
-        unseen = _unseen(self.data, held_out)
-        return _told(self.with_budget(budget, swaps), unseen, began)
+        unseen, rounds = _unseen(self.data, held_out), whole(swaps, "swaps", least=0)
+        return _told(self.with_budget(budget, rounds), unseen, began)
 
-    def with_budget(self, budget: int, swaps: int) -> BudgetSolution:
+    def with_budget(self, budget: int, rounds: int) -> BudgetSolution:
         """Return the layer with a number of weights."""
         if (solution := _trivial(self.data, budget)) is not None:
             return solution
         count = self.data.size - budget
         support = self.elimination.support(self.elimination.removals(count))
         return _fitted(
-            self.data, self.regularisation, support, budget, "surgery", swaps, self.n_threads
+            self.data, self.regularisation, support, budget, "surgery", rounds, self.n_threads
         )
 
 
