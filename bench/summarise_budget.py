@@ -60,9 +60,9 @@ def write(source: Path, target: Path) -> None:
         if complete:
             parts += [f"## {ours}, against the best rival of each case"]
             parts += [table(against_best(complete, ours))]
-        if complete and ours == OURS:
-            parts += ["## Against each rival", table(against_each(complete, ours))]
-            parts += [f"## The {WORST} cases that are worst held-out", table(worst(complete, ours))]
+            parts += [f"### {ours}, against each rival", table(against_each(complete, ours))]
+            parts += [f"### The {WORST} cases of {ours} that are worst held-out"]
+            parts += [table(worst(complete, ours))]
     parts += ["## Seconds", SECONDS, table(seconds(rows))]
     parts += ["## Errors", ERRORS, table(errors(rows))]
     replace(target.with_suffix(".md"), "\n\n".join(parts) + "\n")
