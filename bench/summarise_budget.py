@@ -35,6 +35,7 @@ Case = dict[str, Row]  # its rows by their method
 # from another's answer.
 STYLES: dict[str, dict[str, Any]] = {
     OURS: {"color": "black", "linewidth": 2.5, "zorder": 9},
+    ONE_TRACE: {"color": "black", "linewidth": 1.2, "zorder": 8, "marker": "."},
     "ExactOBS": {"color": "#0072B2"},
     "ALPS": {"color": "#D55E00"},
     "l1 + refit": {"color": "black", "linestyle": ":"},
@@ -184,7 +185,7 @@ def errors(rows: list[Row]) -> list[Row]:
 
 def methods(rows: list[Row]) -> list[str]:
     measured = {row["method"] for row in rows}
-    return [method for method in (ONE_TRACE, *STYLES) if method in measured]
+    return [method for method in STYLES if method in measured]
 
 
 def curve(rows: list[Row], layer: str, method: str, half: str) -> dict[float, float]:
@@ -217,8 +218,6 @@ def draw(rows: list[Row], path: Path) -> None:
 
 def panel(ax: Axes, rows: list[Row], layer: str, half: str) -> None:
     for method in methods(rows):
-        if method == ONE_TRACE:  # hardly to be told from the other line
-            continue
         errors = curve(rows, layer, method, half)
         kept = [1 - level for level in errors]
         ax.plot(kept, list(errors.values()), label=method, **STYLES[method])
