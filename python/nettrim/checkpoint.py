@@ -95,7 +95,7 @@ class Checkpoint:
             solved = SolvedLayer(**{f.name: _plain(arrays[f.name]) for f in fields(SolvedLayer)})
         except (KeyError, ValueError) as error:
             raise ValueError(f"{str(path)!r} is not a checkpoint of nettrim: {error}") from None
-        _compare(stored, self._complete(details), path)
+        refuse_changes(stored, self._complete(details), path)
         return solved
 
     def save(self, position: int, details: Mapping[str, Any], solved: SolvedLayer) -> None:
@@ -149,7 +149,8 @@ def _plain(array: Any) -> Any:
     return array.item() if array.ndim == 0 else array
 
 
-def _compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+def refuse_changes(stored: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+    """Raise a ValueError that names what differs between a run's identity and the stored one."""
     changed = [
         key
         if len(str(wanted.get(key))) > 40
@@ -160,5 +161,5 @@ def _compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -
     if changed:
         raise ValueError(
             f"checkpoint {str(path)!r} was made with a different {', '.join(changed)}; delete it "
-            "or choose another folder"
+            "or choose another place"
         )

@@ -44,7 +44,7 @@ def draw(
     original = next(iter(versions.values()))
     widths = _widths(original)
     height = 2.5 * len(versions) + (1.1 if title else 0.7)
-    figure = _figure(1.1 + 1.1 * sum(widths), height)
+    figure = empty_figure(1.1 + 1.1 * sum(widths), height)
     axes = figure.subplots(len(versions), len(original), width_ratios=widths, squeeze=False)
     for row, (name, layers) in zip(axes, versions.items(), strict=True):
         row[0].set_ylabel(name, fontsize=12, color=INK, labelpad=10)
@@ -74,7 +74,7 @@ def draw_trace(
     ImportError
         If matplotlib is not installed.
     """
-    figure = _figure(5.2, 3.6)
+    figure = empty_figure(5.2, 3.6)
     axes = figure.subplots()
     axes.semilogx(epsilons, 100 * kept, "o-", color=NEGATIVE, markersize=4)
     axes.set_xlabel("epsilon", color=INK)
@@ -86,8 +86,14 @@ def draw_trace(
     figure.savefig(path, dpi=160, facecolor="white")
 
 
-def _figure(width: float, height: float) -> Figure:
-    """Return an empty figure of so many inches, without a window."""
+def empty_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches, without a window.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -18,6 +18,7 @@ import numpy as np
 from .checkpoint import SolvedLayer
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
     from .solution import LayerProgress
@@ -47,19 +48,22 @@ class Reporter(Protocol):
 @contextmanager
 def reporter(enabled: bool, n_layers: int, tol: float) -> Iterator[Reporter]:
     """Open the best reporter there is: the log alone, plain lines, or a bar on a terminal."""
-    if not enabled:
-        yield Log(n_layers)
+    with on_terminal(enabled) as bars:
+        if bars is not None:
+            yield Bars(bars, n_layers, tol)
+        else:
+            yield (Lines if enabled else Log)(n_layers)
+
+
+@contextmanager
+def on_terminal(enabled: bool) -> Iterator[Progress | None]:
+    """Open bars of rich; None if they are not wanted, not installed, or nobody would see them."""
+    console = _terminal() if enabled else None
+    if console is None:
+        yield None
         return
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-    except ImportError:
-        yield Lines(n_layers)
-        return
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield Lines(n_layers)
-        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
@@ -67,7 +71,16 @@ def reporter(enabled: bool, n_layers: int, tol: float) -> Iterator[Reporter]:
         TimeElapsedColumn(),
     ]
     with Progress(*columns, console=console, transient=True) as bars:
-        yield Bars(bars, n_layers, tol)
+        yield bars
+
+
+def _terminal() -> Console | None:
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    console = Console(stderr=True)
+    return console if console.is_terminal else None
 
 
 class Log:

@@ -222,7 +222,7 @@ def trim(
         raise ValueError(f"held_out has samples of shape {unseen.shape[1:]}, X of {data.shape[1:]}")
 
     pool = None if executor is None else Pool(executor)
-    limits: dict[str, Any] = {}
+    limits: dict[str, Any] = {}  # of solve_layer
     if isinstance(plan, Plan):
         limits = {
             "tol": plan.tol,

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import linalg
 
 from .._arrays import Array
-from .data import BudgetData
+from .data import BudgetData, largest
 from .surgery import Regularisation
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ SETTLED = 3e-4  # share of the support that may still change at the end
 
 def support_by_admm(data: BudgetData, budget: int, chosen: Regularisation) -> Mask:
     """Return which weights to keep, of shape (n_outputs, n_features)."""
-    ridge = max(chosen.ridge, 1e-3) * data.scale()
+    ridge = max(chosen.ridge, 1e-3) * data.scale
     gram = data.X.T @ data.X
     gram[np.diag_indices_from(gram)] += ridge
     length = np.sqrt(np.diag(gram))
@@ -45,7 +45,7 @@ def support_by_admm(data: BudgetData, budget: int, chosen: Regularisation) -> Ma
     support = few != 0
     for iteration in range(MAX_ITER):
         if iteration % CHECK_EVERY == 0:
-            asked = X.T @ _targets(data, X @ few) + pulled
+            asked = X.T @ data.targets(X @ few) + pulled
         right = asked - force + penalty * few
         fitting = vectors @ ((vectors.T @ right) / (values + penalty)[:, None])
         few = _projected(fitting + force / penalty, data, budget)
@@ -59,28 +59,18 @@ def support_by_admm(data: BudgetData, budget: int, chosen: Regularisation) -> Ma
     return np.ascontiguousarray((support | data.pattern.keep[:, None]).T)
 
 
-def _targets(data: BudgetData, signals: Array) -> Array:
-    """Return what the rows are asked for, next to some signals."""
-    if data.active is None:
-        return data.Y
-    return np.where(
-        data.active, data.Y, np.minimum(signals, 0.0 if data.upper is None else data.upper)
-    )
-
-
 def _projected(weights: Array, data: BudgetData, budget: int) -> Array:
     """Keep the largest weights, as many as the budget or the pattern allows."""
     free = np.flatnonzero(~data.pattern.keep)
     result, sizes = weights.copy(), np.abs(weights[free])
     if data.pattern.group:
-        sizes = np.where(_largest(sizes, data.pattern.most, data.pattern.group), sizes, -1.0)
-    keep = np.zeros(sizes.shape, bool)
-    keep.flat[np.argsort(-sizes, axis=None, kind="stable")[:budget]] = True
-    result[free] = np.where(keep, weights[free], 0.0)
+        groups = _largest_of_groups(sizes, data.pattern.most, data.pattern.group)
+        sizes = np.where(groups, sizes, -1.0)
+    result[free] = np.where(largest(sizes, budget), weights[free], 0.0)
     return result
 
 
-def _largest(sizes: Array, most: int, group: int) -> Mask:
+def _largest_of_groups(sizes: Array, most: int, group: int) -> Mask:
     """Mark the `most` largest of every `group` rows, column by column."""
     n_rows, n_columns = sizes.shape
     padded = np.full((-(-n_rows // group) * group, n_columns), -1.0)

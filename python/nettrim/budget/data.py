@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-__all__ = ["BudgetData", "Pattern", "double_matrix"]
+__all__ = ["BudgetData", "Pattern", "allowed", "double_matrix", "largest"]
 
 DOUBLE = np.dtype(np.float64)
 
@@ -25,6 +26,31 @@ DOUBLE = np.dtype(np.float64)
 def double_matrix(value: ArrayLike, name: str) -> Array:
     """Return a finite matrix of float64."""
     return np.asarray(matrix(value, name, DOUBLE), dtype=np.float64)
+
+
+def allowed(sparsity: float | None, size: int, demanded: int) -> int:
+    """Return how many of some weights may be left, where a pattern demands removals.
+
+    Raises
+    ------
+    ValueError
+        If fewer are to be removed than the pattern demands.
+    """
+    if sparsity is None:
+        return size - demanded
+    budget = round((1 - sparsity) * size)
+    if budget > size - demanded:
+        raise ValueError(
+            f"sparsity must be at least {demanded / size:g} for this pattern, got {sparsity:g}"
+        )
+    return budget
+
+
+def largest(sizes: Array, count: int) -> Mask:
+    """Mark the largest of all entries; of equal ones the first."""
+    mask = np.zeros(sizes.shape, bool)
+    mask.flat[np.argsort(-sizes, axis=None, kind="stable")[:count]] = True
+    return mask
 
 
 @dataclass(frozen=True)
@@ -130,28 +156,38 @@ class BudgetData:
         """Weights that count."""
         return self.pattern.n_free * self.n_outputs
 
-    def budget(self, sparsity: float) -> int:
-        """Return how many of them may be left."""
-        return round((1 - sparsity) * self.size)
+    @property
+    def demanded(self) -> int:
+        """How many of them have to go for the pattern."""
+        return self.pattern.demanded * self.n_outputs
 
+    @cached_property
     def scale(self) -> float:
         """Mean square of a feature, the unit of the ridge; 1 where there is none."""
         return float(np.mean(np.einsum("ij,ij->j", self.X, self.X))) or 1.0
 
+    def targets(self, signals: Array) -> Array:
+        """Return Y, and where inactive what the signals are, at most the upper bound."""
+        if self.active is None:
+            return self.Y
+        bound = 0.0 if self.upper is None else self.upper
+        return np.where(self.active, self.Y, np.minimum(signals, bound))
+
+    @cached_property
+    def _target(self) -> Array:
+        """What every row is drawn to: the original weights' signals, where inactive."""
+        return self.targets(self.X @ self.weights)
+
     def program(self, pull: float, ridge: float) -> Mapping[str, Any]:
         """Return the core's arguments for regularisation in units of this layer."""
-        target = self.Y
-        if self.active is not None:
-            bound = 0.0 if self.upper is None else self.upper
-            target = np.where(self.active, self.Y, np.minimum(self.X @ self.weights, bound))
         return {
             "X": self.X,
-            "target": target,
+            "target": self._target,
             "upper": self.upper,
             "active": self.active,
             "prior": self.weights,
             "pull": pull,
-            "ridge": ridge * self.scale(),
+            "ridge": ridge * self.scale,
             "keep": np.ascontiguousarray(self.pattern.keep),
         }
 

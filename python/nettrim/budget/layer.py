@@ -12,7 +12,7 @@ from .._arguments import count_processors, number, one_of, whole
 from .._arrays import Array, frobenius
 from ..layer import solve_layer
 from .admm import support_by_admm
-from .data import BudgetData, double_matrix
+from .data import BudgetData, allowed, double_matrix
 from .reweighted import support_by_reweighting
 from .solution import BudgetSolution
 from .surgery import Elimination, Regularisation, eliminate, fit, tuned
@@ -372,18 +372,11 @@ def _unseen(data: BudgetData, held_out: tuple[ArrayLike, ArrayLike] | None) -> B
 
 def _budget(data: BudgetData, sparsity: float | None) -> int:
     """Return how many weights may be left."""
-    most = data.size - data.pattern.demanded * data.n_outputs
-    if sparsity is None:
-        if data.pattern.group == 0:
-            raise ValueError("sparsity is needed: the share of weights to remove, for example 0.9")
-        return most
-    if not 0 <= number(sparsity, "sparsity") <= 1:
+    if sparsity is None and data.pattern.group == 0:
+        raise ValueError("sparsity is needed: the share of weights to remove, for example 0.9")
+    if sparsity is not None and not 0 <= number(sparsity, "sparsity") <= 1:
         raise ValueError(f"sparsity must be between 0 and 1, got {sparsity!r}")
-    if data.budget(float(sparsity)) > most:
-        raise ValueError(
-            f"sparsity must be at least {1 - most / data.size:g} for this pattern, got {sparsity!r}"
-        )
-    return data.budget(float(sparsity))
+    return allowed(sparsity, data.size, data.demanded)
 
 
 def _threads(n_threads: int | None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,8 @@ from ..audit import changes
 from ..checkpoint import SolvedLayer
 from ..plan import Program
 from ..report import BUDGET
-from ..view import LayerView
 from ..walk import Walk
-from .data import BudgetData
+from .data import BudgetData, allowed
 from .layer import SWAPS, TYPICAL, BudgetTrace, is_dear, solved, traced
 from .plan import BudgetPlan
 
@@ -69,13 +68,14 @@ class BudgetWalk(Walk):
     def _share_out(self) -> None:
         """Give every layer as many weights as serve the network best, or the same share of its own."""
         sizes = {p: self.layers[p].affine.weights.size for p in self.chosen}
-        most = {p: sizes[p] - self.plan.demanded(*self.layers[p].shape) for p in self.chosen}
-        self.budgets = {p: self.plan.budget(sizes[p], most[p]) for p in self.chosen}
+        demanded = {p: self.plan.demanded(*self.layers[p].shape) for p in self.chosen}
+        sparsity = self.plan.sparsity
+        self.budgets = {p: allowed(sparsity, sizes[p], demanded[p]) for p in self.chosen}
         sharing = [p for p in self.chosen if not is_dear(*self.layers[p].shape)]
-        if self.plan.sparsity is None or self.plan.share == "layer" or len(sharing) < 2:
+        if sparsity is None or self.plan.share == "layer" or len(sharing) < 2:
             return
         alone = sum(n for p, n in self.budgets.items() if p not in sharing)
-        budget = self.plan.budget(sum(sizes.values()), sum(most.values())) - alone
+        budget = allowed(sparsity, sum(sizes.values()), sum(demanded.values())) - alone
         prices = self._prices(sharing)
         count = sum(sizes[p] for p in sharing) - budget
         available = sum(map(len, prices))
@@ -87,13 +87,13 @@ class BudgetWalk(Walk):
             self.budgets[position] = sizes[position] - int(removed)
 
     def _prices(self, positions: Sequence[int]) -> list[Array]:
-        """Return what the removals of some layers do to the network's output, the cheapest first."""
+        """Return for some layers what their removals do to the network's output."""
         prices = []
         for position, signal in enumerate(self.view.signals(self.data, {})):
             if position in positions:
-                program = self._program(position, signal, signal)
-                parts = _parts(self.layers[position], program, self.plan.pattern)
-                traces = [traced(part, TYPICAL, None, None, self.n_threads) for part in parts]
+                traces = self._traced(
+                    self._parts(position, self._program(position, signal, signal))
+                )
                 if not self.plan.cascaded or position == self.chosen[0]:
                     self.traces[position] = traces
                 prices.append(self._price(position, traces))
@@ -107,7 +107,7 @@ class BudgetWalk(Walk):
         prices = [trace.elimination.prices for trace in traces]
         removed = cheapest(prices, size - budget)
         loss = sum(float(t.losses[n]) for t, n in zip(traces, removed, strict=True))
-        effect = self._effect(position, _weights(traces, budget, 0)) / loss if loss > 0 else 1.0
+        effect = self._effect(position, _weights(traces, removed, 0)) / loss if loss > 0 else 1.0
         allowed = size - math.ceil(self.plan.min_density * size)
         return max(effect, TINY) * np.sort(np.concatenate(prices))[:allowed]
 
@@ -118,9 +118,9 @@ class BudgetWalk(Walk):
         return output.distance**2 / 2
 
     def _solve(self, position: int, program: Program) -> SolvedLayer:
-        began, layer = time.perf_counter(), self.layers[position]
+        began = time.perf_counter()
         return SolvedLayer(
-            weights=self._trimmed(position, _parts(layer, program, self.plan.pattern)),
+            weights=self._trimmed(position, program),
             epsilon=math.nan,
             output_norm=program.output_norm,
             residual=math.nan,
@@ -133,17 +133,39 @@ class BudgetWalk(Walk):
             history=np.empty((0, 2)),
         )
 
-    def _trimmed(self, position: int, parts: list[BudgetData]) -> Array:
-        budget = self.budgets[position]
-        if len(parts) == 1:
-            trace = self.traces.pop(position, [None])[0]
-            if trace is not None:
-                return trace.with_budget(budget, SWAPS).weights
-            return solved(parts[0], budget, n_threads=self.n_threads).weights
-        traces = self.traces.pop(position, None) or [
-            traced(part, TYPICAL, None, None, self.n_threads) for part in parts
+    def _trimmed(self, position: int, program: Program) -> Array:
+        budget, traces = self.budgets[position], self.traces.pop(position, None)
+        if traces is None:
+            parts = self._parts(position, program)
+            if len(parts) == 1:
+                return solved(parts[0], budget, n_threads=self.n_threads).weights
+            traces = self._traced(parts)
+        count = self.layers[position].affine.weights.size - budget
+        removed = cheapest([trace.elimination.prices for trace in traces], count)
+        return _weights(traces, removed, SWAPS)
+
+    def _traced(self, parts: list[BudgetData]) -> list[BudgetTrace]:
+        return [traced(part, TYPICAL, None, None, self.n_threads) for part in parts]
+
+    def _parts(self, position: int, program: Program) -> list[BudgetData]:
+        """Return a layer's groups; a row of biases stays, and does not count."""
+        affine = self.layers[position].affine
+        weights = affine.stacked
+        X = np.split(program.X, program.groups, axis=1)
+        outputs = np.split(np.arange(weights.shape[1]), program.groups)
+        return [
+            BudgetData.of(
+                X[g],
+                program.Y[:, own],
+                weights[:, own],
+                program.activation,
+                None if program.upper is None else program.upper[:, own],
+                None if program.active is None else program.active[:, own],
+                np.arange(len(weights)) >= len(affine.weights),
+                self.plan.pattern,
+            )
+            for g, own in enumerate(outputs)
         ]
-        return _weights(traces, budget, SWAPS)
 
     def _details(self, position: int) -> dict[str, object]:
         return {**super()._details(position), "budget": self.budgets[position]}
@@ -156,34 +178,11 @@ def cheapest(prices: Sequence[Array], count: int) -> NDArray[np.intp]:
     return np.bincount(owner[first], minlength=len(prices))
 
 
-def _parts(layer: LayerView, program: Program, pattern: str | None) -> list[BudgetData]:
-    """Return the layer's groups; a row of biases stays, and does not count."""
-    weights = layer.affine.stacked
-    keep = np.arange(len(weights)) >= len(layer.affine.weights)
-    X = np.split(program.X, program.groups, axis=1)
-    outputs = np.split(np.arange(weights.shape[1]), program.groups)
-    return [
-        BudgetData.of(
-            X[g],
-            program.Y[:, own],
-            weights[:, own],
-            program.activation,
-            None if program.upper is None else program.upper[:, own],
-            None if program.active is None else program.active[:, own],
-            keep,
-            pattern,
-        )
-        for g, own in enumerate(outputs)
-    ]
-
-
-def _weights(parts: list[BudgetTrace], budget: int, rounds: int) -> Array:
-    """Return the weights of a layer whose groups share a budget."""
-    count = sum(part.data.size for part in parts) - budget
-    removed = cheapest([part.elimination.prices for part in parts], count)
+def _weights(traces: Sequence[BudgetTrace], removed: Iterable[int], rounds: int) -> Array:
+    """Return the weights of a layer, so many removed in each of its groups."""
     return np.hstack(
         [
-            part.with_budget(part.data.size - int(n), rounds).weights
-            for part, n in zip(parts, removed, strict=True)
+            trace.with_budget(trace.data.size - int(n), rounds).weights
+            for trace, n in zip(traces, removed, strict=True)
         ]
     )

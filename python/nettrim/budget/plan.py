@@ -58,17 +58,6 @@ class BudgetPlan:
         """Return how many weights of a layer have to go for the pattern."""
         return Pattern.of(None, self.pattern, n_features).demanded * n_outputs
 
-    def budget(self, size: int, most: int) -> int:
-        """Return how many of some weights may be left, where a pattern leaves `most`."""
-        if self.sparsity is None:
-            return most
-        budget = round((1 - self.sparsity) * size)
-        if budget > most:
-            raise ValueError(
-                f"sparsity must be at least {1 - most / size:g} for this pattern, got {self.sparsity:g}"
-            )
-        return budget
-
     def program(self, layer: LayerView, original: Array, current: Array, place: Place) -> Program:
         """Pose a layer's problem: the original outputs from the inputs there are."""
         Y = activate(layer.affine.apply(original), layer.activation)

@@ -18,7 +18,7 @@ import numpy as np
 
 from .._arrays import Array
 from ..layer import solve_layer
-from .data import BudgetData
+from .data import BudgetData, largest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,18 +47,15 @@ def support_by_reweighting(data: BudgetData, budget: int, n_threads: int) -> Mas
             delta = SOFTNESS * float(np.sort(felt[free], axis=None)[-max(budget, 1) :].mean())
             scale = (felt / (delta or 1.0) + 1) / size
     felt = np.where(free[:, None], np.abs(answer) * size, -1.0)
-    keep = np.zeros(felt.shape, bool)
-    keep.flat[np.argsort(-felt, axis=None, kind="stable")[:budget]] = True
-    return np.ascontiguousarray((keep | data.pattern.keep[:, None]).T)
+    support = largest(felt, budget) | data.pattern.keep[:, None]
+    return np.ascontiguousarray(support.T)
 
 
 def _few(data: BudgetData, budget: int, scale: Array, threads: ThreadPoolExecutor) -> Array:
     """Solve for the penalty that leaves about as many weights as the budget."""
-    largest = max(
-        2 * float(np.abs((data.X.T @ np.where(_active(data), data.Y, 0.0)) * scale).max()),
-        np.finfo(float).tiny,
-    )
-    low, high = (np.log(largest * bound) for bound in RANGE)
+    wanted = data.Y if data.active is None else np.where(data.active, data.Y, 0.0)
+    dearest = max(2 * float(np.abs((data.X.T @ wanted) * scale).max()), np.finfo(float).tiny)
+    low, high = (np.log(dearest * bound) for bound in RANGE)
     answer = data.weights
     for _ in range(HALVINGS):
         penalty = float(np.exp((low + high) / 2))
@@ -85,7 +82,3 @@ def _column(data: BudgetData, scales: Array, penalty: float, output: int) -> Arr
     )
     weights: Array = solution.weights[:, 0] * scale
     return weights
-
-
-def _active(data: BudgetData) -> Mask:
-    return np.ones(data.Y.shape, bool) if data.active is None else data.active

@@ -183,7 +183,7 @@ def _judged(
     trace = eliminate(seen, candidate, n_threads)
     total = 0.0
     for sparsity in sparsities:
-        count = max(seen.size - seen.budget(sparsity), trace.demanded * seen.n_outputs)
+        count = max(seen.size - round((1 - sparsity) * seen.size), seen.demanded)
         support = trace.support(trace.removals(count))
         weights, _ = fit(seen, candidate, support, 0, n_threads)
         total += float(np.log(max(unseen.error(weights), np.finfo(float).tiny)))

@@ -83,17 +83,17 @@ class Graph:
         foldable : bool
             Whether a batch normalisation would see the layer's outputs as its channels.
         """
-        call = self._call(name)
+        call = self.call(name)
         if call is None:
             return None
         at, norm = call, None
         while len(at.users) == 1:
             at = next(iter(at.users))
-            kind = self._kind(at)
+            kind = self.kind(at)
             if kind in RELU:
                 return Section(at, "relu", norm)
             if foldable and norm is None and self._is_norm(at):
-                norm = self._module(at)
+                norm = self.module(at)
             elif kind not in IDLE and not _is_idle_dropout(at):
                 break
         return Section(call, "linear", None)
@@ -116,7 +116,7 @@ class Graph:
         output = next(node for node in found if node.op == "output")
         arriving = []
         for position, name in enumerate(layers):
-            call = self._call(name)
+            call = self.call(name)
             unknown = dict.fromkeys(range(position), math.inf)
             arriving.append(unknown if call is None else found[call.all_input_nodes[0]])
         return [*arriving, found[output]]
@@ -161,22 +161,24 @@ class Graph:
         return []
 
     def _described(self, node: fx.Node) -> Call:
-        module = self._module(node) if node.op == "call_module" else None
-        return Call(node, self._kind(node), module, self.traced, self.shapes)
+        module = self.module(node) if node.op == "call_module" else None
+        return Call(node, self.kind(node), module, self.traced, self.shapes)
 
     def _is_norm(self, node: fx.Node) -> bool:
         """Whether a node normalises by statistics that do not depend on the batch."""
-        return self._kind(node) in NORMS and self._module(node).running_mean is not None
+        return self.kind(node) in NORMS and self.module(node).running_mean is not None
 
-    def _call(self, name: str) -> fx.Node | None:
+    def call(self, name: str) -> fx.Node | None:
+        """Return where a layer is called, None if it is not, or out of sight."""
         calls = (node for node in self.traced.graph.nodes if node.op == "call_module")
         return next((node for node in calls if node.target == name), None)
 
-    def _kind(self, node: fx.Node) -> Any:
+    def kind(self, node: fx.Node) -> Any:
         """Return a class of modules, a function, or the name of a method."""
-        return type(self._module(node)) if node.op == "call_module" else node.target
+        return type(self.module(node)) if node.op == "call_module" else node.target
 
-    def _module(self, node: fx.Node) -> Any:
+    def module(self, node: fx.Node) -> Any:
+        """Return the module that a node calls."""
         return self.modules[str(node.target)]
 
 

@@ -1,0 +1,141 @@
+"""What a unit is worth: estimates of ``E[loss | gate open] - E[loss | gate closed]`` for every gate.
+
+A negative difference is a useful unit. All estimators take a mini-batch and masks that were drawn for it, and
+run the module in evaluation mode with the weights as they are (spec parsimonious B.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from .program import Program, Run, undisturbed
+
+__all__ = ["Differences", "Loss", "one_flip", "random_flips", "taylor"]
+
+Loss = Callable[[Any, Any], torch.Tensor]  # one value for each sample
+Masks = Mapping[str, torch.Tensor]
+Differences = dict[str, torch.Tensor]
+LARGEST = 2**24  # entries of a signal of several flips at once
+
+
+def one_flip(
+    program: Program, x: torch.Tensor, y: torch.Tensor, masks: Masks, loss: Loss
+) -> Differences:
+    """Flip every gate of every sample alone: unbiased, with the least variance.
+
+    Parameters
+    ----------
+    program : Program
+    x, y : torch.Tensor of shape (n_samples, ...)
+    masks : mapping of str to torch.Tensor of shape (n_samples, n_gates)
+        Zeros and ones.
+    loss : callable
+        Takes outputs and targets, returns a tensor of shape (n_samples,).
+
+    Returns
+    -------
+    dict of str to torch.Tensor of shape (n_gates,)
+        float64.
+    """
+    with undisturbed(program.traced):
+        run = program.run(x, masks)
+        before = loss(run.output, y)
+        step = max(1, LARGEST // (len(x) * program.widest))
+        return {
+            name: torch.cat(
+                [
+                    _flip(run, name, slice(first, first + step), y, before, loss)
+                    for first in range(0, mask.shape[1], step)
+                ]
+            )
+            for name, mask in masks.items()
+        }
+
+
+def random_flips(
+    program: Program,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    masks: Masks,
+    loss: Loss,
+    *,
+    repeats: int = 4,
+    generator: torch.Generator | None = None,
+) -> Differences:
+    """Flip one gate of every sample, drawn from all gates: unbiased, for any architecture.
+
+    It costs ``repeats + 1`` runs. Gates are drawn in turns, so that none is drawn twice more often
+    than another; a gate that is not drawn is estimated to be worth nothing in this step.
+
+    Parameters
+    ----------
+    program, x, y, masks, loss
+        As in `one_flip`.
+    repeats : int, default 4
+        Flips of every sample.
+    generator : torch.Generator, optional
+
+    Returns
+    -------
+    dict of str to torch.Tensor of shape (n_gates,)
+        float64.
+    """
+    names, sizes = list(masks), [mask.shape[1] for mask in masks.values()]
+    gates, count = sum(sizes), repeats * len(x)
+    mask = torch.cat([masks[name] for name in names], dim=1)
+    turns = [
+        torch.randperm(gates, generator=generator, device=mask.device)
+        for _ in range(-(-count // gates))
+    ]
+    drawn = torch.cat(turns)[:count]
+    rows = torch.arange(count, device=mask.device)
+    flipped = mask.repeat(repeats, 1)
+    change = 1 - 2 * flipped[rows, drawn]
+    flipped[rows, drawn] += change
+    with undisturbed(program.traced):
+        every = dict(zip(names, torch.split(torch.cat([mask, flipped]), sizes, dim=1), strict=True))
+        tiled = [part.repeat(repeats + 1, *[1] * (part.dim() - 1)) for part in (x, y)]
+        losses = loss(program(tiled[0], every, training=False), tiled[1]).double()
+    rises = (losses[len(x) :] - losses[: len(x)].repeat(repeats)) * change
+    found = torch.zeros(gates, dtype=torch.float64, device=mask.device)
+    found.index_add_(0, drawn, rises.double() * gates / count)
+    return dict(zip(names, torch.split(found, sizes), strict=True))
+
+
+def taylor(
+    program: Program, x: torch.Tensor, y: torch.Tensor, masks: Masks, loss: Loss
+) -> Differences:
+    """Take the derivative by the masks for the difference: one backward run, and biased.
+
+    It undervalues units whose gates are nearly always open, the more the better the weights are
+    trained; such gates hover below 1 until they are snapped to it (spec parsimonious C6).
+
+    Parameters
+    ----------
+    program, x, y, masks, loss
+        As in `one_flip`.
+
+    Returns
+    -------
+    dict of str to torch.Tensor of shape (n_gates,)
+        float64.
+    """
+    with undisturbed(program.traced), torch.enable_grad():
+        leaves = {name: mask.detach().requires_grad_() for name, mask in masks.items()}
+        total = loss(program(x, leaves, training=False), y).sum() / len(x)
+        gradients = torch.autograd.grad(total, list(leaves.values()))
+    sums = (gradient.double().sum(dim=0) for gradient in gradients)
+    return dict(zip(leaves, sums, strict=True))
+
+
+def _flip(
+    run: Run, name: str, gates: slice, y: torch.Tensor, before: torch.Tensor, loss: Loss
+) -> torch.Tensor:
+    """Return the mean difference for some gates of a group."""
+    signs = 1 - 2 * run.masks[name][:, gates]
+    after = loss(run.flipped(name, gates), y.repeat_interleave(signs.shape[1], dim=0))
+    rises = (after.reshape(signs.shape) - before[:, None]).double()
+    return (rises * signs).mean(dim=0)

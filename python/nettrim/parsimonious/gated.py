@@ -1,0 +1,107 @@
+"""A module and the program that runs it with gates; both shrink together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from .cost import Size, size_of
+from .program import Program, undisturbed
+from .slicing import Optimizer, cut_section, keep_features, keep_units
+from .structure import INPUTS, Structure
+
+__all__ = ["GatedModel"]
+
+
+class GatedModel:
+    """What is left of a module, and how it runs with gates.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    example : torch.Tensor of shape (n_samples, ...)
+        Inputs, as many of them as are left.
+    inputs, sections : bool
+        Whether inputs and sections are gated.
+
+    Attributes
+    ----------
+    structure : Structure
+    program : Program
+    """
+
+    def __init__(
+        self, model: nn.Module, example: torch.Tensor, *, inputs: bool, sections: bool
+    ) -> None:
+        self.model = model
+        self._example, self._inputs, self._sections = example, inputs, sections
+        self._look()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many gates each group has; a section is a group of one."""
+        units = {name: units.count for name, units in self.structure.units.items()}
+        return {**units, **dict.fromkeys(self.structure.sections, 1)}
+
+    @property
+    def size(self) -> Size:
+        """Weights and work of what is left."""
+        return size_of(self.structure)
+
+    @property
+    def input_axis(self) -> int:
+        """Along which axis inputs are gated."""
+        return self.structure.units[INPUTS].axis
+
+    def spared(self, kept: Mapping[str, torch.Tensor]) -> list[str]:
+        """Return the groups that would lose all their units, though the network needs them."""
+        return [
+            name for name, mask in kept.items() if not mask.any() and self._section_of(name) is None
+        ]
+
+    def retain(self, kept: Mapping[str, torch.Tensor], optimizer: Optimizer | None) -> None:
+        """Take out units, and sections whose gate or whose units are all gone.
+
+        Parameters
+        ----------
+        kept : mapping of str to torch.Tensor of shape (n_gates,)
+            bool, for every group.
+        optimizer : torch.optim.Optimizer or None
+            Trains on with what is left.
+        """
+        if all(mask.all() for mask in kept.values()):
+            return
+        for name in {self._section_of(name) for name, mask in kept.items() if not mask.any()}:
+            cut_section(self.model, self.structure.sections[str(name)].modules, optimizer)
+        self._look()
+        for name in self.structure.units:
+            self._narrow(name, kept[name].nonzero().ravel(), optimizer)
+        self._look()
+
+    def _look(self) -> None:
+        with undisturbed(self.model):
+            self.structure = Structure.of(
+                self.model, self._example, inputs=self._inputs, sections=self._sections
+            )
+        self.program = Program(self.structure)
+
+    def _narrow(self, name: str, kept: torch.Tensor, optimizer: Optimizer | None) -> None:
+        units = self.structure.units[name]
+        if len(kept) == units.count:
+            return
+        for maker in units.makers:
+            keep_units(self.model.get_submodule(maker), kept, optimizer)
+        for reader in units.readers:
+            keep_features(self.model.get_submodule(reader), kept, units.count, optimizer)
+        if name == INPUTS:
+            self._example = self._example.index_select(units.axis, kept)
+
+    def _section_of(self, name: str) -> str | None:
+        """Return the section that ends where a group of gates has nothing left."""
+        sections = self.structure.sections
+        if name in sections:
+            return name
+        return next((key for key, section in sections.items() if name in section.modules), None)

@@ -1,0 +1,123 @@
+"""Keep probabilities: how they move, and which units have been quiet for long enough to go."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from .._arguments import number, whole
+
+__all__ = ["Keep", "Schedule"]
+
+GONE = 1e-3  # a keep probability that counts as zero
+SURE = 0.95  # one that is snapped to 1 at the end
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How keep probabilities are trained; all but `steps` and `start` are shares of the steps.
+
+    Attributes
+    ----------
+    steps : int
+        Updates in all.
+    start : float, default 0.5
+        Keep probability at the beginning, in (0, 1].
+    warm_up : float, default 0.1
+        Gates are drawn, but their probabilities stay: at first no unit is of use yet.
+    fall : float, default 0.05
+        How long it takes a useless unit from `start` to zero, at the first step's rate. It ties the
+        step to the cost of a unit: ``start / (cost * fall * steps)``.
+    quiet : float, default 0.01
+        How long a keep probability is zero before its unit goes.
+    snap : float, default 0.1
+        At the end: probabilities that reach 0.95 become 1 and stay there.
+    """
+
+    steps: int
+    start: float = 0.5
+    warm_up: float = 0.1
+    fall: float = 0.05
+    quiet: float = 0.01
+    snap: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        whole(self.steps, "steps")
+        for name in ("start", "warm_up", "fall", "quiet", "snap"):
+            value = number(getattr(self, name), name, least=0.0)
+            if value > 1 or (value == 0 and name in ("start", "fall")):
+                raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
+
+    @property
+    def quiet_steps(self) -> int:
+        """How many updates in a row a keep probability has to be zero."""
+        return max(1, round(self.quiet * self.steps))
+
+    def rate(self, step: int) -> float:
+        """Return what a step is multiplied by: nothing at first, then half a cosine down to zero."""
+        if step < self.warm_up * self.steps:
+            return 0.0
+        return 0.5 + 0.5 * math.cos(math.pi * min(step / self.steps, 1.0))
+
+    def snapping(self, step: int) -> bool:
+        """Whether probabilities near 1 become 1 at a step."""
+        return step >= (1 - self.snap) * self.steps
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The keep probabilities of one group of gates.
+
+    Attributes
+    ----------
+    probability : torch.Tensor of shape (n_gates,)
+        float64.
+    quiet : torch.Tensor of shape (n_gates,)
+        int64; for how many updates in a row a probability has been zero.
+    members : torch.Tensor of shape (n_gates,)
+        int64; which units of the model as it was at the beginning.
+    """
+
+    probability: torch.Tensor
+    quiet: torch.Tensor
+    members: torch.Tensor
+
+    @classmethod
+    def of(cls, count: int, start: float, device: torch.device) -> Keep:
+        """Begin with equal probabilities."""
+        zeros = torch.zeros(count, dtype=torch.int64, device=device)
+        return cls(
+            torch.full((count,), start, dtype=torch.float64, device=device),
+            zeros,
+            torch.arange(count, device=device),
+        )
+
+    def moved(
+        self, difference: torch.Tensor, cost: torch.Tensor, step: int, schedule: Schedule
+    ) -> Keep:
+        """Take one projected step against ``difference + cost``; gates without a cost stay."""
+        scale = float(cost.mean())
+        if scale <= 0:
+            return self
+        rate = schedule.rate(step) * schedule.start / (scale * schedule.fall * schedule.steps)
+        moved = (self.probability - rate * (difference + cost)).clamp(0.0, 1.0)
+        if schedule.snapping(step):
+            moved = torch.where((moved >= SURE) | (self.probability == 1), 1.0, moved)
+        quiet = torch.where(moved <= GONE, self.quiet + 1, 0)
+        return replace(self, probability=moved, quiet=quiet)
+
+    def narrowed(self, kept: torch.Tensor) -> Keep:
+        """Return what is left where ``kept`` is true."""
+        return Keep(self.probability[kept], self.quiet[kept], self.members[kept])
+
+    def decided(self) -> Keep:
+        """Open the gates for good."""
+        return replace(self, probability=torch.ones_like(self.probability))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the tensors."""
+        return dict(vars(self))

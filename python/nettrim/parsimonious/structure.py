@@ -1,0 +1,372 @@
+"""Which units and sections of a module can be taken out, who makes a unit and who reads it.
+
+A unit is an output of a linear layer or a channel of a convolution. It can go if everything it reaches is
+known: normalisation and activation on its way to a place where a gate fits, and behind that only operations
+that keep zero zero, up to the layers that read it. A section is the nonlinear branch of a residual sum.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from ..adapters.torch.gains import Shape
+from ..adapters.torch.graph import IDLE, NORMS, RELU, Graph
+from ..adapters.torch.layers import prunable_modules
+
+__all__ = ["INPUTS", "Layer", "Section", "Structure", "Units"]
+
+INPUTS = "inputs"
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+# Entry by entry, and zero stays zero.
+KEEPING = (
+    *RELU,
+    *IDLE,
+    *(nn.ReLU6, nn.LeakyReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.Mish, nn.ELU, nn.SELU, nn.CELU),
+    *(nn.Hardswish, nn.Hardtanh, nn.Softsign, nn.Tanhshrink),
+    *(F.relu6, F.leaky_relu, F.tanh, F.gelu, F.silu, F.mish, F.elu, F.selu, F.hardswish),
+    *(torch.tanh, "tanh", F.dropout, "contiguous"),
+)
+# Entry by entry, but zero becomes something else: a gate comes after them.
+LIFTING = (nn.Sigmoid, nn.Softplus, nn.Hardsigmoid, torch.sigmoid, "sigmoid", F.sigmoid, F.softplus)
+# Channel by channel.
+POOLS = (
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
+    *(F.max_pool1d, F.max_pool2d, F.avg_pool1d, F.avg_pool2d),
+    *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_max_pool1d, F.adaptive_max_pool2d),
+)
+MEANS = (torch.mean, "mean")
+FLATTENINGS = (nn.Flatten, torch.flatten, "flatten")
+RESHAPES = ("view", "reshape", torch.reshape)
+QUERIES = ("size", getattr, "dim")
+SUMS = (operator.add, operator.iadd, torch.add, "add", "add_")
+
+
+class Immovable(Exception):
+    """Says why units have to stay."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """The outputs of one layer, or the inputs of the network, of which each can go.
+
+    Attributes
+    ----------
+    count : int
+    site : torch.fx.Node
+        What a gate multiplies.
+    axis : int
+        Along which its units lie: 1, or -1.
+    makers : tuple of str
+        Modules with one row for each unit: the layer, then what normalises it.
+    readers : tuple of str
+        Layers that read the units; each reads a unit through as many features as its inputs hold it.
+    """
+
+    count: int
+    site: fx.Node
+    axis: int
+    makers: tuple[str, ...]
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A branch that is added to what passes by it.
+
+    Attributes
+    ----------
+    site : torch.fx.Node
+        Its value, one operand of the sum.
+    modules : tuple of str
+        In the order of their calls; the last one gives the value, perhaps through an activation.
+    """
+
+    site: fx.Node
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer or convolution: where its inputs and outputs come under a gate, and its work.
+
+    Attributes
+    ----------
+    reads, makes : str or None
+        Names of `Units`; None for signals that stay.
+    sections : tuple of str
+        Those it lies in.
+    positions : int
+        How often its weights are applied to one sample.
+    """
+
+    reads: str | None
+    makes: str | None
+    sections: tuple[str, ...]
+    positions: int
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What gates can be put on, by name; a group of units is called like the layer that makes it.
+
+    Attributes
+    ----------
+    graph : Graph
+    units : dict of str to Units
+    sections : dict of str to Section
+    layers : dict of str to Layer
+        All linear layers and convolutions, gated or not.
+    left_out : dict of str to str
+        Layers whose units have to stay, and why.
+    """
+
+    graph: Graph
+    units: dict[str, Units] = field(default_factory=dict)
+    sections: dict[str, Section] = field(default_factory=dict)
+    layers: dict[str, Layer] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, example: torch.Tensor, *, inputs: bool, sections: bool
+    ) -> Structure:
+        """Look at a module in evaluation mode.
+
+        Raises
+        ------
+        ValueError
+            If torch.fx cannot follow the module's code, or, with ``inputs``, these cannot be gated.
+        """
+        graph = Graph.of(model)
+        with torch.no_grad():
+            faithful = graph is not None and graph.confirm(example, model(example))
+        if graph is None or not faithful:
+            raise ValueError(
+                "model cannot be traced by torch.fx (data-dependent code, or tensors overwritten "
+                "before they are used): write it without, or gate the parts that can"
+            )
+        return _Reading(graph, model, len(example)).structure(inputs, sections)
+
+    @property
+    def convolutional(self) -> bool:
+        """Whether there is a convolution in it."""
+        return any(isinstance(self.graph.modules[name], CONVOLUTIONS) for name in self.layers)
+
+    def weights_of(self, layer: str) -> int:
+        """Return how many weights a layer has, without biases."""
+        return int(self.graph.modules[layer].weight.numel())
+
+
+class _Reading:
+    """Reads the structure off a graph."""
+
+    def __init__(self, graph: Graph, model: nn.Module, batch: int) -> None:
+        self.graph, self.batch = graph, batch
+        movable, self.computed = prunable_modules(model)
+        self.nodes = list(graph.traced.graph.nodes)
+        called = [node for node in self.nodes if node.op == "call_module"]
+        self.calls = {str(node.target): node for node in reversed(called)}
+        names = [str(node.target) for node in called]
+        self.often = {name for name in names if names.count(name) > 1}
+        self.layers = [name for name in dict.fromkeys(names) if name in movable]
+
+    def structure(self, inputs: bool, with_sections: bool) -> Structure:
+        sections = dict(self.sections()) if with_sections else {}
+        units: dict[str, Units] = {}
+        left_out = dict(self.computed)
+        if inputs:
+            units[INPUTS] = self.inputs()
+        for name in self.layers:
+            try:
+                units[name] = self.made_by(name)
+            except Immovable as reason:
+                left_out[name] = str(reason)
+        layers = {
+            name: Layer(
+                next((key for key, u in units.items() if name in u.readers), None),
+                name if name in units else None,
+                tuple(key for key, section in sections.items() if name in section.modules),
+                self.positions(name),
+            )
+            for name in self.layers
+        }
+        return Structure(self.graph, units, sections, layers, left_out)
+
+    # --- units --------------------------------------------------------------------------------
+
+    def made_by(self, name: str) -> Units:
+        module, call = self.module(name), self.calls[name]
+        if name in self.often:
+            raise Immovable("it is called more than once")
+        if getattr(module, "groups", 1) > 1:
+            raise Immovable("its channels are made in groups")
+        convolution = isinstance(module, CONVOLUTIONS)
+        site, norms = self.site(call, LIFTING + KEEPING + (POOLS if convolution else ()))
+        shape = self.shape(site)
+        axis = 1 if convolution or len(shape) == 2 else -1
+        if shape[0] != self.batch or len(shape) < (3 if convolution else 2):
+            raise Immovable("its samples do not come one after another")
+        readers = tuple(dict.fromkeys(self.readers(site, axis)))
+        if not readers:
+            raise Immovable("nothing reads it")
+        return Units(shape[axis], site, axis, (name, *norms), readers)
+
+    def inputs(self) -> Units:
+        """Return the network's inputs; they can go where a layer takes them as they are."""
+        given = next(node for node in self.nodes if node.op == "placeholder")
+        shape = self.shape(given)
+        try:
+            axis = 1 if len(shape) == 2 or self.read_by_convolution(given) else -1
+            readers = tuple(dict.fromkeys(self.readers(given, axis, straight=True)))
+        except Immovable as reason:
+            raise ValueError(
+                f"inputs cannot be gated: {reason}; the first layer must take them as they come "
+                "(flatten images beforehand for a dense one)"
+            ) from None
+        return Units(shape[axis], given, axis, (), readers)
+
+    def read_by_convolution(self, given: fx.Node) -> bool:
+        return any(
+            issubclass(_class_of(self.graph.kind(user)), CONVOLUTIONS) for user in given.users
+        )
+
+    def site(self, call: fx.Node, passing: tuple[Any, ...]) -> tuple[fx.Node, list[str]]:
+        """Return where a layer's units are normalised and activated, and what normalises them."""
+        at, norms = call, []
+        while len(at.users) == 1:
+            following = next(iter(at.users))
+            kind = self.graph.kind(following)
+            if kind in NORMS:
+                norms.append(str(following.target))
+            elif kind not in passing:
+                break
+            at = following
+        return at, norms
+
+    def readers(self, node: fx.Node, axis: int, *, straight: bool = False) -> Iterator[str]:
+        """Yield the layers that read the units of a node.
+
+        Raises
+        ------
+        Immovable
+            If something else reads them.
+        """
+        for user in node.users:
+            kind = self.graph.kind(user)
+            if self.reads(user, node, axis):
+                yield str(user.target)
+            elif kind in QUERIES:
+                continue
+            elif kind in IDLE or (not straight and self.passes(user, node, axis)):
+                yield from self.readers(user, axis, straight=straight)
+            else:
+                raise Immovable(_refusal(user, kind))
+
+    def reads(self, user: fx.Node, node: fx.Node, axis: int) -> bool:
+        """Whether a layer reads the units along the axis of its features."""
+        name = str(user.target)
+        if user.op != "call_module" or name not in self.layers or name in self.often:
+            return False
+        module, dims = self.module(name), len(self.shape(node))
+        if isinstance(module, CONVOLUTIONS):
+            return axis == 1 and dims > 2 and module.groups == 1
+        return axis == -1 or dims == 2
+
+    def passes(self, user: fx.Node, node: fx.Node, axis: int) -> bool:
+        """Whether what leaves an operation holds the same units, and zeros for zeros."""
+        kind, before, after = self.graph.kind(user), self.shape(node), self.shape(user)
+        if kind in KEEPING:
+            return True
+        if axis != 1 or len(before) < 3:
+            return False
+        if kind in POOLS:
+            return True
+        if kind in MEANS:
+            return after == before[:2]
+        flat = after == (before[0], math.prod(before[1:]))
+        return flat and (kind in FLATTENINGS or (kind in RESHAPES and _last_size(user) == -1))
+
+    # --- sections -----------------------------------------------------------------------------
+
+    def sections(self) -> Iterator[tuple[str, Section]]:
+        """Yield the nonlinear branches of sums, each called like its last layer."""
+        for node in self.nodes:
+            if self.graph.kind(node) not in SUMS or len(node.all_input_nodes) != 2:
+                continue
+            one, other = node.all_input_nodes
+            shapes = {self.shape(part) for part in (one, other, node)}
+            found = [
+                section
+                for section in (self.branch(one, other), self.branch(other, one))
+                if section is not None
+            ]
+            if len(found) == 1 and len(shapes) == 1:
+                yield next(m for m in reversed(found[0].modules) if m in self.layers), found[0]
+
+    def branch(self, end: fx.Node, beside: fx.Node) -> Section | None:
+        """Return the branch that ends at a node and begins beside another one."""
+        inside = (_origins(end) | {end}) - _origins(beside) - {beside}
+        modules = [node for node in self.nodes if node in inside and node.op == "call_module"]
+        names = [str(node.target) for node in modules]
+        closed = all(node == end or inside.issuperset(node.users) for node in inside)
+        simple = self.often.isdisjoint(names) and len(end.users) == 1
+        nonlinear = sum(name in self.layers for name in names) > 1
+        if not (inside and closed and simple and nonlinear):
+            return None
+        if any(node.op in ("placeholder", "get_attr") for node in inside):
+            return None
+        return Section(end, tuple(names))
+
+    # --- facts --------------------------------------------------------------------------------
+
+    def module(self, name: str) -> Any:
+        return self.graph.modules[name]
+
+    def shape(self, node: fx.Node) -> Shape:
+        """Return the shape of a tensor; of what is none, an empty one."""
+        return self.graph.shapes.get(node, ())
+
+    def positions(self, name: str) -> int:
+        shape, module = self.shape(self.calls[name]), self.module(name)
+        channels = getattr(module, "out_channels", None) or module.out_features
+        return math.prod(shape) // (shape[0] * int(channels))
+
+
+def _origins(node: fx.Node) -> set[fx.Node]:
+    """Return all that a node depends on."""
+    found: set[fx.Node] = set()
+    open_ends = list(node.all_input_nodes)
+    while open_ends:
+        at = open_ends.pop()
+        if at not in found:
+            found.add(at)
+            open_ends += at.all_input_nodes
+    return found
+
+
+def _last_size(reshape: fx.Node) -> Any:
+    last = reshape.args[-1]
+    return last[-1] if isinstance(last, (tuple, list)) else last
+
+
+def _class_of(kind: Any) -> type:
+    return kind if isinstance(kind, type) else object
+
+
+def _refusal(user: fx.Node, kind: Any) -> str:
+    if user.op == "output":
+        return "it is the model's output"
+    if kind in SUMS:
+        return "it is added to other signals"
+    if kind in RESHAPES:
+        return "it is reshaped to a fixed number of features (flatten(1) would do)"
+    return f"it goes into {getattr(kind, '__name__', kind)}"

@@ -1,0 +1,409 @@
+"""Training that sheds units, in one call."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from .._arguments import number, whole
+from .._arrays import whole_file
+from ..checkpoint import refuse_changes
+from .certificate import Certificate, leave_one_out
+from .cost import ComplexityCost
+from .estimators import Loss
+from .gates import UnitGates, cross_entropy
+from .history import Epoch, ParsimoniousResult
+from .progress import reporter
+
+__all__ = ["ParsimoniousTrainer"]
+
+Module = TypeVar("Module", bound=nn.Module)
+Batches = Iterable[Any]
+FORMAT = 1
+CERTIFIED = 10_000  # training samples on which the finished units are tried
+
+
+class ParsimoniousTrainer(Generic[Module]):
+    r"""Trains a module and takes out, on the way, the units that are not worth their cost.
+
+    The objective is the mean loss with Bernoulli gates on all units, plus ``weight_decay / 2`` times the squared
+    weights, plus ``unit_cost`` times the sum of all keep probabilities (`UnitGates`). Units leave mostly in the
+    first third of the training, and what follows is the cheaper for it. How many stay hardly depends on how
+    many there were, if ``unit_cost`` is a visible part of what they earn.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Trained in place, from scratch or on; its class and its code stay.
+    unit_cost : float, mapping of str to float, or ComplexityCost
+        How many nats of mean training loss a unit must be worth. 1e-3 leaves a LeNet-300-100 on MNIST some
+        sixty hidden units; a tenth of it twice as many. See `UnitGates`.
+    section_cost : float, optional
+        The same for a residual section; default: sections stay.
+    inputs : bool, default False
+        Gate the inputs as well. The finished model takes ``x[:, result.inputs]``.
+    loss : callable, optional
+        Takes outputs and targets, returns one value for each sample. Default the cross-entropy.
+    optimizer : callable, optional
+        Called like a class of `torch.optim`, with groups of parameters and ``lr=``. Default SGD with
+        momentum 0.9. Its rate falls to zero on a cosine.
+    lr : float, default 0.05
+    weight_decay : float, default 1e-4
+        Of weights, not of biases.
+    seed : int, default 0
+        Of gates, of dropout and of loaders without a generator of their own.
+    **gates
+        ``estimator``, ``samples``, ``repeats``, ``start``, ``warm_up``, ``fall``, ``quiet``, ``snap`` of
+        `UnitGates`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it must be.
+
+    References
+    ----------
+    Guenter and Sideris, arXiv 2205.04650, 2406.04549 and 2411.09127; formulas: spec parsimonious.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nettrim.parsimonious import ParsimoniousTrainer
+    >>> _ = torch.manual_seed(0)
+    >>> x, y = torch.randn(512, 2), torch.arange(512) % 2
+    >>> x[:, 0] += 4.0 * y
+    >>> loader = list(zip(x.split(64), y.split(64)))
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
+    >>> result = ParsimoniousTrainer(net, unit_cost=0.01).fit(loader, epochs=60, progress=False)
+    >>> result.status, result.widths["0"] < 16, result.model is net
+    ('decided', True, True)
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        unit_cost: float | Mapping[str, float] | ComplexityCost,
+        *,
+        section_cost: float | None = None,
+        inputs: bool = False,
+        loss: Loss | None = None,
+        optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+        lr: float = 0.05,
+        weight_decay: float = 1e-4,
+        seed: int = 0,
+        **gates: Any,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        self.model = model
+        self.loss: Loss = cross_entropy if loss is None else loss
+        self.optimizer = sgd if optimizer is None else optimizer
+        self.lr = number(lr, "lr", above=0.0)
+        self.weight_decay = number(weight_decay, "weight_decay", least=0.0)
+        self.seed = whole(seed, "seed", least=0)
+        self.gating = {
+            "unit_cost": unit_cost,
+            "section_cost": section_cost,
+            "inputs": inputs,
+            "seed": seed,
+            **gates,
+        }
+
+    def fit(
+        self,
+        train_loader: Batches,
+        epochs: int,
+        *,
+        validation: Batches | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        callback: Callable[[Epoch], object] | None = None,
+        progress: bool = True,
+        certify: int = CERTIFIED,
+    ) -> ParsimoniousResult[Module]:
+        """Train, and return the smaller model with its history.
+
+        Parameters
+        ----------
+        train_loader : iterable of pairs of tensors
+            Inputs and targets, for example a `torch.utils.data.DataLoader`; walked once an epoch, always
+            the same number of batches.
+        epochs : int
+        validation : iterable of pairs of tensors, optional
+            Judged after every epoch, with decided gates.
+        checkpoint : str or path-like, optional
+            File that is written after every epoch. If it is there already, the run goes on after the last
+            one and ends with the same bits; the model must be as large as at the beginning.
+        callback : callable, optional
+            Called with every `Epoch`; a true return ends the training.
+        progress : bool, default True
+            Show a bar on a terminal, lines elsewhere.
+        certify : int, default 10,000
+            Training samples on which every unit that is left is tried; 0: none.
+
+        Returns
+        -------
+        ParsimoniousResult
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what it must be, the loss is NaN or infinite, or the checkpoint is of
+            another run.
+
+        Warns
+        -----
+        CollapseWarning
+            If a layer was about to lose all its units. Training ends there.
+        """
+        epochs, certify = whole(epochs, "epochs"), whole(certify, "certify", least=0)
+        batches, example = _looked_at(train_loader)
+        with _seeded(self.seed):
+            run = _Run.begin(self, example, epochs, batches)
+            before = run.gates.widths, len(run.gates.sections), run.gates.size
+            if checkpoint is not None:
+                run.resume(Path(checkpoint), train_loader)
+            status = self._train(run, train_loader, validation, checkpoint, callback, progress)
+            undecided = run.gates.undecided
+            run.gates.finish(run.optimizer)
+            proof = self._certificate(run.gates, train_loader, certify, status)
+        self.model.eval()
+        return ParsimoniousResult(
+            model=self.model,
+            status=status or ("undecided" if undecided else "decided"),
+            history=tuple(run.history),
+            widths_before=before[0],
+            widths=run.gates.widths,
+            sections_before=before[1],
+            sections=len(run.gates.sections),
+            size_before=before[2],
+            size=run.gates.size,
+            undecided=undecided,
+            inputs=run.gates.inputs,
+            certificate=proof,
+        )
+
+    def _train(
+        self,
+        run: _Run,
+        train_loader: Batches,
+        validation: Batches | None,
+        checkpoint: str | os.PathLike[str] | None,
+        callback: Callable[[Epoch], object] | None,
+        progress: bool,
+    ) -> str | None:
+        """Train to the end; return why it ended before, if it did."""
+        with reporter(progress, run.epochs) as tell:
+            while len(run.history) < run.epochs:
+                try:
+                    epoch = run.epoch(train_loader, validation)
+                except KeyboardInterrupt:
+                    return "interrupted"
+                tell(epoch)
+                if checkpoint is not None:
+                    run.save(Path(checkpoint), train_loader)
+                if run.gates.collapsed:
+                    return "collapsed"
+                if callback is not None and callback(epoch):
+                    break
+        return None
+
+    def _certificate(
+        self, gates: UnitGates, loader: Batches, n_samples: int, status: str | None
+    ) -> Certificate | None:
+        if n_samples == 0 or status == "interrupted":
+            return None
+        return leave_one_out(gates, loader, n_samples=n_samples)
+
+
+@dataclass
+class _Run:
+    """A training under way."""
+
+    trainer: ParsimoniousTrainer[Any]
+    gates: UnitGates
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    epochs: int
+    steps: int
+    history: list[Epoch]
+
+    @classmethod
+    def begin(
+        cls, trainer: ParsimoniousTrainer[Any], example: torch.Tensor, epochs: int, batches: int
+    ) -> _Run:
+        steps = epochs * batches
+        gates = UnitGates(trainer.model, example, steps=steps, loss=trainer.loss, **trainer.gating)
+        optimizer = trainer.optimizer(_groups(trainer.model, trainer.weight_decay), lr=trainer.lr)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return cls(trainer, gates, optimizer, schedule, epochs, steps, [])
+
+    def epoch(self, loader: Batches, validation: Batches | None) -> Epoch:
+        """Train once on everything, and cut out what has been quiet."""
+        began = time.perf_counter()
+        self.trainer.model.train()
+        total, count, batches = 0.0, 0, 0
+        for x, y in map(_pair, loader):
+            value = self._step(x, y)
+            total, count, batches = total + value * len(x), count + len(x), batches + 1
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"lr={self.trainer.lr:g}: the loss was {value} in epoch {len(self.history) + 1}; "
+                    "take a smaller one"
+                )
+        if batches * self.epochs != self.steps:
+            raise ValueError(
+                f"train_loader had {self.steps // self.epochs} batches at first and {batches} in epoch "
+                f"{len(self.history) + 1}; it must be walked anew every time"
+            )
+        self.gates.prune(self.optimizer)
+        seconds = time.perf_counter() - began
+        judged = (None, None) if validation is None else self._judged(validation)
+        size = self.gates.size
+        probabilities = self.gates.keep_probabilities
+        self.history.append(
+            Epoch(
+                epoch=len(self.history) + 1,
+                loss=total / count,
+                widths=self.gates.widths,
+                sections=len(self.gates.sections),
+                keep_probabilities={name: p.tolist() for name, p in probabilities.items()},
+                parameters=size.parameters,
+                flops=size.flops,
+                undecided=self.gates.undecided,
+                seconds=seconds,
+                validation_loss=judged[0],
+                accuracy=judged[1],
+            )
+        )
+        return self.history[-1]
+
+    def _step(self, x: torch.Tensor, y: torch.Tensor) -> float:
+        self.gates.update(x, y)
+        loss = self.gates.losses(self.gates(x), y).mean()
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.item()
+
+    def _judged(self, validation: Batches) -> tuple[float, float | None]:
+        """Return the mean loss with decided gates and, if targets are classes, the accuracy."""
+        self.trainer.model.eval()
+        total, right, count = 0.0, 0, 0
+        classes = True
+        with torch.no_grad():
+            for x, y in map(_pair, validation):
+                outputs = self.gates(x)
+                total, count = total + float(self.gates.losses(outputs, y).sum()), count + len(x)
+                classes = classes and _are_classes(outputs, y)
+                right += int((outputs.argmax(dim=1) == y).sum()) if classes else 0
+        if count == 0:
+            raise ValueError("validation is empty, or can be walked only once")
+        return total / count, right / count if classes else None
+
+    # --- on disk --------------------------------------------------------------------------------
+
+    def save(self, path: Path, loader: Batches) -> None:
+        """Write all that the rest of the run depends on, whole or not at all."""
+        own = getattr(loader, "generator", None)
+        state = {
+            "identity": self._identity(),
+            "model": self.trainer.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "gates": self.gates.state_dict(),
+            "history": [asdict(epoch) for epoch in self.history],
+            "random": torch.get_rng_state(),
+            "loader": None if own is None else own.get_state(),
+        }
+        with whole_file(path) as temporary:
+            torch.save(state, temporary)
+
+    def resume(self, path: Path, loader: Batches) -> None:
+        """Go on where a file says, if there is one."""
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, weights_only=True)
+            identity = state["identity"]
+        except Exception as error:  # noqa: BLE001 (whatever a damaged file provokes)
+            raise ValueError(f"{str(path)!r} is not a checkpoint of nettrim: {error}") from None
+        refuse_changes(identity, self._identity(), path)
+        self.gates.load_state_dict(state["gates"], self.optimizer)
+        self.trainer.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.history += [Epoch(**epoch) for epoch in state["history"]]
+        torch.set_rng_state(state["random"])
+        if state["loader"] is not None:
+            loader.generator.set_state(state["loader"])  # type: ignore[attr-defined]
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what the answer depends on beside weights and data."""
+        gating = {
+            key: asdict(value) if isinstance(value, ComplexityCost) else value
+            for key, value in self.trainer.gating.items()
+        }
+        options = {"lr": self.trainer.lr, "weight_decay": self.trainer.weight_decay}
+        return {"format": FORMAT, "epochs": self.epochs, "steps": self.steps, **options, **gating}
+
+
+def sgd(parameters: Any, lr: float) -> torch.optim.Optimizer:
+    """Return stochastic gradient descent with momentum 0.9."""
+    return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return weights, which decay, and the parameters that do not."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    weights = [p for p in trained if p.dim() > 1]
+    others = [p for p in trained if p.dim() <= 1]
+    groups = [
+        {"params": weights, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _looked_at(loader: Batches) -> tuple[int, torch.Tensor]:
+    """Return the number of batches and the inputs of the first; the walk leaves no trace."""
+    own = getattr(loader, "generator", None)
+    state = None if own is None else own.get_state()
+    with torch.random.fork_rng():
+        first = next(iter(loader), None)
+        if first is None:
+            raise ValueError("train_loader is empty")
+        count = len(loader) if isinstance(loader, Sized) else sum(1 for _ in loader)
+    if own is not None:
+        own.set_state(state)
+    return count, _pair(first)[0]
+
+
+def _pair(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    if not isinstance(batch, (list, tuple)) or len(batch) != 2:
+        raise ValueError(
+            f"loaders must yield pairs of inputs and targets, got {type(batch).__name__}"
+        )
+    return batch[0], batch[1]
+
+
+def _are_classes(outputs: Any, targets: torch.Tensor) -> bool:
+    whole_numbers = not targets.is_floating_point() and targets.dim() == 1
+    return whole_numbers and isinstance(outputs, torch.Tensor) and outputs.dim() == 2
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw from a seed for a while; afterwards the random state is as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
