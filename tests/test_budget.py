@@ -66,7 +66,7 @@ def test_removals_of_a_linear_layer_are_those_of_the_naive_algorithm(n_features)
     X, W, _ = layer(n_features=n_features)
     data, chosen = data_of(X, X @ W, W, "linear"), Regularisation(0.0, 1e-3)
     trace = eliminate(data, chosen, 2)
-    gram = X.T @ X + 1e-3 * data.scale() * np.eye(X.shape[1])
+    gram = X.T @ X + 1e-3 * data.scale * np.eye(X.shape[1])
     for j, column in enumerate(W.T):
         order, losses = naive_surgery(gram, column)
         assert list(trace.order[j]) == order

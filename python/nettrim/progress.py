@@ -27,6 +27,7 @@ logger = logging.getLogger(__package__)
 logger.addHandler(logging.NullHandler())
 
 BASIS = 4  # certificates it takes to say how much time is left
+ROUNDING = 1e-9  # of a logarithm: a gap that falls by less does not fall
 
 
 class Reporter(Protocol):
@@ -176,7 +177,7 @@ def time_left(history: Sequence[tuple[float, float]], tol: float) -> float | Non
         return None
     slope, level = np.polyfit(seconds, height, 1)
     scatter = float(np.std(height - slope * seconds - level))
-    if -slope * seconds[-1] <= 2 * scatter:
+    if -slope * seconds[-1] <= max(2 * scatter, ROUNDING):
         return None
     return max(float(height[-1]) - math.log(tol), 0.0) / -float(slope)
 

@@ -18,7 +18,7 @@ __all__ = ["Differences", "Loss", "one_flip", "random_flips", "taylor"]
 Loss = Callable[[Any, Any], torch.Tensor]  # one value for each sample
 Masks = Mapping[str, torch.Tensor]
 Differences = dict[str, torch.Tensor]
-LARGEST = 2**24  # entries of a signal of several flips at once
+LARGEST = 2**21  # entries of a signal of several flips at once: what a cache holds
 
 
 def one_flip(

@@ -56,26 +56,25 @@ class GatedModel:
         """Along which axis inputs are gated."""
         return self.structure.units[INPUTS].axis
 
-    def spared(self, kept: Mapping[str, torch.Tensor]) -> list[str]:
-        """Return the groups that would lose all their units, though the network needs them."""
-        return [
-            name for name, mask in kept.items() if not mask.any() and self._section_of(name) is None
-        ]
+    def is_needed(self, name: str) -> bool:
+        """Whether nothing passes by a group of units: without any of them the output is constant."""
+        return not any(name in section.modules for section in self.structure.sections.values())
 
     def retain(self, kept: Mapping[str, torch.Tensor], optimizer: Optimizer | None) -> None:
-        """Take out units, and sections whose gate or whose units are all gone.
+        """Take out units and sections.
 
         Parameters
         ----------
         kept : mapping of str to torch.Tensor of shape (n_gates,)
-            bool, for every group.
+            bool, for every group; at least one unit of each.
         optimizer : torch.optim.Optimizer or None
             Trains on with what is left.
         """
         if all(mask.all() for mask in kept.values()):
             return
-        for name in {self._section_of(name) for name, mask in kept.items() if not mask.any()}:
-            cut_section(self.model, self.structure.sections[str(name)].modules, optimizer)
+        for name, section in self.structure.sections.items():
+            if not kept[name].any():
+                cut_section(self.model, section.modules, optimizer)
         self._look()
         for name in self.structure.units:
             self._narrow(name, kept[name].nonzero().ravel(), optimizer)
@@ -98,10 +97,3 @@ class GatedModel:
             keep_features(self.model.get_submodule(reader), kept, units.count, optimizer)
         if name == INPUTS:
             self._example = self._example.index_select(units.axis, kept)
-
-    def _section_of(self, name: str) -> str | None:
-        """Return the section that ends where a group of gates has nothing left."""
-        sections = self.structure.sections
-        if name in sections:
-            return name
-        return next((key for key, section in sections.items() if name in section.modules), None)

@@ -325,10 +325,12 @@ class UnitGates:
         return self.model
 
     def _retain(self, kept: dict[str, torch.Tensor], optimizer: Optimizer | None) -> int:
-        for name in self._gated.spared(kept):
-            best = self._keep[name].probability.argmax()
-            kept[name] = torch.arange(len(kept[name]), device=best.device) == best
-            self._collapse(name)
+        for name in self.widths:
+            if kept[name].any():
+                continue
+            kept[name][self._keep[name].probability.argmax()] = True
+            if self._gated.is_needed(name):  # else the section's own gate decides
+                self._collapse(name)
         before = sum(self._gated.counts.values())
         self._gated.retain(kept, optimizer)
         left = self._gated.counts

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
 from .structure import Structure
@@ -61,7 +60,7 @@ class Program:
         self.widest = max(math.prod(shape[1:]) for shape in shapes)
         self.gates: dict[str, Gate] = {}
         self.nodes: dict[str, fx.Node] = {}
-        self._dropouts = _as_modules(self.traced)
+        self._dropouts = structure.dropouts
         for name, units in structure.units.items():
             self._insert(name, units.site, Gate(units.axis))
         for name, section in structure.sections.items():
@@ -176,7 +175,11 @@ class Run:
             for source, signal in self.signals.items()
             if source not in behind
         }
-        masks = {name: mask.repeat_interleave(copies, dim=0) for name, mask in self.masks.items()}
+        masks = {
+            name: mask.repeat_interleave(copies, dim=0)
+            for name, mask in self.masks.items()
+            if self.program.nodes[name] in behind
+        }
         interpreter = fx.Interpreter(self.program.traced, garbage_collect_values=False)
         with self.program.masked(masks):
             return interpreter.run(initial_env={**known, node: value})
@@ -204,20 +207,3 @@ def _repeated(signal: Any, copies: int, total: int) -> Any:
     if isinstance(signal, torch.Tensor) and signal.dim() and len(signal) * copies == total:
         return signal.repeat_interleave(copies, dim=0)
     return total if signal == total // copies and isinstance(signal, int) else signal
-
-
-def _as_modules(traced: fx.GraphModule) -> list[nn.Module]:
-    """Turn calls of F.dropout, which tracing holds to one mode, into modules."""
-    made: list[nn.Module] = []
-    for node in list(traced.graph.nodes):
-        if node.target is not F.dropout:
-            continue
-        rate = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
-        target = f"dropout_{len(made)}_of_gates"
-        made.append(nn.Dropout(rate))
-        traced.add_submodule(target, made[-1])
-        with traced.graph.inserting_after(node):
-            replacement = traced.graph.call_module(target, (node.args[0],))
-        node.replace_all_uses_with(replacement)
-        traced.graph.erase_node(node)
-    return made

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -127,6 +127,8 @@ class Structure:
         All linear layers and convolutions, gated or not.
     left_out : dict of str to str
         Layers whose units have to stay, and why.
+    dropouts : list of torch.nn.Module
+        In the graph only: they stand for calls of a function, which tracing holds to one mode.
     """
 
     graph: Graph
@@ -134,6 +136,7 @@ class Structure:
     sections: dict[str, Section] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    dropouts: list[nn.Module] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -147,6 +150,7 @@ class Structure:
             If torch.fx cannot follow the module's code, or, with ``inputs``, these cannot be gated.
         """
         graph = Graph.of(model)
+        dropouts = [] if graph is None else _as_modules(graph)
         with torch.no_grad():
             faithful = graph is not None and graph.confirm(example, model(example))
         if graph is None or not faithful:
@@ -154,7 +158,8 @@ class Structure:
                 "model cannot be traced by torch.fx (data-dependent code, or tensors overwritten "
                 "before they are used): write it without, or gate the parts that can"
             )
-        return _Reading(graph, model, len(example)).structure(inputs, sections)
+        found = _Reading(graph, model, len(example)).structure(inputs, sections)
+        return replace(found, dropouts=dropouts)
 
     @property
     def convolutional(self) -> bool:
@@ -339,6 +344,26 @@ class _Reading:
         shape, module = self.shape(self.calls[name]), self.module(name)
         channels = getattr(module, "out_channels", None) or module.out_features
         return math.prod(shape) // (shape[0] * int(channels))
+
+
+def _as_modules(graph: Graph) -> list[nn.Module]:
+    """Turn calls of F.dropout into modules in evaluation mode."""
+    made: list[nn.Module] = []
+    traced = graph.traced
+    for node in list(traced.graph.nodes):
+        if node.target is not F.dropout:
+            continue
+        rate = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
+        target = f"dropout_{len(made)}_of_gates"
+        made.append(nn.Dropout(rate).eval())
+        traced.add_submodule(target, made[-1])
+        with traced.graph.inserting_after(node):
+            replacement = traced.graph.call_module(target, (node.args[0],))
+        node.replace_all_uses_with(replacement)
+        traced.graph.erase_node(node)
+    traced.recompile()
+    graph.modules = dict(traced.named_modules())
+    return made
 
 
 def _origins(node: fx.Node) -> set[fx.Node]:

@@ -1,0 +1,337 @@
+"""Training that sheds units: digits in the robust setting, traps, runs that go on (spec G.6-8, G.10)."""
+
+from __future__ import annotations
+
+import copy
+import math
+import signal
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import nettrim
+from gated import Digits, mlp, residual_mlp
+from nettrim.parsimonious import CollapseWarning, ComplexityCost, ParsimoniousTrainer
+from nettrim.parsimonious.keep import Keep
+
+ROBUST = {"unit_cost": 1e-2, "weight_decay": 1e-3}
+EPOCHS = 100
+
+
+@cache
+def digits() -> Digits:
+    return Digits()
+
+
+@cache
+def trained(width: int, scale: float = 1.0):
+    """The robust setting from a start of two layers of the same width."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    net = mlp(64, width, width, 10, scale=scale)
+    trainer = ParsimoniousTrainer(net, **ROBUST)
+    return trainer.fit(digits(), EPOCHS, validation=digits().test, progress=False)
+
+
+def hidden(result) -> int:
+    return sum(result.widths.values())
+
+
+def total(result) -> int:
+    return sum(p.numel() for p in result.model.parameters())
+
+
+# --- the robust setting -------------------------------------------------------------------------------
+
+
+def test_digits() -> None:
+    result = trained(128)
+    assert result.status == "decided"
+    assert result.history[-1].accuracy >= 0.95
+    assert total(result) <= 2000
+    assert result.settled <= 0.4 * EPOCHS
+    last = [p for group in result.history[-1].keep_probabilities.values() for p in group]
+    assert np.mean([min(p, 1 - p) <= 0.05 for p in last]) >= 0.9
+    assert result.flops_saved > 0.5
+    with torch.no_grad():
+        X, y = digits().test[0]
+        accuracy = (result.model(X).argmax(dim=1) == y).double().mean().item()
+    assert accuracy == result.history[-1].accuracy
+
+
+@pytest.mark.slow
+def test_the_start_width_does_not_matter() -> None:
+    results = [trained(64), trained(256)]
+    sizes = [total(result) for result in results]
+    assert max(sizes) <= 1.35 * min(sizes)
+    assert all(result.history[-1].accuracy >= 0.95 for result in results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [0.3, 3.0])
+def test_the_initial_weights_do_not_matter(scale: float) -> None:
+    result = trained(128, scale)
+    assert hidden(result) == pytest.approx(hidden(trained(128)), rel=0.35)
+    assert result.history[-1].accuracy >= 0.945
+
+
+def test_every_unit_is_worth_its_cost() -> None:
+    result = trained(128)
+    proof = result.certificate
+    assert proof.n_samples == 1257
+    assert proof.n_units == hidden(result)
+    assert proof.share(0.5) >= 0.95
+    objective = proof.loss + 1e-2 * hidden(result)
+    assert objective < math.log(10) / 2
+    # Every rise by itself: the module with a row of zeros where a unit was.
+    net = copy.deepcopy(result.model)
+    X, y = digits().X[:1257], digits().y[:1257]
+    with torch.no_grad():
+        net[2].weight[:, 0] = 0
+        net.double()
+        without = nn.functional.cross_entropy(net(X.double()), y).item()
+    assert without - proof.loss == pytest.approx(proof.rises["0"][0].item(), abs=1e-5)
+
+
+def test_a_fixed_prior_decides_nothing(monkeypatch) -> None:
+    """The control: the divergence from a fixed prior holds probabilities between 0 and 1."""
+    flattening = Keep.moved
+
+    def fixed(self, difference, cost, step, schedule):
+        p = self.probability.clamp(1e-6, 1 - 1e-6)
+        scale = 1e-3 / math.log(3)
+        slope = scale * (torch.logit(p) - math.log(0.25 / 0.75))
+        return flattening(self, difference + slope - cost, cost, step, schedule)
+
+    monkeypatch.setattr(Keep, "moved", fixed)
+    torch.manual_seed(0)
+    trainer = ParsimoniousTrainer(mlp(64, 64, 64, 10), 1e-3, weight_decay=1e-3, snap=0.0)
+    result = trainer.fit(digits(), 60, progress=False, certify=0)
+    last = [p for group in result.history[-1].keep_probabilities.values() for p in group]
+    assert np.mean([min(p, 1 - p) < 1e-3 for p in last]) < 0.2
+    assert result.status == "undecided"
+    assert "were rounded" in str(result)
+
+
+def test_too_fast_and_unprepared_collapses_with_a_warning() -> None:
+    torch.manual_seed(0)
+    trainer = ParsimoniousTrainer(
+        mlp(64, 128, 128, 10), 1e-2, weight_decay=1e-3, warm_up=0.0, fall=0.0125
+    )
+    with pytest.warns(CollapseWarning, match="unit_cost"):
+        result = trainer.fit(digits(), EPOCHS, progress=False)
+    assert result.collapsed
+    assert str(result).startswith("! collapsed")
+    assert min(result.widths.values()) == 1
+    assert result.model(digits().test[0][0]).shape == (540, 10)
+
+
+# --- sections and complexity ----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_sections_leave_until_as_many_are_left_from_every_start() -> None:
+    left, accuracies = [], []
+    for count in (3, 6, 10):
+        torch.manual_seed(0)
+        trainer = ParsimoniousTrainer(
+            residual_mlp(count), 0.0, section_cost=0.03, weight_decay=1e-3
+        )
+        result = trainer.fit(digits(), 80, validation=digits().test, progress=False)
+        left.append(result.sections)
+        accuracies.append(result.history[-1].accuracy)
+        assert result.status == "decided"
+        assert result.sections_before == count
+        assert "sections" in str(result)
+    assert len(set(left)) == 1
+    assert min(accuracies) >= 0.95
+
+
+# --- runs -------------------------------------------------------------------------------------------
+
+
+def small(seed: int = 0, **options) -> ParsimoniousTrainer:
+    torch.manual_seed(0)
+    net = nn.Sequential(*mlp(64, 40, 30, 10)[:2], nn.Dropout(0.1), *mlp(40, 30, 10))
+    return ParsimoniousTrainer(net, 2e-2, weight_decay=1e-3, seed=seed, **options)
+
+
+def assert_same(one, other) -> None:
+    assert one.widths == other.widths
+    for key, value in one.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[key]), key
+    for a, b in zip(one.history, other.history, strict=True):
+        assert (a.loss, a.keep_probabilities) == (b.loss, b.keep_probabilities)
+
+
+def test_the_same_seed_gives_the_same_bits_and_leaves_the_random_state() -> None:
+    before = torch.get_rng_state()
+    one = small()
+    result = one.fit(digits(), 12, progress=False)
+    torch.set_rng_state(before)
+    other = small()
+    state = torch.get_rng_state()
+    assert_same(result, other.fit(digits(), 12, progress=False))
+    assert torch.equal(torch.get_rng_state(), state)
+    different = small(seed=1).fit(digits(), 12, progress=False)
+    assert different.history[0].loss != result.history[0].loss
+
+
+@pytest.mark.parametrize("adam", [False, True])
+@pytest.mark.parametrize("kind", ["iterable", "loader", "loader with a generator"])
+def test_a_run_that_was_stopped_goes_on_with_the_same_bits(
+    kind: str, adam: bool, tmp_path: Path
+) -> None:
+    data = TensorDataset(digits().X[:1257], digits().y[:1257])
+
+    def loader():
+        if kind == "iterable":
+            return digits()
+        own = torch.Generator().manual_seed(5) if kind.endswith("generator") else None
+        return DataLoader(data, 64, shuffle=True, generator=own)
+
+    options = {"optimizer": torch.optim.Adam, "lr": 2e-3} if adam else {}
+    whole = small(**options).fit(loader(), 20, progress=False)
+    assert sum(whole.widths.values()) < 70  # something left on the way
+
+    class Stopped(Exception):
+        pass
+
+    def stop(epoch) -> None:
+        if epoch.epoch == 11:
+            raise Stopped
+
+    file = tmp_path / "run.pt"
+    with pytest.raises(Stopped):
+        small(**options).fit(loader(), 20, progress=False, checkpoint=file, callback=stop)
+    assert file.exists()
+    seen = []
+    resumed = small(**options).fit(
+        loader(), 20, progress=False, checkpoint=file, callback=lambda e: seen.append(e.epoch)
+    )
+    assert seen == list(range(12, 21))
+    assert_same(resumed, whole)
+    assert_same(small(**options).fit(loader(), 20, progress=False, checkpoint=file), whole)
+
+
+def test_sections_and_inputs_are_resumed(tmp_path: Path) -> None:
+    def trainer() -> ParsimoniousTrainer:
+        torch.manual_seed(0)
+        cost = ComplexityCost(0.3, parameters=3000, section_share=0.3)
+        return ParsimoniousTrainer(residual_mlp(4), cost, inputs=True, samples=8)
+
+    whole = trainer().fit(digits(), 24, progress=False, certify=0)
+    file = tmp_path / "run.pt"
+    trainer().fit(
+        digits(), 24, progress=False, certify=0, checkpoint=file, callback=lambda e: e.epoch == 15
+    )
+    resumed = trainer().fit(digits(), 24, progress=False, certify=0, checkpoint=file)
+    assert whole.sections < 4
+    assert len(whole.inputs) < 64
+    assert_same(resumed, whole)
+    assert torch.equal(resumed.inputs, whole.inputs)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "run.pt"
+    small(warm_up=1.0).fit(digits(), 2, progress=False, checkpoint=file, certify=0)
+    with pytest.raises(ValueError, match=r"different lr \(0\.05, now 0\.1\)"):
+        small(warm_up=1.0, lr=0.1).fit(digits(), 2, progress=False, checkpoint=file)
+    file.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="is not a checkpoint of nettrim"):
+        small().fit(digits(), 2, progress=False, checkpoint=file)
+
+
+def test_an_interrupt_leaves_a_model_that_works() -> None:
+    class Interrupting(Digits):
+        epochs = 0
+
+        def __iter__(self):
+            for k, batch in enumerate(super().__iter__()):
+                if self.epochs == 3 and k == 5:
+                    signal.raise_signal(signal.SIGINT)
+                yield batch
+            self.epochs += 1
+
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = small().fit(Interrupting(), 20, progress=False)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert result.status == "interrupted"
+    assert len(result.history) in (2, 3)
+    assert result.model(digits().test[0][0]).shape == (540, 10)
+
+
+def test_progress_callbacks_and_picture(tmp_path: Path, capsys) -> None:
+    seen = []
+    result = small().fit(
+        digits(), 20, validation=digits().test, callback=lambda e: seen.append(e) or e.epoch == 15
+    )
+    assert list(result.history) == seen
+    assert len(seen) == 15
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("epoch 2/20: loss ")
+    assert "units 40-30" in told[0]
+    result.plot(tmp_path / "history.png")
+    assert (tmp_path / "history.png").stat().st_size > 10_000
+    assert "layer" in str(result)
+    assert result.status in ("decided", "undecided")
+
+
+def test_other_losses() -> None:
+    """A regression: one value for each sample, no accuracy."""
+    x = torch.randn(256, 3)
+    y = x[:, :1] * x[:, 1:2]
+    batches = list(zip(x.split(32), y.split(32), strict=True))
+
+    def squares(outputs, targets):
+        return ((outputs - targets) ** 2).sum(dim=1)
+
+    torch.manual_seed(0)
+    trainer = ParsimoniousTrainer(mlp(3, 32, 1), 0.02, loss=squares, lr=0.02)
+    result = trainer.fit(batches, 40, validation=batches, progress=False)
+    assert result.history[-1].accuracy is None
+    assert result.history[-1].validation_loss < y.var().item()
+    assert result.widths["0"] < 32
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: ParsimoniousTrainer("net", 0.1), TypeError, "model must be a torch.nn.Module"),
+        (lambda: small(lr=0.0), ValueError, "lr must be finite and greater than 0"),
+        (lambda: small().fit([], 2), ValueError, "train_loader is empty"),
+        (lambda: small().fit(digits(), 0), ValueError, "epochs must be at least 1"),
+        (lambda: small().fit([digits().X[:5]], 2), ValueError, "must yield pairs"),
+        (lambda: small().fit(iter(digits()), 2), ValueError, "train_loader .*walked"),
+        (lambda: small(lr=1e9).fit(digits(), 2, progress=False), ValueError, "lr=1e.09: the loss"),
+        (lambda: small(warmup=1).fit(digits(), 2), TypeError, "warmup"),
+    ],
+)
+def test_wrong_arguments_are_named(call, error, words) -> None:
+    with pytest.raises(error, match=words):
+        call()
+
+
+# --- and on into trim ------------------------------------------------------------------------------------
+
+
+def test_the_result_goes_on_into_trim() -> None:
+    result = trained(128)
+    X = digits().X[:1257].numpy()
+    trimmed = nettrim.trim(copy.deepcopy(result.model), X, sparsity=0.5, progress=False)
+    weights = [p for p in trimmed.model.parameters() if p.dim() == 2]
+    zeros = sum(int((w == 0).sum()) for w in weights)
+    assert zeros >= 0.5 * sum(w.numel() for w in weights) - 1
+    inputs, labels = digits().test[0]
+    with torch.no_grad():
+        accuracy = (trimmed.model(inputs).argmax(dim=1) == labels).double().mean().item()
+    assert accuracy >= 0.9
