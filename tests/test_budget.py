@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import nettrim
 from nettrim._dispatch import core
 from nettrim.budget.data import BudgetData
-from nettrim.budget.surgery import Regularisation, eliminate, fit
+from nettrim.budget.surgery import PULLED, Regularisation, eliminate, fit
 
 
 def relu(values):
@@ -175,6 +175,18 @@ def test_one_trace_serves_every_sparsity():
         )
         np.testing.assert_array_equal(trace.at(sparsity).weights, alone.weights)
     assert len(trace.losses) == W.size + 1
+
+
+def test_chosen_regularisation_is_of_the_samples_that_it_serves():
+    """Three quarters of the samples choose, and all of them need three quarters of it."""
+    X, W, Y = layer(200)
+    chosen = nettrim.trace_budget(X, Y, weights=W).regularisation
+    assert (chosen.pull, chosen.ridge) in {(0.75 * p, 0.75 * r) for p, r in PULLED}
+    given = nettrim.trace_budget(X, Y, weights=W, pull=0.2).regularisation
+    assert given.pull == 0.2
+    assert given.ridge in {0.75 * r for _, r in PULLED}
+    both = nettrim.trace_budget(X, Y, weights=W, pull=0.2, ridge=0.004).regularisation
+    assert both == Regularisation(0.2, 0.004)
 
 
 @pytest.mark.parametrize("pattern", ["2:4", "1:4", "3:8"])

@@ -187,7 +187,8 @@ def solve_layer_budget(
         one output at a time, without a `pattern`; slower, and seldom better than the others. "auto": surgery up to some minutes of it.
     pull, ridge : float, optional
         Regularisation (`nettrim.budget.surgery.Regularisation`); default: what serves a quarter of the
-        samples best that is set aside for some of the outputs.
+        samples best that is set aside for some of the outputs, less a quarter, as all samples need less
+        of it than three quarters of them.
     swaps : int, default 5
         Rounds of swaps at most; none with a `pattern`.
     held_out : pair of array_like, optional

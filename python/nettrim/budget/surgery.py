@@ -150,7 +150,11 @@ def tuned(
     ridge: float | None,
     n_threads: int,
 ) -> Regularisation:
-    """Choose what is not given: what serves samples best that were not used, for some outputs."""
+    """Choose what is not given: what serves samples best that were not used, for some outputs.
+
+    Terms that stand for what is known beforehand need not grow with the number of samples, and both are
+    measured by it: what was best for some of the samples is reduced by the share that was set aside.
+    """
     if pull is not None:
         pull = number(pull, "pull", least=0.0)
     if ridge is not None:
@@ -169,7 +173,10 @@ def tuned(
     seen = data.part(np.sort(rows[n_unseen:]), outputs)
     unseen = data.part(np.sort(rows[:n_unseen]), outputs)
     errors = [_judged(seen, unseen, c, sparsities, n_threads) for c in candidates]
-    return candidates[int(np.argmin(errors))]
+    best, share = candidates[int(np.argmin(errors))], 1 - n_unseen / len(rows)
+    return Regularisation(
+        best.pull * share if pull is None else pull, best.ridge * share if ridge is None else ridge
+    )
 
 
 def _judged(
