@@ -34,6 +34,14 @@ def test_example(name, tmp_path) -> None:
 
 
 @pytest.mark.slow
+def test_parsimonious_digits(tmp_path) -> None:
+    pytest.importorskip("torch")
+    said = run("parsimonious_digits", tmp_path)
+    assert "units are worth their cost" in said
+    assert "and then trimmed: " in said
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("skimage") is None, reason="needs scikit-image")
 def test_page(tmp_path) -> None:
     assert run("page_illumination", tmp_path).count("optimal") == 2

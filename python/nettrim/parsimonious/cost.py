@@ -159,22 +159,21 @@ def expected_size(
     """Return the expected number of weights and of operations for one sample."""
     parameters = flops = torch.zeros((), dtype=torch.float64)
     for name, layer in structure.layers.items():
-        weights = structure.weights_of(name) * _share(structure, layer, probabilities)
-        parameters = parameters + weights
-        flops = flops + 2 * layer.positions * weights
+        share = _share(layer, probabilities)
+        parameters = parameters + structure.weights_of(name) * share
+        flops = flops + structure.work_of(name) * share
     return parameters, flops
 
 
 def size_of(structure: Structure) -> Size:
     """Return the size with all gates open."""
-    weights = {name: structure.weights_of(name) for name in structure.layers}
-    flops = sum(2 * structure.layers[name].positions * count for name, count in weights.items())
-    return Size(sum(weights.values()), flops)
+    return Size(
+        parameters=sum(map(structure.weights_of, structure.layers)),
+        flops=sum(map(structure.work_of, structure.layers)),
+    )
 
 
-def _share(
-    structure: Structure, layer: Layer, probabilities: Probabilities
-) -> torch.Tensor | float:
+def _share(layer: Layer, probabilities: Probabilities) -> torch.Tensor | float:
     """Return the expected share of a layer's weights whose units and sections are there."""
     share: torch.Tensor | float = 1.0
     for group in (layer.reads, layer.makes):

@@ -56,6 +56,17 @@ class GatedModel:
         """Along which axis inputs are gated."""
         return self.structure.units[INPUTS].axis
 
+    def passes(self) -> float:
+        """Return how many runs of the module it is to flip every gate of a sample by itself."""
+        work = {name: self.structure.work_of(name) for name in self.structure.layers}
+        total = 0.0
+        for name, count in self.counts.items():
+            behind = self.program.behind(self.program.nodes[name])
+            again = behind - {self.program.linear_reader(name)}
+            called = {str(node.target) for node in again if node.op == "call_module"}
+            total += count * sum(flops for layer, flops in work.items() if layer in called)
+        return total / sum(work.values())
+
     def is_needed(self, name: str) -> bool:
         """Whether nothing passes by a group of units: without any of them the output is constant."""
         return not any(name in section.modules for section in self.structure.sections.values())

@@ -21,6 +21,7 @@ from .structure import INPUTS
 
 __all__ = ["CollapseWarning", "UnitGates"]
 
+DEAREST = 128  # runs of the module, for one sample, that flipping every gate by itself may take
 ESTIMATORS = ("auto", "one-flip", "random-flip", "taylor")
 
 
@@ -60,7 +61,7 @@ class UnitGates:
         Takes outputs and targets, returns one value for each sample. Default the cross-entropy.
     estimator : {"auto", "one-flip", "random-flip", "taylor"}, default "auto"
         How the worth of a unit is estimated: see `nettrim.parsimonious.estimators`. "auto" flips every gate
-        by itself in networks without convolutions, and random gates in others.
+        by itself where that takes few runs of the module, and random gates in others.
     samples : int, default 32
         Of a mini-batch, that are used for it.
     repeats : int, default 4
@@ -366,7 +367,7 @@ class UnitGates:
     def _kind(self) -> str:
         if self._estimator != "auto":
             return self._estimator
-        return "random-flip" if self._gated.structure.convolutional else "one-flip"
+        return "one-flip" if self._gated.passes() <= DEAREST else "random-flip"
 
     # --- on disk --------------------------------------------------------------------------------
 

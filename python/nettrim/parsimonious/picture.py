@@ -65,6 +65,8 @@ def _widths(ax: Axes, history: Sequence[Epoch]) -> None:
         left = [epoch.sections for epoch in history]
         ax.step(_epochs(history), left, where="post", color=INK, linestyle="--", label="sections")
     ax.set_yscale("log")
+    for formatter in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+        formatter("{x:g}")
     if len(names) <= len(SHADES):
         ax.legend(frameon=False, fontsize=9)
 

@@ -56,8 +56,8 @@ class Program:
 
     def __init__(self, structure: Structure) -> None:
         self.traced = structure.graph.traced
-        shapes = structure.graph.shapes.values()
-        self.widest = max(math.prod(shape[1:]) for shape in shapes)
+        self._shapes = dict(structure.graph.shapes)
+        self.widest = max(math.prod(shape[1:]) for shape in self._shapes.values())
         self.gates: dict[str, Gate] = {}
         self.nodes: dict[str, fx.Node] = {}
         self._dropouts = structure.dropouts
@@ -94,6 +94,18 @@ class Program:
                     ends += at.users
             self._behind[node] = frozenset(found)
         return self._behind[node]
+
+    def linear_reader(self, name: str) -> fx.Node | None:
+        """Return the linear layer that alone reads a group of units, if these are a matrix."""
+        gate = self.nodes[name]
+        reader = next(iter(gate.users))
+        matrix = len(self._shapes[gate.all_input_nodes[0]]) == 2
+        alone = len(gate.users) == 1 and reader.op == "call_module"
+        return reader if alone and matrix and type(self.module(reader)) is nn.Linear else None
+
+    def module(self, node: fx.Node) -> Any:
+        """Return the module that a node calls."""
+        return self.traced.get_submodule(str(node.target))
 
     def _insert(self, name: str, site: fx.Node, gate: Gate) -> None:
         target = f"gate_of_{name}".replace(".", "_")
@@ -141,10 +153,10 @@ class Run:
             All flips of the first sample come first.
         """
         gate, mask = self.program.nodes[name], self.masks[name]
-        reader = self._only_reader(gate)
+        reader = self.program.linear_reader(name)
         if reader is None:
             return self._onward(gate, *self._flipped_units(name, gates))
-        layer = self._module(reader)
+        layer = self.program.module(reader)
         units = self.signals[gate.all_input_nodes[0]][:, gates]
         moves = ((1 - 2 * mask[:, gates]) * units)[..., None] * layer.weight.T[gates]
         before = layer(self.signals[gate])  # what is remembered of it may have been overwritten
@@ -158,13 +170,6 @@ class Run:
         units = self.signals[source].repeat_interleave(len(flips), dim=0)
         with self.program.masked({name: masks}):
             return self.program.gates[name](units), len(flips)
-
-    def _only_reader(self, gate: fx.Node) -> fx.Node | None:
-        """Return the linear layer that alone reads a matrix of units."""
-        reader = next(iter(gate.users))
-        alone = len(gate.users) == 1 and self.signals[gate].dim() == 2
-        linear = reader.op == "call_module" and type(self._module(reader)) is nn.Linear
-        return reader if alone and linear else None
 
     def _onward(self, node: fx.Node, value: torch.Tensor, copies: int) -> Any:
         """Run on behind a node with another value of it, which holds each sample so often."""
@@ -183,9 +188,6 @@ class Run:
         interpreter = fx.Interpreter(self.program.traced, garbage_collect_values=False)
         with self.program.masked(masks):
             return interpreter.run(initial_env={**known, node: value})
-
-    def _module(self, node: fx.Node) -> Any:
-        return self.program.traced.get_submodule(str(node.target))
 
 
 @contextmanager

@@ -161,14 +161,13 @@ class Structure:
         found = _Reading(graph, model, len(example)).structure(inputs, sections)
         return replace(found, dropouts=dropouts)
 
-    @property
-    def convolutional(self) -> bool:
-        """Whether there is a convolution in it."""
-        return any(isinstance(self.graph.modules[name], CONVOLUTIONS) for name in self.layers)
-
     def weights_of(self, layer: str) -> int:
         """Return how many weights a layer has, without biases."""
         return int(self.graph.modules[layer].weight.numel())
+
+    def work_of(self, layer: str) -> int:
+        """Return how many operations a layer does for one sample: two for each use of a weight."""
+        return 2 * self.layers[layer].positions * self.weights_of(layer)
 
 
 class _Reading:
