@@ -85,7 +85,9 @@ def test_one_flip_is_the_same_by_the_short_way_and_the_long_one(monkeypatch) -> 
     drawn = gates._drawn(x)
     monkeypatch.setattr(gates, "_drawn", lambda x: drawn)
     short = gates.differences(x, y)
-    monkeypatch.setattr("nettrim.parsimonious.program.Run._only_reader", lambda self, gate: None)
+    monkeypatch.setattr(
+        "nettrim.parsimonious.program.Program.linear_reader", lambda self, name: None
+    )
     monkeypatch.setattr("nettrim.parsimonious.estimators.LARGEST", 1)  # one gate at a time
     for name, long in gates.differences(x, y).items():
         torch.testing.assert_close(long, short[name], rtol=0, atol=1e-14)

@@ -21,6 +21,7 @@ except ImportError as error:
     raise ImportError("nettrim.torch needs PyTorch: pip install nettrim[torch]") from error
 
 from .adapters.torch import TorchView
+from .adapters.torch.data import pairs
 from .adapters.torch.layers import prunable_modules
 
 __all__ = ["declare", "fine_tune", "keep_zeros", "remove_masks"]
@@ -231,19 +232,12 @@ def _epoch(
 ) -> float:
     """Train once on everything; return the mean loss of the samples."""
     total, count = 0.0, 0
-    for batch in train_loader:
-        if not isinstance(batch, (list, tuple)) or len(batch) != 2:
-            raise ValueError(
-                f"train_loader must yield pairs of inputs and targets, got {type(batch).__name__}"
-            )
-        inputs, targets = (part.to(device) for part in batch)
+    for inputs, targets in pairs(train_loader, "train_loader", device):
         optimizer.zero_grad()
         value = loss(module(inputs), targets)
         torch.autograd.backward(value)
         optimizer.step()
         total, count = total + value.item() * len(inputs), count + len(inputs)
-    if count == 0:
-        raise ValueError("train_loader is empty, or can be walked only once")
     return total / count
 
 

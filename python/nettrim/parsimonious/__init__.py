@@ -8,8 +8,9 @@ except ImportError as error:
 from .certificate import Certificate, leave_one_out
 from .cost import ComplexityCost
 from .gates import CollapseWarning, UnitGates
-from .history import Epoch, ParsimoniousResult
+from .history import Epoch
 from .prior import best_prior, flattening_log_prior, flattening_profile, gate_divergence
+from .result import ParsimoniousResult
 from .trainer import ParsimoniousTrainer
 
 __all__ = [

@@ -21,11 +21,10 @@ import torch
 from .._arguments import number
 from .structure import Layer, Structure
 
-__all__ = ["ComplexityCost", "Costs", "FixedCost", "Size", "cost_of", "size_of"]
+__all__ = ["ComplexityCost", "Costs", "FixedCost", "Size", "cost_of", "expected_size", "size_of"]
 
 Costs = dict[str, torch.Tensor]
 Probabilities = Mapping[str, torch.Tensor]
-UnitCost = "float | Mapping[str, float] | ComplexityCost"
 
 
 @dataclass(frozen=True)

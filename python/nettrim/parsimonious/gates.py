@@ -197,6 +197,11 @@ class UnitGates:
         return {name: keep.probability for name, keep in self._keep.items()}
 
     @property
+    def device(self) -> torch.device:
+        """Where the gates are, and the example was."""
+        return self._generator.device
+
+    @property
     def undecided(self) -> int:
         """How many keep probabilities are neither below 0.05 nor above 0.95."""
         return sum(int(((p > 0.05) & (p < 0.95)).sum()) for p in self.keep_probabilities.values())

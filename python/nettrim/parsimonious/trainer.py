@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,20 +12,19 @@ import torch
 from torch import nn
 
 from .._arguments import number, whole
-from .._arrays import whole_file
-from ..checkpoint import refuse_changes
+from ..adapters.torch.data import pairs
 from .certificate import Certificate, leave_one_out
 from .cost import ComplexityCost
 from .estimators import Loss
 from .gates import UnitGates, cross_entropy
-from .history import Epoch, ParsimoniousResult
+from .history import Epoch
 from .progress import reporter
+from .result import ParsimoniousResult
+from .training import Batches, Settings, Training
 
 __all__ = ["ParsimoniousTrainer"]
 
 Module = TypeVar("Module", bound=nn.Module)
-Batches = Iterable[Any]
-FORMAT = 1
 CERTIFIED = 10_000  # training samples on which the finished units are tried
 
 
@@ -109,19 +105,21 @@ class ParsimoniousTrainer(Generic[Module]):
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         self.model = model
-        self.loss: Loss = cross_entropy if loss is None else loss
-        self.optimizer = sgd if optimizer is None else optimizer
-        self.lr = number(lr, "lr", above=0.0)
-        self.weight_decay = number(weight_decay, "weight_decay", least=0.0)
-        self.update_every = whole(update_every, "update_every")
         self.seed = whole(seed, "seed", least=0)
-        self.gating = {
-            "unit_cost": unit_cost,
-            "section_cost": section_cost,
-            "inputs": inputs,
-            "seed": seed,
-            **gates,
-        }
+        self.settings = Settings(
+            loss=cross_entropy if loss is None else loss,
+            optimizer=sgd if optimizer is None else optimizer,
+            lr=number(lr, "lr", above=0.0),
+            weight_decay=number(weight_decay, "weight_decay", least=0.0),
+            update_every=whole(update_every, "update_every"),
+            gating={
+                "unit_cost": unit_cost,
+                "section_cost": section_cost,
+                "inputs": inputs,
+                "seed": self.seed,
+                **gates,
+            },
+        )
 
     def fit(
         self,
@@ -170,9 +168,10 @@ class ParsimoniousTrainer(Generic[Module]):
             If a layer was about to lose all its units. Training ends there.
         """
         epochs, certify = whole(epochs, "epochs"), whole(certify, "certify", least=0)
-        batches, example = _looked_at(train_loader)
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        batches, example = _looked_at(train_loader, device)
         with _seeded(self.seed):
-            run = _Run.begin(self, example, epochs, batches)
+            run = Training.begin(self.model, self.settings, example, epochs, batches)
             before = run.gates.widths, len(run.gates.sections), run.gates.size
             if checkpoint is not None:
                 run.resume(Path(checkpoint), train_loader)
@@ -198,7 +197,7 @@ class ParsimoniousTrainer(Generic[Module]):
 
     def _train(
         self,
-        run: _Run,
+        run: Training,
         train_loader: Batches,
         validation: Batches | None,
         checkpoint: str | os.PathLike[str] | None,
@@ -229,190 +228,21 @@ class ParsimoniousTrainer(Generic[Module]):
         return leave_one_out(gates, loader, n_samples=n_samples)
 
 
-@dataclass
-class _Run:
-    """A training under way."""
-
-    trainer: ParsimoniousTrainer[Any]
-    gates: UnitGates
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    epochs: int
-    steps: int
-    history: list[Epoch]
-    step: int = 0
-
-    @classmethod
-    def begin(
-        cls, trainer: ParsimoniousTrainer[Any], example: torch.Tensor, epochs: int, batches: int
-    ) -> _Run:
-        steps = epochs * batches
-        updates = math.ceil(steps / trainer.update_every)
-        gates = UnitGates(
-            trainer.model, example, steps=updates, loss=trainer.loss, **trainer.gating
-        )
-        optimizer = trainer.optimizer(_groups(trainer.model, trainer.weight_decay), lr=trainer.lr)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        return cls(trainer, gates, optimizer, schedule, epochs, steps, [])
-
-    def epoch(self, loader: Batches, validation: Batches | None) -> Epoch:
-        """Train once on everything, and cut out what has been quiet."""
-        began = time.perf_counter()
-        self.trainer.model.train()
-        total, count, batches = 0.0, 0, 0
-        for x, y in map(_pair, loader):
-            value = self._step(x, y)
-            total, count, batches = total + value * len(x), count + len(x), batches + 1
-            if not math.isfinite(value):
-                raise ValueError(
-                    f"lr={self.trainer.lr:g}: the loss was {value} in epoch {len(self.history) + 1}; "
-                    "take a smaller one"
-                )
-        if batches * self.epochs != self.steps:
-            raise ValueError(
-                f"train_loader had {self.steps // self.epochs} batches at first and {batches} in epoch "
-                f"{len(self.history) + 1}; it must be walked anew every time"
-            )
-        self.gates.prune(self.optimizer)
-        seconds = time.perf_counter() - began
-        judged = (None, None) if validation is None else self._judged(validation)
-        size = self.gates.size
-        probabilities = self.gates.keep_probabilities
-        self.history.append(
-            Epoch(
-                epoch=len(self.history) + 1,
-                loss=total / count,
-                widths=self.gates.widths,
-                sections=len(self.gates.sections),
-                keep_probabilities={name: p.tolist() for name, p in probabilities.items()},
-                parameters=size.parameters,
-                flops=size.flops,
-                undecided=self.gates.undecided,
-                seconds=seconds,
-                validation_loss=judged[0],
-                accuracy=judged[1],
-            )
-        )
-        return self.history[-1]
-
-    def _step(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        if self.step % self.trainer.update_every == 0:
-            self.gates.update(x, y)
-        self.step += 1
-        loss = self.gates.losses(self.gates(x), y).mean()
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.schedule.step()
-        return loss.item()
-
-    def _judged(self, validation: Batches) -> tuple[float, float | None]:
-        """Return the mean loss with decided gates and, if targets are classes, the accuracy."""
-        self.trainer.model.eval()
-        total, right, count = 0.0, 0, 0
-        classes = True
-        with torch.no_grad():
-            for x, y in map(_pair, validation):
-                outputs = self.gates(x)
-                total, count = total + float(self.gates.losses(outputs, y).sum()), count + len(x)
-                classes = classes and _are_classes(outputs, y)
-                right += int((outputs.argmax(dim=1) == y).sum()) if classes else 0
-        if count == 0:
-            raise ValueError("validation is empty, or can be walked only once")
-        return total / count, right / count if classes else None
-
-    # --- on disk --------------------------------------------------------------------------------
-
-    def save(self, path: Path, loader: Batches) -> None:
-        """Write all that the rest of the run depends on, whole or not at all."""
-        own = getattr(loader, "generator", None)
-        state = {
-            "identity": self._identity(),
-            "model": self.trainer.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "gates": self.gates.state_dict(),
-            "history": [asdict(epoch) for epoch in self.history],
-            "random": torch.get_rng_state(),
-            "loader": None if own is None else own.get_state(),
-        }
-        with whole_file(path) as temporary:
-            torch.save(state, temporary)
-
-    def resume(self, path: Path, loader: Batches) -> None:
-        """Go on where a file says, if there is one."""
-        if not path.exists():
-            return
-        try:
-            state = torch.load(path, weights_only=True)
-            identity = state["identity"]
-        except Exception as error:  # noqa: BLE001 (whatever a damaged file provokes)
-            raise ValueError(f"{str(path)!r} is not a checkpoint of nettrim: {error}") from None
-        refuse_changes(identity, self._identity(), path)
-        self.gates.load_state_dict(state["gates"], self.optimizer)
-        self.trainer.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.history += [Epoch(**epoch) for epoch in state["history"]]
-        self.step = len(self.history) * self.steps // self.epochs
-        torch.set_rng_state(state["random"])
-        if state["loader"] is not None:
-            loader.generator.set_state(state["loader"])  # type: ignore[attr-defined]
-
-    def _identity(self) -> dict[str, Any]:
-        """Return what the answer depends on beside weights and data."""
-        gating = {
-            key: asdict(value) if isinstance(value, ComplexityCost) else value
-            for key, value in self.trainer.gating.items()
-        }
-        options = {
-            name: getattr(self.trainer, name) for name in ("lr", "weight_decay", "update_every")
-        }
-        return {"format": FORMAT, "epochs": self.epochs, "steps": self.steps, **options, **gating}
-
-
 def sgd(parameters: Any, lr: float) -> torch.optim.Optimizer:
     """Return stochastic gradient descent with momentum 0.9."""
     return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return weights, which decay, and the parameters that do not."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    weights = [p for p in trained if p.dim() > 1]
-    others = [p for p in trained if p.dim() <= 1]
-    groups = [
-        {"params": weights, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def _looked_at(loader: Batches) -> tuple[int, torch.Tensor]:
+def _looked_at(loader: Batches, device: torch.device) -> tuple[int, torch.Tensor]:
     """Return the number of batches and the inputs of the first; the walk leaves no trace."""
     own = getattr(loader, "generator", None)
     state = None if own is None else own.get_state()
     with torch.random.fork_rng():
-        first = next(iter(loader), None)
-        if first is None:
-            raise ValueError("train_loader is empty")
+        example, _ = next(pairs(loader, "train_loader", device))
         count = len(loader) if isinstance(loader, Sized) else sum(1 for _ in loader)
     if own is not None:
         own.set_state(state)
-    return count, _pair(first)[0]
-
-
-def _pair(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    if not isinstance(batch, (list, tuple)) or len(batch) != 2:
-        raise ValueError(
-            f"loaders must yield pairs of inputs and targets, got {type(batch).__name__}"
-        )
-    return batch[0], batch[1]
-
-
-def _are_classes(outputs: Any, targets: torch.Tensor) -> bool:
-    whole_numbers = not targets.is_floating_point() and targets.dim() == 1
-    return whole_numbers and isinstance(outputs, torch.Tensor) and outputs.dim() == 2
+    return count, example
 
 
 @contextmanager

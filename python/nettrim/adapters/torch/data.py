@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from ..._arrays import sample_array
 
-__all__ = ["loaded", "stored"]
+__all__ = ["loaded", "pairs", "stored"]
 
 
 def loaded(values: Any, name: str) -> NDArray[Any]:
@@ -23,6 +24,29 @@ def loaded(values: Any, name: str) -> NDArray[Any]:
         If they are no finite numbers, or the batches of a loader do not fit each other.
     """
     return sample_array(_array(values, name), name)
+
+
+def pairs(
+    loader: Iterable[Any], name: str, device: torch.device
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield the batches of a loader of inputs and targets, where a model lives.
+
+    Raises
+    ------
+    ValueError
+        If there are no batches, or they are no pairs.
+    """
+    empty = True
+    for batch in loader:
+        if not isinstance(batch, (list, tuple)) or len(batch) != 2:
+            raise ValueError(
+                f"{name} must yield pairs of inputs and targets, got {type(batch).__name__}"
+            )
+        inputs, targets = (part.to(device) for part in batch)
+        empty = False
+        yield inputs, targets
+    if empty:
+        raise ValueError(f"{name} is empty, or can be walked only once")
 
 
 def stored(tensor: torch.Tensor) -> NDArray[np.uint8]:

@@ -1,0 +1,219 @@
+"""A training under way: its epochs, and itself on disk."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .._arrays import whole_file
+from ..adapters.torch.data import pairs
+from ..checkpoint import refuse_changes
+from .cost import ComplexityCost
+from .estimators import Loss
+from .gates import UnitGates
+from .history import Epoch
+
+__all__ = ["Batches", "Settings", "Training"]
+
+Batches = Iterable[Any]
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training is told; see `ParsimoniousTrainer`."""
+
+    loss: Loss
+    optimizer: Callable[..., torch.optim.Optimizer]
+    lr: float
+    weight_decay: float
+    update_every: int
+    gating: dict[str, Any]
+
+
+@dataclass
+class Training:
+    """The state between two epochs.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+    settings : Settings
+    gates : UnitGates
+    optimizer : torch.optim.Optimizer
+    schedule : torch.optim.lr_scheduler.LRScheduler
+    epochs, steps : int
+        In all.
+    history : list of Epoch
+    step : int
+        Steps of the weights so far.
+    """
+
+    model: nn.Module
+    settings: Settings
+    gates: UnitGates
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    epochs: int
+    steps: int
+    history: list[Epoch]
+    step: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return next(self.model.parameters()).device
+
+    @classmethod
+    def begin(
+        cls,
+        model: nn.Module,
+        settings: Settings,
+        example: torch.Tensor,
+        epochs: int,
+        batches: int,
+    ) -> Training:
+        """Put gates on a model, and an optimiser beside it."""
+        steps = epochs * batches
+        updates = math.ceil(steps / settings.update_every)
+        gates = UnitGates(model, example, steps=updates, loss=settings.loss, **settings.gating)
+        optimizer = settings.optimizer(_groups(model, settings.weight_decay), lr=settings.lr)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return cls(model, settings, gates, optimizer, schedule, epochs, steps, [])
+
+    def epoch(self, loader: Batches, validation: Batches | None) -> Epoch:
+        """Train once on everything, and cut out what has been quiet."""
+        began = time.perf_counter()
+        self.model.train()
+        total, count, batches = 0.0, 0, 0
+        for x, y in pairs(loader, "train_loader", self.device):
+            value = self._step(x, y)
+            total, count, batches = total + value * len(x), count + len(x), batches + 1
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"lr={self.settings.lr:g}: the loss was {value} in epoch {len(self.history) + 1}; "
+                    "take a smaller one"
+                )
+        if batches * self.epochs != self.steps:
+            raise ValueError(
+                f"train_loader had {self.steps // self.epochs} batches at first and {batches} in epoch "
+                f"{len(self.history) + 1}; it must be walked anew every time"
+            )
+        self.gates.prune(self.optimizer)
+        seconds = time.perf_counter() - began
+        judged = (None, None) if validation is None else self._judged(validation)
+        size = self.gates.size
+        probabilities = self.gates.keep_probabilities
+        self.history.append(
+            Epoch(
+                epoch=len(self.history) + 1,
+                loss=total / count,
+                widths=self.gates.widths,
+                sections=len(self.gates.sections),
+                keep_probabilities={name: p.tolist() for name, p in probabilities.items()},
+                parameters=size.parameters,
+                flops=size.flops,
+                undecided=self.gates.undecided,
+                seconds=seconds,
+                validation_loss=judged[0],
+                accuracy=judged[1],
+            )
+        )
+        return self.history[-1]
+
+    def _step(self, x: torch.Tensor, y: torch.Tensor) -> float:
+        if self.step % self.settings.update_every == 0:
+            self.gates.update(x, y)
+        self.step += 1
+        loss = self.gates.losses(self.gates(x), y).mean()
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.item()
+
+    def _judged(self, validation: Batches) -> tuple[float, float | None]:
+        """Return the mean loss with decided gates and, if targets are classes, the accuracy."""
+        self.model.eval()
+        total, right, count = 0.0, 0, 0
+        classes = True
+        with torch.no_grad():
+            for x, y in pairs(validation, "validation", self.device):
+                outputs = self.gates(x)
+                total, count = total + float(self.gates.losses(outputs, y).sum()), count + len(x)
+                classes = classes and _are_classes(outputs, y)
+                right += int((outputs.argmax(dim=1) == y).sum()) if classes else 0
+        return total / count, right / count if classes else None
+
+    # --- on disk --------------------------------------------------------------------------------
+
+    def save(self, path: Path, loader: Batches) -> None:
+        """Write all that the rest of the run depends on, whole or not at all."""
+        own = getattr(loader, "generator", None)
+        state = {
+            "identity": self._identity(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "gates": self.gates.state_dict(),
+            "history": [asdict(epoch) for epoch in self.history],
+            "random": torch.get_rng_state(),
+            "loader": None if own is None else own.get_state(),
+        }
+        with whole_file(path) as temporary:
+            torch.save(state, temporary)
+
+    def resume(self, path: Path, loader: Batches) -> None:
+        """Go on where a file says, if there is one."""
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, weights_only=True)
+            identity = state["identity"]
+        except Exception as error:  # noqa: BLE001 (whatever a damaged file provokes)
+            raise ValueError(f"{str(path)!r} is not a checkpoint of nettrim: {error}") from None
+        refuse_changes(identity, self._identity(), path)
+        self.gates.load_state_dict(state["gates"], self.optimizer)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.history += [Epoch(**epoch) for epoch in state["history"]]
+        self.step = len(self.history) * self.steps // self.epochs
+        torch.set_rng_state(state["random"])
+        if state["loader"] is not None:
+            loader.generator.set_state(state["loader"])  # type: ignore[attr-defined]
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what the answer depends on beside weights and data."""
+        gating = {
+            key: asdict(value) if isinstance(value, ComplexityCost) else value
+            for key, value in self.settings.gating.items()
+        }
+        options = {
+            name: getattr(self.settings, name) for name in ("lr", "weight_decay", "update_every")
+        }
+        return {"format": FORMAT, "epochs": self.epochs, "steps": self.steps, **options, **gating}
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return weights, which decay, and the parameters that do not."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    weights = [p for p in trained if p.dim() > 1]
+    others = [p for p in trained if p.dim() <= 1]
+    groups = [
+        {"params": weights, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _are_classes(outputs: Any, targets: torch.Tensor) -> bool:
+    whole_numbers = not targets.is_floating_point() and targets.dim() == 1
+    return whole_numbers and isinstance(outputs, torch.Tensor) and outputs.dim() == 2
