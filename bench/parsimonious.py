@@ -42,7 +42,7 @@ from nettrim.parsimonious.structure import INPUTS
 from tables import Row, Table, replace
 
 KEYS = ("case", "start", "seed")
-MNIST = {"lr": 0.1, "weight_decay": 1e-4, "update_every": 4, "samples": 64}
+MNIST = {"lr": 0.1, "weight_decay": 1e-4, "update_every": 8, "samples": 64}
 DIGITS = {"lr": 0.05, "weight_decay": 1e-3}
 
 
@@ -108,13 +108,13 @@ CASES = {
             f"{a}-{b}": lambda a=a, b=b: mlp(784, a, b, 10)
             for a, b in ((150, 50), (300, 100), (600, 200))
         },
-        epochs=40,
+        epochs=60,
         unit_cost=1e-3,
         options=MNIST,
     ),
     "LeNet-5": Case(
         {"20-50-500": lambda: lenet5(20, 50, 500)},
-        epochs=20,
+        epochs=30,
         unit_cost=1e-3,
         options=MNIST,
         on="images",

@@ -49,6 +49,27 @@ def exact_differences(gates: UnitGates, x, y, theta: float):
     return slopes
 
 
+class ResNet(nn.Module):
+    """A block of convolutions beside a convolution, one beside nothing, and sizes that are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.conv1, self.norm1 = nn.Conv2d(4, 6, 3, 2, 1, bias=False), nn.BatchNorm2d(6)
+        self.conv2, self.norm2 = nn.Conv2d(6, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.beside = nn.Sequential(nn.Conv2d(4, 8, 1, 2, bias=False), nn.BatchNorm2d(8))
+        self.conv3, self.conv4 = nn.Conv2d(8, 5, 1), nn.Conv2d(5, 8, 1)
+        self.last = nn.Linear(8, 10)
+
+    def forward(self, x):
+        count = x.shape[0]
+        x = torch.relu(self.stem(x))
+        branch = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
+        x = torch.relu(branch + self.beside(x))
+        x = x + self.conv4(torch.relu(self.conv3(x)))
+        return self.last(x.mean(dim=(2, 3)).view(count, -1))
+
+
 # --- the objective and its estimates ---------------------------------------------------------------
 
 
@@ -94,8 +115,9 @@ def test_one_flip_is_the_same_by_the_short_way_and_the_long_one(monkeypatch) -> 
 
 
 @pytest.mark.parametrize("estimator", ["one-flip", "random-flip"])
-def test_flips_agree_with_brute_force_in_a_convolutional_network(estimator: str) -> None:
-    net = ConvNet().double().train()
+@pytest.mark.parametrize("model", [ConvNet, ResNet])
+def test_flips_agree_with_brute_force_in_a_convolutional_network(model, estimator: str) -> None:
+    net = model().double().train()
     x, y = torch.randn(8, 1, 8, 8).double(), torch.randint(10, (8,))
     gates = UnitGates(net, x, unit_cost=0.1, steps=10, start=1.0, estimator=estimator, repeats=40)
     statistics = copy.deepcopy(net.state_dict())
@@ -265,6 +287,7 @@ MODELS = {
     "convolutions": (ConvNet, (1, 8, 8)),
     "branches": (Branching, (64,)),
     "residual": (lambda: residual_mlp(3), (64,)),
+    "resnet": (ResNet, (1, 8, 8)),
     "sequence": (sequence, (8, 8)),
     "conv1d": (
         lambda: nn.Sequential(
@@ -356,6 +379,26 @@ def test_sections_leave_whole() -> None:
     assert not gates.collapsed
     torch.testing.assert_close(gates(x), before)
     torch.testing.assert_close(net(x), before)
+
+
+def test_convolutional_sections_leave_whole() -> None:
+    net, x = ResNet().eval(), torch.randn(5, 1, 8, 8)
+    for norm in (net.norm1, net.norm2):
+        nn.init.uniform_(norm.running_mean, -1, 1)
+        nn.init.uniform_(norm.bias, -1, 1)
+    gates = UnitGates(net, x, unit_cost=0.01, section_cost=0.1, steps=10)
+    assert gates.sections == ["conv2", "conv4"]
+    assert set(gates.widths) == {"stem", "conv1", "conv3"}
+    differences = gates.differences(x, torch.randint(10, (5,)))
+    assert differences["conv2"].shape == (1,)
+    gates._keep["conv2"].probability[:] = 0
+    gates._keep["conv2"].quiet[:] = 10**6
+    before = gates(x)
+    gates.prune(torch.optim.SGD(net.parameters(), lr=0.1))
+    assert gates.sections == ["conv4"]
+    torch.testing.assert_close(gates(x), before)
+    torch.testing.assert_close(net(x), before)
+    assert sum(p.numel() for p in net.conv1.parameters()) == 0
 
 
 def test_the_last_unit_stays_with_a_warning() -> None:

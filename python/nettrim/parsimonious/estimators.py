@@ -43,16 +43,7 @@ def one_flip(
     with undisturbed(program.traced):
         run = program.run(x, masks)
         before = loss(run.output, y)
-        step = max(1, LARGEST // (len(x) * program.widest))
-        return {
-            name: torch.cat(
-                [
-                    _flip(run, name, slice(first, first + step), y, before, loss)
-                    for first in range(0, mask.shape[1], step)
-                ]
-            )
-            for name, mask in masks.items()
-        }
+        return {name: _flip(run, name, y, before, loss) for name in masks}
 
 
 def random_flips(
@@ -131,11 +122,13 @@ def taylor(
     return dict(zip(leaves, sums, strict=True))
 
 
-def _flip(
-    run: Run, name: str, gates: slice, y: torch.Tensor, before: torch.Tensor, loss: Loss
-) -> torch.Tensor:
-    """Return the mean difference for some gates of a group."""
-    signs = 1 - 2 * run.masks[name][:, gates]
-    after = loss(run.flipped(name, gates), y.repeat_interleave(signs.shape[1], dim=0))
-    rises = (after.reshape(signs.shape) - before[:, None]).double()
-    return (rises * signs).mean(dim=0)
+def _flip(run: Run, name: str, y: torch.Tensor, before: torch.Tensor, loss: Loss) -> torch.Tensor:
+    """Return the mean differences of a group; a unit that is zero makes none."""
+    mask = run.masks[name]
+    samples, gates = run.effective(name)
+    rises = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device)
+    step = max(1, LARGEST // run.program.widest)
+    for rows, units in zip(torch.split(samples, step), torch.split(gates, step), strict=True):
+        after = loss(run.flipped(name, rows, units), y[rows])
+        rises[rows, units] = (after - before[rows]).double()
+    return (rises * (1 - 2 * mask)).mean(dim=0)

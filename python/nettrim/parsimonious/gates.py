@@ -50,7 +50,8 @@ class UnitGates:
         A batch of inputs, for the shapes.
     unit_cost : float, mapping of str to float, or ComplexityCost
         How many nats of mean training loss a unit must be worth: log(gamma) / n_samples. By layer as a
-        mapping (the inputs are called "inputs"); from the size of the network as a `ComplexityCost`.
+        mapping (the inputs are called "inputs"); from the size of the network as a `ComplexityCost`. Units
+        without a price stay, and their gates are open.
     steps : int
         Calls of `update` in the whole training.
     section_cost : float, optional
@@ -158,6 +159,10 @@ class UnitGates:
         }
         if not self._keep:
             raise ValueError(f"model has no units that can be gated: {self.left_out}")
+        self._keep = {
+            name: keep if self.costs[name].any() else keep.decided()
+            for name, keep in self._keep.items()
+        }
         if isinstance(unit_cost, Mapping) and (unknown := unit_cost.keys() - self._keep.keys()):
             raise ValueError(
                 f"unit_cost names {sorted(unknown)}; gates are on {sorted(self._keep)}, left out: "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -107,6 +109,12 @@ class Program:
         """Return the module that a node calls."""
         return self.traced.get_submodule(str(node.target))
 
+    @cached_property
+    def data(self) -> frozenset[fx.Node]:
+        """The inputs, and all that depends on them."""
+        given = {node for node in self.traced.graph.nodes if node.op == "placeholder"}
+        return frozenset(given.union(*map(self.behind, given)))
+
     def _insert(self, name: str, site: fx.Node, gate: Gate) -> None:
         target = f"gate_of_{name}".replace(".", "_")
         self.traced.add_submodule(target, gate)
@@ -141,47 +149,60 @@ class Run:
         self.program, self.masks, self.output = program, masks, output
         self.signals = signals
 
-    def flipped(self, name: str, gates: slice) -> Any:
-        """Return the outputs for every gate of a group that is the other way round alone.
+    def effective(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the samples and the gates of a group, in pairs, whose units are not zero anyway."""
+        gate = self.program.nodes[name]
+        units = self.signals[gate.all_input_nodes[0]].movedim(self.program.gates[name].axis, 1)
+        found = units.flatten(2).any(dim=2) if units.dim() > 2 else units != 0
+        if self.masks[name].shape[1] == 1:  # a gate for all of it
+            found = found.any(dim=1, keepdim=True)
+        samples, gates = found.nonzero(as_tuple=True)
+        return samples, gates
+
+    def flipped(self, name: str, samples: torch.Tensor, gates: torch.Tensor) -> Any:
+        """Return the outputs of samples of which each has one gate of a group the other way round.
 
         Computing begins at the gate. Where a linear layer alone reads the units, it begins behind that
         layer, whose output moves by a multiple of a row of its weights.
 
+        Parameters
+        ----------
+        name : str
+        samples, gates : torch.Tensor of shape (n_flips,)
+            int64.
+
         Returns
         -------
-        torch.Tensor of shape (n_samples * n_gates, ...)
-            All flips of the first sample come first.
+        torch.Tensor of shape (n_flips, ...)
         """
-        gate, mask = self.program.nodes[name], self.masks[name]
+        node, mask = self.program.nodes[name], self.masks[name]
+        source = node.all_input_nodes[0]
+        change = 1 - 2 * mask[samples, gates]
         reader = self.program.linear_reader(name)
         if reader is None:
-            return self._onward(gate, *self._flipped_units(name, gates))
+            masks = mask[samples]
+            masks[torch.arange(len(samples), device=mask.device), gates] += change
+            with self.program.masked({name: masks}):
+                value = self.program.gates[name](self.signals[source][samples])
+            return self._onward(node, value, samples)
         layer = self.program.module(reader)
-        units = self.signals[gate.all_input_nodes[0]][:, gates]
-        moves = ((1 - 2 * mask[:, gates]) * units)[..., None] * layer.weight.T[gates]
-        before = layer(self.signals[gate])  # what is remembered of it may have been overwritten
-        return self._onward(reader, (before[:, None] + moves).flatten(0, 1), moves.shape[1])
+        sizes = change * self.signals[source][samples, gates]
+        before = layer(self.signals[node])  # what is remembered of it may have been overwritten
+        value = torch.addcmul(before[samples], sizes[:, None], layer.weight.T[gates])
+        return self._onward(reader, value, samples)
 
-    def _flipped_units(self, name: str, gates: slice) -> tuple[torch.Tensor, int]:
-        mask = self.masks[name]
-        flips = torch.eye(mask.shape[1], dtype=mask.dtype, device=mask.device)[gates]
-        masks = (mask[:, None] - flips).abs().flatten(0, 1)
-        source = self.program.nodes[name].all_input_nodes[0]
-        units = self.signals[source].repeat_interleave(len(flips), dim=0)
-        with self.program.masked({name: masks}):
-            return self.program.gates[name](units), len(flips)
-
-    def _onward(self, node: fx.Node, value: torch.Tensor, copies: int) -> Any:
-        """Run on behind a node with another value of it, which holds each sample so often."""
+    def _onward(self, node: fx.Node, value: torch.Tensor, samples: torch.Tensor) -> Any:
+        """Run on behind a node with another value of it, for some of the samples in any order."""
         behind = self.program.behind(node)
         needed = {source for after in behind for source in after.all_input_nodes}
+        chosen = needed & self.program.data
         known = {
-            source: _repeated(signal, copies, len(value)) if source in needed else signal
+            source: _chosen(source, signal, samples) if source in chosen else signal
             for source, signal in self.signals.items()
             if source not in behind
         }
         masks = {
-            name: mask.repeat_interleave(copies, dim=0)
+            name: mask[samples]
             for name, mask in self.masks.items()
             if self.program.nodes[name] in behind
         }
@@ -204,8 +225,18 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def _repeated(signal: Any, copies: int, total: int) -> Any:
-    """Repeat what holds one entry after another for the samples; sizes grow with them."""
-    if isinstance(signal, torch.Tensor) and signal.dim() and len(signal) * copies == total:
-        return signal.repeat_interleave(copies, dim=0)
-    return total if signal == total // copies and isinstance(signal, int) else signal
+def _chosen(node: fx.Node, signal: Any, samples: torch.Tensor) -> Any:
+    """Return a signal of some samples; a number of samples becomes theirs."""
+    if isinstance(signal, torch.Tensor):
+        return signal[samples]
+    return len(samples) if _counts_samples(node) else signal
+
+
+def _counts_samples(node: fx.Node) -> bool:
+    """Whether a node asks for the first size of a tensor."""
+    if node.target == "size":
+        return node.args[1:] == (0,)
+    if node.target is not operator.getitem or node.args[1] != 0:
+        return False
+    asked = node.all_input_nodes[0].target
+    return asked == "size" or asked is getattr
