@@ -159,10 +159,9 @@ class UnitGates:
         }
         if not self._keep:
             raise ValueError(f"model has no units that can be gated: {self.left_out}")
-        self._keep = {
-            name: keep if self.costs[name].any() else keep.decided()
-            for name, keep in self._keep.items()
-        }
+        self._priced = [name for name, cost in self.costs.items() if cost.any()]
+        for name in self._keep.keys() - self._priced:
+            self._keep[name] = self._keep[name].decided()
         if isinstance(unit_cost, Mapping) and (unknown := unit_cost.keys() - self._keep.keys()):
             raise ValueError(
                 f"unit_cost names {sorted(unknown)}; gates are on {sorted(self._keep)}, left out: "
@@ -244,10 +243,9 @@ class UnitGates:
             return
         differences = self.differences(x[: self.samples], y[: self.samples])
         costs = self.costs
-        self._keep = {
-            name: keep.moved(differences[name], costs[name], step, self.schedule)
-            for name, keep in self._keep.items()
-        }
+        for name, difference in differences.items():
+            keep = self._keep[name]
+            self._keep[name] = keep.moved(difference, costs[name], step, self.schedule)
 
     def differences(self, x: torch.Tensor, y: torch.Tensor) -> Differences:
         """Estimate how the loss differs between each gate open and closed, the others drawn.
@@ -259,7 +257,7 @@ class UnitGates:
         Returns
         -------
         dict of str to torch.Tensor of shape (n_gates,)
-            float64; negative for a useful unit.
+            float64; negative for a useful unit. Of the groups that have a price.
         """
         x = self.selected(x)
         given = self._gated.program, x, y, self._drawn(x), self.losses
@@ -361,9 +359,10 @@ class UnitGates:
     # --- masks ----------------------------------------------------------------------------------
 
     def _drawn(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Draw the gates of every sample."""
+        """Draw the gates of every sample, as far as they are not open for good."""
         masks = {}
-        for name, p in self.keep_probabilities.items():
+        for name in [name for name in self._priced if name in self._keep]:
+            p = self._keep[name].probability
             draws = torch.rand(len(x), len(p), generator=self._generator, device=p.device)
             masks[name] = (draws < p).to(_mask_type(x))
         return masks

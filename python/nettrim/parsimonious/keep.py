@@ -99,11 +99,11 @@ class Keep:
     def moved(
         self, difference: torch.Tensor, cost: torch.Tensor, step: int, schedule: Schedule
     ) -> Keep:
-        """Take one projected step against ``difference + cost``; gates without a cost stay."""
-        scale = float(cost.mean())
-        if scale <= 0:
+        """Take one projected step against ``difference + cost``."""
+        fall = float(cost.mean()) * schedule.fall * schedule.steps
+        if fall == 0:  # a closed section costs nothing, whatever is in it
             return self
-        rate = schedule.rate(step) * schedule.start / (scale * schedule.fall * schedule.steps)
+        rate = schedule.rate(step) * schedule.start / fall
         moved = (self.probability - rate * (difference + cost)).clamp(0.0, 1.0)
         if schedule.snapping(step):
             moved = torch.where((moved >= SURE) | (self.probability == 1), 1.0, moved)
