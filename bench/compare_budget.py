@@ -30,7 +30,6 @@ import data
 import machine
 import nettrim
 import summarise_budget
-import train_fashion
 from data import Array
 from rivals import one_shot
 from summarise_budget import ONE_TRACE, OURS
@@ -44,22 +43,28 @@ ROWS = 2000
 KEYS = ("network", "layer", "seed", "sparsity", "method")
 
 
-def arguments() -> argparse.Namespace:
+def parser(about: str, methods: tuple[str, ...], seeds: int) -> argparse.ArgumentParser:
+    """The options of a comparison of methods on these networks."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=about, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--fashion", type=Path, metavar="FILE")
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
-    parser.add_argument(
-        "--layers", type=int, nargs="+", help="counted from 1; default all ReLU layers"
-    )
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--sparsities", type=float, nargs="+", default=SPARSITIES)
-    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--methods", nargs="+", default=methods, choices=methods)
     parser.add_argument("--threads", type=int, default=2, help="of every method")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
-    return parser.parse_args()
+    return parser
+
+
+def arguments() -> argparse.Namespace:
+    options = parser(__doc__, METHODS, seeds=3)
+    options.add_argument(
+        "--layers", type=int, nargs="+", help="counted from 1; default all ReLU layers"
+    )
+    options.add_argument("--sparsities", type=float, nargs="+", default=SPARSITIES)
+    return options.parse_args()
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,12 @@ class Source:
     @cached_property
     def net(self) -> nettrim.Network:
         if self.name == "fashion":
-            return train_fashion.trained(self.fashion)
+            return data.stored(self.fashion)
         return data.trained(self.folder, self.name)
 
     def images(self, part: str) -> tuple[Array, data.Labels]:
-        read = train_fashion.fashion_mnist if self.name == "fashion" else data.mnist
-        return read(self.folder, part)
+        kind = "fashion_mnist" if self.name == "fashion" else "mnist"
+        return data.mnist(self.folder, part, kind=kind)
 
     @cached_property
     def training(self) -> Array:

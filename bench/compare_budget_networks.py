@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import os
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from scipy.linalg import solve
 import data
 import machine
 import nettrim
-from compare_budget import NETWORKS, Source, sources, weights_of
+from compare_budget import Source, parser, sources, weights_of
 from data import Array
 from rivals import one_shot
 from rivals.quadratic import Quadratic
@@ -43,18 +42,9 @@ DAMP = 0.01
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--fashion", type=Path, metavar="FILE")
-    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--sparsity", type=float, default=0.9)
-    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    parser.add_argument("--threads", type=int, default=2, help="of every method")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
-    return parser.parse_args()
+    options = parser(__doc__, METHODS, seeds=1)
+    options.add_argument("--sparsity", type=float, default=0.9)
+    return options.parse_args()
 
 
 def trimmed(net: nettrim.Network, X: Array, chosen: range, about: Row) -> nettrim.Network:

@@ -23,10 +23,15 @@ Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
-def mnist(data: Path, part: str, count: int | None = None) -> tuple[Array, Labels]:
-    """Images in [0, 1], one per row, and labels; ``part`` is "train" or "t10k"."""
-    images = idx(data / "mnist" / f"{part}-images-idx3-ubyte.gz", offset=16).reshape(-1, 784)
-    labels = idx(data / "mnist" / f"{part}-labels-idx1-ubyte.gz", offset=8)
+def mnist(
+    data: Path, part: str, count: int | None = None, *, kind: str = "mnist"
+) -> tuple[Array, Labels]:
+    """Images in [0, 1], one per row, and labels; ``part`` is "train" or "t10k".
+
+    ``kind="fashion_mnist"`` is Fashion-MNIST, which has the same format.
+    """
+    images = idx(data / kind / f"{part}-images-idx3-ubyte.gz", offset=16).reshape(-1, 784)
+    labels = idx(data / kind / f"{part}-labels-idx1-ubyte.gz", offset=8)
     return images[:count] / 255.0, labels[:count].astype(np.int64)
 
 
@@ -36,13 +41,15 @@ def idx(path: Path, offset: int) -> NDArray[np.uint8]:
 
 
 def trained(data: Path, name: str) -> Network:
+    """One of the trained dense networks."""
+    return stored(data / "reference" / f"{name}.npz")
+
+
+def stored(path: Path) -> Network:
     """A dense ReLU network stored as W1, b1, W2, ...; the last layer gives logits."""
-    with np.load(data / "reference" / f"{name}.npz") as file:
-        depth = sum(key.startswith("W") for key in file)
-        pairs = [
-            (file[f"W{k}"].astype(float), file[f"b{k}"].astype(float)) for k in range(1, depth + 1)
-        ]
-    return network(pairs)
+    with np.load(path) as file:
+        W, b = parameters_of(file)
+    return network([(w.astype(float), c.astype(float)) for w, c in zip(W, b, strict=True)])
 
 
 def network(pairs: list[tuple[Array, Array]]) -> Network:

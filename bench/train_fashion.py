@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 import data
-import nettrim
 from nettrim._arrays import write_npz
 
+KIND = "fashion_mnist"
 SIZES = (784, 400, 200, 10)
 EPOCHS, BATCH, RATE, DECAY, SEED = 12, 100, 1e-3, 1e-2, 0
 
@@ -30,23 +30,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE")
     options = parser.parse_args()
-    write_npz(options.output, train(*fashion_mnist(options.data, "train")))
-    accuracy = data.accuracy(trained(options.output), *fashion_mnist(options.data, "t10k"))
+    write_npz(options.output, train(*data.mnist(options.data, "train", kind=KIND)))
+    test = data.mnist(options.data, "t10k", kind=KIND)
+    accuracy = data.accuracy(data.stored(options.output), *test)
     print(f"{options.output}: test accuracy {accuracy:.4f}")
-
-
-def fashion_mnist(folder: Path, part: str) -> tuple[data.Array, data.Labels]:
-    """Images in [0, 1], one per row, and labels; ``part`` is "train" or "t10k"."""
-    files = folder / "fashion_mnist"
-    images = data.idx(files / f"{part}-images-idx3-ubyte.gz", offset=16).reshape(-1, 784)
-    labels = data.idx(files / f"{part}-labels-idx1-ubyte.gz", offset=8)
-    return images / 255.0, labels.astype(np.int64)
-
-
-def trained(file: Path) -> nettrim.Network:
-    with np.load(file) as arrays:
-        W, b = data.parameters_of({name: arrays[name].astype(float) for name in arrays})
-    return data.network(list(zip(W, b, strict=True)))
 
 
 def train(images: data.Array, labels: data.Labels) -> dict[str, np.ndarray]:

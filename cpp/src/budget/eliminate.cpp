@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -7,6 +6,7 @@
 #include "budget/gram.hpp"
 #include "budget/inverse.hpp"
 #include "budget/quota.hpp"
+#include "budget/stop.hpp"
 #include "parallel.hpp"
 
 namespace nettrim::budget {
@@ -192,9 +192,10 @@ class Gang {
     }
   }
 
-  void run(Elimination& result, const std::function<bool()>& stop) {
+  template <class Stopped>
+  void run(Elimination& result, Stopped&& stopped) {
     std::vector<Index> gone(columns_.size(), 0);
-    while (!finished() && !stop()) {
+    while (!finished() && !stopped()) {
       for (Index k = 0; k < outputs_.size; ++k) {
         if (column(k).finished()) continue;
         column(k).remove_block([&](Index feature, double loss) {
@@ -235,18 +236,16 @@ Elimination eliminate(const BudgetProgram& program, const BudgetPattern& pattern
   Elimination result;
   result.order = Matrix<int>::Constant(program.features, program.outputs, -1);
   result.losses = Matrix<double>::Constant(program.features, program.outputs, kInfinity);
-  std::atomic<bool> stopped = false;
+  Stop stop(options);
   const auto gangs = cut(program.outputs, kGang, kGangs);
   parallel_for_uneven(
       static_cast<Index>(gangs.size()), options.n_threads, [&](Index k, int thread) {
-        const auto stop = [&] {
-          if (thread == 0 && options.interrupted && options.interrupted()) stopped = true;
-          return stopped.load();
-        };
-        if (!stop())
-          Gang(program, pattern, gram, gangs[static_cast<std::size_t>(k)]).run(result, stop);
+        if (stop.ask(thread)) return;
+        Gang(program, pattern, gram, gangs[static_cast<std::size_t>(k)]).run(result, [&] {
+          return stop.ask(thread);
+        });
       });
-  result.complete = !stopped;
+  result.complete = !stop.told();
   return result;
 }
 

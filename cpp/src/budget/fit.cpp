@@ -1,7 +1,7 @@
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
+#include "budget/stop.hpp"
 #include "budget/support.hpp"
 #include "parallel.hpp"
 
@@ -23,7 +23,11 @@ using Masks = std::vector<std::vector<bool>>;  // by output, of features
 class Layer {
  public:
   Layer(const BudgetProgram& program, const bool* keep, const BudgetOptions& options)
-      : program_(program), keep_(keep), options_(options), gram_(program, options.n_threads) {
+      : program_(program),
+        keep_(keep),
+        options_(options),
+        gram_(program, options.n_threads),
+        stop_(options) {
     for (Index j = 0; j < program.outputs; ++j) outputs_.emplace_back(program, gram_, j);
   }
 
@@ -40,10 +44,10 @@ class Layer {
   Index swap(Index rounds) {
     Index swaps = 0;
     double share = kFirstShare;
-    for (Index round = 0; round < rounds && !stopped_; ++round) {
+    for (Index round = 0; round < rounds && !stop_.told(); ++round) {
       each(stale_, [&](Index j) { worths_[static_cast<std::size_t>(j)] = output(j).worth(); });
       stale_.clear();
-      if (stopped_) break;
+      if (stop_.told()) break;
       const auto [cheap, good] = pairs(share);
       if (cheap.empty()) break;
       if (try_swaps(cheap, good)) {
@@ -65,7 +69,7 @@ class Layer {
     }
     fit.loss = loss();
     fit.swaps = swaps;
-    fit.complete = !stopped_;
+    fit.complete = !stop_.told();
     return fit;
   }
 
@@ -85,10 +89,7 @@ class Layer {
   void each(const std::vector<Index>& outputs, Body&& body) {
     parallel_for_uneven(static_cast<Index>(outputs.size()), options_.n_threads,
                         [&](Index k, int thread) {
-                          if (thread == 0 && options_.interrupted && options_.interrupted()) {
-                            stopped_ = true;
-                          }
-                          if (!stopped_) body(outputs[static_cast<std::size_t>(k)]);
+                          if (!stop_.ask(thread)) body(outputs[static_cast<std::size_t>(k)]);
                         });
   }
 
@@ -152,7 +153,7 @@ class Layer {
     for (const Index j : changed) before.push_back(output(j));
     const double old_loss = loss();
     each(changed, [&](Index j) { output(j).fit(features(masks, j)); });
-    if (!stopped_ && loss() < (1 - kWorthwhile) * old_loss) {
+    if (!stop_.told() && loss() < (1 - kWorthwhile) * old_loss) {
       masks_ = std::move(masks);
       stale_ = std::move(changed);
       return true;
@@ -169,7 +170,7 @@ class Layer {
   std::vector<Worth> worths_;
   Masks masks_;
   std::vector<Index> stale_;  // outputs whose worth is not known
-  std::atomic<bool> stopped_ = false;
+  Stop stop_;
 };
 
 }  // namespace
