@@ -120,13 +120,17 @@ def test_a_fixed_prior_decides_nothing(monkeypatch) -> None:
     assert "were rounded" in str(result)
 
 
-def test_too_fast_and_unprepared_collapses_with_a_warning() -> None:
-    torch.manual_seed(0)
-    trainer = ParsimoniousTrainer(
-        mlp(64, 128, 128, 10), 1e-2, weight_decay=1e-3, warm_up=0.0, fall=0.0125
-    )
+def test_too_fast_and_unprepared_collapses_with_a_warning(tmp_path: Path) -> None:
+    def fit():
+        torch.manual_seed(0)
+        trainer = ParsimoniousTrainer(
+            mlp(64, 128, 128, 10), 1e-2, weight_decay=1e-3, warm_up=0.0, fall=0.0125
+        )
+        return trainer.fit(digits(), EPOCHS, progress=False, checkpoint=tmp_path / "run.pt")
+
     with pytest.warns(CollapseWarning, match="unit_cost"):
-        result = trainer.fit(digits(), EPOCHS, progress=False)
+        result = fit()
+    assert_same(fit(), result)  # a run that collapsed does not go on
     assert result.collapsed
     assert str(result).startswith("! collapsed")
     assert min(result.widths.values()) == 1
@@ -244,6 +248,8 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     small(warm_up=1.0).fit(digits(), 2, progress=False, checkpoint=file, certify=0)
     with pytest.raises(ValueError, match=r"different lr \(0\.05, now 0\.1\)"):
         small(warm_up=1.0, lr=0.1).fit(digits(), 2, progress=False, checkpoint=file)
+    with pytest.raises(ValueError, match=r"different optimizer \(SGD, now Adam\)"):
+        small(warm_up=1.0, optimizer=torch.optim.Adam).fit(digits(), 2, checkpoint=file)
     file.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is not a checkpoint of nettrim"):
         small().fit(digits(), 2, progress=False, checkpoint=file)

@@ -206,7 +206,7 @@ class ParsimoniousTrainer(Generic[Module]):
     ) -> str | None:
         """Train to the end; return why it ended before, if it did."""
         with reporter(progress, run.epochs) as tell:
-            while len(run.history) < run.epochs:
+            while len(run.history) < run.epochs and not run.gates.collapsed:
                 try:
                     epoch = run.epoch(train_loader, validation)
                 except KeyboardInterrupt:
@@ -214,18 +214,19 @@ class ParsimoniousTrainer(Generic[Module]):
                 tell(epoch)
                 if checkpoint is not None:
                     run.save(Path(checkpoint), train_loader)
-                if run.gates.collapsed:
-                    return "collapsed"
                 if callback is not None and callback(epoch):
                     break
-        return None
+        return "collapsed" if run.gates.collapsed else None
 
     def _certificate(
         self, gates: UnitGates, loader: Batches, n_samples: int, status: str | None
     ) -> Certificate | None:
         if n_samples == 0 or status == "interrupted":
             return None
-        return leave_one_out(gates, loader, n_samples=n_samples)
+        try:
+            return leave_one_out(gates, loader, n_samples=n_samples)
+        except KeyboardInterrupt:  # the training is done, whatever of this is missing
+            return None
 
 
 def sgd(parameters: Any, lr: float) -> torch.optim.Optimizer:

@@ -199,6 +199,7 @@ class Training:
         options = {
             name: getattr(self.settings, name) for name in ("lr", "weight_decay", "update_every")
         }
+        options["optimizer"] = type(self.optimizer).__name__
         return {"format": FORMAT, "epochs": self.epochs, "steps": self.steps, **options, **gating}
 
 
