@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import nettrim
 from gated import Digits, mlp, residual_mlp
-from nettrim.parsimonious import CollapseWarning, ComplexityCost, ParsimoniousTrainer
+from nettrim.parsimonious import CollapseWarning, ComplexityCost, ParsimoniousTrainer, UnitGates
 from nettrim.parsimonious.keep import Keep
 
 ROBUST = {"unit_cost": 1e-2, "weight_decay": 1e-3}
@@ -341,3 +341,15 @@ def test_the_result_goes_on_into_trim() -> None:
     with torch.no_grad():
         accuracy = (trimmed.model(inputs).argmax(dim=1) == labels).double().mean().item()
     assert accuracy >= 0.9
+
+
+def test_what_sections_leave_behind_can_be_trimmed_with_a_bound() -> None:
+    torch.manual_seed(0)
+    net, X = residual_mlp(2), digits().X[:300]
+    gates = UnitGates(net.eval(), X, unit_cost=0.01, section_cost=0.1, steps=10)
+    gates._keep["3.fall"].probability[:] = 0
+    gates._keep["3.fall"].quiet[:] = 10**6
+    gates.prune()
+    result = nettrim.trim(net, X.numpy(), epsilon=0.1, scheme="parallel", progress=False)
+    assert np.isfinite(result.bound)
+    assert result.discrepancy <= result.bound

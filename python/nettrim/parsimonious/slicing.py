@@ -19,9 +19,15 @@ WIDTHS = {
 class Absent(nn.Module):
     """Stands where the last layer of a section was: nothing is added to what passes by."""
 
+    zero: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return a single zero."""
-        return x.new_zeros(())
+        """Return a single zero, whatever comes."""
+        return self.zero
 
 
 def keep_units(module: nn.Module, kept: torch.Tensor, optimizer: Optimizer | None) -> None:
@@ -66,7 +72,7 @@ def cut_section(model: nn.Module, names: tuple[str, ...], optimizer: Optimizer |
     gone = [p for name in names for p in model.get_submodule(name).parameters()]
     for name in inner:
         _replace(model, name, nn.Identity())
-    _replace(model, last, Absent())
+    _replace(model, last, Absent().to(gone[0].device))
     if optimizer is not None:
         _forget(optimizer, {id(p) for p in gone})
 
