@@ -5,14 +5,15 @@ norm of its feature, are a support; on it the loss of the outputs after the ReLU
 ||(X U - Y)_active||^2 + ||max(0, X U)_inactive||^2, and is minimised by accelerated steps in the metric of
 X'X, with the damping as everywhere. An answer with twice the weights that may stay often gives a better
 support than one with just as many, so that the three sparsest with enough are tried for a few steps, and
-the best goes on. Where no answer has enough, the rest of the budget stays unused. The answers serve all
-sparsities.
+the best goes on. Where none of them has enough, the program is solved for a seventh, smaller epsilon; if that
+answer has too few as well, the rest of the budget stays unused. The answers serve all sparsities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -23,6 +24,7 @@ import nettrim
 from .quadratic import Array, Mask, Quadratic, largest
 
 EPSILONS = (0.01, 0.03, 0.07, 0.15, 0.25, 0.4)  # relative to the layer's output
+SMALLEST = 0.003  # where none of these leaves enough weights
 CANDIDATES, TRIAL_STEPS = 3, 5
 STEPS, CHANGE = 100, 1e-3  # the step that ends a fit, relative to the weights
 OUTPUTS = 50  # whose factors are held at a time
@@ -37,19 +39,20 @@ def prune(
 def path(X: Array, weights: Array, damp: float = 0.01, activation: str = "relu") -> Path:
     linear = activation == "linear"
     Y = X @ weights if linear else np.maximum(X @ weights, 0.0)
-    answers = [
-        nettrim.solve_layer(
+    form = Quadratic.of(X, weights, damp)
+
+    def solve(epsilon: float) -> Array:
+        solution = nettrim.solve_layer(
             X,
             Y,
-            epsilon=share * float(np.linalg.norm(Y)),
+            epsilon=epsilon * float(np.linalg.norm(Y)),
             activation=activation,
             tol=1e-2,
             n_threads=machine.threads(),
-        ).weights
-        for share in EPSILONS
-    ]
-    form = Quadratic.of(X, weights, damp)
-    return Path(X[:, form.live], Y, linear | (Y > 0), form, [U[form.live] for U in answers])
+        )
+        return solution.weights[form.live]
+
+    return Path(X[:, form.live], Y, linear | (Y > 0), form, list(map(solve, EPSILONS)), solve)
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,15 @@ class Path:
     active: Mask
     form: Quadratic
     answers: list[Array]
+    solve: Callable[[float], Array]
+
+    @cached_property
+    def densest(self) -> Array:
+        return self.solve(SMALLEST)
 
     def at(self, keep: int) -> Array:
         enough = [answer for answer in self.answers if np.count_nonzero(answer) >= keep]
-        supports = [self.support(U, keep) for U in (enough or self.answers[:1])[-CANDIDATES:]]
+        supports = [self.support(U, keep) for U in (enough or [self.densest])[-CANDIDATES:]]
         trials = [self.fit(S, self.form.weights, TRIAL_STEPS) for S in supports]
         best = min(range(len(trials)), key=lambda i: self.error(trials[i]))
         return self.form.whole(self.fit(supports[best], trials[best], STEPS))
