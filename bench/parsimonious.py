@@ -123,7 +123,7 @@ CASES = {
         {"784-300-100": lambda: mlp(784, 300, 100, 10)},
         epochs=60,
         unit_cost=ComplexityCost(0.05, parameters=10_000),
-        options={"inputs": True, "fall": 0.1, "warm_up": 0.05, **MNIST},
+        options={"inputs": True, **MNIST, "weight_decay": 6e-4},
     ),
     "sections": Case(
         {f"{n} sections": lambda n=n: residual(n) for n in (3, 6, 10)},
@@ -143,11 +143,14 @@ CASES = {
 
 
 def initialise(model: nn.Module) -> None:
-    """He's weights, biases of zero."""
+    """He's weights, biases of zero; sections that add nothing at first."""
     for layer in model.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
+    for block in model.modules():
+        if isinstance(block, Block):
+            nn.init.zeros_(block.fall.weight)
 
 
 def sources(options: argparse.Namespace) -> Callable[[str], tuple[Batches, Batches]]:
@@ -239,7 +242,8 @@ def draw(courses: list[Row], path: Path) -> None:
         axes.loglog(weights, seconds, ".", color=f"C{k}", alpha=0.5, label=f"{case}, {start}")
     axes.set(xlabel="weights at the end of the epoch", ylabel="seconds per epoch")
     axes.grid(which="both", color="0.92", zorder=0)
-    axes.legend(frameon=False)
+    if labels:
+        axes.legend(frameon=False)
     figure.savefig(path, dpi=110)
 
 

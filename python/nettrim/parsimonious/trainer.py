@@ -42,7 +42,7 @@ class ParsimoniousTrainer(Generic[Module]):
         Trained in place, from scratch or on; its class and its code stay.
     unit_cost : float, mapping of str to float, or ComplexityCost
         How many nats of mean training loss a unit must be worth. 1e-3 leaves a LeNet-300-100 on MNIST some
-        sixty hidden units; a tenth of it twice as many. See `UnitGates`.
+        seventy hidden units. See `UnitGates`.
     section_cost : float, optional
         The same for a residual section; default: sections stay.
     inputs : bool, default False
