@@ -43,7 +43,7 @@ from tables import Row, Table, replace
 
 KEYS = ("case", "start", "seed")
 MNIST = {"lr": 0.1, "weight_decay": 1e-4, "update_every": 8, "samples": 64}
-DIGITS = {"lr": 0.05, "weight_decay": 1e-3}
+DIGITS = {"lr": 0.05, "weight_decay": 1e-3, "samples": 64}
 
 
 class Batches:
@@ -230,7 +230,7 @@ def architecture(result: ParsimoniousResult) -> str:
 def draw(courses: list[Row], path: Path) -> None:
     """Seconds of every epoch against the weights that were live in it; a straight line is in proportion."""
     mpl.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
     axes = figure.subplots()
     labels = dict.fromkeys(
         (row["case"], row["start"]) for row in courses if row["case"].startswith("LeNet")
@@ -243,7 +243,7 @@ def draw(courses: list[Row], path: Path) -> None:
     axes.set(xlabel="weights at the end of the epoch", ylabel="seconds per epoch")
     axes.grid(which="both", color="0.92", zorder=0)
     if labels:
-        axes.legend(frameon=False)
+        figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=110)
 
 

@@ -26,8 +26,8 @@ from tables import Table
 from timing import timed
 
 KEYS = ("seed", "network", "sparsity")
-EPOCHS = 30
-SPARSITIES = {"dense": (0.8, 0.9, 0.95), "units shed": (0.3, 0.5, 0.6, 0.7)}
+EPOCHS = 60
+SPARSITIES = {"dense": (0.9, 0.95, 0.97, 0.98), "units shed": (0.5, 0.7, 0.8, 0.9)}
 CALIBRATION = 2000
 
 
