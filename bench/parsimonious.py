@@ -121,9 +121,9 @@ CASES = {
     ),
     "LeNet-300-100, inputs": Case(
         {"784-300-100": lambda: mlp(784, 300, 100, 10)},
-        epochs=60,
+        epochs=120,
         unit_cost=ComplexityCost(0.05, parameters=10_000),
-        options={"inputs": True, **MNIST, "weight_decay": 6e-4},
+        options={"inputs": True, **MNIST, "samples": 128, "lr": 0.15, "weight_decay": 6e-4},
     ),
     "sections": Case(
         {f"{n} sections": lambda n=n: residual(n) for n in (3, 6, 10)},
