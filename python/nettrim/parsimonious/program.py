@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from .structure import Structure
+from .structure import Structure, reached
 
 __all__ = ["Program", "Run", "undisturbed"]
 
@@ -87,14 +87,7 @@ class Program:
     def behind(self, node: fx.Node) -> frozenset[fx.Node]:
         """Return all that depends on a node."""
         if node not in self._behind:
-            found: set[fx.Node] = set()
-            ends = list(node.users)
-            while ends:
-                at = ends.pop()
-                if at not in found:
-                    found.add(at)
-                    ends += at.users
-            self._behind[node] = frozenset(found)
+            self._behind[node] = reached(node, lambda at: at.users)
         return self._behind[node]
 
     def linear_reader(self, name: str) -> fx.Node | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..adapters.torch.gains import Shape
 from ..adapters.torch.graph import IDLE, NORMS, RELU, Graph
 from ..adapters.torch.layers import prunable_modules
 
-__all__ = ["INPUTS", "Layer", "Section", "Structure", "Units"]
+__all__ = ["INPUTS", "Layer", "Section", "Structure", "Units", "reached"]
 
 INPUTS = "inputs"
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
@@ -365,16 +365,21 @@ def _as_modules(graph: Graph) -> list[nn.Module]:
     return made
 
 
-def _origins(node: fx.Node) -> set[fx.Node]:
-    """Return all that a node depends on."""
+def reached(node: fx.Node, onward: Callable[[fx.Node], Iterable[fx.Node]]) -> frozenset[fx.Node]:
+    """Return all nodes that steps from a node lead to: to what it uses, or to what uses it."""
     found: set[fx.Node] = set()
-    open_ends = list(node.all_input_nodes)
-    while open_ends:
-        at = open_ends.pop()
+    ends = list(onward(node))
+    while ends:
+        at = ends.pop()
         if at not in found:
             found.add(at)
-            open_ends += at.all_input_nodes
-    return found
+            ends += onward(at)
+    return frozenset(found)
+
+
+def _origins(node: fx.Node) -> frozenset[fx.Node]:
+    """Return all that a node depends on."""
+    return reached(node, lambda at: at.all_input_nodes)
 
 
 def _last_size(reshape: fx.Node) -> Any:
