@@ -31,6 +31,8 @@ class GatedModel:
     ----------
     structure : Structure
     program : Program
+    passes : float
+        How many runs of the module it is to flip every gate of a sample by itself.
     """
 
     def __init__(
@@ -56,8 +58,7 @@ class GatedModel:
         """Along which axis inputs are gated."""
         return self.structure.units[INPUTS].axis
 
-    def passes(self) -> float:
-        """Return how many runs of the module it is to flip every gate of a sample by itself."""
+    def _count_passes(self) -> float:
         work = {name: self.structure.work_of(name) for name in self.structure.layers}
         total = 0.0
         for name, count in self.counts.items():
@@ -65,7 +66,7 @@ class GatedModel:
             again = behind - {self.program.linear_reader(name)}
             called = {str(node.target) for node in again if node.op == "call_module"}
             total += count * sum(flops for layer, flops in work.items() if layer in called)
-        return total / sum(work.values())
+        return total / sum(work.values()) if work else 0.0
 
     def is_needed(self, name: str) -> bool:
         """Whether nothing passes by a group of units: without any of them the output is constant."""
@@ -83,10 +84,11 @@ class GatedModel:
         """
         if all(mask.all() for mask in kept.values()):
             return
-        for name, section in self.structure.sections.items():
-            if not kept[name].any():
-                cut_section(self.model, section.modules, optimizer)
-        self._look()
+        cut = [s.modules for name, s in self.structure.sections.items() if not kept[name].any()]
+        for modules in cut:
+            cut_section(self.model, modules, optimizer)
+        if cut:  # units in them are gone as well
+            self._look()
         for name in self.structure.units:
             self._narrow(name, kept[name].nonzero().ravel(), optimizer)
         self._look()
@@ -97,6 +99,7 @@ class GatedModel:
                 self.model, self._example, inputs=self._inputs, sections=self._sections
             )
         self.program = Program(self.structure)
+        self.passes = self._count_passes()
 
     def _narrow(self, name: str, kept: torch.Tensor, optimizer: Optimizer | None) -> None:
         units = self.structure.units[name]

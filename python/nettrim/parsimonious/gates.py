@@ -376,7 +376,7 @@ class UnitGates:
     def _kind(self) -> str:
         if self._estimator != "auto":
             return self._estimator
-        return "one-flip" if self._gated.passes() <= DEAREST else "random-flip"
+        return "one-flip" if self._gated.passes <= DEAREST else "random-flip"
 
     # --- on disk --------------------------------------------------------------------------------
 
