@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import Array
+from .samples import Data
 from .view import ModelView, samples, viewed_again
 
 Labels = NDArray[np.integer[Any]]
@@ -47,8 +47,8 @@ def checked_labels(labels: ArrayLike, n_samples: int) -> Labels:
     return array
 
 
-def _share_right(view: ModelView, X: Array, labels: Labels) -> float:
-    (output,) = deque(view.signals(X, {}), maxlen=1)  # the last signal is the model's output
+def _share_right(view: ModelView, X: Data, labels: Labels) -> float:
+    output = next(islice(view.signals(X, {}), len(view.prunable_layers()), None))  # the first one
     scores = output.values.reshape(len(X), -1)
     if labels.min() < 0 or labels.max() >= scores.shape[1]:
         raise ValueError(

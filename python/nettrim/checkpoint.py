@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import Array, read_npz, write_npz
+from .samples import Data, Samples
 from .view import LayerView, ModelView, arrays_of
 
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class SolvedLayer:
         Radius of the ball in the program, absolute.
     output_norm : float
         Of the original output, in the program.
+    active_rows : int
+        Different rows of the program on which an output is active, their median over all outputs.
     residual, violation : float
         Feasibility, relative to the norm of the output and to its largest entry.
     gap : float
@@ -50,6 +53,7 @@ class SolvedLayer:
     weights: Array
     epsilon: float
     output_norm: float
+    active_rows: int
     residual: float
     violation: float
     gap: float
@@ -114,7 +118,7 @@ class Checkpoint:
         return complete
 
 
-def identity(view: ModelView, layers: Sequence[LayerView], X: Array) -> dict[str, str]:
+def identity(view: ModelView, layers: Sequence[LayerView], X: Data) -> dict[str, str]:
     """Return what the answers of a run depend on beside its options: hashes of model and data."""
     return {"weights of the model": hash_of_model(view, layers), "data X": hash_of_data(X)}
 
@@ -133,10 +137,15 @@ def hash_of_model(view: ModelView, layers: Sequence[LayerView]) -> str:
     return digest.hexdigest()
 
 
-def hash_of_data(X: NDArray[Any]) -> str:
+def hash_of_data(X: Data) -> str:
     """Return the SHA-256 of samples."""
     digest = hashlib.sha256()
-    _add(digest, X)
+    if isinstance(X, Samples):
+        for name, array in [*X.arrays.items(), *X.shared.items()]:
+            digest.update(name.encode())
+            _add(digest, array)
+    else:
+        _add(digest, X)
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -93,6 +93,10 @@ class Scheme(Protocol):
         """Return the options that matter to every layer, for a checkpoint."""
         ...
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `nettrim.trim` with their defaults, None for those without use."""
+        ...
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -109,12 +113,12 @@ class Plan:
     def checked(
         cls, *, epsilon: Any, scheme: Any, gamma: Any, slack: Any, kappa: Any, tol: Any
     ) -> Plan:
-        """Build a plan from what a user gave.
+        """Build a plan from what a user gave; None is the default of each but `epsilon`.
 
         Raises
         ------
         TypeError, ValueError
-            If an option is not what it must be; the message names it.
+            If an option is not what it must be, or would not be used; the message names it.
         """
         if epsilon is None:
             raise ValueError(
@@ -123,15 +127,16 @@ class Plan:
         plan = cls(
             epsilon=number("epsilon", epsilon, 0.0),
             scheme=choice("scheme", scheme, ("cascade", "parallel")),
-            gamma=number("gamma", gamma, 1.0),
-            slack=choice("slack", slack, ("positive", "paper")),
-            kappa=number("kappa", kappa, 0.0, 1.0),
-            tol=number("tol", tol, 0.0),
+            gamma=number("gamma", 1.1 if gamma is None else gamma, 1.0),
+            slack=choice("slack", "positive" if slack is None else slack, ("positive", "paper")),
+            kappa=number("kappa", 1.0 if kappa is None else kappa, 0.0, 1.0),
+            tol=number("tol", 1e-4 if tol is None else tol, 0.0),
         )
         if plan.kappa == 0:
             raise ValueError("kappa must be larger than 0, got 0")
-        if plan.kappa != 1 and not plan.cascaded:
-            raise ValueError("kappa belongs to scheme='cascade', the parallel scheme has none")
+        if not plan.cascaded:
+            why = "belongs to scheme='cascade', the parallel scheme has none"
+            refuse_unused(why, gamma=gamma, slack=slack, kappa=kappa)
         return plan
 
     @property
@@ -194,6 +199,11 @@ class Plan:
         own = {"scheme": self.scheme, "epsilon": self.epsilon, "tol": self.tol}
         return {**own, "gamma": self.gamma, "slack": self.slack} if self.cascaded else own
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `nettrim.trim` with their defaults, None for those without use."""
+        unused = () if self.cascaded else ("gamma", "slack", "kappa")
+        return {**asdict(self), **dict.fromkeys(unused)}
+
 
 def posed(
     layer: LayerView, rows: Array, Y: Array, epsilon: float, upper: Array | None, kappa: float
@@ -239,28 +249,53 @@ def chosen_layers(layers: Sequence[LayerView], choice: Iterable[int | str] | Non
     """
     if not layers:
         raise ValueError("model has no prunable layer")
+    return _positions([layer.name for layer in layers], choice, "layers", "prunable layer")
+
+
+def chosen_outputs(names: Sequence[str], choice: Iterable[int | str] | None) -> list[int]:
+    """Return the positions of the outputs that count, in order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an entry of ``outputs`` is neither position nor name of an output, or there is none.
+    """
+    return _positions(names, choice, "outputs", "output")
+
+
+def _positions(
+    names: Sequence[str], choice: Iterable[int | str] | None, argument: str, thing: str
+) -> list[int]:
     if choice is None:
-        return list(range(len(layers)))
-    if isinstance(choice, (str, int)):
+        return list(range(len(names)))
+    if isinstance(choice, (str, numbers.Integral)):
         choice = [choice]
-    positions = sorted({_position(layers, entry) for entry in choice})
+    if not isinstance(choice, Iterable):
+        raise TypeError(f"{argument} must hold positions or names, got {type(choice).__name__}")
+    positions = sorted({_position(names, entry, argument, thing) for entry in choice})
     if not positions:
-        raise ValueError("layers is empty: nothing to prune")
+        raise ValueError(f"{argument} is empty: name at least one {thing}")
     return positions
 
 
-def _position(layers: Sequence[LayerView], entry: Any) -> int:
-    names = [layer.name for layer in layers]
+def _position(names: Sequence[str], entry: Any, argument: str, thing: str) -> int:
     if isinstance(entry, str):
         if entry not in names:
-            raise ValueError(f"layers: no prunable layer is called {entry!r}, there are {names}")
+            raise ValueError(f"{argument}: no {thing} is called {entry!r}, there are {list(names)}")
         return names.index(entry)
     if isinstance(entry, bool) or not isinstance(entry, numbers.Integral):
-        raise TypeError(f"layers must hold positions or names, got {type(entry).__name__}")
+        raise TypeError(f"{argument} must hold positions or names, got {type(entry).__name__}")
     position = int(entry)
     if not -len(names) <= position < len(names):
-        raise ValueError(f"layers: {position} is out of range, there are {len(names)} layers")
+        raise ValueError(f"{argument}: {position} is out of range, there are {len(names)} {thing}s")
     return position % len(names)
+
+
+def refuse_unused(why: str, **options: Any) -> None:
+    """Raise an error that names the first option that was given although nothing would use it."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name} {why}, got {name}={value!r}")
 
 
 def number(name: str, value: Any, low: float, high: float = math.inf) -> float:

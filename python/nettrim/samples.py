@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Data", "Samples", "shape_of"]
+__all__ = ["Data", "Samples", "sample_shape", "shape_of"]
 
 
 @dataclass(frozen=True)
@@ -43,3 +43,10 @@ def shape_of(data: Data) -> Any:
     if isinstance(data, Samples):
         return {name: list(array.shape) for name, array in data.arrays.items()}
     return list(data.shape)
+
+
+def sample_shape(data: Data) -> Any:
+    """Return the shape of one sample: a tuple, or one for each input by name."""
+    if isinstance(data, Samples):
+        return {name: array.shape[1:] for name, array in data.arrays.items()}
+    return data.shape[1:]

@@ -256,17 +256,22 @@ def solved(
     """Make a layer sparse to a number of weights."""
     if (solution := _trivial(data, budget)) is not None:
         return solution
-    around = 1 - np.minimum(NEARBY * budget / data.size, 1)
+    sparsities = around(data, budget)
     if method == "auto":
         method = "admm" if is_dear(*data.weights.shape) else "surgery"
     if method != "surgery":
-        chosen = tuned(data, around, pull, ridge, n_threads)
+        chosen = tuned(data, sparsities, pull, ridge, n_threads)
         if method == "admm":
             support = support_by_admm(data, budget, chosen)
         else:
             support = support_by_reweighting(data, budget, n_threads)
         return _fitted(data, chosen, support, budget, method, rounds, n_threads)
-    return traced(data, around, pull, ridge, n_threads).with_budget(budget, rounds)
+    return traced(data, sparsities, pull, ridge, n_threads).with_budget(budget, rounds)
+
+
+def around(data: BudgetData, budget: int) -> NDArray[np.float64]:
+    """Return the sparsities near a budget, for which its regularisation is tuned."""
+    return 1 - np.minimum(NEARBY * budget / data.size, 1)
 
 
 def traced(
@@ -297,14 +302,16 @@ def _fitted(
     return _measured(data, weights, budget, method, chosen, swaps)
 
 
+def is_trivial(data: BudgetData, budget: int) -> bool:
+    """Tell whether a budget needs no thought: all weights may stay, or none."""
+    return budget == data.size or (budget == 0 and not data.pattern.keep.any())
+
+
 def _trivial(data: BudgetData, budget: int) -> BudgetSolution | None:
-    """Answer what needs no thought: all weights may stay, or none."""
-    none = Regularisation(0.0, 0.0)
-    if budget == data.size:
-        return _measured(data, data.weights, budget, "none", none, 0)
-    if budget == 0 and not data.pattern.keep.any():
-        return _measured(data, np.zeros_like(data.weights), budget, "none", none, 0)
-    return None
+    if not is_trivial(data, budget):
+        return None
+    weights = data.weights if budget else np.zeros_like(data.weights)
+    return _measured(data, weights, budget, "none", Regularisation(0.0, 0.0), 0)
 
 
 def _measured(

@@ -23,14 +23,17 @@ from ..plan import Program
 from ..report import BUDGET
 from ..walk import Walk
 from .data import BudgetData, allowed
-from .layer import SWAPS, TYPICAL, BudgetTrace, is_dear, solved, traced
+from .layer import SWAPS, TYPICAL, BudgetTrace, around, is_dear, is_trivial, solved, traced
 from .plan import BudgetPlan
+from .solution import BudgetSolution
+from .surgery import Regularisation, tuned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["BudgetWalk"]
 
+SHARING, TUNING = "sharing", "tuning"  # stages of a run
 TINY = float(np.finfo(float).tiny)
 
 
@@ -59,7 +62,8 @@ class BudgetWalk(Walk):
     def run(self) -> None:
         """Share the budget out and trim the layers; Ctrl-C ends it and leaves what is finished."""
         try:
-            self._share_out()
+            with self.watch(SHARING):
+                self._share_out()
         except KeyboardInterrupt:
             self.interrupted = True
             return
@@ -88,9 +92,10 @@ class BudgetWalk(Walk):
 
     def _prices(self, positions: Sequence[int]) -> list[Array]:
         """Return for some layers what their removals do to the network's output."""
-        prices = []
+        prices: list[Array] = []
         for position, signal in enumerate(self.view.signals(self.data, {})):
             if position in positions:
+                self.report.stage("sharing the budget", len(prices), len(positions))
                 traces = self._traced(
                     self._parts(position, self._program(position, signal, signal))
                 )
@@ -99,6 +104,7 @@ class BudgetWalk(Walk):
                 prices.append(self._price(position, traces))
             if position == positions[-1]:
                 break
+        self.report.stage("sharing the budget", len(prices), len(positions))
         return prices
 
     def _price(self, position: int, traces: list[BudgetTrace]) -> Array:
@@ -112,24 +118,30 @@ class BudgetWalk(Walk):
         return max(effect, TINY) * np.sort(np.concatenate(prices))[:allowed]
 
     def _effect(self, position: int, weights: Array) -> float:
-        """Return half of the squared change of the output when this layer alone has other weights."""
+        """Return what it does to the outputs when this layer alone has other weights.
+
+        Half of the sum of their squared relative changes.
+        """
         affine = self.layers[position].affine.replaced(weights)
-        *_, output = changes(self.view, {position: affine}, self.data)
-        return output.distance**2 / 2
+        moved = list(changes(self.view, {position: affine}, self.data))[len(self.layers) :]
+        return sum(moved[k].relative ** 2 for k in self.counted) / 2
 
     def _solve(self, position: int, program: Program) -> SolvedLayer:
-        began = time.perf_counter()
+        began, tuning = time.perf_counter(), self._tuning
+        weights = self._trimmed(position, program)
+        seconds = time.perf_counter() - began - (self._tuning - tuning)
         return SolvedLayer(
-            weights=self._trimmed(position, program),
+            weights=weights,
             epsilon=math.nan,
             output_norm=program.output_norm,
+            active_rows=self.active_rows[position],
             residual=math.nan,
             violation=math.nan,
             gap=math.nan,
             status=BUDGET,
             solver="surgery",
             iterations=0,
-            seconds=time.perf_counter() - began,
+            seconds=seconds,
             history=np.empty((0, 2)),
         )
 
@@ -138,14 +150,32 @@ class BudgetWalk(Walk):
         if traces is None:
             parts = self._parts(position, program)
             if len(parts) == 1:
-                return solved(parts[0], budget, n_threads=self.n_threads).weights
+                return self._solved(parts[0], budget).weights
             traces = self._traced(parts)
         count = self.layers[position].affine.weights.size - budget
         removed = cheapest([trace.elimination.prices for trace in traces], count)
         return _weights(traces, removed, SWAPS)
 
+    def _solved(self, part: BudgetData, budget: int) -> BudgetSolution:
+        if is_trivial(part, budget):
+            return solved(part, budget, n_threads=self.n_threads)
+        chosen = self._tuned(part, around(part, budget))
+        return solved(part, budget, pull=chosen.pull, ridge=chosen.ridge, n_threads=self.n_threads)
+
     def _traced(self, parts: list[BudgetData]) -> list[BudgetTrace]:
-        return [traced(part, TYPICAL, None, None, self.n_threads) for part in parts]
+        chosen = [self._tuned(part, TYPICAL) for part in parts]
+        return [
+            traced(part, TYPICAL, own.pull, own.ridge, self.n_threads)
+            for part, own in zip(parts, chosen, strict=True)
+        ]
+
+    def _tuned(self, part: BudgetData, sparsities: NDArray[np.float64]) -> Regularisation:
+        with self.watch(TUNING):
+            return tuned(part, sparsities, None, None, self.n_threads)
+
+    @property
+    def _tuning(self) -> float:
+        return self.watch.seconds.get(TUNING, 0.0)
 
     def _parts(self, position: int, program: Program) -> list[BudgetData]:
         """Return a layer's groups; a row of biases stays, and does not count."""
