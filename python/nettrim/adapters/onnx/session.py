@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ LARGEST_CONVERTED = 1 << 28  # bytes of a model that is copied with larger float
 THREADS = 2  # of onnxruntime; the solver's threads wait meanwhile, and sums depend on the number
 
 Casts: TypeAlias = Mapping[np.dtype[Any], type]
+Runner: TypeAlias = tuple[Any, Casts]  # an onnxruntime.InferenceSession
 
 _HALF, _SINGLE, _DOUBLE = (getattr(onnx.TensorProto, n) for n in ("FLOAT16", "FLOAT", "DOUBLE"))
 _DTYPES = {_HALF: np.float16, _SINGLE: np.float32, _DOUBLE: np.float64}
@@ -82,13 +83,11 @@ class Session:
         If onnxruntime refuses the model.
     """
 
-    def __init__(
-        self, inputs: Inputs, outputs: Sequence[str], runner: Any, casts: Casts | None = None
-    ) -> None:
+    def __init__(self, inputs: Inputs, outputs: Sequence[str], runners: Iterator[Runner]) -> None:
         self.inputs = inputs
         self.outputs = outputs
-        self._runner = runner
-        self._casts = casts or {}
+        self._runners = runners
+        self._runner, self._casts = next(runners)
 
     @classmethod
     def part(
@@ -100,7 +99,7 @@ class Session:
         may be computed with coarser numbers, and in float64 in the place of smaller floats if there
         are all operators for it.
         """
-        return cls(inputs, outputs, *_exact(_part(graph, inputs, given, outputs)))
+        return cls(inputs, outputs, _exact(_part(graph, inputs, given, outputs)))
 
     @classmethod
     def whole(cls, model: onnx.ModelProto, inputs: Inputs, outputs: Sequence[str]) -> Session:
@@ -109,7 +108,7 @@ class Session:
         wanted.CopyFrom(model)
         wanted.graph.ClearField("output")
         wanted.graph.output.extend(onnx.ValueInfoProto(name=name) for name in set(outputs))
-        return cls(inputs, outputs, _load(wanted))
+        return cls(inputs, outputs, iter([(_load(wanted), {})]))
 
     def probe(self, X: Samples, weights: Mapping[str, Values]) -> Probe:
         """Return the shapes for the first samples, as few as the model takes."""
@@ -178,9 +177,13 @@ class Session:
         try:
             values: list[Any] = self._runner.run(names, feeds)
         except Exception as error:  # noqa: BLE001 (onnxruntime's have no narrower base)
-            raise ValueError(
+            refusal = ValueError(
                 f"model: onnxruntime cannot run it on {len(X)} samples at a time: {error}"
-            ) from None
+            )
+            # Some operators take float64 when they are loaded, and say only here that they do not.
+            for self._runner, self._casts in self._runners:
+                return self._run(X, names, weights)
+            raise refusal from None
         return values
 
 
@@ -243,14 +246,14 @@ def _part(
     )
 
 
-def _exact(model: onnx.ModelProto) -> tuple[Any, Casts]:
-    """Return a session, and the types in which it takes what has others."""
+def _exact(model: onnx.ModelProto) -> Iterator[Runner]:
+    """Yield exact sessions, the best first, and the types in which they take what has others."""
     if model.ByteSize() <= LARGEST_CONVERTED:
         for small, large in _LARGER:
             with contextlib.suppress(ValueError):
                 casts = {np.dtype(_DTYPES[kind]): _DTYPES[large] for kind in small}
-                return _load(_converted(model, small, large), exact=True), casts
-    return _load(model, exact=True), {}
+                yield _load(_converted(model, small, large), exact=True), casts
+    yield _load(model, exact=True), {}
 
 
 def _converted(model: onnx.ModelProto, small: Sequence[int], large: int) -> onnx.ModelProto:
