@@ -11,9 +11,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arguments import number, one_of
 from ._arrays import Array, frobenius
 from .view import LayerView, activate
 
+SCHEMES = ("cascade", "parallel")
 ROWS = 4096  # of large arrays, at a time
 
 
@@ -121,15 +123,13 @@ class Plan:
                 "epsilon is needed, the relative error allowed, for example 0.05; or sparsity"
             )
         plan = cls(
-            epsilon=number("epsilon", epsilon, 0.0),
-            scheme=choice("scheme", scheme, ("cascade", "parallel")),
-            gamma=number("gamma", gamma, 1.0),
-            slack=choice("slack", slack, ("positive", "paper")),
-            kappa=number("kappa", kappa, 0.0, 1.0),
-            tol=number("tol", tol, 0.0),
+            epsilon=number(epsilon, "epsilon", least=0.0),
+            scheme=one_of(scheme, SCHEMES, "scheme"),
+            gamma=number(gamma, "gamma", least=1.0),
+            slack=one_of(slack, ("positive", "paper"), "slack"),
+            kappa=number(kappa, "kappa", above=0.0, most=1.0),
+            tol=number(tol, "tol", least=0.0),
         )
-        if plan.kappa == 0:
-            raise ValueError("kappa must be larger than 0, got 0")
         if plan.kappa != 1 and not plan.cascaded:
             raise ValueError("kappa belongs to scheme='cascade', the parallel scheme has none")
         return plan
@@ -261,21 +261,3 @@ def _position(layers: Sequence[LayerView], entry: Any) -> int:
     if not -len(names) <= position < len(names):
         raise ValueError(f"layers: {position} is out of range, there are {len(names)} layers")
     return position % len(names)
-
-
-def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
-    """Return a finite number within bounds, or raise an error that names it."""
-    if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    result = float(value)
-    if not (math.isfinite(result) and low <= result <= high):
-        upper = "" if math.isinf(high) else f" and at most {high:g}"
-        raise ValueError(f"{name} must be finite, at least {low:g}{upper}, got {result:g}")
-    return result
-
-
-def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
-    """Return one of the allowed words, or raise an error that names them."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {tuple(allowed)}, got {value!r}")
-    return str(value)

@@ -22,7 +22,7 @@ Dictionary::Dictionary(const HullDictionary& given, Index rows, Index size)
     return;
   }
   const View<double> columns(given.entries, size, rows);
-  scale_ = positive(columns.colwise().norm().maxCoeff());
+  scale_ = positive(columns.colwise().stableNorm().maxCoeff());
   entries_ = columns / scale_;
   mean_square_ = entries_.squaredNorm() / static_cast<double>(size);
 }
