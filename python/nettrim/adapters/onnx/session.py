@@ -276,7 +276,10 @@ def _converted(model: onnx.ModelProto, small: Sequence[int], large: int) -> onnx
 
 
 def _load(model: onnx.ModelProto, *, exact: bool = False) -> Any:
-    """Return an onnxruntime.InferenceSession, with the settings it has by default or exact ones."""
+    """Return an onnxruntime.InferenceSession, with the settings it has by default or exact ones.
+
+    The model is one of ours, and may be changed.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -289,6 +292,10 @@ def _load(model: onnx.ModelProto, *, exact: bool = False) -> Any:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = THREADS
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for value in model.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and dim.dim_value <= 0:  # as old exports say "any"
+                dim.Clear()
     create = partial(
         onnxruntime.InferenceSession, sess_options=options, providers=["CPUExecutionProvider"]
     )
