@@ -14,9 +14,9 @@ onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper
-from onnx_models import build, parsed
 
 from nettrim.adapters.onnx import view
+from onnx_models import build, parsed
 
 G = np.random.default_rng(5)
 W, U, V = (G.standard_normal(s).astype("f4") for s in [(8, 6), (3, 6), (6, 2)])
@@ -55,7 +55,8 @@ def test_several_inputs_by_name(rng: np.random.Generator, batch: tuple[Any, Any]
         setattr(dim, "dim_param" if isinstance(length, str) else "dim_value", length)
     own = view(model)
     given = own.calibration(dict(reversed(feed.items())), "X")
-    assert isinstance(given, Samples) and len(given) == 40
+    assert isinstance(given, Samples)
+    assert len(given) == 40
     *_, left = own.signals(given, {})
     np.testing.assert_allclose(left.values, y, atol=1e-5)
     np.testing.assert_allclose(own.run(model, given)[0], y, atol=1e-5)
@@ -248,5 +249,5 @@ def test_bfloat16_is_refused_with_what_helps() -> None:
         value.type.tensor_type.elem_type = TensorProto.BFLOAT16
     own = view(model)
     assert [(weight.name, weight.reason) for weight in own.untouched()] == [("W", "bfloat16")]
-    with pytest.raises(ValueError, match="bfloat16.*give the model in float32 or float16"):
+    with pytest.raises(ValueError, match=r"bfloat16.*give the model in float32 or float16"):
         trim(model, np.ones((4, 8)), epsilon=0.1)

@@ -10,9 +10,8 @@ from networks import trim
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from onnx_models import build, run
-
 from nettrim.adapters.onnx import view
+from onnx_models import build, run
 
 G = np.random.default_rng(11)
 BODY, HEAD, OTHER = (G.standard_normal(s).astype("f4") for s in [(6, 12), (12, 4), (12, 3)])

@@ -277,7 +277,7 @@ class Inputs:
     def _feed(self, batch: Any, name: str) -> Feed:
         """Return one batch by name; what follows the inputs are labels."""
         items: Sequence[Any] = batch if isinstance(batch, (list, tuple)) else [batch]
-        if isinstance(items[0], Mapping):
+        if items and isinstance(items[0], Mapping):
             return items[0]
         return dict(zip(self._free, items, strict=False))
 

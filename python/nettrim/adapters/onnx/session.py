@@ -177,13 +177,14 @@ class Session:
         try:
             values: list[Any] = self._runner.run(names, feeds)
         except Exception as error:  # noqa: BLE001 (onnxruntime's have no narrower base)
-            refusal = ValueError(
-                f"model: onnxruntime cannot run it on {len(X)} samples at a time: {error}"
-            )
             # Some operators take float64 when they are loaded, and say only here that they do not.
-            for self._runner, self._casts in self._runners:
-                return self._run(X, names, weights)
-            raise refusal from None
+            later = next(self._runners, None)
+            if later is None:
+                raise ValueError(
+                    f"model: onnxruntime cannot run it on {len(X)} samples at a time: {error}"
+                ) from None
+            self._runner, self._casts = later
+            return self._run(X, names, weights)
         return values
 
 
