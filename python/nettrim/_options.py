@@ -21,7 +21,10 @@ the same kind; it carries the recipe of the run, which nettrim inspect shows. X.
 its first axis.
 
 exit status: 0 all layers solved to the tolerance, 1 not all (the table says which), 2 bad input,
-130 interrupted (layers finished until then are trimmed and written).
+130 interrupted by Ctrl-C, 143 by SIGTERM (layers finished until then are trimmed and written).
+
+Places for output are looked at before anything else: folders of files must exist, and no file may be
+named twice or be an input.
 """
 INSPECT = """\
 example:

@@ -23,8 +23,6 @@ from ..view import Affine, LayerView, Signal
 
 __all__ = ["MlpView", "view"]
 
-Mlp = MLPClassifier | MLPRegressor
-
 
 def view(model: Any) -> MlpView:
     """Return the view of a fitted `MLPClassifier` or `MLPRegressor` with ReLU units.
@@ -57,7 +55,7 @@ class MlpView:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.mlp: Mlp = _chain(model)[-1]
+        self.mlp = _chain(model)[-1]
         weights = [_dense(array) for array in self.mlp.coefs_]
         pairs = list(zip(weights, map(_dense, self.mlp.intercepts_), strict=True))
         hidden = [Dense(*pair) for pair in pairs[:-1]]
@@ -66,7 +64,9 @@ class MlpView:
     def calibration(self, values: Any, name: str) -> NDArray[Any]:
         """Return the perceptron's data: what the steps in front make of the model's data."""
         try:
-            self.model.predict(values[:1])  # it knows what it was fitted to: names, numbers of features
+            self.model.predict(
+                values[:1]
+            )  # it knows what it was fitted to: names, numbers of features
             for step in _steps(self.model):
                 values = step.transform(values)
         except Exception as error:
@@ -136,7 +136,10 @@ def _inner(model: Any) -> Any:
     """Return the estimator that answers for one of several; None for one that does it itself."""
     if isinstance(model, Pipeline):
         return model.steps[-1][1]
-    for kind, attribute in ((BaseSearchCV, "best_estimator_"), (TransformedTargetRegressor, "regressor_")):
+    for kind, attribute in (
+        (BaseSearchCV, "best_estimator_"),
+        (TransformedTargetRegressor, "regressor_"),
+    ):
         if isinstance(model, kind):
             if not hasattr(model, attribute):
                 raise ValueError(
