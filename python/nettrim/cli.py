@@ -113,8 +113,9 @@ def _demo(options: Namespace) -> int:
 def _trim(options: Namespace) -> int:
     number(options.max_error, "--max-error", least=0.0)
     _check_places(options)
-    model, samples = load(options.network), _samples(options.calibration)
-    held_out = None if options.held_out is None else _samples(options.held_out)
+    model = load(options.network)
+    samples = _samples(options.calibration, model)
+    held_out = None if options.held_out is None else _samples(options.held_out, model)
     labelled = samples if held_out is None else held_out
     labels = None if options.labels is None else _labels(options.labels, _count(labelled))
     result = trim(
@@ -215,9 +216,9 @@ def _branch_hull(options: Namespace) -> int:
     return 0 if solution.converged else 1
 
 
-def _samples(path: str) -> NDArray[Any] | dict[str, NDArray[Any]]:
-    """Read samples from an ``.npy`` file, or those of several inputs from an ``.npz``."""
-    if zipfile.is_zipfile(path):
+def _samples(path: str, model: Any) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """Read samples from an ``.npy`` file, or those of a model's several inputs from an ``.npz``."""
+    if not isinstance(model, Network) and zipfile.is_zipfile(path):
         return {name: _finite(array, path) for name, array in read_npz(path).items()}
     return _finite(read_npy(path, "samples"), path)
 
