@@ -79,33 +79,28 @@ def _add_trim(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add(
         "--share",
         choices=["network", "layer"],
-        default="network",
         help="one sparsity for the network as a whole (default), or for every layer",
     )
     add(
         "--min-density",
         type=float,
-        default=0.0,
         metavar="D",
         help="share of its weights that every layer keeps at least (default 0)",
     )
-    add("--scheme", choices=["cascade", "parallel"], default="cascade")
+    add("--scheme", choices=["cascade", "parallel"], help="default cascade")
     add(
         "--gamma",
         type=float,
-        default=1.1,
         help="inflation of epsilon^2 in the cascade (default 1.1)",
     )
     add(
         "--slack",
         choices=["positive", "paper"],
-        default="positive",
-        help="upper bounds in the cascade",
+        help="upper bounds in the cascade (default positive)",
     )
     add(
         "--kappa",
         type=float,
-        default=1.0,
         help="factor on the last epsilon in the cascade (default 1)",
     )
     add("--layers", type=_layers, metavar="L,L,...", help="names or positions (from 0) to prune")
@@ -116,17 +111,16 @@ def _add_trim(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="numbers of the right outputs, of the held-out samples if there are some, of the "
         "calibration samples otherwise: tells the accuracy before and after",
     )
-    add("--tol", type=float, default=1e-4, help="relative tolerance of every layer (default 1e-4)")
+    add("--tol", type=float, help="relative tolerance of every layer (default 1e-4)")
     add("--max-iter", type=int, metavar="N", help="iterations for each layer")
     add("--time-limit", type=float, metavar="S", help="seconds for each layer")
     add(
         "--max-patches",
         type=int,
-        default=20_000,
         metavar="N",
         help="positions that a convolution is solved on at most (default 20000)",
     )
-    add("--seed", type=int, default=0, help="of the draw of those positions (default 0)")
+    add("--seed", type=int, help="of the draw of those positions (default 0)")
     add("--checkpoint", metavar="DIR", help="keep finished layers here and resume from them")
     add("--plot", metavar="PNG", help="picture of the weights before and after")
     add("--report", metavar="HTML", help="page that shows what happened, in one file")
@@ -145,12 +139,12 @@ def _add_branch_hull(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add = parser.add_argument
     add("data", metavar="DATA.npz")
     add("-o", "--output", required=True, metavar="OUT.npz")
-    add("--which", choices=["w", "x"], default="w", help="the signal whose signs are known")
-    add("--regularizer", choices=["l1", "l2"], default="l1")
+    add("--which", choices=["w", "x"], help="the signal whose signs are known (default w)")
+    add("--regularizer", choices=["l1", "l2"], help="default l1")
     add("--slack", type=float, metavar="PRICE", help="price of errors (default: none allowed)")
-    add("--zero", choices=["drop", "quadrant", "equality"], default="drop", help="what y = 0 says")
-    add("--solver", choices=["auto", "newton", "admm", "lp"], default="auto")
-    add("--tol", type=float, default=1e-6, help="relative gap (default 1e-6)")
+    add("--zero", choices=["drop", "quadrant", "equality"], help="what y = 0 says (default drop)")
+    add("--solver", choices=["auto", "newton", "admm", "lp"], help="default auto")
+    add("--tol", type=float, help="relative gap (default 1e-6)")
     add("--explain", type=int, default=0, metavar="N", help="list the N heaviest measurements")
     add("--threads", type=int, metavar="N", help="default: all processors")
 

@@ -26,6 +26,25 @@ from .report import TrimResult
 from .trim import trim
 from .view import as_view
 
+TRIM_OPTIONS = (  # passed on as they are, if they were given
+    "epsilon",
+    "sparsity",
+    "pattern",
+    "share",
+    "min_density",
+    "scheme",
+    "gamma",
+    "slack",
+    "kappa",
+    "layers",
+    "tol",
+    "max_iter",
+    "time_limit",
+    "checkpoint",
+    "max_patches",
+    "seed",
+)
+HULL_OPTIONS = ("which", "regularizer", "slack", "zero", "solver", "tol")
 HULL_ARRAYS = ("h", "m", "w", "x", "xi", "p", "q")
 
 
@@ -82,25 +101,10 @@ def _trim(options: Namespace) -> int:
     result = trim(
         model,
         samples,
-        epsilon=options.epsilon,
-        sparsity=options.sparsity,
-        pattern=options.pattern,
-        share=options.share,
-        min_density=options.min_density,
-        scheme=options.scheme,
-        gamma=options.gamma,
-        slack=options.slack,
-        kappa=options.kappa,
-        layers=options.layers,
         held_out=held_out,
-        tol=options.tol,
-        max_iter=options.max_iter,
-        time_limit=options.time_limit,
         n_threads=options.threads,
-        checkpoint=options.checkpoint,
-        max_patches=options.max_patches,
-        seed=options.seed,
         progress=_progress(options),
+        **_given(options, TRIM_OPTIONS),
     )
     save(result.model, options.output, result.recipe)
     print(result)
@@ -121,6 +125,12 @@ def _show(result: TrimResult[Any], accuracy: Accuracy | None, options: Namespace
         result.report(options.report, accuracy)
     if options.export is not None:
         print(f"\n{result.export(options.export)}")
+
+
+def _given(options: Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Return the options that were given: what is left out gets its default where it is used."""
+    values = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _progress(options: Namespace) -> bool:
@@ -153,12 +163,7 @@ def _branch_hull(options: Namespace) -> int:
         data["B"],
         data["C"],
         signs=data["signs"],
-        which=options.which,
-        regularizer=options.regularizer,
-        slack=options.slack,
-        zero=options.zero,
-        solver=options.solver,
-        tol=options.tol,
+        **_given(options, HULL_OPTIONS),
         n_threads=options.threads,
     )
     write_npz(options.output, {name: getattr(solution, name) for name in HULL_ARRAYS})
