@@ -66,7 +66,9 @@ class MlpView:
     def calibration(self, values: Any, name: str) -> NDArray[Any]:
         """Return the perceptron's data: what the steps in front make of the model's data."""
         try:
-            self.model.predict(values[:1])  # it knows what it was fitted to: names, numbers of features
+            self.model.predict(
+                values[:1]
+            )  # it knows what it was fitted to: names, numbers of features
             for step in _steps(self.model):
                 values = step.transform(values)
         except Exception as error:
@@ -136,7 +138,10 @@ def _inner(model: Any) -> Any:
     """Return the estimator that answers for one of several; None for one that does it itself."""
     if isinstance(model, Pipeline):
         return model.steps[-1][1]
-    for kind, attribute in ((BaseSearchCV, "best_estimator_"), (TransformedTargetRegressor, "regressor_")):
+    for kind, attribute in (
+        (BaseSearchCV, "best_estimator_"),
+        (TransformedTargetRegressor, "regressor_"),
+    ):
         if isinstance(model, kind):
             if not hasattr(model, attribute):
                 raise ValueError(
