@@ -23,8 +23,6 @@ from ..view import Affine, LayerView, Signal
 
 __all__ = ["MlpView", "view"]
 
-Mlp = MLPClassifier | MLPRegressor
-
 
 def view(model: Any) -> MlpView:
     """Return the view of a fitted `MLPClassifier` or `MLPRegressor` with ReLU units.
@@ -57,7 +55,7 @@ class MlpView:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.mlp: Mlp = _chain(model)[-1]
+        self.mlp = _chain(model)[-1]
         weights = [_dense(array) for array in self.mlp.coefs_]
         pairs = list(zip(weights, map(_dense, self.mlp.intercepts_), strict=True))
         hidden = [Dense(*pair) for pair in pairs[:-1]]
