@@ -108,7 +108,9 @@ class Session:
         wanted = onnx.ModelProto()
         wanted.CopyFrom(model)
         wanted.graph.ClearField("output")
-        wanted.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(outputs))
+        wanted.graph.output.extend(
+            onnx.ValueInfoProto(name=name) for name in dict.fromkeys(outputs)
+        )
         return cls(inputs, outputs, iter([(_load(wanted), {})]))
 
     def probe(self, X: Samples, weights: Mapping[str, Values]) -> Probe:
