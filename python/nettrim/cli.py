@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for told in (CalibrationWarning, LargeErrorWarning, RuntimeMismatchWarning):
                 warnings.simplefilter("always", told)
             status = COMMANDS[options.command](options)
-    except (ImportError, OSError, TypeError, ValueError) as error:
+    except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
         tell("error", error)
         return 2
     except KeyboardInterrupt:
