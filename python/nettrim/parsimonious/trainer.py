@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,9 @@ from ..adapters.torch.data import pairs
 from .certificate import Certificate, leave_one_out
 from .cost import ComplexityCost
 from .estimators import Loss
-from .gates import UnitGates, cross_entropy
+from .gates import CollapseWarning, UnitGates, cross_entropy
 from .history import Epoch
+from .onset import is_near
 from .progress import reporter
 from .result import ParsimoniousResult
 from .training import Batches, Settings, Training
@@ -165,7 +167,8 @@ class ParsimoniousTrainer(Generic[Module]):
         Warns
         -----
         CollapseWarning
-            If a layer was about to lose all its units. Training ends there.
+            If a layer was about to lose all its units: training ends there. If the loss ends within a tenth
+            of the one it began with: the network has learned next to nothing.
         """
         epochs, certify = whole(epochs, "epochs"), whole(certify, "certify", least=0)
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
@@ -179,6 +182,8 @@ class ParsimoniousTrainer(Generic[Module]):
             undecided = run.gates.undecided
             run.gates.finish(run.optimizer)
             proof = self._certificate(run.gates, train_loader, certify, status)
+        if status is None and _learned_nothing(run, proof):
+            status = "collapsed"
         self.model.eval()
         return ParsimoniousResult(
             model=self.model,
@@ -244,6 +249,23 @@ def _looked_at(loader: Batches, device: torch.device) -> tuple[int, torch.Tensor
     if own is not None:
         own.set_state(state)
     return count, example
+
+
+def _learned_nothing(run: Training, proof: Certificate | None) -> bool:
+    """Whether the loss ended near the one it began with; then it warns."""
+    first = run.gates.onset.first
+    if first is None:
+        return False
+    end, start = (run.history[-1].loss, first) if proof is None else (proof.loss, proof.start)
+    if not is_near(end, start):
+        return False
+    warnings.warn(
+        f"the loss ended at {end:.4g}, near the {start:.4g} it began with: the network has learned next to "
+        "nothing. More epochs, another lr or a smaller unit_cost let it learn",
+        CollapseWarning,
+        stacklevel=3,
+    )
+    return True
 
 
 @contextmanager
