@@ -94,12 +94,15 @@ class Keep:
         int64; which units of the model as it was at the beginning.
     difference : Evidence of shape (n_gates,)
         How the loss differs between the gate open and closed: negative for a useful unit.
+    held : torch.Tensor of shape (n_gates,)
+        bool; gates that began to move from 1, or waited there, and have not been proved worthless yet.
     """
 
     probability: torch.Tensor
     quiet: torch.Tensor
     members: torch.Tensor
     difference: Evidence
+    held: torch.Tensor
 
     @classmethod
     def of(cls, count: int, start: float, device: torch.device) -> Keep:
@@ -110,6 +113,7 @@ class Keep:
             zeros,
             torch.arange(count, device=device),
             Evidence.none(count, device=device),
+            torch.full((count,), start == 1, device=device),
         )
 
     def heard(self, difference: torch.Tensor, schedule: Schedule) -> Keep:
@@ -121,8 +125,8 @@ class Keep:
     ) -> Keep:
         """Take one projected step against ``difference + cost``.
 
-        A gate that is always open leaves that place, and a unit counts as quiet, only where it is proved to
-        be worth less than it costs: the mean of its estimates lies above ``-cost`` by more than its noise.
+        A gate that has been open so far moves, and a unit counts as quiet, only where it is proved to be
+        worth less than it costs: the mean of its estimates lies above ``-cost`` by more than its noise.
         """
         fall = float(cost.mean()) * schedule.fall * schedule.steps
         if fall == 0:  # a closed section costs nothing, whatever is in it
@@ -131,11 +135,12 @@ class Keep:
         worthless = keep.difference.exceeds(-cost)
         rate = schedule.rate(step) * schedule.start / fall
         moved = (self.probability - rate * (difference + cost)).clamp(0.0, 1.0)
-        moved = torch.where((self.probability == 1) & ~worthless, 1.0, moved)
+        held = self.held & ~worthless
+        moved = torch.where(held, self.probability, moved)
         if schedule.snapping(step):
             moved = torch.where((moved >= SURE) | (self.probability == 1), 1.0, moved)
         quiet = torch.where(worthless & (moved <= GONE), self.quiet + 1, 0)
-        return replace(keep, probability=moved, quiet=quiet)
+        return replace(keep, probability=moved, quiet=quiet, held=held)
 
     def is_open(self, cost: torch.Tensor, schedule: Schedule) -> torch.Tensor:
         """Which gates stay if all are decided now: likely ones, and those not proved to be worthless."""
@@ -150,11 +155,16 @@ class Keep:
             self.quiet[kept],
             self.members[kept],
             self.difference.narrowed(kept),
+            self.held[kept],
         )
 
     def at(self, probability: float) -> Keep:
         """Return the same gates, all of them with one probability."""
-        return replace(self, probability=torch.full_like(self.probability, probability))
+        return replace(
+            self,
+            probability=torch.full_like(self.probability, probability),
+            held=torch.full_like(self.held, probability == 1),
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values and tensors."""
