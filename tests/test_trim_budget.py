@@ -160,3 +160,15 @@ def test_the_cheapest_are_taken_wherever_they_are():
     assert list(cheapest(prices, 3)) == [1, 2, 0]
     assert list(cheapest(prices, 0)) == [0, 0, 0]
     assert list(cheapest(prices, 5)) == [3, 2, 0]
+
+
+@pytest.mark.parametrize("share", ["network", "layer"])
+def test_a_time_limit_gives_the_best_answer_so_far(network, X, share):
+    """Every layer keeps the number of weights it may, whatever time there was, and says so."""
+    with pytest.warns(nettrim.ConvergenceWarning, match="time_limit"):
+        result = trim(network, X, sparsity=0.7, share=share, time_limit=1e-6)
+    assert weights_left(result.model) == pytest.approx(0.3 * weights_left(network), abs=3)
+    assert {layer.status for layer in result.layers} == {"time_limit"}
+    assert "time_limit!" in str(result)
+    assert result.discrepancy <= result.bound
+    assert trim(network, X, sparsity=0.7, share=share, time_limit=1e3).converged

@@ -20,7 +20,7 @@ from .errors import (
     LargeErrorWarning,
     RuntimeMismatchWarning,
 )
-from .report import BUDGET, KEPT, UNREACHED, LayerReport, OutputReport, TrimResult
+from .report import KEPT, UNREACHED, LayerReport, OutputReport, TrimResult
 from .samples import Data
 from .stopwatch import Stopwatch
 from .view import outputs_of, untouched_of
@@ -173,7 +173,7 @@ def _answer(solved: SolvedLayer | None, otherwise: str) -> dict[str, Any]:
         return {"status": otherwise}
     fields = ("status", "gap", "residual", "violation", "iterations", "seconds", "active_rows")
     answer = {field: getattr(solved, field) for field in fields}
-    if solved.status == BUDGET:
+    if _radius(solved) is None:
         return {name: answer[name] for name in ("status", "seconds", "active_rows")}
     history = tuple((float(seconds), float(gap)) for seconds, gap in solved.history)
     return {**answer, "epsilon": _radius(solved), "history": history}
@@ -181,7 +181,7 @@ def _answer(solved: SolvedLayer | None, otherwise: str) -> dict[str, Any]:
 
 def _radius(solved: SolvedLayer) -> float | None:
     """Return the relative error allowed to a layer, None if it was given a number of weights."""
-    if solved.status == BUDGET:
+    if math.isnan(solved.epsilon):
         return None
     return relative(solved.epsilon, solved.output_norm)
 
