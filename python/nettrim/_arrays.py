@@ -18,21 +18,64 @@ Array = NDArray[np.float64]
 AnyFloat = NDArray[np.floating[Any]]
 
 
+LARGEST = 1e140  # entries beyond this, or all below its inverse, have squares that are no doubles
+
+
+def plain_array(value: object, name: str) -> NDArray[Any]:
+    """Return ``value`` as an array, where nothing is lost by that.
+
+    Raises
+    ------
+    TypeError
+        If it is sparse, or an object that cannot be made an array.
+    ValueError
+        If it is no rectangle, or has masked entries. The message starts with ``name``.
+    """
+    if hasattr(value, "toarray"):
+        raise TypeError(
+            f"{name} must be a dense array, got a sparse {type(value).__name__}: give its toarray()"
+        )
+    if _has_mask(value):
+        raise ValueError(f"{name} has masked entries, which have no value: fill or drop them")
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} is no rectangular array: {error}") from None
+    except OverflowError:
+        raise ValueError(f"{name} holds numbers that do not fit float64") from None
+    except (TypeError, RuntimeError) as error:  # objects of other libraries
+        raise TypeError(f"{name} cannot be read as an array: {error}") from None
+
+
+def _has_mask(value: object) -> bool:
+    """Tell whether an array, or one in a list, has masked entries: NumPy would take them for data."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_mask, value))
+    return bool(np.ma.is_masked(value))
+
+
+def converted(array: NDArray[Any], name: str, dtype: np.dtype[Any]) -> AnyFloat:
+    """Return a finite array C-contiguous and of a type, itself if it is; refuse what overflows."""
+    with np.errstate(over="ignore"):
+        result: AnyFloat = np.ascontiguousarray(array, dtype=dtype)
+    if array.dtype.itemsize > dtype.itemsize and not np.isfinite(result).all():
+        largest = np.format_float_scientific(np.abs(array).max(), precision=3)
+        raise ValueError(f"{name} does not fit {dtype}: its largest entry is {largest}")
+    return result
+
+
 def finite_array(value: ArrayLike, name: str, *, ndim: int | None = None) -> AnyFloat:
-    """Return ``value`` as a finite, non-empty array of floats; floats keep their precision.
+    """Return ``value`` as a finite, non-empty array of floats; up to float64 they keep their type.
 
     Raises
     ------
     TypeError
         If the entries are not real numbers.
     ValueError
-        If the array is empty, has another number of dimensions than ``ndim``, or holds NaN or
-        infinity. The message starts with ``name``.
+        If the array is empty, has another number of dimensions than ``ndim``, or holds NaN,
+        infinity, numbers beyond float64 or masked entries. The message starts with ``name``.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} is no rectangular array: {error}") from None
+    array = plain_array(value, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if ndim is not None and array.ndim != ndim:
@@ -43,6 +86,18 @@ def finite_array(value: ArrayLike, name: str, *, ndim: int | None = None) -> Any
         return array.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity")
+    return array if array.dtype.itemsize <= 8 else converted(array, name, np.dtype(np.float64))
+
+
+def with_squares(array: AnyFloat, name: str) -> AnyFloat:
+    """Refuse an array whose norm is out of reach of float64: entries too large, or all too small."""
+    largest = float(np.abs(array).max())
+    if largest > LARGEST or 0 < largest < 1 / LARGEST:
+        size = "large" if largest > 1 else "small"
+        raise ValueError(
+            f"{name} is too {size}: its largest entry is {largest:g}, whose square does not fit "
+            f"float64; give it in other units"
+        )
     return array
 
 
@@ -52,14 +107,17 @@ def sample_array(value: ArrayLike, name: str) -> NDArray[Any]:
     Raises
     ------
     TypeError, ValueError
-        Like `finite_array`, and if it is a single number.
+        Like `finite_array` and `with_squares`, and if it is a single number.
     """
-    array = finite_array(value, name)
+    plain = plain_array(value, name)
+    array = finite_array(plain, name)
     if array.ndim == 0:
         raise ValueError(f"{name} must hold samples along its first axis, got a number")
-    if np.asarray(value).dtype.kind in "iu":
-        return np.ascontiguousarray(value, dtype=np.int64)
-    return np.ascontiguousarray(array, dtype=np.float64)
+    if plain.dtype.kind not in "iu":
+        return np.ascontiguousarray(with_squares(array, name), dtype=np.float64)
+    if plain.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} holds whole numbers beyond int64: {plain.max()}")
+    return np.ascontiguousarray(plain, dtype=np.int64)
 
 
 def frobenius(array: AnyFloat) -> float:

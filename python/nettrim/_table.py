@@ -43,7 +43,13 @@ def weights_of(layer: LayerView) -> list[str]:
     """Return the entries under `WEIGHTS` of a layer."""
     weights = layer.affine.weights
     shape, count = "x".join(map(str, weights.shape)), int(np.count_nonzero(weights))
-    return [shape, layer.activation, f"{count:,}", share(count, weights.size), str(weights.dtype)]
+    return [
+        shape,
+        layer.activation,
+        f"{count:,}",
+        share(count, weights.size),
+        str(layer.affine.precision),
+    ]
 
 
 def weights_of_all(layers: Sequence[LayerView]) -> list[str]:

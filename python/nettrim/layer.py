@@ -21,6 +21,7 @@ from ._arguments import (
     precision_of,
     whole,
 )
+from ._arrays import converted, with_squares
 from .agreement import Crew, solve_in_blocks
 from .blocks import Engine, Form, Start, cut, solve_alone
 from .execution import Alone, Pool, Shared, Task, Together
@@ -268,6 +269,10 @@ def _prepared(
     width = -(-n_outputs // n_blocks)
     if block_outputs is not None:
         width = whole(block_outputs, "block_outputs")
+    if width < n_outputs:
+        with_squares(data.X, "X")
+    if width < n_outputs or form.penalty is not None:
+        with_squares(data.Y, "Y")
     shape = len(data.live), n_outputs
     weights, dual = _warm_start(warm_start, shape, data.Y.shape, precision)
     if weights is not None and not data.live.all():
@@ -297,7 +302,7 @@ def _warm_start(
         raise ValueError(f"warm_start must have shape {shape}, got {weights.shape}")
     if not isinstance(start, LayerSolution) or start.dual.shape != dual_shape:
         return weights, None  # multipliers of other samples mean nothing here
-    return weights, np.ascontiguousarray(start.dual, dtype=precision)
+    return weights, converted(start.dual, "warm_start", precision)
 
 
 def _solve(data: LayerData, job: _Job, callback: Listener | None) -> LayerSolution:

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arguments import number, one_of
 from ._arrays import Array, frobenius
 from .view import LayerView, activate
 
+SCHEMES = ("cascade", "parallel")
 ROWS = 4096  # of large arrays, at a time
 
 
@@ -125,15 +127,13 @@ class Plan:
                 "epsilon is needed, the relative error allowed, for example 0.05; or sparsity"
             )
         plan = cls(
-            epsilon=number("epsilon", epsilon, 0.0),
-            scheme=choice("scheme", scheme, ("cascade", "parallel")),
-            gamma=number("gamma", 1.1 if gamma is None else gamma, 1.0),
-            slack=choice("slack", "positive" if slack is None else slack, ("positive", "paper")),
-            kappa=number("kappa", 1.0 if kappa is None else kappa, 0.0, 1.0),
-            tol=number("tol", 1e-4 if tol is None else tol, 0.0),
+            epsilon=number(epsilon, "epsilon", least=0.0),
+            scheme=one_of(scheme, SCHEMES, "scheme"),
+            gamma=number(1.1 if gamma is None else gamma, "gamma", least=1.0),
+            slack=one_of("positive" if slack is None else slack, ("positive", "paper"), "slack"),
+            kappa=number(1.0 if kappa is None else kappa, "kappa", above=0.0, most=1.0),
+            tol=number(1e-4 if tol is None else tol, "tol", least=0.0),
         )
-        if plan.kappa == 0:
-            raise ValueError("kappa must be larger than 0, got 0")
         if not plan.cascaded:
             why = "belongs to scheme='cascade', the parallel scheme has none"
             refuse_unused(why, gamma=gamma, slack=slack, kappa=kappa)
@@ -296,21 +296,3 @@ def refuse_unused(why: str, **options: Any) -> None:
     for name, value in options.items():
         if value is not None:
             raise ValueError(f"{name} {why}, got {name}={value!r}")
-
-
-def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
-    """Return a finite number within bounds, or raise an error that names it."""
-    if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    result = float(value)
-    if not (math.isfinite(result) and low <= result <= high):
-        upper = "" if math.isinf(high) else f" and at most {high:g}"
-        raise ValueError(f"{name} must be finite, at least {low:g}{upper}, got {result:g}")
-    return result
-
-
-def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
-    """Return one of the allowed words, or raise an error that names them."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {tuple(allowed)}, got {value!r}")
-    return str(value)

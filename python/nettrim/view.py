@@ -47,6 +47,11 @@ class Affine(NamedTuple):
     fixed_bias: bool = False
 
     @property
+    def precision(self) -> np.dtype[Any]:
+        """What the model stores the weights in; an answer is rounded to it."""
+        return self.weights.dtype
+
+    @property
     def stacked(self) -> Array:
         """The layer program's variable in float64: the weights, and a bias that is not fixed below."""
         if self.bias is None or self.fixed_bias:

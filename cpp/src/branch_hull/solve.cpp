@@ -158,7 +158,10 @@ class Run {
     return watch_.verdict(iterations_, best_.objective * unit, best_.dual_bound * unit, gap());
   }
 
-  double unit() const { return std::sqrt(p_.r_scale / (p_.A.scale() * p_.D.scale())); }
+  // Of h and m; the product of the scales may be no double.
+  double unit() const {
+    return std::sqrt(p_.r_scale) / std::sqrt(p_.A.scale()) / std::sqrt(p_.D.scale());
+  }
   double objective_unit() const { return p_.gauge == Gauge::l1 ? unit() : unit() * unit(); }
   double gap() const { return best_.objective > 0 ? best_.gap() : 0; }
 

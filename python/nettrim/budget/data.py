@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arguments import LayerData, matrix
+from .._arguments import LayerData, matrix, shown, truths
 from .._arrays import Array, frobenius, relative
 from ..view import activate
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["BudgetData", "Pattern", "allowed", "double_matrix", "largest"]
 
 DOUBLE = np.dtype(np.float64)
+PATTERN = re.compile(r"0*([0-9]{1,9}):0*([0-9]{1,9})")  # more digits than any layer has features
 
 
 def double_matrix(value: ArrayLike, name: str) -> Array:
@@ -73,17 +75,18 @@ class Pattern:
     @classmethod
     def of(cls, keep: ArrayLike | None, pattern: str | None, n_features: int) -> Pattern:
         """Check what the caller gave."""
-        mask = np.zeros(n_features, bool) if keep is None else np.asarray(keep)
-        if mask.dtype != bool:
-            raise TypeError(f"keep must hold True and False, got {mask.dtype}")
+        mask = np.zeros(n_features, bool) if keep is None else truths(keep, "keep")
         if mask.shape != (n_features,):
             raise ValueError(f"keep must have one entry for each of the {n_features} features")
         if pattern is None:
             return cls(mask)
-        most, colon, group = str(pattern).partition(":")
-        if not (colon and most.isdecimal() and group.isdecimal() and 0 < int(most) < int(group)):
-            raise ValueError(f"pattern must be like '2:4', 2 of every 4 weights, got {pattern!r}")
-        return cls(mask, int(most), int(group))
+        parts = PATTERN.fullmatch(pattern) if isinstance(pattern, str) else None
+        most, group = map(int, parts.groups()) if parts else (0, 0)
+        if not 0 < most < group:
+            raise ValueError(
+                f"pattern must be like '2:4', 2 of every 4 weights, got {shown(pattern)}"
+            )
+        return cls(mask, most, group)
 
     @property
     def n_free(self) -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._arguments import count_processors, number, one_of, whole
+from .._arguments import number, one_of, whole
+from .._arguments import threads as as_threads
 from .._arrays import Array, frobenius
 from ..layer import solve_layer
 from .admm import support_by_admm
@@ -132,7 +133,7 @@ def trace_budget(
     (201, True)
     """
     data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
-    return traced(data, TYPICAL, pull, ridge, _threads(n_threads))
+    return traced(data, TYPICAL, pull, ridge, as_threads(n_threads))
 
 
 def solve_layer_budget(
@@ -228,7 +229,7 @@ def solve_layer_budget(
     one_of(method, METHODS, "method")
     if method == "reweighted" and data.pattern.group:
         raise ValueError("method='reweighted' knows no pattern")
-    threads, rounds = _threads(n_threads), whole(swaps, "swaps", least=0)
+    threads, rounds = as_threads(n_threads), whole(swaps, "swaps", least=0)
     budget, unseen = _budget(data, sparsity), _unseen(data, held_out)
     solution = solved(
         data, budget, method=method, pull=pull, ridge=ridge, rounds=rounds, n_threads=threads
@@ -370,7 +371,11 @@ def _certificate(data: BudgetData, weights: Array, n_threads: int) -> LayerSolut
 def _unseen(data: BudgetData, held_out: tuple[ArrayLike, ArrayLike] | None) -> BudgetData | None:
     if held_out is None:
         return None
-    X, Y = (double_matrix(a, "held_out") for a in held_out)
+    try:
+        inputs, outputs = held_out
+    except (TypeError, ValueError):
+        raise ValueError("held_out must be a pair, inputs and outputs") from None
+    X, Y = double_matrix(inputs, "held_out"), double_matrix(outputs, "held_out")
     if X.shape[1] != data.X.shape[1] or Y.shape != (len(X), data.Y.shape[1]):
         raise ValueError(
             f"held_out must hold inputs and outputs like X and Y, got shapes {X.shape} and {Y.shape}"
@@ -382,10 +387,6 @@ def _budget(data: BudgetData, sparsity: float | None) -> int:
     """Return how many weights may be left."""
     if sparsity is None and data.pattern.group == 0:
         raise ValueError("sparsity is needed: the share of weights to remove, for example 0.9")
-    if sparsity is not None and not 0 <= number(sparsity, "sparsity") <= 1:
-        raise ValueError(f"sparsity must be between 0 and 1, got {sparsity!r}")
+    if sparsity is not None:
+        sparsity = number(sparsity, "sparsity", least=0, most=1)
     return allowed(sparsity, data.size, data.demanded)
-
-
-def _threads(n_threads: int | None) -> int:
-    return count_processors() if n_threads is None else whole(n_threads, "n_threads")

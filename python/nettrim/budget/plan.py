@@ -6,8 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .._arguments import number, one_of
 from .._arrays import Array
-from ..plan import Place, Program, choice, number, posed, refuse_unused
+from ..plan import SCHEMES, Place, Program, posed, refuse_unused
 from ..view import LayerView, activate
 from .data import Pattern
 
@@ -38,11 +39,11 @@ class BudgetPlan:
         Pattern.of(None, pattern, 1)
         least = 0.0 if min_density is None else min_density
         plan = cls(
-            sparsity=None if sparsity is None else number("sparsity", sparsity, 0.0, 1.0),
-            scheme=choice("scheme", scheme, ("cascade", "parallel")),
-            share=choice("share", "network" if share is None else share, ("network", "layer")),
+            sparsity=None if sparsity is None else number(sparsity, "sparsity", least=0, most=1),
+            scheme=one_of(scheme, SCHEMES, "scheme"),
+            share=one_of("network" if share is None else share, ("network", "layer"), "share"),
             pattern=pattern,
-            min_density=number("min_density", least, 0.0, 1.0),
+            min_density=number(least, "min_density", least=0, most=1),
         )
         if sparsity is None:
             why = "belongs to sparsity, a pattern alone leaves nothing to share"

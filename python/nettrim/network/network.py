@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import Array, finite_array, read_npz, write_npz
+from .._arrays import Array, finite_array, read_npz, with_squares, write_npz
 from .._table import WEIGHTS, Column, table, weights_of, weights_of_all
 from ..packing import unpack
 from ..view import Affine, LayerView, Signal
@@ -165,7 +165,7 @@ class Network:
         X = finite_array(X, "X", ndim=None if wanted is None else 2)
         if wanted is not None and X.shape[1] != wanted:
             raise ValueError(f"X has {X.shape[1]} features, the first layer takes {wanted}")
-        return np.ascontiguousarray(X, dtype=np.float64)
+        return np.ascontiguousarray(with_squares(X, "X"), dtype=np.float64)
 
 
 def _saved_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:

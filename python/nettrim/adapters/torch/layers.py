@@ -42,6 +42,11 @@ class Normalised(Affine):
         folded.own, folded.scale, folded.shift = own, scale, shift
         return folded
 
+    @property
+    def precision(self) -> np.dtype[Any]:
+        """What the layer's own weights are stored in."""
+        return self.own.precision
+
     def replaced(self, stacked: Array) -> Affine:
         """Return the map with weights that the layer can have (see `Affine.replaced`)."""
         own = unscaled(stacked, self.scale).astype(self.own.weights.dtype)
