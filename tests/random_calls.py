@@ -23,7 +23,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -72,7 +72,9 @@ def outcome(seed: int, only: str | None = None, limit: float = LIMIT) -> Outcome
     rng = np.random.default_rng(seed)
     entry = drawn(rng, only)
     with tempfile.TemporaryDirectory(prefix="random-calls-") as folder, _inside(folder):
-        arguments = entry.arguments(rng)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            arguments = entry.arguments(rng)
         spoiled = entry.spoil(arguments, rng)
         before = {name: _kept(value) for name, value in arguments.items()}
         try:
@@ -84,7 +86,9 @@ def outcome(seed: int, only: str | None = None, limit: float = LIMIT) -> Outcome
         changed = [name for name, value in before.items() if not _same(value, arguments[name])]
         if changed:
             kind, reason = "wrong", f"changed its arguments {changed}"
-    return Outcome(entry.title(), kind, reason and f"{reason}\n    with {_told(arguments, spoiled)}")
+    return Outcome(
+        entry.title(), kind, reason and f"{reason}\n    with {_told(arguments, spoiled)}"
+    )
 
 
 def drawn(rng: np.random.Generator, only: str | None) -> Entry:
@@ -105,7 +109,9 @@ def judged(
         try:
             answer = entry.call(arguments)
         except (ValueError, TypeError) as error:
-            return refused(error, arguments, spoiled)
+            return refused(error, arguments, spoiled, entry.paths)
+        except OSError as error:
+            return denied(error, arguments, spoiled, entry.paths)
         except Exception as error:
             raise AssertionError(f"{type(error).__name__}: {error} {_place(error)}") from error
     for warning in heard:
@@ -117,16 +123,35 @@ def judged(
         return ("right" if entry.check(arguments, answer) else "unproved"), ""
 
 
-def refused(error: Exception, arguments: Arguments, spoiled: Sequence[str]) -> tuple[str, str]:
+def refused(
+    error: Exception, arguments: Arguments, spoiled: Sequence[str], paths: Collection[str]
+) -> tuple[str, str]:
     """Ask a message for the name of an argument that was given."""
     text = str(error)
     if isinstance(error, nettrim.InfeasibleError):
         return "refused", ""
     assert spoiled, f"refused without reason: {text[:300]} {_place(error)}"
     assert "\n" not in text.strip(), f"a message of several lines: {text[:300]}"
-    named = any(re.search(rf"\b{re.escape(name)}\b", text) for name in arguments)
+    named = quotes(error, arguments, paths) or any(
+        re.search(rf"\b{re.escape(name)}\b", text) for name in arguments
+    )
     assert named, f"names nothing: {type(error).__name__}: {text[:300]} {_place(error)}"
     return "refused", ""
+
+
+def denied(
+    error: OSError, arguments: Arguments, spoiled: Sequence[str], paths: Collection[str]
+) -> tuple[str, str]:
+    """Ask whether it was a path that was spoiled."""
+    assert spoiled, f"{type(error).__name__}: {error} {_place(error)}"
+    assert quotes(error, arguments, paths), f"{type(error).__name__} of another file: {error}"
+    return "refused", ""
+
+
+def quotes(error: Exception, arguments: Arguments, paths: Collection[str]) -> bool:
+    """Tell whether a message quotes one of the paths that were given: that is name enough."""
+    values = [arguments[name] for name in paths if isinstance(arguments.get(name), str)]
+    return any(value and value in str(error) for value in values)
 
 
 def is_own(warning: warnings.WarningMessage) -> bool:
@@ -196,7 +221,7 @@ def _short(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{type(value).__name__}{value.shape}{value.dtype.str}"
     try:
-        text = repr(value)
+        text = " ".join(repr(value).split())
     except ValueError:  # whole numbers of thousands of digits
         text = "huge"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -81,12 +81,15 @@ class Entry:
         Sensible values, some of which do not go together.
     unspoiled : set of str
         Arguments that are left as they are.
+    paths : set of str
+        Arguments that are paths: an error may quote one instead of naming it.
     """
 
     function: ClassVar[Callable[..., Any]]
     share: ClassVar[float] = 1.0
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     unspoiled: ClassVar[frozenset[str]] = frozenset()
+    paths: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def title(cls) -> str:
@@ -164,7 +167,11 @@ def _of_another_kind(array: NDArray[Any], rng: Random) -> Any:
         *(array.astype(kind) for kind in kinds),
     ]
     if array.ndim == 2:
-        others += [np.asmatrix(array), scipy.sparse.csr_array(array), scipy.sparse.coo_matrix(array)]
+        others += [
+            np.asmatrix(array),
+            scipy.sparse.csr_array(array),
+            scipy.sparse.coo_matrix(array),
+        ]
     return pick(rng, others)
 
 

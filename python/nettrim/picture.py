@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._arrays import AnyFloat
+from ._paths import path_of
 from .view import LayerView
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def draw(
         ax.set_title(f"{layer.name}  {n_features} × {n_outputs}", fontsize=11, color=INK, pad=8)  # noqa: RUF001
     if title:
         figure.suptitle(title, fontsize=13, color=INK)
-    figure.savefig(path, dpi=160, facecolor="white")
+    figure.savefig(path_of(path, "path"), dpi=160, facecolor="white")
 
 
 def draw_trace(
@@ -83,7 +84,7 @@ def draw_trace(
     axes.grid(which="both", color=FRAME, linewidth=0.4)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.savefig(path, dpi=160, facecolor="white")
+    figure.savefig(path_of(path, "path"), dpi=160, facecolor="white")
 
 
 def empty_figure(width: float, height: float) -> Figure:
