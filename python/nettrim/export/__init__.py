@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._arguments import one_of
+from .._arguments import shown
 from .._paths import path_of
 from ..network.shapes import sizes_of
 from . import dense, header, recipe, sparse
@@ -61,7 +61,10 @@ def _chosen(formats: Iterable[str]) -> list[str]:
         raise TypeError(
             f"formats must hold names of formats, got {type(formats).__name__}"
         ) from None
-    return [one_of(name, tuple(FORMATS), "formats") for name in names]
+    for name in names:
+        if not isinstance(name, str) or name not in FORMATS:
+            raise ValueError(f"formats must be among {list(FORMATS)}, got {shown(name)}")
+    return names
 
 
 def _shape(given: Sequence[int] | None, result: TrimResult[Any]) -> tuple[int, ...] | None:
