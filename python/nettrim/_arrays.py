@@ -1,14 +1,7 @@
-"""Small things shared by the modules that handle whole networks: array checks, files, norms."""
+"""Small things shared by the modules that handle whole networks: array checks, norms."""
 
 from __future__ import annotations
 
-import os
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -138,45 +131,3 @@ def spectral(matrix: AnyFloat) -> float:
 def relative(value: float, scale: float) -> float:
     """Return ``value / scale``; a signal that is zero throughout has no scale but 1."""
     return value / scale if scale > 0 else value
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Let a file be written beside its place, and move it there if that ended well.
-
-    Files that it refers to may be written next to it, under its name and more; they are moved first.
-    """
-    target = Path(path)
-    with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        yield Path(folder, target.name)
-        for written in sorted(Path(folder).iterdir(), reverse=True):
-            with written.open("rb+") as stream:
-                os.fsync(stream.fileno())
-            written.replace(target.with_name(written.name))
-
-
-def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
-    """Write an ``.npz`` file whole or not at all."""
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
-
-
-def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Read every array of an ``.npz`` file; nothing in it is executed.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not an ``.npz`` of plain arrays.
-    """
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.ndarray):
-            with archive:
-                return dict(archive)
-        error: Exception = ValueError("it holds a single array")
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as damage:
-        error = damage
-    raise ValueError(f"{os.fspath(path)!r} is not an .npz file of arrays: {error}")

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import Array, read_npz, write_npz
-from ._paths import path_of
+from ._arrays import Array
+from ._storage import path_of, read_npz, write_npz
 from .samples import Data, Samples
 from .view import LayerView, ModelView, arrays_of
 
@@ -94,11 +94,11 @@ class Checkpoint:
         path = self._path(position)
         if not path.exists():
             return None
-        arrays = read_npz(path)
+        arrays = read_npz(path, {"identity", *(f.name for f in fields(SolvedLayer))}.__contains__)
         try:
             stored = json.loads(str(arrays["identity"]))
             solved = SolvedLayer(**{f.name: _plain(arrays[f.name]) for f in fields(SolvedLayer)})
-        except (KeyError, ValueError) as error:
+        except (KeyError, RecursionError, ValueError) as error:
             raise ValueError(f"{str(path)!r} is not a checkpoint of nettrim: {error}") from None
         refuse_changes(stored, self._complete(details), path)
         return solved

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from numpy.typing import ArrayLike
 
-from ._paths import path_of
+from ._storage import path_of
 from ._table import Column, share, table
 from .accuracy import Accuracy, accuracy
 from .errors import LARGE_ERROR
@@ -250,15 +250,17 @@ class TrimResult(Generic[Model]):
         versions = {"before": self.original, "after": self.model}
         draw(path, {title: layers_named(model, names) for title, model in versions.items()})
 
-    def accuracy(self, X: ArrayLike, labels: ArrayLike) -> Accuracy:
+    def accuracy(self, X: Any, labels: ArrayLike) -> Accuracy:
         """Measure how often the original and the trimmed model are right.
 
         Parameters
         ----------
-        X : array_like of shape (n_samples, ...)
+        X : array_like of shape (n_samples, ...), or what `nettrim.trim` takes for the model
             Samples, preferably ones that neither training nor trimming has seen.
-        labels : array_like of int, of shape (n_samples,)
-            Number of the output that ought to be largest, from 0.
+        labels : array_like of shape (n_samples,)
+            What ought to come out: for a classifier of scikit-learn one of its classes; otherwise the
+            number of the largest entry of the model's first output, from 0, or for a single logit 1
+            where it ought to be positive and 0 elsewhere.
 
         Returns
         -------
@@ -268,7 +270,8 @@ class TrimResult(Generic[Model]):
         Raises
         ------
         TypeError, ValueError
-            If ``labels`` are no whole numbers, not one for each sample, or no outputs' numbers.
+            If ``labels`` are not one for each sample, not among the classes or the numbers of outputs, or
+            the model is no classifier.
         """
         return accuracy(self.original, self.model, X, labels)
 

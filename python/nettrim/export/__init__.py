@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._arguments import shown
-from .._paths import path_of
+from .._storage import path_of
 from ..network.shapes import sizes_of
 from . import dense, header, recipe, sparse
 from .account import Export, ExportedFile, Models, Unavailable, Viewed

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from .._arrays import read_npz, write_npz
-from .._paths import path_of
+from .._storage import path_of, read_npz, write_npz
 from ..packing import pack, unpack
 from ..view import Affine, LayerView, as_view
 from .account import ExportedFile, Models, Viewed, measured, placed

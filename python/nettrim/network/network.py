@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import Array, finite_array, read_npz, with_squares, write_npz
-from .._paths import path_of
+from .._arrays import Array, finite_array, with_squares
+from .._storage import path_of, read_npz, write_npz
 from .._table import WEIGHTS, Column, table, weights_of, weights_of_all
 from ..packing import unpack
 from ..view import Affine, LayerView, Signal
@@ -20,6 +21,7 @@ from .layer import Layer, Walk, checked_layers, named, packed, unpacked
 __all__ = ["Network"]
 
 FORMAT = "nettrim-network-1"
+ARRAYS = re.compile(r"format|kinds(@.*)?|[Wb]\d+|\d+\..*")  # names of those a network is made of
 
 
 class Network:
@@ -122,11 +124,11 @@ class Network:
         ValueError
             If the file does not hold a network.
         """
-        arrays = read_npz(path_of(path, "path"))
+        arrays = read_npz(path_of(path, "path"), ARRAYS.fullmatch)
         try:
             layers = _saved_layers(arrays) if "format" in arrays else _plain_layers(arrays)
             return cls(layers)
-        except (KeyError, TypeError, ValueError) as error:
+        except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{os.fspath(path)!r} does not hold a network: {reason}") from None
 

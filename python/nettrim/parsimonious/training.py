@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .._arrays import whole_file
+from .._storage import whole_file
 from ..adapters.torch.data import pairs
 from ..checkpoint import refuse_changes
 from .cost import ComplexityCost

@@ -250,10 +250,10 @@ class Inputs:
         return isinstance(values, Iterable)
 
     def _is_batch(self, item: Any) -> bool:
-        if isinstance(item, Mapping):
-            return True
         if isinstance(item, (list, tuple)) and item:
             item = item[0]
+        if isinstance(item, Mapping):
+            return True
         if self._first is None or self._first.dims is None or not hasattr(item, "__array__"):
             return False
         return len(self._free) > 1 or np.ndim(item) == len(self._first.dims)
@@ -276,9 +276,9 @@ class Inputs:
 
     def _feed(self, batch: Any, name: str) -> Feed:
         """Return one batch by name; what follows the inputs are labels."""
-        if isinstance(batch, Mapping):
-            return batch
         items: Sequence[Any] = batch if isinstance(batch, (list, tuple)) else [batch]
+        if items and isinstance(items[0], Mapping):
+            return items[0]
         return dict(zip(self._free, items, strict=False))
 
     def _concatenated(self, key: str, feeds: Sequence[Feed], name: str) -> Any:

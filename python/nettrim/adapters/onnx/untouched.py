@@ -44,6 +44,14 @@ ZERO_POINTS = {
     "QLinearConv": {3: (5, 0)},
     "ConvInteger": {1: (3, 0)},
 }
+# Where operators read weights that read other things of two dimensions as well: states, scales, biases.
+WEIGHTS = {
+    **{op_type: tuple(places) for op_type, places in ZERO_POINTS.items()},
+    **dict.fromkeys(RECURRENT, (1, 2)),
+    "QuantizeLinear": (0,),
+    "MatMulNBits": (1,),
+    "GatherBlockQuantized": (0,),
+}
 
 
 class _Use(NamedTuple):
@@ -102,11 +110,11 @@ def _uses(graph: Graph, name: str, is_cast: bool = False) -> Iterator[_Use]:
 
 
 def _is_weight(tensor: onnx.TensorProto, uses: list[_Use]) -> bool:
+    if uses and not any(map(_is_place_of_weights, uses)):
+        return False
     if tensor.data_type in QUANTISED:
         return any(use.node is not None and _reads_quantised(use.node) for use in uses)
     if tensor.data_type not in FLOATING or np.prod(tensor.dims) <= 1:
-        return False
-    if uses and all(_is_state_or_bias(use) for use in uses):
         return False
     if not uses or not all(_is_by_entry(use) for use in uses):
         return True
@@ -118,8 +126,8 @@ def _reads_quantised(node: onnx.NodeProto) -> bool:
     return not is_standard(node, node.op_type) or node.op_type in ZERO_POINTS
 
 
-def _is_state_or_bias(use: _Use) -> bool:
-    return use.node is not None and is_standard(use.node, *RECURRENT) and use.position > 2
+def _is_place_of_weights(use: _Use) -> bool:
+    return use.node is None or use.position in WEIGHTS.get(use.node.op_type, (use.position,))
 
 
 def _is_by_entry(use: _Use) -> bool:

@@ -144,6 +144,18 @@ def _leaky(call: Call) -> float:
     return max(1.0, abs(float(call.options.get("negative_slope", math.inf))))
 
 
+def _clamp(call: Call) -> float:
+    """Return 1 for fixed limits."""
+    return 1.0 if len(_operands(call.node)) == 1 else math.inf
+
+
+def _threshold(call: Call) -> float:
+    """Return 1 where nothing jumps."""
+    options = call.options
+    meets = options and options["threshold"] == options["value"]
+    return 1.0 if meets else math.inf
+
+
 def _batch_norm(call: Call) -> float:
     if call.module.running_mean is None:
         return math.inf
@@ -151,6 +163,8 @@ def _batch_norm(call: Call) -> float:
 
 
 def _layer(call: Call) -> float:
+    if type(call.module) not in (nn.Linear, nn.Conv1d, nn.Conv2d):
+        return math.inf
     if getattr(call.module, "padding_mode", "zeros") != "zeros":
         return math.inf
     layer = layer_view(str(call.node.target), call.module)
@@ -185,6 +199,7 @@ def _pad(call: Call) -> float:
 SUMS = {
     *(operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub),
     *("add", "add_", "sub", "sub_"),
+    *(torch.maximum, torch.minimum, "maximum", "minimum"),  # move no more than the sum
 }
 
 # What moves, copies or drops entries, and activations that cannot stretch.
@@ -221,7 +236,11 @@ RULES: dict[Any, Callable[[Call], float]] = {
     **dict.fromkeys([nn.LeakyReLU, F.leaky_relu], _leaky),
     **dict.fromkeys([nn.LogSoftmax, F.log_softmax, torch.log_softmax, "log_softmax"], _log_softmax),
     **dict.fromkeys([nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d], _batch_norm),
-    **dict.fromkeys([nn.Linear, nn.Conv1d, nn.Conv2d], _layer),
+    **dict.fromkeys([nn.Linear, nn.Conv1d, nn.Conv2d, "linear", "conv1d", "conv2d"], _layer),
+    **dict.fromkeys([torch.clamp, torch.clip, "clamp", "clamp_", "clip", "clip_"], _clamp),
+    **dict.fromkeys([torch.clamp_min, "clamp_min", "clamp_min_", "relu6"], _clamp),
+    **dict.fromkeys([torch.clamp_max, "clamp_max", "clamp_max_", "hardtanh"], _clamp),
+    **dict.fromkeys([nn.Threshold, F.threshold, torch.threshold], _threshold),
     **dict.fromkeys([torch.mean, "mean"], _mean),
     **dict.fromkeys([operator.mul, operator.imul, torch.mul, "mul"], partial(_scaled, power=1)),
     **dict.fromkeys([operator.truediv, torch.div, "div"], partial(_scaled, power=-1)),
