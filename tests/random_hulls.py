@@ -146,6 +146,8 @@ def _assert_proved(arguments: Arguments, answer: nettrim.HullSolution) -> None:
         assert answer.status != "optimal"
         return
     first, second = _dense(arguments["B"]), _dense(arguments["C"])
+    if not all(1e-150 < norm(array) < 1e150 for array in (first, second, y)):
+        return  # multipliers may be too small for doubles
     known, other = (p, q) if answer.slack_of == "x" else (q, p)
     if answer.slack_of == "w":
         first, second = second, first

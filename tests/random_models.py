@@ -79,6 +79,14 @@ class Trim(Entry):
         """Return all outputs of a model."""
         raise NotImplementedError
 
+    def brought(self, X: Array, rng: Random) -> Any:
+        """Return samples as users of the framework have them."""
+        return X
+
+    def plain(self, X: Any) -> Array:
+        """Return samples that were accepted as one array."""
+        return np.asarray(X, dtype=np.float64)
+
     def others(self) -> Sequence[Any]:
         """Return models that have to be refused."""
         return (None, 3, "model", np.eye(3), [np.eye(3)], object(), nettrim.Network, type)
@@ -86,7 +94,7 @@ class Trim(Entry):
     def arguments(self, rng: Random) -> Arguments:
         model, X = self.subject(rng)
         self.before = copy.deepcopy(self.weights(model))
-        arguments = {"model": model, "X": X, "n_threads": 1, "progress": False}
+        arguments = {"model": model, "X": self.brought(X, rng), "n_threads": 1, "progress": False}
         arguments |= self._goal(rng)
         arguments |= maybe(rng, 0.2, layers=[-1])
         arguments |= maybe(rng, 0.15, outputs=[0])
@@ -190,9 +198,10 @@ class Trim(Entry):
             if arguments.get(X) is None:
                 assert told == "discrepancy" or getattr(result, told) is None
                 continue
+            data = self.plain(arguments[X])
             pairs = zip(
-                self.respond(arguments["model"], arguments[X]),
-                self.respond(result.model, arguments[X]),
+                self.respond(arguments["model"], data),
+                self.respond(result.model, data),
                 strict=True,
             )
             errors = [(norm(b - a), norm(a)) for a, b in pairs]
@@ -204,7 +213,7 @@ class Trim(Entry):
             for number, output in zip(counted, result.outputs, strict=True):
                 distance, size = errors[number]
                 relative.append(distance / size if size else distance)
-                grain = self.precision * (1 if size else norm(arguments[X]))
+                grain = self.precision * (1 if size else norm(data))
                 assert close(getattr(output, told), relative[-1], self.precision, grain), (
                     f"{output.name}: {told} {getattr(output, told)}, truly {relative[-1]}"
                 )
@@ -276,6 +285,12 @@ class TrimOnnx(Trim):
     def respond(self, model: Any, X: Any) -> list[Array]:
         return self.plan.run(self.weights(model), X)
 
+    def brought(self, X: Array, rng: Random) -> Any:
+        return {"X": X} if rng.random() < 0.2 else X
+
+    def plain(self, X: Any) -> Array:
+        return super().plain(X["X"] if isinstance(X, dict) else X)
+
     def others(self) -> Sequence[Any]:
         import onnx
 
@@ -294,6 +309,12 @@ class TrimTorch(Trim):
     def weights(self, model: Any) -> nets.Weights:
         state = model.state_dict().items()
         return {name.removeprefix("parts."): value.numpy() for name, value in state}
+
+    def brought(self, X: Array, rng: Random) -> Any:
+        return random_modules.brought(X, rng)
+
+    def plain(self, X: Any) -> Array:
+        return super().plain(random_modules.joined(X))
 
     def respond(self, model: Any, X: Any) -> list[Array]:
         return random_modules.outputs(model, X)
@@ -333,7 +354,7 @@ class OfResult(Entry):
             plan = nets.blueprint(rng, 1, folded=False)
             model, shape = nets.as_network(plan), plan.shape
         else:
-            model = nets.perceptron(rng)
+            model = nets.perceptron(rng, classifies=True)
             shape = model.coefs_[0].shape[:1]
         self.X = nets.samples(rng, shape)
         goal = pick(rng, [{"epsilon": 0.3}, {"sparsity": 0.7}])
@@ -354,21 +375,27 @@ class Accuracy(OfResult):
 
     def arguments(self, rng: Random) -> Arguments:
         self.trimmed(rng)
-        self.n_outputs = self.outputs().shape[1]
-        labels = rng.integers(0, max(self.n_outputs, 2), len(self.X))
-        return {"X": self.X, "labels": labels if self.n_outputs > 1 else 0 * labels}
+        return {"X": self.X, "labels": rng.integers(0, self.classes(), len(self.X))}
 
-    def outputs(self) -> Any:
+    def classes(self) -> int:
+        """Return how many the model tells apart, at least two."""
         model = self.result.original
-        if isinstance(model, nettrim.Network):
-            return model.predict(self.X).reshape(len(self.X), -1)
-        return nets.perceptron_output(model, self.X)[0]
+        if not isinstance(model, nettrim.Network):
+            return len(model.classes_)
+        return max(model.predict(self.X).reshape(len(self.X), -1).shape[1], 2)
 
     def check(self, arguments: Arguments, answer: nettrim.Accuracy) -> bool:
         assert str(answer)
         assert 0 <= answer.before <= 1
         assert 0 <= answer.after <= 1
         assert answer.n_samples == len(arguments["X"])
+        if isinstance(self.result.model, nettrim.Network):
+            for model, told in ((self.result.original, "before"), (self.result.model, "after")):
+                scores = model.predict(np.asarray(arguments["X"], float)).reshape(len(self.X), -1)
+                labels = np.ravel(arguments["labels"])
+                if scores.shape[1] > 1:
+                    share = float((scores.argmax(axis=1) == labels).mean())
+                    assert close(getattr(answer, told), share, 1e-12)
         return True
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from random_entry import Random, pick
 from random_networks import Array, Blueprint
@@ -103,6 +104,23 @@ def odd(rng: Random, size: int) -> nn.Module:
     )
     chain = nn.Sequential(nn.Linear(size, hidden), follower, nn.Linear(hidden, 2))
     return pick(rng, [chain, Recurrent(size), Tied(size)]).eval()
+
+
+def brought(X: Array, rng: Random) -> Any:
+    """Return samples as an array, a tensor, a loader, a list of batches, or pairs with labels."""
+    tensor = torch.tensor(X)
+    labelled = TensorDataset(tensor, torch.zeros(len(X)))
+    others = [tensor, list(tensor.split(7)), DataLoader(labelled, batch_size=5)]
+    return pick(rng, others) if rng.random() < 0.3 else X
+
+
+def joined(X: Any) -> Any:
+    """Return samples that came in any of these forms as one array."""
+    if isinstance(X, DataLoader):
+        return np.concatenate([batch[0].numpy() for batch in X])
+    if isinstance(X, list) and X and isinstance(X[0], torch.Tensor):
+        return np.concatenate([batch.numpy() for batch in X])
+    return X
 
 
 def outputs(module: Any, X: Any) -> list[Array]:

@@ -258,9 +258,9 @@ def _fitted(classifies: bool, n_outputs: int) -> Any:
         return kind(hidden_layer_sizes=(4,), max_iter=1, random_state=0).fit(X, y)
 
 
-def perceptron(rng: Random) -> Any:
+def perceptron(rng: Random, classifies: bool = False) -> Any:
     """Return a fitted perceptron of scikit-learn with weights of its own."""
-    classifies, n_outputs = bool(rng.random() < 0.5), int(rng.integers(2, 5))
+    classifies, n_outputs = classifies or bool(rng.random() < 0.5), int(rng.integers(2, 5))
     model = copy.deepcopy(_fitted(classifies, n_outputs))
     hidden = [int(n) for n in rng.integers(1, 10, int(rng.integers(1, 3)))]
     sizes = [int(rng.integers(1, 9)), *hidden, model.coefs_[-1].shape[1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,56 @@ def test_errors_and_bounds_behind_quantised_weights_are_true(
     true = np.linalg.norm(after - before) / np.linalg.norm(before)
     assert true == pytest.approx(result.discrepancy, rel=1e-4)
     assert true <= result.bound * (1 + 1e-4)
+
+
+LARGE = np.where(G.random((64, 16)) < 0.7, 127, -128).astype(np.int8)  # products of 2^15 each
+WHOLE = {
+    "MatMulInteger": ("i = MatMulInteger(a, Q, z) r = Cast<to=1>(i)", {"Q": LARGE}),
+    "MatMulInteger, zero point": (
+        "i = MatMulInteger(a, Q, z, v) r = Cast<to=1>(i)",
+        {"Q": LARGE, "v": np.int8(3)},
+    ),
+    "QLinearMatMul": (
+        "i = QLinearMatMul(a, t, z, Q, t, v, u, w) r = DequantizeLinear(i, u, w)",
+        {"Q": LARGE, "v": np.int8(0)},
+    ),
+    "ConvInteger": (
+        "b = Reshape(a, to) i = ConvInteger(b, Q, z) f = Flatten(i) r = Cast<to=1>(f)",
+        {"Q": LARGE.reshape(16, 4, 4, 4)},
+    ),
+    "QLinearConv": (
+        """b = Reshape(a, to) i = QLinearConv(b, t, z, Q, t, v, u, w) f = Flatten(i)
+           r = DequantizeLinear(f, u, w)""",
+        {"Q": LARGE.reshape(16, 4, 4, 4), "v": np.int8(0)},
+    ),
+    "QGemm": (
+        """i = com.microsoft.QGemm<transB=0, alpha=1.0>(a, t, z, Q, t, v, c, u, w)
+           r = DequantizeLinear(i, u, w)""",
+        {"Q": LARGE, "v": np.int8(0), "c": np.zeros(16, np.int32)},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_sums_of_whole_numbers_are_not_cut_off(rng: np.random.Generator, kind: str) -> None:
+    """As they are by processors that add products of uint8 and int8 in 16 bits."""
+    text, arrays = WHOLE[kind]
+    scales = {"t": np.float32(2**-6), "z": np.uint8(0), "u": np.float32(2), "w": np.uint8(100)}
+    known = {**arrays, **scales, "to": np.array([-1, 4, 4, 4])}
+    used = {k: v for k, v in known.items() if re.search(rf"\b{k}\b", f"t z {text}")}
+    X = np.abs(np.round(64 * rng.standard_normal((20, 64))) / 64).astype("f4")
+    model = parsed(
+        f"a = QuantizeLinear(x, t, z) {text} y = MatMul(r, V)", "float[n,64] x", V=V, **used
+    )
+    arrived, _ = view(model).signals(X, {})
+    steps = np.clip(64 * X, 0, 255)
+    if "Conv" in kind:
+        expected = steps @ LARGE.reshape(16, 64).T.astype(float)
+    else:
+        expected = steps @ (LARGE.astype(float) - float(used.get("v", 0)))
+    if "u" in used:
+        expected = np.clip(np.rint(expected / 2**13) + 100, 0, 255) * 2.0 - 200
+    np.testing.assert_array_equal(arrived.values, expected)
 
 
 SMOOTH = {

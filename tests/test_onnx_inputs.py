@@ -144,16 +144,27 @@ def batches(rng: np.random.Generator, kind: str) -> tuple[Any, Any]:
         return iter([tuple(part.values()) for part in parts]), feed
     if kind == "tuples with labels":
         return [[*part.values(), labels] for part in parts], feed
+    if kind == "feeds with labels":
+        return [{**part, "labels": labels} for part in parts], feed
     if kind == "tuple":
         return tuple(feed.values()), feed
     torch = pytest.importorskip("torch")
     sets = torch.utils.data.TensorDataset(*map(torch.tensor, feed.values()))
-    return torch.utils.data.DataLoader(sets, batch_size=7), feed
+    return sets if kind == "data set" else torch.utils.data.DataLoader(sets, batch_size=7), feed
 
 
 @pytest.mark.parametrize(
     "kind",
-    ["feeds", "pairs of a feed and labels", "tuples", "tuples with labels", "tuple", "loader"],
+    [
+        "feeds",
+        "feeds with labels",
+        "pairs of a feed and labels",
+        "tuples",
+        "tuples with labels",
+        "tuple",
+        "loader",
+        "data set",
+    ],
 )
 def test_batches_of_several_inputs(rng: np.random.Generator, kind: str) -> None:
     given, feed = batches(rng, kind)
@@ -170,10 +181,12 @@ def test_batches_of_one_input(rng: np.random.Generator, kind: str) -> None:
     model = build([("MatMul", "x W", "y")], {"W": W}, ["n", 8])
     X = data(rng)["x"]
     parts, labels = np.split(X, 4), np.arange(10)
-    if kind == "loader":
+    if kind in ("loader", "data set", "tensor"):
         torch = pytest.importorskip("torch")
         sets = torch.utils.data.TensorDataset(torch.tensor(X), torch.arange(40))
-        given: Any = torch.utils.data.DataLoader(sets, batch_size=9)
+        loader = torch.utils.data.DataLoader(sets, batch_size=9)
+        tensor = torch.tensor(X, requires_grad=True)
+        given: Any = {"loader": loader, "data set": sets, "tensor": tensor}[kind]
     else:
         given = {
             "arrays": parts,

@@ -114,7 +114,7 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, tuple[int, str]]]] = {
     "read twice": (
         "a = MatMul(x, W) t = Transpose(W) b = MatMul(a, t) r = MatMul(b, V)",
         {"W": W, "V": array(8, 16)},
-        {"W": (128, "read elsewhere too")},
+        {"W": (128, "its weights are read elsewhere too")},
     ),
     "an offset, and what nothing reads": (
         "p = Add(x, P) r = MatMul(p, W)",
@@ -132,6 +132,12 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, tuple[int, str]]]] = {
             "S": array(4, 1),
         },
         {"P": (8, "added to a signal (Add)")},
+    ),
+    "attention": (
+        """s = Unsqueeze(x, one) a = com.microsoft.Attention<num_heads=2>(s, W, b)
+           r = Flatten(a)""",
+        {"W": array(8, 24), "b": array(24), "one": np.array([1])},
+        {"W": (192, "attention (Attention)")},
     ),
     "a product without data": (
         "w = MatMul(A, W) r = MatMul(x, w)",

@@ -1,5 +1,5 @@
-// A team of threads and fixed cuts of a range. The thread count is the caller's, and one in a forked
-// child.
+// A team of threads and fixed cuts of a range. The thread count is the caller's, and one in a
+// forked child.
 #pragma once
 
 #include <algorithm>

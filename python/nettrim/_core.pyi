@@ -155,6 +155,7 @@ def eliminate(
     keep: NDArray[np.bool_] | None,
     group: int,
     most: int,
+    time_limit: float = ...,
     n_threads: int,
 ) -> EliminationFields: ...
 
@@ -171,5 +172,6 @@ def fit_support(
     keep: NDArray[np.bool_] | None,
     support: NDArray[np.bool_],
     rounds: int,
+    time_limit: float = ...,
     n_threads: int,
 ) -> FitFields: ...

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interrupts", "say", "warnings_in_lines"]
+__all__ = ["Interrupts", "say", "tell", "warnings_in_lines"]
 
 FAILED_BY_SIGNAL = 128  # exit statuses of commands that a signal ended are above this by its number
 
@@ -67,5 +67,10 @@ def warnings_in_lines() -> Iterator[None]:
         yield
 
 
+def tell(kind: str, what: object) -> None:
+    """Say what is wrong, in one line on stderr."""
+    print(f"nettrim: {kind}: {' '.join(str(what).split())}", file=sys.stderr)
+
+
 def _show(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"nettrim: warning: {message}", file=sys.stderr)
+    tell("warning", message)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ._arguments import number
 from ._arrays import finite_array
 from ._options import parse
-from ._process import Interrupts, say, warnings_in_lines
+from ._process import Interrupts, say, tell, warnings_in_lines
 from ._storage import read_npy, read_npz, write_npz
-from ._table import WEIGHTS, Column, table, weights_of, weights_of_all
+from ._table import WEIGHTS, Column, shortened, table, weights_of, weights_of_all
 from .accuracy import Accuracy, Labels, checked_labels
 from .errors import (
     CalibrationWarning,
@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for told in (CalibrationWarning, LargeErrorWarning, RuntimeMismatchWarning):
                 warnings.simplefilter("always", told)
             status = COMMANDS[options.command](options)
-    except (ImportError, OSError, TypeError, ValueError) as error:
-        print(f"nettrim: error: {error}", file=sys.stderr)
+    except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
+        tell("error", error)
         return 2
     except KeyboardInterrupt:
         return interrupts.status
@@ -184,14 +184,22 @@ def _inspect(options: Namespace) -> int:
         say(line)
     recipe = recipe_in(options.network)
     if recipe is not None:
-        say(f"\n{summary(recipe)}")
+        say(f"\n{_summary(recipe, options.network)}")
     return 0
+
+
+def _summary(recipe: dict[str, Any], path: str) -> str:
+    try:
+        return summary(recipe)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"the recipe in {path!r} is damaged: {error!r}") from None
 
 
 def _layers(view: ModelView) -> str:
     """Lay out the prunable layers of any model."""
     layers = view.prunable_layers()
-    rows = [[layer.name, *weights_of(layer)] for layer in layers]
+    names = shortened([layer.name for layer in layers])
+    rows = [[name, *weights_of(layer)] for name, layer in zip(names, layers, strict=True)]
     return table([Column("layer", "<"), *WEIGHTS], rows, ["network", *weights_of_all(layers)])
 
 

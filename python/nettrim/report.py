@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from numpy.typing import ArrayLike
 
 from ._storage import path_of
-from ._table import Column, share, table
+from ._table import Column, share, shortened, table
 from .accuracy import Accuracy, accuracy
 from .errors import LARGE_ERROR
 from .view import Untouched, layers_named
@@ -258,9 +258,10 @@ class TrimResult(Generic[Model]):
         X : array_like of shape (n_samples, ...), or what `nettrim.trim` takes for the model
             Samples, preferably ones that neither training nor trimming has seen.
         labels : array_like of shape (n_samples,)
-            What ought to come out: for a classifier of scikit-learn one of its classes; otherwise the
-            number of the largest entry of the model's first output, from 0, or for a single logit 1
-            where it ought to be positive and 0 elsewhere.
+            The right answers. Of a classifier of scikit-learn, in its own names of classes; of any
+            other model, numbers of the output that ought to be largest, from 0. Of a model with a
+            single output 0 or 1: whether it ought to be above 0, or above .5 if all outputs of the
+            original model lie between 0 and 1 (as they do behind a sigmoid).
 
         Returns
         -------
@@ -270,8 +271,8 @@ class TrimResult(Generic[Model]):
         Raises
         ------
         TypeError, ValueError
-            If ``labels`` are not one for each sample, not among the classes or the numbers of outputs, or
-            the model is no classifier.
+            If ``labels`` are not one for each sample, or none that the model knows; or if the model
+            is no classifier.
         """
         return accuracy(self.original, self.model, X, labels)
 
@@ -374,10 +375,12 @@ class TrimResult(Generic[Model]):
     def __str__(self) -> str:
         """Return the table."""
         held_out = self.held_out_discrepancy is not None
-        rows = [_row(layer, held_out) for layer in self.layers]
+        names = shortened([layer.name for layer in self.layers])
+        rows = [_row(*pair, held_out) for pair in zip(names, self.layers, strict=True)]
         rows += [_stage(name, seconds, held_out) for name, seconds in self.stages.items()]
         if len(self.outputs) > 1:
-            rows += [_output(output, held_out) for output in self.outputs]
+            names = shortened([output.name for output in self.outputs])
+            rows += [_output(*pair, held_out) for pair in zip(names, self.outputs, strict=True)]
         grid = table(_columns(held_out), rows, _total(self, held_out))
         return "\n".join([_title(self), grid, *_notes(self), *untouched_lines(self.untouched)])
 
@@ -404,9 +407,9 @@ def _columns(held_out: bool) -> list[Column]:
     return [Column("layer", "<"), Column("shape"), *map(Column, headings)]
 
 
-def _row(layer: LayerReport, held_out: bool) -> list[str]:
+def _row(name: str, layer: LayerReport, held_out: bool) -> list[str]:
     return [
-        layer.name if len(layer.name) <= 12 else f"{layer.name[:9]}...",
+        name,
         f"{layer.shape[0]}x{layer.shape[1]}",
         f"{layer.nonzeros_before:,}",
         f"{layer.nonzeros_after:,}",
@@ -442,11 +445,11 @@ def _stage(name: str, seconds: float, held_out: bool) -> list[str]:
     return [name, *[""] * (len(_columns(held_out)) - 2), time_of(seconds)]
 
 
-def _output(output: OutputReport, held_out: bool) -> list[str]:
+def _output(name: str, output: OutputReport, held_out: bool) -> list[str]:
     errors = [percent_of(output.discrepancy), percent_of(output.bound)]
     if held_out:
         errors.insert(1, percent_of(output.held_out_discrepancy))
-    return [output.name, "output", *[""] * 4, *errors, *[""] * 3]
+    return [name, "output", *[""] * 4, *errors, *[""] * 3]
 
 
 def untouched_lines(untouched: Sequence[Untouched]) -> list[str]:
@@ -460,8 +463,8 @@ def untouched_lines(untouched: Sequence[Untouched]) -> list[str]:
         Column("because", "<"),
     ]
     rows = [
-        [weight.name, "x".join(map(str, weight.shape)), f"{weight.nonzeros:,}", weight.reason]
-        for weight in untouched
+        [name, "x".join(map(str, weight.shape)), f"{weight.nonzeros:,}", weight.reason]
+        for name, weight in zip(shortened([w.name for w in untouched]), untouched, strict=True)
     ]
     total = ["together", "", f"{sum(weight.nonzeros for weight in untouched):,}", ""]
     return ["", table(headings, rows, total)]

@@ -110,8 +110,8 @@ class OnnxView:
         Parameters
         ----------
         values : array_like of shape (n_samples, ...), mapping from str to array_like, or batches
-            One array, or one for each input by name. Batches of either come as a list or a loader;
-            what follows the inputs in a batch, like labels, is left out.
+            One array, or one for each input by name. Batches of either come as a list or a loader,
+            single samples as a data set; what else is in them, like labels, is left out.
         name : str
             How an error calls them.
 

@@ -19,6 +19,7 @@ from ...view import BATCH
 from .files import is_large, write
 from .graph import Graph, Stored, Values, needed, reads
 from .inputs import Inputs
+from .unsigned import make_unsigned
 
 __all__ = ["Probe", "Session"]
 
@@ -107,7 +108,9 @@ class Session:
         wanted = onnx.ModelProto()
         wanted.CopyFrom(model)
         wanted.graph.ClearField("output")
-        wanted.graph.output.extend(onnx.ValueInfoProto(name=name) for name in set(outputs))
+        wanted.graph.output.extend(
+            onnx.ValueInfoProto(name=name) for name in dict.fromkeys(outputs)
+        )
         return cls(inputs, outputs, iter([(_load(wanted), {})]))
 
     def probe(self, X: Samples, weights: Mapping[str, Values]) -> Probe:
@@ -239,6 +242,7 @@ def _part(
         [onnx.ValueInfoProto(name=name) for name in outputs],
         [tensor for tensor in model.graph.initializer if tensor.name in wanted],
     )
+    make_unsigned(part)
     return onnx.helper.make_model(
         part,
         opset_imports=model.opset_import,

@@ -33,6 +33,8 @@ KINDS = {
     **dict.fromkeys(RECURRENT, "recurrent layer"),
     "Gather": "embedding",
     "ConvTranspose": "transposed convolution",
+    **dict.fromkeys(["Attention", "MultiHeadAttention", "GroupQueryAttention"], "attention"),
+    **dict.fromkeys(["LayerNormalization", "RMSNormalization"], "normalisation"),
     "Add": "added to a signal",
     "Mul": "multiplied into a signal",
 }
@@ -168,7 +170,7 @@ def _reason(graph: Graph, tensor: onnx.TensorProto, uses: list[_Use], moving: se
     if is_cast:
         return f"{_TYPES.Name(tensor.data_type).lower()} behind a Cast"
     if len(uses) > 1:
-        return "read elsewhere too"
+        return "its weights are read elsewhere too"
     if is_standard(node, "MatMul", "Gemm", "Conv"):
         return _product(graph, node, position, tuple(tensor.dims), moving)
     return f"{KINDS[op_type]} ({op_type})" if op_type in KINDS else f"read by {op_type}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import inspect
 import math
 import warnings
@@ -15,7 +17,7 @@ from torch import fx, nn
 
 from .gains import Call, Shape, stretches
 from .outputs import ALONE, agree, leaves, named_tensors
-from .relu import behaviour, join
+from .relu import behaviour, joins
 from .run import evaluation
 
 __all__ = ["Graph", "Section"]
@@ -83,12 +85,14 @@ class Graph:
     def exported(cls, model: nn.Module, given: Mapping[str, torch.Tensor]) -> Graph | None:
         """Follow a module by torch.export; None where that fails."""
         try:
-            with warnings.catch_warnings(), evaluation():
+            with warnings.catch_warnings(), evaluation(), _returning_tensors(model):
                 warnings.simplefilter("ignore")
                 program = torch.export.export(model, (), dict(given), strict=False)
-                return cls(program.module())
+                graph = cls(program.module())
         except Exception:  # noqa: BLE001 (of code that is not ours)
             return None
+        graph.modules |= dict(model.named_modules())  # the program has but their parameters
+        return graph
 
     def confirm(
         self, given: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]
@@ -118,18 +122,21 @@ class Graph:
         if call is None:
             return None
         at, norm = call, None
-        while calls := join(at):
-            first = calls[0]
-            if foldable and norm is None and (known := self._norm(first)) is not None:
-                at, norm = first, known
-                continue
-            does = self._behaviour(at, calls)
-            if does == "relu":
-                return Section(calls[-1], "relu", norm)
-            if does is None:
-                break
-            at = calls[-1]
-        return Section(call, "linear", None)
+        while True:
+            passed = at
+            for calls in joins(at):
+                known = self._norm(calls[0]) if foldable and norm is None else None
+                if known is not None and len(calls) == 1:
+                    at, norm = calls[0], known
+                    break
+                does = self._behaviour(at, calls)
+                if does == "relu":
+                    return Section(calls[-1], "relu", norm)
+                if does == "linear":
+                    at = calls[-1]
+                    break
+            if at is passed:
+                return Section(call, "linear", None)
 
     def gains(
         self,
@@ -252,12 +259,31 @@ class Graph:
         return self.modules[str(node.target)]
 
 
+@contextlib.contextmanager
+def _returning_tensors(model: nn.Module) -> Iterator[None]:
+    """Let a module return its tensors by name, and nothing that torch.export does not know."""
+    forward, own = model.forward, "forward" in vars(model)
+
+    @functools.wraps(forward)
+    def flat(*args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        return named_tensors(forward(*args, **kwargs))
+
+    model.forward = flat
+    try:
+        yield
+    finally:
+        del model.forward
+        if own:
+            model.forward = forward
+
+
 def _exits(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield what a graph returns by name (see `leaves`); it builds dataclasses by calls."""
+    """Yield what a graph returns by name (see `leaves`); it makes tuples with fields by calls."""
     for found, leaf in leaves(value, name):
-        made = isinstance(leaf, fx.Node) and dataclasses.is_dataclass(leaf.target)
-        if made:
-            yield from _exits(leaf.kwargs, name if leaf is value else found)
+        made = leaf.target if isinstance(leaf, fx.Node) else None
+        if isinstance(made, type) and (dataclasses.is_dataclass(made) or hasattr(made, "_fields")):
+            parts = made(*leaf.args, **leaf.kwargs)
+            yield from _exits(parts, name if leaf is value else found)
         else:
             yield found, leaf
 

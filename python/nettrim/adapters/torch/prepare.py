@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils import prune, remove_spectral_norm, remove_weight_norm
-from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDictPreHook
 from torch.nn.utils.weight_norm import WeightNorm
 
 __all__ = ["accepted", "baked", "copied", "rewrapped", "unwrapped"]
@@ -147,6 +147,10 @@ def _bake(module: Any, hook: Any) -> None:
         remove_weight_norm(module, hook.name)
     else:
         remove_spectral_norm(module, hook.name)
+        # PyTorch looks for this one without its wrapper, and leaves it behind.
+        for key, left in [*module._load_state_dict_pre_hooks.items()]:
+            if isinstance(getattr(left, "hook", left), SpectralNormLoadStateDictPreHook):
+                del module._load_state_dict_pre_hooks[key]
 
 
 def _tell(message: str) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["overlapping", "read_elsewhere"]
+__all__ = ["extent", "is_plain", "overlapping", "read_elsewhere"]
 
 Extent = tuple[int, int, int]  # a storage, and the first and the last byte of a tensor in it
 
@@ -44,7 +44,7 @@ def read_elsewhere(layers: Mapping[str, nn.Module], run: Callable[[], object]) -
 
 def overlapping(tensors: Iterable[torch.Tensor]) -> set[int]:
     """Return the positions of tensors that have numbers in common with another one in memory."""
-    extents = [(extent(t), k) for k, t in enumerate(tensors) if t.layout == torch.strided]
+    extents = [(extent(t), k) for k, t in enumerate(tensors) if is_plain(t)]
     found: set[int] = set()
     last: tuple[Extent, int] | None = None  # of those so far, what reaches farthest
     for (storage, first, end), position in sorted(extents):
@@ -53,6 +53,11 @@ def overlapping(tensors: Iterable[torch.Tensor]) -> set[int]:
         if last is None or last[0][0] != storage or end > last[0][2]:
             last = (storage, first, end), position
     return found
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is numbers in memory, and no sparse one or a subclass made of others."""
+    return tensor.layout == torch.strided and not is_traceable_wrapper_subclass(tensor)
 
 
 def extent(tensor: torch.Tensor) -> Extent:
@@ -85,7 +90,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if not func.is_view:
             for operand in tree_leaves((args, kwargs)):
-                if isinstance(operand, torch.Tensor) and operand.layout == torch.strided:
+                if isinstance(operand, torch.Tensor) and is_plain(operand):
                     self._note(operand)
         return func(*args, **kwargs)
 

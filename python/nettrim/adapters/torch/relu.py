@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import fx
 
-__all__ = ["behaviour", "join"]
+__all__ = ["behaviour", "joins"]
 
-LONGEST = 12  # calls that one activation is written with
+LONGEST = 8  # calls that one activation is written with
 VALUES = 2048  # at which an activation is tried
 
 
-def join(start: fx.Node) -> list[fx.Node]:
-    """Return the calls behind a node up to the first that all ways through the graph lead to.
+def joins(start: fx.Node) -> Iterator[list[fx.Node]]:
+    """Yield the calls behind a node up to each one that all ways through the graph lead to.
 
-    Empty where there is none, or where something else comes in that depends on the data.
+    It ends where something else comes in that depends on the data.
     """
     inside = {start: None}
     node = start.next
@@ -27,12 +27,11 @@ def join(start: fx.Node) -> list[fx.Node]:
             if not all(
                 operand in inside or _is_constant(operand) for operand in node.all_input_nodes
             ):
-                return []
+                return
             inside[node] = None
             if all(user in inside for other in inside if other is not node for user in other.users):
-                return [*inside][1:]
+                yield [*inside][1:]
         node = node.next
-    return []
 
 
 def behaviour(
@@ -48,7 +47,7 @@ def behaviour(
     traced : torch.fx.GraphModule
     start : torch.fx.Node
     calls : sequence of torch.fx.Node
-        See `join`.
+        See `joins`.
     like : torch.Tensor
         Of the shape and type of what the node gives.
     """

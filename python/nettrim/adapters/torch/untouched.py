@@ -10,9 +10,11 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.parameter import is_lazy
 
 from ...view import Untouched
 from .layers import SHARED
+from .reads import extent, is_plain
 
 __all__ = ["untouched"]
 
@@ -45,7 +47,7 @@ def untouched(
     found, seen = [], set()
     for name, tensor in _weights(model):
         owner = name.rpartition(".")[0]
-        place = (tensor.data_ptr(), tensor.shape) if tensor.layout is torch.strided else id(tensor)
+        place = (extent(tensor), tensor.shape) if is_plain(tensor) else id(tensor)
         if owner in handled or place in seen:
             continue
         seen.add(place)
@@ -56,7 +58,7 @@ def untouched(
 
 def _weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield what a module computes with: parameters, stored tables, and weights that are packed."""
-    yield from ((name, p) for name, p in model.named_parameters() if p.dim() > 1)
+    yield from ((n, p) for n, p in model.named_parameters() if not is_lazy(p) and p.dim() > 1)
     stored: Callable[..., Any] = model.state_dict
     kept = stored().keys()
     for name, buffer in model.named_buffers():
