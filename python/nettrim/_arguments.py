@@ -250,7 +250,7 @@ def threads(value: object) -> int:
 def shown(value: object) -> str:
     """Return how a message shows what came."""
     try:
-        text = repr(value)
+        text = " ".join(repr(value).split())  # one line
     except ValueError:  # whole numbers of thousands of digits have no text
         return f"{type(value).__name__} of too many digits to show"
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
@@ -263,7 +263,7 @@ def listener(
     if callback is None:
         return None
     if not callable(callback):
-        raise TypeError(f"callback must be callable, got {callback!r}")
+        raise TypeError(f"callback must be callable, got {shown(callback)}")
     return lambda *numbers: callback(progress(*numbers))
 
 

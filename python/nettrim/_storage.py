@@ -1,4 +1,4 @@
-"""Files of arrays: written whole or not at all, read within bounds and without executing anything."""
+"""Paths and files of arrays: written whole or not at all, read in bounds, nothing in them executed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,31 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-__all__ = ["check_place", "read_npy", "read_npz", "whole_file", "write_npz"]
+__all__ = ["check_place", "path_of", "read_npy", "read_npz", "whole_file", "write_npz"]
 
 EXPANDED = 1 << 30  # bytes that any file may become in memory
 RATIO = 250  # times its own length that a larger one may become: more is no set of weights
 VERSIONS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+def path_of(value: object, name: str) -> Path:
+    """Return an argument as a path.
+
+    Raises
+    ------
+    TypeError
+        If it is neither text nor path-like. The message starts with ``name``.
+    ValueError
+        If it is empty, or holds a character that no path can have.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path, got {type(value).__name__}")
+    path = os.fspath(value)
+    if not isinstance(path, str):
+        raise TypeError(f"{name} must be a path of text, got {type(path).__name__}")
+    if not path or "\0" in path:
+        raise ValueError(f"{name} must be a path, got {path!r}")
+    return Path(path)
 
 
 def check_place(path: str | os.PathLike[str]) -> Path:

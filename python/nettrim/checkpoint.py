@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import Array
-from ._storage import read_npz, write_npz
+from ._storage import path_of, read_npz, write_npz
 from .samples import Data, Samples
 from .view import LayerView, ModelView, arrays_of
 
@@ -77,7 +77,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, Any]) -> None:
-        self.folder = Path(folder)
+        self.folder = path_of(folder, "checkpoint")
         self.identity = dict(identity)
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"checkpoint must be a folder, {str(self.folder)!r} is a file")

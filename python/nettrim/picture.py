@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._arrays import AnyFloat
-from ._storage import whole_file
+from ._storage import path_of, whole_file
 from .view import LayerView
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def check_format(path: str | os.PathLike[str]) -> str:
         If the suffix is that of no picture.
     """
     known = empty_figure(1.0, 1.0).canvas.get_supported_filetypes()
-    suffix = Path(path).suffix.lower().removeprefix(".") or "png"
+    suffix = path_of(path, "path").suffix.lower().removeprefix(".") or "png"
     if suffix not in known:
         raise ValueError(
             f"{os.fspath(path)!r} must be a picture, one of {', '.join(sorted(known))}"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arguments import number, one_of
+from ._arguments import number, one_of, shown
 from ._arrays import Array, frobenius
 from .view import LayerView, activate
 
@@ -268,11 +268,13 @@ def _positions(
 ) -> list[int]:
     if choice is None:
         return list(range(len(names)))
-    if isinstance(choice, (str, numbers.Integral)):
-        choice = [choice]
-    if not isinstance(choice, Iterable):
-        raise TypeError(f"{argument} must hold positions or names, got {type(choice).__name__}")
-    positions = sorted({_position(names, entry, argument, thing) for entry in choice})
+    try:
+        entries = [choice] if isinstance(choice, (str, numbers.Integral)) else list(choice)
+    except TypeError:
+        raise TypeError(
+            f"{argument} must hold positions or names, got {type(choice).__name__}"
+        ) from None
+    positions = sorted({_position(names, entry, argument, thing) for entry in entries})
     if not positions:
         raise ValueError(f"{argument} is empty: name at least one {thing}")
     return positions
@@ -295,4 +297,4 @@ def refuse_unused(why: str, **options: Any) -> None:
     """Raise an error that names the first option that was given although nothing would use it."""
     for name, value in options.items():
         if value is not None:
-            raise ValueError(f"{name} {why}, got {name}={value!r}")
+            raise ValueError(f"{name} {why}, got {shown(value)}")

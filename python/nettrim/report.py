@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from numpy.typing import ArrayLike
 
+from ._storage import path_of
 from ._table import Column, share, shortened, table
 from .accuracy import Accuracy, accuracy
 from .errors import LARGE_ERROR
@@ -290,7 +291,11 @@ class TrimResult(Generic[Model]):
         """
         from .html import write
 
-        write(path, self, accuracy)
+        if not isinstance(accuracy, Accuracy | None):
+            raise TypeError(
+                f"accuracy must be what TrimResult.accuracy returned, got {type(accuracy).__name__}"
+            )
+        write(path_of(path, "path"), self, accuracy)
 
     def export(
         self,

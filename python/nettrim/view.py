@@ -267,7 +267,7 @@ def as_view(model: Any) -> ModelView:
     TypeError
         If the model is of no known kind.
     """
-    if isinstance(model, ModelView):
+    if isinstance(model, ModelView) and not isinstance(model, type):
         return model
     for origin in type(model).__mro__:
         framework = origin.__module__.partition(".")[0]

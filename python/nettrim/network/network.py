@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import Array, finite_array, with_squares
-from .._storage import read_npz, write_npz
+from .._storage import path_of, read_npz, write_npz
 from .._table import WEIGHTS, Column, table, weights_of, weights_of_all
 from ..packing import unpack
 from ..view import Affine, LayerView, Signal
@@ -94,7 +94,7 @@ class Network:
         path : str or path-like
             Taken as it is; no suffix is added.
         """
-        write_npz(path, self.to_arrays())
+        write_npz(path_of(path, "path"), self.to_arrays())
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything a file of `save` holds.
@@ -124,7 +124,7 @@ class Network:
         ValueError
             If the file does not hold a network.
         """
-        arrays = read_npz(path, ARRAYS.fullmatch)
+        arrays = read_npz(path_of(path, "path"), ARRAYS.fullmatch)
         try:
             layers = _saved_layers(arrays) if "format" in arrays else _plain_layers(arrays)
             return cls(layers)

@@ -18,7 +18,7 @@ Padding: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]]
 
 def sizes_of(value: Any, name: str, axes: int | None = None, least: int = 1) -> tuple[int, ...]:
     """Return whole numbers, one for each axis; without ``axes`` as many as came."""
-    numbers = tuple(value) if isinstance(value, Sequence) else (value,) * (axes or 1)
+    numbers = tuple(value) if _is_sequence(value) else (value,) * (axes or 1)
     whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in numbers)
     whole = whole and all(least <= int(n) <= LARGEST for n in numbers)
     if not whole or not numbers or (axes is not None and len(numbers) != axes):
@@ -27,6 +27,10 @@ def sizes_of(value: Any, name: str, axes: int | None = None, least: int = 1) -> 
             f"{name} must be a whole number or {wanted} of at least {least}, got {shown(value)}"
         )
     return tuple(int(n) for n in numbers)
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
 def padding_of(value: Any, axes: int) -> tuple[tuple[int, int], ...]:
