@@ -20,6 +20,7 @@ constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, or those of the pro
 // one as soon as it slows the rounds down.
 constexpr Index kPatience = 12, kSinglePatience = 6;
 constexpr double kSingleProgress = 0.5;
+constexpr Index kRaysApart = 8;  // rounds between looks for a proof of infeasibility
 // A weight below this share of the price moves no gradient: the longest feature has length 1 to 2.
 constexpr double kNegligible = 2.5e-4;
 
@@ -80,10 +81,12 @@ template <class S, class G>
 double Newton<S, G>::price_of_weights() const {
   if (!p_.constrained()) return p_.level / 2;
   const double paid = weights_.cwiseProduct(evidence_.gradient).sum() / dual_scale();
-  const double price = paid / weights_.cwiseAbs().sum();
+  const double price = paid / p_.l1_of(weights_);
   if (price > 0) return price;
   const double share = p_.total > 0 ? p_.level / p_.total : 0;
-  const double steepest = evidence_.gradient.cwiseAbs().maxCoeff() / dual_scale();
+  const double steepest =
+      (evidence_.gradient.cwiseAbs() * p_.costs.cwiseInverse().asDiagonal()).maxCoeff() /
+      dual_scale();
   return std::clamp(share, kLowestStart, 1.0) * steepest;
 }
 
@@ -164,8 +167,9 @@ void Newton<S, G>::shrink(Column<G>& column, const Eigen::VectorXd& gradient) {
   if (size <= static_cast<Index>(spare) + kFewestAdded) return;
   std::vector<Index> places;
   for (Index i = 0; i < size; ++i) {
-    const double steep = std::abs(gradient[column.features()[static_cast<std::size_t>(i)]]);
-    if (column.uses(i) || steep > kFarFromUse * price_) places.push_back(i);
+    const Index j = column.features()[static_cast<std::size_t>(i)];
+    const double steep = std::abs(gradient[j]);
+    if (column.uses(i) || steep > kFarFromUse * price_ * p_.costs[j]) places.push_back(i);
   }
   column.keep_features(places);
 }
@@ -174,7 +178,7 @@ template <class S, class G>
 void Newton<S, G>::extend(Index output, const std::vector<Index>& features,
                           const std::vector<Index>& rows) {
   auto& column = columns_[static_cast<std::size_t>(output)];
-  column.add_features(features);
+  column.add_features(features, p_.costs(features));
   if (!rows.empty()) {
     Eigen::VectorXd bounds(static_cast<Index>(rows.size()));
     p_.with_entries([&](auto entry) {
@@ -235,7 +239,8 @@ std::vector<Index> Newton<S, G>::missing_features(const Column<G>& column,
   std::vector<std::pair<double, Index>> missing;
   const double least = price_ * (1 + tolerances_.gradient);
   for (Index j = 0; j < gradient.size(); ++j) {
-    if (std::abs(gradient[j]) > least) missing.emplace_back(-std::abs(gradient[j]), j);
+    const double steep = std::abs(gradient[j]) / p_.costs[j];
+    if (steep > least) missing.emplace_back(-steep, j);
   }
   return foremost(missing, column.features(), column.support_size());
 }
@@ -364,10 +369,15 @@ void Newton<S, G>::report(Answer<S>& a) const {
   a.weights = weights_.template cast<S>();
   a.dual = dual_;
   if constexpr (std::is_same_v<S, double>) {
-    a.certificate = conclude(p_, weights_.cwiseAbs().sum(), evidence_);
+    a.certificate = conclude(p_, p_.l1_of(weights_), evidence_);
   } else {
     a.certificate = certify(p_, a.weights, a.dual);
   }
+}
+
+template <class S, class G>
+const Matrix<S>* Newton<S, G>::ray(const Answer<S>&) {
+  return ++looks_for_ray_ % kRaysApart == 0 ? &dual_ : nullptr;
 }
 
 template <class S>

@@ -30,7 +30,7 @@ class Newton {
   Index steps_per_certificate() const { return 1; }
   Patience patience() const;
   void report(Answer<S>& a) const;
-  bool proves_infeasible(Answer<S>&) { return false; }
+  const Matrix<S>* ray(const Answer<S>&);
   void hear(double, double) {}
 
  private:
@@ -66,7 +66,8 @@ class Newton {
   WorkingGram<S, G> grams_;
   ColumnTolerances tolerances_;
   double price_ = 0, next_price_ = 0;
-  double last_step_ = 0;    // of the price's logarithm
+  double last_step_ = 0;  // of the price's logarithm
+  Index looks_for_ray_ = 0;
   double last_change_ = 1;  // of the price, relative
   std::vector<Column<G>> columns_;
   std::vector<ColumnWorkspace> workspaces_;
