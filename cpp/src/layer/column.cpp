@@ -11,6 +11,7 @@ namespace {
 constexpr Index kMostExchanges = 20;
 constexpr Index kGrace = 3;
 constexpr int kCenterUpdates = 3;
+constexpr double kMostStiffer = 1e5;
 constexpr double kRounding = 1e-15;  // of a gradient, over the norm of what it is the gradient of
 constexpr double kSpoilt = 1e-3;     // share of an error that rounding leaves in a spoilt answer
 
@@ -122,6 +123,7 @@ void Column<G>::follow(double price_change, double least_weight) {
 template <class G>
 void Column<G>::solve(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
   const Guess before = guess_;
+  stiffness_ = kStiffness * std::clamp(price, 1.0, kMostStiffer);  // multipliers are as large
   work.order.clear();
   bool solved = exchange_until_right(price, t, work);
   if (!solved) {
@@ -146,7 +148,7 @@ bool Column<G>::move_centers(double price, const ColumnTolerances& t) {
   }
   double slack = 0;
   if (!rows_.empty())
-    slack = (multipliers_ - multiplier_center_).cwiseAbs().maxCoeff() / kStiffness;
+    slack = (multipliers_ - multiplier_center_).cwiseAbs().maxCoeff() / stiffness_;
   weight_center_ = weights_;
   multiplier_center_ = multipliers_;
   return pulled || slack > t.row;
@@ -219,7 +221,7 @@ void Column<G>::solve_guess(double price, ColumnWorkspace& work) {
   Vector weights, multipliers;
   respond(
       [&](Index e) {
-        return e >= n ? (multipliers_there_[e - n] - multiplier_center_[e - n]) / kStiffness -
+        return e >= n ? (multipliers_there_[e - n] - multiplier_center_[e - n]) / stiffness_ -
                             slack_[e - n]
                       : -gradient_[e] - due(e, price) * guess_.sign[static_cast<std::size_t>(e)];
       },
@@ -256,7 +258,7 @@ bool Column<G>::is_accurate(double price, const ColumnTolerances& t) const {
   error = before = 0;
   for (Index k = 0; k < candidate_.size(); ++k) {
     if (guess_.tight[static_cast<std::size_t>(k)] == 0) continue;
-    error += square(slack_[k] - (candidate_[k] - multiplier_center_[k]) / kStiffness);
+    error += square(slack_[k] - (candidate_[k] - multiplier_center_[k]) / stiffness_);
     before += square(slack_there_[k]);
   }
   return small(error, before, t.row);
@@ -275,7 +277,7 @@ void Column<G>::find_wrong(double price, const ColumnTolerances& t, ColumnWorksp
   for (Index k = 0; k < m; ++k) {
     const bool wrong = guess_.tight[static_cast<std::size_t>(k)] != 0
                            ? candidate_[k] < 0
-                           : slack_[k] + multiplier_center_[k] / kStiffness > t.row;
+                           : slack_[k] + multiplier_center_[k] / stiffness_ > t.row;
     if (wrong) work.wrong.push_back(n + k);
   }
 }

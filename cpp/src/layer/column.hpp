@@ -127,7 +127,7 @@ class Column {
   Vector weights_, multipliers_;
   Vector weight_center_, multiplier_center_;  // of the proximal terms
   Guess guess_;
-  double anchor_ = kFirstAnchor<G>;
+  double anchor_ = kFirstAnchor<G>, stiffness_ = kStiffness;
   double price_ = 0;  // of the last solve, and what it followed since
 
   Vector reference_, multipliers_there_, gradient_there_, slack_there_;

@@ -120,7 +120,7 @@ std::pair<double, Index> Column<G>::next_event(double price, double price_change
     if (guess_.tight[static_cast<std::size_t>(k)] != 0) {
       consider(candidate_[k], -work.walk.multipliers[k], n + k);
     } else {
-      consider(-slack_[k] - multiplier_center_[k] / kStiffness, work.walk.slacks[k], n + k);
+      consider(-slack_[k] - multiplier_center_[k] / stiffness_, work.walk.slacks[k], n + k);
     }
   }
   return {nearest, element};

@@ -8,6 +8,7 @@ namespace nettrim::layer {
 namespace {
 
 constexpr double kPriceStep = 3;       // largest factor between the prices of two rounds
+constexpr Index kTrustedRounds = 15;   // of Newton's steps alone, before bounds on the price count
 constexpr Index kFewestAdded = 20;     // to a working set in a round; otherwise it doubles at most
 constexpr double kAimBelow = 0.1;      // of the tolerance, at what a round leaves undone
 constexpr double kBesidePrice = 0.01;  // of its relative change: what a column may leave undone
@@ -18,7 +19,7 @@ constexpr double kFarFromUse = 0.7;        // gradient over price
 constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, or those of the program's arrays
 // Rounds without progress that end a run. A Gram matrix in single precision gives way to a double
 // one as soon as it slows the rounds down.
-constexpr Index kPatience = 12, kSinglePatience = 6;
+constexpr Index kPatience = 40, kSinglePatience = 6;
 constexpr double kSingleProgress = 0.5;
 constexpr Index kRaysApart = 8;  // rounds between looks for a proof of infeasibility
 // A weight below this share of the price moves no gradient: the longest feature has length 1 to 2.
@@ -134,7 +135,7 @@ template <class S, class G>
 void Newton<S, G>::step() {
   const double seen_at = dual_scale();
   price_ = next_price_;
-  const ColumnTolerances enough = tolerances_after(last_change_);
+  const ColumnTolerances enough = tolerances_after(slack_ ? 0 : last_change_);
   std::atomic<bool> stop = false;
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
     if (thread == 0 && supervisor_.limit(0)) stop = true;
@@ -286,8 +287,30 @@ void Newton<S, G>::find_price() {
   double squared_residual = 0;
   for (const auto& column : columns_) squared_residual += column.squared_residual();
   const double missing = p_.level * p_.level - squared_residual, slope = total_slope();
-  if (slope > 0) return head_for(std::sqrt(std::max(price_ * price_ + missing / slope, 0.0)));
-  head_for((missing > 0 && p_.total > 0 ? kPriceStep : 1) * price_);
+  double price = (missing > 0 && p_.total > 0 ? kPriceStep : 1) * price_;
+  if (slope > 0) price = std::sqrt(std::max(price_ * price_ + missing / slope, 0.0));
+  head_for(safeguarded(price, missing));
+}
+
+// The residual grows with the price. Steps that go on for long stay between prices that leave room
+// and prices that leave none; where none does, the ball is slack and the price goes up and up.
+template <class S, class G>
+double Newton<S, G>::safeguarded(double price, double missing) {
+  if (missing > 0) {
+    room_at_ = price_ < none_at_ ? std::max(room_at_, price_) : price_;
+    if (price_ >= none_at_) none_at_ = std::numeric_limits<double>::infinity();
+  } else {
+    none_at_ = price_ > room_at_ ? std::min(none_at_, price_) : price_;
+    if (price_ <= room_at_) room_at_ = 0;
+  }
+  slack_ = false;
+  if (++price_rounds_ <= kTrustedRounds ||
+      (price > room_at_ && price < none_at_ && std::isfinite(none_at_))) {
+    return price;
+  }
+  if (std::isfinite(none_at_)) return std::sqrt(std::max(room_at_, none_at_ / 9) * none_at_);
+  slack_ = true;
+  return kPriceStep * price_;
 }
 
 // Far away the residual goes with a power of the price, of which its slope tells the exponent.
@@ -296,6 +319,9 @@ void Newton<S, G>::aim() {
   const double exponent = price_ * price_ * total_slope() / evidence_.residual;
   const double ratio = exponent > 0 ? p_.level / std::sqrt(evidence_.residual) : 1;
   last_step_ = 0;
+  room_at_ = 0;
+  none_at_ = std::numeric_limits<double>::infinity();
+  price_rounds_ = 0;
   head_for(price_ * std::pow(ratio, 1 / exponent));
 }
 

@@ -9,8 +9,8 @@ namespace {
 
 using Vector = Eigen::VectorXd;
 
-// Excess over a cost, relative to |x_j| |g|, up to which a candidate is repaired.
-constexpr double kSmallExcess = 1e-6;
+// Excess over a cost, over the bound on its rounding, up to which a candidate is repaired.
+constexpr double kSmallExcess = 20;
 
 // Constraints of one output that its candidate violates: |x_j'g| <= limit cost_j, exceeded by so
 // much at most.
@@ -23,9 +23,10 @@ template <class S>
 Excesses small_excesses(const UnitProgram<S>& p, const Vector& steepness, const Vector& sizes,
                         double limit) {
   Excesses found;
+  const double most = kSmallExcess * rounding_of_sums(p);
   for (Index j = 0; j < sizes.size(); ++j) {
     const double excess = steepness[j] - limit * p.costs[j];
-    if (excess > 0 && excess < kSmallExcess * sizes[j]) found.features.push_back(j);
+    if (excess > 0 && excess < most * sizes[j]) found.features.push_back(j);
   }
   found.sizes = steepness(found.features) - limit * p.costs(found.features);
   return found;
