@@ -79,11 +79,7 @@ class Admm<S>::Work final : public PieceWork {
 template <class S>
 Admm<S>::Admm(const UnitProgram<S>& program, const LayerOptions& options)
     : p_(program), check_every_(options.check_every), partial_(program.samples.size()) {
-  Eigen::VectorXd squares = Eigen::VectorXd::Zero(p_.n_features());
-  for (const Range r : p_.samples) {
-    squares +=
-        (p_.X(r).template cast<double>() * static_cast<double>(p_.x_scale)).rowwise().squaredNorm();
-  }
+  const Eigen::VectorXd squares = p_.lengths.cwiseAbs2();
   const double longest = squares.maxCoeff() > 0 ? squares.maxCoeff() : 1;
   const double shortest = longest * std::numeric_limits<S>::epsilon();  // dead features
   anchor_ = kAnchor * (squares.cwiseMax(shortest) * longest).cwiseSqrt();
@@ -118,7 +114,9 @@ void Admm<S>::start(const Start<S>& start) {
 // Threshold of some times the mean size of the weights.
 template <class S>
 double Admm<S>::first_rho(const Matrix<S>& weights) const {
-  const double sum = (weights.template cast<double>().cwiseAbs() * anchor_.asDiagonal()).sum();
+  const double sum =
+      (weights.template cast<double>().cwiseAbs() * anchor_.cwiseQuotient(p_.costs).asDiagonal())
+          .sum();
   const auto count = (weights.array() != 0).count();
   const double price = p_.constrained() ? 1.0 : p_.level;
   return count > 0 && sum > 0 ? price / (kFirstThreshold * sum / static_cast<double>(count)) : 1.0;
@@ -189,7 +187,8 @@ void Admm<S>::finish_measure() {
 template <class S>
 void Admm<S>::threshold() {
   const double price = p_.constrained() ? 1.0 : p_.level;
-  soft_threshold(nearest_.weights, state_.weights, price / rho_ * anchor_.cwiseInverse(), sparse_);
+  soft_threshold(nearest_.weights, state_.weights, price / rho_ * p_.costs.cwiseQuotient(anchor_),
+                 sparse_);
 }
 
 template <class S>
@@ -201,8 +200,9 @@ void Admm<S>::dual(Matrix<S>& out) const {
   });
 }
 
+// In which the multipliers run away when no weights satisfy the constraints.
 template <class S>
-void Admm<S>::ray(Matrix<S>& out) const {
+void Admm<S>::direction(Matrix<S>& out) const {
   const S keep = static_cast<S>(keep_);
   const bool half_spaces_alone = !p_.constrained();
   over_entries(out, [=](const auto& e, S signal, S state) {
@@ -263,17 +263,12 @@ Patience Admm<S>::patience() const {
   return Patience(std::is_same_v<S, float> ? kPatience : std::numeric_limits<Index>::max());
 }
 
-// Whether the direction in which the multipliers run away proves that there are no weights.
 template <class S>
-bool Admm<S>::proves_infeasible(Answer<S>& a) {
-  if (++looks_for_ray_ % kRaysApart != 0) return false;
-  Matrix<S> direction(a.dual.rows(), a.dual.cols());
-  ray(direction);
-  const Certificate c = certify(p_, a.weights, direction);
-  if (!hopeless(p_, c)) return false;
-  a.dual = std::move(direction);
-  a.certificate = c;
-  return true;
+const Matrix<S>* Admm<S>::ray(const Answer<S>& a) {
+  if (++looks_for_ray_ % kRaysApart != 0) return nullptr;
+  ray_.resize(a.dual.rows(), a.dual.cols());
+  direction(ray_);
+  return &ray_;
 }
 
 // A negative gap says nothing about the dual.

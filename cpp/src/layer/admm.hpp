@@ -23,7 +23,7 @@ class Admm {
   Index steps_per_certificate() const { return check_every_; }
   Patience patience() const;
   void report(Answer<S>& a) const;
-  bool proves_infeasible(Answer<S>& a);
+  const Matrix<S>* ray(const Answer<S>& a);
   void hear(double infeasibility, double gap);
 
   const Matrix<S>& weights() const { return sparse_; }
@@ -43,8 +43,7 @@ class Admm {
   void change_rho(double factor);
   void finish_measure();
   void threshold();
-  // The direction in which the multipliers run away when no weights satisfy the constraints.
-  void ray(Matrix<S>& out) const;
+  void direction(Matrix<S>& out) const;
   double first_rho(const Matrix<S>& weights) const;
   void fill_with_targets(Matrix<S>& out) const;
   void add_multipliers(const Matrix<S>& dual);
@@ -61,7 +60,7 @@ class Admm {
   double lean_ = 1;  // factor on the next change of rho
   Pair<S> state_, nearest_;
   Pair<S> old_state_, old_nearest_;  // at the last rebalance
-  Matrix<S> sparse_;
+  Matrix<S> sparse_, ray_;
   std::vector<double> partial_;  // squared distances, one per piece
   std::unique_ptr<Projection<S>> projection_;
 };

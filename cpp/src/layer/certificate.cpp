@@ -5,6 +5,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "layer/repair.hpp"
+
 namespace nettrim::layer {
 namespace {
 
@@ -33,6 +35,8 @@ void add_entries(Entries entry, Index first, const Signal& signal, const Dual& d
       const double excess = signal(m, column) - target;
       const double g = static_cast<double>(dual(m, column));
       sums.linear[m] += g * target;
+      sums.linear_size[m] += std::abs(g * target);
+      sums.size[m] += g * g;
       if (e.active) {
         sums.square[m] += g * g;
         sums.residual += excess * excess;
@@ -45,19 +49,18 @@ void add_entries(Entries entry, Index first, const Signal& signal, const Dual& d
 
 // Every output shrunk to what the dual constraint allows; all of them stretched together where it
 // leaves room, for a positive bound grows with G.
-void scale_constrained(const Evidence& sums, const Vector& steepest, double epsilon,
-                       Certificate& c) {
-  c.scale = steepest.cwiseMax(1.0).cwiseInverse();
-  const double steepest_left = (c.scale.array() * steepest.array()).maxCoeff();
+void scale_constrained(const DualSums& sums, double epsilon, Certificate& c) {
+  c.scale = sums.steepest.cwiseMax(1.0).cwiseInverse();
+  const double steepest_left = (c.scale.array() * sums.steepest.array()).maxCoeff();
   if (steepest_left > 0) c.scale /= steepest_left;
   c.dual_norm = std::sqrt((c.scale.array().square() * sums.square.array()).sum());
   c.dual_bound = std::max(0.0, c.scale.dot(sums.linear) - epsilon * c.dual_norm);
 }
 
 // Per output the best scale of  t linear - t^2 square / 4  within the dual constraint.
-void scale_penalised(const Evidence& sums, const Vector& steepest, double penalty, Certificate& c) {
+void scale_penalised(const DualSums& sums, double penalty, Certificate& c) {
   const Vector best = 2 * sums.linear.cwiseQuotient(sums.square.cwiseMax(kTiny));
-  const Vector most = penalty * steepest.cwiseMax(kTiny).cwiseInverse();
+  const Vector most = penalty * sums.steepest.cwiseMax(kTiny).cwiseInverse();
   c.scale = best.cwiseMin(most).cwiseMax(0.0);
   const double square = (c.scale.array().square() * sums.square.array()).sum();
   c.dual_norm = std::sqrt(square);
@@ -78,19 +81,23 @@ bool Certificate::finite() const {
 Evidence::Evidence(Index outputs, Index features)
     : gradient(Matrix<double>::Zero(outputs, features)),
       linear(Vector::Zero(outputs)),
-      square(Vector::Zero(outputs)) {}
+      square(Vector::Zero(outputs)),
+      linear_size(Vector::Zero(outputs)),
+      size(Vector::Zero(outputs)) {}
 
 void Evidence::add(const Evidence& other) {
   gradient += other.gradient;
   linear += other.linear;
   square += other.square;
+  linear_size += other.linear_size;
+  size += other.size;
   residual += other.residual;
   violation = std::max(violation, other.violation);
 }
 
-template <class S>
+template <class S, class D>
 void add_piece(const UnitProgram<S>& p, Range piece, const Matrix<double>& signal,
-               const Matrix<S>& dual, Evidence& evidence) {
+               const Matrix<D>& dual, Evidence& evidence) {
   const auto X_view = p.X(piece);
   const auto G_view = dual.middleCols(piece.begin, piece.size);
   const auto& X = widened(X_view);
@@ -101,18 +108,27 @@ void add_piece(const UnitProgram<S>& p, Range piece, const Matrix<double>& signa
   evidence.gradient.noalias() += static_cast<double>(p.x_scale) * G * X.transpose();
 }
 
+// Sums within a piece of samples, and then over the pieces; and roundings of the factors.
+template <class S>
+double rounding_of_sums(const UnitProgram<S>& p) {
+  Index longest = 0;
+  for (const Range r : p.samples) longest = std::max(longest, r.size);
+  const auto terms = static_cast<double>(longest) + static_cast<double>(p.samples.size()) + 8;
+  return terms * std::numeric_limits<double>::epsilon() / 2;
+}
+
 template <class S>
 Certificate conclude(const UnitProgram<S>& p, double l1, const Evidence& evidence) {
-  const Vector steepest = evidence.gradient.cwiseAbs().rowwise().maxCoeff();
+  const DualSums sums = repaired(p, evidence);
   Certificate c;
   c.residual = std::sqrt(evidence.residual);
   c.violation = evidence.violation;
   if (p.constrained()) {
     c.objective = l1;
-    scale_constrained(evidence, steepest, p.level, c);
+    scale_constrained(sums, p.level, c);
   } else {
     c.objective = evidence.residual + p.level * l1;
-    scale_penalised(evidence, steepest, p.level, c);
+    scale_penalised(sums, p.level, c);
   }
   return c;
 }
@@ -127,16 +143,19 @@ Certificate certify(const UnitProgram<S>& p, const Matrix<S>& weights, const Mat
     if (!at_zero) signal.noalias() += W * widened(X_view);
     add_piece(p, piece, signal, dual, mine);
   });
-  return conclude(p, weights.template cast<double>().cwiseAbs().sum(), evidence);
+  return conclude(p, p.l1_of(weights.template cast<double>()), evidence);
 }
 
 #define NETTRIM_FOR(S)                                                                           \
   template void add_piece(const UnitProgram<S>&, Range, const Matrix<double>&, const Matrix<S>&, \
                           Evidence&);                                                            \
+  template double rounding_of_sums(const UnitProgram<S>&);                                       \
   template Certificate conclude(const UnitProgram<S>&, double, const Evidence&);                 \
   template Certificate certify(const UnitProgram<S>&, const Matrix<S>&, const Matrix<S>&);
 NETTRIM_FOR(float)
 NETTRIM_FOR(double)
 #undef NETTRIM_FOR
+template void add_piece(const UnitProgram<float>&, Range, const Matrix<double>&,
+                        const Matrix<double>&, Evidence&);
 
 }  // namespace nettrim::layer

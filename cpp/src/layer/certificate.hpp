@@ -11,7 +11,8 @@ namespace nettrim::layer {
 // (constrained) or <= penalty (penalised),
 //   constrained: <G, target> - epsilon ||G_active||_F    <= optimum
 //   penalised:   <G, target> - ||G_active||_F^2 / 4      <= optimum
-// Candidates are scaled per output until they qualify: `scale`, outputs.
+// where |X'g| is over the costs. Candidates are scaled per output until they qualify: `scale`,
+// outputs. Sums are allowed for their rounding, so that the bound holds in exact arithmetic.
 struct Certificate {
   double objective = 0, dual_bound = 0;
   double residual = 0, violation = 0;
@@ -26,6 +27,7 @@ struct Certificate {
 struct Evidence {
   Matrix<double> gradient;             // outputs x features: (X'G)^T
   Eigen::VectorXd linear, square;      // per output: <g, target> and ||g_active||^2
+  Eigen::VectorXd linear_size, size;   // per output: <|g|, |target|> and ||g||^2
   double residual = 0, violation = 0;  // squared, over the active entries; largest, elsewhere
 
   Evidence() = default;
@@ -34,9 +36,9 @@ struct Evidence {
 };
 
 // Adds the samples of `piece`: signal = XU there, dual = G there, both outputs x samples.
-template <class S>
+template <class S, class D>
 void add_piece(const UnitProgram<S>& program, Range piece, const Matrix<double>& signal,
-               const Matrix<S>& dual, Evidence& evidence);
+               const Matrix<D>& dual, Evidence& evidence);
 
 // Evidence of all samples: examine(k, piece, evidence) adds piece k, on some thread.
 template <class S, class Examine>
@@ -50,7 +52,11 @@ Evidence gather_evidence(const UnitProgram<S>& p, Examine&& examine) {
   return std::move(parts[0]);
 }
 
-// What the evidence of all samples proves; l1 is the sum of all absolute weights.
+// Bound on the rounding of (X'g)_j and of <g, target>, over |x_j| |g| and <|g|, |target|>.
+template <class S>
+double rounding_of_sums(const UnitProgram<S>& program);
+
+// What the evidence of all samples proves; l1 is the sum of all absolute weights at their costs.
 template <class S>
 Certificate conclude(const UnitProgram<S>& program, double l1, const Evidence& evidence);
 

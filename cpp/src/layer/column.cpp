@@ -11,7 +11,9 @@ namespace {
 constexpr Index kMostExchanges = 20;
 constexpr Index kGrace = 3;
 constexpr int kCenterUpdates = 3;
-constexpr double kSpoilt = 1e-3;  // share of an error that rounding leaves in a spoilt answer
+constexpr double kMostStiffer = 1e5;
+constexpr double kRounding = 1e-15;  // of a gradient, over the norm of what it is the gradient of
+constexpr double kSpoilt = 1e-3;     // share of an error that rounding leaves in a spoilt answer
 
 void append_zeros(Eigen::VectorXd& vector, Index count) {
   vector.conservativeResize(vector.size() + count);
@@ -21,8 +23,10 @@ void append_zeros(Eigen::VectorXd& vector, Index count) {
 }  // namespace
 
 template <class G>
-void Column<G>::add_features(const std::vector<Index>& features) {
+void Column<G>::add_features(const std::vector<Index>& features, const Vector& costs) {
   features_.insert(features_.end(), features.begin(), features.end());
+  costs_.conservativeResize(static_cast<Index>(features_.size()));
+  costs_.tail(costs.size()) = costs;
   append_zeros(weights_, static_cast<Index>(features.size()));
   append_zeros(weight_slope_, static_cast<Index>(features.size()));
   guess_.sign.resize(features_.size(), 0);
@@ -36,11 +40,13 @@ void Column<G>::keep_features(const std::vector<Index>& places) {
     const auto from = static_cast<std::size_t>(places[i]);
     features_[i] = features_[from];
     guess_.sign[i] = guess_.sign[from];
+    costs_[static_cast<Index>(i)] = costs_[places[i]];
     weights_[static_cast<Index>(i)] = weights_[places[i]];
     weight_slope_[static_cast<Index>(i)] = weight_slope_[places[i]];
   }
   features_.resize(places.size());
   guess_.sign.resize(places.size());
+  costs_.conservativeResize(static_cast<Index>(places.size()));
   weights_.conservativeResize(static_cast<Index>(places.size()));
   weight_slope_.conservativeResize(static_cast<Index>(places.size()));
 }
@@ -71,6 +77,7 @@ void Column<G>::refer(const Vector& gradient, double squared_residual,
   reference_ = weights_;
   multipliers_there_ = multipliers_;
   squared_residual_there_ = squared_residual_ = squared_residual;
+  noise_ = kRounding * (std::sqrt(squared_residual) + multipliers_.template lpNorm<1>());
   gradient_there_ = full_gradient_there_ = gradient;
   slack_there_.resize(0);
   if (!rows_.empty()) {
@@ -89,8 +96,9 @@ bool Column<G>::is_right(double price, const ColumnTolerances& t) const {
     const int sign = guess_.sign[static_cast<std::size_t>(i)];
     const double gradient = full_gradient_there_[i];
     if (sign != 0 && weights_[i] == 0) return false;  // it was cut off on the way here
-    const double error = sign == 0 ? std::abs(gradient) - price : std::abs(gradient + sign * price);
-    if (error > t.gradient * price) return false;
+    const double error =
+        sign == 0 ? std::abs(gradient) - due(i, price) : std::abs(gradient + sign * due(i, price));
+    if (error > allowed(i, price, t)) return false;
   }
   for (Index k = 0; k < multipliers_.size(); ++k) {
     const double error = multipliers_[k] > 0 ? std::abs(slack_there_[k]) : slack_there_[k];
@@ -115,6 +123,7 @@ void Column<G>::follow(double price_change, double least_weight) {
 template <class G>
 void Column<G>::solve(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
   const Guess before = guess_;
+  stiffness_ = kStiffness * std::clamp(price, 1.0, kMostStiffer);  // multipliers are as large
   work.order.clear();
   bool solved = exchange_until_right(price, t, work);
   if (!solved) {
@@ -132,13 +141,17 @@ void Column<G>::solve(double price, const ColumnTolerances& t, ColumnWorkspace& 
 // Whether they moved by more than the tolerances.
 template <class G>
 bool Column<G>::move_centers(double price, const ColumnTolerances& t) {
-  double pull = 0, slack = 0;
-  if (weights_.size() > 0) pull = anchor_ * (weights_ - weight_center_).cwiseAbs().maxCoeff();
+  bool pulled = false;
+  for (Index i = 0; i < weights_.size(); ++i) {
+    const double pull = anchor_ * std::abs(weights_[i] - weight_center_[i]);
+    pulled = pulled || pull > allowed(i, price, t);
+  }
+  double slack = 0;
   if (!rows_.empty())
-    slack = (multipliers_ - multiplier_center_).cwiseAbs().maxCoeff() / kStiffness;
+    slack = (multipliers_ - multiplier_center_).cwiseAbs().maxCoeff() / stiffness_;
   weight_center_ = weights_;
   multiplier_center_ = multipliers_;
-  return pull > t.gradient * price || slack > t.row;
+  return pulled || slack > t.row;
 }
 
 // Leaves weights and multipliers alone unless it succeeds.
@@ -208,9 +221,9 @@ void Column<G>::solve_guess(double price, ColumnWorkspace& work) {
   Vector weights, multipliers;
   respond(
       [&](Index e) {
-        return e >= n ? (multipliers_there_[e - n] - multiplier_center_[e - n]) / kStiffness -
+        return e >= n ? (multipliers_there_[e - n] - multiplier_center_[e - n]) / stiffness_ -
                             slack_[e - n]
-                      : -gradient_[e] - price * guess_.sign[static_cast<std::size_t>(e)];
+                      : -gradient_[e] - due(e, price) * guess_.sign[static_cast<std::size_t>(e)];
       },
       weights, multipliers, work);
   step_ += weights;
@@ -237,14 +250,15 @@ bool Column<G>::is_accurate(double price, const ColumnTolerances& t) const {
   for (Index i = 0; i < step_.size(); ++i) {
     const int sign = guess_.sign[static_cast<std::size_t>(i)];
     if (sign == 0) continue;
-    error += square(gradient_[i] + sign * price);
-    before += square(full_gradient_there_[i] + sign * price);
+    const double unit = allowed(i, price, t);
+    error += square((gradient_[i] + sign * due(i, price)) / unit);
+    before += square((full_gradient_there_[i] + sign * due(i, price)) / unit);
   }
-  if (!small(error, before, t.gradient * price)) return false;
+  if (!small(error, before, 1)) return false;
   error = before = 0;
   for (Index k = 0; k < candidate_.size(); ++k) {
     if (guess_.tight[static_cast<std::size_t>(k)] == 0) continue;
-    error += square(slack_[k] - (candidate_[k] - multiplier_center_[k]) / kStiffness);
+    error += square(slack_[k] - (candidate_[k] - multiplier_center_[k]) / stiffness_);
     before += square(slack_there_[k]);
   }
   return small(error, before, t.row);
@@ -256,14 +270,14 @@ void Column<G>::find_wrong(double price, const ColumnTolerances& t, ColumnWorksp
   work.wrong.clear();
   for (Index i = 0; i < n; ++i) {
     const int sign = guess_.sign[static_cast<std::size_t>(i)];
-    const bool wrong = sign == 0 ? std::abs(gradient_[i]) > price * (1 + t.gradient)
+    const bool wrong = sign == 0 ? std::abs(gradient_[i]) > due(i, price) + allowed(i, price, t)
                                  : (reference_[i] + step_[i]) * sign < 0;
     if (wrong) work.wrong.push_back(i);
   }
   for (Index k = 0; k < m; ++k) {
     const bool wrong = guess_.tight[static_cast<std::size_t>(k)] != 0
                            ? candidate_[k] < 0
-                           : slack_[k] + multiplier_center_[k] / kStiffness > t.row;
+                           : slack_[k] + multiplier_center_[k] / stiffness_ > t.row;
     if (wrong) work.wrong.push_back(n + k);
   }
 }
@@ -280,9 +294,11 @@ void Column<G>::measure(ColumnWorkspace& work) {
   measured_ = true;
   if (!synchronise(work)) return;
   const auto n = static_cast<Index>(features_.size());
-  const auto sign = [&](Index e) { return e < n ? guess_.sign[static_cast<std::size_t>(e)] : 0; };
-  respond([&](Index e) { return -sign(e); }, weight_slope_, multiplier_slope_, work);
-  for (Index i = 0; i < n; ++i) slope_ -= sign(i) * weight_slope_[i];
+  const auto pull = [&](Index e) {
+    return e < n ? guess_.sign[static_cast<std::size_t>(e)] * costs_[e] : 0;
+  };
+  respond([&](Index e) { return -pull(e); }, weight_slope_, multiplier_slope_, work);
+  for (Index i = 0; i < n; ++i) slope_ -= pull(i) * weight_slope_[i];
 }
 
 template class Column<float>;

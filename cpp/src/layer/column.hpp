@@ -1,5 +1,5 @@
 // One output of a layer at a given price of its weights,
-//   min 1/2 ||(Xu - y)_active||^2 + price |u|_1   s.t.  (Xu)_inactive <= upper,
+//   min 1/2 ||(Xu - y)_active||^2 + price cost'|u|   s.t.  (Xu)_inactive <= upper,
 // on a few working features and a few working rows, solved to the end by exchanging the guess of
 // which weights are nonzero and which rows are tight, many at a time (block principal pivoting:
 // Judice and Pires, 1994; Kim and Park, 2011), or where that goes in circles one at a time, on a
@@ -33,7 +33,7 @@ struct ColumnWorkspace {
 };
 
 struct ColumnTolerances {
-  double gradient;  // relative to price
+  double gradient;  // relative to price and cost
   double row;       // in the units of XU
   double weight;    // what is smaller counts as zero
 };
@@ -60,7 +60,7 @@ class Column {
   Index support_size() const { return support_size_; }
   Index tight_size() const { return tight_size_; }
 
-  void add_features(const std::vector<Index>& features);
+  void add_features(const std::vector<Index>& features, const Vector& costs);
   void add_rows(const std::vector<Index>& rows, const Vector& bounds);
   // Working features given by their place in features(), in ascending order; the others are zero.
   void keep_features(const std::vector<Index>& places);
@@ -113,20 +113,28 @@ class Column {
   void measure(ColumnWorkspace& work);
   bool move_centers(double price, const ColumnTolerances& t);
   bool is_in(Index element) const;
+  // What is asked of gradients at this price: their size where the weight is in use, and how far
+  // off it may be.
+  double due(Index place, double price) const { return price * costs_[place]; }
+  double allowed(Index place, double price, const ColumnTolerances& t) const {
+    return t.gradient * due(place, price) + noise_;
+  }
 
   std::vector<Index> features_, rows_;
+  Vector costs_;             // of the features
   PackedSymmetric<G> gram_;  // of the features, over active samples
   Vector bounds_;            // of the rows
   Vector weights_, multipliers_;
   Vector weight_center_, multiplier_center_;  // of the proximal terms
   Guess guess_;
-  double anchor_ = kFirstAnchor<G>;
+  double anchor_ = kFirstAnchor<G>, stiffness_ = kStiffness;
   double price_ = 0;  // of the last solve, and what it followed since
 
   Vector reference_, multipliers_there_, gradient_there_, slack_there_;
   Vector full_gradient_there_;              // with the rows' part
   Vector weight_slope_, multiplier_slope_;  // by the price
   double squared_residual_there_ = 0;
+  double noise_ = 0;                                     // of gradients there, by rounding
   Vector step_, curved_, gradient_, slack_, candidate_;  // of the present guess
   double squared_residual_ = 0, slope_ = 0;
   bool measured_ = false;  // whether the slopes are known

@@ -96,7 +96,7 @@ bool Column<G>::factor_guess(ColumnWorkspace& work) {
   }
   auto corner = lower.bottomRightCorner(tight_size_, tight_size_);
   corner.setZero();
-  corner.diagonal().setConstant(-1 / kStiffness);
+  corner.diagonal().setConstant(-1 / stiffness_);
   lower.diagonal().head(support_size_).array() += anchor_;
   return work.factor.factor(support_size_);
 }
@@ -125,7 +125,7 @@ bool Column<G>::move_in(Index element, ColumnWorkspace& work) {
     }
     work.entries[i] = value;
   }
-  const double diagonal = element < n ? gram_(element, element) + anchor_ : -1 / kStiffness;
+  const double diagonal = element < n ? gram_(element, element) + anchor_ : -1 / stiffness_;
   if (!work.factor.append(work.entries.head(size), diagonal, element < n)) return false;
   work.place[static_cast<std::size_t>(element)] = size;
   work.order.push_back(element);

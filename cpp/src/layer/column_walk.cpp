@@ -56,10 +56,10 @@ void Column<G>::begin_walk(double price, ColumnWorkspace& work) {
   };
   for (Index i = 0; i < n; ++i) {
     const int sign = (reference_[i] > 0) - (reference_[i] < 0);
-    const double most = price * (1 - apart(i));
+    const double most = due(i, price) * (1 - apart(i));
     guess_.sign[static_cast<std::size_t>(i)] = static_cast<std::int8_t>(sign);
     work.walk.gradient_shift[i] =
-        (sign != 0 ? -sign * price : std::clamp(gradient_[i], -most, most)) - gradient_[i];
+        (sign != 0 ? -sign * due(i, price) : std::clamp(gradient_[i], -most, most)) - gradient_[i];
   }
   for (Index k = 0; k < m; ++k) {
     const bool tight = candidate_[k] > 0;
@@ -78,7 +78,7 @@ void Column<G>::find_direction(double price_change, ColumnWorkspace& work) {
       [&](Index e) {
         return e >= n ? work.walk.slack_shift[e - n]
                       : work.walk.gradient_shift[e] -
-                            price_change * guess_.sign[static_cast<std::size_t>(e)];
+                            due(e, price_change) * guess_.sign[static_cast<std::size_t>(e)];
       },
       work.walk.weights, work.walk.multipliers, work);
   work.walk.gradients =
@@ -107,9 +107,10 @@ std::pair<double, Index> Column<G>::next_event(double price, double price_change
   for (Index i = 0; i < n; ++i) {
     const double sign = guess_.sign[static_cast<std::size_t>(i)];
     const double gradient = gradient_[i], speed = work.walk.gradients[i];
+    const double most = due(i, price), growth = due(i, price_change);
     if (sign == 0) {
-      if (i != last || gradient < 0) consider(price - gradient, speed - price_change, i);
-      if (i != last || gradient > 0) consider(price + gradient, -speed - price_change, i);
+      if (i != last || gradient < 0) consider(most - gradient, speed - growth, i);
+      if (i != last || gradient > 0) consider(most + gradient, -speed - growth, i);
     } else if (i != last) {
       consider(sign * (reference_[i] + step_[i]), -sign * work.walk.weights[i], i);
     }
@@ -119,7 +120,7 @@ std::pair<double, Index> Column<G>::next_event(double price, double price_change
     if (guess_.tight[static_cast<std::size_t>(k)] != 0) {
       consider(candidate_[k], -work.walk.multipliers[k], n + k);
     } else {
-      consider(-slack_[k] - multiplier_center_[k] / kStiffness, work.walk.slacks[k], n + k);
+      consider(-slack_[k] - multiplier_center_[k] / stiffness_, work.walk.slacks[k], n + k);
     }
   }
   return {nearest, element};

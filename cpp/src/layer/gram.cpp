@@ -27,6 +27,7 @@ GramSpace::GramSpace(const UnitProgram<S>& p)
       basis_(p.n_features(), p.n_samples(), scaled_pieces(p.given.X, p.n_features(), p.x_scale),
              p.threads),
       coordinates_(basis_.coordinates(p.n_outputs(), given_Y_)),
+      triangle_(p.costs.cwiseInverse().asDiagonal() * basis_.triangle()),
       form_(p.given.form),
       n_samples_(p.n_samples()),
       size_(p.total),
@@ -43,10 +44,10 @@ void GramSpace::aim(double level) {
 
 LayerProgram<double> GramSpace::program() const {
   LayerProgram<double> p;
-  p.samples = basis_.triangle().cols();
-  p.features = basis_.triangle().rows();
+  p.samples = triangle_.cols();
+  p.features = triangle_.rows();
   p.outputs = coordinates_.rows();
-  p.X = basis_.triangle().data();
+  p.X = triangle_.data();
   p.Y = coordinates_.data();
   p.activation = Activation::linear;
   p.form = form_;

@@ -32,6 +32,7 @@ class GramSpace {
   OrthogonalBasis::Piece given_Y_;
   OrthogonalBasis basis_;
   Matrix<double> coordinates_;  // YQ', outputs x features
+  Matrix<double> triangle_;     // of features as far apart as they were given
   Form form_;
   Index n_samples_;
   double size_, outside_, level_given_ = 0, level_ = 0;

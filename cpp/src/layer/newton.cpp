@@ -8,6 +8,7 @@ namespace nettrim::layer {
 namespace {
 
 constexpr double kPriceStep = 3;       // largest factor between the prices of two rounds
+constexpr Index kTrustedRounds = 15;   // of Newton's steps alone, before bounds on the price count
 constexpr Index kFewestAdded = 20;     // to a working set in a round; otherwise it doubles at most
 constexpr double kAimBelow = 0.1;      // of the tolerance, at what a round leaves undone
 constexpr double kBesidePrice = 0.01;  // of its relative change: what a column may leave undone
@@ -18,8 +19,9 @@ constexpr double kFarFromUse = 0.7;        // gradient over price
 constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, or those of the program's arrays
 // Rounds without progress that end a run. A Gram matrix in single precision gives way to a double
 // one as soon as it slows the rounds down.
-constexpr Index kPatience = 12, kSinglePatience = 6;
+constexpr Index kPatience = 40, kSinglePatience = 6;
 constexpr double kSingleProgress = 0.5;
+constexpr Index kRaysApart = 8;  // rounds between looks for a proof of infeasibility
 // A weight below this share of the price moves no gradient: the longest feature has length 1 to 2.
 constexpr double kNegligible = 2.5e-4;
 
@@ -80,10 +82,12 @@ template <class S, class G>
 double Newton<S, G>::price_of_weights() const {
   if (!p_.constrained()) return p_.level / 2;
   const double paid = weights_.cwiseProduct(evidence_.gradient).sum() / dual_scale();
-  const double price = paid / weights_.cwiseAbs().sum();
+  const double price = paid / p_.l1_of(weights_);
   if (price > 0) return price;
   const double share = p_.total > 0 ? p_.level / p_.total : 0;
-  const double steepest = evidence_.gradient.cwiseAbs().maxCoeff() / dual_scale();
+  const double steepest =
+      (evidence_.gradient.cwiseAbs() * p_.costs.cwiseInverse().asDiagonal()).maxCoeff() /
+      dual_scale();
   return std::clamp(share, kLowestStart, 1.0) * steepest;
 }
 
@@ -131,7 +135,7 @@ template <class S, class G>
 void Newton<S, G>::step() {
   const double seen_at = dual_scale();
   price_ = next_price_;
-  const ColumnTolerances enough = tolerances_after(last_change_);
+  const ColumnTolerances enough = tolerances_after(slack_ ? 0 : last_change_);
   std::atomic<bool> stop = false;
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
     if (thread == 0 && supervisor_.limit(0)) stop = true;
@@ -164,8 +168,9 @@ void Newton<S, G>::shrink(Column<G>& column, const Eigen::VectorXd& gradient) {
   if (size <= static_cast<Index>(spare) + kFewestAdded) return;
   std::vector<Index> places;
   for (Index i = 0; i < size; ++i) {
-    const double steep = std::abs(gradient[column.features()[static_cast<std::size_t>(i)]]);
-    if (column.uses(i) || steep > kFarFromUse * price_) places.push_back(i);
+    const Index j = column.features()[static_cast<std::size_t>(i)];
+    const double steep = std::abs(gradient[j]);
+    if (column.uses(i) || steep > kFarFromUse * price_ * p_.costs[j]) places.push_back(i);
   }
   column.keep_features(places);
 }
@@ -174,7 +179,7 @@ template <class S, class G>
 void Newton<S, G>::extend(Index output, const std::vector<Index>& features,
                           const std::vector<Index>& rows) {
   auto& column = columns_[static_cast<std::size_t>(output)];
-  column.add_features(features);
+  column.add_features(features, p_.costs(features));
   if (!rows.empty()) {
     Eigen::VectorXd bounds(static_cast<Index>(rows.size()));
     p_.with_entries([&](auto entry) {
@@ -235,7 +240,8 @@ std::vector<Index> Newton<S, G>::missing_features(const Column<G>& column,
   std::vector<std::pair<double, Index>> missing;
   const double least = price_ * (1 + tolerances_.gradient);
   for (Index j = 0; j < gradient.size(); ++j) {
-    if (std::abs(gradient[j]) > least) missing.emplace_back(-std::abs(gradient[j]), j);
+    const double steep = std::abs(gradient[j]) / p_.costs[j];
+    if (steep > least) missing.emplace_back(-steep, j);
   }
   return foremost(missing, column.features(), column.support_size());
 }
@@ -281,8 +287,30 @@ void Newton<S, G>::find_price() {
   double squared_residual = 0;
   for (const auto& column : columns_) squared_residual += column.squared_residual();
   const double missing = p_.level * p_.level - squared_residual, slope = total_slope();
-  if (slope > 0) return head_for(std::sqrt(std::max(price_ * price_ + missing / slope, 0.0)));
-  head_for((missing > 0 && p_.total > 0 ? kPriceStep : 1) * price_);
+  double price = (missing > 0 && p_.total > 0 ? kPriceStep : 1) * price_;
+  if (slope > 0) price = std::sqrt(std::max(price_ * price_ + missing / slope, 0.0));
+  head_for(safeguarded(price, missing));
+}
+
+// The residual grows with the price. Steps that go on for long stay between prices that leave room
+// and prices that leave none; where none does, the ball is slack and the price goes up and up.
+template <class S, class G>
+double Newton<S, G>::safeguarded(double price, double missing) {
+  if (missing > 0) {
+    room_at_ = price_ < none_at_ ? std::max(room_at_, price_) : price_;
+    if (price_ >= none_at_) none_at_ = std::numeric_limits<double>::infinity();
+  } else {
+    none_at_ = price_ > room_at_ ? std::min(none_at_, price_) : price_;
+    if (price_ <= room_at_) room_at_ = 0;
+  }
+  slack_ = false;
+  if (++price_rounds_ <= kTrustedRounds ||
+      (price > room_at_ && price < none_at_ && std::isfinite(none_at_))) {
+    return price;
+  }
+  if (std::isfinite(none_at_)) return std::sqrt(std::max(room_at_, none_at_ / 9) * none_at_);
+  slack_ = true;
+  return kPriceStep * price_;
 }
 
 // Far away the residual goes with a power of the price, of which its slope tells the exponent.
@@ -291,6 +319,9 @@ void Newton<S, G>::aim() {
   const double exponent = price_ * price_ * total_slope() / evidence_.residual;
   const double ratio = exponent > 0 ? p_.level / std::sqrt(evidence_.residual) : 1;
   last_step_ = 0;
+  room_at_ = 0;
+  none_at_ = std::numeric_limits<double>::infinity();
+  price_rounds_ = 0;
   head_for(price_ * std::pow(ratio, 1 / exponent));
 }
 
@@ -364,10 +395,15 @@ void Newton<S, G>::report(Answer<S>& a) const {
   a.weights = weights_.template cast<S>();
   a.dual = dual_;
   if constexpr (std::is_same_v<S, double>) {
-    a.certificate = conclude(p_, weights_.cwiseAbs().sum(), evidence_);
+    a.certificate = conclude(p_, p_.l1_of(weights_), evidence_);
   } else {
     a.certificate = certify(p_, a.weights, a.dual);
   }
+}
+
+template <class S, class G>
+const Matrix<S>* Newton<S, G>::ray(const Answer<S>&) {
+  return ++looks_for_ray_ % kRaysApart == 0 ? &dual_ : nullptr;
 }
 
 template <class S>

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "layer/column.hpp"
 #include "layer/search.hpp"
@@ -30,7 +31,7 @@ class Newton {
   Index steps_per_certificate() const { return 1; }
   Patience patience() const;
   void report(Answer<S>& a) const;
-  bool proves_infeasible(Answer<S>&) { return false; }
+  const Matrix<S>* ray(const Answer<S>&);
   void hear(double, double) {}
 
  private:
@@ -53,6 +54,7 @@ class Newton {
   void gather_values(const Column<G>& column, ColumnWorkspace& work) const;
   void write_back(Index output);
   void find_price();
+  double safeguarded(double price, double missing);
   double total_slope() const;  // of the squared residuals, by the squared price
   void head_for(double price);
   void follow_price();
@@ -66,7 +68,12 @@ class Newton {
   WorkingGram<S, G> grams_;
   ColumnTolerances tolerances_;
   double price_ = 0, next_price_ = 0;
-  double last_step_ = 0;    // of the price's logarithm
+  double last_step_ = 0;  // of the price's logarithm
+  double room_at_ = 0;    // largest price known to leave room in the ball, smallest ...
+  double none_at_ = std::numeric_limits<double>::infinity();  // ... known to leave none
+  Index price_rounds_ = 0;                                    // since the last aim
+  bool slack_ = false;  // whether the ball seems to bind at no price
+  Index looks_for_ray_ = 0;
   double last_change_ = 1;  // of the price, relative
   std::vector<Column<G>> columns_;
   std::vector<ColumnWorkspace> workspaces_;

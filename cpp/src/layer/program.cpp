@@ -7,6 +7,9 @@ namespace nettrim::layer {
 namespace {
 
 constexpr Index kSamplesPerPiece = 256;
+// Powers of two by which lengths of features may differ before each gets a scale of its own, and
+// the largest scale.
+constexpr int kFarApart = 10, kMostScale = 100;
 
 // Multiplications of one product X W, about a tenth of a millisecond: less is not worth waking a
 // thread for, which may have to wait until another library's idle threads stop spinning.
@@ -27,15 +30,41 @@ S unit_scale(double size) {
   return std::ldexp(S(1), std::clamp(-std::ilogb(size), -reach, reach));
 }
 
-// Norm of a set of numbers without overflow: the largest is taken out first.
+// Norms of features without overflow: the largest number is taken out first.
 template <class S>
-double longest_feature(const UnitProgram<S>& p, double largest) {
-  if (largest == 0) return 0;
+Eigen::VectorXd lengths_of_features(const UnitProgram<S>& p, double largest) {
   Eigen::VectorXd squares = Eigen::VectorXd::Zero(p.n_features());
+  if (largest == 0) return squares;
   for (const Range r : p.samples) {
     squares += (p.X(r).template cast<double>() / largest).rowwise().squaredNorm();
   }
-  return largest * std::sqrt(squares.maxCoeff());
+  return largest * squares.cwiseSqrt();
+}
+
+// Features as long as the longest, or ones where they are nearly so anyway. Dead features stay.
+Eigen::VectorXd evening(const Eigen::VectorXd& lengths) {
+  Eigen::VectorXd scales = Eigen::VectorXd::Ones(lengths.size());
+  const double longest = lengths.maxCoeff();
+  int most = 0;
+  for (Index j = 0; j < lengths.size(); ++j) {
+    if (!(lengths[j] > 0)) continue;
+    const int shorter = std::min(std::ilogb(longest) - std::ilogb(lengths[j]), kMostScale);
+    scales[j] = std::ldexp(1.0, shorter);
+    most = std::max(most, shorter);
+  }
+  if (most <= kFarApart) scales.setOnes();
+  return scales;
+}
+
+template <class S>
+std::shared_ptr<const Matrix<S>> evened(const UnitProgram<S>& p, const Eigen::VectorXd& scales) {
+  auto X = std::make_shared<Matrix<S>>(p.n_features(), p.n_samples());
+  const auto by = scales.template cast<S>().eval();
+  parallel_for(static_cast<Index>(p.samples.size()), p.threads, [&](Index k, int) {
+    const Range r = p.samples[static_cast<std::size_t>(k)];
+    X->middleCols(r.begin, r.size) = by.asDiagonal() * p.X(r);
+  });
+  return X;
 }
 
 template <class S>
@@ -65,6 +94,21 @@ Matrix<S> UnitProgram<S>::gradient_of(const Matrix<S>& signal) const {
 }
 
 template <class S>
+double UnitProgram<S>::l1_of(const Matrix<double>& weights) const {
+  return weights.cwiseAbs().colwise().sum() * costs;
+}
+
+template <class S>
+Matrix<S> UnitProgram<S>::given_weights(const Matrix<S>& weights) const {
+  return weights * (costs * weight_unit()).template cast<S>().asDiagonal();
+}
+
+template <class S>
+Matrix<S> UnitProgram<S>::unit_weights(const Matrix<S>& given_weights) const {
+  return given_weights * (costs * weight_unit()).cwiseInverse().template cast<S>().asDiagonal();
+}
+
+template <class S>
 void UnitProgram<S>::set_level(double given_level) {
   given.level = given_level;
   level = constrained() ? given_level * y_scale : given_level * x_scale * y_scale;
@@ -78,8 +122,15 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
   p.samples = cut(program.samples, kSamplesPerPiece, p.threads);
 
   const Index entries = program.samples * program.outputs;
-  p.x_scale = unit_scale<S>(
-      longest_feature(p, largest_entry(program.X, program.samples * program.features)));
+  const double largest_input = largest_entry(program.X, program.samples * program.features);
+  p.lengths = lengths_of_features(p, largest_input);
+  p.x_scale = unit_scale<S>(p.lengths.maxCoeff());
+  p.costs = evening(p.lengths);
+  if (!p.costs.isOnes(0)) {
+    p.even_X = evened(p, p.costs);
+    p.given.X = p.even_X->data();
+  }
+  p.lengths = p.lengths.cwiseProduct(p.costs) * static_cast<double>(p.x_scale);
   double largest = largest_entry(program.Y, entries);
   if (largest == 0) largest = largest_entry(program.upper, entries);
   p.y_scale = unit_scale<S>(largest);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 
 #include "nettrim/layer.hpp"
 #include "parallel.hpp"
@@ -49,14 +50,18 @@ struct MaskedEntries {
 };
 
 // The program in units where the longest feature and the largest output are about 1:
-// X' = x_scale X, Y' = y_scale Y, U' = (y_scale / x_scale) U.
+// X' = x_scale X, Y' = y_scale Y, U' = (y_scale / x_scale) U. Where the lengths of the features are
+// far apart, all are about 1: given.X is a copy whose features are longer by `costs`, their weights
+// are smaller by as much and cost so much each. All factors are powers of two.
 template <class S>
 struct UnitProgram {
   LayerProgram<S> given;
+  std::shared_ptr<const Matrix<S>> even_X;  // the copy, if there is one
   S x_scale = 1, y_scale = 1;
-  double level = 0;    // epsilon or penalty in these units
-  double largest = 0;  // max |Y'|
-  double total = 0;    // ||Y'_active||_F
+  Eigen::VectorXd costs, lengths;  // of each feature: l1 price of a unit of weight, norm of X'
+  double level = 0;                // epsilon or penalty in these units
+  double largest = 0;              // max |Y'|
+  double total = 0;                // ||Y'_active||_F
   int threads = 1;
   std::vector<Range> samples;  // cut for the threads; about what a core's cache holds
 
@@ -76,6 +81,11 @@ struct UnitProgram {
   double objective_unit() const {
     return constrained() ? weight_unit() : signal_unit() * signal_unit();
   }
+
+  bool even() const { return even_X != nullptr; }
+  double l1_of(const Matrix<double>& weights) const;        // outputs x features, at their costs
+  Matrix<S> given_weights(const Matrix<S>& weights) const;  // in the caller's units
+  Matrix<S> unit_weights(const Matrix<S>& given_weights) const;
 
   View<S> X(Range r) const { return {given.X + r.begin * given.features, given.features, r.size}; }
 

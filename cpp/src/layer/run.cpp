@@ -17,6 +17,9 @@ constexpr Index kRoughCheckEvery = 10, kMostRoughSteps = 150;
 // Bytes of all Gram matrices up to which double precision costs next to nothing.
 constexpr std::size_t kCheapGrams = 8'000'000;
 constexpr double kTightBall = 3e-3;  // epsilon, relative to Y, below which it saves rounds
+// Steps of alternating directions before newton is tried again from where they are, and their
+// growth.
+constexpr Index kFirstLeg = 1000, kLegGrowth = 4;
 constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
 
 // An engine's run; what it reaches replaces `a`, whose iterations count on. newton begins at `a`.
@@ -66,7 +69,7 @@ bool is_final(const UnitProgram<S>& p, const LayerOptions& options, const Answer
     case Status::max_iter:
       return a.iterations >= options.max_iter;
     case Status::infeasible:
-      return hopeless(p, a.certificate);
+      return true;
     default:
       return proved(p, a.certificate, options.tol);
   }
@@ -120,6 +123,20 @@ Answer<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor
   return run_newton(p, supervisor, std::move(a), reason, true);
 }
 
+// Some steps of alternating directions, and newton from where they lead.
+template <class S>
+Answer<S> run_leg(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
+                  Answer<S> a, Index steps) {
+  LayerOptions options = supervisor.options();
+  options.max_iter = std::min(options.max_iter, a.iterations + steps);
+  a = run_admm(p, Supervisor(supervisor, options), start, std::move(a), "newton got stuck");
+  if (is_final(p, supervisor.options(), a) || !std::isfinite(error(p, a))) return a;
+  Answer<S> refined = run_newton(p, supervisor, a, "from where alternating directions led", true);
+  if (is_final(p, supervisor.options(), refined)) return refined;
+  a.iterations = refined.iterations;
+  return a;
+}
+
 // Where newton gets stuck alternating directions take over, from its answer if that is good.
 template <class S>
 Answer<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
@@ -129,17 +146,20 @@ Answer<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
   }
   a = run_rough_newton(p, supervisor, start, std::move(a), "fastest on most layers");
   if (a.status != Status::numerical) return a;
-  const Answer<S> stuck = a;
-  const bool near = error(p, stuck) < kNear;
-  a = run_admm(p, supervisor, near ? Start<S>{&stuck.weights, &stuck.dual} : start, std::move(a),
-               "newton got stuck");
-  const Status status = a.status;
-  const Index iterations = a.iterations;
-  if (status == Status::optimal || status == Status::infeasible) return a;
-  a = better(p, stuck, std::move(a));
-  a.status = status;
-  a.iterations = iterations;
-  return a;
+  Answer<S> best = a, from = a;
+  bool near = error(p, a) < kNear;
+  for (Index steps = kFirstLeg; !is_final(p, supervisor.options(), a); steps *= kLegGrowth) {
+    a = run_leg(p, supervisor, near ? Start<S>{&from.weights, &from.dual} : start, std::move(a),
+                steps);
+    if (a.status == Status::optimal || a.status == Status::infeasible) return a;
+    if (a.status == Status::numerical) break;
+    from = a;
+    near = true;
+    best = better(p, std::move(best), a);
+  }
+  best.status = a.status;
+  best.iterations = a.iterations;
+  return best;
 }
 
 // A program solved at one level after the other by a newton that stays.

@@ -3,12 +3,6 @@
 #include <limits>
 
 namespace nettrim::layer {
-namespace {
-
-// A lower bound this large, in unit-size weights per output, is a proof that there are none.
-constexpr double kHopeless = 1e9;
-
-}  // namespace
 
 bool Supervisor::stops(Index iteration, const Certificate& c) const {
   if (!options_.callback) return false;
@@ -47,13 +41,6 @@ bool proved(const UnitProgram<S>& p, const Certificate& c, double tol) {
 }
 
 template <class S>
-bool hopeless(const UnitProgram<S>& p, const Certificate& c) {
-  const double least = kHopeless * static_cast<double>(p.n_outputs());
-  if (p.constrained()) return c.dual_bound > least;
-  return c.dual_norm == 0 && c.dual_bound > least * p.level;  // whatever the residual
-}
-
-template <class S>
 Answer<S> first_answer(const UnitProgram<S>& p, const Start<S>& start) {
   Answer<S> a;
   a.weights = start.weights ? *start.weights : Matrix<S>::Zero(p.n_outputs(), p.n_features());
@@ -65,7 +52,6 @@ Answer<S> first_answer(const UnitProgram<S>& p, const Start<S>& start) {
 #define NETTRIM_FOR(S)                                                      \
   template double infeasibility(const UnitProgram<S>&, const Certificate&); \
   template bool proved(const UnitProgram<S>&, const Certificate&, double);  \
-  template bool hopeless(const UnitProgram<S>&, const Certificate&);        \
   template Answer<S> first_answer(const UnitProgram<S>&, const Start<S>&);
 NETTRIM_FOR(float)
 NETTRIM_FOR(double)

@@ -33,10 +33,6 @@ double infeasibility(const UnitProgram<S>& p, const Certificate& c);
 template <class S>
 bool proved(const UnitProgram<S>& p, const Certificate& c, double tol);
 
-// Whether the bound is too large for any weights to exist.
-template <class S>
-bool hopeless(const UnitProgram<S>& p, const Certificate& c);
-
 // The starting point, or zero weights: they may be the answer already.
 template <class S>
 Answer<S> first_answer(const UnitProgram<S>& p, const Start<S>& start);
@@ -89,28 +85,37 @@ class Patience {
   double best_ = std::numeric_limits<double>::infinity();
 };
 
+// Whether multipliers look as if they ran away because no weights satisfy the constraints, and
+// whether they prove it; then the proof becomes the answer's (ray.cpp).
+template <class S>
+bool promises_ray(const UnitProgram<S>& program, const Matrix<S>& dual);
+template <class S>
+bool prove_infeasible(const UnitProgram<S>& program, const Matrix<S>& dual, Answer<S>& a);
+
 // Engine:  void step();
 //          Index steps_per_certificate() const;
 //          Patience patience() const;               with certificates that make no progress
 //          void report(Answer<S>&);                 weights, dual and certificate of the moment
-//          bool proves_infeasible(Answer<S>&);      by another dual than the reported one
-//          void hear(double infeasibility, double gap);
+//          const Matrix<S>* ray(const Answer<S>&);  multipliers that run away, now and then; or
+//          null void hear(double infeasibility, double gap);
 template <class S, class Engine>
 Answer<S> search(const UnitProgram<S>& p, const Supervisor& supervisor, Engine& engine,
                  Answer<S> a) {
   const double tol = supervisor.options().tol;
   Patience patience = engine.patience();
+  const auto proves = [&](const Matrix<S>* ray) {
+    return ray != nullptr && promises_ray(p, *ray) && prove_infeasible(p, *ray, a);
+  };
   const auto verdict = [&](std::optional<Status> limit) -> std::optional<Status> {
     const Certificate& c = a.certificate;
     const bool stopped = supervisor.stops(a.iterations, c);
     const double wrong = infeasibility(p, c);
     if (!c.finite()) return Status::numerical;
     if (proved(p, c, tol)) return Status::optimal;
-    if (hopeless(p, c)) return Status::infeasible;
     if (stopped) return Status::interrupted;
     if (limit) return limit;
     if (patience.ends_with(std::max(wrong, std::abs(c.gap())))) return Status::numerical;
-    if (wrong > tol && engine.proves_infeasible(a)) return Status::infeasible;
+    if (wrong > tol && proves(engine.ray(a))) return Status::infeasible;
     return std::nullopt;
   };
   while (true) {

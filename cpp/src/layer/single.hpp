@@ -26,6 +26,8 @@ class SingleProgram {
     program_.given.level = program_.level = p.level;
     program_.largest = p.largest;
     program_.total = p.total;
+    program_.costs = p.costs;
+    program_.lengths = p.lengths;
     program_.threads = p.threads;
     program_.samples = p.samples;
   }
@@ -68,7 +70,7 @@ class SingleAdmm {
   // What search() asks of an engine.
   Index steps_per_certificate() const { return admm_.steps_per_certificate(); }
   Patience patience() const { return admm_.patience(); }
-  bool proves_infeasible(Answer<S>&) { return false; }
+  const Matrix<S>* ray(const Answer<S>&) { return nullptr; }
   void hear(double infeasibility, double gap) { admm_.hear(infeasibility, gap); }
   void report(Answer<S>& a) const {
     Matrix<float> dual(a.dual.rows(), a.dual.cols());

@@ -14,7 +14,8 @@ template <class S>
 Answer<S> lifted(const UnitProgram<S>& p, const GramSpace& space, const UnitProgram<double>& q,
                  const Answer<double>& inner, double tol) {
   Answer<S> a;
-  a.weights = (inner.weights * q.weight_unit()).template cast<S>();
+  a.weights =
+      (q.given_weights(inner.weights) * p.costs.cwiseInverse().asDiagonal()).template cast<S>();
   const Matrix<double> dual = inner.certificate.scale.asDiagonal() * inner.dual * q.dual_unit();
   a.dual = space.lift(dual).template cast<S>();
   a.certificate = certify(p, a.weights, a.dual);
@@ -23,6 +24,9 @@ Answer<S> lifted(const UnitProgram<S>& p, const GramSpace& space, const UnitProg
   a.reason = inner.reason;
   a.status = inner.status;
   if (a.status == Status::optimal && !proved(p, a.certificate, tol)) a.status = Status::numerical;
+  if (a.status == Status::infeasible && !prove_infeasible(p, Matrix<S>(a.dual), a)) {
+    a.status = Status::numerical;
+  }
   return a;
 }
 
@@ -30,9 +34,8 @@ Answer<S> lifted(const UnitProgram<S>& p, const GramSpace& space, const UnitProg
 template <class S>
 Answer<S> out_of_reach(const UnitProgram<S>& p, const GramSpace& space) {
   Answer<S> a = first_answer(p, Start<S>{});
-  a.dual = space.outside_part().template cast<S>();
-  a.certificate = certify(p, a.weights, a.dual);
-  a.status = Status::infeasible;
+  const Matrix<S> ray = space.outside_part().template cast<S>();
+  a.status = prove_infeasible(p, ray, a) ? Status::infeasible : Status::numerical;
   return a;
 }
 
@@ -44,7 +47,9 @@ Answer<S> run_in_gram_space(const UnitProgram<S>& p, const Supervisor& superviso
   if (!space.feasible()) return out_of_reach(p, space);
   const UnitProgram<double> q = to_unit_size(space.program(), p.threads);
   Matrix<double> weights;
-  if (start.weights) weights = start.weights->template cast<double>() / q.weight_unit();
+  if (start.weights) {
+    weights = q.unit_weights(start.weights->template cast<double>() * p.costs.asDiagonal());
+  }
   const Answer<double> inner = run_engine(q, Supervisor(supervisor, q, space.outside()),
                                           {start.weights ? &weights : nullptr, nullptr});
   return lifted(p, space, q, inner, supervisor.options().tol);
@@ -95,7 +100,7 @@ template <class S>
 LayerSolution<S> in_callers_units(const UnitProgram<S>& p, Answer<S>&& a) {
   const Certificate& c = a.certificate;
   LayerSolution<S> s;
-  s.weights = a.weights * static_cast<S>(p.weight_unit());
+  s.weights = p.given_weights(a.weights);
   s.dual = (c.scale * p.dual_unit()).template cast<S>().asDiagonal() * a.dual;
   s.objective = c.objective * p.objective_unit();
   s.dual_bound = c.dual_bound * p.objective_unit();
@@ -170,8 +175,7 @@ LayerSolution<S> solve_layer(const LayerProgram<S>& program, const LayerOptions&
   Matrix<S> weights, dual;
   layer::Start<S> unit_start;
   if (start.weights != nullptr) {
-    weights =
-        View<S>(start.weights, program.outputs, program.features) / static_cast<S>(p.weight_unit());
+    weights = p.unit_weights(View<S>(start.weights, program.outputs, program.features));
     unit_start.weights = &weights;
   }
   if (start.dual != nullptr) {

@@ -1,0 +1,159 @@
+// Proofs that no weights satisfy the constraints.
+//
+// With G_inactive <= 0 and X'G = 0, and G_active = 0 in a penalised program,
+//   <G, target> - epsilon ||G_active||_F > 0
+// is one. What an engine's multipliers run away to is such a ray but for the engine's precision:
+// the rest is taken out, and what is left must be zero as far as plain arithmetic can tell, on
+// features of like length.
+#include <Eigen/QR>
+#include <cmath>
+#include <limits>
+
+#include "layer/search.hpp"
+#include "parallel.hpp"
+
+namespace nettrim::layer {
+namespace {
+
+using Vector = Eigen::VectorXd;
+
+constexpr double kPromising = 1e4;   // signals of weights over outputs
+constexpr int kMostProjections = 8;  // each with fewer of the inactive samples
+// Least value of a ray over the sizes of what it is the difference of.
+constexpr double kSignificant = 1e-9;
+// Bound on rounding over that of sums of the same length: the projection's own.
+constexpr double kProjectionRounding = 8;
+
+// Samples where the multipliers of an output may be changed, and their features.
+struct Support {
+  std::vector<Index> samples;
+  Matrix<double> X;  // samples x features
+};
+
+template <class S>
+Support support_of(const UnitProgram<S>& p, Index output, const Vector& g) {
+  Support support;
+  p.with_entries([&](auto entry) {
+    for (Index i = 0; i < p.n_samples(); ++i) {
+      const bool free = p.constrained() && entry(i * p.n_outputs() + output).active;
+      if (free || g[i] < 0) support.samples.push_back(i);
+    }
+  });
+  const auto X = p.X({0, p.n_samples()});
+  support.X.resize(static_cast<Index>(support.samples.size()), p.n_features());
+  for (Index k = 0; k < support.X.rows(); ++k) {
+    support.X.row(k) =
+        X.col(support.samples[static_cast<std::size_t>(k)]).template cast<double>().transpose() *
+        static_cast<double>(p.x_scale);
+  }
+  return support;
+}
+
+// The part of g that is orthogonal to all features; twice, for the first time rounds.
+Vector orthogonal_part(const Matrix<double>& X, Vector g) {
+  if (X.rows() == 0) return g;
+  const Eigen::ColPivHouseholderQR<Matrix<double>> qr(X);
+  for (int time = 0; time < 2; ++time) {
+    g.applyOnTheLeft(qr.householderQ().adjoint());
+    g.head(qr.rank()).setZero();
+    g.applyOnTheLeft(qr.householderQ());
+  }
+  return g;
+}
+
+// Signs that come out wrong leave the support, until none does.
+template <class S>
+Vector projected(const UnitProgram<S>& p, Index output, Vector g) {
+  for (int time = 0; time < kMostProjections; ++time) {
+    const Support support = support_of(p, output, g);
+    const Vector part = orthogonal_part(support.X, g(support.samples));
+    bool right = true;
+    g.setZero();
+    p.with_entries([&](auto entry) {
+      for (std::size_t k = 0; k < support.samples.size(); ++k) {
+        const Index i = support.samples[k];
+        g[i] = part[static_cast<Index>(k)];
+        if (g[i] <= 0 || entry(i * p.n_outputs() + output).active) continue;
+        g[i] = 0;
+        right = false;
+      }
+    });
+    if (right) return g;
+  }
+  return Vector::Zero(g.size());
+}
+
+template <class S>
+Evidence evidence_of(const UnitProgram<S>& p, const Matrix<double>& dual) {
+  return gather_evidence(p, [&](Index, Range piece, Evidence& mine) {
+    const Matrix<double> no_signal = Matrix<double>::Zero(p.n_outputs(), piece.size);
+    add_piece(p, piece, no_signal, dual, mine);
+  });
+}
+
+// Value of a candidate, less what rounding may have added.
+template <class S>
+double value_of(const UnitProgram<S>& p, const Evidence& e) {
+  const double away = p.constrained() ? p.level * std::sqrt(e.square.sum()) : 0;
+  return e.linear.sum() - away - kSignificant * (e.linear_size.sum() + away);
+}
+
+template <class S>
+bool is_ray(const UnitProgram<S>& p, const Evidence& e) {
+  if (!p.constrained() && e.square.sum() > 0) return false;
+  if (!(value_of(p, e) > 0)) return false;
+  const double rounding = kProjectionRounding * rounding_of_sums(p);
+  for (Index m = 0; m < p.n_outputs(); ++m) {
+    const Vector most = p.lengths * (rounding * std::sqrt(e.size[m]));
+    if ((e.gradient.row(m).cwiseAbs().transpose().array() > most.array()).any()) return false;
+  }
+  return true;
+}
+
+// The active multipliers of a penalised program are no part of a ray.
+template <class S>
+Matrix<double> as_ray(const UnitProgram<S>& p, const Matrix<S>& dual) {
+  Matrix<double> ray = dual.template cast<double>();
+  if (p.constrained()) return ray;
+  p.with_entries([&](auto entry) {
+    for (Index i = 0; i < ray.size(); ++i) {
+      if (entry(i).active) ray.data()[i] = 0;
+    }
+  });
+  return ray;
+}
+
+}  // namespace
+
+template <class S>
+bool promises_ray(const UnitProgram<S>& p, const Matrix<S>& dual) {
+  const Evidence e = evidence_of(p, as_ray(p, dual));
+  const double steepest = e.gradient.cwiseAbs().maxCoeff();
+  return value_of(p, e) > kPromising * std::max(p.largest, 1.0) * steepest;
+}
+
+template <class S>
+bool prove_infeasible(const UnitProgram<S>& p, const Matrix<S>& dual, Answer<S>& a) {
+  Matrix<double> ray = as_ray(p, dual);
+  const double size = ray.cwiseAbs().maxCoeff();
+  if (!(size > 0) || !std::isfinite(size)) return false;
+  ray /= size;
+  parallel_for_uneven(p.n_outputs(), p.threads, [&](Index m, int) {
+    const Vector g = ray.row(m).transpose();
+    if (!g.isZero(0)) ray.row(m) = projected(p, m, g).transpose();
+  });
+  const Evidence e = evidence_of(p, ray);
+  if (!is_ray(p, e)) return false;
+  a.dual = ray.template cast<S>();
+  a.certificate = certify(p, a.weights, a.dual);
+  return true;
+}
+
+#define NETTRIM_FOR(S)                                                 \
+  template bool promises_ray(const UnitProgram<S>&, const Matrix<S>&); \
+  template bool prove_infeasible(const UnitProgram<S>&, const Matrix<S>&, Answer<S>&);
+NETTRIM_FOR(float)
+NETTRIM_FOR(double)
+#undef NETTRIM_FOR
+
+}  // namespace nettrim::layer

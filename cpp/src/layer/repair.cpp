@@ -1,0 +1,101 @@
+#include "layer/repair.hpp"
+
+#include <Eigen/Eigenvalues>
+#include <cmath>
+#include <limits>
+
+namespace nettrim::layer {
+namespace {
+
+using Vector = Eigen::VectorXd;
+
+// Excess over a cost, over the bound on its rounding, up to which a candidate is repaired.
+constexpr double kSmallExcess = 20;
+
+// Constraints of one output that its candidate violates: |x_j'g| <= limit cost_j, exceeded by so
+// much at most.
+struct Excesses {
+  std::vector<Index> features;
+  Vector sizes;
+};
+
+template <class S>
+Excesses small_excesses(const UnitProgram<S>& p, const Vector& steepness, const Vector& sizes,
+                        double limit) {
+  Excesses found;
+  const double most = kSmallExcess * rounding_of_sums(p);
+  for (Index j = 0; j < sizes.size(); ++j) {
+    const double excess = steepness[j] - limit * p.costs[j];
+    if (excess > 0 && excess < most * sizes[j]) found.features.push_back(j);
+  }
+  found.sizes = steepness(found.features) - limit * p.costs(found.features);
+  return found;
+}
+
+// Over the active samples of an output: the least singular value of some features, rounded down,
+// and the norm of the target.
+struct ActivePart {
+  double least = 0, target = 0;
+};
+
+template <class S>
+ActivePart active_part(const UnitProgram<S>& p, Index output, const std::vector<Index>& features) {
+  const auto size = static_cast<Index>(features.size());
+  Matrix<double> gram = Matrix<double>::Zero(size, size);
+  double square = 0;
+  p.with_entries([&](auto entry) {
+    for (Index i = 0; i < p.n_samples(); ++i) {
+      const auto e = entry(i * p.n_outputs() + output);
+      if (!e.active) continue;
+      square += static_cast<double>(e.target) * static_cast<double>(e.target);
+      const Vector x =
+          p.X({i, 1}).template cast<double>()(features, 0) * static_cast<double>(p.x_scale);
+      gram += x * x.transpose();
+    }
+  });
+  const Eigen::SelfAdjointEigenSolver<Matrix<double>> eigen(gram, Eigen::EigenvaluesOnly);
+  const double rounding = static_cast<double>(p.n_samples() * size) *
+                          std::numeric_limits<double>::epsilon() * gram.trace();
+  return {std::sqrt(std::max(eigen.eigenvalues()[0] - rounding, 0.0)), std::sqrt(square)};
+}
+
+// Of output m, whose constraints are violated. Kept where it loses less than to shrink.
+template <class S>
+void repair(const UnitProgram<S>& p, Index m, const Vector& sizes, Vector steepness, double limit,
+            DualSums& sums) {
+  const Excesses excess = small_excesses(p, steepness, sizes, limit);
+  if (excess.features.empty()) return;
+  const ActivePart part = active_part(p, m, excess.features);
+  const double away = excess.sizes.norm() / part.least;  // ||h||
+  if (!std::isfinite(away)) return;
+  const double norm = std::sqrt(sums.square[m]) + away;
+  const double lost = away * (part.target + (p.constrained() ? p.level : 0));
+  steepness += p.lengths * away;
+  steepness(excess.features) = limit * p.costs(excess.features);
+  const double left = std::max(limit, steepness.cwiseQuotient(p.costs).maxCoeff());
+  if ((sums.linear[m] - lost) / left <= sums.linear[m] / sums.steepest[m]) return;
+  sums.linear[m] -= lost;
+  if (!p.constrained()) sums.square[m] = norm * norm;
+  sums.steepest[m] = left;
+}
+
+}  // namespace
+
+template <class S>
+DualSums repaired(const UnitProgram<S>& p, const Evidence& evidence) {
+  const double rounding = rounding_of_sums(p), limit = p.constrained() ? 1 : p.level;
+  DualSums sums{evidence.linear - rounding * evidence.linear_size,
+                (1 + 2 * rounding) * evidence.square, Vector(p.n_outputs())};
+  for (Index m = 0; m < p.n_outputs(); ++m) {
+    const Vector sizes = p.lengths * std::sqrt(evidence.size[m]);
+    const Vector steepness = evidence.gradient.row(m).cwiseAbs().transpose() + rounding * sizes;
+    sums.steepest[m] = steepness.cwiseQuotient(p.costs).maxCoeff();
+    if (p.even() && sums.steepest[m] > limit) repair(p, m, sizes, steepness, limit, sums);
+  }
+  return sums;
+}
+
+template DualSums repaired(const UnitProgram<float>&, const Evidence&);
+template DualSums repaired(const UnitProgram<double>&, const Evidence&);
+
+}  // namespace nettrim::layer

@@ -1,0 +1,23 @@
+// Dual candidates that violate the constraints of cheap features by rounding alone.
+//
+// A feature far larger than the others has a cost so low that no multipliers in double precision
+// satisfy |x_j'g| <= cost_j: the rounding of g is more. Shrinking g until it does would ruin the
+// bound. But an exact g - h is near, with h = A (A'A)^{-1} excess, A the cheap features over the
+// active samples: it loses ||h|| (||target_active|| + epsilon) at most, and every other x_k'g
+// changes by at most ||x_k|| ||h||.
+#pragma once
+
+#include "layer/certificate.hpp"
+
+namespace nettrim::layer {
+
+// Per output, of a candidate or of an exact one near it: a lower bound on <g, target>, an upper one
+// on ||g_active||^2, and on the largest |x_j'g| / cost_j.
+struct DualSums {
+  Eigen::VectorXd linear, square, steepest;
+};
+
+template <class S>
+DualSums repaired(const UnitProgram<S>& program, const Evidence& evidence);
+
+}  // namespace nettrim::layer
