@@ -329,9 +329,19 @@ def scripted() -> Any:
         return torch.jit.script(perceptron())
 
 
+def quantised() -> Any:
+    """A module of operations with packed weights."""
+    if "fbgemm" not in torch.backends.quantized.supported_engines:
+        pytest.skip("PyTorch without quantised operations")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(perceptron(), {nn.Linear})
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (quantised, "model is quantised.*give the module that it was made from"),
         (scripted, "model is a TorchScript module.*give the torch.nn.Module that"),
         (
             lambda: torch.export.export(perceptron(), (torch.ones(2, 6),)),
