@@ -326,7 +326,7 @@ def test_nothing_is_said_of_time_without_a_basis(gaps: list[float]) -> None:
 def test_unconverged_shows_in_the_exit_status(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -q --max-iter 2") == 1
+    assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -q --max-iter 2 --max-error 9") == 1
     assert "max_iter!" in capsys.readouterr().out
     assert Path("out.npz").exists()
 

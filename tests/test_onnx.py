@@ -7,7 +7,6 @@ import math
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,42 +27,7 @@ from nettrim.adapters import onnx as adapter
 from nettrim.adapters.onnx import files as onnx_files
 from nettrim.adapters.onnx import model as onnx_model
 from nettrim.adapters.onnx import session as onnx_session
-
-Arrays = Mapping[str, np.ndarray]
-Node = tuple[Any, ...]  # operator, inputs, outputs and, if there are any, attributes
-
-
-def build(
-    nodes: Sequence[Node],
-    arrays: Arrays,
-    shape: Sequence[int | str | None],
-    outputs: Sequence[str] = ("y",),
-    dtype: type = np.float32,
-    **options: Any,
-) -> onnx.ModelProto:
-    """A model with one input x; arrays become initializers."""
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    result = helper.np_dtype_to_tensor_dtype(np.dtype(options.pop("result", dtype)))
-    graph = helper.make_graph(
-        [
-            helper.make_node(op, reads.split(), writes.split(), **(rest[0] if rest else {}))
-            for op, reads, writes, *rest in nodes
-        ],
-        "net",
-        [helper.make_tensor_value_info("x", kind, shape)],
-        [helper.make_tensor_value_info(name, result, None) for name in outputs],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()],
-    )
-    options = {"ir_version": 8, "opset_imports": [helper.make_opsetid("", 17)], **options}
-    model = onnx.shape_inference.infer_shapes(helper.make_model(graph, **options))
-    del model.graph.value_info[:]
-    return model
-
-
-def run(model: onnx.ModelProto, X: np.ndarray, output: str | None = None) -> np.ndarray:
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return session.run(None if output is None else [output], {name: X})[0]
+from onnx_models import Arrays, Node, build, run
 
 
 def chain(network: Network, **options: Any) -> onnx.ModelProto:

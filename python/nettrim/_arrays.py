@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 AnyFloat = NDArray[np.floating[Any]]
+FloatArray = TypeVar("FloatArray", bound=AnyFloat)
 
 
 LARGEST = 1e140  # entries beyond this, or all below its inverse, have squares that are no doubles
@@ -82,7 +83,7 @@ def finite_array(value: ArrayLike, name: str, *, ndim: int | None = None) -> Any
     return array if array.dtype.itemsize <= 8 else converted(array, name, np.dtype(np.float64))
 
 
-def with_squares(array: AnyFloat, name: str) -> AnyFloat:
+def with_squares(array: FloatArray, name: str) -> FloatArray:
     """Refuse an array whose norm is out of reach of float64: entries too large, or all too small."""
     largest = float(np.abs(array).max())
     if largest > LARGEST or 0 < largest < 1 / LARGEST:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from .errors import LARGE_ERROR
+
 DEMO = """\
 example:
   nettrim demo -o weights.png
@@ -13,15 +15,16 @@ TRIM = """\
 example:
   nettrim trim net.npz --calibration X.npy --epsilon 0.05 -o trimmed.npz --report trim.html
   nettrim trim model.onnx --calibration X.npy --epsilon 0.05 -o small.onnx
-  nettrim trim net.npz --calibration X.npy --sparsity 0.9 -o small.npz
+  nettrim trim net.npz --calibration X.npy --sparsity 0.5 -o small.npz
 
 MODEL is an ONNX model, a file of nettrim.Network.save, or an .npz with the arrays W1, b1, W2, b2, ...
 of dense layers (weights n_features x n_outputs; ReLU after each layer but the last). OUT is a file of
 the same kind; it carries the recipe of the run, which nettrim inspect shows. X.npy has samples along
-its first axis.
+its first axis; for an ONNX model with several inputs X.npz has an array for each, by its name.
 
 exit status: 0 all layers solved to the tolerance, 1 not all (the table says which), 2 bad input,
-130 interrupted by Ctrl-C, 143 by SIGTERM (layers finished until then are trimmed and written).
+3 the error of the network is above --max-error, 130 interrupted by Ctrl-C, 143 by SIGTERM. OUT is written
+in all cases but 2; of an interrupted run it holds the layers that were finished.
 
 Places for output are looked at before anything else: folders of files must exist, and no file may be
 named twice or be an input.
@@ -107,12 +110,25 @@ def _add_trim(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="factor on the last epsilon in the cascade (default 1)",
     )
     add("--layers", type=_layers, metavar="L,L,...", help="names or positions (from 0) to prune")
+    add(
+        "--outputs",
+        type=_layers,
+        metavar="O,O,...",
+        help="names or positions of the outputs that count (default all)",
+    )
     add("--held-out", metavar="X.npy", help="samples to measure the error on as well")
     add(
         "--labels",
         metavar="Y.npy",
         help="numbers of the right outputs, of the held-out samples if there are some, of the "
         "calibration samples otherwise: tells the accuracy before and after",
+    )
+    add(
+        "--max-error",
+        type=float,
+        default=LARGE_ERROR,
+        metavar="E",
+        help=f"exit status 3 if the network's error is larger (default {LARGE_ERROR:g})",
     )
     add("--tol", type=float, help="relative tolerance of every layer (default 1e-4)")
     add("--max-iter", type=int, metavar="N", help="iterations for each layer")

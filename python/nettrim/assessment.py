@@ -122,7 +122,7 @@ def _compared(
     ]
     errors = [frobenius(own - values) for own, values in zip(runs, exact, strict=True)]
     error = relative(max(errors), frobenius(exact[0]))
-    types = {*(layer.affine.weights.dtype for layer in walk.layers), computed[0].dtype}
+    types = {*(layer.affine.precision for layer in walk.layers), computed[0].dtype}
     coarsest = max(float(np.finfo(dtype).eps) for dtype in types)
     return replace(
         report,

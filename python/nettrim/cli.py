@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+import zipfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ._arguments import number
 from ._arrays import finite_array
 from ._options import parse
 from ._process import Interrupts, say, tell, warnings_in_lines
@@ -29,9 +31,9 @@ from .hull import branch_hull
 from .network import Network
 from .picture import check_format
 from .recipe import summary
-from .report import TrimResult
+from .report import TrimResult, untouched_lines
 from .trim import trim
-from .view import as_view
+from .view import ModelView, as_view, untouched_of
 
 TRIM_OPTIONS = (  # passed on as they are, if they were given
     "epsilon",
@@ -44,6 +46,7 @@ TRIM_OPTIONS = (  # passed on as they are, if they were given
     "slack",
     "kappa",
     "layers",
+    "outputs",
     "tol",
     "max_iter",
     "time_limit",
@@ -53,6 +56,7 @@ TRIM_OPTIONS = (  # passed on as they are, if they were given
 )
 HULL_OPTIONS = ("which", "regularizer", "slack", "zero", "solver", "tol")
 INTERRUPTED = 130  # by Ctrl-C; a signal that was taken like it has a status of its own
+TOO_FAR = 3
 HULL_DATA = {"y", "B", "C", "signs"}
 HULL_ARRAYS = ("h", "m", "w", "x", "xi", "p", "q")
 
@@ -107,11 +111,13 @@ def _demo(options: Namespace) -> int:
 
 
 def _trim(options: Namespace) -> int:
+    number(options.max_error, "--max-error", least=0.0)
     _check_places(options)
-    model, samples = load(options.network), _samples(options.calibration)
-    held_out = None if options.held_out is None else _samples(options.held_out)
+    model = load(options.network)
+    samples = _samples(options.calibration, model)
+    held_out = None if options.held_out is None else _samples(options.held_out, model)
     labelled = samples if held_out is None else held_out
-    labels = None if options.labels is None else _labels(options.labels, len(labelled))
+    labels = None if options.labels is None else _labels(options.labels, _count(labelled))
     result = trim(
         model,
         samples,
@@ -128,6 +134,8 @@ def _trim(options: Namespace) -> int:
     _show(result, accuracy, options)
     if result.interrupted:
         return INTERRUPTED
+    if result.discrepancy > options.max_error:
+        return TOO_FAR
     return 0 if result.converged else 1
 
 
@@ -170,7 +178,10 @@ def _progress(options: Namespace) -> bool:
 
 def _inspect(options: Namespace) -> int:
     model = load(options.network)
-    say(model if isinstance(model, Network) else _layers(model))
+    view = as_view(model)
+    say(model if isinstance(model, Network) else _layers(view))
+    for line in untouched_lines(untouched_of(view)):
+        say(line)
     recipe = recipe_in(options.network)
     if recipe is not None:
         say(f"\n{_summary(recipe, options.network)}")
@@ -184,9 +195,9 @@ def _summary(recipe: dict[str, Any], path: str) -> str:
         raise ValueError(f"the recipe in {path!r} is damaged: {error!r}") from None
 
 
-def _layers(model: Any) -> str:
+def _layers(view: ModelView) -> str:
     """Lay out the prunable layers of any model."""
-    layers = as_view(model).prunable_layers()
+    layers = view.prunable_layers()
     names = shortened([layer.name for layer in layers])
     rows = [[name, *weights_of(layer)] for name, layer in zip(names, layers, strict=True)]
     return table([Column("layer", "<"), *WEIGHTS], rows, ["network", *weights_of_all(layers)])
@@ -213,11 +224,22 @@ def _branch_hull(options: Namespace) -> int:
     return 0 if solution.converged else 1
 
 
-def _samples(path: str) -> NDArray[Any]:
-    """Read samples from an ``.npy`` file."""
-    array = read_npy(path, "samples")
+def _samples(path: str, model: Any) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """Read samples from an ``.npy`` file, or those of a model's several inputs from an ``.npz``."""
+    if not isinstance(model, Network) and zipfile.is_zipfile(path):
+        return {name: _finite(array, path) for name, array in read_npz(path).items()}
+    return _finite(read_npy(path, "samples"), path)
+
+
+def _finite(array: NDArray[Any], path: str) -> NDArray[Any]:
     finite_array(array, path)  # the message shall name the file
     return array
+
+
+def _count(samples: NDArray[Any] | dict[str, NDArray[Any]]) -> int:
+    """Return the number of samples; what has another one is refused where the model is known."""
+    arrays = samples.values() if isinstance(samples, dict) else [samples]
+    return max((len(array) for array in arrays if array.ndim), default=0)
 
 
 def _labels(path: str, n_samples: int) -> Labels:

@@ -249,12 +249,12 @@ class TrimResult(Generic[Model]):
         versions = {"before": self.original, "after": self.model}
         draw(path, {title: layers_named(model, names) for title, model in versions.items()})
 
-    def accuracy(self, X: ArrayLike, labels: ArrayLike) -> Accuracy:
+    def accuracy(self, X: Any, labels: ArrayLike) -> Accuracy:
         """Measure how often the original and the trimmed model are right.
 
         Parameters
         ----------
-        X : array_like of shape (n_samples, ...)
+        X : array_like of shape (n_samples, ...), or what `nettrim.trim` takes for the model
             Samples, preferably ones that neither training nor trimming has seen.
         labels : array_like of shape (n_samples,)
             The right answers. Of a classifier of scikit-learn, in its own names of classes; of any

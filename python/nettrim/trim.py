@@ -12,8 +12,6 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from typing import Any, Literal, TypeVar
 
-from numpy.typing import ArrayLike
-
 from ._arguments import number, whole
 from .assessment import assessed, warn
 from .budget.network import BudgetWalk
@@ -37,7 +35,7 @@ Share = Literal["network", "layer"]
 
 def trim(
     model: Model,
-    X: ArrayLike,
+    X: Any,
     *,
     epsilon: float | None = None,
     sparsity: float | None = None,
@@ -47,7 +45,7 @@ def trim(
     kappa: float | None = None,
     layers: Iterable[int | str] | None = None,
     outputs: Iterable[int | str] | None = None,
-    held_out: ArrayLike | None = None,
+    held_out: Any = None,
     tol: float | None = None,
     max_iter: int | None = None,
     time_limit: float | None = None,
@@ -91,8 +89,10 @@ def trim(
     ----------
     model : Network
         Or any object with the three methods of `nettrim.view.ModelView`.
-    X : array_like of shape (n_samples, n_features)
-        Calibration data: samples of what the network will see. No labels are needed.
+    X : array_like of shape (n_samples, ...)
+        Calibration data: samples of what the network will see. No labels are needed. Models of PyTorch
+        and ONNX also take a mapping from inputs to arrays, batches in a list, and a module what its
+        users have: tensors, tuples of them, Datasets and DataLoaders.
     epsilon : float, optional
         Error allowed to a layer, relative to the Frobenius norm of its output: to each layer in the
         parallel scheme, to the first pruned one in the cascade.
@@ -118,7 +118,7 @@ def trim(
         Positions or names of the outputs of the model that count: in the network's error, each
         relative to its own norm, and where layers share a budget. Default all of floats. Naming the
         others leaves one out.
-    held_out : array_like of shape (n, n_features), optional
+    held_out : like X, optional
         Samples the solver does not see, on which the discrepancy is measured as well.
     tol : float, default 1e-4
         Relative tolerance on feasibility and duality gap of every layer.

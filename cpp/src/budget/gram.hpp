@@ -10,6 +10,8 @@ using Features = std::vector<Index>;
 class Gram {
  public:
   Gram(const BudgetProgram& program, int threads);
+  // For when there is no time for second derivatives: there is no `of`.
+  explicit Gram(const BudgetProgram& program);
 
   Index features() const { return X_.rows(); }
   // Lower triangle of X' D X + ridge over some features, D being the weights of the rows that

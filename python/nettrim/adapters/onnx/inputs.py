@@ -133,6 +133,7 @@ class Inputs:
         """Return data as users have them as one array or, of several inputs, as samples."""
         self._check_types()
         alone = len(self._free) == 1
+        values = _readable(values)
         if alone and not isinstance(values, Mapping) and not self._are_batches(values):
             data: Data = sample_array(values, name)
         else:
@@ -242,7 +243,7 @@ class Inputs:
             )
 
     def _are_batches(self, values: Any) -> bool:
-        """Tell a sequence or loader of batches from what is one array."""
+        """Tell a sequence, loader or data set of batches or samples from what is one array."""
         if hasattr(values, "__array__") or isinstance(values, (str, bytes)):
             return False
         if isinstance(values, (list, tuple)):
@@ -250,10 +251,10 @@ class Inputs:
         return isinstance(values, Iterable)
 
     def _is_batch(self, item: Any) -> bool:
-        if isinstance(item, Mapping):
-            return True
         if isinstance(item, (list, tuple)) and item:
             item = item[0]
+        if isinstance(item, Mapping):
+            return True
         if self._first is None or self._first.dims is None or not hasattr(item, "__array__"):
             return False
         return len(self._free) > 1 or np.ndim(item) == len(self._first.dims)
@@ -272,13 +273,13 @@ class Inputs:
         feeds = [self._feed(batch, name) for batch in values]
         if not feeds:
             raise ValueError(f"{name} is empty: there are no batches")
-        return {key: self._concatenated(key, feeds, name) for key in feeds[0]}
+        return {key: self._concatenated(key, feeds, name) for key in feeds[0] if key in self._free}
 
     def _feed(self, batch: Any, name: str) -> Feed:
-        """Return one batch by name; what follows the inputs are labels."""
-        if isinstance(batch, Mapping):
-            return batch
+        """Return one batch or sample by name; what follows the inputs are labels."""
         items: Sequence[Any] = batch if isinstance(batch, (list, tuple)) else [batch]
+        if items and isinstance(items[0], Mapping):
+            return items[0]
         return dict(zip(self._free, items, strict=False))
 
     def _concatenated(self, key: str, feeds: Sequence[Feed], name: str) -> Any:
@@ -287,11 +288,14 @@ class Inputs:
             parts = [_numbers(feed[key], called) for feed in feeds]
         except KeyError:
             raise ValueError(f"{name} has batches that lack {key!r}") from None
-        axis = self._axis(self._free[key]) if key in self._free else None
+        given = self._free[key]
+        axis = self._axis(given)
         if axis is None:
             if any(not np.array_equal(part, parts[0]) for part in parts):
                 raise ValueError(f"{called} must be the same for all batches, it has no samples")
             return parts[0]
+        if given.dims is not None and parts[0].ndim == len(given.dims) - 1:  # single samples
+            parts = [np.expand_dims(part, axis) for part in parts]
         try:
             return np.concatenate(parts, axis)
         except ValueError as error:
@@ -305,5 +309,19 @@ def _are_arrays(values: Any) -> bool:
 
 def _numbers(values: Any, name: str) -> Values:
     """Return finite numbers: float64, or int64 if they are whole, with or without axes."""
+    values = _readable(values)
     array = finite_array(values, name)
     return array.astype(np.float64) if array.ndim == 0 else sample_array(values, name)
+
+
+def _readable(values: Any) -> Any:
+    """Return data as NumPy can read them, or something that can be walked through."""
+    if isinstance(values, (str, bytes, Mapping)):
+        return values
+    if hasattr(values, "detach"):  # a tensor of PyTorch, maybe with gradients
+        return values.detach().cpu()
+    if hasattr(values, "__array__") or isinstance(values, Iterable):
+        return values
+    if hasattr(values, "__getitem__") and hasattr(values, "__len__"):  # a data set
+        return (values[number] for number in range(len(values)))
+    return values

@@ -110,8 +110,8 @@ class OnnxView:
         Parameters
         ----------
         values : array_like of shape (n_samples, ...), mapping from str to array_like, or batches
-            One array, or one for each input by name. Batches of either come as a list or a loader;
-            what follows the inputs in a batch, like labels, is left out.
+            One array, or one for each input by name. Batches of either come as a list or a loader,
+            single samples as a data set; what else is in them, like labels, is left out.
         name : str
             How an error calls them.
 
@@ -319,7 +319,7 @@ def _check(model: onnx.ModelProto) -> None:
         )
     if not is_large(model):
         try:
-            onnx.checker.check_model(model)
+            onnx.checker.check_model(_shaped(model))
         except onnx.checker.ValidationError as error:
             raise ValueError(f"model is not valid: {error}") from None
     for opset in model.opset_import:
@@ -328,3 +328,20 @@ def _check(model: onnx.ModelProto) -> None:
                 f"model has operators of version {opset.version}, at least {OLDEST_OPSET} is wanted; "
                 "onnx.version_converter converts it"
             )
+
+
+def _shaped(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model whose inputs and outputs all have shapes, which onnxruntime can do without."""
+    if all(map(_has_shape, (*model.graph.input, *model.graph.output))):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in (*copy.graph.input, *copy.graph.output):
+        if not _has_shape(value):
+            value.type.tensor_type.shape.SetInParent()
+    return copy
+
+
+def _has_shape(value: onnx.ValueInfoProto) -> bool:
+    kind = value.type
+    return not kind.HasField("tensor_type") or kind.tensor_type.HasField("shape")

@@ -19,6 +19,7 @@ from ...view import BATCH
 from .files import is_large, write
 from .graph import Graph, Stored, Values, needed, reads
 from .inputs import Inputs
+from .unsigned import make_unsigned
 
 __all__ = ["Probe", "Session"]
 
@@ -107,7 +108,9 @@ class Session:
         wanted = onnx.ModelProto()
         wanted.CopyFrom(model)
         wanted.graph.ClearField("output")
-        wanted.graph.output.extend(onnx.ValueInfoProto(name=name) for name in set(outputs))
+        wanted.graph.output.extend(
+            onnx.ValueInfoProto(name=name) for name in dict.fromkeys(outputs)
+        )
         return cls(inputs, outputs, iter([(_load(wanted), {})]))
 
     def probe(self, X: Samples, weights: Mapping[str, Values]) -> Probe:
@@ -177,13 +180,14 @@ class Session:
         try:
             values: list[Any] = self._runner.run(names, feeds)
         except Exception as error:  # noqa: BLE001 (onnxruntime's have no narrower base)
-            refusal = ValueError(
-                f"model: onnxruntime cannot run it on {len(X)} samples at a time: {error}"
-            )
             # Some operators take float64 when they are loaded, and say only here that they do not.
-            for self._runner, self._casts in self._runners:
-                return self._run(X, names, weights)
-            raise refusal from None
+            later = next(self._runners, None)
+            if later is None:
+                raise ValueError(
+                    f"model: onnxruntime cannot run it on {len(X)} samples at a time: {error}"
+                ) from None
+            self._runner, self._casts = later
+            return self._run(X, names, weights)
         return values
 
 
@@ -238,6 +242,7 @@ def _part(
         [onnx.ValueInfoProto(name=name) for name in outputs],
         [tensor for tensor in model.graph.initializer if tensor.name in wanted],
     )
+    make_unsigned(part)
     return onnx.helper.make_model(
         part,
         opset_imports=model.opset_import,
@@ -276,7 +281,10 @@ def _converted(model: onnx.ModelProto, small: Sequence[int], large: int) -> onnx
 
 
 def _load(model: onnx.ModelProto, *, exact: bool = False) -> Any:
-    """Return an onnxruntime.InferenceSession, with the settings it has by default or exact ones."""
+    """Return an onnxruntime.InferenceSession, with the settings it has by default or exact ones.
+
+    The model is one of ours, and may be changed.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -289,6 +297,10 @@ def _load(model: onnx.ModelProto, *, exact: bool = False) -> Any:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = THREADS
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for value in model.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and dim.dim_value <= 0:  # as old exports say "any"
+                dim.Clear()
     create = partial(
         onnxruntime.InferenceSession, sess_options=options, providers=["CPUExecutionProvider"]
     )

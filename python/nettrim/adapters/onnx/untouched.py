@@ -33,6 +33,8 @@ KINDS = {
     **dict.fromkeys(RECURRENT, "recurrent layer"),
     "Gather": "embedding",
     "ConvTranspose": "transposed convolution",
+    **dict.fromkeys(["Attention", "MultiHeadAttention", "GroupQueryAttention"], "attention"),
+    **dict.fromkeys(["LayerNormalization", "RMSNormalization"], "normalisation"),
     "Add": "added to a signal",
     "Mul": "multiplied into a signal",
 }
@@ -43,6 +45,14 @@ ZERO_POINTS = {
     "MatMulInteger": {0: (2, 0), 1: (3, 1)},
     "QLinearConv": {3: (5, 0)},
     "ConvInteger": {1: (3, 0)},
+}
+# Where operators read weights that read other things of two dimensions as well: states, scales, biases.
+WEIGHTS = {
+    **{op_type: tuple(places) for op_type, places in ZERO_POINTS.items()},
+    **dict.fromkeys(RECURRENT, (1, 2)),
+    "QuantizeLinear": (0,),
+    "MatMulNBits": (1,),
+    "GatherBlockQuantized": (0,),
 }
 
 
@@ -102,11 +112,11 @@ def _uses(graph: Graph, name: str, is_cast: bool = False) -> Iterator[_Use]:
 
 
 def _is_weight(tensor: onnx.TensorProto, uses: list[_Use]) -> bool:
+    if uses and not any(map(_is_place_of_weights, uses)):
+        return False
     if tensor.data_type in QUANTISED:
         return any(use.node is not None and _reads_quantised(use.node) for use in uses)
     if tensor.data_type not in FLOATING or np.prod(tensor.dims) <= 1:
-        return False
-    if uses and all(_is_state_or_bias(use) for use in uses):
         return False
     if not uses or not all(_is_by_entry(use) for use in uses):
         return True
@@ -118,8 +128,8 @@ def _reads_quantised(node: onnx.NodeProto) -> bool:
     return not is_standard(node, node.op_type) or node.op_type in ZERO_POINTS
 
 
-def _is_state_or_bias(use: _Use) -> bool:
-    return use.node is not None and is_standard(use.node, *RECURRENT) and use.position > 2
+def _is_place_of_weights(use: _Use) -> bool:
+    return use.node is None or use.position in WEIGHTS.get(use.node.op_type, (use.position,))
 
 
 def _is_by_entry(use: _Use) -> bool:
@@ -160,7 +170,7 @@ def _reason(graph: Graph, tensor: onnx.TensorProto, uses: list[_Use], moving: se
     if is_cast:
         return f"{_TYPES.Name(tensor.data_type).lower()} behind a Cast"
     if len(uses) > 1:
-        return "read elsewhere too"
+        return "its weights are read elsewhere too"
     if is_standard(node, "MatMul", "Gemm", "Conv"):
         return _product(graph, node, position, tuple(tensor.dims), moving)
     return f"{KINDS[op_type]} ({op_type})" if op_type in KINDS else f"read by {op_type}"
