@@ -88,10 +88,10 @@ def branch_hull(
     tangent_ratio : float, default 1.1
         Between the slopes of neighbouring tangents, over 1.
     solver : {"auto", "newton", "admm", "lp"}, default "auto"
-        "auto": one of the next two, and admm where newton ends in rounding. "newton": interior
-        points, in compiled code, for hulls; "admm": alternating directions, in
+        "newton": interior points, in compiled code, for hulls; "admm": alternating directions, in
         compiled code, for dictionaries of many thousand columns, for sparse matrices and operators
-        of more than a million entries and for tangents; "lp" (l1 only):
+        of more than a million entries and for tangents; "auto": one of these two, and admm where
+        newton ends in rounding errors; "lp" (l1 only):
         linear programs by SciPy's HiGHS, of the tangents or, for hulls, with ever more tangents,
         every round of which is a lower bound.
     tol : float, default 1e-6
