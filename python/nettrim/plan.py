@@ -39,7 +39,8 @@ class Program(NamedTuple):
     kappa : float
         The factor that is already in ``epsilon``; 1 for all but the last layer of a cascade.
     output_norm, largest : float
-        Frobenius norm of the original output, and its largest entry.
+        Frobenius norm of the original output, and the largest entry of ``Y``, to which a tolerance on
+        ``upper`` refers.
     """
 
     X: Array
@@ -209,7 +210,7 @@ def posed(
     layer: LayerView, rows: Array, Y: Array, epsilon: float, upper: Array | None, kappa: float
 ) -> Program:
     """Pose a layer's program on some input; a fixed bias moves to the other side."""
-    norm, largest, active = frobenius(Y), float(np.abs(Y).max()), None
+    norm, active = frobenius(Y), None
     offset = layer.affine.offset
     if offset.any():
         if layer.activation == "relu":
@@ -226,7 +227,7 @@ def posed(
         groups=layer.affine.groups,
         kappa=kappa,
         output_norm=norm,
-        largest=largest,
+        largest=float(np.abs(Y).max()),
     )
 
 

@@ -60,7 +60,8 @@ class LayerReport:
         four.
     residual, violation : float or None
         Feasibility in the layer's program: distance to the original output on active entries, and
-        the largest excess over the upper bound on the others, relative to the largest output.
+        the largest excess over the upper bound on the others, relative to the largest output
+        (without a bias that stays as it is: what the program asks for).
     gap : float or None
         How far the l1 norm can at most be from the optimum, relatively. Without meaning, and
         sometimes negative, if the answer is not feasible.
