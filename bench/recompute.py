@@ -104,7 +104,7 @@ def residual_network(folder: Path | None, path: Path) -> Array:
         torch.onnx.export(
             net.eval(), (inputs[:2],), str(path), dynamo=False, dynamic_axes=axes, **names
         )
-    return X[:300]
+    return X[:150]
 
 
 def perceptron(path: Path) -> Array:
@@ -161,7 +161,8 @@ def check(name: str, original: Path, X: Array, goal: list[str], threads: int) ->
     trimmed, samples = folder / "trimmed.onnx", folder / "X.npy"
     np.save(samples, X.astype(np.float32))
     command = ["trim", str(original), "-c", str(samples), "-o", str(trimmed), *goal, "-q"]
-    run = [sys.executable, "-m", "nettrim.cli", *command, "--threads", str(threads)]
+    command += ["--threads", str(threads), "--max-patches", "4000"]
+    run = [sys.executable, "-m", "nettrim.cli", *command]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     print(f"\n{name}: nettrim trim {' '.join(goal)}, exit status {done.returncode}")
     print(done.stdout, done.stderr, sep="")
