@@ -234,6 +234,13 @@ def test_what_does_not_fit_is_told_by_the_argument(classifier, digits) -> None:
     for data, words in [(X[:, :5], "5 features"), (X[0], "1D array"), (holes, "NaN"), (None, ".")]:
         with pytest.raises((TypeError, ValueError), match=f"^X .*{words}"):
             nettrim.trim(classifier, data, epsilon=0.1, progress=False)
+    masked = np.ma.masked_array(X, mask=X > 0.9)
+    for model in (
+        classifier,
+        make_pipeline(StandardScaler(), clone(classifier)).fit(X, digits[1][:50]),
+    ):
+        with pytest.raises(ValueError, match=r"^X has masked entries"):
+            nettrim.trim(model, masked, epsilon=0.1, progress=False)
     with pytest.raises(ValueError, match=r"^held_out .*5 features"):
         nettrim.trim(classifier, X, held_out=X[:, :5], epsilon=0.1, progress=False)
 

@@ -219,6 +219,7 @@ def test_a_mask_may_be_minus_infinity() -> None:
         (Sum(), {"a": A}, "X does not pass through the model"),
         (Sum(), [{"a": A, "b": B}, {"a": A}], "X has batches that do not fit each other"),
         (Two(), [{"ids": IDS, "scale": k} for k in (1, 2)], "X['scale'] is not the same number"),
+        (Sum(), {"a": A, "b": B + 1j}, "X['b'] must hold real numbers"),
         (Sum(), [], "X is empty"),
     ],
 )

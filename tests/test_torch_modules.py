@@ -176,13 +176,16 @@ def test_layers_inside_of_modules_that_are_not_followed(rng: np.random.Generator
     assert found == [("0.linear1", "relu"), ("0.linear2", "linear"), ("1", "linear")]
 
 
-def test_what_data_decide_is_unknown(rng: np.random.Generator) -> None:
+def test_what_data_decide_is_unknown(
+    rng: np.random.Generator, capfd: pytest.CaptureFixture[str]
+) -> None:
     model = After(lambda y: y.relu() if y.sum() < 1e9 else y)
     view: Any = as_view(model)
     with pytest.warns(UserWarning, match=r"what follows the layers 'layer', 'last' is not known"):
         view.calibration(rng.standard_normal((9, 4)), "X")
     assert [layer.activation for layer in view.prunable_layers()] == ["linear", "linear"]
     nettrim.torch.declare(model, relu=["layer"]).calibration(np.ones((9, 4)), "X")  # no warning
+    assert capfd.readouterr() == ("", "")  # torch.export says nothing of what it does not follow
 
 
 def test_a_graph_does_not_lose_a_forward_of_ones_own(rng: np.random.Generator) -> None:
@@ -329,9 +332,19 @@ def scripted() -> Any:
         return torch.jit.script(perceptron())
 
 
+def quantised() -> Any:
+    """A module of operations with packed weights."""
+    if "fbgemm" not in torch.backends.quantized.supported_engines:
+        pytest.skip("PyTorch without quantised operations")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(perceptron(), {nn.Linear})
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (quantised, "model is quantised.*give the module that it was made from"),
         (scripted, "model is a TorchScript module.*give the torch.nn.Module that"),
         (
             lambda: torch.export.export(perceptron(), (torch.ones(2, 6),)),

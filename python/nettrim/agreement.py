@@ -47,7 +47,7 @@ LOOSE, BESIDE_STEP = 1e-4, 1e-3
 SOON = 10.0  # times the error that a proof allows: a square of a step below it is likely the last
 # Relative distance of penalties whose answers may be mixed although others may follow.
 NARROW = 1e-4
-HOPELESS = 1e9  # a bound this large, in unit-size weights per output, proves that there are none
+PROMISING = 1e9  # a bound this large, in unit-size weights per output, says that there may be none
 
 
 class Crew(Protocol):
@@ -348,7 +348,6 @@ class _Agreement:
         if self._meets_no_half_spaces(taken.parts):
             return "infeasible"
         if self._is_hopeless(taken):
-            self.best = Answer.of(taken)
             return "infeasible"
         if self.told_to_stop or self.desk.interrupted:
             return "interrupted"
@@ -359,23 +358,44 @@ class _Agreement:
 
     def _meets_no_half_spaces(self, parts: Sequence[Part]) -> bool:
         """Tell whether a block's half-spaces contradict each other, and keep the proof."""
-        proves = [p.solution.status == "infeasible" and p.square == 0 for p in parts]
-        if not any(proves):
+        proof = next(
+            (p for p in parts if p.solution.status == "infeasible" and p.square == 0), None
+        )
+        if proof is None:
             return False
         shapes = [self.desk.data.Y[:, block.outputs].shape for block in self.desk.blocks]
         rays = [
-            part.as_ray(shape) if proof else part.without_multipliers(shape)
-            for part, shape, proof in zip(parts, shapes, proves, strict=True)
+            part.as_ray(shape) if part is proof else part.without_multipliers(shape)
+            for part, shape in zip(parts, shapes, strict=True)
         ]
         self.best = Answer.of(Round.of(1.0, self.tol, rays))
         return True
 
     def _is_hopeless(self, taken: Round) -> bool:
-        """Tell whether the bound is too large for any weights to come within epsilon."""
-        if taken.bound(self.epsilon) <= taken.l1:
-            return False
+        """Tell whether no weights come within epsilon, and keep the proof.
+
+        It is one if every block proves that it cannot have its share of epsilon, by its residual:
+        rays as long as the shares prove together that the layer cannot have epsilon.
+        """
         unit = self.target.largest / _longest_feature(self.desk.data)
-        return bool(taken.bound(self.epsilon) > HOPELESS * unit * self.desk.data.Y.shape[1])
+        promising = max(taken.l1, PROMISING * unit * self.desk.data.Y.shape[1])
+        if taken.bound(self.epsilon) <= promising:
+            return False
+        shares = [self.epsilon * p.solution.residual / taken.residual for p in taken.parts]
+        forms = [Form(epsilon=share) for share in shares]
+        parts = self.desk.ask(forms, [Start()] * len(forms), all_multipliers=True)
+        if self._meets_no_half_spaces(parts):
+            return True
+        lengths = [math.sqrt(part.square) for part in parts]
+        if any(p.solution.status != "infeasible" for p in parts) or not all(lengths):
+            return False
+        most = min(length / share for length, share in zip(lengths, shares, strict=True))
+        rays = [
+            part.scaled(most * share / length)
+            for part, length, share in zip(parts, lengths, shares, strict=True)
+        ]
+        self.best = Answer.of(Round.of(1.0, self.tol, rays))
+        return True
 
     def _mixture(self, widest: float) -> Answer | None:
         """Mix the answers on either side of epsilon, so that their residual is not above it."""

@@ -156,6 +156,12 @@ class Part(NamedTuple):
         """Return the same with all multipliers, where those of active entries are zero."""
         return self._replace(solution=replace(self.solution, dual=self.rows.spread(shape, 1.0)))
 
+    def scaled(self, factor: float) -> Part:
+        """Return the same with all multipliers times a factor."""
+        solution = replace(self.solution, dual=self.solution.dual * factor)
+        linear, square = self.linear * factor, self.square * factor**2
+        return self._replace(solution=solution, linear=linear, square=square)
+
     def without_multipliers(self, shape: tuple[int, ...]) -> Part:
         """Return the same with zero multipliers."""
         dual = np.zeros(shape, self.solution.weights.dtype)

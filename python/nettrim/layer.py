@@ -106,7 +106,7 @@ def solve_layer(
         An answer to a similar program, or weights alone.
     n_threads : int, optional
         Default: every processor this process may use, and 1 for every task of an `executor`. 1 means
-        one.
+        one. A forked child works in one thread, whatever is asked for, for it has none of its parent's.
     callback : callable, optional
         Called with a `LayerProgress` at every certificate; a true return stops the solve. An
         exception raised in it stops the solve and is raised again here. A layer in blocks has one

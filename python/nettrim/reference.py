@@ -102,11 +102,10 @@ def certificate(program: Program, weights: Array, dual: Array) -> Certificate:
         bound = scale @ linear - program.epsilon * np.sqrt(scale**2 @ square)
         return Certificate(l1, max(float(bound), 0.0), fit, violation)
     assert program.penalty is not None
-    tiny = np.finfo(float).tiny
-    scale = np.clip(
-        2 * linear / np.maximum(square, tiny), 0, program.penalty / np.maximum(steepest, tiny)
-    )
-    bound = np.sum(scale * linear - scale**2 * square / 4)
+    tiny, huge = np.finfo(float).tiny, np.finfo(float).max
+    most = np.minimum(program.penalty / np.maximum(steepest, tiny), huge)  # a ray's has no limit
+    scale = np.clip(2 * linear / np.maximum(square, tiny), 0, most)
+    bound = np.sum(scale * (linear - scale * square / 4))
     return Certificate(fit**2 + program.penalty * l1, float(bound), fit, violation)
 
 

@@ -224,6 +224,9 @@ class ModelView(Protocol):
     ``to_arrays()``
         All numbers of the model that signals may depend on, those of other layers too, as arrays by
         name. A checkpoint tells models apart by them; without it, by the prunable layers alone.
+    ``score(X, labels)``
+        The share of samples of which the model itself gives the right label. Without it labels are
+        numbers of the output that ought to be largest.
     ``run(model, X)``
         The outputs that count, as arrays whose first axis is that of the samples, as the framework
         computes them for the model as it is given to its users: this one, or a copy that
@@ -277,7 +280,7 @@ def as_view(model: Any) -> ModelView:
             )
             return view
     raise TypeError(
-        "model must be a nettrim.Network, a scikit-learn MLP, a torch.nn.Module, an onnx.ModelProto "
+        "model must be a nettrim.Network, a scikit-learn MLP (or what ends in one), a torch.nn.Module, an onnx.ModelProto "
         "or have the three methods of nettrim.view.ModelView, "
         f"got {type(model).__name__}"
     )

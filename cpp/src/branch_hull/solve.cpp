@@ -137,7 +137,7 @@ class Run {
     Rarely rebalancing(kCertificateEvery);
     while (iterations_ < most) {
       admm.step();
-      if (++iterations_ % kCertificateEvery == 0 || iterations_ == most) {
+      if (++iterations_ % kCertificateEvery == 0 || iterations_ == most || watch_.is_late()) {
         merge(best_, admm.answer());
         if (const auto status = verdict()) return *status;
         const bool pointless = best_.objective == kInfinity;

@@ -44,7 +44,7 @@ class Column {
   // From weights that know nothing of one another: each counts by its signal alone.
   void begin_alone() {
     weights_ = prior_;
-    prices_ = (gram_.X().rowwise().squaredNorm().array() + ridge_).inverse();
+    prices_ = (gram_.squares().array() + ridge_).inverse();
   }
 
   template <class Vector>

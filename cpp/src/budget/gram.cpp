@@ -7,7 +7,8 @@ namespace nettrim::budget {
 Gram::Gram(const BudgetProgram& program)
     : X_(program.X, program.features, program.samples),
       pull_(program.pull),
-      ridge_(program.ridge) {}
+      ridge_(program.ridge),
+      squares_(X_.rowwise().squaredNorm()) {}
 
 Gram::Gram(const BudgetProgram& program, int threads) : Gram(program) {
   whole_ = gram_of(program.features, cut(program.samples, 256, threads), threads,

@@ -23,7 +23,7 @@ constexpr double kWorthwhile = 1.2, kBoldest = 5;
 constexpr double kLopsided = 100, kRounding = 1e-12;
 // Single precision stalls before it converges: this many certificates without progress end it.
 constexpr Index kPatience = 40;
-constexpr Index kRaysApart = 8;  // certificates between looks for a proof of infeasibility
+constexpr Index kRaysApart = 4;  // certificates between looks for a proof of infeasibility
 
 // Signal entries of one piece: W1 is the point nearest to Z = 2 XU - s that the entry allows.
 template <class S, class Entries>
@@ -264,9 +264,9 @@ Patience Admm<S>::patience() const {
 }
 
 template <class S>
-const Matrix<S>* Admm<S>::ray(const Answer<S>& a) {
+const Matrix<S>* Admm<S>::ray(Index outputs, Index samples) {
   if (++looks_for_ray_ % kRaysApart != 0) return nullptr;
-  ray_.resize(a.dual.rows(), a.dual.cols());
+  ray_.resize(outputs, samples);
   direction(ray_);
   return &ray_;
 }

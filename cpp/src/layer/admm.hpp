@@ -23,7 +23,8 @@ class Admm {
   Index steps_per_certificate() const { return check_every_; }
   Patience patience() const;
   void report(Answer<S>& a) const;
-  const Matrix<S>* ray(const Answer<S>& a);
+  const Matrix<S>* ray(const Answer<S>& a) { return ray(a.dual.rows(), a.dual.cols()); }
+  const Matrix<S>* ray(Index outputs, Index samples);
   void hear(double infeasibility, double gap);
 
   const Matrix<S>& weights() const { return sparse_; }

@@ -19,9 +19,9 @@ constexpr double kFarFromUse = 0.7;        // gradient over price
 constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, or those of the program's arrays
 // Rounds without progress that end a run. A Gram matrix in single precision gives way to a double
 // one as soon as it slows the rounds down.
-constexpr Index kPatience = 40, kSinglePatience = 6;
+constexpr Index kPatience = 20, kSinglePatience = 6;
 constexpr double kSingleProgress = 0.5;
-constexpr Index kRaysApart = 8;  // rounds between looks for a proof of infeasibility
+constexpr Index kRaysApart = 4;  // rounds between looks for a proof of infeasibility
 // A weight below this share of the price moves no gradient: the longest feature has length 1 to 2.
 constexpr double kNegligible = 2.5e-4;
 

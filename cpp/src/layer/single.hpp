@@ -70,7 +70,11 @@ class SingleAdmm {
   // What search() asks of an engine.
   Index steps_per_certificate() const { return admm_.steps_per_certificate(); }
   Patience patience() const { return admm_.patience(); }
-  const Matrix<S>* ray(const Answer<S>&) { return nullptr; }
+  const Matrix<S>* ray(const Answer<S>& a) {
+    const Matrix<float>* const ray = admm_.ray(a.dual.rows(), a.dual.cols());
+    if (ray != nullptr) ray_ = ray->template cast<S>();
+    return ray != nullptr ? &ray_ : nullptr;
+  }
   void hear(double infeasibility, double gap) { admm_.hear(infeasibility, gap); }
   void report(Answer<S>& a) const {
     Matrix<float> dual(a.dual.rows(), a.dual.cols());
@@ -86,6 +90,7 @@ class SingleAdmm {
   const UnitProgram<S>& p_;
   SingleProgram single_;
   Admm<float> admm_;
+  Matrix<S> ray_;
 };
 
 }  // namespace nettrim::layer

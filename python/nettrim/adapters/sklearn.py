@@ -17,7 +17,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .._arrays import Array, sample_array
+from .._arrays import Array, plain_array, sample_array
 from ..network import Dense, Network
 from ..view import Affine, LayerView, Signal
 
@@ -63,6 +63,8 @@ class MlpView:
 
     def calibration(self, values: Any, name: str) -> NDArray[Any]:
         """Return the perceptron's data: what the steps in front make of the model's data."""
+        if np.ma.isMaskedArray(values):
+            values = plain_array(values, name)  # the steps would take what is masked for data
         try:
             self.model.predict(
                 values[:1]

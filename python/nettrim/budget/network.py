@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._arguments import count_processors
+from .._arguments import threads
 from .._arrays import Array
 from .._deadline import after, share_of
 from ..audit import changes
@@ -58,7 +58,7 @@ class BudgetWalk(Walk):
     @property
     def n_threads(self) -> int:
         """How many threads the core may use."""
-        return self.options["n_threads"] or count_processors()
+        return threads(self.options["n_threads"])
 
     def run(self) -> None:
         """Share the budget out and trim the layers; Ctrl-C ends it and leaves what is finished."""

@@ -81,5 +81,6 @@ def _notes(viewed: Viewed) -> list[str]:
         return []
     kind = type(viewed.model).__name__
     return [
-        f"the files hold the network of the {kind} up to its logits; for the estimator use pickle"
+        f"the files hold the perceptron of the {kind}, from the data it sees to its logits; for the "
+        "estimator use pickle"
     ]

@@ -51,8 +51,8 @@ def name_of(function: Callable[..., Any]) -> str:
     if code is None:
         return str(name)
     cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    bound = [getattr(function, "__defaults__", None), cells]
-    return f"{name} {hash_of([_code(code), bound])[:12]}"
+    whole = [_code(code), getattr(function, "__defaults__", None), cells]
+    return f"{name} {hash_of(whole)[:12]}"
 
 
 def generators_of(loader: Any) -> list[torch.Generator]:

@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import io
+import logging
 import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -85,8 +87,7 @@ class Graph:
     def exported(cls, model: nn.Module, given: Mapping[str, torch.Tensor]) -> Graph | None:
         """Follow a module by torch.export; None where that fails."""
         try:
-            with warnings.catch_warnings(), evaluation(), _returning_tensors(model):
-                warnings.simplefilter("ignore")
+            with _silence(), evaluation(), _returning_tensors(model):
                 program = torch.export.export(model, (), dict(given), strict=False)
                 graph = cls(program.module())
         except Exception:  # noqa: BLE001 (of code that is not ours)
@@ -257,6 +258,20 @@ class Graph:
     def module(self, node: fx.Node) -> Any:
         """Return the module that a node calls."""
         return self.modules[str(node.target)]
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Let torch.export not warn, log and print what it could not follow; it is no user's concern."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            with contextlib.redirect_stderr(io.StringIO()):
+                yield
+    finally:
+        logging.disable(disabled)
 
 
 @contextlib.contextmanager

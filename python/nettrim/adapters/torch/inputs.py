@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from ..._arrays import finite_array, sample_array
+from ..._arrays import sample_array
 from ...samples import Data, Samples
 
 __all__ = ["Takes", "loaded"]
@@ -169,12 +169,14 @@ def _samples(values: Mapping[str, Any], name: str) -> Samples:
 
 def _entry(value: Any, name: str) -> NDArray[Any]:
     """Return one of several inputs: bool, int64, or float64 where minus infinity may mask."""
-    array = np.asarray(_plain(value, name))
-    if array.dtype == np.bool_ and array.size:
+    plain = _plain(value, name)
+    array = np.asarray(plain)
+    if array.dtype == np.bool_ and array.size and not np.ma.isMaskedArray(plain):
         return array
-    masked = array.dtype.kind == "f" and np.isneginf(array)
-    finite_array(np.where(masked, 0.0, array) if np.any(masked) else array, name)
-    return array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)
+    if array.dtype.kind == "f" and np.isneginf(array).any():
+        sample_array(np.where(np.isneginf(array), 0.0, array), name)
+        return array.astype(np.float64)
+    return sample_array(np.atleast_1d(plain), name).reshape(array.shape)
 
 
 def _plain(values: Any, name: str) -> Any:

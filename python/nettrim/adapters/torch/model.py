@@ -25,7 +25,7 @@ from .outputs import agree
 from .prepare import accepted, baked, copied, rewrapped, unwrapped
 from .reads import read_elsewhere
 from .run import Arrival, Exit, Runner, Stop, layer_names
-from .untouched import untouched
+from .untouched import is_quantised, untouched
 
 __all__ = ["TorchView", "view"]
 
@@ -101,6 +101,11 @@ class TorchView:
             raise ValueError(
                 "model is a single layer: put it into a torch.nn.Sequential, "
                 "or give its data to nettrim.solve_layer"
+            )
+        if not modules and any(map(is_quantised, self.model.modules())):
+            raise ValueError(
+                "model is quantised and holds no weights of floats: give the module that it was made "
+                "from, and quantise the result"
             )
         for layer, reason in self._left_out.items():
             _warn_of(layer, reason)
@@ -309,7 +314,7 @@ class TorchView:
         traced = Graph.of(self._runner.model, given) if fresh else self._graph
         if traced is not None and not traced.confirm(given, outputs):
             traced = None
-        if seen(traced) == len(names):
+        if not names or seen(traced) == len(names):
             return traced
         exported = Graph.exported(self._runner.model, given)
         if exported is not None and not exported.confirm(given, outputs):

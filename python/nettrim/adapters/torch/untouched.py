@@ -16,7 +16,7 @@ from ...view import Untouched
 from .layers import SHARED
 from .reads import extent, is_plain
 
-__all__ = ["untouched"]
+__all__ = ["is_quantised", "untouched"]
 
 KINDS: dict[type[nn.Module] | tuple[type[nn.Module], ...], str] = {
     nn.MultiheadAttention: "attention",
@@ -56,6 +56,11 @@ def untouched(
     return found
 
 
+def is_quantised(module: nn.Module) -> bool:
+    """Whether a module of PyTorch computes with whole numbers."""
+    return "torch.ao.nn" in type(module).__module__ and "quantized" in type(module).__module__
+
+
 def _weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield what a module computes with: parameters, stored tables, and weights that are packed."""
     yield from ((n, p) for n, p in model.named_parameters() if not is_lazy(p) and p.dim() > 1)
@@ -65,7 +70,7 @@ def _weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         if name in kept and buffer.dim() > 1 and _is_weight(name, buffer):
             yield name, buffer
     for name, module in model.named_modules():
-        if type(module).__module__.startswith("torch.ao.nn.quantized"):
+        if is_quantised(module):
             yield from ((f"{name}.{key}".strip("."), w) for key, w in _packed(module))
 
 
@@ -101,7 +106,7 @@ def _reason(model: nn.Module, name: str, tensor: torch.Tensor, reasons: Mapping[
             return KINDS[nn.MultiheadAttention]
         around = around.rpartition(".")[0]
     module = model.get_submodule(owner)
-    if type(module).__module__.startswith("torch.ao.nn.quantized"):
+    if is_quantised(module):
         return "quantised"
     for kinds, reason in KINDS.items():
         if isinstance(module, kinds):
