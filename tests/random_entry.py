@@ -62,7 +62,7 @@ SCALARS: tuple[Any, ...] = (
     np.datetime64("2020-01-01"),
     np.ma.masked,
     np.zeros((2, 2, 2)),
-    object,
+    object(),
     len,
     range(3),
 )
