@@ -65,3 +65,26 @@ def test_a_child_that_is_the_first_to_load_the_core() -> None:
     """Its parent's threads are those of another library on the same OpenMP runtime."""
     pytest.importorskip("torch")
     run(LATE.format(torch=THREADS_OF_TORCH))
+
+
+MODULE = """
+import os, sys, numpy as np, torch, nettrim
+from torch import nn
+torch.manual_seed(0)
+torch.set_num_threads(2)
+net = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+X = np.random.default_rng(0).standard_normal((2000, 64))
+def job():
+    result = nettrim.trim(net, X, epsilon=0.3, layers=[1], tol=1e-2, progress=False, n_threads=2)
+    return result.model[2].weight.detach().numpy()
+expected = job()
+child = os.fork()
+if child == 0:
+    os._exit(not np.allclose(job(), expected, rtol=1e-3, atol=1e-3))
+sys.exit(os.waitpid(child, 0)[1] != 0)
+"""
+
+
+def test_modules_are_trimmed_in_a_child() -> None:
+    pytest.importorskip("torch")
+    run(MODULE)

@@ -36,6 +36,7 @@ py::dict build_info() {
 
 PYBIND11_MODULE(NETTRIM_MODULE, m, py::mod_gil_not_used()) {
   m.def("build_info", &build_info);
+  m.def("may_start_threads", &nettrim::may_start_threads);
   m.def("work_alone", &nettrim::work_alone);
   nettrim::bindings::add_layer(m);
   nettrim::bindings::add_branch_hull(m);

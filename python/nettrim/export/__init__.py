@@ -80,7 +80,5 @@ def _notes(viewed: Viewed) -> list[str]:
     if viewed.network in (None, viewed.model):
         return []
     kind = type(viewed.model).__name__
-    return [
-        f"the files hold the perceptron of the {kind}, from the data it sees to its logits; for the "
-        "estimator use pickle"
-    ]
+    about = f"the files hold the perceptron of the {kind}, from the data it sees to its logits"
+    return [f"{about}; for the estimator use pickle"]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..._arrays import Array
+from ..._dispatch import core
 from ...samples import Data, Samples
 from .outputs import named_tensors
 from .prepare import copied
@@ -237,7 +238,12 @@ def _arrival(
 
 @contextlib.contextmanager
 def evaluation(*, fast: bool = False) -> Iterator[None]:
-    """Compute without gradients and compiled code, and attention by the modules it is made of."""
+    """Compute without gradients and compiled code, and attention by the modules it is made of.
+
+    In a forked child with one thread: PyTorch would wait for those of its parent for ever.
+    """
+    if not core.may_start_threads():
+        torch.set_num_threads(1)
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(enabled and fast)
     try:
