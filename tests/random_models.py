@@ -392,8 +392,8 @@ class Accuracy(OfResult):
         assert answer.n_samples == len(arguments["X"])
         if isinstance(self.result.model, nettrim.Network):
             for model, told in ((self.result.original, "before"), (self.result.model, "after")):
-                scores = model.predict(np.asarray(arguments["X"], float)).reshape(len(self.X), -1)
                 labels = np.ravel(arguments["labels"])
+                scores = model.predict(arguments["X"]).reshape(len(labels), -1)
                 if scores.shape[1] > 1:
                     share = float((scores.argmax(axis=1) == labels).mean())
                     assert close(getattr(answer, told), share, 1e-12)
