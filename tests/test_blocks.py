@@ -452,3 +452,25 @@ def test_what_is_told_of_the_weights_is_true_of_them(gain, dtype):
     assert s.objective == pytest.approx(np.abs(s.weights).sum(dtype=np.float64), rel=1e-9)
     assert s.residual == pytest.approx(np.linalg.norm((signal - Y)[Y > 0]), abs=rounding)
     assert s.violation == pytest.approx(max(signal[Y <= 0].max(), 0.0), abs=rounding)
+
+
+def test_a_proof_is_the_one_whose_multipliers_are_at_hand(monkeypatch):
+    """Asked again for all multipliers, blocks may prove a little less than they did before."""
+    ask = agreement._Desk.ask
+
+    def again(desk, *terms, all_multipliers=True, **options):
+        parts = ask(desk, *terms, all_multipliers=all_multipliers, **options)
+        less = 1 - 1e-7 * all_multipliers
+        return [part._replace(linear=part.linear * less) for part in parts]
+
+    def hurried(desk, *terms, **options):
+        raise AssertionError("multipliers were asked for in a hurry")
+
+    monkeypatch.setattr(agreement._Desk, "ask", again)
+    monkeypatch.setattr(agreement._Desk, "ask_here", hurried)
+    X, Y = layer()
+    for gain in (0.01, 0.1, 0.3, 0.6):
+        epsilon = gain * np.linalg.norm(Y)
+        s = nettrim.solve_layer(X, Y, epsilon=epsilon, block_outputs=7, tol=1e-4)
+        assert s.status == "optimal"
+        assert s.gap <= 1e-4

@@ -337,8 +337,11 @@ class _Agreement:
                 before.penalty, self._starts(before.parts), before.tol, all_multipliers=True
             )
             answer = replace(answer, proof=again)
-        self._keep(answer)
-        return self._merit(answer) <= self.tol
+        if self._merit(answer) > self.tol:
+            self._keep(answer)
+            return False
+        self.best = answer  # also beside one that closes further, but without its multipliers
+        return True
 
     def _stopped_by(self, taken: Round) -> str | None:
         """Return the status of a search that ends here."""
