@@ -466,6 +466,7 @@ def test_a_proof_is_the_one_whose_multipliers_are_at_hand(monkeypatch):
     def hurried(desk, *terms, **options):
         raise AssertionError("multipliers were asked for in a hurry")
 
+    monkeypatch.setattr(agreement, "SOON", 0.0)  # no round is expected to be the last
     monkeypatch.setattr(agreement._Desk, "ask", again)
     monkeypatch.setattr(agreement._Desk, "ask_here", hurried)
     X, Y = layer()
