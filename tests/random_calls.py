@@ -81,6 +81,8 @@ def outcome(seed: int, only: str | None = None, limit: float = LIMIT) -> Outcome
             kind, reason = judged(entry, arguments, spoiled, limit)
         except AssertionError as error:
             kind, reason = "wrong", str(error) or _last_line(error)
+        except Exception as error:  # noqa: BLE001 (the judge stumbles: a fault of one of the two)
+            kind, reason = "wrong", f"{type(error).__name__}: {error} {_place(error)}"
         except Slow:
             kind, reason = "slow", f"more than {limit:g} s"
         changed = [name for name, value in before.items() if not _same(value, arguments[name])]

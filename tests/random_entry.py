@@ -62,7 +62,7 @@ SCALARS: tuple[Any, ...] = (
     np.datetime64("2020-01-01"),
     np.ma.masked,
     np.zeros((2, 2, 2)),
-    object,
+    object(),
     len,
     range(3),
 )
@@ -154,6 +154,8 @@ def _of_another_kind(array: NDArray[Any], rng: Random) -> Any:
     frozen = array.copy()
     frozen.flags.writeable = False
     masked = np.ma.masked_array(array, rng.random(array.shape) < 0.1)
+    with np.errstate(all="ignore"):
+        cast = [array.astype(kind) for kind in kinds]
     others = [
         np.asfortranarray(array),
         frozen,
@@ -164,7 +166,7 @@ def _of_another_kind(array: NDArray[Any], rng: Random) -> Any:
         np.ma.masked_array(array),
         list(masked),
         np.zeros(array.shape, [("a", float)]),
-        *(array.astype(kind) for kind in kinds),
+        *cast,
     ]
     if array.ndim == 2:
         others += [

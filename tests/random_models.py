@@ -159,7 +159,8 @@ class Trim(Entry):
                 allowed = tol * max(layer.epsilon, 0 if layer.epsilon else 1)
                 assert layer.residual <= layer.epsilon + allowed + 1e-9
                 assert layer.violation <= tol * (1 + 1e-6) + 1e-9
-            assert budgeted == (layer.status == "budget") or not layer.pruned
+            if layer.pruned and layer.status != "time_limit":
+                assert budgeted == (layer.status == "budget")
 
     def _check_counts(self, result: Any, before: nets.Weights, after: nets.Weights) -> None:
         handled = [layer for layer in result.layers]
@@ -391,8 +392,8 @@ class Accuracy(OfResult):
         assert answer.n_samples == len(arguments["X"])
         if isinstance(self.result.model, nettrim.Network):
             for model, told in ((self.result.original, "before"), (self.result.model, "after")):
-                scores = model.predict(np.asarray(arguments["X"], float)).reshape(len(self.X), -1)
                 labels = np.ravel(arguments["labels"])
+                scores = model.predict(arguments["X"]).reshape(len(labels), -1)
                 if scores.shape[1] > 1:
                     share = float((scores.argmax(axis=1) == labels).mean())
                     assert close(getattr(answer, told), share, 1e-12)

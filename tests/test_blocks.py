@@ -437,3 +437,41 @@ def test_penalties_stay_between_those_that_were_too_small_and_too_large():
     # Noise: the first point may lie on either side.
     doubtful = [points[0]._replace(noise=1.0), points[1]]
     assert next_penalty(doubtful, 0.3) < 1.0
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("gain", [0.003, 0.1, 0.4])
+def test_what_is_told_of_the_weights_is_true_of_them(gain, dtype):
+    """Also where the answer is a mixture of two, and where rounding is coarse."""
+    X, Y = layer()
+    X, Y = X.astype(dtype), Y.astype(dtype)
+    epsilon = gain * float(np.linalg.norm(Y))
+    s = nettrim.solve_layer(X, Y, epsilon=epsilon, block_outputs=7, tol=1e-4, dtype=dtype)
+    signal = X.astype(np.float64) @ s.weights.astype(np.float64)
+    rounding = 1e-12 * float(np.linalg.norm(Y))
+    assert s.objective == pytest.approx(np.abs(s.weights).sum(dtype=np.float64), rel=1e-9)
+    assert s.residual == pytest.approx(np.linalg.norm((signal - Y)[Y > 0]), abs=rounding)
+    assert s.violation == pytest.approx(max(signal[Y <= 0].max(), 0.0), abs=rounding)
+
+
+def test_a_proof_is_the_one_whose_multipliers_are_at_hand(monkeypatch):
+    """Asked again for all multipliers, blocks may prove a little less than they did before."""
+    ask = agreement._Desk.ask
+
+    def again(desk, *terms, all_multipliers=True, **options):
+        parts = ask(desk, *terms, all_multipliers=all_multipliers, **options)
+        less = 1 - 1e-7 * all_multipliers
+        return [part._replace(linear=part.linear * less) for part in parts]
+
+    def hurried(desk, *terms, **options):
+        raise AssertionError("multipliers were asked for in a hurry")
+
+    monkeypatch.setattr(agreement, "SOON", 0.0)  # no round is expected to be the last
+    monkeypatch.setattr(agreement._Desk, "ask", again)
+    monkeypatch.setattr(agreement._Desk, "ask_here", hurried)
+    X, Y = layer()
+    for gain in (0.01, 0.1, 0.3, 0.6):
+        epsilon = gain * np.linalg.norm(Y)
+        s = nettrim.solve_layer(X, Y, epsilon=epsilon, block_outputs=7, tol=1e-4)
+        assert s.status == "optimal"
+        assert s.gap <= 1e-4

@@ -239,3 +239,35 @@ def test_sparse_dictionaries_of_every_kind() -> None:
     assert not nettrim.check_signs(y, B, nothing, B @ H).feasible
     for wrong in (sparse.csr_array(B).astype(complex), sparse.coo_array(np.ones(30))):
         refused("branch_hull", "B", wrong)
+
+
+def test_a_slack_below_mu_names_both() -> None:
+    with pytest.raises(ValueError, match=r"^slack must be at least mu, .*mu=200"):
+        nettrim.separate_image(np.ones((4, 4)), mu=200.0)
+
+
+@pytest.mark.parametrize("tol", [1.0, 10.0, 1e308])
+@pytest.mark.parametrize("solver", ["auto", "newton", "admm"])
+def test_no_optimum_without_a_point(tol: float, solver: str) -> None:
+    """A tolerance above one asks for no proof, but an answer it must be."""
+    rng = np.random.default_rng(0)
+    B, C = rng.standard_normal((26, 5)), rng.standard_normal((26, 1))
+    y = (B @ np.ones(5)) * C[:, 0]
+    s = nettrim.branch_hull(y, B, C, signs=B @ np.ones(5), tol=tol, solver=solver)
+    assert s.status != "optimal" or np.isfinite(s.objective)
+
+
+@pytest.mark.parametrize("regularizer", ["l1", "l2"])
+def test_nothing_is_recovered_from_nothing(regularizer: str) -> None:
+    h, B, C = np.ones(3), np.zeros((5, 3)), np.ones((5, 3))
+    assert not nettrim.is_recoverable(h, h, B, C, regularizer=regularizer)
+    assert not nettrim.is_recoverable(h, h, C, B, regularizer=regularizer)
+
+
+@pytest.mark.parametrize("name", ["ridge", "pull"])
+@pytest.mark.parametrize("method", ["surgery", "admm", "reweighted"])
+def test_regularisation_beyond_squares_is_refused(name: str, method: str) -> None:
+    X, weights = np.eye(6), np.arange(12.0).reshape(6, 2)
+    options: dict[str, Any] = {name: 1e300, "method": method, "sparsity": 0.5}
+    with pytest.raises(ValueError, match=rf"^{name} must be"):
+        nettrim.solve_layer_budget(X, X @ weights, weights=weights, **options)

@@ -314,3 +314,24 @@ def test_a_single_output_is_a_logit_or_a_probability(rng, squash) -> None:
             assert share == ((logits > 0)[:, 0] == (X[:, 0] > 0)).mean()
     with pytest.raises(ValueError, match="labels must be 0 or 1"):
         result.accuracy(X, np.full(100, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X", np.float64(3)),
+        ("X", np.zeros((5, 0))),
+        ("X", np.zeros((5, 64), "M8[s]")),
+        ("X", np.zeros((5, 64), complex)),
+        ("labels", [1, [2, 3]]),
+        ("labels", np.full(5, 0.5)),
+        ("labels", np.full(5, "2020-01-01", "M8[D]")),
+    ],
+)
+def test_an_accuracy_that_cannot_be_names_its_argument(classifier, digits, name, value) -> None:
+    X = digits[0][:300]
+    result = nettrim.trim(classifier, X, epsilon=0.05, n_threads=1, progress=False)
+    arguments = {"X": X[:5], "labels": digits[1][:5], name: value}
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}\b") as caught:
+        result.accuracy(**arguments)
+    assert "\n" not in str(caught.value)

@@ -337,8 +337,11 @@ class _Agreement:
                 before.penalty, self._starts(before.parts), before.tol, all_multipliers=True
             )
             answer = replace(answer, proof=again)
-        self._keep(answer)
-        return self._merit(answer) <= self.tol
+        if self._merit(answer) > self.tol:
+            self._keep(answer)
+            return False
+        self.best = answer  # also beside one that closes further, but without its multipliers
+        return True
 
     def _stopped_by(self, taken: Round) -> str | None:
         """Return the status of a search that ends here."""
@@ -408,16 +411,20 @@ class _Agreement:
             for a, b in zip(low.parts, high.parts, strict=True)
         ]
         proof = max(low, high, key=lambda one: one.bound(self.epsilon))
-        l1 = sum(float(np.abs(w).sum(dtype=np.float64)) for w in weights)
-        violation = max(low.violation, high.violation)
-        return Answer(weights, l1, self._residual(weights), violation, proof)
+        return Answer(weights, *self._measured(weights), proof)
 
-    def _residual(self, weights: Sequence[Floats]) -> float:
-        data, norms = self.desk.data, []
+    def _measured(self, weights: Sequence[Floats]) -> tuple[float, float, float]:
+        """Return what is said of weights, in float64: their l1 norm, residual and violation."""
+        data = self.desk.data
+        residuals, violations = [], [0.0]
         for block, own in zip(self.desk.blocks, weights, strict=True):
-            misfit = data.inputs(block.group) @ own - data.Y[:, block.outputs]
-            norms.append(float(np.linalg.norm(misfit[data.is_active(block.outputs)])))
-        return math.hypot(*norms)
+            signal = np.matmul(data.inputs(block.group), own, dtype=np.float64)
+            active = data.is_active(block.outputs)
+            upper = 0.0 if data.upper is None else data.upper[:, block.outputs]
+            residuals.append(float(np.linalg.norm((signal - data.Y[:, block.outputs])[active])))
+            violations.append(float((signal - upper)[~active].max(initial=0.0)))
+        l1 = sum(float(np.abs(w).sum(dtype=np.float64)) for w in weights)
+        return l1, math.hypot(*residuals), max(violations)
 
     def _concluded(self, answer: Answer, status: str) -> LayerSolution:
         """Return an answer to the whole layer; a search that was stopped gets its proof at once."""

@@ -211,7 +211,7 @@ def _carry_out_one(
     square = float(on @ on)
     l1, linear = solution.objective, solution.dual_bound / unit
     if form.penalty is not None:
-        l1 = (l1 - solution.residual**2) / unit
+        l1 = float(np.abs(solution.weights).sum(dtype=np.float64))
         linear += square * unit / 4
     elif form.epsilon is not None:
         linear += form.epsilon * np.sqrt(square)

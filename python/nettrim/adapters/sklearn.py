@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.metrics import accuracy_score
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from .._arguments import shown
 from .._arrays import Array, plain_array, sample_array
 from ..network import Dense, Network
 from ..view import Affine, LayerView, Signal
@@ -65,18 +66,11 @@ class MlpView:
         """Return the perceptron's data: what the steps in front make of the model's data."""
         if np.ma.isMaskedArray(values):
             values = plain_array(values, name)  # the steps would take what is masked for data
-        try:
-            self.model.predict(
-                values[:1]
-            )  # it knows what it was fitted to: names, numbers of features
+        with _blaming(name):
+            # It knows what it was fitted to: names, numbers of features.
+            self.model.predict(values[:1])
             for step in _steps(self.model):
                 values = step.transform(values)
-        except Exception as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            reason = str(error).partition("\n")[0]
-            raise kind(
-                f"{name} must be data that model.predict takes, which says: {reason}"
-            ) from error
         return sample_array(_dense(values), name)
 
     def prunable_layers(self) -> list[LayerView]:
@@ -103,8 +97,9 @@ class MlpView:
                 f"accuracy is of classifiers, model is a {type(self.model).__name__} with an "
                 "MLPRegressor: compare model.score before and after"
             )
-        answers = self.model.predict(X)
-        wanted = np.asarray(labels)
+        with _blaming("X"):
+            answers = np.asarray(self.model.predict(X))
+        wanted = plain_array(labels, "labels")
         if wanted.shape == (len(answers), 1) and answers.ndim == 1:
             wanted = wanted[:, 0]
         if wanted.shape != answers.shape:
@@ -114,10 +109,22 @@ class MlpView:
             )
         if not np.isin(wanted, answers_of(self.mlp)).any():
             raise ValueError(
-                f"labels must be among the classes of the model, {answers_of(self.mlp)[:5]}..., "
-                f"got {wanted.ravel()[:5]}..."
+                f"labels must be among the classes of the model, {shown(answers_of(self.mlp)[:5])}, "
+                f"got {shown(wanted.ravel()[:5])}"
             )
-        return float(accuracy_score(wanted, answers))
+        right = wanted == answers
+        return float(np.mean(right if right.ndim == 1 else right.all(axis=1)))
+
+
+@contextmanager
+def _blaming(name: str) -> Iterator[None]:
+    """Name the argument to which the steps of a model object."""
+    try:
+        yield
+    except Exception as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        reason = str(error).partition("\n")[0]
+        raise kind(f"{name} must be data that model.predict takes, which says: {reason}") from error
 
 
 def answers_of(mlp: MLPClassifier) -> NDArray[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._arguments import number, one_of, whole
 from .._arguments import threads as as_threads
-from .._arrays import Array, frobenius, with_squares
+from .._arrays import LARGEST, Array, frobenius, with_squares
 from .._deadline import after, has_passed, seconds_left, share_of
 from ..layer import solve_layer
 from .admm import support_by_admm
@@ -445,8 +445,8 @@ def _budget(data: BudgetData, sparsity: float | None) -> int:
 def _regularisation(pull: float | None, ridge: float | None) -> tuple[float | None, float | None]:
     """Check what is given of it."""
     return (
-        None if pull is None else number(pull, "pull", least=0.0),
-        None if ridge is None else number(ridge, "ridge", above=0.0),
+        None if pull is None else number(pull, "pull", least=0.0, most=LARGEST),
+        None if ridge is None else number(ridge, "ridge", above=0.0, most=LARGEST),
     )
 
 

@@ -114,7 +114,9 @@ def separate_image(
     dictionary = _modes(modes, *pixels.shape)
     tol = number(tol, "tol", above=0.0)
     mu = number(mu, "mu", above=0.0)
-    slack = number(slack, "slack", least=mu)
+    slack = number(slack, "slack", above=0.0)
+    if slack < mu:
+        raise ValueError(f"slack must be at least mu, got slack={slack:g} and mu={mu:g}")
     if method == "early-stopped" and max_iter is None:
         raise ValueError("max_iter must be given with method='early-stopped': it makes the result")
     limits = Limits.of(max_iter, time_limit, n_threads, callback, HullProgress, MAX_ITER)

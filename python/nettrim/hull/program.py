@@ -85,7 +85,7 @@ class HullProgram:
     ) -> HullProgram:
         """Check what the caller gave; operators with fewer entries than that become arrays."""
         one_of(which, ("w", "x"), "which")
-        if regularizer == "tv":
+        if isinstance(regularizer, str) and regularizer == "tv":
             raise ValueError(TV_IS_DEGENERATE)
         one_of(regularizer, REGULARIZERS, "regularizer")
         one_of(zero, ZERO, "zero")

@@ -108,6 +108,8 @@ def is_recoverable(h: ArrayLike, m: ArrayLike, B: Any, C: Any, *, regularizer: s
     h, m = h * balance, m / balance
     w, x = B @ h, C @ m
     measured = w * x != 0
+    if not measured.any():
+        return False
     pulls = np.vstack([(B * x[:, None])[measured].T, (C * w[:, None])[measured].T])
     pulls *= np.sign(w * x)[measured]
     truth = np.concatenate([h, m])

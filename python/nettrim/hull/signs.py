@@ -135,7 +135,7 @@ def _side(given: Dictionary, program: HullProgram, signal: str) -> SignCheck:
     weight[~equal] = np.abs(result.ineqlin.marginals)
     weight[equal] = np.abs(result.eqlin.marginals)
     order = np.argsort(-weight, kind="stable")[: int(np.count_nonzero(weight > NO_ROOM))]
-    margin = float(result.x[-1])
+    margin = max(float(result.x[-1]), 0.0)
     return SignCheck(margin > NO_ROOM, margin, signal, program.kept[asked[order]])
 
 

@@ -189,6 +189,8 @@ def _solved(
         tol=tol,
         **vars(limits),
     )
+    if fields["status"] == "optimal" and not np.isfinite(fields["objective"]):
+        fields["status"] = "numerical"  # a tolerance above one asks for no point at all
     return cast("dict[str, Any]", fields)
 
 

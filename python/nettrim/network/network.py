@@ -168,7 +168,13 @@ class Network:
         X = finite_array(X, "X", ndim=None if wanted is None else 2)
         if wanted is not None and X.shape[1] != wanted:
             raise ValueError(f"X has {X.shape[1]} features, the first layer takes {wanted}")
-        return np.ascontiguousarray(with_squares(X, "X"), dtype=np.float64)
+        data: Array = np.ascontiguousarray(with_squares(X, "X"), dtype=np.float64)
+        if wanted is None:
+            try:
+                self.layers[0].forward(data[:1])
+            except ValueError as error:
+                raise ValueError(f"X does not fit the first layer: {error}") from None
+        return data
 
 
 def _saved_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:
