@@ -170,7 +170,6 @@ def _of_another_kind(array: NDArray[Any], rng: Random) -> Any:
     ]
     if array.ndim == 2:
         others += [
-            np.asmatrix(array),
             scipy.sparse.csr_array(array),
             scipy.sparse.coo_matrix(array),
         ]

@@ -96,6 +96,7 @@ def test_a_layer_with_its_weights_on_the_boundary(slack: str, solver: str) -> No
 
 @pytest.mark.parametrize("slack", ["paper", "positive"])
 @pytest.mark.parametrize("epsilon", [1e-3, 0.1, 0.5])
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
 def test_a_cascade_without_inflation(rng, slack: str, epsilon: float) -> None:
     network = random_network(rng, 20, 30, 20, 10, 4)
     result = nettrim.trim(
