@@ -75,7 +75,7 @@ def outcome(seed: int, only: str | None = None, limit: float = LIMIT) -> Outcome
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             arguments = entry.arguments(rng)
-        spoiled = entry.spoil(arguments, rng)
+            spoiled = entry.spoil(arguments, rng)
         before = {name: _kept(value) for name, value in arguments.items()}
         try:
             kind, reason = judged(entry, arguments, spoiled, limit)

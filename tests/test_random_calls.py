@@ -31,13 +31,13 @@ def result() -> nettrim.TrimResult[Network]:
 def test_random_calls_are_right_or_refused_by_name() -> None:
     """With -rP, a table of how they end."""
     counts: Counter[tuple[str, str]] = Counter()
-    for seed in range(300):
+    for seed in range(200):
         entry, kind, reason = random_calls.outcome(seed)
         assert kind not in ("wrong", "slow"), f"{entry} --seed {seed}: {reason}"
         counts[(entry, kind)] += 1
     print(random_calls.table(counts, Counter()))
     assert {entry for entry, _ in counts} >= {entry.title() for entry in random_calls.ENTRIES}
-    assert sum(n for (_, kind), n in counts.items() if kind == "right") >= 100
+    assert sum(n for (_, kind), n in counts.items() if kind == "right") >= 70
 
 
 @pytest.mark.parametrize("path", SENSELESS)
