@@ -252,6 +252,7 @@ class After(nn.Module):
         (lambda y: torch.relu(2.0 * y), [], "linear"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*depends on those beside it")
 def test_whether_a_relu_follows(
     rng: np.random.Generator, what: Callable[..., Any], modules: list[Any], activation: str
 ) -> None:
@@ -550,6 +551,7 @@ def test_signals_do_not_depend_on_batches_and_memory(
         (lambda x: x.reshape(-1, 2, 2), (7, 10, 2)),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*depends on those beside it")
 def test_samples_come_first(
     rng: np.random.Generator, before: Callable[[Any], Any], shape: tuple[int, ...]
 ) -> None:

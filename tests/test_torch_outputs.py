@@ -169,3 +169,43 @@ def test_the_run_of_users_is_in_their_precision(rng: np.random.Generator) -> Non
 def test_both_heads_keep_their_weights_at_a_given_sparsity(rng: np.random.Generator) -> None:
     result = trim(Heads(lambda a, b: {"a": a, "b": b}), rng.standard_normal((80, 6)), sparsity=0.6)
     assert all((head.weight != 0).any() for head in (result.model.a, result.model.b))
+
+
+class Centred(nn.Module):
+    """Outputs depend on the mean of the whole batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 16), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(torch.relu(self.a(x - x.mean(0))))
+
+
+class TimeFirst(nn.Module):
+    """A state goes along the first axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.a, self.b = nn.RNN(8, 8), nn.Linear(8, 16), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(torch.relu(self.a(self.rnn(x)[0])))
+
+
+@pytest.mark.parametrize("kind", [Centred, TimeFirst])
+def test_samples_that_depend_on_each_other_pass_at_once(kind: type[nn.Module]) -> None:
+    """More samples than pass at a time otherwise, in blocks that differ: bounds hold for all of them."""
+    torch.manual_seed(0)
+    shape = (600, 8) if kind is Centred else (600, 2, 8)
+    X = torch.randn(shape) + 3 * torch.randn(8) * (torch.arange(600) // 256).view(
+        -1, *[1] * (len(shape) - 1)
+    )
+    module = kind()
+    with pytest.warns(UserWarning, match="depends on those beside it"):
+        result = trim(module, X, epsilon=0.2, n_threads=1)
+    with torch.no_grad():
+        before, after = module(X), result.model(X)
+    true = float((after - before).norm() / before.norm())
+    assert result.discrepancy == pytest.approx(true, rel=1e-4)
+    assert true <= result.bound * (1 + 1e-6)

@@ -244,6 +244,7 @@ class TorchView:
         }
         module = model.model if isinstance(model, TorchView) else unwrapped(model)
         runner = Runner(module, [], precise=False, fast=True)
+        runner.batch = self._runner.batch
         return [*runner.capture(X, exits).values()]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -272,11 +273,34 @@ class TorchView:
             raise ValueError(
                 "model must compute the same twice; a dropout may be on in evaluation too"
             )
+        if self._mixes(data[np.arange(4) % len(data)]):
+            self._runner.batch = None
+            warnings.warn(
+                "model: what comes out for a sample depends on those beside it, so all of them pass at "
+                "once, and what is reported holds for these together. If samples are not along the first "
+                "axis (a recurrent layer or attention without batch_first), put them there",
+                UserWarning,
+                stacklevel=3,
+            )
         self._graph = self._confirmed(self._runner.given(samples[0]), counted)
         names = layer_names(self._arrivals)
         self._places = [self._place(layer, foldable=self._foldable(layer)) for layer in names]
         self._gains = self._all_gains(names)
         self._warn_of_unknown()
+
+    def _mixes(self, samples: Data) -> bool:
+        """Tell whether outputs of samples are others when the samples pass in two batches."""
+        axes: dict[Stop, int] = {
+            stop: arrival.axis for stop, arrival in self._arrivals.items() if isinstance(stop, Exit)
+        }
+        whole = self._runner.capture(samples, axes)
+        middle = len(samples) // 2
+        parts = samples[slice(middle)], samples[slice(middle, None)]
+        halves = [self._runner.capture(part, axes) for part in parts]
+        return not all(
+            np.allclose(np.concatenate([half[stop] for half in halves]), values, equal_nan=True)
+            for stop, values in whole.items()
+        )
 
     def _accept(self, arrivals: Mapping[Stop, Arrival | None], samples: Data) -> None:
         """Keep the layers that can be pruned, and the outputs that count."""

@@ -65,6 +65,8 @@ class Runner:
     precise : bool
     layers : dict of str to torch.nn.Module
         The layers of the copy, by name.
+    batch : int or None
+        How many samples pass at a time; None for all, where a model mixes them.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Runner:
     ) -> None:
         self.model = copied(model).eval()
         self.precise = precise
+        self.batch: int | None = BATCH
         self._fast = fast
         if precise:
             self.model.double()
@@ -138,8 +141,9 @@ class Runner:
             If the model passes by a layer, or an output is missing, on some of the data.
         """
         held: dict[Stop, Array] = {}
-        for first in range(0, len(X), BATCH):
-            batch = X[first : first + BATCH]
+        size = self.batch or len(X)
+        for first in range(0, len(X), size):
+            batch = X[first : first + size]
             heard = self._heard(batch, wanted)
             if len(heard) < len(wanted):
                 raise ValueError(_missing(wanted.keys() - heard.keys(), first, len(batch)))
