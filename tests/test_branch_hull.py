@@ -573,3 +573,72 @@ def test_random_programs(L, K, N, seed, form, data, exponent) -> None:
     assert proved_bound(product, s, slack) >= s.objective * (1 - 2e-6)
     assert np.all(signs * s.w >= 0)
     assert np.all((s.x + s.xi) * s.w * np.sign(y) >= np.abs(y) * (1 - 1e-9))
+
+
+# --- equalities that say nothing new, and clocks -------------------------------------------------------
+
+
+def vanishing(kind: str):
+    """A product with zero measurements whose dictionary rows vanish, repeat or follow from others."""
+    rng = np.random.default_rng(3)
+    B, C = rng.standard_normal((2, 60, 6))
+    h, m = rng.standard_normal((2, 6))
+    orthogonal = C - np.outer(C @ m, m) / (m @ m)
+    if kind == "zero":
+        C[[7, 11]] = 0
+    elif kind == "repeated":
+        C[[3, 4, 5]] = orthogonal[3] * np.array([[1], [1], [-2]])
+    elif kind == "combined":
+        C[[3, 4]] = orthogonal[[3, 4]]
+        C[8] = C[3] + 2 * C[4]
+    elif kind == "all":
+        C[[2, 3, 4, 9]] = np.array([0 * m, orthogonal[3], orthogonal[4], orthogonal[3]])
+    C[np.abs(C) < 1e-15] = 0
+    y = (B @ h) * (C @ m)
+    y[np.abs(y) < 1e-12] = 0
+    return y, B, C, np.sign(B @ h)
+
+
+@pytest.mark.parametrize("zero", ["equality", "quadrant"])
+@pytest.mark.parametrize("kind", ["zero", "repeated", "combined", "all"])
+@pytest.mark.parametrize(("regularizer", "slack"), [("l1", None), ("l1", 3.0), ("l2", None)])
+def test_zero_measurements_may_repeat_one_another(kind, zero, regularizer, slack) -> None:
+    y, B, C, signs = vanishing(kind)
+    options = {"signs": signs, "zero": zero, "regularizer": regularizer, "slack": slack}
+    expected = nettrim.branch_hull(y, B, C, solver="admm", **options)
+    assert expected.status == "optimal"
+    s = nettrim.branch_hull(y, B, C, **options)
+    assert s.status == "optimal"
+    assert s.objective == pytest.approx(expected.objective, rel=5e-6)
+    if zero == "equality":
+        tight = nettrim.branch_hull(y, B, C, solver="newton", **options)
+        assert tight.status == "optimal"
+        np.testing.assert_allclose((tight.x + tight.xi)[y == 0], 0, atol=1e-9)
+
+
+def test_rows_of_zeros_in_the_dictionary_of_known_signs() -> None:
+    y, B, C, signs = vanishing("zero")
+    B[20] = 0
+    y[20] = 0
+    for zero in ("drop", "quadrant"):
+        s = nettrim.branch_hull(y, B, C, signs=signs, zero=zero, solver="newton")
+        assert s.status == "optimal"
+
+
+@pytest.mark.parametrize("relaxation", ["hull", "tangents"])
+@pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
+def test_the_clock_is_looked_at_in_every_step(solver, relaxation) -> None:
+    if (solver, relaxation) == ("newton", "tangents"):
+        pytest.skip("hulls only")
+    product = random_product(60, 20, 20, support=3, seed=5)
+    s = nettrim.branch_hull(
+        product.y,
+        product.B,
+        product.C,
+        signs=product.signs,
+        solver=solver,
+        relaxation=relaxation,
+        tol=1e-14,
+        time_limit=1e-9,
+    )
+    assert (s.status, s.iterations) in {("time_limit", 1), ("optimal", 1)}

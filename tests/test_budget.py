@@ -371,3 +371,115 @@ def test_interrupts_are_heard_inside_the_core(what):
         timeout=100,
     )
     assert run.stdout.split() == ["stopped", "True"], run.stderr
+
+
+# Powers of two: inputs, and signals.
+SIZES = [(-900, 0), (-1000, -1000), (1000, 1000), (0, 1000), (520, 520), (-520, -520), (500, -300)]
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("method", ["surgery", "admm", "reweighted"])
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+def test_sizes_near_the_limits_of_a_double_change_no_bit(sizes, method, activation):
+    """Inputs, outputs and weights in other units, all by powers of two."""
+    X, W, Y = layer(80, 10, 5)
+    Y = Y if activation == "relu" else X @ W
+    options = {"sparsity": 0.6, "method": method, "activation": activation, "n_threads": 1}
+    if activation == "relu":
+        options["upper"] = 0.1
+    one = nettrim.solve_layer_budget(
+        X, Y, weights=W, held_out=(X[:20], Y[:20]), certify=True, **options
+    )
+    x, y = (np.ldexp(1.0, size) for size in sizes)
+    if activation == "relu":
+        options["upper"] = 0.1 * y
+    s = nettrim.solve_layer_budget(
+        X * x,
+        Y * y,
+        weights=np.ldexp(W, sizes[1] - sizes[0]),
+        held_out=(X[:20] * x, Y[:20] * y),
+        certify=True,
+        **options,
+    )
+    assert np.array_equal(np.ldexp(s.weights, sizes[0] - sizes[1]), one.weights)
+    for name in ("error", "preactivation_error", "held_out_error", "pull", "ridge", "nonzeros"):
+        assert getattr(s, name) == getattr(one, name)
+    assert s.certificate.converged
+    assert np.ldexp(s.certificate.objective, sizes[0] - sizes[1]) == pytest.approx(
+        one.certificate.objective, rel=2e-6
+    )
+
+
+def test_a_trace_of_any_size():
+    X, W, Y = layer(80, 10, 5)
+    one = nettrim.trace_budget(X, Y, weights=W)
+    other = nettrim.trace_budget(np.ldexp(X, 450), np.ldexp(Y, 450), weights=W)
+    np.testing.assert_array_equal(np.ldexp(other.losses, -900), one.losses)
+    np.testing.assert_array_equal(other.at(0.5).weights, one.at(0.5).weights)
+    with pytest.raises(ValueError, match=r"\bY\b"):
+        nettrim.trace_budget(X, Y * 1e200, weights=W)
+    with pytest.raises(ValueError, match=r"held_out.*large"):
+        nettrim.solve_layer_budget(X, Y, weights=W, sparsity=0.5, held_out=(1e200 * X, Y))
+
+
+@pytest.mark.parametrize("pattern", [None, "2:4"])
+@pytest.mark.parametrize("method", ["surgery", "admm", "reweighted"])
+@pytest.mark.parametrize("time_limit", [1e-9, 0.01, 0.05])
+def test_a_budget_is_kept_when_time_is_up(method, pattern, time_limit):
+    if method == "reweighted" and pattern:
+        pytest.skip("knows no pattern")
+    X, W, Y = layer(300, 40, 12)
+    keep = np.zeros(41, bool)
+    keep[-1] = True
+    s = nettrim.solve_layer_budget(
+        X,
+        Y,
+        weights=W,
+        sparsity=0.7,
+        keep=keep,
+        pattern=pattern,
+        method=method,
+        time_limit=time_limit,
+    )
+    assert s.status in ("budget", "time_limit")
+    assert s.status == "time_limit" or time_limit > 1e-9
+    assert s.nonzeros == s.budget == round(0.3 * 40 * 12)
+    assert s.weights[-1].all()
+    assert 0 < s.error < 1
+    if pattern:
+        assert (np.count_nonzero(s.weights[:40].reshape(10, 4, 12), axis=1) <= 2).all()
+    assert ("TIME WAS UP" in str(s)) == (s.status == "time_limit")
+
+
+def test_time_enough_changes_nothing():
+    X, W, Y = layer(200, 20, 6)
+    for certify in (False, True):
+        ways = [
+            nettrim.solve_layer_budget(
+                X, Y, weights=W, sparsity=0.7, certify=certify, time_limit=limit, n_threads=1
+            )
+            for limit in (None, 1e4)
+        ]
+        assert np.array_equal(ways[0].weights, ways[1].weights)
+        assert [s.status for s in ways] == ["budget", "budget"]
+
+
+def test_removals_at_once_are_the_cheapest_alone():
+    """Without time to look at second derivatives: by the size of a weight's own signal."""
+    X, W, _ = layer(200, 20, 6)
+    data, chosen = data_of(X, X @ W, W, "linear"), Regularisation(0.0, 1e-3)
+    trace = eliminate(data, chosen, 1, deadline=0.0)
+    alone = W**2 * (np.sum(X**2, axis=0)[:, None] + 1e-3 * data.scale) / 2
+    np.testing.assert_array_equal(trace.order, np.argsort(alone, axis=0).T)
+    np.testing.assert_allclose(trace.losses, np.sort(alone, axis=0).T, rtol=1e-12)
+    late = nettrim.trace_budget(X, X @ W, weights=W, activation="linear", time_limit=1e-9)
+    assert late.status == late.at(0.5).status == "time_limit"
+
+
+@pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf, "soon"])
+def test_time_limits_are_positive_numbers(value):
+    X, W, Y = layer(20, 5, 3)
+    for call in (nettrim.trace_budget, nettrim.solve_layer_budget):
+        options = {} if call is nettrim.trace_budget else {"sparsity": 0.5}
+        with pytest.raises((TypeError, ValueError), match="time_limit"):
+            call(X, Y, weights=W, time_limit=value, **options)

@@ -115,6 +115,64 @@ def test_trim(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("kept", "layer001.npz").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--sparsity 0.5 -e 0.1", "epsilon"),
+        ("--sparsity 0.5 --gamma 1.2", "gamma"),
+        ("--sparsity 0.5 --kappa 1", "kappa"),
+        ("--sparsity 0.5 --slack positive", "slack"),
+        ("--sparsity 0.5 --tol 1e-4", "tol"),
+        ("--sparsity 0.5 --max-iter 7", "max_iter"),
+        ("-e 0.1 --share network", "share"),
+        ("-e 0.1 --min-density 0", "min_density"),
+        ("-e 0.1 --scheme parallel --gamma 1.1", "gamma"),
+        ("-e 0.1 --scheme parallel --kappa 1", "kappa"),
+    ],
+)
+def test_options_that_nothing_would_use_are_refused(
+    files: Path, capsys: pytest.CaptureFixture[str], options: str, words: str
+) -> None:
+    """Even where they say what is so without them."""
+    assert run(f"trim net.npz -c X.npy -o out.npz -q {options}") == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not Path("out.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("-e 0.1", {"epsilon": 0.1}),
+        (
+            "-e 0.1 --gamma 1.1 --slack positive --kappa 1 --tol 1e-3 --max-iter 9 --time-limit 4",
+            {"epsilon": 0.1, "gamma": 1.1, "slack": "positive", "kappa": 1.0}
+            | {"tol": 1e-3, "max_iter": 9, "time_limit": 4.0},
+        ),
+        (
+            "--sparsity 0 --share layer --min-density 0 --seed 0 --max-patches 1 --layers 0,dense2",
+            {"sparsity": 0.0, "share": "layer", "min_density": 0.0, "seed": 0, "max_patches": 1}
+            | {"layers": [0, "dense2"]},
+        ),
+        ("--pattern 2:4 --scheme parallel", {"pattern": "2:4", "scheme": "parallel"}),
+    ],
+)
+def test_what_is_given_is_passed_on_and_nothing_else(
+    files: Path, monkeypatch: pytest.MonkeyPatch, options: str, expected: dict[str, Any]
+) -> None:
+    given = {}
+
+    def refuse(model: Any, X: Any, **options: Any) -> None:
+        given.update(options)
+        raise ValueError("seen")
+
+    monkeypatch.setattr(cli, "trim", refuse)
+    assert run(f"trim net.npz -c X.npy -o out.npz -q {options}") == 2
+    del given["held_out"], given["n_threads"], given["progress"]
+    assert given == expected
+
+
 def test_layers_by_name(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = "trim net.npz -c X.npy -e 0.1 -o out.npz -q --layers dense1,-1"
     assert run(command) == 0
@@ -268,7 +326,7 @@ def test_nothing_is_said_of_time_without_a_basis(gaps: list[float]) -> None:
 def test_unconverged_shows_in_the_exit_status(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -q --max-iter 2") == 1
+    assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -q --max-iter 2 --max-error 9") == 1
     assert "max_iter!" in capsys.readouterr().out
     assert Path("out.npz").exists()
 

@@ -249,6 +249,23 @@ def test_gains_bound_what_arrives(rng) -> None:
             )
 
 
+@pytest.mark.parametrize("seed", [7, 24, 34, 51])
+@pytest.mark.parametrize("share", [0.9, 0.99, 0.999])
+def test_violations_are_within_the_tolerance_of_what_is_proved(seed: int, share: float) -> None:
+    """Also where a fixed bias is much larger than the little that comes out."""
+    rng = np.random.default_rng(seed)
+    kernels = rng.standard_normal((6, 2, 3, 3)) / 4
+    X = np.full((6, 2, 3, 3), -1.0)
+    reached = nettrim.Conv2D(kernels, padding=1).forward(X).max(axis=(0, 2, 3))
+    network = nettrim.Network([nettrim.Conv2D(kernels, -share * reached, padding=1)])
+    with pytest.warns(nettrim.CalibrationWarning):
+        result = nettrim.trim(network, X, epsilon=0.3, n_threads=1, progress=False)
+    layer = result.layers[0]
+    assert layer.status == "optimal"
+    assert layer.violation <= 1e-4 * (1 + 1e-9)
+    assert layer.residual <= layer.epsilon * (1 + 1e-4)
+
+
 def test_patches_are_drawn_by_seed(rng) -> None:
     net, X = small_network(rng), rng.standard_normal((60, 1, 8, 8))
     options = {"epsilon": 0.1, "progress": False, "max_patches": 500}

@@ -32,7 +32,7 @@ from nettrim import (
     Residual,
     TrimResult,
 )
-from nettrim._arrays import read_npz, write_npz
+from nettrim._storage import read_npz, write_npz
 from nettrim.export import FORMATS, load_weights
 from nettrim.export.header import header
 from nettrim.network import Layer

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 
 from nettrim import Dense, Network
-from nettrim._arrays import write_npz
+from nettrim._storage import write_npz
 from nettrim.network import Layer
 from nettrim.view import Affine, ModelView
 from networks import random_network

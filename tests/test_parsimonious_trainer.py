@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import signal
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -253,6 +255,106 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is not a checkpoint of nettrim"):
         small().fit(digits(), 2, progress=False, checkpoint=file)
+
+
+# --- whose checkpoint it is --------------------------------------------------------------------------
+
+
+def doubled(outputs, targets):
+    return 2 * nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def smoothed(amount: float):
+    return lambda outputs, targets: nn.functional.cross_entropy(
+        outputs, targets, reduction="none", label_smoothing=amount
+    )
+
+
+def fitted(file: Path, *, data=None, model=None, **options):
+    torch.manual_seed(0)
+    net = mlp(64, 12, 10) if model is None else model()
+    trainer = ParsimoniousTrainer(net, 1e-3, **{"lr": 0.1, **options})
+    loader = list(digits()) if data is None else data
+    return trainer.fit(loader, 3, progress=False, certify=0, checkpoint=file)
+
+
+def changed(part: int) -> list:
+    """The same batches, but for the last sample of the last one: its inputs, or its target."""
+    torch.manual_seed(0)
+    mlp(64, 12, 10)
+    batches = [tuple(map(torch.clone, batch)) for batch in digits()]
+    batches[-1][part][-1] += 1
+    return batches
+
+
+def reordered() -> list:
+    torch.manual_seed(0)
+    mlp(64, 12, 10)
+    return list(digits())[::-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda: {"model": lambda: mlp(64, 12, 10, scale=1.001)}, "model"),
+        (lambda: {"model": lambda: mlp(64, 12, 10, activation=nn.Tanh)}, "model"),
+        (lambda: {"data": changed(0)}, "train_loader"),
+        (lambda: {"data": changed(1)}, "train_loader"),
+        (lambda: {"data": reordered()}, "train_loader"),
+        (lambda: {"loss": doubled}, "loss"),
+        (lambda: {"loss": smoothed(0.1)}, "loss"),
+        (
+            lambda: {"optimizer": lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.8)},
+            "options of the optimizer",
+        ),
+        (lambda: {"seed": 1}, "seed"),
+        (lambda: {"start": 0.6}, "start"),
+        (lambda: {"samples": 16}, "samples"),
+    ],
+)
+def test_a_checkpoint_names_what_differs(change, name: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.pt"
+    given = {"loss": smoothed(0.2)} if name == "loss" else {}
+    fitted(file, **given)
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match=f"checkpoint .*run.pt.* different .*{name}"):
+        fitted(file, **change())
+    assert file.read_bytes() == before
+
+
+def test_damaged_checkpoints_are_refused_in_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "run.pt"
+    fitted(file)
+    content = file.read_bytes()
+    state = torch.load(file, weights_only=True)
+    state["model"]["0.weight"][3, 5] += 1e-6
+    torch.save(state, tmp_path / "one weight.pt")
+    torch.save({"identity": {}}, tmp_path / "no state.pt")
+    torch.save(nn.Linear(2, 2), tmp_path / "a module.pt")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "a folder.pt").mkdir()
+    for share in (0.1, 0.5, 0.9, 0.999):
+        (tmp_path / f"cut {share}.pt").write_bytes(content[: int(share * len(content))])
+    flipped = bytearray(content)
+    flipped[content.index(state["model"]["2.bias"].numpy().tobytes()) + 1] ^= 64
+    (tmp_path / "one bit.pt").write_bytes(flipped)
+    for bad in sorted(set(tmp_path.iterdir()) - {file}):
+        with pytest.raises(ValueError, match="checkpoint") as raised:
+            fitted(bad)
+        assert str(raised.value).startswith(f"checkpoint {str(bad)!r} ")
+        assert "\n" not in str(raised.value)
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("killed.py")
+    done = subprocess.run(
+        [sys.executable, str(script), "--rounds", "2", "--folder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_an_interrupt_leaves_a_model_that_works() -> None:

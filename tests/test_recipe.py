@@ -22,7 +22,7 @@ from onnx_network import onnx_model
 # Arguments on which the weights do not depend, or which stand elsewhere in the recipe.
 APART = {"model", "X", "held_out", "checkpoint", "progress", "executor"}
 OF_A_SPARSITY = {"sparsity", "share", "pattern", "min_density"}
-OF_AN_ERROR = {"epsilon", "gamma", "slack", "kappa", "tol", "max_iter", "time_limit", "solver"}
+OF_AN_ERROR = {"epsilon", "gamma", "slack", "kappa", "tol", "max_iter", "solver"}
 
 
 @pytest.fixture

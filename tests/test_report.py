@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nettrim import ConvergenceWarning, Network
+from nettrim._table import shortened
 from nettrim.report import LayerReport, TrimResult
 from networks import Array, assert_bounded, random_network, trim
 
@@ -33,9 +36,10 @@ def X(rng: np.random.Generator) -> Array:
 def test_unconverged_layers_are_flagged_and_still_bounded(
     network: Network, X: Array, scheme: str
 ) -> None:
-    with pytest.warns(ConvergenceWarning, match=r"dense1 \(max_iter, gap") as caught:
+    with pytest.warns() as caught:
         result = trim(network, X, epsilon=0.1, scheme=scheme, max_iter=3)
-    assert len(caught) == 1
+    (told,) = [str(w.message) for w in caught if w.category is ConvergenceWarning]
+    assert "dense1 (max_iter, gap" in told
     assert not result.converged
     assert {layer.status for layer in result.layers} == {"max_iter"}
     assert "max_iter!" in str(result)
@@ -104,7 +108,8 @@ def test_table_and_summary(network: Network, X: Array) -> None:
         "layer", "shape", "before", "after", "kept",
         "epsilon", "error", "bound", "gap", "status", "time",
     ]  # fmt: skip
-    assert [line.split()[0] for line in lines[2:]] == [*network.names, "network"]
+    assert [line.split()[0] for line in lines[2:]] == [*network.names, "signals", "network"]
+    assert float(lines[0].rpartition(" ")[2][:-1]) == pytest.approx(100 * result.discrepancy, 1e-2)
     assert repr(result).startswith("TrimResult(cascade, 4 layers, sparsity 0.")
 
 
@@ -122,3 +127,34 @@ def test_plot_says_what_it_needs(
         monkeypatch.setitem(sys.modules, name, None)  # type: ignore[arg-type]
     with pytest.raises(ImportError, match=r'pip install "nettrim\[cli\]"'):
         result.plot(tmp_path / "trim.png")
+
+
+@settings(max_examples=60)
+@given(
+    names=st.lists(
+        st.lists(
+            st.sampled_from(["encoder", "layers", "3", "linear1", "x" * 60, "\n"]), min_size=1
+        ),
+        min_size=1,
+        max_size=6,
+    ).map(lambda parts: [".".join(part) for part in parts])
+)
+def test_layers_of_different_names_are_different_in_the_table(names: list[str]) -> None:
+    assert len(set(shortened(names))) == len(set(names))
+    layers = tuple(report(name=name, shape=(4, 4)) for name in names)
+    lines = str(TrimResult(None, None, layers, "cascade", 5, 0.01, 0.1, 0.02)).splitlines()
+    shown = [line[: lines[1].index("shape")].strip() for line in lines[2 : 2 + len(names)]]
+    assert [line.partition("  ")[0] for line in shown] == shortened(names)
+
+
+def test_long_names_keep_what_tells_them_apart() -> None:
+    names = [f"model.transformer.encoder.layers.{k}.linear1" for k in range(12)]
+    short = shortened([*names, "head"])
+    assert max(map(len, short)) == 24
+    assert short[3].endswith("yers.3.linear1")
+    assert short[3].startswith("model.")
+    assert short[-1] == "head"
+    mirrored = [f"{k}.{'same' * 20}" for k in ("first", "second")]
+    assert len(set(shortened(mirrored))) == 2
+    middle = [f"{'front' * 9}{k}{'back' * 9}" for k in range(3)]
+    assert len(set(shortened(middle))) == 3

@@ -374,6 +374,7 @@ def test_dense_layers_on_sequences_keep_what_another_axis_reads(rng: np.random.G
     assert_same(small, Network(behind_dense), X)
 
 
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
 def test_trimmed_networks_shrink(rng: np.random.Generator) -> None:
     network, X = random_network(rng, 12, 30, 20, 4), rng.standard_normal((150, 12))
     result = nettrim.trim(network, X, epsilon=0.7, progress=False)

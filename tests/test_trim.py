@@ -191,6 +191,7 @@ def test_too_small_a_kappa_is_infeasible(network: Network, X: Array) -> None:
 # --- what the walk does -------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning")
 def test_unchanged_input_leaves_a_floor_under_epsilon(X: Array) -> None:
     """A dead first layer is trimmed to nothing and changes nothing."""
     rng = np.random.default_rng(3)
@@ -321,6 +322,7 @@ def test_another_model_view(X: Array) -> None:
 # --- a trained network --------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning")
 def test_spirals() -> None:
     """The two-spiral network 2-200-200-2 of the Net-Trim supplement, on points of our own."""
     X, labels = spirals(np.random.default_rng(0))

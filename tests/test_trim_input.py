@@ -25,9 +25,30 @@ DATA = np.random.default_rng(1).standard_normal((6, 3))
         ({"epsilon": "0.1"}, TypeError, ["epsilon", "number", "str"]),
         ({"epsilon": True}, TypeError, ["epsilon", "number", "bool"]),
         ({"scheme": "serial"}, ValueError, ["scheme", "serial", "cascade", "parallel"]),
-        ({"slack": None}, ValueError, ["slack", "None", "positive", "paper"]),
+        ({"slack": "none"}, ValueError, ["slack", "none", "positive", "paper"]),
         ({"kappa": 0}, ValueError, ["kappa", "0"]),
         ({"kappa": 0.5, "scheme": "parallel"}, ValueError, ["kappa", "cascade"]),
+        ({"kappa": 1.0, "scheme": "parallel"}, ValueError, ["kappa", "cascade"]),
+        ({"gamma": 5.0, "scheme": "parallel"}, ValueError, ["gamma", "cascade"]),
+        ({"slack": "paper", "scheme": "parallel"}, ValueError, ["slack", "cascade"]),
+        ({"share": "layer"}, ValueError, ["share", "sparsity"]),
+        ({"min_density": 7.0}, ValueError, ["min_density", "sparsity"]),
+        ({"epsilon": None, "sparsity": 0.5, "gamma": -7}, ValueError, ["gamma", "epsilon"]),
+        ({"epsilon": None, "sparsity": 0.5, "slack": "x"}, ValueError, ["slack", "epsilon"]),
+        ({"epsilon": None, "sparsity": 0.5, "kappa": 1}, ValueError, ["kappa", "epsilon"]),
+        ({"epsilon": None, "sparsity": 0.5, "tol": 1e-4}, ValueError, ["tol", "epsilon"]),
+        ({"epsilon": None, "sparsity": 0.5, "solver": "auto"}, ValueError, ["solver", "epsilon"]),
+        ({"epsilon": None, "pattern": "2:4", "max_iter": 9}, ValueError, ["max_iter", "epsilon"]),
+        ({"epsilon": None, "pattern": "2:4", "share": "layer"}, ValueError, ["share", "sparsity"]),
+        (
+            {"epsilon": None, "sparsity": 0.5, "share": "layer", "min_density": 0.1},
+            ValueError,
+            ["min_density", "share"],
+        ),
+        ({"outputs": []}, ValueError, ["outputs", "empty"]),
+        ({"outputs": ["logits"]}, ValueError, ["outputs", "logits", "output"]),
+        ({"outputs": [1]}, ValueError, ["outputs", "1", "out of range"]),
+        ({"outputs": 1.5}, TypeError, ["outputs", "float"]),
         ({"layers": []}, ValueError, ["layers", "empty"]),
         ({"layers": [1]}, ValueError, ["layers", "1", "out of range"]),
         ({"layers": ["conv1"]}, ValueError, ["layers", "conv1", "dense1"]),
@@ -53,7 +74,7 @@ def test_refuses(options: dict[str, Any], error: type[Exception], words: list[st
 @given(
     name=st.sampled_from(["epsilon", "gamma", "kappa", "tol"]),
     value=st.one_of(
-        st.sampled_from([np.nan, np.inf, -np.inf]), st.floats(-1e9, -1e-9), st.none(), st.text()
+        st.sampled_from([np.nan, np.inf, -np.inf, 1j, [0.5]]), st.floats(-1e9, -1e-9), st.text()
     ),
 )
 def test_refuses_every_wrong_number(name: str, value: Any) -> None:
@@ -84,6 +105,8 @@ def test_refuses_every_wrong_data(X: Any) -> None:
         trim(NET, X, epsilon=0.1)
 
 
+@pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning")
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
 @settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),

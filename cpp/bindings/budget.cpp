@@ -8,6 +8,8 @@
 namespace nettrim::bindings {
 namespace {
 
+constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+
 BudgetProgram program_of(const Array<double>& X, const Array<double>& target,
                          const OptionalArray<double>& upper, const OptionalArray<bool>& active,
                          const Array<double>& prior, double pull, double ridge) {
@@ -25,17 +27,20 @@ BudgetProgram program_of(const Array<double>& X, const Array<double>& target,
   return program;
 }
 
-BudgetOptions options_of(int n_threads) { return {n_threads, SignalCheck()}; }
+BudgetOptions options_of(double time_limit, int n_threads) {
+  return {n_threads, SignalCheck(), time_limit};
+}
 
 py::dict trace(const Array<double>& X, const Array<double>& target,
                const OptionalArray<double>& upper, const OptionalArray<bool>& active,
                const Array<double>& prior, double pull, double ridge,
-               const OptionalArray<bool>& keep, Index group, Index most, int n_threads) {
+               const OptionalArray<bool>& keep, Index group, Index most, double time_limit,
+               int n_threads) {
   const BudgetProgram program = program_of(X, target, upper, active, prior, pull, ridge);
   Elimination e;
   {
     const py::gil_scoped_release unlock;
-    e = eliminate(program, {data_or_null(keep), group, most}, options_of(n_threads));
+    e = eliminate(program, {data_or_null(keep), group, most}, options_of(time_limit, n_threads));
   }
   using namespace pybind11::literals;
   return py::dict("order"_a = to_array(std::move(e.order)),
@@ -45,12 +50,13 @@ py::dict trace(const Array<double>& X, const Array<double>& target,
 py::dict fit(const Array<double>& X, const Array<double>& target,
              const OptionalArray<double>& upper, const OptionalArray<bool>& active,
              const Array<double>& prior, double pull, double ridge, const OptionalArray<bool>& keep,
-             const Array<bool>& support, Index rounds, int n_threads) {
+             const Array<bool>& support, Index rounds, double time_limit, int n_threads) {
   const BudgetProgram program = program_of(X, target, upper, active, prior, pull, ridge);
   BudgetFit f;
   {
     const py::gil_scoped_release unlock;
-    f = fit_support(program, support.data(), rounds, data_or_null(keep), options_of(n_threads));
+    f = fit_support(program, support.data(), rounds, data_or_null(keep),
+                    options_of(time_limit, n_threads));
   }
   using namespace pybind11::literals;
   return py::dict("weights"_a = to_array(std::move(f.weights)), "loss"_a = f.loss,
@@ -64,11 +70,11 @@ void add_budget(py::module_& m) {
   m.def("eliminate", &trace, strict("X"), strict("target"), py::kw_only(),
         strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
         py::arg("ridge"), strict("keep").none(true), py::arg("group"), py::arg("most"),
-        py::arg("n_threads"));
+        py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
   m.def("fit_support", &fit, strict("X"), strict("target"), py::kw_only(),
         strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
         py::arg("ridge"), strict("keep").none(true), strict("support"), py::arg("rounds"),
-        py::arg("n_threads"));
+        py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
 }
 
 }  // namespace nettrim::bindings

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "nettrim/threads.hpp"
 #include "nettrim/types.hpp"
 
 namespace py = pybind11;
@@ -35,6 +36,8 @@ py::dict build_info() {
 
 PYBIND11_MODULE(NETTRIM_MODULE, m, py::mod_gil_not_used()) {
   m.def("build_info", &build_info);
+  m.def("may_start_threads", &nettrim::may_start_threads);
+  m.def("work_alone", &nettrim::work_alone);
   nettrim::bindings::add_layer(m);
   nettrim::bindings::add_branch_hull(m);
   nettrim::bindings::add_budget(m);

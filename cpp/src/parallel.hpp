@@ -1,4 +1,5 @@
-// A team of threads and fixed cuts of a range. The thread count is always the caller's.
+// A team of threads and fixed cuts of a range. The thread count is the caller's, and one in a
+// forked child.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <omp.h>
 #endif
 
+#include "nettrim/threads.hpp"
 #include "nettrim/types.hpp"
 
 namespace nettrim {
@@ -35,7 +37,7 @@ inline std::vector<Range> cut(Index n, Index grain, int threads) {
 template <class Body>
 void parallel_for(Index n, int threads, Body&& body) {
 #ifdef _OPENMP
-  if (threads > 1 && n > 1 && !omp_in_parallel()) {
+  if (threads > 1 && n > 1 && may_start_threads() && !omp_in_parallel()) {
     std::exception_ptr error;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (Index k = 0; k < n; ++k) {

@@ -3,7 +3,13 @@
 from ._dispatch import build_info
 from .accuracy import Accuracy
 from .budget import BudgetSolution, BudgetTrace, solve_layer_budget, trace_budget
-from .errors import ConvergenceWarning, InfeasibleError
+from .errors import (
+    CalibrationWarning,
+    ConvergenceWarning,
+    InfeasibleError,
+    LargeErrorWarning,
+    RuntimeMismatchWarning,
+)
 from .export import Export, load_weights
 from .hull import (
     HullProgress,
@@ -30,11 +36,13 @@ from .network import (
     ReLU,
     Residual,
 )
-from .report import LayerReport, TrimResult
+from .report import LayerReport, OutputReport, TrimResult
+from .samples import Samples
 from .shrink import shrink
 from .solution import LayerProgress, LayerSolution
 from .trace import LayerTrace, trace
 from .trim import trim
+from .view import Untouched
 
 __version__ = "0.1.0"
 
@@ -44,6 +52,7 @@ __all__ = [
     "BatchNorm",
     "BudgetSolution",
     "BudgetTrace",
+    "CalibrationWarning",
     "Conv1D",
     "Conv2D",
     "ConvergenceWarning",
@@ -55,16 +64,21 @@ __all__ = [
     "HullSolution",
     "ImageSeparation",
     "InfeasibleError",
+    "LargeErrorWarning",
     "LayerProgress",
     "LayerReport",
     "LayerSolution",
     "LayerTrace",
     "MaxPool",
     "Network",
+    "OutputReport",
     "ReLU",
     "Residual",
+    "RuntimeMismatchWarning",
+    "Samples",
     "SignCheck",
     "TrimResult",
+    "Untouched",
     "branch_hull",
     "build_info",
     "check_signs",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arrays import finite_array
+from ._arrays import converted, finite_array, plain_array
 from .solution import LayerProgress, LayerSolution
 
 if TYPE_CHECKING:
@@ -27,12 +27,20 @@ __all__ = [
     "number",
     "one_of",
     "precision_of",
+    "shown",
+    "threads",
+    "truths",
     "whole",
 ]
 
 Listener = Callable[..., object]
 ACTIVATIONS = ("relu", "linear")
 MAX_ITER = 50_000
+LARGEST_WHOLE = 2**63 - 1  # that the compiled core counts with
+MOST_THREADS = (
+    1024  # where there are not more processors: each takes memory whether it works or not
+)
+LONGEST_SHOWN = 100  # characters
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ class Limits:
         return cls(
             most if max_iter is None else whole(max_iter, "max_iter"),
             np.inf if time_limit is None else number(time_limit, "time_limit", above=0.0),
-            count_processors() if n_threads is None else whole(n_threads, "n_threads"),
+            threads(n_threads),
             listener(callback, progress),
         )
 
@@ -133,8 +141,8 @@ class Limits:
 def precision_of(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         precision = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype must be float64 or float32, got {dtype!r}") from None
+    except (TypeError, ValueError):
+        raise TypeError(f"dtype must be float64 or float32, got {shown(dtype)}") from None
     if precision not in (np.dtype(np.float64), np.dtype(np.float32)):
         raise ValueError(f"dtype must be float64 or float32, got {precision}")
     return precision
@@ -142,14 +150,7 @@ def precision_of(dtype: DTypeLike) -> np.dtype[Any]:
 
 def matrix(value: ArrayLike, name: str, precision: np.dtype[Any]) -> Floats:
     """Refuse what is no finite matrix; copy only what has another type or layout."""
-    array = finite_array(value, name, ndim=2)
-    with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(array, dtype=precision)
-    if converted is not array and not np.isfinite(converted).all():
-        raise ValueError(
-            f"{name} does not fit {precision}: its largest entry is {np.abs(array).max():g}"
-        )
-    return converted
+    return converted(finite_array(value, name, ndim=2), name, precision)
 
 
 def _upper(
@@ -161,11 +162,12 @@ def _upper(
         raise ValueError("upper bounds inactive outputs, and a linear layer has none: leave it out")
     array = finite_array(upper, "upper")
     try:
-        return np.ascontiguousarray(np.broadcast_to(array, shape), dtype=precision)
+        full = np.broadcast_to(array, shape)
     except ValueError:
         raise ValueError(
             f"upper must broadcast to the shape of Y {shape}, got {array.shape}"
         ) from None
+    return converted(full, "upper", precision)
 
 
 def _mask(
@@ -175,9 +177,7 @@ def _mask(
         return None
     if activation == "linear":
         raise ValueError("active is everything in a linear layer: leave it out")
-    array = np.asarray(active)
-    if array.dtype != bool:
-        raise TypeError(f"active must hold True and False, got {array.dtype}")
+    array = truths(active, "active")
     if array.shape != shape:
         raise ValueError(f"active must have the shape of Y {shape}, got {array.shape}")
     return np.ascontiguousarray(array)
@@ -193,27 +193,67 @@ def _groups(groups: int, X: Floats, Y: Floats) -> int:
     return count
 
 
-def one_of(value: str, choices: tuple[str, ...], name: str) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+def truths(value: ArrayLike, name: str) -> NDArray[np.bool_]:
+    array = plain_array(value, name)
+    if array.dtype != bool:
+        raise TypeError(f"{name} must hold True and False, got {array.dtype}")
+    return array
 
 
-def number(value: object, name: str, *, least: float = -np.inf, above: float = -np.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, (Real, np.number)):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
-    number = float(value)
-    if not np.isfinite(number) or number < least or number <= above:
-        wanted = f"at least {least:g}" if above == -np.inf else f"greater than {above:g}"
-        raise ValueError(f"{name} must be finite and {wanted}, got {value!r}")
+def one_of(value: object, choices: Sequence[str], name: str) -> str:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}"
+        )
+    return value
+
+
+def number(
+    value: object,
+    name: str,
+    *,
+    least: float = -np.inf,
+    above: float = -np.inf,
+    most: float = np.inf,
+) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__} {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if not np.isfinite(number) or number < least or number <= above or number > most:
+        limits = [("at least", least), ("greater than", above), ("at most", most)]
+        wanted = [f"{how} {limit:g}" for how, limit in limits if np.isfinite(limit)]
+        raise ValueError(f"{name} must be {' and '.join(['finite', *wanted])}, got {shown(value)}")
     return number
 
 
-def whole(value: object, name: str, *, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, (Integral, np.integer)):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value!r}")
-    return int(value)
+def whole(value: object, name: str, *, least: int = 1, most: int = LARGEST_WHOLE) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, got {type(value).__name__} {shown(value)}")
+    number = int(value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {shown(value)}")
+    if number > most:
+        raise ValueError(f"{name} must be at most {most}, got {shown(value)}")
+    return number
+
+
+def threads(value: object) -> int:
+    """Check a number of threads; None stands for all processors."""
+    if value is None:
+        return count_processors()
+    return whole(value, "n_threads", most=max(MOST_THREADS, count_processors()))
+
+
+def shown(value: object) -> str:
+    """Return how a message shows what came."""
+    try:
+        text = " ".join(repr(value).split())  # one line
+    except ValueError:  # whole numbers of thousands of digits have no text
+        return f"{type(value).__name__} of too many digits to show"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def listener(
@@ -223,7 +263,7 @@ def listener(
     if callback is None:
         return None
     if not callable(callback):
-        raise TypeError(f"callback must be callable, got {callback!r}")
+        raise TypeError(f"callback must be callable, got {shown(callback)}")
     return lambda *numbers: callback(progress(*numbers))
 
 

@@ -1,38 +1,75 @@
-"""Small things shared by the modules that handle whole networks: array checks, files, norms."""
+"""Small things shared by the modules that handle whole networks: array checks, norms."""
 
 from __future__ import annotations
 
-import os
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 AnyFloat = NDArray[np.floating[Any]]
+FloatArray = TypeVar("FloatArray", bound=AnyFloat)
+
+
+LARGEST = 1e140  # entries beyond this, or all below its inverse, have squares that are no doubles
+
+
+def plain_array(value: object, name: str) -> NDArray[Any]:
+    """Return ``value`` as an array, where nothing is lost by that.
+
+    Raises
+    ------
+    TypeError
+        If it is sparse, or an object that cannot be made an array.
+    ValueError
+        If it is no rectangle, or has masked entries. The message starts with ``name``.
+    """
+    if hasattr(value, "toarray"):
+        raise TypeError(
+            f"{name} must be a dense array, got a sparse {type(value).__name__}: give its toarray()"
+        )
+    if _has_mask(value):
+        raise ValueError(f"{name} has masked entries, which have no value: fill or drop them")
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} is no rectangular array: {error}") from None
+    except OverflowError:
+        raise ValueError(f"{name} holds numbers that do not fit float64") from None
+    except (TypeError, RuntimeError) as error:  # objects of other libraries
+        raise TypeError(f"{name} cannot be read as an array: {error}") from None
+
+
+def _has_mask(value: object) -> bool:
+    """Tell whether an array, or one in a list, has masked entries: NumPy would take them for data."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_mask, value))
+    return bool(np.ma.is_masked(value))
+
+
+def converted(array: NDArray[Any], name: str, dtype: np.dtype[Any]) -> AnyFloat:
+    """Return a finite array C-contiguous and of a type, itself if it is; refuse what overflows."""
+    with np.errstate(over="ignore"):
+        result: AnyFloat = np.ascontiguousarray(array, dtype=dtype)
+    if array.dtype.itemsize > dtype.itemsize and not np.isfinite(result).all():
+        largest = np.format_float_scientific(np.abs(array).max(), precision=3)
+        raise ValueError(f"{name} does not fit {dtype}: its largest entry is {largest}")
+    return result
 
 
 def finite_array(value: ArrayLike, name: str, *, ndim: int | None = None) -> AnyFloat:
-    """Return ``value`` as a finite, non-empty array of floats; floats keep their precision.
+    """Return ``value`` as a finite, non-empty array of floats; up to float64 they keep their type.
 
     Raises
     ------
     TypeError
         If the entries are not real numbers.
     ValueError
-        If the array is empty, has another number of dimensions than ``ndim``, or holds NaN or
-        infinity. The message starts with ``name``.
+        If the array is empty, has another number of dimensions than ``ndim``, or holds NaN,
+        infinity, numbers beyond float64 or masked entries. The message starts with ``name``.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} is no rectangular array: {error}") from None
+    array = plain_array(value, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if ndim is not None and array.ndim != ndim:
@@ -43,6 +80,18 @@ def finite_array(value: ArrayLike, name: str, *, ndim: int | None = None) -> Any
         return array.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity")
+    return array if array.dtype.itemsize <= 8 else converted(array, name, np.dtype(np.float64))
+
+
+def with_squares(array: FloatArray, name: str) -> FloatArray:
+    """Refuse an array whose norm is out of reach of float64: entries too large, or all too small."""
+    largest = float(np.abs(array).max())
+    if largest > LARGEST or 0 < largest < 1 / LARGEST:
+        size = "large" if largest > 1 else "small"
+        raise ValueError(
+            f"{name} is too {size}: its largest entry is {largest:g}, whose square does not fit "
+            f"float64; give it in other units"
+        )
     return array
 
 
@@ -52,14 +101,17 @@ def sample_array(value: ArrayLike, name: str) -> NDArray[Any]:
     Raises
     ------
     TypeError, ValueError
-        Like `finite_array`, and if it is a single number.
+        Like `finite_array` and `with_squares`, and if it is a single number.
     """
-    array = finite_array(value, name)
+    plain = plain_array(value, name)
+    array = finite_array(plain, name)
     if array.ndim == 0:
         raise ValueError(f"{name} must hold samples along its first axis, got a number")
-    if np.asarray(value).dtype.kind in "iu":
-        return np.ascontiguousarray(value, dtype=np.int64)
-    return np.ascontiguousarray(array, dtype=np.float64)
+    if plain.dtype.kind not in "iu":
+        return np.ascontiguousarray(with_squares(array, name), dtype=np.float64)
+    if plain.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} holds whole numbers beyond int64: {plain.max()}")
+    return np.ascontiguousarray(plain, dtype=np.int64)
 
 
 def frobenius(array: AnyFloat) -> float:
@@ -80,45 +132,3 @@ def spectral(matrix: AnyFloat) -> float:
 def relative(value: float, scale: float) -> float:
     """Return ``value / scale``; a signal that is zero throughout has no scale but 1."""
     return value / scale if scale > 0 else value
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Let a file be written beside its place, and move it there if that ended well.
-
-    Files that it refers to may be written next to it, under its name and more; they are moved first.
-    """
-    target = Path(path)
-    with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        yield Path(folder, target.name)
-        for written in sorted(Path(folder).iterdir(), reverse=True):
-            with written.open("rb+") as stream:
-                os.fsync(stream.fileno())
-            written.replace(target.with_name(written.name))
-
-
-def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
-    """Write an ``.npz`` file whole or not at all."""
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
-
-
-def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Read every array of an ``.npz`` file; nothing in it is executed.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not an ``.npz`` of plain arrays.
-    """
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.ndarray):
-            with archive:
-                return dict(archive)
-        error: Exception = ValueError("it holds a single array")
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as damage:
-        error = damage
-    raise ValueError(f"{os.fspath(path)!r} is not an .npz file of arrays: {error}")

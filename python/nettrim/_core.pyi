@@ -26,6 +26,10 @@ class LayerFields(TypedDict):
 
 def build_info() -> dict[str, object]: ...
 
+# From now on everything takes one thread, as it does in a process forked from one with this module.
+def may_start_threads() -> bool: ...
+def work_alone() -> None: ...
+
 # Arrays are C-contiguous and all of one type, float64 or float32. Exactly one of epsilon and penalty.
 def solve_layer(
     X: NDArray[np.floating[Any]],
@@ -152,6 +156,7 @@ def eliminate(
     keep: NDArray[np.bool_] | None,
     group: int,
     most: int,
+    time_limit: float = ...,
     n_threads: int,
 ) -> EliminationFields: ...
 
@@ -168,5 +173,6 @@ def fit_support(
     keep: NDArray[np.bool_] | None,
     support: NDArray[np.bool_],
     rounds: int,
+    time_limit: float = ...,
     n_threads: int,
 ) -> FitFields: ...

@@ -7,6 +7,7 @@ must never run on a machine of another. The environment variable ``NETTRIM_ISA``
 from __future__ import annotations
 
 import importlib
+import multiprocessing.context
 import os
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     import nettrim._core as core  # its stub describes every variant
 else:
     core = importlib.import_module(f"._core_{isa}", __package__)
+
+# A child forked before the core was loaded: another library may have left it an OpenMP runtime whose
+# threads are in the parent. The core itself notices the forks that come after it.
+if isinstance(
+    multiprocessing.current_process(), getattr(multiprocessing.context, "ForkProcess", ())
+):
+    core.work_alone()
 
 
 def build_info() -> dict[str, object]:

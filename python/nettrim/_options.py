@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from .errors import LARGE_ERROR
+
 DEMO = """\
 example:
   nettrim demo -o weights.png
@@ -13,15 +15,19 @@ TRIM = """\
 example:
   nettrim trim net.npz --calibration X.npy --epsilon 0.05 -o trimmed.npz --report trim.html
   nettrim trim model.onnx --calibration X.npy --epsilon 0.05 -o small.onnx
-  nettrim trim net.npz --calibration X.npy --sparsity 0.9 -o small.npz
+  nettrim trim net.npz --calibration X.npy --sparsity 0.5 -o small.npz
 
 MODEL is an ONNX model, a file of nettrim.Network.save, or an .npz with the arrays W1, b1, W2, b2, ...
 of dense layers (weights n_features x n_outputs; ReLU after each layer but the last). OUT is a file of
 the same kind; it carries the recipe of the run, which nettrim inspect shows. X.npy has samples along
-its first axis.
+its first axis; for an ONNX model with several inputs X.npz has an array for each, by its name.
 
 exit status: 0 all layers solved to the tolerance, 1 not all (the table says which), 2 bad input,
-130 interrupted (layers finished until then are trimmed and written).
+3 the error of the network is above --max-error, 130 interrupted by Ctrl-C, 143 by SIGTERM. OUT is written
+in all cases but 2; of an interrupted run it holds the layers that were finished.
+
+Places for output are looked at before anything else: folders of files must exist, and no file may be
+named twice or be an input.
 """
 INSPECT = """\
 example:
@@ -79,36 +85,37 @@ def _add_trim(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add(
         "--share",
         choices=["network", "layer"],
-        default="network",
         help="one sparsity for the network as a whole (default), or for every layer",
     )
     add(
         "--min-density",
         type=float,
-        default=0.0,
         metavar="D",
         help="share of its weights that every layer keeps at least (default 0)",
     )
-    add("--scheme", choices=["cascade", "parallel"], default="cascade")
+    add("--scheme", choices=["cascade", "parallel"], help="default cascade")
     add(
         "--gamma",
         type=float,
-        default=1.1,
         help="inflation of epsilon^2 in the cascade (default 1.1)",
     )
     add(
         "--slack",
         choices=["positive", "paper"],
-        default="positive",
-        help="upper bounds in the cascade",
+        help="upper bounds in the cascade (default positive)",
     )
     add(
         "--kappa",
         type=float,
-        default=1.0,
         help="factor on the last epsilon in the cascade (default 1)",
     )
     add("--layers", type=_layers, metavar="L,L,...", help="names or positions (from 0) to prune")
+    add(
+        "--outputs",
+        type=_layers,
+        metavar="O,O,...",
+        help="names or positions of the outputs that count (default all)",
+    )
     add("--held-out", metavar="X.npy", help="samples to measure the error on as well")
     add(
         "--labels",
@@ -116,17 +123,23 @@ def _add_trim(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="numbers of the right outputs, of the held-out samples if there are some, of the "
         "calibration samples otherwise: tells the accuracy before and after",
     )
-    add("--tol", type=float, default=1e-4, help="relative tolerance of every layer (default 1e-4)")
+    add(
+        "--max-error",
+        type=float,
+        default=LARGE_ERROR,
+        metavar="E",
+        help=f"exit status 3 if the network's error is larger (default {LARGE_ERROR:g})",
+    )
+    add("--tol", type=float, help="relative tolerance of every layer (default 1e-4)")
     add("--max-iter", type=int, metavar="N", help="iterations for each layer")
     add("--time-limit", type=float, metavar="S", help="seconds for each layer")
     add(
         "--max-patches",
         type=int,
-        default=20_000,
         metavar="N",
         help="positions that a convolution is solved on at most (default 20000)",
     )
-    add("--seed", type=int, default=0, help="of the draw of those positions (default 0)")
+    add("--seed", type=int, help="of the draw of those positions (default 0)")
     add("--checkpoint", metavar="DIR", help="keep finished layers here and resume from them")
     add("--plot", metavar="PNG", help="picture of the weights before and after")
     add("--report", metavar="HTML", help="page that shows what happened, in one file")
@@ -145,12 +158,12 @@ def _add_branch_hull(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add = parser.add_argument
     add("data", metavar="DATA.npz")
     add("-o", "--output", required=True, metavar="OUT.npz")
-    add("--which", choices=["w", "x"], default="w", help="the signal whose signs are known")
-    add("--regularizer", choices=["l1", "l2"], default="l1")
+    add("--which", choices=["w", "x"], help="the signal whose signs are known (default w)")
+    add("--regularizer", choices=["l1", "l2"], help="default l1")
     add("--slack", type=float, metavar="PRICE", help="price of errors (default: none allowed)")
-    add("--zero", choices=["drop", "quadrant", "equality"], default="drop", help="what y = 0 says")
-    add("--solver", choices=["auto", "newton", "admm", "lp"], default="auto")
-    add("--tol", type=float, default=1e-6, help="relative gap (default 1e-6)")
+    add("--zero", choices=["drop", "quadrant", "equality"], help="what y = 0 says (default drop)")
+    add("--solver", choices=["auto", "newton", "admm", "lp"], help="default auto")
+    add("--tol", type=float, help="relative gap (default 1e-6)")
     add("--explain", type=int, default=0, metavar="N", help="list the N heaviest measurements")
     add("--threads", type=int, metavar="N", help="default: all processors")
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from .view import LayerView
 
 
+LONGEST, GAP = 24, "..."  # characters of a name in a table, and what stands for its middle
+
+
 class Column(NamedTuple):
     """A heading and the side its entries stand on: "<" left, ">" right."""
 
@@ -34,6 +37,25 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], total: Seque
     )
 
 
+def shortened(names: Sequence[str], length: int = LONGEST) -> list[str]:
+    """Return names without the middle of long ones; different ones stay different.
+
+    Where `length` characters do not suffice for that, all may have as many more as it takes.
+    """
+    plain = [name if name.isprintable() else repr(name)[1:-1] for name in names]
+    for most in range(length, max(map(len, plain), default=0)):
+        short = [_without_middle(name, most) for name in plain]
+        if len(set(short)) == len(set(plain)):
+            return short
+    return plain
+
+
+def _without_middle(name: str, most: int) -> str:
+    head = (most - len(GAP)) // 3
+    tail = most - len(GAP) - head
+    return name if len(name) <= most else f"{name[:head]}{GAP}{name[-tail:]}"
+
+
 def share(part: int, whole: int) -> str:
     """Return a percentage, "" of nothing."""
     return f"{100 * part / whole:.1f}%" if whole else ""
@@ -43,7 +65,13 @@ def weights_of(layer: LayerView) -> list[str]:
     """Return the entries under `WEIGHTS` of a layer."""
     weights = layer.affine.weights
     shape, count = "x".join(map(str, weights.shape)), int(np.count_nonzero(weights))
-    return [shape, layer.activation, f"{count:,}", share(count, weights.size), str(weights.dtype)]
+    return [
+        shape,
+        layer.activation,
+        f"{count:,}",
+        share(count, weights.size),
+        str(layer.affine.precision),
+    ]
 
 
 def weights_of_all(layers: Sequence[LayerView]) -> list[str]:

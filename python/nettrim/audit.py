@@ -48,6 +48,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._arrays import Array, frobenius, relative
+from .samples import Data
 from .view import Affine, LayerView, ModelView, activate
 
 # Bounds are rounded up by more than the rounding errors of sums and singular values.
@@ -98,25 +99,39 @@ class Bound(NamedTuple):
     prior: float
 
 
-def changes(view: ModelView, weights: Mapping[int, Affine], X: Array) -> Iterator[Change]:
-    """Measure how far each prunable layer's output moved, and last the model's."""
+class Account(NamedTuple):
+    """What is known of a signal: how far it moved and can have moved, and its two versions.
+
+    Attributes
+    ----------
+    change : Change
+    bound : Bound
+    values : pair of ndarrays
+        Of a layer its input, of the model its output; in the original and in the trimmed network.
+    """
+
+    change: Change
+    bound: Bound
+    values: tuple[Array, Array]
+
+
+def changes(view: ModelView, weights: Mapping[int, Affine], X: Data) -> Iterator[Change]:
+    """Measure how far each prunable layer's output moved, and then each of the model's."""
     layers = view.prunable_layers()
     walks = zip(view.signals(X, {}), view.signals(X, weights), strict=True)
     for position, (original, current) in enumerate(walks):
-        if position == len(layers):
-            yield _change(original.values, current.values)
-        else:
+        if position < len(layers):
             layer = layers[position]
             yield _change(
                 layer.respond(layer.affine, original.values),
                 layer.respond(weights.get(position, layer.affine), current.values),
             )
+        else:
+            yield _change(original.values, current.values)
 
 
-def account(
-    view: ModelView, trimmed: Mapping[int, Trimmed], X: Array
-) -> Iterator[tuple[Change, Bound]]:
-    """Measure how far each prunable layer's output moved and prove how far, and last the model's."""
+def account(view: ModelView, trimmed: Mapping[int, Trimmed], X: Data) -> Iterator[Account]:
+    """Measure and bound how far each prunable layer's output moved, and then each of the model's."""
     layers = view.prunable_layers()
     weights = {position: layer.affine for position, layer in trimmed.items()}
     walks = zip(view.signals(X, {}), view.signals(X, weights), strict=True)
@@ -131,7 +146,7 @@ def account(
             )
         bound = Bound(bound.proved * ROUNDED_UP, bound.prior * ROUNDED_UP)
         proved[position], prior[position] = bound
-        yield change, bound
+        yield Account(change, bound, (original.values, current.values))
 
 
 def _change(original: Array, current: Array) -> Change:

@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import Array, read_npz, write_npz
+from ._arrays import Array
+from ._storage import path_of, read_npz, write_npz
+from .samples import Data, Samples
 from .view import LayerView, ModelView, arrays_of
 
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class SolvedLayer:
         Radius of the ball in the program, absolute.
     output_norm : float
         Of the original output, in the program.
+    active_rows : int
+        Different rows of the program on which an output is active, their median over all outputs.
     residual, violation : float
         Feasibility, relative to the norm of the output and to its largest entry.
     gap : float
@@ -50,6 +54,7 @@ class SolvedLayer:
     weights: Array
     epsilon: float
     output_norm: float
+    active_rows: int
     residual: float
     violation: float
     gap: float
@@ -72,7 +77,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, Any]) -> None:
-        self.folder = Path(folder)
+        self.folder = path_of(folder, "checkpoint")
         self.identity = dict(identity)
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"checkpoint must be a folder, {str(self.folder)!r} is a file")
@@ -89,11 +94,11 @@ class Checkpoint:
         path = self._path(position)
         if not path.exists():
             return None
-        arrays = read_npz(path)
+        arrays = read_npz(path, {"identity", *(f.name for f in fields(SolvedLayer))}.__contains__)
         try:
             stored = json.loads(str(arrays["identity"]))
             solved = SolvedLayer(**{f.name: _plain(arrays[f.name]) for f in fields(SolvedLayer)})
-        except (KeyError, ValueError) as error:
+        except (KeyError, RecursionError, ValueError) as error:
             raise ValueError(f"{str(path)!r} is not a checkpoint of nettrim: {error}") from None
         refuse_changes(stored, self._complete(details), path)
         return solved
@@ -114,7 +119,7 @@ class Checkpoint:
         return complete
 
 
-def identity(view: ModelView, layers: Sequence[LayerView], X: Array) -> dict[str, str]:
+def identity(view: ModelView, layers: Sequence[LayerView], X: Data) -> dict[str, str]:
     """Return what the answers of a run depend on beside its options: hashes of model and data."""
     return {"weights of the model": hash_of_model(view, layers), "data X": hash_of_data(X)}
 
@@ -133,10 +138,15 @@ def hash_of_model(view: ModelView, layers: Sequence[LayerView]) -> str:
     return digest.hexdigest()
 
 
-def hash_of_data(X: NDArray[Any]) -> str:
+def hash_of_data(X: Data) -> str:
     """Return the SHA-256 of samples."""
     digest = hashlib.sha256()
-    _add(digest, X)
+    if isinstance(X, Samples):
+        for name, array in [*X.arrays.items(), *X.shared.items()]:
+            digest.update(name.encode())
+            _add(digest, array)
+    else:
+        _add(digest, X)
     return digest.hexdigest()
 
 

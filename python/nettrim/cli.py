@@ -5,42 +5,78 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+import zipfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import finite_array, read_npz, write_npz
+from ._arguments import number
+from ._arrays import finite_array
 from ._options import parse
-from ._table import WEIGHTS, Column, table, weights_of, weights_of_all
+from ._process import Interrupts, say, tell, warnings_in_lines
+from ._storage import read_npy, read_npz, write_npz
+from ._table import WEIGHTS, Column, shortened, table, weights_of, weights_of_all
 from .accuracy import Accuracy, Labels, checked_labels
-from .errors import ConvergenceWarning
-from .files import check_output, load, recipe_in, save
+from .errors import (
+    CalibrationWarning,
+    ConvergenceWarning,
+    LargeErrorWarning,
+    RuntimeMismatchWarning,
+)
+from .files import check_output, check_places, load, recipe_in, save
 from .hull import branch_hull
 from .network import Network
+from .picture import check_format
 from .recipe import summary
-from .report import TrimResult
+from .report import TrimResult, untouched_lines
 from .trim import trim
-from .view import as_view
+from .view import ModelView, as_view, untouched_of
 
+TRIM_OPTIONS = (  # passed on as they are, if they were given
+    "epsilon",
+    "sparsity",
+    "pattern",
+    "share",
+    "min_density",
+    "scheme",
+    "gamma",
+    "slack",
+    "kappa",
+    "layers",
+    "outputs",
+    "tol",
+    "max_iter",
+    "time_limit",
+    "checkpoint",
+    "max_patches",
+    "seed",
+)
+HULL_OPTIONS = ("which", "regularizer", "slack", "zero", "solver", "tol")
+INTERRUPTED = 130  # by Ctrl-C; a signal that was taken like it has a status of its own
+TOO_FAR = 3
+HULL_DATA = {"y", "B", "C", "signs"}
 HULL_ARRAYS = ("h", "m", "w", "x", "xi", "p", "q")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the return value is the exit status."""
     options = parse(arguments)
+    interrupts = Interrupts()
     try:
-        with warnings.catch_warnings(), _log(options.verbose):
+        with interrupts.taken(), warnings_in_lines(), _log(options.verbose):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the table and the status tell it
-            return COMMANDS[options.command](options)
-    except (ImportError, OSError, TypeError, ValueError) as error:
-        print(f"nettrim: error: {error}", file=sys.stderr)
+            for told in (CalibrationWarning, LargeErrorWarning, RuntimeMismatchWarning):
+                warnings.simplefilter("always", told)
+            status = COMMANDS[options.command](options)
+    except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
+        tell("error", error)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return interrupts.status
+    return interrupts.status if status == INTERRUPTED else status
 
 
 @contextmanager
@@ -64,6 +100,7 @@ def _log(verbose: int) -> Iterator[None]:
 def _demo(options: Namespace) -> int:
     from .demo import run_demo
 
+    check_places({}, {"--output": options.output}, {})
     results = run_demo(
         options.output,
         epsilon=options.epsilon,
@@ -74,43 +111,49 @@ def _demo(options: Namespace) -> int:
 
 
 def _trim(options: Namespace) -> int:
-    check_output(options.network, options.output)
-    model, samples = load(options.network), _samples(options.calibration)
-    held_out = None if options.held_out is None else _samples(options.held_out)
+    number(options.max_error, "--max-error", least=0.0)
+    _check_places(options)
+    model = load(options.network)
+    samples = _samples(options.calibration, model)
+    held_out = None if options.held_out is None else _samples(options.held_out, model)
     labelled = samples if held_out is None else held_out
-    labels = None if options.labels is None else _labels(options.labels, len(labelled))
+    labels = None if options.labels is None else _labels(options.labels, _count(labelled))
     result = trim(
         model,
         samples,
-        epsilon=options.epsilon,
-        sparsity=options.sparsity,
-        pattern=options.pattern,
-        share=options.share,
-        min_density=options.min_density,
-        scheme=options.scheme,
-        gamma=options.gamma,
-        slack=options.slack,
-        kappa=options.kappa,
-        layers=options.layers,
         held_out=held_out,
-        tol=options.tol,
-        max_iter=options.max_iter,
-        time_limit=options.time_limit,
         n_threads=options.threads,
-        checkpoint=options.checkpoint,
-        max_patches=options.max_patches,
-        seed=options.seed,
         progress=_progress(options),
+        **_given(options, TRIM_OPTIONS),
     )
     save(result.model, options.output, result.recipe)
-    print(result)
+    say(result)
     accuracy = None if labels is None else result.accuracy(labelled, labels)
     if accuracy is not None:
-        print(accuracy)
+        say(accuracy)
     _show(result, accuracy, options)
     if result.interrupted:
-        return 130
+        return INTERRUPTED
+    if result.discrepancy > options.max_error:
+        return TOO_FAR
     return 0 if result.converged else 1
+
+
+def _check_places(options: Namespace) -> None:
+    """Refuse outputs that cannot be written, before there is anything to write."""
+    check_places(
+        {
+            "MODEL": options.network,
+            "--calibration": options.calibration,
+            "--held-out": options.held_out,
+            "--labels": options.labels,
+        },
+        {"--output": options.output, "--plot": options.plot, "--report": options.report},
+        {"--export": options.export, "--checkpoint": options.checkpoint},
+    )
+    check_output(options.network, options.output)
+    if options.plot is not None:
+        check_format(options.plot)
 
 
 def _show(result: TrimResult[Any], accuracy: Accuracy | None, options: Namespace) -> None:
@@ -120,7 +163,13 @@ def _show(result: TrimResult[Any], accuracy: Accuracy | None, options: Namespace
     if options.report is not None:
         result.report(options.report, accuracy)
     if options.export is not None:
-        print(f"\n{result.export(options.export)}")
+        say(f"\n{result.export(options.export)}")
+
+
+def _given(options: Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Return the options that were given: what is left out gets its default where it is used."""
+    values = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _progress(options: Namespace) -> bool:
@@ -129,23 +178,35 @@ def _progress(options: Namespace) -> bool:
 
 def _inspect(options: Namespace) -> int:
     model = load(options.network)
-    print(model if isinstance(model, Network) else _layers(model))
+    view = as_view(model)
+    say(model if isinstance(model, Network) else _layers(view))
+    for line in untouched_lines(untouched_of(view)):
+        say(line)
     recipe = recipe_in(options.network)
     if recipe is not None:
-        print(f"\n{summary(recipe)}")
+        say(f"\n{_summary(recipe, options.network)}")
     return 0
 
 
-def _layers(model: Any) -> str:
+def _summary(recipe: dict[str, Any], path: str) -> str:
+    try:
+        return summary(recipe)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"the recipe in {path!r} is damaged: {error!r}") from None
+
+
+def _layers(view: ModelView) -> str:
     """Lay out the prunable layers of any model."""
-    layers = as_view(model).prunable_layers()
-    rows = [[layer.name, *weights_of(layer)] for layer in layers]
+    layers = view.prunable_layers()
+    names = shortened([layer.name for layer in layers])
+    rows = [[name, *weights_of(layer)] for name, layer in zip(names, layers, strict=True)]
     return table([Column("layer", "<"), *WEIGHTS], rows, ["network", *weights_of_all(layers)])
 
 
 def _branch_hull(options: Namespace) -> int:
-    data = read_npz(options.data)
-    missing = {"y", "B", "C", "signs"} - data.keys()
+    check_places({"DATA": options.data}, {"--output": options.output}, {})
+    data = read_npz(options.data, HULL_DATA.__contains__)
+    missing = HULL_DATA - data.keys()
     if missing:
         raise ValueError(f"{options.data!r} lacks {', '.join(sorted(missing))}")
     solution = branch_hull(
@@ -153,41 +214,37 @@ def _branch_hull(options: Namespace) -> int:
         data["B"],
         data["C"],
         signs=data["signs"],
-        which=options.which,
-        regularizer=options.regularizer,
-        slack=options.slack,
-        zero=options.zero,
-        solver=options.solver,
-        tol=options.tol,
+        **_given(options, HULL_OPTIONS),
         n_threads=options.threads,
     )
     write_npz(options.output, {name: getattr(solution, name) for name in HULL_ARRAYS})
-    print(solution)
+    say(solution)
     if options.explain:
-        print(solution.explain(options.explain))
+        say(solution.explain(options.explain))
     return 0 if solution.converged else 1
 
 
-def _samples(path: str) -> NDArray[Any]:
-    """Read samples from an ``.npy`` file."""
-    array = _array(path, "samples")
+def _samples(path: str, model: Any) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """Read samples from an ``.npy`` file, or those of a model's several inputs from an ``.npz``."""
+    if not isinstance(model, Network) and zipfile.is_zipfile(path):
+        return {name: _finite(array, path) for name, array in read_npz(path).items()}
+    return _finite(read_npy(path, "samples"), path)
+
+
+def _finite(array: NDArray[Any], path: str) -> NDArray[Any]:
     finite_array(array, path)  # the message shall name the file
     return array
 
 
+def _count(samples: NDArray[Any] | dict[str, NDArray[Any]]) -> int:
+    """Return the number of samples; what has another one is refused where the model is known."""
+    arrays = samples.values() if isinstance(samples, dict) else [samples]
+    return max((len(array) for array in arrays if array.ndim), default=0)
+
+
 def _labels(path: str, n_samples: int) -> Labels:
     """Read one label for each sample from an ``.npy`` file."""
-    return checked_labels(_array(path, "labels"), n_samples)
-
-
-def _array(path: str, content: str) -> NDArray[Any]:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (EOFError, ValueError) as error:
-        raise ValueError(f"{path!r} is not an .npy file: {error}") from None
-    if not hasattr(array, "dtype"):  # the contents of an .npz file
-        raise ValueError(f"{path!r} holds several arrays; {content} come in an .npy file")
-    return np.asarray(array)
+    return checked_labels(read_npy(path, "labels"), n_samples)
 
 
 COMMANDS = {"demo": _demo, "trim": _trim, "inspect": _inspect, "branch-hull": _branch_hull}

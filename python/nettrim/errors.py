@@ -1,8 +1,17 @@
-"""The two things data can do to a solver, each with a name of its own."""
+"""What data can do to a solver and to a network, each with a name of its own."""
 
 from __future__ import annotations
 
-__all__ = ["ConvergenceWarning", "InfeasibleError"]
+__all__ = [
+    "LARGE_ERROR",
+    "CalibrationWarning",
+    "ConvergenceWarning",
+    "InfeasibleError",
+    "LargeErrorWarning",
+    "RuntimeMismatchWarning",
+]
+
+LARGE_ERROR = 0.5  # relative to an output: of one that moved so far little may be left
 
 
 class InfeasibleError(ValueError):
@@ -11,3 +20,15 @@ class InfeasibleError(ValueError):
 
 class ConvergenceWarning(UserWarning):
     """A solve stopped before its certificate closed; its answer is flagged, not hidden."""
+
+
+class LargeErrorWarning(UserWarning):
+    """The trimmed network may do nothing of what the original one did: an error passed 50 %."""
+
+
+class CalibrationWarning(UserWarning):
+    """A layer met fewer different active rows than it has inputs: its sparsity says little."""
+
+
+class RuntimeMismatchWarning(UserWarning):
+    """The framework computes something else than the arithmetic that was measured and bounded."""

@@ -53,8 +53,12 @@ class Shared:
             folder = tempfile.mkdtemp(prefix="nettrim-")
             rest = {f.name: getattr(self.data, f.name) for f in fields(LayerData)}
             arrays = {file: array for file in FILES if (array := rest.pop(file)) is not None}
-            for file, array in arrays.items():
-                np.save(Path(folder, f"{file}.npy"), array)
+            try:
+                for file, array in arrays.items():
+                    np.save(Path(folder, f"{file}.npy"), array)
+            except BaseException:  # no room, or no time: nothing stays behind
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
             self._name = _Name(uuid.uuid4().hex, folder, list(arrays), rest)
             self.data = self._name.opened() or self.data  # no copy in memory beside the files
         return self._name

@@ -21,6 +21,7 @@ from ._arguments import (
     precision_of,
     whole,
 )
+from ._arrays import converted, with_squares
 from .agreement import Crew, solve_in_blocks
 from .blocks import Engine, Form, Start, cut, solve_alone
 from .execution import Alone, Pool, Shared, Task, Together
@@ -105,7 +106,7 @@ def solve_layer(
         An answer to a similar program, or weights alone.
     n_threads : int, optional
         Default: every processor this process may use, and 1 for every task of an `executor`. 1 means
-        one.
+        one. A forked child works in one thread, whatever is asked for, for it has none of its parent's.
     callback : callable, optional
         Called with a `LayerProgress` at every certificate; a true return stops the solve. An
         exception raised in it stops the solve and is raised again here. A layer in blocks has one
@@ -268,6 +269,10 @@ def _prepared(
     width = -(-n_outputs // n_blocks)
     if block_outputs is not None:
         width = whole(block_outputs, "block_outputs")
+    if width < n_outputs:
+        with_squares(data.X, "X")
+    if width < n_outputs or form.penalty is not None:
+        with_squares(data.Y, "Y")
     shape = len(data.live), n_outputs
     weights, dual = _warm_start(warm_start, shape, data.Y.shape, precision)
     if weights is not None and not data.live.all():
@@ -297,7 +302,7 @@ def _warm_start(
         raise ValueError(f"warm_start must have shape {shape}, got {weights.shape}")
     if not isinstance(start, LayerSolution) or start.dual.shape != dual_shape:
         return weights, None  # multipliers of other samples mean nothing here
-    return weights, np.ascontiguousarray(start.dual, dtype=precision)
+    return weights, converted(start.dual, "warm_start", precision)
 
 
 def _solve(data: LayerData, job: _Job, callback: Listener | None) -> LayerSolution:

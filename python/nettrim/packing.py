@@ -17,6 +17,7 @@ nearly all entries are zero: a bit for each entry against some two bytes for eac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["pack", "unpack"]
+
+EXPANDED = 1 << 30  # bytes that any array may become
+RATIO = 1000  # times its parts that a larger one may become
 
 AnyArray = NDArray[Any]
 Parts = dict[str, AnyArray]
@@ -90,8 +94,9 @@ def unpack(arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
 def _decoded(name: str, encoding: str, parts: Parts) -> AnyArray:
     _, decode = _ENCODINGS[encoding]
     try:
+        _check_size(parts)
         return decode(**parts)
-    except (IndexError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{name} is no array in {encoding}: {error}") from None
 
 
@@ -127,6 +132,14 @@ def _from_bitmask(values: AnyArray, bits: AnyArray, shape: AnyArray) -> AnyArray
     _check_count(values, int(np.count_nonzero(nonzero)))
     array[nonzero] = values
     return array
+
+
+def _check_size(parts: Parts) -> None:
+    """Refuse a shape whose array would be out of proportion to what is known of it."""
+    size = math.prod(parts["shape"].tolist()) * parts["values"].dtype.itemsize
+    held = sum(part.nbytes for part in parts.values())
+    if size > max(EXPANDED, RATIO * held):
+        raise ValueError(f"its {held:,} bytes would become {size:,}, more than any weights do")
 
 
 def _check_count(values: AnyArray, places: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._arrays import AnyFloat
+from ._storage import path_of, whole_file
 from .view import LayerView
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def draw(
         ax.set_title(f"{layer.name}  {n_features} × {n_outputs}", fontsize=11, color=INK, pad=8)  # noqa: RUF001
     if title:
         figure.suptitle(title, fontsize=13, color=INK)
-    figure.savefig(path, dpi=160, facecolor="white")
+    save_figure(figure, path)
 
 
 def draw_trace(
@@ -83,7 +84,33 @@ def draw_trace(
     axes.grid(which="both", color=FRAME, linewidth=0.4)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.savefig(path, dpi=160, facecolor="white")
+    save_figure(figure, path)
+
+
+def check_format(path: str | os.PathLike[str]) -> str:
+    """Return the format that the suffix of a path chooses, "png" if it has none.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If the suffix is that of no picture.
+    """
+    known = empty_figure(1.0, 1.0).canvas.get_supported_filetypes()
+    suffix = path_of(path, "path").suffix.lower().removeprefix(".") or "png"
+    if suffix not in known:
+        raise ValueError(
+            f"{os.fspath(path)!r} must be a picture, one of {', '.join(sorted(known))}"
+        )
+    return suffix
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a picture, whole or not at all."""
+    format = check_format(path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format=format, dpi=160, facecolor="white")
 
 
 def empty_figure(width: float, height: float) -> Figure:

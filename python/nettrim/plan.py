@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arguments import number, one_of, shown
 from ._arrays import Array, frobenius
 from .view import LayerView, activate
 
+SCHEMES = ("cascade", "parallel")
 ROWS = 4096  # of large arrays, at a time
 
 
@@ -37,7 +39,8 @@ class Program(NamedTuple):
     kappa : float
         The factor that is already in ``epsilon``; 1 for all but the last layer of a cascade.
     output_norm, largest : float
-        Frobenius norm of the original output, and its largest entry.
+        Frobenius norm of the original output, and the largest entry of ``Y``, to which a tolerance on
+        ``upper`` refers.
     """
 
     X: Array
@@ -93,6 +96,10 @@ class Scheme(Protocol):
         """Return the options that matter to every layer, for a checkpoint."""
         ...
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `nettrim.trim` with their defaults, None for those without use."""
+        ...
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -109,29 +116,28 @@ class Plan:
     def checked(
         cls, *, epsilon: Any, scheme: Any, gamma: Any, slack: Any, kappa: Any, tol: Any
     ) -> Plan:
-        """Build a plan from what a user gave.
+        """Build a plan from what a user gave; None is the default of each but `epsilon`.
 
         Raises
         ------
         TypeError, ValueError
-            If an option is not what it must be; the message names it.
+            If an option is not what it must be, or would not be used; the message names it.
         """
         if epsilon is None:
             raise ValueError(
                 "epsilon is needed, the relative error allowed, for example 0.05; or sparsity"
             )
         plan = cls(
-            epsilon=number("epsilon", epsilon, 0.0),
-            scheme=choice("scheme", scheme, ("cascade", "parallel")),
-            gamma=number("gamma", gamma, 1.0),
-            slack=choice("slack", slack, ("positive", "paper")),
-            kappa=number("kappa", kappa, 0.0, 1.0),
-            tol=number("tol", tol, 0.0),
+            epsilon=number(epsilon, "epsilon", least=0.0),
+            scheme=one_of(scheme, SCHEMES, "scheme"),
+            gamma=number(1.1 if gamma is None else gamma, "gamma", least=1.0),
+            slack=one_of("positive" if slack is None else slack, ("positive", "paper"), "slack"),
+            kappa=number(1.0 if kappa is None else kappa, "kappa", above=0.0, most=1.0),
+            tol=number(1e-4 if tol is None else tol, "tol", least=0.0),
         )
-        if plan.kappa == 0:
-            raise ValueError("kappa must be larger than 0, got 0")
-        if plan.kappa != 1 and not plan.cascaded:
-            raise ValueError("kappa belongs to scheme='cascade', the parallel scheme has none")
+        if not plan.cascaded:
+            why = "belongs to scheme='cascade', the parallel scheme has none"
+            refuse_unused(why, gamma=gamma, slack=slack, kappa=kappa)
         return plan
 
     @property
@@ -194,12 +200,17 @@ class Plan:
         own = {"scheme": self.scheme, "epsilon": self.epsilon, "tol": self.tol}
         return {**own, "gamma": self.gamma, "slack": self.slack} if self.cascaded else own
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `nettrim.trim` with their defaults, None for those without use."""
+        unused = () if self.cascaded else ("gamma", "slack", "kappa")
+        return {**asdict(self), **dict.fromkeys(unused)}
+
 
 def posed(
     layer: LayerView, rows: Array, Y: Array, epsilon: float, upper: Array | None, kappa: float
 ) -> Program:
     """Pose a layer's program on some input; a fixed bias moves to the other side."""
-    norm, largest, active = frobenius(Y), float(np.abs(Y).max()), None
+    norm, active = frobenius(Y), None
     offset = layer.affine.offset
     if offset.any():
         if layer.activation == "relu":
@@ -216,7 +227,7 @@ def posed(
         groups=layer.affine.groups,
         kappa=kappa,
         output_norm=norm,
-        largest=largest,
+        largest=float(np.abs(Y).max()),
     )
 
 
@@ -239,43 +250,52 @@ def chosen_layers(layers: Sequence[LayerView], choice: Iterable[int | str] | Non
     """
     if not layers:
         raise ValueError("model has no prunable layer")
+    return _positions([layer.name for layer in layers], choice, "layers", "prunable layer")
+
+
+def chosen_outputs(names: Sequence[str], choice: Iterable[int | str] | None) -> list[int]:
+    """Return the positions of the outputs that count, in order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an entry of ``outputs`` is neither position nor name of an output, or there is none.
+    """
+    return _positions(names, choice, "outputs", "output")
+
+
+def _positions(
+    names: Sequence[str], choice: Iterable[int | str] | None, argument: str, thing: str
+) -> list[int]:
     if choice is None:
-        return list(range(len(layers)))
-    if isinstance(choice, (str, int)):
-        choice = [choice]
-    positions = sorted({_position(layers, entry) for entry in choice})
+        return list(range(len(names)))
+    try:
+        entries = [choice] if isinstance(choice, (str, numbers.Integral)) else list(choice)
+    except TypeError:
+        raise TypeError(
+            f"{argument} must hold positions or names, got {type(choice).__name__}"
+        ) from None
+    positions = sorted({_position(names, entry, argument, thing) for entry in entries})
     if not positions:
-        raise ValueError("layers is empty: nothing to prune")
+        raise ValueError(f"{argument} is empty: name at least one {thing}")
     return positions
 
 
-def _position(layers: Sequence[LayerView], entry: Any) -> int:
-    names = [layer.name for layer in layers]
+def _position(names: Sequence[str], entry: Any, argument: str, thing: str) -> int:
     if isinstance(entry, str):
         if entry not in names:
-            raise ValueError(f"layers: no prunable layer is called {entry!r}, there are {names}")
+            raise ValueError(f"{argument}: no {thing} is called {entry!r}, there are {list(names)}")
         return names.index(entry)
     if isinstance(entry, bool) or not isinstance(entry, numbers.Integral):
-        raise TypeError(f"layers must hold positions or names, got {type(entry).__name__}")
+        raise TypeError(f"{argument} must hold positions or names, got {type(entry).__name__}")
     position = int(entry)
     if not -len(names) <= position < len(names):
-        raise ValueError(f"layers: {position} is out of range, there are {len(names)} layers")
+        raise ValueError(f"{argument}: {position} is out of range, there are {len(names)} {thing}s")
     return position % len(names)
 
 
-def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
-    """Return a finite number within bounds, or raise an error that names it."""
-    if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    result = float(value)
-    if not (math.isfinite(result) and low <= result <= high):
-        upper = "" if math.isinf(high) else f" and at most {high:g}"
-        raise ValueError(f"{name} must be finite, at least {low:g}{upper}, got {result:g}")
-    return result
-
-
-def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
-    """Return one of the allowed words, or raise an error that names them."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {tuple(allowed)}, got {value!r}")
-    return str(value)
+def refuse_unused(why: str, **options: Any) -> None:
+    """Raise an error that names the first option that was given although nothing would use it."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name} {why}, got {shown(value)}")

@@ -19,7 +19,7 @@ from .checkpoint import SolvedLayer
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from .solution import LayerProgress
 
@@ -43,6 +43,10 @@ class Reporter(Protocol):
 
     def finish(self, solved: SolvedLayer, *, resumed: bool) -> None:
         """Say that a layer is done, here or in an earlier run."""
+        ...
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Say how far a stage is that takes up all layers and finishes none."""
         ...
 
 
@@ -113,6 +117,10 @@ class Log:
         """Log the outcome."""
         logger.info("layer %s: %s", self.title, _outcome(solved, resumed))
 
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Log it."""
+        logger.info("%s: %d of %d layers", name, done, total)
+
 
 class Lines(Log):
     """One line for each finished layer."""
@@ -122,6 +130,11 @@ class Lines(Log):
         super().finish(solved, resumed=resumed)
         print(f"layer {self.title}: {_outcome(solved, resumed)}", file=sys.stderr, flush=True)
 
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Print it."""
+        super().stage(name, done, total)
+        print(f"{name}: {done} of {total} layers", file=sys.stderr, flush=True)
+
 
 class Bars(Log):
     """A bar for each layer; it fills as the gap falls from 1 to the tolerance."""
@@ -130,6 +143,7 @@ class Bars(Log):
         super().__init__(n_layers)
         self.bars = bars
         self.tol = min(tol, 0.5)
+        self.stages: dict[str, TaskID] = {}
 
     def start(self, name: str, shape: tuple[int, int]) -> None:
         """Add the layer's bar."""
@@ -152,6 +166,16 @@ class Bars(Log):
         super().finish(solved, resumed=resumed)
         self.bars.update(self.task, completed=1.0, note=_outcome(solved, resumed))
         self.bars.stop_task(self.task)
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Move the bar of a stage."""
+        super().stage(name, done, total)
+        if name not in self.stages:
+            self.stages[name] = self.bars.add_task(name, note="")
+        note = f"{done} of {total} layers"
+        self.bars.update(self.stages[name], completed=done, total=total, note=note)
+        if done == total:
+            self.bars.stop_task(self.stages[name])
 
 
 def time_left(history: Sequence[tuple[float, float]], tol: float) -> float | None:

@@ -6,7 +6,7 @@ A recipe is a dictionary that JSON can hold, so that every file a result is writ
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -14,9 +14,10 @@ import numpy as np
 import scipy
 
 from ._arguments import MAX_ITER, count_processors
-from ._arrays import Array
 from ._dispatch import build_info
 from .checkpoint import hash_of_data
+from .samples import Data, shape_of
+from .view import Untouched
 
 DIGITS = 16  # of a hash that are enough to tell two apart by eye
 
@@ -24,9 +25,10 @@ DIGITS = 16  # of a hash that are enough to tell two apart by eye
 def recipe_of(
     model: Any,
     hashes: Mapping[str, Any],
-    X: Array,
-    held_out: Array | None,
+    X: Data,
+    held_out: Data | None,
     arguments: Mapping[str, Any],
+    untouched: Sequence[Untouched] = (),
 ) -> dict[str, Any]:
     """Write down a run of `nettrim.trim`.
 
@@ -40,24 +42,27 @@ def recipe_of(
     held_out : ndarray of shape (n, ...) or None
     arguments : mapping of str to plain values
         The keyword arguments of `nettrim.trim` on which the answer depends.
+    untouched : sequence of Untouched, optional
+        The weights that no prunable layer holds.
 
     Returns
     -------
     dict
         ``nettrim`` (its version), ``date``, ``model``, ``calibration`` and ``held_out`` (what they
-        are, and SHA-256 hashes of their numbers), ``arguments`` with every default filled in, and
-        ``environment`` (versions, and how the compiled core was built).
+        are, and SHA-256 hashes of their numbers), ``arguments`` with every default filled in,
+        ``untouched`` (weights left alone, and why), and ``environment`` (versions, and how the compiled core was built).
     """
     build = build_info()
     return {
         "nettrim": build["version"],
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "model": {"type": _type_name(model), "sha256": hashes["weights of the model"]},
-        "calibration": {"shape": list(X.shape), "sha256": hashes["data X"]},
+        "calibration": {"shape": shape_of(X), "sha256": hashes["data X"]},
         "held_out": None
         if held_out is None
-        else {"shape": list(held_out.shape), "sha256": hash_of_data(held_out)},
+        else {"shape": shape_of(held_out), "sha256": hash_of_data(held_out)},
         "arguments": _resolved(arguments),
+        "untouched": [weight._asdict() for weight in untouched],
         "environment": {
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -83,10 +88,12 @@ def snippet(recipe: Mapping[str, Any]) -> str:
 def summary(recipe: Mapping[str, Any]) -> str:
     """Return the recipe in a few lines of text."""
     arguments = ", ".join(f"{name}={value!r}" for name, value in recipe["arguments"].items())
+    untouched = recipe.get("untouched", [])
+    left_alone = f"\nleft alone: {', '.join(w['name'] for w in untouched)}" if untouched else ""
     return (
         f"trimmed on {recipe['date']} by nettrim {recipe['nettrim']}: {arguments}\n"
         f"original weights sha256 {recipe['model']['sha256']}\n"
-        f"calibration data sha256 {recipe['calibration']['sha256']}"
+        f"calibration data sha256 {recipe['calibration']['sha256']}{left_alone}"
     )
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from numpy.typing import ArrayLike
 
-from ._table import Column, share, table
+from ._storage import path_of
+from ._table import Column, share, shortened, table
 from .accuracy import Accuracy, accuracy
-from .view import layers_named
+from .errors import LARGE_ERROR
+from .view import Untouched, layers_named
 
 if TYPE_CHECKING:
     from .export import Export
@@ -22,6 +24,7 @@ Model = TypeVar("Model")
 KEPT = "kept"
 BUDGET = "budget"
 UNREACHED = "not reached"
+ROUNDING = 1e-4  # of the framework, above which it is told beside a bound
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class LayerReport:
     discrepancy : float
         Measured: distance between the layer's output in the trimmed and in the original network.
     bound : float
-        Proved: ``discrepancy`` cannot exceed it (mathematics in `nettrim.audit`).
+        Proved: ``discrepancy`` cannot exceed it in exact arithmetic (mathematics in `nettrim.audit`).
     prior_bound : float
         Promised before anything was solved, by Theorem 1 or 2 of Net-Trim; mostly very loose.
     status : str
@@ -57,7 +60,8 @@ class LayerReport:
         four.
     residual, violation : float or None
         Feasibility in the layer's program: distance to the original output on active entries, and
-        the largest excess over the upper bound on the others, relative to the largest output.
+        the largest excess over the upper bound on the others, relative to the largest output
+        (without a bias that stays as it is: what the program asks for).
     gap : float or None
         How far the l1 norm can at most be from the optimum, relatively. Without meaning, and
         sometimes negative, if the answer is not feasible.
@@ -67,6 +71,10 @@ class LayerReport:
         layer that was not pruned.
     held_out_discrepancy : float or None
         ``discrepancy`` on samples the solver has not seen, if some were given.
+    active_rows : int or None
+        On how many different rows of its program an output is active, the median over all outputs: so
+        many equations there are for the inputs' weights (and a bias). None for a layer that was not
+        pruned.
     history : tuple of (float, float)
         Seconds and gap at every certificate of the solve.
     """
@@ -89,6 +97,7 @@ class LayerReport:
     iterations: int | None = None
     seconds: float | None = None
     held_out_discrepancy: float | None = None
+    active_rows: int | None = None
     history: tuple[tuple[float, float], ...] = field(default=(), repr=False, compare=False)
 
     @property
@@ -100,6 +109,45 @@ class LayerReport:
     def converged(self) -> bool:
         """Whether nothing is left to be desired: optimal, within its budget, or not to be pruned."""
         return self.status in ("optimal", BUDGET, KEPT)
+
+    @property
+    def few_rows(self) -> bool:
+        """Whether there are fewer equations than weights to an output: sparse without meaning."""
+        return self.active_rows is not None and self.active_rows < self.shape[0]
+
+
+@dataclass(frozen=True)
+class OutputReport:
+    """The account of one output of the model; errors are relative to ``norm``.
+
+    Attributes
+    ----------
+    name : str
+    norm : float
+        Frobenius norm of the original output on the calibration samples (1 if it is 0).
+    discrepancy, bound : float
+        Measured and proved, as of a layer.
+    held_out_discrepancy : float or None
+        Measured on samples the solver has not seen, if some were given.
+    runtime_discrepancy : float or None
+        ``discrepancy`` as the framework computes both models in their own precision, on the calibration
+        samples. None if the model's view cannot tell.
+    runtime_error : float or None
+        How far the framework's results are from those of exact arithmetic, for the original or the
+        trimmed model, whichever is farther: ``runtime_discrepancy`` and ``discrepancy`` cannot differ
+        by more than twice this.
+    runtime_differs : bool
+        Whether that is more than rounding: half of the digits of the model's precision are lost.
+    """
+
+    name: str
+    norm: float
+    discrepancy: float
+    bound: float
+    held_out_discrepancy: float | None = None
+    runtime_discrepancy: float | None = None
+    runtime_error: float | None = None
+    runtime_differs: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,12 +167,21 @@ class TrimResult(Generic[Model]):
         Number of calibration samples.
     discrepancy, bound : float
         Of the network's output, measured and proved, relative to the norm of the original output
-        on the calibration samples.
+        on the calibration samples; of several outputs the root of the mean square.
     held_out_discrepancy : float or None
         The same, measured on held-out samples.
     interrupted : bool
         True if Ctrl-C stopped the run: the layers solved until then are trimmed, the others are as
         they were.
+    outputs : tuple of OutputReport
+        One for each output of the model that counts.
+    untouched : tuple of Untouched
+        Every weight of two or more dimensions that no layer in ``layers`` holds, and why.
+    seconds : float
+        What the run took, all in all.
+    stages : dict of str to float
+        Seconds of it that belong to no layer's solve: "sharing" a budget among layers, "tuning" their
+        regularisation, and "signals": running the model, posing programs, measuring.
     recipe : dict
         Plain values: every argument with its default filled in, hashes of the model's weights and of
         the data, versions and the date; what it takes to get the result again.
@@ -140,6 +197,10 @@ class TrimResult(Generic[Model]):
     held_out_discrepancy: float | None = None
     interrupted: bool = False
     recipe: dict[str, Any] = field(default_factory=dict)
+    outputs: tuple[OutputReport, ...] = ()
+    untouched: tuple[Untouched, ...] = ()
+    seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
 
     @property
     def nonzeros_before(self) -> int:
@@ -154,12 +215,17 @@ class TrimResult(Generic[Model]):
     @property
     def sparsity(self) -> float:
         """Share of zeros among the weights of all prunable layers."""
-        return 1.0 - self.nonzeros_after / sum(math.prod(layer.shape) for layer in self.layers)
+        return 1.0 - self.nonzeros_after / self._size
 
     @property
-    def seconds(self) -> float:
-        """Time of all solves."""
-        return sum(layer.seconds or 0.0 for layer in self.layers)
+    def model_sparsity(self) -> float:
+        """Share of zeros among all weights of the model, those left alone included."""
+        left = self.nonzeros_after + sum(weight.nonzeros for weight in self.untouched)
+        return 1.0 - left / (self._size + sum(weight.size for weight in self.untouched))
+
+    @property
+    def _size(self) -> int:
+        return sum(math.prod(layer.shape) for layer in self.layers)
 
     @property
     def converged(self) -> bool:
@@ -185,15 +251,18 @@ class TrimResult(Generic[Model]):
         versions = {"before": self.original, "after": self.model}
         draw(path, {title: layers_named(model, names) for title, model in versions.items()})
 
-    def accuracy(self, X: ArrayLike, labels: ArrayLike) -> Accuracy:
+    def accuracy(self, X: Any, labels: ArrayLike) -> Accuracy:
         """Measure how often the original and the trimmed model are right.
 
         Parameters
         ----------
-        X : array_like of shape (n_samples, ...)
+        X : array_like of shape (n_samples, ...), or what `nettrim.trim` takes for the model
             Samples, preferably ones that neither training nor trimming has seen.
-        labels : array_like of int, of shape (n_samples,)
-            Number of the output that ought to be largest, from 0.
+        labels : array_like of shape (n_samples,)
+            The right answers. Of a classifier of scikit-learn, in its own names of classes; of any
+            other model, numbers of the output that ought to be largest, from 0. Of a model with a
+            single output 0 or 1: whether it ought to be above 0, or above .5 if all outputs of the
+            original model lie between 0 and 1 (as they do behind a sigmoid).
 
         Returns
         -------
@@ -203,7 +272,8 @@ class TrimResult(Generic[Model]):
         Raises
         ------
         TypeError, ValueError
-            If ``labels`` are no whole numbers, not one for each sample, or no outputs' numbers.
+            If ``labels`` are not one for each sample, or none that the model knows; or if the model
+            is no classifier.
         """
         return accuracy(self.original, self.model, X, labels)
 
@@ -222,7 +292,11 @@ class TrimResult(Generic[Model]):
         """
         from .html import write
 
-        write(path, self, accuracy)
+        if not isinstance(accuracy, Accuracy | None):
+            raise TypeError(
+                f"accuracy must be what TrimResult.accuracy returned, got {type(accuracy).__name__}"
+            )
+        write(path_of(path, "path"), self, accuracy)
 
     def export(
         self,
@@ -302,13 +376,29 @@ class TrimResult(Generic[Model]):
     def __str__(self) -> str:
         """Return the table."""
         held_out = self.held_out_discrepancy is not None
-        rows = [_row(layer, held_out) for layer in self.layers]
+        names = shortened([layer.name for layer in self.layers])
+        rows = [_row(*pair, held_out) for pair in zip(names, self.layers, strict=True)]
+        rows += [_stage(name, seconds, held_out) for name, seconds in self.stages.items()]
+        if len(self.outputs) > 1:
+            names = shortened([output.name for output in self.outputs])
+            rows += [_output(*pair, held_out) for pair in zip(names, self.outputs, strict=True)]
         grid = table(_columns(held_out), rows, _total(self, held_out))
-        title = (
-            f"{self.scheme} on {self.n_samples:,} calibration samples: "
-            f"{self.sparsity:.1%} of the weights are zero"
-        )
-        return "\n".join([title, grid, *_notes(self)])
+        return "\n".join([_title(self), grid, *_notes(self), *untouched_lines(self.untouched)])
+
+
+def _title(result: TrimResult[Any]) -> str:
+    """Say in one line what came out."""
+    return (
+        f"{result.scheme} on {result.n_samples:,} calibration samples: {zeros(result)} are zero, "
+        f"error of the network {percent_of(result.discrepancy)}"
+    )
+
+
+def zeros(result: TrimResult[Any]) -> str:
+    """Return the share of zeros in words: of the whole model, and beside it of what was handled."""
+    if not result.untouched:
+        return f"{result.sparsity:.1%} of the weights"
+    return f"{result.model_sparsity:.1%} of all weights ({result.sparsity:.1%} of those handled)"
 
 
 def _columns(held_out: bool) -> list[Column]:
@@ -318,9 +408,9 @@ def _columns(held_out: bool) -> list[Column]:
     return [Column("layer", "<"), Column("shape"), *map(Column, headings)]
 
 
-def _row(layer: LayerReport, held_out: bool) -> list[str]:
+def _row(name: str, layer: LayerReport, held_out: bool) -> list[str]:
     return [
-        layer.name if len(layer.name) <= 12 else f"{layer.name[:9]}...",
+        name,
         f"{layer.shape[0]}x{layer.shape[1]}",
         f"{layer.nonzeros_before:,}",
         f"{layer.nonzeros_after:,}",
@@ -352,6 +442,35 @@ def _total(result: TrimResult[Any], held_out: bool) -> list[str]:
     ]
 
 
+def _stage(name: str, seconds: float, held_out: bool) -> list[str]:
+    return [name, *[""] * (len(_columns(held_out)) - 2), time_of(seconds)]
+
+
+def _output(name: str, output: OutputReport, held_out: bool) -> list[str]:
+    errors = [percent_of(output.discrepancy), percent_of(output.bound)]
+    if held_out:
+        errors.insert(1, percent_of(output.held_out_discrepancy))
+    return [name, "output", *[""] * 4, *errors, *[""] * 3]
+
+
+def untouched_lines(untouched: Sequence[Untouched]) -> list[str]:
+    """Name the weights that are left alone, none where there are none."""
+    if not untouched:
+        return []
+    headings = [
+        Column("left alone", "<"),
+        Column("shape"),
+        Column("nonzeros"),
+        Column("because", "<"),
+    ]
+    rows = [
+        [name, "x".join(map(str, weight.shape)), f"{weight.nonzeros:,}", weight.reason]
+        for name, weight in zip(shortened([w.name for w in untouched]), untouched, strict=True)
+    ]
+    total = ["together", "", f"{sum(weight.nonzeros for weight in untouched):,}", ""]
+    return ["", table(headings, rows, total)]
+
+
 def _notes(result: TrimResult[Any]) -> list[str]:
     """Say what a reader must not overlook."""
     notes = []
@@ -359,9 +478,36 @@ def _notes(result: TrimResult[Any]) -> list[str]:
         notes.append("! not solved to the tolerance: few nonzeros there may be false sparsity")
     if result.interrupted:
         notes.append("! interrupted: layers not reached are as they were")
+    notes += [f"! {head}: {text}" for head, text in cautions(result)]
     if not math.isfinite(result.bound):
         notes.append("- not known: nothing bounds how far some step of the model can stretch")
     return notes
+
+
+def cautions(result: TrimResult[Any]) -> list[tuple[str, str]]:
+    """Return what makes an answer worth little although it is proved: heads and texts."""
+    found = []
+    few = [layer for layer in result.layers if layer.few_rows]
+    if few:
+        told = ", ".join(
+            f"{layer.name} {layer.active_rows:,} of {layer.shape[0]:,}" for layer in few
+        )
+        found.append(("sparse without meaning", f"fewer different active rows than inputs: {told}"))
+    if result.discrepancy > LARGE_ERROR:
+        text = f"its output moved by {percent_of(result.discrepancy)}"
+        found.append(("the network may do nothing of what it did", text))
+    rounding = [output for output in result.outputs if (output.runtime_error or 0) > ROUNDING]
+    return found + [_rounding(output) for output in rounding]
+
+
+def _rounding(output: OutputReport) -> tuple[str, str]:
+    """Say what the framework's arithmetic adds to what was measured and proved in exact one."""
+    how = "computes in another way" if output.runtime_differs else "rounds"
+    text = (
+        f"{output.name!r} is up to {percent_of(output.runtime_error)} off exact arithmetic, of which "
+        f"error and bound speak; the error there is {percent_of(output.runtime_discrepancy)}"
+    )
+    return f"the framework {how}", text
 
 
 def percent_of(value: float | None) -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -23,6 +22,7 @@ except ImportError as error:
 from .adapters.torch import TorchView
 from .adapters.torch.data import pairs
 from .adapters.torch.layers import prunable_modules
+from .adapters.torch.prepare import copied
 
 __all__ = ["declare", "fine_tune", "keep_zeros", "remove_masks"]
 
@@ -32,7 +32,9 @@ Module = TypeVar("Module", bound=nn.Module)
 def declare(module: nn.Module, relu: Iterable[str]) -> TorchView:
     """Say which layers are followed by a ReLU, where `nettrim.trim` cannot find that out.
 
-    It does find out where torch.fx can trace the module. A ReLU that was missed costs weights: the
+    It does find out where torch.fx can trace the module or torch.export can; where neither can, it
+    warns of the layers whose followers it does not know, unless they are declared (``relu=[]`` for
+    none). A ReLU that was missed costs weights: the
     layer is held to its output before the ReLU. One that is declared and not there costs the truth of
     what is reported.
 
@@ -206,7 +208,7 @@ def fine_tune(
     """
     epochs, lr = whole(epochs, "epochs", least=0), number(lr, "lr", above=0.0)
     loss = F.cross_entropy if loss is None else loss
-    tuned: Module = keep_zeros(copy.deepcopy(_checked(module))).train()
+    tuned: Module = keep_zeros(copied(_checked(module))).train()
     parameters = [p for p in tuned.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("module has no parameter that can be trained")
@@ -218,8 +220,8 @@ def fine_tune(
         if callback is not None and callback(epoch, mean):
             break
     remove_masks(tuned)
-    for copied, original in zip(tuned.modules(), module.modules(), strict=True):
-        copied.training = original.training
+    for ours, original in zip(tuned.modules(), module.modules(), strict=True):
+        ours.training = original.training
     return tuned
 
 

@@ -1,34 +1,30 @@
 """Trim a whole network: one walk over a model view, one convex program for each layer.
 
 What was asked for is checked and becomes a plan, the walk (see `nettrim.walk`) carries it out, and what
-came of it is measured and bounded (see `nettrim.audit`).
+came of it is measured and bounded (see `nettrim.assessment`).
 """
 
 from __future__ import annotations
 
 import os
-import warnings
+import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import asdict
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-from ._arguments import whole
-from ._arrays import Array, relative
-from .audit import Bound, Change, Trimmed, account, changes
+from ._arguments import number, whole
+from .assessment import assessed, warn
 from .budget.network import BudgetWalk
 from .budget.plan import BudgetPlan
-from .checkpoint import Checkpoint, SolvedLayer, identity
-from .errors import ConvergenceWarning
+from .checkpoint import Checkpoint, identity
 from .execution import Pool
-from .plan import Plan, chosen_layers
+from .plan import Plan, chosen_layers, chosen_outputs, refuse_unused
 from .progress import reporter
 from .recipe import recipe_of
-from .report import BUDGET, KEPT, UNREACHED, LayerReport, TrimResult
-from .view import as_view, samples
+from .report import TrimResult
+from .samples import sample_shape
+from .stopwatch import Stopwatch
+from .view import as_view, outputs_of, samples, untouched_of
 from .walk import Draw, Walk
 
 Model = TypeVar("Model")
@@ -39,26 +35,27 @@ Share = Literal["network", "layer"]
 
 def trim(
     model: Model,
-    X: ArrayLike,
+    X: Any,
     *,
     epsilon: float | None = None,
     sparsity: float | None = None,
     scheme: Scheme = "cascade",
-    gamma: float = 1.1,
-    slack: Slack = "positive",
-    kappa: float = 1.0,
+    gamma: float | None = None,
+    slack: Slack | None = None,
+    kappa: float | None = None,
     layers: Iterable[int | str] | None = None,
-    held_out: ArrayLike | None = None,
-    tol: float = 1e-4,
+    outputs: Iterable[int | str] | None = None,
+    held_out: Any = None,
+    tol: float | None = None,
     max_iter: int | None = None,
     time_limit: float | None = None,
-    solver: str = "auto",
+    solver: str | None = None,
     n_threads: int | None = None,
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    share: Share = "network",
+    share: Share | None = None,
     pattern: str | None = None,
-    min_density: float = 0.0,
+    min_density: float | None = None,
     max_patches: int = 20_000,
     seed: int = 0,
     progress: bool = True,
@@ -92,8 +89,10 @@ def trim(
     ----------
     model : Network
         Or any object with the three methods of `nettrim.view.ModelView`.
-    X : array_like of shape (n_samples, n_features)
-        Calibration data: samples of what the network will see. No labels are needed.
+    X : array_like of shape (n_samples, ...)
+        Calibration data: samples of what the network will see. No labels are needed. Models of PyTorch
+        and ONNX also take a mapping from inputs to arrays, batches in a list, and a module what its
+        users have: tensors, tuples of them, Datasets and DataLoaders.
     epsilon : float, optional
         Error allowed to a layer, relative to the Frobenius norm of its output: to each layer in the
         parallel scheme, to the first pruned one in the cascade.
@@ -101,6 +100,8 @@ def trim(
         Share of the weights of the pruned layers that is to be removed, to one weight. Either this
         (or `pattern`) or `epsilon`.
     scheme : {"cascade", "parallel"}, default "cascade"
+        What belongs to the other one, or to `sparsity` where `epsilon` is given and the other way
+        round, is refused.
     gamma : float, default 1.1
         Inflation of :math:`\epsilon_l^2` in the cascade, at least 1. At 1 the original weights lie
         on the boundary of the feasible set and solving is slow.
@@ -113,13 +114,21 @@ def trim(
     layers : iterable of int or str, optional
         Positions (negative ones count from the end) or names of the layers to be pruned. Default
         all prunable layers.
-    held_out : array_like of shape (n, n_features), optional
+    outputs : iterable of int or str, optional
+        Positions or names of the outputs of the model that count: in the network's error, each
+        relative to its own norm, and where layers share a budget. Default all of floats. Naming the
+        others leaves one out.
+    held_out : like X, optional
         Samples the solver does not see, on which the discrepancy is measured as well.
     tol : float, default 1e-4
         Relative tolerance on feasibility and duality gap of every layer.
-    max_iter, time_limit, solver, n_threads
-        Passed to `nettrim.solve_layer` for every layer; ``time_limit`` is seconds for each layer. All
-        but `n_threads`, and with them `gamma`, `slack`, `kappa` and `tol`, belong to `epsilon`.
+    max_iter, solver
+        Passed to `nettrim.solve_layer` for every layer. They belong to `epsilon`, as do `gamma`,
+        `slack`, `kappa`, `tol` and `executor`.
+    time_limit : float, optional
+        Seconds for each layer; its best answer until then is used. Default none.
+    n_threads : int, optional
+        Threads of every solve. Default: every processor this process may use.
     executor : concurrent.futures.Executor, optional
         Solve on its workers: threads, processes, loky, Dask (``client.get_executor()``), mpi4py, or
         `nettrim.execution.RayExecutor`. In the parallel scheme each worker takes a layer, if there
@@ -161,8 +170,15 @@ def trim(
     Warns
     -----
     ConvergenceWarning
-        If a layer stopped before its gap and feasibility met ``tol``. Its answer is used and
-        flagged.
+        If a layer stopped before its gap and feasibility met ``tol``, or before its weights were
+        chosen with care. Its answer is used and flagged.
+    CalibrationWarning
+        Before a layer is solved for which there are fewer different active rows than it has inputs.
+    LargeErrorWarning
+        Before a layer of the cascade is solved that may move by more than half of its output, and at
+        the end if the network did.
+    RuntimeMismatchWarning
+        If the framework computes something else than exact arithmetic does, by more than rounding.
     RuntimeWarning
         If a worker died and took its pool along: what is left is solved in this process.
 
@@ -196,16 +212,25 @@ def trim(
     >>> result.layers[0].nonzeros_after < result.layers[0].nonzeros_before
     True
     """
+    began, watch = time.perf_counter(), Stopwatch()
     plan: Plan | BudgetPlan
+    limits: dict[str, Any] = {"time_limit": _positive(time_limit, "time_limit")}
     if sparsity is None and pattern is None:
+        why = "belongs to sparsity, with epsilon nothing would use it"
+        refuse_unused(why, share=share, min_density=min_density)
         plan = Plan.checked(
             epsilon=epsilon, scheme=scheme, gamma=gamma, slack=slack, kappa=kappa, tol=tol
         )
+        engine = "auto" if solver is None else solver
+        limits = {"tol": plan.tol, "max_iter": max_iter, "solver": engine, **limits}
     elif epsilon is not None:
         raise ValueError("epsilon prescribes the error, sparsity and pattern the weights: give one")
     elif executor is not None:
         raise ValueError("executor: a given sparsity is trimmed to in this process, by n_threads")
     else:
+        why = "belongs to epsilon, with sparsity or pattern nothing would use it"
+        own = {"gamma": gamma, "slack": slack, "kappa": kappa, "tol": tol, "solver": solver}
+        refuse_unused(why, max_iter=max_iter, **own)
         plan = BudgetPlan.checked(
             sparsity=sparsity,
             scheme=scheme,
@@ -213,135 +238,45 @@ def trim(
             pattern=pattern,
             min_density=min_density,
         )
+    draw = Draw(whole(max_patches, "max_patches"), whole(seed, "seed", least=0))
+    pool = None if executor is None else Pool(executor)
     view = as_view(model)
     data = samples(view, X, "X")
     unseen = None if held_out is None else samples(view, held_out, "held_out")
     listed = view.prunable_layers()
     chosen = chosen_layers(listed, layers)
-    if unseen is not None and unseen.shape[1:] != data.shape[1:]:
-        raise ValueError(f"held_out has samples of shape {unseen.shape[1:]}, X of {data.shape[1:]}")
+    counted = chosen_outputs(outputs_of(view), outputs)
+    if unseen is not None and sample_shape(unseen) != sample_shape(data):
+        wanted, got = sample_shape(data), sample_shape(unseen)
+        raise ValueError(f"held_out has samples of shape {got}, X of {wanted}")
 
-    pool = None if executor is None else Pool(executor)
-    limits: dict[str, Any] = {}  # of solve_layer
-    if isinstance(plan, Plan):
-        limits = {
-            "tol": plan.tol,
-            "max_iter": max_iter,
-            "time_limit": time_limit,
-            "solver": solver,
-        }
     options = {**limits, "n_threads": n_threads}
-    draw = Draw(whole(max_patches, "max_patches"), whole(seed, "seed", least=0))
     hashes = identity(view, listed, data)
     store = None
     if checkpoint is not None:
-        store = Checkpoint(checkpoint, {**hashes, **plan.options(), **limits, **draw._asdict()})
-    with reporter(progress, len(chosen), tol) as report:
-        how = (draw, chosen, options, pool, store, report)
+        counts = {} if outputs is None else {"outputs": counted}
+        store = Checkpoint(
+            checkpoint, {**hashes, **plan.options(), **limits, **draw._asdict(), **counts}
+        )
+    with reporter(progress, len(chosen), limits.get("tol", 0.0)) as report:
+        how = (draw, chosen, options, pool, store, report, counted, watch)
         if isinstance(plan, Plan):
             walk = Walk(view, listed, data, plan, *how)
         else:
             walk = BudgetWalk(view, listed, data, plan, *how)
         walk.run()
-    names = [listed[position].name for position in chosen]
-    arguments = {**asdict(plan), "layers": names, **options, **draw._asdict()}
-    result = _account(model, walk, unseen, recipe_of(model, hashes, data, unseen, arguments))
-    _warn(result)
+    arguments = {
+        **plan.arguments(),
+        "layers": [listed[position].name for position in chosen],
+        "outputs": [outputs_of(view)[number] for number in counted],
+        **options,
+        **draw._asdict(),
+    }
+    recipe = recipe_of(model, hashes, data, unseen, arguments, untouched_of(view))
+    result = assessed(model, walk, unseen, recipe, began)
+    warn(result, walk)
     return result
 
 
-def _account(
-    model: Model, walk: Walk, unseen: Array | None, recipe: dict[str, Any]
-) -> TrimResult[Model]:
-    """Measure and bound what the walk did, and write the reports."""
-    view, weights = walk.view, walk.weights
-    measured, proved = zip(*account(view, _trimmed(walk), walk.data), strict=True)
-    held_out: list[float | None] = [None] * len(measured)
-    if unseen is not None:
-        held_out = [change.relative for change in changes(view, weights, unseen)]
-    reports = tuple(
-        _report(walk, position, *told)
-        for position, told in enumerate(zip(measured[:-1], proved, held_out, strict=False))
-    )
-    return TrimResult(
-        model=cast(Model, view.with_weights(weights)),
-        original=model,
-        layers=reports,
-        scheme=walk.plan.scheme,
-        n_samples=len(walk.data),
-        discrepancy=measured[-1].relative,
-        bound=relative(proved[-1].proved, measured[-1].norm),
-        held_out_discrepancy=held_out[-1],
-        interrupted=walk.interrupted,
-        recipe=recipe,
-    )
-
-
-def _trimmed(walk: Walk) -> dict[int, Trimmed]:
-    """Return what the bounds need to know of each solved layer."""
-    return {
-        position: Trimmed(
-            affine=affine,
-            epsilon=_radius(walk.solved[position]) or 0.0,
-            cascaded=walk.plan.cascaded,
-            growth=walk.plan.growth(walk.layers[position], walk.place(position)),
-            floor=walk.plan.floor(walk.place(position)),
-        )
-        for position, affine in walk.weights.items()
-    }
-
-
-def _report(
-    walk: Walk, position: int, change: Change, bound: Bound, held_out: float | None
-) -> LayerReport:
-    layer, solved = walk.layers[position], walk.solved.get(position)
-    before, after = layer.affine, walk.weights.get(position, layer.affine)
-    norm = change.norm or 1.0
-    return LayerReport(
-        name=layer.name,
-        shape=layer.shape,
-        nonzeros_before=int(np.count_nonzero(before.weights)),
-        nonzeros_after=int(np.count_nonzero(after.weights)),
-        l1_before=float(np.abs(before.stacked).sum()),
-        l1_after=float(np.abs(after.stacked).sum()),
-        output_norm=norm,
-        discrepancy=change.relative,
-        bound=bound.proved / norm,
-        prior_bound=bound.prior / norm,
-        held_out_discrepancy=held_out,
-        **_answer(solved, UNREACHED if position in walk.chosen else KEPT),
-    )
-
-
-def _answer(solved: SolvedLayer | None, otherwise: str) -> dict[str, Any]:
-    """Return the part of a report that comes from the solver."""
-    if solved is None:
-        return {"status": otherwise}
-    fields = ("status", "gap", "residual", "violation", "iterations", "seconds")
-    answer = {field: getattr(solved, field) for field in fields}
-    if solved.status == BUDGET:
-        return {name: answer[name] for name in ("status", "seconds")}
-    history = tuple((float(seconds), float(gap)) for seconds, gap in solved.history)
-    return {**answer, "epsilon": _radius(solved), "history": history}
-
-
-def _radius(solved: SolvedLayer) -> float | None:
-    """Return the relative error allowed to a layer, None if it was given a number of weights."""
-    if solved.status == BUDGET:
-        return None
-    return relative(solved.epsilon, solved.output_norm)
-
-
-def _warn(result: TrimResult[Any]) -> None:
-    """Warn once of all layers whose answers are not proved optimal."""
-    open_layers = [layer for layer in result.layers if layer.pruned and not layer.converged]
-    if open_layers:
-        names = ", ".join(
-            f"{layer.name} ({layer.status}, gap {layer.gap:.1e})" for layer in open_layers
-        )
-        warnings.warn(
-            f"not solved to the tolerance: {names}; their answers are used and flagged. Allow more "
-            "iterations or time, or a larger tol",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
+def _positive(seconds: Any, name: str) -> float | None:
+    return None if seconds is None else number(seconds, name, above=0.0)

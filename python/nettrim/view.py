@@ -8,6 +8,7 @@ framework is a class with the same three methods.
 from __future__ import annotations
 
 import importlib
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import AnyFloat, Array, sample_array
+from .samples import Data
 
 ACTIVATIONS = ("relu", "linear")
 ADAPTERS = ("sklearn", "torch", "onnx")
@@ -43,6 +45,11 @@ class Affine(NamedTuple):
     bias: AnyFloat | None = None
     groups: int = 1
     fixed_bias: bool = False
+
+    @property
+    def precision(self) -> np.dtype[Any]:
+        """What the model stores the weights in; an answer is rounded to it."""
+        return self.weights.dtype
 
     @property
     def stacked(self) -> Array:
@@ -152,8 +159,33 @@ class LayerView:
             yield self.unfold(values[first : first + size])
 
 
+class Untouched(NamedTuple):
+    """A weight of two or more dimensions that is left as it is.
+
+    Attributes
+    ----------
+    name : str
+        What the model calls it.
+    shape : tuple of int
+    nonzeros : int
+        Entries that are not zero; of a quantised weight, those that do not stand for zero.
+    reason : str
+        Why, in a few words that complete "left alone: ".
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    nonzeros: int
+    reason: str
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+
 class Signal(NamedTuple):
-    """What arrives at a prunable layer, or at the end of the model.
+    """What arrives at a prunable layer, or at an output of the model.
 
     Attributes
     ----------
@@ -178,22 +210,38 @@ class Signal(NamedTuple):
 class ModelView(Protocol):
     """The three methods `trim` asks of a model.
 
-    A view may have a fourth, ``calibration(values, name)``: it takes samples as the framework has
-    them and returns a finite array of float64, or int64 if they are whole numbers, before anything
-    else is asked. And a fifth, ``to_arrays()``: all numbers of the model that signals may depend on,
-    those of other layers too, as arrays by name. A checkpoint tells models apart by them; without it,
-    by the prunable layers alone.
+    A view may have more, which are asked in this order:
+
+    ``calibration(values, name)``
+        Takes samples as the framework has them, before anything else is asked, and returns a finite
+        array of float64, or int64 if they are whole numbers; or `nettrim.samples.Samples` of several
+        inputs.
+    ``outputs()``
+        The names of the model's outputs that count, in the order of their signals. Without it there is
+        one, called "output".
+    ``untouched()``
+        An `Untouched` for each weight that is not among the prunable layers'. Without it there are none.
+    ``to_arrays()``
+        All numbers of the model that signals may depend on, those of other layers too, as arrays by
+        name. A checkpoint tells models apart by them; without it, by the prunable layers alone.
+    ``score(X, labels)``
+        The share of samples of which the model itself gives the right label. Without it labels are
+        numbers of the output that ought to be largest.
+    ``run(model, X)``
+        The outputs that count, as arrays whose first axis is that of the samples, as the framework
+        computes them for the model as it is given to its users: this one, or a copy that
+        `with_weights` made. Without it nothing is said of the arithmetic of the framework.
     """
 
     def prunable_layers(self) -> Sequence[LayerView]:
         """Return the layers that can be pruned, in the order data pass them."""
         ...
 
-    def signals(self, X: Array, weights: Mapping[int, Affine]) -> Iterator[Signal]:
+    def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the model once.
 
-        Yields one `Signal` for each prunable layer, in the order of `prunable_layers`, and a last
-        one for the model's output. ``weights`` maps positions in that order to replacements and is
+        Yields one `Signal` for each prunable layer, in the order of `prunable_layers`, and then one
+        for each output of the model. ``weights`` maps positions in that order to replacements and is
         looked up only when the walk goes on *past* a layer: `trim` stops before a layer, prunes it,
         puts the answer into the mapping and lets the walk continue with it.
         """
@@ -222,7 +270,7 @@ def as_view(model: Any) -> ModelView:
     TypeError
         If the model is of no known kind.
     """
-    if isinstance(model, ModelView):
+    if isinstance(model, ModelView) and not isinstance(model, type):
         return model
     for origin in type(model).__mro__:
         framework = origin.__module__.partition(".")[0]
@@ -232,7 +280,7 @@ def as_view(model: Any) -> ModelView:
             )
             return view
     raise TypeError(
-        "model must be a nettrim.Network, a scikit-learn MLP, a torch.nn.Module, an onnx.ModelProto "
+        "model must be a nettrim.Network, a scikit-learn MLP (or what ends in one), a torch.nn.Module, an onnx.ModelProto "
         "or have the three methods of nettrim.view.ModelView, "
         f"got {type(model).__name__}"
     )
@@ -251,10 +299,22 @@ def layers_named(model: Any, names: Iterable[str]) -> list[LayerView]:
     return [listed[name] for name in names]
 
 
-def samples(view: ModelView, values: Any, name: str) -> NDArray[Any]:
+def samples(view: ModelView, values: Any, name: str) -> Data:
     """Return samples as the view takes them."""
-    calibration: Callable[[Any, str], NDArray[Any]] = getattr(view, "calibration", sample_array)
+    calibration: Callable[[Any, str], Data] = getattr(view, "calibration", sample_array)
     return calibration(values, name)
+
+
+def outputs_of(view: ModelView) -> Sequence[str]:
+    """Return the names of a model's outputs."""
+    outputs: Callable[[], Sequence[str]] = getattr(view, "outputs", lambda: ["output"])
+    return outputs()
+
+
+def untouched_of(view: ModelView) -> Sequence[Untouched]:
+    """Return the weights of a model that no prunable layer holds."""
+    untouched: Callable[[], Sequence[Untouched]] = getattr(view, "untouched", list)
+    return untouched()
 
 
 def arrays_of(view: ModelView) -> Mapping[str, NDArray[Any]]:

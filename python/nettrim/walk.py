@@ -6,6 +6,7 @@ behind see what it put in place of those in front.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,16 +16,19 @@ from numpy.typing import NDArray
 
 from ._arrays import Array, frobenius, relative
 from .checkpoint import Checkpoint, SolvedLayer
-from .errors import InfeasibleError
+from .errors import LARGE_ERROR, CalibrationWarning, InfeasibleError, LargeErrorWarning
 from .execution import Pool
 from .layer import solve_layer, solve_side_by_side
 from .plan import Place, Program, Scheme
 from .progress import Reporter
+from .samples import Data
 from .solution import LayerProgress, LayerSolution
+from .stopwatch import Stopwatch
 from .view import Affine, LayerView, ModelView, Signal
 
-__all__ = ["Draw", "Walk"]
+__all__ = ["SOLVING", "Draw", "Walk"]
 
+SOLVING = "solving"  # the stage of a run that layers' own seconds tell of
 LARGEST = 1 << 23  # entries of the outputs that are solved at a time
 
 
@@ -53,7 +57,7 @@ class Walk:
     view : ModelView
     layers : sequence of LayerView
         Its prunable layers.
-    data : ndarray of shape (n_samples, ...)
+    data : ndarray of shape (n_samples, ...), or Samples
     plan : Scheme
     draw : Draw
     chosen : sequence of int
@@ -63,16 +67,23 @@ class Walk:
     pool : Pool or None
     store : Checkpoint or None
     report : Reporter
+    counted : sequence of int
+        Which of the model's outputs count.
+    watch : Stopwatch
     solved : dict of SolvedLayer
         By position.
     weights : dict of Affine
         What is put in place of those layers; signals look it up as the walk goes on.
+    active_rows : dict of int
+        What their programs stand on, by position (`SolvedLayer.active_rows`).
+    warned : set of type
+        What has been warned of; once is enough.
     interrupted : bool
     """
 
     view: ModelView
     layers: Sequence[LayerView]
-    data: Array
+    data: Data
     plan: Scheme
     draw: Draw
     chosen: Sequence[int]
@@ -80,8 +91,12 @@ class Walk:
     pool: Pool | None
     store: Checkpoint | None
     report: Reporter
+    counted: Sequence[int]
+    watch: Stopwatch
     solved: dict[int, SolvedLayer] = field(default_factory=dict, init=False)
     weights: dict[int, Affine] = field(default_factory=dict, init=False)
+    active_rows: dict[int, int] = field(default_factory=dict, init=False)
+    warned: set[type[Warning]] = field(default_factory=set, init=False)
     interrupted: bool = field(default=False, init=False)
 
     def run(self) -> None:
@@ -118,14 +133,15 @@ class Walk:
                 if position == self.chosen[-1]:
                     return
 
-        for number, solution in solve_side_by_side(arguments(), pool, **self.options):
-            position, program = posed[number]
-            if solution.status == "interrupted":
-                self.interrupted = True
-                continue
-            layer = self.layers[position]
-            self.report.start(layer.name, layer.shape)
-            self._finish(position, _accepted(layer, program, solution, []))
+        with self.watch(SOLVING):
+            for number, solution in solve_side_by_side(arguments(), pool, **self.options):
+                position, program = posed[number]
+                if solution.status == "interrupted":
+                    self.interrupted = True
+                    continue
+                layer, rows = self.layers[position], self.active_rows[position]
+                self.report.start(layer.name, layer.shape)
+                self._finish(position, _accepted(layer, program, rows, solution, []))
 
     def place(self, position: int) -> Place:
         """Tell where a layer stands among the chosen ones."""
@@ -138,7 +154,8 @@ class Walk:
         layer = self.layers[position]
         self.report.start(layer.name, layer.shape)
         program = self._program(position, original, current)
-        solved = self._solve(position, program)
+        with self.watch(SOLVING):
+            solved = self._solve(position, program)
         if solved.status == "interrupted":
             return False
         self._finish(position, solved)
@@ -159,7 +176,35 @@ class Walk:
         chosen = self.draw.rows(layer, position, original.values)
         before = layer.chosen_rows(original.values, chosen)
         now = before if current is original else layer.chosen_rows(current.values, chosen)
-        return self.plan.program(layer, before, now, self.place(position))
+        program = self.plan.program(layer, before, now, self.place(position))
+        self.active_rows[position] = _active_rows(program, before)
+        self._warn(position, program)
+        return program
+
+    def _warn(self, position: int, program: Program) -> None:
+        """Say before a layer is solved, once, that samples are few or that errors have grown large."""
+        layer, active_rows = self.layers[position], self.active_rows[position]
+        n_features = program.X.shape[1] // program.groups
+        if active_rows < n_features:
+            self._warn_once(
+                CalibrationWarning,
+                f"layer {layer.name!r} has {n_features:,} inputs, and half of its outputs are active on "
+                f"at most {active_rows:,} different rows of the calibration data: what is sparse on so "
+                "few may be sparse without meaning. Give more samples, and held_out to see",
+            )
+        radius = relative(program.epsilon, program.output_norm)
+        if radius > max(LARGE_ERROR, self.plan.floor(self.place(position))):
+            self._warn_once(
+                LargeErrorWarning,
+                f"layer {layer.name!r} may move by {radius:.0%} of its output, as the errors in front of "
+                "it have grown so large: the network may do nothing of what it did. Take a smaller "
+                "epsilon or fewer layers",
+            )
+
+    def _warn_once(self, kind: type[Warning], text: str) -> None:
+        if kind not in self.warned:
+            self.warned.add(kind)
+            warnings.warn(text, kind, stacklevel=8)
 
     def _solve(self, position: int, program: Program) -> SolvedLayer:
         history: list[tuple[float, float]] = []
@@ -175,7 +220,8 @@ class Walk:
             block_outputs=_affordable(program) if self.pool is None else None,
             **self.options,
         )
-        return _accepted(self.layers[position], program, solution, history)
+        rows = self.active_rows[position]
+        return _accepted(self.layers[position], program, rows, solution, history)
 
     def _finish(self, position: int, solved: SolvedLayer) -> None:
         """Keep an answer, here and in the checkpoint."""
@@ -193,6 +239,16 @@ class Walk:
         kappa = self.plan.kappa if self.place(position).last else 1.0
         in_front = [self.layers[p].name for p in self.chosen if p < position]
         return {"layer": self.layers[position].name, "pruned in front": in_front, "kappa": kappa}
+
+
+def _active_rows(program: Program, original: Array) -> int:
+    """Return on how many different rows an output is active, the median over all outputs."""
+    first = {hash(row.tobytes()): number for number, row in enumerate(original)}
+    different = np.fromiter(first.values(), np.intp)
+    if program.activation == "linear":
+        return len(different)
+    active = program.Y > 0 if program.active is None else program.active
+    return int(np.median(np.count_nonzero(active[different], axis=0)))
 
 
 def _arguments_of(program: Program) -> dict[str, Any]:
@@ -217,6 +273,7 @@ def _affordable(program: Program) -> int | None:
 def _accepted(
     layer: LayerView,
     program: Program,
+    active_rows: int,
     solution: LayerSolution,
     history: list[tuple[float, float]],
 ) -> SolvedLayer:
@@ -229,6 +286,7 @@ def _accepted(
         weights=layer.affine.stacked if broken else np.asarray(solution.weights, dtype=np.float64),
         epsilon=program.epsilon,
         output_norm=program.output_norm,
+        active_rows=active_rows,
         residual=relative(solution.residual, program.output_norm),
         violation=relative(solution.violation, program.largest),
         gap=solution.gap,

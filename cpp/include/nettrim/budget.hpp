@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <vector>
 
 #include "nettrim/types.hpp"
@@ -34,6 +35,9 @@ struct BudgetPattern {
 struct BudgetOptions {
   int n_threads = 1;
   std::function<bool()> interrupted;  // asked between columns; true stops
+  // Seconds. Then all that is left to do is done at once: weights go by what they cost at that
+  // moment, a support gets the weights there are.
+  double time_limit = std::numeric_limits<double>::infinity();
 };
 
 // The order in which each output gives up its weights, and by how much its loss grows with each.

@@ -221,7 +221,8 @@ AnchoredTvSolution solve_anchored_tv(const AnchoredTvProgram& program,
   while (!status) {
     tv.step();
     const bool last = ++best.iterations == most, stopped = watch.interrupted();
-    if (best.iterations % kCertificateEvery == 0 || last || stopped) status = certify();
+    const bool ends = last || stopped || watch.is_late();
+    if (best.iterations % kCertificateEvery == 0 || ends) status = certify();
     if (!status && stopped) status = Status::interrupted;
     if (!status && last) status = Status::max_iter;
     if (rebalancing.due()) tv.rebalance();

@@ -22,8 +22,13 @@ Dictionary::Dictionary(const HullDictionary& given, Index rows, Index size)
     return;
   }
   const View<double> columns(given.entries, size, rows);
-  scale_ = positive(columns.colwise().norm().maxCoeff());
-  entries_ = columns / scale_;
+  // First by a power of two, which is exact: the squares of what is given may be no doubles.
+  const double largest = columns.cwiseAbs().maxCoeff();
+  const double unit = largest > 0 ? std::exp2(std::ilogb(largest)) : 1;
+  entries_ = columns / unit;
+  const double norm = positive(entries_.colwise().norm().maxCoeff());
+  entries_ /= norm;
+  scale_ = unit * norm;
   mean_square_ = entries_.squaredNorm() / static_cast<double>(size);
 }
 

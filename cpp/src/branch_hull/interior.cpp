@@ -1,5 +1,8 @@
 #include "branch_hull/interior.hpp"
 
+#include <Eigen/QR>
+#include <algorithm>
+
 #include "parallel.hpp"
 
 namespace nettrim::branch_hull {
@@ -8,6 +11,7 @@ namespace {
 constexpr double kToBoundary = 0.995;  // share of the way that a step may go
 constexpr double kShortest = 1e-10;    // a step that is none
 constexpr double kRegular = 1e-16;     // of the largest diagonal entry
+constexpr double kDependent = 1e-10;   // of the largest pivot
 constexpr int kRefinements = 1;        // without it multipliers end at 1e-9
 
 }  // namespace
@@ -33,23 +37,18 @@ Interior::Interior(const UnitHull& program, int threads)
       cost_(Vector::Ones(bounded_ ? n_ : 0)) {
   if (p_.has_slack()) cost_.tail(p_.rows()) = p_.price;
   for (Index l = 0; l < p_.rows(); ++l) {
-    switch (p_.kinds[static_cast<std::size_t>(l)]) {
-      case HullRow::hull:
-        hulls_.push_back(l);
-        break;
-      case HullRow::quadrant:
-        on_v_.push_back(l);
-        on_u_.push_back(l);
-        break;
-      case HullRow::ray:
-        rays_.push_back(l);
-        on_u_.push_back(l);
-        break;
-      case HullRow::half_plane:
-        on_u_.push_back(l);
-        break;
+    const HullRow kind = p_.kinds[static_cast<std::size_t>(l)];
+    if (kind == HullRow::hull) {
+      hulls_.push_back(l);
+      continue;
     }
+    // A row of zeros asks for nothing, and leaves no room inside its cone.
+    if (!p_.A.entries().col(l).isZero(0)) on_u_.push_back(l);
+    const bool v_varies = p_.has_slack() || !p_.D.entries().col(l).isZero(0);
+    if (kind == HullRow::quadrant && v_varies) on_v_.push_back(l);
+    if (kind == HullRow::ray && v_varies) rays_.push_back(l);
   }
+  if (!p_.has_slack()) rays_ = independent(rays_);
   // Multipliers that satisfy the bounds' part of stationarity, and points inside all cones.
   const auto bounds = cost_.size(), others = static_cast<Index>(on_u_.size() + on_v_.size());
   Cones& s = at_.s;
@@ -64,6 +63,18 @@ Interior::Interior(const UnitHull& program, int threads)
     z.hulls.emplace_back(1, 0, -0.5);
   }
   at_.at = {Vector::Zero(n_), cost_.cwiseInverse(), Vector::Zero(static_cast<Index>(rays_.size()))};
+}
+
+std::vector<Index> Interior::independent(const std::vector<Index>& rays) const {
+  if (rays.empty()) return rays;
+  Eigen::ColPivHouseholderQR<Matrix<double>> qr(p_.D.entries()(Eigen::all, rays));
+  qr.setThreshold(kDependent);
+  std::vector<Index> chosen;
+  for (Index k = 0; k < qr.rank(); ++k) {
+    chosen.push_back(rays[static_cast<std::size_t>(qr.colsPermutation().indices()[k])]);
+  }
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
 }
 
 Interior::Signals Interior::signals(const Vector& x) const {

@@ -41,6 +41,8 @@ class Interior {
     Cones s, z;
   };
 
+  // Rows whose v = 0 does not follow from that of others.
+  std::vector<Index> independent(const std::vector<Index>& rays) const;
   Signals signals(const Vector& x) const;
   Vector gather(const Signals& gradient) const;  // the adjoint
   Cones apply(const Unknowns& at) const;         // constraints without their constants

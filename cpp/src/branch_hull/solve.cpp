@@ -137,7 +137,7 @@ class Run {
     Rarely rebalancing(kCertificateEvery);
     while (iterations_ < most) {
       admm.step();
-      if (++iterations_ % kCertificateEvery == 0 || iterations_ == most) {
+      if (++iterations_ % kCertificateEvery == 0 || iterations_ == most || watch_.is_late()) {
         merge(best_, admm.answer());
         if (const auto status = verdict()) return *status;
         const bool pointless = best_.objective == kInfinity;
@@ -158,7 +158,10 @@ class Run {
     return watch_.verdict(iterations_, best_.objective * unit, best_.dual_bound * unit, gap());
   }
 
-  double unit() const { return std::sqrt(p_.r_scale / (p_.A.scale() * p_.D.scale())); }
+  // Of h and m; the product of the scales may be no double.
+  double unit() const {
+    return std::sqrt(p_.r_scale) / std::sqrt(p_.A.scale()) / std::sqrt(p_.D.scale());
+  }
   double objective_unit() const { return p_.gauge == Gauge::l1 ? unit() : unit() * unit(); }
   double gap() const { return best_.objective > 0 ? best_.gap() : 0; }
 

@@ -13,6 +13,7 @@ class Watch {
   explicit Watch(const BranchHullOptions& options) : options_(options) {}
 
   double seconds() const { return std::chrono::duration<double>(Clock::now() - began_).count(); }
+  bool is_late() const { return seconds() > options_.time_limit; }
   bool interrupted() const { return options_.interrupted && options_.interrupted(); }
 
   // The status that ends the search, if any.
@@ -22,7 +23,7 @@ class Watch {
     if (interrupted()) return Status::interrupted;
     if (options_.callback && options_.callback({iteration, objective, dual_bound, gap, seconds()}))
       return Status::interrupted;
-    if (seconds() > options_.time_limit) return Status::time_limit;
+    if (is_late()) return Status::time_limit;
     return std::nullopt;
   }
 

@@ -41,6 +41,12 @@ class Column {
     rebuild();
   }
 
+  // From weights that know nothing of one another: each counts by its signal alone.
+  void begin_alone() {
+    weights_ = prior_;
+    prices_ = (gram_.squares().array() + ridge_).inverse();
+  }
+
   template <class Vector>
   void write(Vector&& weights) const {
     weights.setZero();
@@ -66,6 +72,26 @@ class Column {
     }
     compact(count);
     finished_ |= left() == 0;
+  }
+
+  // Removes all that may go by what they cost now, the others not following.
+  template <class Gone>
+  void remove_rest(Gone&& gone) {
+    std::vector<Index> turns(left_.size());
+    std::iota(turns.begin(), turns.end(), Index{0});
+    std::stable_sort(turns.begin(), turns.end(),
+                     [&](Index a, Index b) { return price(a) < price(b); });
+    removed_.assign(left_.size(), false);
+    do {
+      for (const Index i : turns) {
+        const auto k = static_cast<std::size_t>(i);
+        if (removed_[k] || !quota_.may_go(left_[k])) continue;
+        gone(left_[k], price(i));
+        removed_[k] = true;
+        quota_.remove(left_[k]);
+      }
+    } while (quota_.lift());
+    finished_ = true;
   }
 
   // One Newton step towards the least loss, with the rows that count at the signal of the weights.
@@ -182,13 +208,18 @@ class Column {
 // A few outputs in step, so that their signals are one product.
 class Gang {
  public:
-  Gang(const BudgetProgram& program, const BudgetPattern& pattern, const Gram& gram, Range outputs)
-      : gram_(gram), outputs_(outputs), weights_(outputs.size, program.features) {
+  Gang(const BudgetProgram& program, const BudgetPattern& pattern, const Gram& gram, Range outputs,
+       const Stop& stop)
+      : gram_(gram), outputs_(outputs), stop_(stop), weights_(outputs.size, program.features) {
     const View<double> prior(program.prior, program.outputs, program.features);
     const Matrix<double> signals = prior.middleRows(outputs.begin, outputs.size) * gram.X();
     for (Index k = 0; k < outputs.size; ++k) {
       columns_.emplace_back(program, pattern, gram, outputs.begin + k);
-      columns_.back().begin(signals.row(k));
+      if (stop.is_late()) {
+        columns_.back().begin_alone();
+      } else {
+        columns_.back().begin(signals.row(k));
+      }
     }
   }
 
@@ -196,15 +227,22 @@ class Gang {
   void run(Elimination& result, Stopped&& stopped) {
     std::vector<Index> gone(columns_.size(), 0);
     while (!finished() && !stopped()) {
+      const bool is_late = stop_.is_late();
       for (Index k = 0; k < outputs_.size; ++k) {
         if (column(k).finished()) continue;
-        column(k).remove_block([&](Index feature, double loss) {
+        const auto note = [&](Index feature, double loss) {
           Index& place = gone[static_cast<std::size_t>(k)];
           result.order(place, outputs_.begin + k) = static_cast<int>(feature);
           result.losses(place++, outputs_.begin + k) = loss;
-        });
+        };
+        if (is_late) {
+          column(k).remove_rest(note);
+          continue;
+        }
+        column(k).remove_block(note);
         column(k).write(weights_.row(k));
       }
+      if (is_late) return;
       const Matrix<double> signals = weights_ * gram_.X();
       for (Index k = 0; k < outputs_.size; ++k) {
         if (!column(k).finished()) column(k).look_again(signals.row(k));
@@ -220,6 +258,7 @@ class Gang {
 
   const Gram& gram_;
   Range outputs_;
+  const Stop& stop_;
   Matrix<double> weights_;  // outputs x features
   std::vector<Column> columns_;
 };
@@ -232,16 +271,16 @@ namespace nettrim {
 Elimination eliminate(const BudgetProgram& program, const BudgetPattern& pattern,
                       const BudgetOptions& options) {
   using namespace budget;
-  const Gram gram(program, options.n_threads);
+  Stop stop(options);
+  const Gram gram = stop.is_late() ? Gram(program) : Gram(program, options.n_threads);
   Elimination result;
   result.order = Matrix<int>::Constant(program.features, program.outputs, -1);
   result.losses = Matrix<double>::Constant(program.features, program.outputs, kInfinity);
-  Stop stop(options);
   const auto gangs = cut(program.outputs, kGang, kGangs);
   parallel_for_uneven(
       static_cast<Index>(gangs.size()), options.n_threads, [&](Index k, int thread) {
         if (stop.ask(thread)) return;
-        Gang(program, pattern, gram, gangs[static_cast<std::size_t>(k)]).run(result, [&] {
+        Gang(program, pattern, gram, gangs[static_cast<std::size_t>(k)], stop).run(result, [&] {
           return stop.ask(thread);
         });
       });

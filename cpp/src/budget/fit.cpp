@@ -26,8 +26,8 @@ class Layer {
       : program_(program),
         keep_(keep),
         options_(options),
-        gram_(program, options.n_threads),
-        stop_(options) {
+        stop_(options),
+        gram_(stop_.is_late() ? Gram(program) : Gram(program, options.n_threads)) {
     for (Index j = 0; j < program.outputs; ++j) outputs_.emplace_back(program, gram_, j);
   }
 
@@ -35,7 +35,13 @@ class Layer {
     std::vector<Index> all(outputs_.size());
     for (std::size_t j = 0; j < all.size(); ++j) all[j] = static_cast<Index>(j);
     masks_ = masks;
-    each(all, [&](Index j) { output(j).fit(features(masks_, j)); });
+    each(all, [&](Index j) {
+      if (stop_.is_late()) {
+        output(j).take(features(masks_, j));
+      } else {
+        output(j).fit(features(masks_, j));
+      }
+    });
     worths_.resize(outputs_.size());
     stale_ = std::move(all);
   }
@@ -44,10 +50,11 @@ class Layer {
   Index swap(Index rounds) {
     Index swaps = 0;
     double share = kFirstShare;
-    for (Index round = 0; round < rounds && !stop_.told(); ++round) {
-      each(stale_, [&](Index j) { worths_[static_cast<std::size_t>(j)] = output(j).worth(); });
+    for (Index round = 0; round < rounds && !is_over(); ++round) {
+      each_in_time(stale_,
+                   [&](Index j) { worths_[static_cast<std::size_t>(j)] = output(j).worth(); });
       stale_.clear();
-      if (stop_.told()) break;
+      if (is_over()) break;
       const auto [cheap, good] = pairs(share);
       if (cheap.empty()) break;
       if (try_swaps(cheap, good)) {
@@ -92,6 +99,15 @@ class Layer {
                           if (!stop_.ask(thread)) body(outputs[static_cast<std::size_t>(k)]);
                         });
   }
+
+  template <class Body>
+  void each_in_time(const std::vector<Index>& outputs, Body&& body) {
+    each(outputs, [&](Index j) {
+      if (!stop_.is_late()) body(j);
+    });
+  }
+
+  bool is_over() const { return stop_.told() || stop_.is_late(); }
 
   double loss() const {
     double total = 0;
@@ -152,8 +168,8 @@ class Layer {
     std::vector<Support> before;
     for (const Index j : changed) before.push_back(output(j));
     const double old_loss = loss();
-    each(changed, [&](Index j) { output(j).fit(features(masks, j)); });
-    if (!stop_.told() && loss() < (1 - kWorthwhile) * old_loss) {
+    each_in_time(changed, [&](Index j) { output(j).fit(features(masks, j)); });
+    if (!is_over() && loss() < (1 - kWorthwhile) * old_loss) {
       masks_ = std::move(masks);
       stale_ = std::move(changed);
       return true;
@@ -165,12 +181,12 @@ class Layer {
   const BudgetProgram& program_;
   const bool* keep_;
   const BudgetOptions& options_;
+  Stop stop_;
   Gram gram_;
   std::vector<Support> outputs_;
   std::vector<Worth> worths_;
   Masks masks_;
   std::vector<Index> stale_;  // outputs whose worth is not known
-  Stop stop_;
 };
 
 }  // namespace

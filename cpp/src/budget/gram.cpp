@@ -4,12 +4,16 @@
 
 namespace nettrim::budget {
 
-Gram::Gram(const BudgetProgram& program, int threads)
+Gram::Gram(const BudgetProgram& program)
     : X_(program.X, program.features, program.samples),
       pull_(program.pull),
       ridge_(program.ridge),
-      whole_(gram_of(program.features, cut(program.samples, 256, threads), threads,
-                     [&](Range r) { return X_.middleCols(r.begin, r.size); })) {}
+      squares_(X_.rowwise().squaredNorm()) {}
+
+Gram::Gram(const BudgetProgram& program, int threads) : Gram(program) {
+  whole_ = gram_of(program.features, cut(program.samples, 256, threads), threads,
+                   [&](Range r) { return X_.middleCols(r.begin, r.size); });
+}
 
 Matrix<double> Gram::samples(const Features& features, const std::vector<Index>& samples) const {
   Matrix<double> result(static_cast<Index>(features.size()), static_cast<Index>(samples.size()));

@@ -10,6 +10,8 @@ using Features = std::vector<Index>;
 class Gram {
  public:
   Gram(const BudgetProgram& program, int threads);
+  // For when there is no time for second derivatives: there is no `of`.
+  explicit Gram(const BudgetProgram& program);
 
   Index features() const { return X_.rows(); }
   // Lower triangle of X' D X + ridge over some features, D being the weights of the rows that
@@ -20,10 +22,12 @@ class Gram {
   // X'times the residual of every sample, for some features.
   Eigen::VectorXd correlations(const Features& features, const Eigen::VectorXd& residual) const;
   const View<double>& X() const { return X_; }
+  const Eigen::VectorXd& squares() const { return squares_; }  // of every feature
 
  private:
   View<double> X_;  // features x samples
   double pull_, ridge_;
+  Eigen::VectorXd squares_;
   Matrix<double> whole_;  // X'X, lower triangle
 };
 

@@ -1,7 +1,8 @@
-// Whether the caller has stopped a call, known to all of its threads.
+// Whether the caller has stopped a call, known to all of its threads, or time is up.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 
 #include "nettrim/budget.hpp"
 
@@ -17,9 +18,14 @@ class Stop {
     return stopped_;
   }
   bool told() const { return stopped_; }
+  bool is_late() const {
+    return std::chrono::duration<double>(Clock::now() - began_).count() > options_.time_limit;
+  }
 
  private:
+  using Clock = std::chrono::steady_clock;
   const BudgetOptions& options_;
+  Clock::time_point began_ = Clock::now();
   std::atomic<bool> stopped_ = false;
 };
 

@@ -24,13 +24,17 @@ Support::Support(const BudgetProgram& program, const Gram& gram, Index output)
   std::iota(features_.begin(), features_.end(), Index{0});
 }
 
-void Support::fit(Features features) {
+void Support::take(Features features) {
   const Eigen::VectorXd before = weights();
   features_ = std::move(features);
   weights_ = before(features_);
   signal_ = signal_of(weights_);
   rows_.look(signal_);
   loss_ = loss_of(weights_, signal_);
+}
+
+void Support::fit(Features features) {
+  take(std::move(features));
   const Eigen::VectorXd asked = rows_.residual(Eigen::VectorXd::Zero(rows_.size()));
   Model model{gram_->of(rows_, features_),
               gram_->correlations(features_, asked) + ridge_ * prior_(features_)};

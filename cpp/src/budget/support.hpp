@@ -15,6 +15,8 @@ class Support {
  public:
   Support(const BudgetProgram& program, const Gram& gram, Index output);
 
+  // The weights there were, on some features.
+  void take(Features features);
   // The weights of least loss on some features, by Newton steps from those there were.
   void fit(Features features);
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import linalg
 
 from .._arrays import Array
+from .._deadline import has_passed
 from .data import BudgetData, largest
 from .surgery import Regularisation
 
@@ -31,8 +32,10 @@ MAX_ITER = 300
 SETTLED = 3e-4  # share of the support that may still change at the end
 
 
-def support_by_admm(data: BudgetData, budget: int, chosen: Regularisation) -> Mask:
-    """Return which weights to keep, of shape (n_outputs, n_features)."""
+def support_by_admm(
+    data: BudgetData, budget: int, chosen: Regularisation, deadline: float | None = None
+) -> Mask:
+    """Return which weights to keep, of shape (n_outputs, n_features); at a deadline, those by then."""
     ridge = max(chosen.ridge, 1e-3) * data.scale
     gram = data.X.T @ data.X
     gram[np.diag_indices_from(gram)] += ridge
@@ -44,6 +47,9 @@ def support_by_admm(data: BudgetData, budget: int, chosen: Regularisation) -> Ma
     force, penalty = np.zeros_like(prior), PENALTY
     support = few != 0
     for iteration in range(MAX_ITER):
+        if has_passed(deadline):
+            support = few != 0
+            break
         if iteration % CHECK_EVERY == 0:
             asked = X.T @ data.targets(X @ few) + pulled
         right = asked - force + penalty * few

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._arguments import LayerData, matrix
+from .._arguments import LayerData, matrix, shown, truths
 from .._arrays import Array, frobenius, relative
 from ..view import activate
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BudgetData", "Pattern", "allowed", "double_matrix", "largest"]
 
+MODERATE = 1e100  # sizes of arrays whose squares and products are no concern
+FARTHEST = 300  # powers of two between the sizes of Y and X @ weights
+UNBOUNDED = 1e140  # an upper bound of signals of about one that is none
 DOUBLE = np.dtype(np.float64)
+PATTERN = re.compile(r"0*([0-9]{1,9}):0*([0-9]{1,9})")  # more digits than any layer has features
 
 
 def double_matrix(value: ArrayLike, name: str) -> Array:
@@ -73,17 +78,18 @@ class Pattern:
     @classmethod
     def of(cls, keep: ArrayLike | None, pattern: str | None, n_features: int) -> Pattern:
         """Check what the caller gave."""
-        mask = np.zeros(n_features, bool) if keep is None else np.asarray(keep)
-        if mask.dtype != bool:
-            raise TypeError(f"keep must hold True and False, got {mask.dtype}")
+        mask = np.zeros(n_features, bool) if keep is None else truths(keep, "keep")
         if mask.shape != (n_features,):
             raise ValueError(f"keep must have one entry for each of the {n_features} features")
         if pattern is None:
             return cls(mask)
-        most, colon, group = str(pattern).partition(":")
-        if not (colon and most.isdecimal() and group.isdecimal() and 0 < int(most) < int(group)):
-            raise ValueError(f"pattern must be like '2:4', 2 of every 4 weights, got {pattern!r}")
-        return cls(mask, int(most), int(group))
+        parts = PATTERN.fullmatch(pattern) if isinstance(pattern, str) else None
+        most, group = map(int, parts.groups()) if parts else (0, 0)
+        if not 0 < most < group:
+            raise ValueError(
+                f"pattern must be like '2:4', 2 of every 4 weights, got {shown(pattern)}"
+            )
+        return cls(mask, most, group)
 
     @property
     def n_free(self) -> int:
@@ -97,6 +103,27 @@ class Pattern:
             return 0
         groups, rest = divmod(self.n_free, self.group)
         return groups * (self.group - self.most) + max(rest - self.most, 0)
+
+
+class Units(NamedTuple):
+    """The caller's numbers over those that are computed with, as exponents of two."""
+
+    x: int
+    y: int
+
+    def exponent(self, quantity: str) -> int:
+        """Return that of inputs "X", signals "Y", "weights" or "losses"."""
+        return {"X": self.x, "Y": self.y, "weights": self.y - self.x, "losses": 2 * self.y}[
+            quantity
+        ]
+
+
+AS_GIVEN = Units(0, 0)
+
+
+def _exponent(array: Array) -> int:
+    """Return the power of two just above the largest entry."""
+    return int(np.frexp(np.abs(array).max())[1])
 
 
 @dataclass(frozen=True)
@@ -113,6 +140,8 @@ class BudgetData:
     active : ndarray of bool, of the shape of Y, or None
         None for a linear layer.
     pattern : Pattern
+    units : Units
+        In which these are given: arrays near the limits of a double are kept at a size of about one.
     """
 
     X: Array
@@ -121,6 +150,7 @@ class BudgetData:
     upper: Array | None
     active: Mask | None
     pattern: Pattern
+    units: Units = AS_GIVEN
 
     @classmethod
     def of(
@@ -145,7 +175,45 @@ class BudgetData:
             )
         mask = np.ascontiguousarray(given.is_active(slice(None))) if given.relu else None
         bound = None if given.upper is None else np.asarray(given.upper, dtype=np.float64)
-        return cls(inputs, outputs, start, bound, mask, Pattern.of(keep, pattern, shape[0]))
+        data = cls(inputs, outputs, start, bound, mask, Pattern.of(keep, pattern, shape[0]))
+        return data if data._has_squares else data._in_units_of_its_size()
+
+    @property
+    def _has_squares(self) -> bool:
+        """Whether sums of squares and of products are far from the limits of a double."""
+        sizes = [float(np.abs(array).max()) for array in (self.X, self.Y, self.weights)]
+        return all(size == 0 or 1 / MODERATE <= size <= MODERATE for size in sizes)
+
+    def _in_units_of_its_size(self) -> BudgetData:
+        """Return the same layer with inputs and signals of about one, by powers of two."""
+        x = _exponent(self.X)
+        signals = [_exponent(self.Y)] if self.Y.any() else []
+        if self.weights.any():
+            signals.append(x + _exponent(self.weights))
+        if len(signals) > 1 and abs(signals[0] - signals[1]) > FARTHEST:
+            raise ValueError(
+                "Y must be of a size with X @ weights, "
+                f"got 2^{signals[0]} for Y and 2^{signals[1]} for X @ weights"
+            )
+        scaled = replace(self, units=Units(x, max(signals, default=0)))
+        upper = None if self.upper is None else scaled.in_own_units(self.upper, "Y")
+        return replace(
+            scaled,
+            X=scaled.in_own_units(self.X, "X"),
+            Y=scaled.in_own_units(self.Y, "Y"),
+            weights=scaled.in_own_units(self.weights, "weights"),
+            upper=None if upper is None else upper.clip(-UNBOUNDED, UNBOUNDED),
+        )
+
+    def in_own_units(self, value: Array | float, quantity: str) -> Array:
+        """Return what a caller gave as it is computed with."""
+        with np.errstate(over="ignore"):
+            return np.ldexp(value, -self.units.exponent(quantity))
+
+    def in_given_units(self, value: Array | float, quantity: str) -> Array:
+        """Return what was computed in the caller's units; infinite where no double is so large."""
+        with np.errstate(over="ignore"):
+            return np.ldexp(value, self.units.exponent(quantity))
 
     @property
     def n_outputs(self) -> int:  # noqa: D102

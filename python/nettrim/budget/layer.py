@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arguments import count_processors, number, one_of, whole
-from .._arrays import Array, frobenius
+from .._arguments import number, one_of, whole
+from .._arguments import threads as as_threads
+from .._arrays import Array, frobenius, with_squares
+from .._deadline import after, has_passed, seconds_left, share_of
 from ..layer import solve_layer
 from .admm import support_by_admm
 from .data import BudgetData, allowed, double_matrix
 from .reweighted import support_by_reweighting
 from .solution import BudgetSolution
-from .surgery import Elimination, Regularisation, eliminate, fit, tuned
+from .surgery import TRACING, TUNING, Elimination, Regularisation, eliminate, fit, tuned
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BudgetTrace", "is_dear", "solve_layer_budget", "solved", "trace_budget", "traced"]
 
+BUDGET, TIME_LIMIT = "budget", "time_limit"  # statuses
 METHODS = ("auto", "surgery", "admm", "reweighted")
 SWAPS = 5
 DEAREST = 2e12  # outputs x features^3 of an elimination that is worth its time: some minutes
@@ -44,6 +47,8 @@ class BudgetTrace:
     seconds : float
         Wall time of the run.
     n_threads : int
+    status : str
+        ``"budget"``; ``"time_limit"`` where time was up and the rest of the weights went at once.
     """
 
     data: BudgetData = field(repr=False)
@@ -51,11 +56,12 @@ class BudgetTrace:
     regularisation: Regularisation
     seconds: float
     n_threads: int
+    status: str = BUDGET
 
     @property
     def losses(self) -> Array:
         """Estimate of the layer's loss with 0, 1, 2, ... weights removed: half of a squared error."""
-        return self.elimination.course
+        return self.data.in_given_units(self.elimination.course, "losses")
 
     def at(
         self,
@@ -80,15 +86,25 @@ class BudgetTrace:
         unseen, rounds = _unseen(self.data, held_out), whole(swaps, "swaps", least=0)
         return _told(self.with_budget(budget, rounds), unseen, began)
 
-    def with_budget(self, budget: int, rounds: int) -> BudgetSolution:
+    def with_budget(
+        self, budget: int, rounds: int, deadline: float | None = None
+    ) -> BudgetSolution:
         """Return the layer with a number of weights."""
         if (solution := _trivial(self.data, budget)) is not None:
             return solution
         count = self.data.size - budget
         support = self.elimination.support(self.elimination.removals(count))
-        return _fitted(
-            self.data, self.regularisation, support, budget, "surgery", rounds, self.n_threads
+        solution = _fitted(
+            self.data,
+            self.regularisation,
+            support,
+            budget,
+            "surgery",
+            rounds,
+            self.n_threads,
+            deadline,
         )
+        return solution if self.status == BUDGET else replace(solution, status=self.status)
 
 
 def trace_budget(
@@ -103,13 +119,14 @@ def trace_budget(
     pattern: str | None = None,
     pull: float | None = None,
     ridge: float | None = None,
+    time_limit: float | None = None,
     n_threads: int | None = None,
 ) -> BudgetTrace:
     """Remove the weights of a layer one by one, for every sparsity at once.
 
     Parameters
     ----------
-    X, Y, weights, activation, upper, active, keep, pattern, pull, ridge, n_threads
+    X, Y, weights, activation, upper, active, keep, pattern, pull, ridge, time_limit, n_threads
         As in `solve_layer_budget`; what is not given of `pull` and `ridge` is chosen for sparsities of
         50, 80 and 95 % together.
 
@@ -131,8 +148,10 @@ def trace_budget(
     >>> len(trace.losses), bool(np.all(np.diff(trace.losses) >= 0))
     (201, True)
     """
+    deadline = _deadline(time_limit)
     data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
-    return traced(data, TYPICAL, pull, ridge, _threads(n_threads))
+    given = _regularisation(pull, ridge)
+    return traced(data, TYPICAL, *given, as_threads(n_threads), deadline)
 
 
 def solve_layer_budget(
@@ -152,6 +171,7 @@ def solve_layer_budget(
     swaps: int = SWAPS,
     held_out: tuple[ArrayLike, ArrayLike] | None = None,
     certify: bool = False,
+    time_limit: float | None = None,
     n_threads: int | None = None,
 ) -> BudgetSolution:
     """Make a layer sparse to a given number of weights, at the least error of its outputs.
@@ -195,6 +215,9 @@ def solve_layer_budget(
         Inputs and outputs that are used for nothing but measuring errors.
     certify : bool, default False
         Solve the convex program for the same error (`nettrim.solve_layer`), for its proof.
+    time_limit : float, optional
+        Seconds; default none. When they are over, what is left to be done is done in the cheapest way:
+        the budget is kept, and the status says ``"time_limit"``.
     n_threads : int, optional
         Default: every processor this process may use.
 
@@ -223,18 +246,27 @@ def solve_layer_budget(
     >>> s.nonzeros, s.error < 0.6
     (60, True)
     """
-    began = time.perf_counter()
+    began, deadline = time.perf_counter(), _deadline(time_limit)
     data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
     one_of(method, METHODS, "method")
     if method == "reweighted" and data.pattern.group:
         raise ValueError("method='reweighted' knows no pattern")
-    threads, rounds = _threads(n_threads), whole(swaps, "swaps", least=0)
+    threads, rounds = as_threads(n_threads), whole(swaps, "swaps", least=0)
     budget, unseen = _budget(data, sparsity), _unseen(data, held_out)
+    pull, ridge = _regularisation(pull, ridge)
     solution = solved(
-        data, budget, method=method, pull=pull, ridge=ridge, rounds=rounds, n_threads=threads
+        data,
+        budget,
+        method=method,
+        pull=pull,
+        ridge=ridge,
+        rounds=rounds,
+        n_threads=threads,
+        deadline=deadline,
     )
     if certify:
-        solution = replace(solution, certificate=_certificate(data, solution.weights, threads))
+        proof = _certificate(data, solution.weights, threads, deadline)
+        solution = replace(solution, certificate=proof)
     return _told(solution, unseen, began)
 
 
@@ -252,21 +284,32 @@ def solved(
     ridge: float | None = None,
     rounds: int = SWAPS,
     n_threads: int,
+    deadline: float | None = None,
 ) -> BudgetSolution:
     """Make a layer sparse to a number of weights."""
     if (solution := _trivial(data, budget)) is not None:
         return solution
-    around = 1 - np.minimum(NEARBY * budget / data.size, 1)
+    sparsities = around(data, budget)
     if method == "auto":
         method = "admm" if is_dear(*data.weights.shape) else "surgery"
     if method != "surgery":
-        chosen = tuned(data, around, pull, ridge, n_threads)
+        tuning = share_of(deadline, TUNING)
+        chosen = tuned(data, sparsities, pull, ridge, n_threads, tuning)
+        is_late, choosing = has_passed(tuning), share_of(deadline, TRACING)
         if method == "admm":
-            support = support_by_admm(data, budget, chosen)
+            support = support_by_admm(data, budget, chosen, choosing)
         else:
-            support = support_by_reweighting(data, budget, n_threads)
-        return _fitted(data, chosen, support, budget, method, rounds, n_threads)
-    return traced(data, around, pull, ridge, n_threads).with_budget(budget, rounds)
+            support = support_by_reweighting(data, budget, n_threads, choosing)
+        is_late |= has_passed(choosing)
+        solution = _fitted(data, chosen, support, budget, method, rounds, n_threads, deadline)
+        return replace(solution, status=TIME_LIMIT) if is_late else solution
+    trace = traced(data, sparsities, pull, ridge, n_threads, share_of(deadline, TRACING))
+    return trace.with_budget(budget, rounds, deadline)
+
+
+def around(data: BudgetData, budget: int) -> NDArray[np.float64]:
+    """Return the sparsities near a budget, for which its regularisation is tuned."""
+    return 1 - np.minimum(NEARBY * budget / data.size, 1)
 
 
 def traced(
@@ -275,12 +318,18 @@ def traced(
     pull: float | None,
     ridge: float | None,
     n_threads: int,
+    deadline: float | None = None,
 ) -> BudgetTrace:
     """Remove the weights of a layer one by one, regularised for some sparsities."""
     began = time.perf_counter()
-    chosen = tuned(data, sparsities, pull, ridge, n_threads)
-    elimination = eliminate(data, chosen, n_threads)
-    return BudgetTrace(data, elimination, chosen, time.perf_counter() - began, n_threads)
+    tuning = share_of(deadline, TUNING)
+    chosen = tuned(data, sparsities, pull, ridge, n_threads, tuning)
+    is_late = has_passed(tuning)
+    elimination = eliminate(data, chosen, n_threads, deadline)
+    is_late |= has_passed(deadline)
+    seconds = time.perf_counter() - began
+    status = TIME_LIMIT if is_late else BUDGET
+    return BudgetTrace(data, elimination, chosen, seconds, n_threads, status)
 
 
 def _fitted(
@@ -291,20 +340,25 @@ def _fitted(
     method: str,
     rounds: int,
     n_threads: int,
+    deadline: float | None,
 ) -> BudgetSolution:
     """Fit the weights of a support; a pattern leaves no room for swaps."""
-    weights, swaps = fit(data, chosen, support, 0 if data.pattern.group else rounds, n_threads)
-    return _measured(data, weights, budget, method, chosen, swaps)
+    rounds = 0 if data.pattern.group else rounds
+    weights, swaps = fit(data, chosen, support, rounds, n_threads, deadline)
+    solution = _measured(data, weights, budget, method, chosen, swaps)
+    return replace(solution, status=TIME_LIMIT) if has_passed(deadline) else solution
+
+
+def is_trivial(data: BudgetData, budget: int) -> bool:
+    """Tell whether a budget needs no thought: all weights may stay, or none."""
+    return budget == data.size or (budget == 0 and not data.pattern.keep.any())
 
 
 def _trivial(data: BudgetData, budget: int) -> BudgetSolution | None:
-    """Answer what needs no thought: all weights may stay, or none."""
-    none = Regularisation(0.0, 0.0)
-    if budget == data.size:
-        return _measured(data, data.weights, budget, "none", none, 0)
-    if budget == 0 and not data.pattern.keep.any():
-        return _measured(data, np.zeros_like(data.weights), budget, "none", none, 0)
-    return None
+    if not is_trivial(data, budget):
+        return None
+    weights = data.weights if budget else np.zeros_like(data.weights)
+    return _measured(data, weights, budget, "none", Regularisation(0.0, 0.0), 0)
 
 
 def _measured(
@@ -315,10 +369,11 @@ def _measured(
     chosen: Regularisation,
     swaps: int,
 ) -> BudgetSolution:
+    told = data.in_given_units(weights, "weights")
     return BudgetSolution(
-        weights=weights,
+        weights=told,
         budget=budget,
-        nonzeros=int(np.count_nonzero(weights[~data.pattern.keep])),
+        nonzeros=int(np.count_nonzero(told[~data.pattern.keep])),
         error=data.error(weights),
         preactivation_error=data.preactivation_error(weights),
         held_out_error=None,
@@ -334,51 +389,66 @@ def _measured(
 def _told(solution: BudgetSolution, unseen: BudgetData | None, began: float) -> BudgetSolution:
     """Add what held-out data say, and the time it took."""
     if unseen is not None:
+        weights = unseen.in_own_units(solution.weights, "weights")
         solution = replace(
             solution,
-            held_out_error=unseen.error(solution.weights),
-            held_out_preactivation_error=unseen.preactivation_error(solution.weights),
+            held_out_error=unseen.error(weights),
+            held_out_preactivation_error=unseen.preactivation_error(weights),
         )
     return replace(solution, seconds=time.perf_counter() - began)
 
 
-def _certificate(data: BudgetData, weights: Array, n_threads: int) -> LayerSolution:
+def _certificate(
+    data: BudgetData, weights: Array, n_threads: int, deadline: float | None
+) -> LayerSolution:
     """Solve for the least l1 norm of weights that fit as well: no worse anywhere than these."""
-    signals = data.X @ weights
+    X, Y = data.in_given_units(data.X, "X"), data.in_given_units(data.Y, "Y")
+    limits: Any = {"time_limit": seconds_left(deadline), "n_threads": n_threads}
+    signals = data.X @ data.in_own_units(weights, "weights")
+    misfit = signals - data.Y
     if data.active is None:
-        return solve_layer(
-            data.X,
-            data.Y,
-            epsilon=frobenius(signals - data.Y),
-            activation="linear",
-            n_threads=n_threads,
-        )
+        epsilon = data.in_given_units(frobenius(misfit), "Y")
+        return solve_layer(X, Y, epsilon=float(epsilon), activation="linear", **limits)
     bound = np.maximum(signals, 0.0 if data.upper is None else data.upper)
-    epsilon = frobenius((signals - data.Y)[data.active])
-    return solve_layer(
-        data.X, data.Y, epsilon=epsilon, upper=bound, active=data.active, n_threads=n_threads
-    )
+    epsilon = data.in_given_units(frobenius(misfit[data.active]), "Y")
+    upper = data.in_given_units(bound, "Y")
+    return solve_layer(X, Y, epsilon=float(epsilon), upper=upper, active=data.active, **limits)
 
 
 def _unseen(data: BudgetData, held_out: tuple[ArrayLike, ArrayLike] | None) -> BudgetData | None:
     if held_out is None:
         return None
-    X, Y = (double_matrix(a, "held_out") for a in held_out)
+    try:
+        inputs, outputs = held_out
+    except (TypeError, ValueError):
+        raise ValueError("held_out must be a pair, inputs and outputs") from None
+    X, Y = double_matrix(inputs, "held_out"), double_matrix(outputs, "held_out")
     if X.shape[1] != data.X.shape[1] or Y.shape != (len(X), data.Y.shape[1]):
         raise ValueError(
             f"held_out must hold inputs and outputs like X and Y, got shapes {X.shape} and {Y.shape}"
         )
-    return replace(data, X=X, Y=Y, upper=None, active=None if data.active is None else Y > 0)
+    active = None if data.active is None else Y > 0
+    X = with_squares(data.in_own_units(X, "X"), "held_out")
+    Y = with_squares(data.in_own_units(Y, "Y"), "held_out")
+    return replace(data, X=X, Y=Y, upper=None, active=active)
 
 
 def _budget(data: BudgetData, sparsity: float | None) -> int:
     """Return how many weights may be left."""
     if sparsity is None and data.pattern.group == 0:
         raise ValueError("sparsity is needed: the share of weights to remove, for example 0.9")
-    if sparsity is not None and not 0 <= number(sparsity, "sparsity") <= 1:
-        raise ValueError(f"sparsity must be between 0 and 1, got {sparsity!r}")
+    if sparsity is not None:
+        sparsity = number(sparsity, "sparsity", least=0, most=1)
     return allowed(sparsity, data.size, data.demanded)
 
 
-def _threads(n_threads: int | None) -> int:
-    return count_processors() if n_threads is None else whole(n_threads, "n_threads")
+def _regularisation(pull: float | None, ridge: float | None) -> tuple[float | None, float | None]:
+    """Check what is given of it."""
+    return (
+        None if pull is None else number(pull, "pull", least=0.0),
+        None if ridge is None else number(ridge, "ridge", above=0.0),
+    )
+
+
+def _deadline(time_limit: float | None) -> float | None:
+    return after(None if time_limit is None else number(time_limit, "time_limit", above=0.0))

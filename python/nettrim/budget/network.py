@@ -15,22 +15,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._arguments import count_processors
+from .._arguments import threads
 from .._arrays import Array
+from .._deadline import after, share_of
 from ..audit import changes
 from ..checkpoint import SolvedLayer
 from ..plan import Program
-from ..report import BUDGET
 from ..walk import Walk
 from .data import BudgetData, allowed
-from .layer import SWAPS, TYPICAL, BudgetTrace, is_dear, solved, traced
+from .layer import SWAPS, TYPICAL, BudgetTrace, around, is_dear, is_trivial, solved, traced
 from .plan import BudgetPlan
+from .solution import BudgetSolution
+from .surgery import TRACING, Regularisation, tuned
+from .surgery import TUNING as TUNING_SHARE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["BudgetWalk"]
 
+SHARING, TUNING = "sharing", "tuning"  # stages of a run
 TINY = float(np.finfo(float).tiny)
 
 
@@ -54,12 +58,13 @@ class BudgetWalk(Walk):
     @property
     def n_threads(self) -> int:
         """How many threads the core may use."""
-        return self.options["n_threads"] or count_processors()
+        return threads(self.options["n_threads"])
 
     def run(self) -> None:
         """Share the budget out and trim the layers; Ctrl-C ends it and leaves what is finished."""
         try:
-            self._share_out()
+            with self.watch(SHARING):
+                self._share_out()
         except KeyboardInterrupt:
             self.interrupted = True
             return
@@ -88,17 +93,18 @@ class BudgetWalk(Walk):
 
     def _prices(self, positions: Sequence[int]) -> list[Array]:
         """Return for some layers what their removals do to the network's output."""
-        prices = []
+        prices: list[Array] = []
         for position, signal in enumerate(self.view.signals(self.data, {})):
             if position in positions:
-                traces = self._traced(
-                    self._parts(position, self._program(position, signal, signal))
-                )
+                self.report.stage("sharing the budget", len(prices), len(positions))
+                parts = self._parts(position, self._program(position, signal, signal))
+                traces = self._traced(parts, after(self.options["time_limit"]))
                 if not self.plan.cascaded or position == self.chosen[0]:
                     self.traces[position] = traces
                 prices.append(self._price(position, traces))
             if position == positions[-1]:
                 break
+        self.report.stage("sharing the budget", len(prices), len(positions))
         return prices
 
     def _price(self, position: int, traces: list[BudgetTrace]) -> Array:
@@ -107,45 +113,84 @@ class BudgetWalk(Walk):
         prices = [trace.elimination.prices for trace in traces]
         removed = cheapest(prices, size - budget)
         loss = sum(float(t.losses[n]) for t, n in zip(traces, removed, strict=True))
-        effect = self._effect(position, _weights(traces, removed, 0)) / loss if loss > 0 else 1.0
+        effect = 1.0
+        if loss > 0:
+            effect = self._effect(position, _stacked(_with_budgets(traces, removed, 0))) / loss
         allowed = size - math.ceil(self.plan.min_density * size)
         return max(effect, TINY) * np.sort(np.concatenate(prices))[:allowed]
 
     def _effect(self, position: int, weights: Array) -> float:
-        """Return half of the squared change of the output when this layer alone has other weights."""
+        """Return what it does to the outputs when this layer alone has other weights.
+
+        Half of the sum of their squared relative changes.
+        """
         affine = self.layers[position].affine.replaced(weights)
-        *_, output = changes(self.view, {position: affine}, self.data)
-        return output.distance**2 / 2
+        moved = list(changes(self.view, {position: affine}, self.data))[len(self.layers) :]
+        return sum(moved[k].relative ** 2 for k in self.counted) / 2
 
     def _solve(self, position: int, program: Program) -> SolvedLayer:
-        began = time.perf_counter()
+        began, tuning = time.perf_counter(), self._tuning
+        solutions = self._solutions(position, program, after(self.options["time_limit"]))
+        seconds = time.perf_counter() - began - (self._tuning - tuning)
         return SolvedLayer(
-            weights=self._trimmed(position, program),
+            weights=_stacked(solutions),
             epsilon=math.nan,
             output_norm=program.output_norm,
+            active_rows=self.active_rows[position],
             residual=math.nan,
             violation=math.nan,
             gap=math.nan,
-            status=BUDGET,
+            status=max(solution.status for solution in solutions),  # "time_limit" if it was short
             solver="surgery",
             iterations=0,
-            seconds=time.perf_counter() - began,
+            seconds=seconds,
             history=np.empty((0, 2)),
         )
 
-    def _trimmed(self, position: int, program: Program) -> Array:
+    def _solutions(
+        self, position: int, program: Program, deadline: float | None
+    ) -> list[BudgetSolution]:
+        """Return the layer with as many weights as it may keep, group by group."""
         budget, traces = self.budgets[position], self.traces.pop(position, None)
         if traces is None:
             parts = self._parts(position, program)
             if len(parts) == 1:
-                return solved(parts[0], budget, n_threads=self.n_threads).weights
-            traces = self._traced(parts)
+                return [self._solved(parts[0], budget, deadline)]
+            traces = self._traced(parts, share_of(deadline, TRACING))
         count = self.layers[position].affine.weights.size - budget
         removed = cheapest([trace.elimination.prices for trace in traces], count)
-        return _weights(traces, removed, SWAPS)
+        return _with_budgets(traces, removed, SWAPS, deadline)
 
-    def _traced(self, parts: list[BudgetData]) -> list[BudgetTrace]:
-        return [traced(part, TYPICAL, None, None, self.n_threads) for part in parts]
+    def _solved(self, part: BudgetData, budget: int, deadline: float | None) -> BudgetSolution:
+        if is_trivial(part, budget):
+            return solved(part, budget, n_threads=self.n_threads)
+        chosen = self._tuned(part, around(part, budget), deadline)
+        return solved(
+            part,
+            budget,
+            pull=chosen.pull,
+            ridge=chosen.ridge,
+            n_threads=self.n_threads,
+            deadline=deadline,
+        )
+
+    def _traced(self, parts: list[BudgetData], deadline: float | None) -> list[BudgetTrace]:
+        chosen = [self._tuned(part, TYPICAL, deadline) for part in parts]
+        return [
+            traced(part, TYPICAL, own.pull, own.ridge, self.n_threads, deadline)
+            for part, own in zip(parts, chosen, strict=True)
+        ]
+
+    def _tuned(
+        self, part: BudgetData, sparsities: NDArray[np.float64], deadline: float | None
+    ) -> Regularisation:
+        with self.watch(TUNING):
+            limit = share_of(deadline, TUNING_SHARE)
+            return tuned(part, sparsities, None, None, self.n_threads, limit)
+
+    @property
+    def _tuning(self) -> float:
+        return self.watch.seconds.get(TUNING, 0.0)
 
     def _parts(self, position: int, program: Program) -> list[BudgetData]:
         """Return a layer's groups; a row of biases stays, and does not count."""
@@ -178,11 +223,19 @@ def cheapest(prices: Sequence[Array], count: int) -> NDArray[np.intp]:
     return np.bincount(owner[first], minlength=len(prices))
 
 
-def _weights(traces: Sequence[BudgetTrace], removed: Iterable[int], rounds: int) -> Array:
-    """Return the weights of a layer, so many removed in each of its groups."""
-    return np.hstack(
-        [
-            trace.with_budget(trace.data.size - int(n), rounds).weights
-            for trace, n in zip(traces, removed, strict=True)
-        ]
-    )
+def _with_budgets(
+    traces: Sequence[BudgetTrace],
+    removed: Iterable[int],
+    rounds: int,
+    deadline: float | None = None,
+) -> list[BudgetSolution]:
+    """Return the groups of a layer with so many weights removed in each of them."""
+    return [
+        trace.with_budget(trace.data.size - int(n), rounds, deadline)
+        for trace, n in zip(traces, removed, strict=True)
+    ]
+
+
+def _stacked(solutions: Sequence[BudgetSolution]) -> Array:
+    """Return the weights of a layer, its groups side by side."""
+    return np.hstack([solution.weights for solution in solutions])

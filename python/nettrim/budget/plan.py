@@ -6,8 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .._arguments import number, one_of
 from .._arrays import Array
-from ..plan import Place, Program, choice, number, posed
+from ..plan import SCHEMES, Place, Program, posed, refuse_unused
 from ..view import LayerView, activate
 from .data import Pattern
 
@@ -28,21 +29,29 @@ class BudgetPlan:
     def checked(
         cls, *, sparsity: Any, scheme: Any, share: Any, pattern: Any, min_density: Any
     ) -> BudgetPlan:
-        """Build a plan from what a user gave.
+        """Build a plan from what a user gave; None is the default of `share` and `min_density`.
 
         Raises
         ------
         TypeError, ValueError
-            If an option is not what it must be; the message names it.
+            If an option is not what it must be, or would not be used; the message names it.
         """
         Pattern.of(None, pattern, 1)
-        return cls(
-            sparsity=None if sparsity is None else number("sparsity", sparsity, 0.0, 1.0),
-            scheme=choice("scheme", scheme, ("cascade", "parallel")),
-            share=choice("share", share, ("network", "layer")),
+        least = 0.0 if min_density is None else min_density
+        plan = cls(
+            sparsity=None if sparsity is None else number(sparsity, "sparsity", least=0, most=1),
+            scheme=one_of(scheme, SCHEMES, "scheme"),
+            share=one_of("network" if share is None else share, ("network", "layer"), "share"),
             pattern=pattern,
-            min_density=number("min_density", min_density, 0.0, 1.0),
+            min_density=number(least, "min_density", least=0, most=1),
         )
+        if sparsity is None:
+            why = "belongs to sparsity, a pattern alone leaves nothing to share"
+            refuse_unused(why, share=share, min_density=min_density)
+        if plan.share == "layer":
+            why = "belongs to share='network', otherwise all layers are equally sparse"
+            refuse_unused(why, min_density=min_density)
+        return plan
 
     @property
     def cascaded(self) -> bool:
@@ -74,3 +83,9 @@ class BudgetPlan:
     def options(self) -> dict[str, Any]:
         """Return the options that matter to every layer, for a checkpoint."""
         return asdict(self)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `nettrim.trim` with their defaults, None for those without use."""
+        unused = ["share"] if self.sparsity is None else []
+        unused += ["min_density"] if self.sparsity is None or self.share == "layer" else []
+        return {**asdict(self), **dict.fromkeys(unused)}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._arrays import Array
+from .._deadline import has_passed, seconds_left
 from ..layer import solve_layer
 from .data import BudgetData, largest
 
@@ -34,15 +35,17 @@ TOL = 1e-4
 RANGE = (1e-6, 1.0)  # of penalties, over the one that leaves nothing
 
 
-def support_by_reweighting(data: BudgetData, budget: int, n_threads: int) -> Mask:
-    """Return which weights to keep, of shape (n_outputs, n_features)."""
+def support_by_reweighting(
+    data: BudgetData, budget: int, n_threads: int, deadline: float | None = None
+) -> Mask:
+    """Return which weights to keep, of shape (n_outputs, n_features); at a deadline, those by then."""
     size = np.sqrt(np.einsum("ij,ij->j", data.X, data.X))[:, None]
     free = ~data.pattern.keep
     size[size == 0] = 1.0
     scale = 1 / np.broadcast_to(size, data.weights.shape)
     with ThreadPoolExecutor(n_threads) as threads:
         for looser in LOOSER:
-            answer = _few(data, int(looser * budget), scale, threads)
+            answer = _few(data, int(looser * budget), scale, threads, deadline)
             felt = np.abs(answer) * size
             delta = SOFTNESS * float(np.sort(felt[free], axis=None)[-max(budget, 1) :].mean())
             scale = (felt / (delta or 1.0) + 1) / size
@@ -51,15 +54,23 @@ def support_by_reweighting(data: BudgetData, budget: int, n_threads: int) -> Mas
     return np.ascontiguousarray(support.T)
 
 
-def _few(data: BudgetData, budget: int, scale: Array, threads: ThreadPoolExecutor) -> Array:
+def _few(
+    data: BudgetData,
+    budget: int,
+    scale: Array,
+    threads: ThreadPoolExecutor,
+    deadline: float | None,
+) -> Array:
     """Solve for the penalty that leaves about as many weights as the budget."""
     wanted = data.Y if data.active is None else np.where(data.active, data.Y, 0.0)
     dearest = max(2 * float(np.abs((data.X.T @ wanted) * scale).max()), np.finfo(float).tiny)
     low, high = (np.log(dearest * bound) for bound in RANGE)
     answer = data.weights
     for _ in range(HALVINGS):
+        if has_passed(deadline):
+            break
         penalty = float(np.exp((low + high) / 2))
-        solve = partial(_column, data, scale, penalty)
+        solve = partial(_column, data, scale, penalty, deadline)
         answer = np.column_stack(list(threads.map(solve, range(data.n_outputs))))
         if np.count_nonzero(answer[~data.pattern.keep]) > budget:
             low = (low + high) / 2
@@ -68,7 +79,9 @@ def _few(data: BudgetData, budget: int, scale: Array, threads: ThreadPoolExecuto
     return answer
 
 
-def _column(data: BudgetData, scales: Array, penalty: float, output: int) -> Array:
+def _column(
+    data: BudgetData, scales: Array, penalty: float, deadline: float | None, output: int
+) -> Array:
     own, scale = slice(output, output + 1), scales[:, output]
     solution = solve_layer(
         data.X * scale,
@@ -78,6 +91,7 @@ def _column(data: BudgetData, scales: Array, penalty: float, output: int) -> Arr
         upper=None if data.upper is None else data.upper[:, own],
         active=None if data.active is None else data.active[:, own],
         tol=TOL,
+        time_limit=seconds_left(deadline),
         n_threads=1,
     )
     weights: Array = solution.weights[:, 0] * scale

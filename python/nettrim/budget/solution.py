@@ -46,6 +46,9 @@ class BudgetSolution:
         Wall time.
     certificate : LayerSolution or None
         The weights of least l1 norm that fit the calibration data as well, with their proof.
+    status : str
+        ``"budget"``; ``"time_limit"`` where time was up: the budget is kept, but what was left to be
+        done (regularisation, order of removal, fit, swaps) was done at once or not at all.
     """
 
     weights: Array = field(repr=False)
@@ -61,6 +64,7 @@ class BudgetSolution:
     method: str
     seconds: float
     certificate: LayerSolution | None = field(default=None, repr=False)
+    status: str = "budget"
 
     @property
     def l1(self) -> float:
@@ -71,8 +75,9 @@ class BudgetSolution:
         """Return a short report."""
         rows, columns = self.weights.shape
         kept = f"{self.nonzeros:,} of {self.weights.size:,} weights"
+        late = ", TIME WAS UP" if self.status == "time_limit" else ""
         lines = [
-            f"layer {rows} x {columns} with a budget of {self.budget:,}",
+            f"layer {rows} x {columns} with a budget of {self.budget:,}{late}",
             f"  kept       {kept} ({share(self.nonzeros, self.weights.size)})",
             f"  error      {self.error:.6g}  (in front of the activation {self.preactivation_error:.6g})",
         ]

@@ -19,21 +19,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._arguments import number
 from .._arrays import Array
+from .._deadline import has_passed, remaining, share_of
 from .._dispatch import core
 from .data import BudgetData
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Elimination", "Regularisation", "eliminate", "fit", "tuned"]
+__all__ = ["TRACING", "TUNING", "Elimination", "Regularisation", "eliminate", "fit", "tuned"]
 
 # What is tried where nothing is given: from many samples for each weight to few.
 PULLED = ((0.003, 0.01), (0.003, 0.003), (0.03, 0.001), (0.1, 0.001), (0.3, 0.001))
 UNPULLED = ((0.0, 0.01), (0.0, 0.003), (0.0, 0.0003))
 FOLD = 4  # one of so many samples judges
 JUDGED = 24  # outputs
+TUNING, TRACING = 0.4, 0.6  # shares of the time that is left: what follows needs some too
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,16 @@ class Elimination:
         return support
 
 
-def eliminate(data: BudgetData, chosen: Regularisation, n_threads: int) -> Elimination:
-    """Remove all weights of a layer, one by one."""
+def eliminate(
+    data: BudgetData, chosen: Regularisation, n_threads: int, deadline: float | None = None
+) -> Elimination:
+    """Remove all weights of a layer, one by one; from the deadline on those left all at once."""
     pattern = data.pattern
     fields = core.eliminate(
         **data.program(chosen.pull, chosen.ridge),
         group=pattern.group,
         most=pattern.most,
+        time_limit=remaining(deadline),
         n_threads=n_threads,
     )
     if not fields["complete"]:
@@ -130,12 +134,17 @@ def fit(
     support: NDArray[np.bool_],
     rounds: int,
     n_threads: int,
+    deadline: float | None = None,
 ) -> tuple[Array, int]:
-    """Return the best weights on a support, after rounds of swaps, and how many those were."""
+    """Return the best weights on a support, after rounds of swaps, and how many those were.
+
+    From the deadline on the weights of further outputs are what they were, without those removed.
+    """
     fields = core.fit_support(
         **data.program(chosen.pull, chosen.ridge),
         support=support,
         rounds=rounds,
+        time_limit=remaining(deadline),
         n_threads=n_threads,
     )
     if not fields["complete"]:
@@ -149,16 +158,14 @@ def tuned(
     pull: float | None,
     ridge: float | None,
     n_threads: int,
+    deadline: float | None = None,
 ) -> Regularisation:
     """Choose what is not given: what serves samples best that were not used, for some outputs.
 
     Terms that stand for what is known beforehand need not grow with the number of samples, and both are
     measured by it: what was best for some of the samples is reduced by the share that was set aside.
+    With a deadline the best of those that were judged before it.
     """
-    if pull is not None:
-        pull = number(pull, "pull", least=0.0)
-    if ridge is not None:
-        ridge = number(ridge, "ridge", above=0.0)
     options = PULLED if data.active is not None else UNPULLED
     tried = {
         Regularisation(p if pull is None else pull, r if ridge is None else ridge)
@@ -172,8 +179,14 @@ def tuned(
     n_unseen = len(rows) // FOLD
     seen = data.part(np.sort(rows[n_unseen:]), outputs)
     unseen = data.part(np.sort(rows[:n_unseen]), outputs)
-    errors = [_judged(seen, unseen, c, sparsities, n_threads) for c in candidates]
-    best, share = candidates[int(np.argmin(errors))], 1 - n_unseen / len(rows)
+    best, least = candidates[len(candidates) // 2], np.inf
+    for candidate in candidates:
+        error = _judged(seen, unseen, candidate, sparsities, n_threads, deadline)
+        if has_passed(deadline):  # what was hurried is no judgement
+            break
+        if error < least:
+            best, least = candidate, error
+    share = 1 - n_unseen / len(rows)
     return Regularisation(
         best.pull * share if pull is None else pull, best.ridge * share if ridge is None else ridge
     )
@@ -185,13 +198,14 @@ def _judged(
     candidate: Regularisation,
     sparsities: NDArray[np.float64],
     n_threads: int,
+    deadline: float | None,
 ) -> float:
     """Return the sum of the logarithms of the errors on unseen samples."""
-    trace = eliminate(seen, candidate, n_threads)
+    trace = eliminate(seen, candidate, n_threads, share_of(deadline, TRACING))
     total = 0.0
     for sparsity in sparsities:
         count = max(seen.size - round((1 - sparsity) * seen.size), seen.demanded)
         support = trace.support(trace.removals(count))
-        weights, _ = fit(seen, candidate, support, 0, n_threads)
+        weights, _ = fit(seen, candidate, support, 0, n_threads, deadline)
         total += float(np.log(max(unseen.error(weights), np.finfo(float).tiny)))
     return total

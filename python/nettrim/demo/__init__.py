@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arrays import Array, read_npz
+from .._arrays import Array
+from .._storage import read_npz
 from ..network import Network
 from ..report import TrimResult
 from ..trim import trim

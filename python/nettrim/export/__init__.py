@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._arguments import shown
+from .._storage import path_of
 from ..network.shapes import sizes_of
 from . import dense, header, recipe, sparse
 from .account import Export, ExportedFile, Models, Unavailable, Viewed
@@ -37,7 +39,7 @@ def write(
     chosen = list(FORMATS) if formats is None else _chosen(formats)
     shape = _shape(input_shape, result)
     models = Models(Viewed(result.original), Viewed(result.model), shape, result.recipe)
-    target = Path(folder)
+    target = path_of(folder, "folder")
     if target.exists() and not target.is_dir():
         raise ValueError(f"folder must be a folder, {str(target)!r} is a file")
     target.mkdir(parents=True, exist_ok=True)
@@ -53,10 +55,15 @@ def write(
 
 
 def _chosen(formats: Iterable[str]) -> list[str]:
-    names = [formats] if isinstance(formats, str) else list(formats)
+    try:
+        names = [formats] if isinstance(formats, str) else list(formats)
+    except TypeError:
+        raise TypeError(
+            f"formats must hold names of formats, got {type(formats).__name__}"
+        ) from None
     for name in names:
-        if name not in FORMATS:
-            raise ValueError(f"formats must be among {list(FORMATS)}, got {name!r}")
+        if not isinstance(name, str) or name not in FORMATS:
+            raise ValueError(f"formats must be among {list(FORMATS)}, got {shown(name)}")
     return names
 
 
@@ -73,6 +80,5 @@ def _notes(viewed: Viewed) -> list[str]:
     if viewed.network in (None, viewed.model):
         return []
     kind = type(viewed.model).__name__
-    return [
-        f"the files hold the network of the {kind} up to its logits; for the estimator use pickle"
-    ]
+    about = f"the files hold the perceptron of the {kind}, from the data it sees to its logits"
+    return [f"{about}; for the estimator use pickle"]

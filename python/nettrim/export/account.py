@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .._arrays import whole_file
+from .._storage import whole_file
 from .._table import Column, table
 from ..network import Network
 from ..view import viewed_again

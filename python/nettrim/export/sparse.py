@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from .._arrays import read_npz, write_npz
+from .._storage import path_of, read_npz, write_npz
 from ..packing import pack, unpack
 from ..view import Affine, LayerView, as_view
 from .account import ExportedFile, Models, Viewed, measured, placed
@@ -69,7 +69,7 @@ def load_weights(path: str | os.PathLike[str], model: Model) -> Model:
     >>> torch.equal(again[0].weight, result.model[0].weight)
     True
     """
-    view, arrays = as_view(model), read_npz(path)
+    view, arrays = as_view(model), read_npz(path_of(path, "path"))
     try:
         if str(arrays["format"]) != LAYERS:
             raise ValueError(f"its format is {str(arrays['format'])!r}, not {LAYERS!r}")

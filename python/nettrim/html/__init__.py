@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .._arrays import whole_file
+from .._storage import whole_file
 from .page import page
 
 if TYPE_CHECKING:

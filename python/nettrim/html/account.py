@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .._table import share
-from ..report import LayerReport
+from ..report import LayerReport, OutputReport
 from .chart import Span, key, spans
-from .markup import Markup, element
+from .markup import Markup, element, joined
 from .parts import Result, data, name_of, ratio, section, shape_of, table
 
-__all__ = ["errors", "weights"]
+__all__ = ["errors", "untouched", "weights"]
 
 NONE = Markup("&ndash;")
 
@@ -23,6 +23,29 @@ def weights(result: Result) -> Markup:
     headings = ["Layer", "Shape", "Before", "After", "Kept", ""]
     grid = table("Weights by layer", headings, rows, total)
     return section("Weights", about, element("div", grid, class_="weights"))
+
+
+def untouched(result: Result) -> list[Markup]:
+    """Return the section on weights that are left alone, if there are any."""
+    if not result.untouched:
+        return []
+    about = (
+        "Every other weight of two or more dimensions: none of them was trimmed, all of them count in "
+        "the share of zeros at the top."
+    )
+    rows: list[list[str]] = [
+        [
+            name_of(weight.name),
+            shape_of(weight.shape),
+            data(weight.nonzeros, f"{weight.nonzeros:,}"),
+            weight.reason,
+        ]
+        for weight in result.untouched
+    ]
+    nonzeros = sum(weight.nonzeros for weight in result.untouched)
+    total = ["together", "", data(nonzeros, f"{nonzeros:,}"), ""]
+    headings = ["Weight", "Shape", "Not zero", "Because"]
+    return [section("Left alone", about, table("Weights left alone", headings, rows, total))]
 
 
 def _weights(account: LayerReport | Result) -> list[str]:
@@ -66,11 +89,13 @@ def errors(result: Result) -> Markup:
     )
     about += "Unseen: the same on samples the solver did not see. " if unseen else ""
     about += "Proved: more it cannot be on the calibration samples."
+    if len(result.outputs) > 1:
+        rows += [[joined("output ", name_of(o.name)), NONE, *_error(o)] for o in result.outputs]
     grid = table("Errors by layer", headings, rows, ["network", "", *_error(result)])
     return section("Error", about, element("div", *_charts(result), class_="charts"), grid)
 
 
-def _error(account: LayerReport | Result) -> list[Markup]:
+def _error(account: LayerReport | OutputReport | Result) -> list[Markup]:
     """Return the cells that a layer and the network have in common."""
     values = account.discrepancy, account.held_out_discrepancy, account.bound
     return [ratio(value) for value in values if value is not None]

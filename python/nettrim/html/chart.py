@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .._table import shortened
 from ..report import gap_of, time_of
 from .markup import Markup, element, joined
 
@@ -20,6 +21,7 @@ MOST_TICKS = 5
 FINEST = (1, 1.5, 2, 3, 4, 5, 7)  # first digits of round numbers
 MOST_POINTS = 150
 PLOT = (8, 104)  # top and bottom of a course
+LONGEST = 14  # characters of a name
 LEFT = 12  # share of its width for the numbers
 
 
@@ -86,7 +88,11 @@ def spans(rows: Sequence[Span], end: str, label: str) -> Markup:
     """
     scale = LogScale.over(value for row in rows for value in (row.start, row.end))
     height = HEAD + ROW * len(rows)
-    names = [_name(row.name, HEAD + ROW * k) for k, row in enumerate(rows)]
+    shown = shortened([row.name for row in rows], LONGEST)
+    names = [
+        _name(row.name, short, HEAD + ROW * k)
+        for k, (row, short) in enumerate(zip(rows, shown, strict=True))
+    ]
     ticks = [_tick(scale.at(tick), _percent(tick), height) for tick in scale.ticks()]
     marks = [_span(row, scale, end, HEAD + ROW * k) for k, row in enumerate(rows)]
     track = element(
@@ -164,9 +170,8 @@ def _chart(label: str, height: float, *content: str) -> Markup:
     )
 
 
-def _name(name: str, top: float) -> Markup:
-    """Return a layer's name beside its row; of a long one the end, which tells it from others."""
-    shown = name if len(name) <= 14 else f"…{name[-13:]}"
+def _name(name: str, shown: str, top: float) -> Markup:
+    """Return a layer's name beside its row, as much of it as is shown; the rest is its title."""
     return element(
         "text",
         shown,

@@ -49,6 +49,8 @@ def _answer(report: LayerReport) -> list[tuple[str, str]]:
             ("gap", data(report.gap, gap_of(report.gap))),
             ("iterations", f"{report.iterations:,}"),
         ]
+    if report.active_rows is not None:
+        facts.append(("active rows", f"{report.active_rows:,}"))
     if report.seconds is not None:
         facts.append(("time", time_of(report.seconds)))
     return facts

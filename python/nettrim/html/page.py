@@ -12,11 +12,11 @@ from typing import Any
 from .._table import share
 from ..accuracy import Accuracy
 from ..recipe import snippet
-from ..report import BUDGET, KEPT, UNREACHED, gap_of, percent_of, time_of
-from .account import errors, weights
+from ..report import BUDGET, KEPT, UNREACHED, cautions, gap_of, percent_of, time_of, zeros
+from .account import errors, untouched, weights
 from .layers import layers
 from .markup import Markup, element, joined
-from .parts import Result, count, facts_of, section, shape_of, zeros
+from .parts import Result, count, facts_of, section, shape_of
 
 __all__ = ["page"]
 
@@ -29,12 +29,13 @@ def page(result: Result, accuracy: Accuracy | None) -> str:
         _header(result),
         _headline(result, accuracy),
         weights(result),
+        *untouched(result),
         errors(result),
         layers(result),
         _recipe(result.recipe),
     )
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=f"{zeros(result)} of the weights are zero - nettrim",
+        title=f"{zeros(result)} are zero - nettrim",
         body="\n".join(sections),
         recipe=json.dumps(result.recipe).replace("<", "\\u003c"),  # no tag ends the script early
     )
@@ -51,7 +52,7 @@ def _header(result: Result) -> Markup:
     return element(
         "header",
         element("p", f"nettrim {recipe['nettrim']}, {date.day} {date:%B %Y}", class_="muted small"),
-        element("h1", f"{zeros(result)} of the weights are zero"),
+        element("h1", f"{zeros(result)} are zero"),
         element("p", sentence, class_="about"),
         *_warnings(result),
     )
@@ -87,6 +88,7 @@ def _warnings(result: Result) -> list[Markup]:
             "measured error stands."
         )
         found.append(_note("No bound is known for the output: ", text, "note"))
+    found += [_note(f"{head}: ", text, "note warning") for head, text in cautions(result)]
     return found
 
 
@@ -153,7 +155,12 @@ def _recipe(recipe: dict[str, Any]) -> Markup:
 
 
 def _samples(data: dict[str, Any]) -> Markup:
-    return joined(shape_of(data["shape"]), ", ", _hash(data))
+    shape = data["shape"]
+    if isinstance(shape, dict):  # of several inputs
+        told = ", ".join(f"{name} {shape_of(sizes)}" for name, sizes in shape.items())
+    else:
+        told = shape_of(shape)
+    return joined(told, ", ", _hash(data))
 
 
 def _hash(thing: dict[str, Any]) -> Markup:

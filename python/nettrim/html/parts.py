@@ -20,7 +20,6 @@ __all__ = [
     "section",
     "shape_of",
     "table",
-    "zeros",
 ]
 
 Result = TrimResult[Any]
@@ -78,11 +77,6 @@ def ratio(value: float) -> Markup:
 def data(value: float | None, text: str) -> Markup:
     """Return a number as it is shown, which carries its value in full."""
     return element("data", text, value=value)
-
-
-def zeros(result: Result) -> str:
-    """Return the share of zeros."""
-    return f"{result.sparsity:.1%}"
 
 
 def count(number: int, thing: str) -> str:

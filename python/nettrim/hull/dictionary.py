@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from .._arrays import Array, finite_array
+from .._arrays import Array, finite_array, with_squares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,21 +22,21 @@ LARGEST_ARRAY = 200_000_000  # entries of an operator that is made one
 ADJOINT = 1e-6  # of a product: how far an adjoint may be from it
 
 
-def dictionary(value: Any, name: str, rows: int, arrays_up_to: float = np.inf) -> Dictionary:
+def dictionary(
+    value: Any, name: str, rows: int | None = None, arrays_up_to: float = np.inf
+) -> Dictionary:
     """Check that a dictionary has a row for every measurement.
 
     A sparse matrix or operator is made an array if it has at most `arrays_up_to` entries.
     """
     if sparse.issparse(value):
-        finite_array(value.data, name)
-        value = aslinearoperator(value.astype(np.float64))
+        value = _sparse_operator(value, name)
     operator = isinstance(value, LinearOperator)
     if not operator:
         value = np.ascontiguousarray(finite_array(value, name, ndim=2), dtype=np.float64)
-    if value.shape[0] != rows or value.shape[1] == 0:
-        raise ValueError(
-            f"{name} must have a row for each of the {rows} entries of y, got shape {value.shape}"
-        )
+    if 0 in value.shape or (rows is not None and value.shape[0] != rows):
+        measured = "measurement" if rows is None else f"of the {rows} entries of y"
+        raise ValueError(f"{name} must have a row for each {measured}, got shape {value.shape}")
     if operator:
         _check_products(value, name)
         if value.shape[0] * value.shape[1] <= arrays_up_to:
@@ -44,10 +44,20 @@ def dictionary(value: Any, name: str, rows: int, arrays_up_to: float = np.inf) -
     return value
 
 
+def _sparse_operator(matrix: Any, name: str) -> LinearOperator:
+    """Return a finite sparse matrix as what it does."""
+    if matrix.ndim != 2:
+        raise ValueError(f"{name} must have 2 dimensions, got shape {matrix.shape}")
+    compressed = sparse.csr_array(matrix)
+    if compressed.nnz > 0:
+        compressed = compressed.astype(finite_array(compressed.data, name).dtype)
+    return aslinearoperator(compressed.astype(np.float64))
+
+
 def _check_products(operator: LinearOperator, name: str) -> None:
     rng = np.random.default_rng(0)
     x, y = (rng.choice([-1.0, 1.0], size) for size in reversed(operator.shape))
-    image = finite_array(operator.matvec(x), name)
+    image = with_squares(finite_array(operator.matvec(x), name), name)
     try:
         adjoint = finite_array(operator.rmatvec(y), name)
     except NotImplementedError:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import lstsq
 
 from .._arguments import Limits, number, one_of, whole
-from .._arrays import Array, finite_array
+from .._arrays import Array, finite_array, plain_array
 from .._dispatch import core
 from .image_rivals import EarlyStopped, LeastLogVariation, orthonormal
 from .separation import ImageSeparation
@@ -151,7 +151,7 @@ def _image(value: ArrayLike) -> Array:
 
 def _modes(modes: int | ArrayLike, height: int, width: int) -> Array:
     """Return a column of pixels for every mode."""
-    if np.ndim(modes) == 0:
+    if plain_array(modes, "modes").ndim == 0:
         return _cosines(whole(modes, "modes"), height, width)
     images = np.asarray(finite_array(modes, "modes"), dtype=np.float64)
     if images.ndim != 3 or images.shape[1:] != (height, width):

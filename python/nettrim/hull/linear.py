@@ -21,6 +21,7 @@ __all__ = ["solve"]
 
 FIRST_TANGENTS = (0.25, 1.0, 4.0)
 STEEPEST = 1e4
+SHORTEST = 1e-3  # seconds of a linear program that has none left
 INSIDE = 1e-9  # share of r by which a point may miss its hull
 HIGHS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
@@ -32,8 +33,8 @@ def solve(
     if program.regularizer != "l1":
         raise ValueError("solver='lp' goes with regularizer='l1': the other is no linear program")
     if tangent_ratio:
-        return _CuttingPlanes(program, _grid(tangent_ratio)).run_once()
-    return _CuttingPlanes(program, FIRST_TANGENTS).run(tol, limits)
+        return _CuttingPlanes(program, _grid(tangent_ratio), limits).run_once()
+    return _CuttingPlanes(program, FIRST_TANGENTS, limits).run(tol)
 
 
 def _grid(ratio: float) -> tuple[float, ...]:
@@ -44,8 +45,8 @@ def _grid(ratio: float) -> tuple[float, ...]:
 class _CuttingPlanes:
     """Variables are the positive and negative parts of h, m and, with slack, xi."""
 
-    def __init__(self, program: HullProgram, tangents: tuple[float, ...]) -> None:
-        self.program = program
+    def __init__(self, program: HullProgram, tangents: tuple[float, ...], limits: Limits) -> None:
+        self.program, self.limits, self.began = program, limits, time.perf_counter()
         self.hulls = np.flatnonzero(program.kinds == Row.HULL)
         self.root = np.sqrt(program.r[self.hulls])
         A, D = as_array(program.A, "B"), as_array(program.D, "C")
@@ -61,39 +62,44 @@ class _CuttingPlanes:
         self.upper, self.lower = np.inf, 0.0
         self.p = self.q = np.zeros(len(A))
 
-    def run(self, tol: float, limits: Limits) -> dict[str, Any]:
-        began, rounds, status = time.perf_counter(), 0, "max_iter"
+    def run(self, tol: float) -> dict[str, Any]:
+        limits, rounds, status = self.limits, 0, "max_iter"
         if len(self.hulls) == 0:
             self.upper, status = 0.0, "optimal"
         while status == "max_iter" and rounds < limits.max_iter:
             rounds += 1
             x = self._optimum()
             if x is None:
-                status = "numerical"
+                status = self._failure()
                 break
             self._grow(x)
-            seconds = time.perf_counter() - began
             if self._gap() <= tol:
                 status = "optimal"
             elif limits.callback and limits.callback(
-                rounds, self.upper, self.lower, self._gap(), seconds
+                rounds, self.upper, self.lower, self._gap(), self._seconds()
             ):
                 status = "interrupted"
-            elif seconds > limits.time_limit:
+            elif self._seconds() > limits.time_limit:
                 status = "time_limit"
             elif not self._refine(x):
                 status = "numerical"
-        return self._fields(status, rounds, began)
+        return self._fields(status, rounds)
 
     def run_once(self) -> dict[str, Any]:
         """Solve the program of the present tangents: its optimum is all there is to know."""
-        began = time.perf_counter()
         x = self._optimum() if len(self.hulls) else self.best
         if x is not None:
             self.best, self.upper = x, float(self.cost @ np.abs(x))
-        return self._fields("optimal" if x is not None else "numerical", 1, began)
+        return self._fields("optimal" if x is not None else self._failure(), 1)
 
-    def _fields(self, status: str, rounds: int, began: float) -> dict[str, Any]:
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.began
+
+    def _failure(self) -> str:
+        """Tell why a linear program has no answer."""
+        return "time_limit" if self._seconds() > self.limits.time_limit else "numerical"
+
+    def _fields(self, status: str, rounds: int) -> dict[str, Any]:
         K, N = self.program.A.shape[1], self.program.D.shape[1]
         xi = self.best[K + N :] if self.program.price is not None else np.zeros(len(self.p))
         return {
@@ -108,7 +114,7 @@ class _CuttingPlanes:
             "status": status,
             "iterations": rounds,
             "solver": "lp",
-            "seconds": time.perf_counter() - began,
+            "seconds": self._seconds(),
         }
 
     def _gap(self) -> float:
@@ -131,6 +137,7 @@ class _CuttingPlanes:
         ray = self.v[kinds == Row.RAY]
         unequal = np.vstack([tangents, also])
         least = np.concatenate([np.ones(len(tangents)), np.zeros(len(also))])
+        left = max(self.limits.time_limit - self._seconds(), SHORTEST)
         result = linprog(
             np.concatenate([self.cost, self.cost]),
             A_ub=-np.hstack([unequal, -unequal]),
@@ -138,7 +145,7 @@ class _CuttingPlanes:
             A_eq=np.hstack([ray, -ray]) if len(ray) else None,
             b_eq=np.zeros(len(ray)) if len(ray) else None,
             method="highs",
-            options=HIGHS,
+            options=HIGHS if np.isinf(left) else {**HIGHS, "time_limit": left},
         )
         if result.status != 0:
             return None

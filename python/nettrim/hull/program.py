@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._arguments import number, one_of
-from .._arrays import Array, finite_array
+from .._arrays import Array, finite_array, with_squares
 from .dictionary import Dictionary, dictionary, signed_rows
 
 if TYPE_CHECKING:
@@ -135,5 +135,6 @@ def _price(
     if regularizer != "l1":
         raise ValueError(f"slack goes with regularizer='l1', got {regularizer!r}")
     price = _for_each(slack, "slack", rows)
+    with_squares(price, "slack")
     number(float(price.min()), "slack", above=0.0)
     return np.ascontiguousarray(price[kept])

@@ -55,7 +55,7 @@ def recovery_odds(L: int, K: int, N: int) -> float:
     0.5
     """
     L, K, N = whole(L, "L"), whole(K, "K"), whole(N, "N")
-    return float(binom.sf(K + N - 3, L - 1, 0.5))
+    return float(binom.sf(float(K + N - 3), float(L - 1), 0.5))
 
 
 def is_recoverable(h: ArrayLike, m: ArrayLike, B: Any, C: Any, *, regularizer: str = "l1") -> bool:
@@ -92,13 +92,14 @@ def is_recoverable(h: ArrayLike, m: ArrayLike, B: Any, C: Any, *, regularizer: s
     one_of(regularizer, REGULARIZERS, "regularizer")
     h = np.asarray(finite_array(h, "h", ndim=1), dtype=np.float64)
     m = np.asarray(finite_array(m, "m", ndim=1), dtype=np.float64)
-    rows = np.shape(B)[0]
-    B, C = (as_array(dictionary(D, name, rows), name) for D, name in ((B, "B"), (C, "C")))
+    B = as_array(dictionary(B, "B"), "B")
+    C = as_array(dictionary(C, "C", len(B)), "C")
     for coefficients, columns, name in ((h, B, "h"), (m, C, "m")):
         if columns.shape[1] != len(coefficients):
             raise ValueError(
                 f"{name} must have {columns.shape[1]} entries, got {len(coefficients)}"
             )
+    h, m, B, C = map(_of_unit_size, (h, m, B, C))
     order = 1 if regularizer == "l1" else 2
     sizes = np.linalg.norm(h, order), np.linalg.norm(m, order)
     if min(sizes) == 0:
@@ -111,6 +112,11 @@ def is_recoverable(h: ArrayLike, m: ArrayLike, B: Any, C: Any, *, regularizer: s
     pulls *= np.sign(w * x)[measured]
     truth = np.concatenate([h, m])
     return _pulled(pulls, truth) if regularizer == "l2" else _pulled_within(pulls, truth)
+
+
+def _of_unit_size(array: Array) -> Array:
+    """Return an array whose largest entry is one: neither signals nor dictionaries need units."""
+    return array / (np.abs(array).max() or 1.0)
 
 
 def _pulled(pulls: Array, truth: Array) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import linprog
 
+from .._arrays import Array
 from .dictionary import Dictionary, as_array
 from .program import HullProgram, Row
 
@@ -116,8 +117,7 @@ def _side(given: Dictionary, program: HullProgram, signal: str) -> SignCheck:
     dictionary, kinds = as_array(given, signal), program.kinds
     asked = np.flatnonzero((signal == "w") | (kinds != Row.HALF_PLANE))
     equal = (signal == "x") & (kinds[asked] == Row.RAY)
-    norms = np.linalg.norm(dictionary[asked], axis=1)
-    rows = dictionary[asked] / np.where(norms > 0, norms, 1)[:, None]
+    rows = _unit_rows(dictionary[asked])
     strict = (kinds[asked] == Row.HULL).astype(float)
     if not strict.any():
         return SignCheck(True, 1.0, signal, np.array([], dtype=np.intp))
@@ -137,3 +137,11 @@ def _side(given: Dictionary, program: HullProgram, signal: str) -> SignCheck:
     order = np.argsort(-weight, kind="stable")[: int(np.count_nonzero(weight > NO_ROOM))]
     margin = float(result.x[-1])
     return SignCheck(margin > NO_ROOM, margin, signal, program.kept[asked[order]])
+
+
+def _unit_rows(rows: Array) -> Array:
+    """Return rows of norm one, and zeros as they are; their squares may be no doubles."""
+    for order in (np.inf, 2):
+        norms = np.linalg.norm(rows, order, axis=1)
+        rows = rows / np.where(norms > 0, norms, 1)[:, None]
+    return rows

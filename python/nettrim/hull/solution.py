@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._arguments import number
+from .._arguments import number, whole
 from .._arrays import Array
 from .._table import Column, table
 
@@ -126,7 +126,7 @@ class HullSolution:
         ----------
         count : int, default 10
         """
-        share = self.weights_of_measurements()
+        share, count = self.weights_of_measurements(), whole(count, "count", least=0)
         order: NDArray[np.intp] = np.argsort(-share, kind="stable")[:count]
         columns = [Column(c) for c in ("measurement", "weight", "w", "x", "slack")]
         rows = [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -89,7 +90,8 @@ def branch_hull(
     solver : {"auto", "newton", "admm", "lp"}, default "auto"
         "newton": interior points, in compiled code, for hulls; "admm": alternating directions, in
         compiled code, for dictionaries of many thousand columns, for sparse matrices and operators
-        of more than a million entries and for tangents; "lp" (l1 only):
+        of more than a million entries and for tangents; "auto": one of these two, and admm where
+        newton ends in rounding errors; "lp" (l1 only):
         linear programs by SciPy's HiGHS, of the tangents or, for hulls, with ever more tangents,
         every round of which is a lower bound.
     tol : float, default 1e-6
@@ -156,29 +158,38 @@ def branch_hull(
     limits = Limits.of(max_iter, time_limit, n_threads, callback, HullProgress, most)
     if ratio and (regularizer != "l1" or slack is not None or solver == "newton"):
         raise ValueError("relaxation='tangents' goes with regularizer='l1', no slack, no 'newton'")
-    fields: Any
-    if solver == "lp":
-        fields = linear.solve(program, tol, limits, ratio)
-    else:
-        fields = core.solve_branch_hull(
-            products(program.A),
-            products(program.D),
-            program.r,
-            program.kinds,
-            h_size=program.A.shape[1],
-            m_size=program.D.shape[1],
-            price=program.price,
-            l1=regularizer == "l1",
-            tangent_ratio=ratio,
-            solver=solver,
-            tol=tol,
-            **vars(limits),
-        )
+    fields = _solved(program, solver, tol, limits, ratio)
     if fields["status"] in ("numerical", "max_iter") and not np.isfinite(fields["objective"]):
         found = conflict(program)
         if found is not None:
             raise InfeasibleError(found.message(which))
+    if solver == "auto" and fields["solver"] == "newton" and fields["status"] == "numerical":
+        left = replace(limits, time_limit=max(limits.time_limit - fields["seconds"], 0.0))
+        fields = _solved(program, "admm", tol, left, ratio)
     return _solution(fields, program, which)
+
+
+def _solved(
+    program: HullProgram, solver: str, tol: float, limits: Limits, ratio: float
+) -> dict[str, Any]:
+    """Return what an engine says of a program."""
+    if solver == "lp":
+        return linear.solve(program, tol, limits, ratio)
+    fields: Any = core.solve_branch_hull(
+        products(program.A),
+        products(program.D),
+        program.r,
+        program.kinds,
+        h_size=program.A.shape[1],
+        m_size=program.D.shape[1],
+        price=program.price,
+        l1=program.regularizer == "l1",
+        tangent_ratio=ratio,
+        solver=solver,
+        tol=tol,
+        **vars(limits),
+    )
+    return cast("dict[str, Any]", fields)
 
 
 def _solution(fields: Any, program: HullProgram, which: str) -> HullSolution:

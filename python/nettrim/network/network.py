@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import Array, finite_array, read_npz, write_npz
+from .._arrays import Array, finite_array, with_squares
+from .._storage import path_of, read_npz, write_npz
 from .._table import WEIGHTS, Column, table, weights_of, weights_of_all
 from ..packing import unpack
 from ..view import Affine, LayerView, Signal
@@ -19,6 +21,7 @@ from .layer import Layer, Walk, checked_layers, named, packed, unpacked
 __all__ = ["Network"]
 
 FORMAT = "nettrim-network-1"
+ARRAYS = re.compile(r"format|kinds(@.*)?|[Wb]\d+|\d+\..*")  # names of those a network is made of
 
 
 class Network:
@@ -91,7 +94,7 @@ class Network:
         path : str or path-like
             Taken as it is; no suffix is added.
         """
-        write_npz(path, self.to_arrays())
+        write_npz(path_of(path, "path"), self.to_arrays())
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything a file of `save` holds.
@@ -121,11 +124,11 @@ class Network:
         ValueError
             If the file does not hold a network.
         """
-        arrays = read_npz(path)
+        arrays = read_npz(path_of(path, "path"), ARRAYS.fullmatch)
         try:
             layers = _saved_layers(arrays) if "format" in arrays else _plain_layers(arrays)
             return cls(layers)
-        except (KeyError, TypeError, ValueError) as error:
+        except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{os.fspath(path)!r} does not hold a network: {reason}") from None
 
@@ -165,7 +168,7 @@ class Network:
         X = finite_array(X, "X", ndim=None if wanted is None else 2)
         if wanted is not None and X.shape[1] != wanted:
             raise ValueError(f"X has {X.shape[1]} features, the first layer takes {wanted}")
-        return np.ascontiguousarray(X, dtype=np.float64)
+        return np.ascontiguousarray(with_squares(X, "X"), dtype=np.float64)
 
 
 def _saved_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..adapters.torch.data import pairs
+from .onset import is_near
 
 if TYPE_CHECKING:
     from .gates import UnitGates
@@ -31,18 +32,27 @@ class Certificate:
         What a unit must be worth.
     loss : float
         Mean loss of the whole network.
+    start : float
+        The loss training began with, or that of the network's outputs with other samples' targets if that
+        is smaller: what a network that knows nothing of its targets has.
     n_samples : int
     """
 
     rises: dict[str, torch.Tensor]
     costs: dict[str, torch.Tensor]
     loss: float
+    start: float
     n_samples: int
 
     @property
     def n_units(self) -> int:
         """Units, inputs and sections that have a gate."""
         return sum(map(len, self.rises.values()))
+
+    @property
+    def learned(self) -> bool:
+        """Whether the loss is smaller than `start` by more than a tenth of it."""
+        return not is_near(self.loss, self.start)
 
     @property
     def least(self) -> float:
@@ -56,9 +66,17 @@ class Certificate:
 
     def __str__(self) -> str:
         """Return the verdict in a line."""
-        return (
+        verdict = (
             f"{self.share():.1%} of {self.n_units} units are worth their cost on {self.n_samples:,} "
             f"samples; the least is worth {self.least:.2f} of it"
+        )
+        return verdict if self.learned else f"{self._doubt}: {verdict}"
+
+    @property
+    def _doubt(self) -> str:
+        return (
+            f"! the network has learned next to nothing (loss {self.loss:.4g}, {self.start:.4g} without "
+            "knowing the inputs), which says little of its units"
         )
 
 
@@ -86,14 +104,20 @@ def leave_one_out(
         If there are no samples.
     """
     rises: dict[str, torch.Tensor] = {}
-    total, count = 0.0, 0
+    total, others, count = 0.0, 0.0, 0
     for x, y in pairs(loader, "loader", gates.device):
         losses, differences = gates.leave_one_out(x, y)
         for name, difference in differences.items():
             rises[name] = rises.get(name, 0.0) - difference * len(x)
         total, count = total + float(losses.sum()), count + len(x)
+        others += float(gates.compared(x, y)[1].sum())
         if n_samples is not None and count >= n_samples:
             break
+    first = gates.onset.first
     return Certificate(
-        {name: rise / count for name, rise in rises.items()}, gates.costs, total / count, count
+        rises={name: rise / count for name, rise in rises.items()},
+        costs=gates.costs,
+        loss=total / count,
+        start=others / count if first is None else min(first, others / count),
+        n_samples=count,
     )

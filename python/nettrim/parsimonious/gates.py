@@ -15,6 +15,7 @@ from .cost import ComplexityCost, Size, cost_of
 from .estimators import Differences, Loss, one_flip, random_flips, taylor
 from .gated import GatedModel
 from .keep import Keep, Schedule
+from .onset import Onset
 from .program import undisturbed
 from .slicing import Optimizer
 from .structure import INPUTS
@@ -26,7 +27,7 @@ ESTIMATORS = ("auto", "one-flip", "random-flip", "taylor")
 
 
 class CollapseWarning(UserWarning):
-    """All units of a layer were about to go; one of them stays, and its gates no longer move."""
+    """The network knows nothing: a layer was about to lose all units, or the loss ended where it began."""
 
 
 class UnitGates:
@@ -79,6 +80,9 @@ class UnitGates:
         Updates so far.
     collapsed : bool
         Whether a layer was about to lose all its units.
+    onset : Onset
+        Whether training has begun to lower the loss. Until then gates are open and no unit goes, unless
+        ``warm_up`` is 0.
     left_out : dict of str to str
         Layers without gates, and why.
 
@@ -144,6 +148,8 @@ class UnitGates:
         self.loss: Loss = cross_entropy if loss is None else loss
         self.step = 0
         self.collapsed = False
+        self.onset = Onset()
+        self._moving = False
         self._cost = cost_of(unit_cost, section_cost)
         self._estimator = estimator
         self._generator = torch.Generator(example.device).manual_seed(whole(seed, "seed", least=0))
@@ -161,7 +167,7 @@ class UnitGates:
             raise ValueError(f"model has no units that can be gated: {self.left_out}")
         self._priced = [name for name, cost in self.costs.items() if cost.any()]
         for name in self._keep.keys() - self._priced:
-            self._keep[name] = self._keep[name].decided()
+            self._keep[name] = self._keep[name].at(1.0)
         if isinstance(unit_cost, Mapping) and (unknown := unit_cost.keys() - self._keep.keys()):
             raise ValueError(
                 f"unit_cost names {sorted(unknown)}; gates are on {sorted(self._keep)}, left out: "
@@ -239,13 +245,64 @@ class UnitGates:
             All inputs, and targets.
         """
         step, self.step = self.step, self.step + 1
-        if self.collapsed or self.schedule.rate(step) == 0:
+        if self.collapsed:
             return
-        differences = self.differences(x[: self.samples], y[: self.samples])
+        waits = self._waits(x[: self.samples], y[: self.samples], step)
+        if waits and not self.schedule.listening(step):
+            return
         costs = self.costs
-        for name, difference in differences.items():
+        for name, difference in self.differences(x[: self.samples], y[: self.samples]).items():
             keep = self._keep[name]
-            self._keep[name] = keep.moved(difference, costs[name], step, self.schedule)
+            self._keep[name] = (
+                keep.heard(difference, self.schedule)
+                if waits
+                else keep.moved(difference, costs[name], step, self.schedule)
+            )
+
+    def _waits(self, x: torch.Tensor, y: torch.Tensor, step: int) -> bool:
+        """Whether gates do not move yet; they are open as long as training has not begun."""
+        if self._moving:
+            return False
+        self._listen(x, y)
+        begun = self.onset.begun or self.schedule.warm_up == 0
+        warming = self.schedule.rate(step) == 0
+        self._moving = begun and not warming
+        if warming and begun:
+            self._set(self.schedule.start)
+        if not begun:
+            self._set(1.0)
+        return not self._moving
+
+    def _set(self, probability: float) -> None:
+        for name in self._priced:
+            self._keep[name] = self._keep[name].at(probability)
+
+    def _listen(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        losses, others = self.compared(x, y, drawn=True)
+        self.onset = self.onset.heard(
+            float(losses.mean()), float(others.mean()), self.schedule.memory
+        )
+
+    def compared(
+        self, x: torch.Tensor, y: torch.Tensor, *, drawn: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the losses of outputs, and those of the same outputs with other samples' targets.
+
+        Parameters
+        ----------
+        x, y : torch.Tensor of shape (n_samples, ...)
+        drawn : bool, default False
+            Draw the gates at random, as in training; else they are decided.
+
+        Returns
+        -------
+        losses, others : torch.Tensor of shape (n_samples,)
+        """
+        x = self.selected(x)
+        with undisturbed(self.model):
+            masks = self._drawn(x) if drawn else self._decided(x)
+            outputs = self._gated.program(x, masks, training=False)
+            return self.losses(outputs, y), self.losses(outputs, y.roll(1, dims=0))
 
     def differences(self, x: torch.Tensor, y: torch.Tensor) -> Differences:
         """Estimate how the loss differs between each gate open and closed, the others drawn.
@@ -327,10 +384,11 @@ class UnitGates:
     def finish(self, optimizer: Optimizer | None = None) -> nn.Module:
         """Decide all gates, cut out the units of those that are closed, and return the model.
 
-        Gates with a keep probability of 0.5 or more are open; `undecided` tells how many were not sure.
+        Gates are open whose keep probability is 0.5 or more (or, if less, what it was at first), or whose units
+        are not proved to be worth less than they cost; `undecided` tells how many were not sure.
         """
-        self._retain({n: k.probability >= 0.5 for n, k in self._keep.items()}, optimizer)
-        self._keep = {name: keep.decided() for name, keep in self._keep.items()}
+        self._retain(self._open, optimizer)
+        self._keep = {name: keep.at(1.0) for name, keep in self._keep.items()}
         return self.model
 
     def _retain(self, kept: dict[str, torch.Tensor], optimizer: Optimizer | None) -> int:
@@ -369,8 +427,12 @@ class UnitGates:
 
     def _decided(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the gates as they will be in the end, where some are closed."""
-        decided = {name: p >= 0.5 for name, p in self.keep_probabilities.items()}
-        return {name: mask.expand(len(x), -1) for name, mask in decided.items() if not mask.all()}
+        return {name: m.expand(len(x), -1) for name, m in self._open.items() if not m.all()}
+
+    @property
+    def _open(self) -> dict[str, torch.Tensor]:
+        costs = self.costs
+        return {n: keep.is_open(costs[n], self.schedule) for n, keep in self._keep.items()}
 
     @property
     def _kind(self) -> str:
@@ -386,6 +448,8 @@ class UnitGates:
             "step": self.step,
             "collapsed": self.collapsed,
             "generator": self._generator.get_state(),
+            "moving": self._moving,
+            "onset": self.onset.state_dict(),
             "keep": {name: keep.state_dict() for name, keep in self._keep.items()},
         }
 
@@ -399,7 +463,7 @@ class UnitGates:
         ValueError
             If it is not.
         """
-        stored = {name: Keep(**tensors) for name, tensors in state["keep"].items()}
+        stored = {name: Keep.of_state(keep) for name, keep in state["keep"].items()}
         kept = {}
         for name, keep in self._keep.items():
             mask = torch.zeros(len(keep.members), dtype=torch.bool, device=keep.members.device)
@@ -413,6 +477,8 @@ class UnitGates:
             raise ValueError("state is of another model, or of other gates")
         self._keep = stored
         self.step, self.collapsed = state["step"], state["collapsed"]
+        self._moving = state["moving"]
+        self.onset = Onset.of_state(state["onset"])
         self._generator.set_state(state["generator"])
 
 

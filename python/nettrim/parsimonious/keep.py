@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from .._arguments import number, whole
+from .evidence import Evidence
 
 __all__ = ["Keep", "Schedule"]
 
@@ -27,7 +29,8 @@ class Schedule:
     start : float, default 0.5
         Keep probability at the beginning, in (0, 1].
     warm_up : float, default 0.1
-        Gates are drawn, but their probabilities stay: at first no unit is of use yet.
+        Gates are drawn, but their probabilities stay: at first no unit is of use yet. Where training has
+        not begun after it, gates are open until it has (`nettrim.parsimonious.onset`); 0: no waiting.
     fall : float, default 0.05
         How long it takes a useless unit from `start` to zero, at the first step's rate. It ties the
         step to the cost of a unit: ``start / (cost * fall * steps)``.
@@ -53,6 +56,11 @@ class Schedule:
                 raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
 
     @property
+    def memory(self) -> int:
+        """How many updates an estimate counts for: as many as a fall takes."""
+        return max(2, round(self.fall * self.steps))
+
+    @property
     def quiet_steps(self) -> int:
         """How many updates in a row a keep probability has to be zero."""
         return max(1, round(self.quiet * self.steps))
@@ -62,6 +70,10 @@ class Schedule:
         if step < self.warm_up * self.steps:
             return 0.0
         return 0.5 + 0.5 * math.cos(math.pi * min(step / self.steps, 1.0))
+
+    def listening(self, step: int) -> bool:
+        """Whether estimates are made, of which the first move will need to be sure."""
+        return step >= self.warm_up * self.steps - self.memory
 
     def snapping(self, step: int) -> bool:
         """Whether probabilities near 1 become 1 at a step."""
@@ -80,11 +92,17 @@ class Keep:
         int64; for how many updates in a row a probability has been zero.
     members : torch.Tensor of shape (n_gates,)
         int64; which units of the model as it was at the beginning.
+    difference : Evidence of shape (n_gates,)
+        How the loss differs between the gate open and closed: negative for a useful unit.
+    held : torch.Tensor of shape (n_gates,)
+        bool; gates that began to move from 1, or waited there, and have not been proved worthless yet.
     """
 
     probability: torch.Tensor
     quiet: torch.Tensor
     members: torch.Tensor
+    difference: Evidence
+    held: torch.Tensor
 
     @classmethod
     def of(cls, count: int, start: float, device: torch.device) -> Keep:
@@ -94,30 +112,65 @@ class Keep:
             torch.full((count,), start, dtype=torch.float64, device=device),
             zeros,
             torch.arange(count, device=device),
+            Evidence.none(count, device=device),
+            torch.full((count,), start == 1, device=device),
         )
+
+    def heard(self, difference: torch.Tensor, schedule: Schedule) -> Keep:
+        """Learn from an estimate, and do not move."""
+        return replace(self, difference=self.difference.heard(difference, schedule.memory))
 
     def moved(
         self, difference: torch.Tensor, cost: torch.Tensor, step: int, schedule: Schedule
     ) -> Keep:
-        """Take one projected step against ``difference + cost``."""
+        """Take one projected step against ``difference + cost``.
+
+        A gate that has been open so far moves, and a unit counts as quiet, only where it is proved to be
+        worth less than it costs: the mean of its estimates lies above ``-cost`` by more than its noise.
+        """
         fall = float(cost.mean()) * schedule.fall * schedule.steps
         if fall == 0:  # a closed section costs nothing, whatever is in it
             return self
+        keep = self.heard(difference, schedule)
+        worthless = keep.difference.exceeds(-cost)
         rate = schedule.rate(step) * schedule.start / fall
         moved = (self.probability - rate * (difference + cost)).clamp(0.0, 1.0)
+        held = self.held & ~worthless
+        moved = torch.where(held, self.probability, moved)
         if schedule.snapping(step):
             moved = torch.where((moved >= SURE) | (self.probability == 1), 1.0, moved)
-        quiet = torch.where(moved <= GONE, self.quiet + 1, 0)
-        return replace(self, probability=moved, quiet=quiet)
+        quiet = torch.where(worthless & (moved <= GONE), self.quiet + 1, 0)
+        return replace(keep, probability=moved, quiet=quiet, held=held)
+
+    def is_open(self, cost: torch.Tensor, schedule: Schedule) -> torch.Tensor:
+        """Which gates stay if all are decided now: likely ones, and those not proved to be worthless."""
+        likely = self.probability >= min(0.5, schedule.start)
+        in_doubt = ~self.difference.exceeds(-cost) if self.difference.count else likely
+        return likely | in_doubt
 
     def narrowed(self, kept: torch.Tensor) -> Keep:
         """Return what is left where ``kept`` is true."""
-        return Keep(self.probability[kept], self.quiet[kept], self.members[kept])
+        return Keep(
+            self.probability[kept],
+            self.quiet[kept],
+            self.members[kept],
+            self.difference.narrowed(kept),
+            self.held[kept],
+        )
 
-    def decided(self) -> Keep:
-        """Open the gates for good."""
-        return replace(self, probability=torch.ones_like(self.probability))
+    def at(self, probability: float) -> Keep:
+        """Return the same gates, all of them with one probability."""
+        return replace(
+            self,
+            probability=torch.full_like(self.probability, probability),
+            held=torch.full_like(self.held, probability == 1),
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the tensors."""
-        return dict(vars(self))
+        """Return plain values and tensors."""
+        return {**vars(self), "difference": vars(self.difference)}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Keep:
+        """Read `state_dict`."""
+        return cls(**{**state, "difference": Evidence(**state["difference"])})

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..picture import FRAME, INK, NEGATIVE, POSITIVE, empty_figure
+from ..picture import FRAME, INK, NEGATIVE, POSITIVE, empty_figure, save_figure
 from .cost import Size
 from .history import Epoch
 
@@ -42,7 +42,7 @@ def draw_history(path: str | os.PathLike[str], history: Sequence[Epoch], start: 
     _probabilities(axes[1, 1], history)
     for ax in axes[1]:
         ax.set_xlabel("epoch", color=INK)
-    figure.savefig(path, dpi=160, facecolor="white")
+    save_figure(figure, path)
 
 
 def _panel(ax: Axes, title: str) -> None:

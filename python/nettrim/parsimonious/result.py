@@ -33,8 +33,8 @@ class ParsimoniousResult(Generic[Model]):
         ``model(x[:, result.inputs])``.
     status : str
         "decided" if in the end every keep probability was near 0 or 1; "undecided" if some were not, and
-        were rounded; "collapsed" if a layer was about to lose all its units, and training ended there;
-        "interrupted" after Ctrl-C.
+        were rounded; "collapsed" if a layer was about to lose all its units, and training ended there, or if
+        the loss ended near the one it began with; "interrupted" after Ctrl-C.
     history : tuple of Epoch
     widths_before, widths : dict of str to int
     sections_before, sections : int
@@ -63,7 +63,7 @@ class ParsimoniousResult(Generic[Model]):
 
     @property
     def collapsed(self) -> bool:
-        """Whether a layer was about to lose all its units."""
+        """Whether a layer was about to lose all its units, or the network has learned next to nothing."""
         return self.status == "collapsed"
 
     @property

@@ -19,7 +19,9 @@ from torch import fx, nn
 
 from ..adapters.torch.gains import Shape
 from ..adapters.torch.graph import IDLE, NORMS, RELU, Graph
+from ..adapters.torch.inputs import Takes
 from ..adapters.torch.layers import prunable_modules
+from ..adapters.torch.outputs import named_tensors
 
 __all__ = ["INPUTS", "Layer", "Section", "Structure", "Units", "reached"]
 
@@ -152,7 +154,8 @@ class Structure:
         graph = Graph.of(model)
         dropouts = [] if graph is None else _as_modules(graph)
         with torch.no_grad():
-            faithful = graph is not None and graph.confirm(example, model(example))
+            given, outputs = {Takes.of(model).names[0]: example}, named_tensors(model(example))
+            faithful = graph is not None and graph.confirm(given, outputs)
         if graph is None or not faithful:
             raise ValueError(
                 "model cannot be traced by torch.fx (data-dependent code, or tensors overwritten "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,10 @@ from ..adapters.torch.data import pairs
 from .certificate import Certificate, leave_one_out
 from .cost import ComplexityCost
 from .estimators import Loss
-from .gates import UnitGates, cross_entropy
+from .gates import CollapseWarning, UnitGates, cross_entropy
 from .history import Epoch
+from .identity import hash_of_batches, hash_of_model, untouched
+from .onset import is_near
 from .progress import reporter
 from .result import ParsimoniousResult
 from .training import Batches, Settings, Training
@@ -144,7 +147,10 @@ class ParsimoniousTrainer(Generic[Module]):
             Judged after every epoch, with decided gates.
         checkpoint : str or path-like, optional
             File that is written after every epoch. If it is there already, the run goes on after the last
-            one and ends with the same bits; the model must be as large as at the beginning.
+            one and ends with the same bits. It holds hashes of the model as it was at the beginning, of one
+            walk of the loader from the seed, of the loss, the optimizer and the options, and of itself: a
+            file of another run, or a damaged one, is refused. For the data's hash the loader is walked
+            once more.
         callback : callable, optional
             Called with every `Epoch`; a true return ends the training.
         progress : bool, default True
@@ -160,18 +166,20 @@ class ParsimoniousTrainer(Generic[Module]):
         ------
         TypeError, ValueError
             If an argument is not what it must be, the loss is NaN or infinite, or the checkpoint is of
-            another run.
+            another run or damaged.
 
         Warns
         -----
         CollapseWarning
-            If a layer was about to lose all its units. Training ends there.
+            If a layer was about to lose all its units: training ends there. If the loss ends within a tenth
+            of the one it began with: the network has learned next to nothing.
         """
         epochs, certify = whole(epochs, "epochs"), whole(certify, "certify", least=0)
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
-        batches, example = _looked_at(train_loader, device)
+        batches, example = _looked_at(train_loader, device, self.seed)
+        origin = {} if checkpoint is None else _origin(self.model, train_loader, self.seed)
         with _seeded(self.seed):
-            run = Training.begin(self.model, self.settings, example, epochs, batches)
+            run = Training.begin(self.model, self.settings, example, epochs, batches, origin)
             before = run.gates.widths, len(run.gates.sections), run.gates.size
             if checkpoint is not None:
                 run.resume(Path(checkpoint), train_loader)
@@ -179,6 +187,8 @@ class ParsimoniousTrainer(Generic[Module]):
             undecided = run.gates.undecided
             run.gates.finish(run.optimizer)
             proof = self._certificate(run.gates, train_loader, certify, status)
+        if status is None and _learned_nothing(run, proof):
+            status = "collapsed"
         self.model.eval()
         return ParsimoniousResult(
             model=self.model,
@@ -234,16 +244,36 @@ def sgd(parameters: Any, lr: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
 
 
-def _looked_at(loader: Batches, device: torch.device) -> tuple[int, torch.Tensor]:
-    """Return the number of batches and the inputs of the first; the walk leaves no trace."""
-    own = getattr(loader, "generator", None)
-    state = None if own is None else own.get_state()
-    with torch.random.fork_rng():
+def _looked_at(loader: Batches, device: torch.device, seed: int) -> tuple[int, torch.Tensor]:
+    """Return the number of batches and the inputs of the first."""
+    with untouched(loader, seed):
         example, _ = next(pairs(loader, "train_loader", device))
         count = len(loader) if isinstance(loader, Sized) else sum(1 for _ in loader)
-    if own is not None:
-        own.set_state(state)
     return count, example
+
+
+def _origin(model: nn.Module, loader: Batches, seed: int) -> dict[str, str]:
+    """Return what a checkpoint has to agree with: the model before training, and one walk of the loader."""
+    with untouched(loader, seed):
+        data = hash_of_batches(loader)
+    return {"model": hash_of_model(model), "train_loader (data or their order)": data}
+
+
+def _learned_nothing(run: Training, proof: Certificate | None) -> bool:
+    """Whether the loss ended near the one it began with; then it warns."""
+    first = run.gates.onset.first
+    if first is None:
+        return False
+    end, start = (run.history[-1].loss, first) if proof is None else (proof.loss, proof.start)
+    if not is_near(end, start):
+        return False
+    warnings.warn(
+        f"the loss ended at {end:.4g}, near the {start:.4g} it began with: the network has learned next to "
+        "nothing. More epochs, another lr or a smaller unit_cost let it learn",
+        CollapseWarning,
+        stacklevel=3,
+    )
+    return True
 
 
 @contextmanager

@@ -12,18 +12,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from .._arrays import whole_file
+from .._storage import whole_file
 from ..adapters.torch.data import pairs
 from ..checkpoint import refuse_changes
 from .cost import ComplexityCost
 from .estimators import Loss
 from .gates import UnitGates
 from .history import Epoch
+from .identity import generators_of, hash_of, name_of
 
 __all__ = ["Batches", "Settings", "Training"]
 
 Batches = Iterable[Any]
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Training:
     epochs, steps : int
         In all.
     history : list of Epoch
+    origin : dict of str to str
+        Hashes of the model and of the data as they were at the beginning.
     step : int
         Steps of the weights so far.
     """
@@ -64,6 +67,7 @@ class Training:
     epochs: int
     steps: int
     history: list[Epoch]
+    origin: dict[str, str]
     step: int = 0
 
     @property
@@ -79,6 +83,7 @@ class Training:
         example: torch.Tensor,
         epochs: int,
         batches: int,
+        origin: dict[str, str],
     ) -> Training:
         """Put gates on a model, and an optimiser beside it."""
         steps = epochs * batches
@@ -86,7 +91,7 @@ class Training:
         gates = UnitGates(model, example, steps=updates, loss=settings.loss, **settings.gating)
         optimizer = settings.optimizer(_groups(model, settings.weight_decay), lr=settings.lr)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        return cls(model, settings, gates, optimizer, schedule, epochs, steps, [])
+        return cls(model, settings, gates, optimizer, schedule, epochs, steps, [], origin)
 
     def epoch(self, loader: Batches, validation: Batches | None) -> Epoch:
         """Train once on everything, and cut out what has been quiet."""
@@ -156,7 +161,6 @@ class Training:
 
     def save(self, path: Path, loader: Batches) -> None:
         """Write all that the rest of the run depends on, whole or not at all."""
-        own = getattr(loader, "generator", None)
         state = {
             "identity": self._identity(),
             "model": self.model.state_dict(),
@@ -165,21 +169,17 @@ class Training:
             "gates": self.gates.state_dict(),
             "history": [asdict(epoch) for epoch in self.history],
             "random": torch.get_rng_state(),
-            "loader": None if own is None else own.get_state(),
+            "loader": [generator.get_state() for generator in generators_of(loader)],
         }
         with whole_file(path) as temporary:
-            torch.save(state, temporary)
+            torch.save({**state, "hash": hash_of(state)}, temporary)
 
     def resume(self, path: Path, loader: Batches) -> None:
         """Go on where a file says, if there is one."""
         if not path.exists():
             return
-        try:
-            state = torch.load(path, weights_only=True)
-            identity = state["identity"]
-        except Exception as error:  # noqa: BLE001 (whatever a damaged file provokes)
-            raise ValueError(f"{str(path)!r} is not a checkpoint of nettrim: {error}") from None
-        refuse_changes(identity, self._identity(), path)
+        state = _read(path)
+        refuse_changes(state["identity"], self._identity(), path)
         self.gates.load_state_dict(state["gates"], self.optimizer)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -187,11 +187,11 @@ class Training:
         self.history += [Epoch(**epoch) for epoch in state["history"]]
         self.step = len(self.history) * self.steps // self.epochs
         torch.set_rng_state(state["random"])
-        if state["loader"] is not None:
-            loader.generator.set_state(state["loader"])  # type: ignore[attr-defined]
+        for generator, before in zip(generators_of(loader), state["loader"], strict=True):
+            generator.set_state(before)
 
     def _identity(self) -> dict[str, Any]:
-        """Return what the answer depends on beside weights and data."""
+        """Return what the answer depends on."""
         gating = {
             key: asdict(value) if isinstance(value, ComplexityCost) else value
             for key, value in self.settings.gating.items()
@@ -199,8 +199,41 @@ class Training:
         options = {
             name: getattr(self.settings, name) for name in ("lr", "weight_decay", "update_every")
         }
-        options["optimizer"] = type(self.optimizer).__name__
-        return {"format": FORMAT, "epochs": self.epochs, "steps": self.steps, **options, **gating}
+        return {
+            "format": FORMAT,
+            **self.origin,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            **options,
+            "optimizer": type(self.optimizer).__name__,
+            "options of the optimizer": hash_of(self.optimizer.defaults),
+            "loss": name_of(self.settings.loss),
+            **gating,
+        }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; nothing in it is executed.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or damaged.
+    """
+    try:
+        state = torch.load(path, weights_only=True)
+        expected = state.pop("hash")
+        damaged = hash_of(state) != expected
+    except Exception as error:  # noqa: BLE001 (whatever a damaged file provokes)
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise ValueError(
+            f"checkpoint {str(path)!r} is not a checkpoint of nettrim, or is damaged: {reason}"
+        ) from None
+    if damaged:
+        raise ValueError(
+            f"checkpoint {str(path)!r} is damaged: its arrays are not those that were written"
+        )
+    return dict(state)
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

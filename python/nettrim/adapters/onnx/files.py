@@ -13,7 +13,7 @@ from onnx.external_data_helper import (
     uses_external_data,
 )
 
-from ..._arrays import whole_file
+from ..._storage import whole_file
 from .graph import fill, size, tensors
 
 __all__ = ["is_large", "read", "write"]

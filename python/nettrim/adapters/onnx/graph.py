@@ -19,6 +19,8 @@ __all__ = [
     "Stored",
     "attributes",
     "constants",
+    "dense",
+    "densified",
     "fill",
     "has_input",
     "is_float",
@@ -26,6 +28,7 @@ __all__ = [
     "needed",
     "reads",
     "size",
+    "subgraphs",
     "tensors",
 ]
 
@@ -106,9 +109,9 @@ class Graph:
         readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 else None
 
-    def reached_from(self, name: str) -> set[str]:
-        """Return the tensors that depend on one."""
-        reached = {name}
+    def reached_from(self, names: Iterable[str]) -> set[str]:
+        """Return the tensors that depend on some, and these."""
+        reached = set(names)
         for node in self.nodes:
             if reached.intersection(reads(node)):
                 reached.update(node.output)
@@ -152,6 +155,39 @@ def constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     return {name: tensor for name, tensor in found.items() if tensor.data_type in KNOWN_TYPES}
 
 
+def densified(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with the sparse constants of its graph as dense ones, itself if it has none."""
+    graph = model.graph
+    nodes = [node for node in graph.node if is_standard(node, "Constant") and _sparse_value(node)]
+    if not nodes and not graph.sparse_initializer:
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for sparse in graph.sparse_initializer:
+        copy.graph.initializer.append(dense(sparse, sparse.values.name))
+    copy.graph.ClearField("sparse_initializer")
+    for node in copy.graph.node:
+        sparse = _sparse_value(node)
+        if is_standard(node, "Constant") and sparse is not None:
+            value = onnx.helper.make_attribute("value", dense(sparse, node.output[0]))
+            node.attribute[0].CopyFrom(value)
+    return copy
+
+
+def dense(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
+    """Return a sparse tensor as a dense one."""
+    indices = onnx.numpy_helper.to_array(sparse.indices)
+    values = onnx.numpy_helper.to_array(sparse.values)
+    result = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        result.flat[indices] = values
+    else:
+        result[tuple(indices.T)] = values
+    tensor = onnx.numpy_helper.from_array(result, name)
+    tensor.data_type = sparse.values.data_type
+    return tensor
+
+
 def fill(tensor: onnx.TensorProto, value: Values) -> None:
     """Put other values of the same shape into a tensor; name and all else stay."""
     for field in _DATA_FIELDS:
@@ -178,7 +214,7 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 def reads(node: onnx.NodeProto) -> Iterator[str]:
     """Yield the names a node reads, as often as it does; those inside its subgraphs as well."""
     yield from filter(None, node.input)
-    for graph in _subgraphs(node):
+    for graph in subgraphs(node):
         yield from (output.name for output in graph.output)
         for inner in graph.node:
             yield from reads(inner)
@@ -203,7 +239,7 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
                 if attribute.type == onnx.AttributeProto.TENSOR:
                     yield attribute.t
                 yield from attribute.tensors
-            for graph in _subgraphs(node):
+            for graph in subgraphs(node):
                 yield from graph.initializer
 
 
@@ -221,6 +257,11 @@ def is_float(value: onnx.ValueInfoProto) -> bool:
     return value.type.tensor_type.elem_type in FLOATS
 
 
+def _sparse_value(node: onnx.NodeProto) -> onnx.SparseTensorProto | None:
+    found = (a.sparse_tensor for a in node.attribute if a.name == "sparse_value")
+    return next(found, None)
+
+
 def _readers(graph: onnx.GraphProto) -> Mapping[str, list[onnx.NodeProto | None]]:
     readers: dict[str, list[onnx.NodeProto | None]] = defaultdict(list)
     for node in graph.node:
@@ -231,7 +272,8 @@ def _readers(graph: onnx.GraphProto) -> Mapping[str, list[onnx.NodeProto | None]
     return readers
 
 
-def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Yield the bodies of a node."""
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:
             yield attribute.g
@@ -241,5 +283,5 @@ def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     for node in nodes:
         yield node
-        for graph in _subgraphs(node):
+        for graph in subgraphs(node):
             yield from _all_nodes(graph.node)

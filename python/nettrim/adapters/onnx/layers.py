@@ -8,6 +8,7 @@ into them in float64, and divided out again where weights are written back.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +23,35 @@ from ...view import Affine, LayerView
 from ...windows import Window
 from .graph import FLOATS, Graph, Stored, Values, attributes, has_input, is_standard
 
-__all__ = ["OnnxLayer", "batch_norm", "layers_of"]
+__all__ = ["OnnxLayer", "batch_norm", "is_relu", "layers_of"]
+
+
+class _Scaled(Affine):
+    """An affine map of weights that are multiplied by a factor for each output.
+
+    Weights and bias are float64. An answer is rounded as the model's own weights will be.
+    """
+
+    factor: Array
+    stored: np.dtype[Any]
+
+    @classmethod
+    def of(cls, affine: Affine, factor: Array, stored: np.dtype[Any]) -> _Scaled:
+        """Say of a map that its weights hold factors already."""
+        scaled = cls(*affine)
+        scaled.factor, scaled.stored = factor, stored
+        return scaled
+
+    @property
+    def precision(self) -> np.dtype[Any]:
+        """What the model stores the weights in, without their factors."""
+        return self.stored
+
+    def replaced(self, stacked: Array) -> Affine:
+        """Return the map with weights that the model can have (see `Affine.replaced`)."""
+        answer = Affine(*self).replaced(stacked)
+        own = (answer.weights / self.factor).astype(self.stored)
+        return _Scaled.of(answer._replace(weights=own * self.factor), self.factor, self.stored)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +87,10 @@ class OnnxLayer:
     @property
     def affine(self) -> Affine:
         """The weights as `nettrim.trim` sees them."""
-        return self.step.affine._replace(fixed_bias=self.fixed_bias)
+        affine = self.step.affine._replace(fixed_bias=self.fixed_bias)
+        if self.factor is None:
+            return affine
+        return _Scaled.of(affine, self.factor, self.weights.value.dtype)
 
     @property
     def view(self) -> LayerView:
@@ -142,6 +174,45 @@ def batch_norm(graph: Graph, node: onnx.NodeProto) -> BatchNorm | None:
     return BatchNorm(mean, variance, scale, shift, epsilon=attributes(node).get("epsilon", 1e-5))
 
 
+def is_relu(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Tell whether a node is a ReLU of one tensor, however it is written."""
+    options = attributes(node)
+    if is_standard(node, "Relu"):
+        return True
+    if is_standard(node, "Clip"):
+        return _is_half_line(graph, node)
+    if is_standard(node, "Max"):
+        others = [graph.stored_input(node, k) for k in range(len(node.input))]
+        constants = [stored for stored in others if stored is not None]
+        return len(others) == 2 and len(constants) == 1 and _is_number(constants[0], 0.0)
+    if is_standard(node, "PRelu"):
+        slopes = graph.constant(node, 1)
+        return slopes is not None and not slopes.any()
+    names = {"LeakyRelu": 0.01, "Elu": 1.0, "ThresholdedRelu": 1.0}
+    return is_standard(node, *names) and options.get("alpha", names[node.op_type]) == 0
+
+
+def _is_half_line(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Tell whether a Clip is one to all numbers from 0 on; a bound at the largest number is none."""
+    options = attributes(node)  # where the oldest versions have the bounds
+    from_zero, largest = options.get("min") == 0, options.get("max", np.inf)
+    limit = np.finfo(np.float32).max
+    if has_input(node, 1):
+        least = graph.stored_input(node, 1)
+        from_zero = least is not None and _is_number(least, 0.0)
+    if has_input(node, 2):
+        upper = graph.constant(node, 2)
+        if upper is None:
+            return False
+        largest, limit = float(upper.item()), np.finfo(upper.dtype).max
+    return bool(from_zero and largest >= limit)
+
+
+def _is_number(stored: Stored, number: float) -> bool:
+    """Tell whether a constant is one number, in a shape that broadcasts to that of any signal."""
+    return math.prod(stored.shape) == 1 and len(stored.shape) <= 2 and stored.value.item() == number
+
+
 def _unique(name: str, taken: Container[str]) -> str:
     numbered = (f"{name}_{k}" for k in itertools.count(2))
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
@@ -180,7 +251,7 @@ def _behind(graph: Graph, product: _Product) -> tuple[str, str, BatchNorm | None
         norm = batch_norm(graph, reader)
         if norm is not None and (norm.factor != 0).all():  # zeros cannot be divided out again
             reader = graph.only_reader(reader.output[0])
-    if reader is None or not is_standard(reader, "Relu"):
+    if reader is None or not is_relu(graph, reader):
         return product.output, "linear", None
     return reader.output[0], "relu", norm
 

@@ -11,20 +11,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ..._arrays import Array, sample_array
-from ...view import Affine, LayerView, Signal, are_same
+from ..._arrays import Array
+from ...samples import Data, Samples
+from ...view import Affine, LayerView, Signal, Untouched, are_same
 from .files import is_large
 from .gains import Gains, propagate
-from .graph import Graph, Values, constants, fill, is_float, is_standard, tensors
+from .graph import Graph, Values, constants, densified, fill, is_float, is_standard, tensors
+from .inputs import Inputs
 from .layers import layers_of
-from .session import Input, Probe, Session
+from .session import Probe, Session
+from .untouched import untouched_weights
 
 __all__ = ["OnnxView", "view"]
 
 OLDEST_OPSET = 7  # from there on operators broadcast like NumPy
 SHAPES = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
+BFLOAT16 = onnx.TensorProto.BFLOAT16
 BUDGET = 1 << 29  # bytes of signals that a walk holds at a time; two of them go in step
 
 
@@ -36,8 +40,7 @@ def view(model: onnx.ModelProto) -> OnnxView:
     TypeError
         If it is another message of ONNX.
     ValueError
-        If the model is not valid, does not have one input, or has external data that was not
-        loaded.
+        If the model is not valid, or has external data that was not loaded.
 
     Warns
     -----
@@ -64,13 +67,17 @@ class OnnxView:
     """A model as `nettrim.trim` sees it (`nettrim.view.ModelView`).
 
     Prunable are Gemm, MatMul with a constant on its right (and an Add of a constant behind it), and
-    Conv along one or two axes. onnxruntime computes the signals, in float64 where it has the operators
-    for it and otherwise in the model's own precision: what is reported then holds up to its rounding.
+    Conv along one or two axes. A ReLU behind them may be written as Relu, as Clip between 0 and no
+    bound, as Max with 0, or as LeakyRelu, PRelu, Elu or ThresholdedRelu with a parameter of 0; a layer
+    in front of any other activation, like Clip between 0 and 6, is a linear one.
 
-    The model's output is the first one of floats, with an axis of samples, that depends on a
-    prunable layer; if there is none, what comes out of the last prunable layer. Where it is a
-    prunable layer's own output, maybe in another shape, it is computed in float64 like all responses
-    of layers.
+    onnxruntime computes the signals node by node, in float64 where it has the operators for it and
+    otherwise in float32: what is reported then holds up to its rounding.
+
+    Those outputs of the model count that are tensors of floats, have an axis of samples, and depend on
+    a prunable layer; if there is none, what comes out of the last prunable layer. Where an output is a
+    prunable layer's own, maybe in another shape, it is computed in float64 like all responses of
+    layers.
 
     Parameters
     ----------
@@ -85,56 +92,90 @@ class OnnxView:
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = model
-        self._input = Input(model.graph)
-        self._graph = Graph(model)
-        moving = self._graph.reached_from(self._input.name)
-        found = [layer for layer in layers_of(self._graph) if layer.input in moving]
+        self.model = densified(model)
+        self._inputs = Inputs(self.model.graph)
+        self._graph = Graph(self.model)
+        self._moving = self._graph.reached_from(self._inputs.names)
+        found = [layer for layer in layers_of(self._graph) if layer.input in self._moving]
         self.left_alone = [layer.name for layer in found if layer.weights.shared]
         self._layers = [layer for layer in found if not layer.weights.shared]
         self._by_output = {layer.output: layer for layer in found}
         self._positions = {layer.output: k for k, layer in enumerate(self._layers)}
-        self._situations: dict[tuple[int, ...], _Situation] = {}
+        self._situations: dict[tuple[tuple[int, ...], ...], _Situation] = {}
+        self._counted: Sequence[str] | None = None
 
-    def calibration(self, values: ArrayLike, name: str) -> NDArray[Any]:
-        """Return calibration data as an array, after making sure that the model takes them.
+    def calibration(self, values: Any, name: str) -> Data:
+        """Return calibration data as arrays, after making sure that the model takes them.
 
         Parameters
         ----------
-        values : array_like of shape (n_samples, ...)
+        values : array_like of shape (n_samples, ...), mapping from str to array_like, or batches
+            One array, or one for each input by name. Batches of either come as a list or a loader,
+            single samples as a data set; what else is in them, like labels, is left out.
         name : str
             How an error calls them.
 
         Returns
         -------
-        ndarray of shape (n_samples, ...)
+        ndarray of shape (n_samples, ...), or Samples
             float64 or int64.
 
         Raises
         ------
         TypeError, ValueError
-            If these are no finite numbers, of another shape than the model's input, or out of its
-            range.
+            If these are no finite numbers, of another shape than the model's inputs, out of their
+            range, or by other names.
         """
-        data = sample_array(values, name)
-        self._input.cast(data, name)
+        self._refuse_bfloat16()
+        data = self._inputs.calibration(values, name)
+        if self._layers:
+            self._counted = self._situation(self._inputs.cast(data, name)).names
         return data
+
+    def outputs(self) -> list[str]:
+        """Return the names of the outputs that count, for the calibration data seen last.
+
+        Before there were any, of all outputs of floats that depend on a prunable layer.
+        """
+        if self._counted is not None:
+            return list(self._counted)
+        moved = self._graph.reached_from(layer.output for layer in self._layers)
+        names = [output.name for output in self.model.graph.output if is_float(output)]
+        return [name for name in names if name in moved] or self._last
 
     def prunable_layers(self) -> list[LayerView]:
         """Return the layers, named like their nodes or, without a name, like their weights."""
         return [layer.view for layer in self._layers]
 
-    def signals(self, X: Array, weights: Mapping[int, Affine]) -> Iterator[Signal]:
+    def untouched(self) -> list[Untouched]:
+        """Return the weights that no prunable layer holds (`ModelView`)."""
+        return untouched_weights(self._graph, set(self._originals), self._moving)
+
+    def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the model once, under the weights of the moment (`ModelView`)."""
-        samples = self._input.cast(X)
+        samples = self._inputs.cast(X)
         situation = self._situation(samples)
         names = [layer.input for layer in self._layers]
-        names.append(self._source(situation.output))
-        walk = zip(names, self._walk(samples, names, weights, situation.probe), strict=True)
-        for name, values in itertools.islice(walk, len(self._layers)):
+        names += map(self._source, situation.tensors)
+        walk = self._walk(samples, names, weights, situation.probe)
+        for name, values in zip(names, itertools.islice(walk, len(self._layers)), strict=False):
             yield Signal(values.astype(np.float64), situation.gains.get(name, {}))
-        ((_, values),) = walk
-        yield self._output(values.astype(np.float64), situation, weights)
+        for name, values in zip(situation.tensors, walk, strict=True):
+            gains = situation.gains.get(name, {})
+            yield Signal(self._output(name, values.astype(np.float64), weights), gains)
+
+    def run(self, model: onnx.ModelProto, X: Data) -> list[Values]:
+        """Return the outputs that count as users of a model get them (`ModelView`).
+
+        In the settings that onnxruntime has by default and in the model's own precision, before nodes
+        that only change a shape.
+        """
+        samples = self._inputs.cast(X)
+        situation = self._situation(samples)
+        session = Session.whole(model, self._inputs, situation.tensors)
+        names = list(dict.fromkeys(situation.tensors))
+        values = session.run(samples, names, {}, situation.probe)
+        return [values[name] for name in situation.tensors]
 
     def with_weights(self, weights: Mapping[int, Affine]) -> onnx.ModelProto:
         """Return a copy in which the weights of some layers are replaced (`ModelView`)."""
@@ -157,46 +198,53 @@ class OnnxView:
         stored = [tensor for layer in self._layers for tensor in layer.stored]
         return {s.name: onnx.numpy_helper.to_array(s.tensor) for s in stored}
 
+    @property
+    def _last(self) -> list[str]:
+        """The output of the last prunable layer."""
+        return [layer.output for layer in self._layers[-1:]]
+
     @cached_property
-    def _outputs(self) -> list[str]:
-        """The model's outputs of floats, before nodes that only change their shape."""
-        names = [output.name for output in self.model.graph.output if is_float(output)]
+    def _outputs(self) -> dict[str, str]:
+        """By name of the model's outputs of floats, tensors before nodes that only change a shape."""
         makers = {name: node for node in self._graph.nodes for name in node.output}
-        for position, name in enumerate(names):
-            while name in makers and is_standard(makers[name], *SHAPES):
-                name = makers[name].input[0]
-            names[position] = name
-        return names
+        found = {}
+        for name in [output.name for output in self.model.graph.output if is_float(output)]:
+            found[name] = name
+            while found[name] in makers and is_standard(makers[found[name]], *SHAPES):
+                found[name] = makers[found[name]].input[0]
+        return found
 
     @cached_property
     def _session(self) -> Session:
         """All that signals are made of."""
-        sources = [layer.input for layer in self._layers] + list(map(self._source, self._outputs))
+        sources = [layer.input for layer in self._layers]
+        sources += map(self._source, [*self._outputs.values(), *self._last])
         return self._part(dict.fromkeys(sources))
 
     def _part(self, outputs: Iterable[str]) -> Session:
         given = [tensor for layer in self._layers for tensor in layer.stored]
-        return Session(self._graph, self._input, given, list(outputs))
+        return Session.part(self._graph, self._inputs, given, list(outputs))
 
     def _source(self, name: str) -> str:
         """Return the tensor an output of the model is computed from, itself if by onnxruntime."""
         return self._layers[self._positions[name]].input if name in self._positions else name
 
-    def _situation(self, samples: Values) -> _Situation:
+    def _situation(self, samples: Samples) -> _Situation:
         """Return what depends on the shape of the samples, from a run of the whole model on a few."""
-        key = samples.shape[1:]
+        fed = self._inputs.feeds(samples[:1])
+        key = tuple(values.shape for values in fed.values())
         if key not in self._situations:
             made = [name for node in self._graph.nodes for name in node.output]
             everything = self._part(n for n in made if n and n not in self._originals)
             probe = everything.probe(samples, self._originals)
             gains = propagate(self._graph, self._by_output, self._positions, probe.shapes)
-            following = [o for o in self._outputs if gains.get(o) and o in probe.axes]
-            following += [layer.output for layer in self._layers[:-2:-1]]
-            self._situations[key] = _Situation(probe, gains, (following + self._outputs)[0])
+            counted = {k: o for k, o in self._outputs.items() if gains.get(o) and o in probe.axes}
+            counted = counted or {name: name for name in self._last} or self._outputs
+            self._situations[key] = _Situation(probe, gains, list(counted), list(counted.values()))
         return self._situations[key]
 
     def _walk(
-        self, samples: Values, names: Sequence[str], weights: Mapping[int, Affine], probe: Probe
+        self, samples: Samples, names: Sequence[str], weights: Mapping[int, Affine], probe: Probe
     ) -> Iterator[Values]:
         """Yield tensors under the weights of the moment, computed ahead while these stay."""
         held: dict[str, Values] = {}
@@ -216,16 +264,22 @@ class OnnxView:
             given |= self._layers[position].packed(affine)
         return given
 
-    def _output(
-        self, values: Array, situation: _Situation, weights: Mapping[int, Affine]
-    ) -> Signal:
-        gains = situation.gains.get(situation.output, {})
-        if situation.output not in self._positions:
-            return Signal(values, gains)
-        position = self._positions[situation.output]
+    def _output(self, name: str, values: Array, weights: Mapping[int, Affine]) -> Array:
+        """Return a tensor that stands for an output, from what onnxruntime computed."""
+        if name not in self._positions:
+            return values
+        position = self._positions[name]
         layer = self._layers[position]
         affine = weights.get(position, layer.affine)
-        return Signal(layer.step.with_affine(affine).forward(values), gains)
+        return layer.step.with_affine(affine).forward(values)
+
+    def _refuse_bfloat16(self) -> None:
+        names = [s.name for s in self._graph.stored.values() if s.tensor.data_type == BFLOAT16]
+        if names:
+            raise ValueError(
+                f"model has constants of bfloat16, which onnxruntime computes nothing with on a CPU: "
+                f"{', '.join(names[:3])}; give the model in float32 or float16"
+            )
 
 
 class _Situation(NamedTuple):
@@ -236,13 +290,14 @@ class _Situation(NamedTuple):
     probe : Probe
     gains : mapping from str to Gains
         Of every tensor.
-    output : str
-        The tensor that stands for the model's output.
+    names, tensors : list of str
+        Of the outputs that count, and of the tensors that stand for them.
     """
 
     probe: Probe
     gains: Mapping[str, Gains]
-    output: str
+    names: Sequence[str]
+    tensors: Sequence[str]
 
 
 def _affordable(names: Sequence[str], n_samples: int, probe: Probe) -> list[str]:
@@ -264,7 +319,7 @@ def _check(model: onnx.ModelProto) -> None:
         )
     if not is_large(model):
         try:
-            onnx.checker.check_model(model)
+            onnx.checker.check_model(_shaped(model))
         except onnx.checker.ValidationError as error:
             raise ValueError(f"model is not valid: {error}") from None
     for opset in model.opset_import:
@@ -273,3 +328,20 @@ def _check(model: onnx.ModelProto) -> None:
                 f"model has operators of version {opset.version}, at least {OLDEST_OPSET} is wanted; "
                 "onnx.version_converter converts it"
             )
+
+
+def _shaped(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model whose inputs and outputs all have shapes, which onnxruntime can do without."""
+    if all(map(_has_shape, (*model.graph.input, *model.graph.output))):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in (*copy.graph.input, *copy.graph.output):
+        if not _has_shape(value):
+            value.type.tensor_type.shape.SetInParent()
+    return copy
+
+
+def _has_shape(value: onnx.ValueInfoProto) -> bool:
+    kind = value.type
+    return not kind.HasField("tensor_type") or kind.tensor_type.HasField("shape")

@@ -5,92 +5,33 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
+from ...samples import Samples
 from ...view import BATCH
 from .files import is_large, write
-from .graph import KNOWN_TYPES, Graph, Stored, Values, needed, reads
+from .graph import Graph, Stored, Values, needed, reads
+from .inputs import Inputs
+from .unsigned import make_unsigned
 
-__all__ = ["Input", "Probe", "Session"]
+__all__ = ["Probe", "Session"]
 
-LARGEST_DOUBLED = 1 << 28  # bytes of a model that is copied in float64
+LARGEST_CONVERTED = 1 << 28  # bytes of a model that is copied with larger floats
 THREADS = 2  # of onnxruntime; the solver's threads wait meanwhile, and sums depend on the number
 
+Casts: TypeAlias = Mapping[np.dtype[Any], type]
+Runner: TypeAlias = tuple[Any, Casts]  # an onnxruntime.InferenceSession
 
-class Input:
-    """The one tensor a model takes, and what it may be.
-
-    Raises
-    ------
-    ValueError
-        If there is not exactly one, or it is not a tensor of numbers.
-    """
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        constants = {tensor.name for tensor in graph.initializer}
-        constants |= {sparse.values.name for sparse in graph.sparse_initializer}
-        free = [value for value in graph.input if value.name not in constants]
-        if len(free) != 1:
-            names = [value.name for value in free]
-            raise ValueError(f"model must have one input, it has {len(names)}: {names}")
-        self.name: str = free[0].name
-        tensor = free[0].type.tensor_type
-        known = tensor.elem_type in KNOWN_TYPES  # not if it is a sequence or a map
-        self.dtype = np.dtype(object)
-        if known:
-            self.dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-        if self.dtype.kind not in "fiub":
-            raise ValueError(
-                f"model must take a tensor of numbers, its input {self.name!r} is none"
-            )
-        self.dims = [dim.dim_value or dim.dim_param or "?" for dim in tensor.shape.dim]
-
-    @property
-    def batch(self) -> int | None:
-        """Number of samples the model takes at a time, None if it takes any."""
-        first = self.dims[0] if self.dims else None
-        return first if isinstance(first, int) else None
-
-    def cast(self, X: NDArray[Any], name: str = "X") -> Values:
-        """Return samples as the model takes them.
-
-        Raises
-        ------
-        ValueError
-            If their shape is another, or the model's type cannot hold them; the message starts with
-            ``name``.
-        """
-        if not self._fits(X.shape):
-            wanted = ", ".join(map(str, self.dims[1:]))
-            raise ValueError(
-                f"{name} must have samples of shape ({wanted}) for the model's input {self.name!r}, "
-                f"got {X.shape[1:]}"
-            )
-        with np.errstate(over="ignore", invalid="ignore"):
-            samples = X.astype(self.dtype)
-        whole = self.dtype.kind != "f"
-        if whole and (samples != X).any():
-            raise ValueError(
-                f"{name} must hold whole numbers for the model's {self.dtype} input, in range"
-            )
-        if not whole and not np.isfinite(samples).all():
-            raise ValueError(
-                f"{name} must fit the model's input, its largest entries are no {self.dtype}"
-            )
-        return samples
-
-    def _fits(self, shape: tuple[int, ...]) -> bool:
-        pairs = list(zip(self.dims, shape, strict=False))
-        fixed = all(wanted == got for wanted, got in pairs[1:] if isinstance(wanted, int))
-        return len(self.dims) == len(shape) and fixed
+_HALF, _SINGLE, _DOUBLE = (getattr(onnx.TensorProto, n) for n in ("FLOAT16", "FLOAT", "DOUBLE"))
+_DTYPES = {_HALF: np.float16, _SINGLE: np.float32, _DOUBLE: np.float64}
+_LARGER = (((_HALF, _SINGLE), _DOUBLE), ((_HALF,), _SINGLE))  # what to compute in, the best first
 
 
 @dataclass(frozen=True)
@@ -127,15 +68,11 @@ class Probe:
 
 
 class Session:
-    """A part of a model, with some of its constants to be given at every run.
+    """Some tensors of a model, computed by onnxruntime for samples and, maybe, constants to be given.
 
-    float32 is computed in float64 where onnxruntime has all the operators for it.
-
-    Parameters
+    Attributes
     ----------
-    graph : Graph
-    source : Input
-    given : sequence of Stored
+    inputs : Inputs
     outputs : sequence of str
         The tensors that can be asked for.
 
@@ -147,35 +84,57 @@ class Session:
         If onnxruntime refuses the model.
     """
 
-    def __init__(
-        self, graph: Graph, source: Input, given: Sequence[Stored], outputs: Sequence[str]
-    ) -> None:
-        self.source = source
-        self._outputs = list(outputs)
-        self._session, self._casts = _loaded(_part(graph, source, given, outputs))
+    def __init__(self, inputs: Inputs, outputs: Sequence[str], runners: Iterator[Runner]) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self._runners = runners
+        self._runner, self._casts = next(runners)
 
-    def probe(self, X: Values, weights: Mapping[str, Values]) -> Probe:
+    @classmethod
+    def part(
+        cls, graph: Graph, inputs: Inputs, given: Sequence[Stored], outputs: Sequence[str]
+    ) -> Session:
+        """Compute what some tensors need, with some constants to be given at every run.
+
+        The arithmetic is as exact as onnxruntime can have it: node by node, as several nodes at a time
+        may be computed with coarser numbers, and in float64 in the place of smaller floats if there
+        are all operators for it.
+        """
+        return cls(inputs, outputs, _exact(_part(graph, inputs, given, outputs)))
+
+    @classmethod
+    def whole(cls, model: onnx.ModelProto, inputs: Inputs, outputs: Sequence[str]) -> Session:
+        """Compute tensors of a model as its users do, in the settings that onnxruntime has by default."""
+        wanted = onnx.ModelProto()
+        wanted.CopyFrom(model)
+        wanted.graph.ClearField("output")
+        wanted.graph.output.extend(
+            onnx.ValueInfoProto(name=name) for name in dict.fromkeys(outputs)
+        )
+        return cls(inputs, outputs, iter([(_load(wanted), {})]))
+
+    def probe(self, X: Samples, weights: Mapping[str, Values]) -> Probe:
         """Return the shapes for the first samples, as few as the model takes."""
         few = self._filled(X[:1])
         shapes = self._shapes(few, weights)
-        if self.source.batch:
+        if self.inputs.batch:
             axes = {n: 0 for n, s in shapes.items() if s and s[0] and s[0] % len(few) == 0}
         else:
-            twice = self._shapes(np.concatenate([few, few]), weights)
+            twice = self._shapes(_repeated(few, 2), weights)
             axes = {name: _doubled(shape, twice[name]) for name, shape in shapes.items()}
         return Probe(len(few), shapes, {name: axis for name, axis in axes.items() if axis >= 0})
 
     def run(
-        self, X: Values, names: Sequence[str], weights: Mapping[str, Values], probe: Probe
+        self, X: Samples, names: Sequence[str], weights: Mapping[str, Values], probe: Probe
     ) -> dict[str, Values]:
         """Return some tensors for all samples, the axis of samples first, computed in batches."""
-        size = self.source.batch or max(1, BATCH // max(1, probe.entries))
+        size = self.inputs.batch or max(1, BATCH // max(1, probe.entries))
         compute = partial(self._batch, names=names, weights=weights, probe=probe)
         results: dict[str, Values] = {}
         for first in range(0, len(X), size):
             batch = X[first : first + size]
             values = compute(self._filled(batch))
-            if self.source.batch and len(batch) < size:
+            if self.inputs.batch and len(batch) < size:
                 _check_order(batch, size, values, compute)
             for name, value in values.items():
                 if name not in results:
@@ -186,7 +145,7 @@ class Session:
         return results
 
     def _batch(
-        self, X: Values, names: Sequence[str], weights: Mapping[str, Values], probe: Probe
+        self, X: Samples, names: Sequence[str], weights: Mapping[str, Values], probe: Probe
     ) -> dict[str, Values]:
         """Return some tensors for a batch that the model takes, the axis of samples first."""
         values = {}
@@ -200,28 +159,41 @@ class Session:
                 )
         return values
 
-    def _filled(self, X: Values) -> Values:
+    def _filled(self, X: Samples) -> Samples:
         """Repeat the last sample until the batch is as large as the model wants it."""
-        missing = (self.source.batch or len(X)) - len(X)
-        return np.concatenate([X, np.repeat(X[-1:], missing, axis=0)]) if missing > 0 else X
+        missing = (self.inputs.batch or len(X)) - len(X)
+        return _repeated(X, 1 + missing) if missing > 0 else X
 
-    def _shapes(self, X: Values, weights: Mapping[str, Values]) -> dict[str, tuple[int, ...]]:
-        found = zip(self._outputs, self._run(X, self._outputs, weights), strict=True)
+    def _shapes(self, X: Samples, weights: Mapping[str, Values]) -> dict[str, tuple[int, ...]]:
+        found = zip(self.outputs, self._run(X, self.outputs, weights), strict=True)
         shapes = {name: value.shape for name, value in found if isinstance(value, np.ndarray)}
-        return {self.source.name: X.shape, **shapes}
+        given = {name: value.shape for name, value in self.inputs.feeds(X).items()}
+        return {**given, **shapes}
 
-    def _run(self, X: Values, names: Sequence[str], weights: Mapping[str, Values]) -> list[Any]:
-        given = {self.source.name: X, **weights}
+    def _run(self, X: Samples, names: Sequence[str], weights: Mapping[str, Values]) -> list[Any]:
+        known = {value.name for value in self._runner.get_inputs()}
+        given = {n: v for n, v in self.inputs.feeds(X).items() if n in known}
         feeds = {
-            n: v.astype(self._casts.get(v.dtype, v.dtype), copy=False) for n, v in given.items()
+            n: v.astype(self._casts.get(v.dtype, v.dtype), copy=False)
+            for n, v in {**given, **weights}.items()
         }
         try:
-            values: list[Any] = self._session.run(names, feeds)
+            values: list[Any] = self._runner.run(names, feeds)
         except Exception as error:  # noqa: BLE001 (onnxruntime's have no narrower base)
-            raise ValueError(
-                f"model: onnxruntime cannot run it on {len(X)} samples at a time: {error}"
-            ) from None
+            # Some operators take float64 when they are loaded, and say only here that they do not.
+            later = next(self._runners, None)
+            if later is None:
+                raise ValueError(
+                    f"model: onnxruntime cannot run it on {len(X)} samples at a time: {error}"
+                ) from None
+            self._runner, self._casts = later
+            return self._run(X, names, weights)
         return values
+
+
+def _repeated(X: Samples, times: int) -> Samples:
+    """Return samples with the last one so many times."""
+    return X[np.minimum(np.arange(len(X) - 1 + times), len(X) - 1)]
 
 
 def _doubled(shape: tuple[int, ...], twice: tuple[int, ...]) -> int:
@@ -233,14 +205,16 @@ def _doubled(shape: tuple[int, ...], twice: tuple[int, ...]) -> int:
 
 
 def _check_order(
-    X: Values,
+    X: Samples,
     size: int,
     values: Mapping[str, Values],
-    compute: Callable[[Values], Mapping[str, Values]],
+    compute: Callable[[Samples], Mapping[str, Values]],
 ) -> None:
     """Make sure that what fills a batch up does not reach what is kept of it."""
-    zeros = np.zeros((size - len(X), *X.shape[1:]), X.dtype)
-    for name, other in compute(np.concatenate([X, zeros])).items():
+    filled = _repeated(X, 1 + size - len(X))
+    for array in filled.arrays.values():  # these are copies
+        array[len(X) :] = 0
+    for name, other in compute(filled).items():
         kept = len(other) * len(X) // size
         if not np.array_equal(values[name][:kept], other[:kept]):
             raise ValueError(
@@ -250,25 +224,25 @@ def _check_order(
 
 
 def _part(
-    graph: Graph, source: Input, given: Sequence[Stored], outputs: Sequence[str]
+    graph: Graph, inputs: Inputs, given: Sequence[Stored], outputs: Sequence[str]
 ) -> onnx.ModelProto:
     """Return the model of the nodes that some outputs need; given constants become inputs."""
     names = {stored.name for stored in given}
     nodes = [n for n in needed(graph.nodes, outputs) if not names.intersection(n.output)]
     wanted = {*outputs, *(name for node in nodes for name in reads(node))} - names
     model = graph.model
-    inputs = [v for v in model.graph.input if v.name == source.name or v.name in wanted]
-    inputs += [
+    taken = [v for v in model.graph.input if v.name in inputs.names or v.name in wanted]
+    taken += [
         onnx.helper.make_tensor_value_info(s.name, s.tensor.data_type, s.tensor.dims) for s in given
     ]
     part = onnx.helper.make_graph(
         nodes,
         "part",
-        inputs,
+        taken,
         [onnx.ValueInfoProto(name=name) for name in outputs],
         [tensor for tensor in model.graph.initializer if tensor.name in wanted],
-        sparse_initializer=model.graph.sparse_initializer,
     )
+    make_unsigned(part)
     return onnx.helper.make_model(
         part,
         opset_imports=model.opset_import,
@@ -277,36 +251,40 @@ def _part(
     )
 
 
-def _loaded(model: onnx.ModelProto) -> tuple[Any, dict[np.dtype[Any], type]]:
-    """Return a session, and the types in which it takes what has others."""
-    if model.ByteSize() <= LARGEST_DOUBLED:
-        with contextlib.suppress(ValueError):
-            return _load(_in_double(model)), {np.dtype(np.float32): np.float64}
-    return _load(model), {}
+def _exact(model: onnx.ModelProto) -> Iterator[Runner]:
+    """Yield exact sessions, the best first, and the types in which they take what has others."""
+    if model.ByteSize() <= LARGEST_CONVERTED:
+        for small, large in _LARGER:
+            with contextlib.suppress(ValueError):
+                casts = {np.dtype(_DTYPES[kind]): _DTYPES[large] for kind in small}
+                yield _load(_converted(model, small, large), exact=True), casts
+    yield _load(model, exact=True), {}
 
 
-def _in_double(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with float64 in the place of float32; onnxruntime says whether it fits."""
-    single, double = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
-    doubled = onnx.ModelProto()
-    doubled.CopyFrom(model)
-    attributes = [a for node in doubled.graph.node for a in node.attribute]
-    for tensor in [*doubled.graph.initializer, *(a.t for a in attributes if a.HasField("t"))]:
-        if tensor.data_type == single:
-            values = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+def _converted(model: onnx.ModelProto, small: Sequence[int], large: int) -> onnx.ModelProto:
+    """Return the model with larger floats in the place of small ones; onnxruntime says whether it fits."""
+    converted = onnx.ModelProto()
+    converted.CopyFrom(model)
+    attributes = [a for node in converted.graph.node for a in node.attribute]
+    for tensor in [*converted.graph.initializer, *(a.t for a in attributes if a.HasField("t"))]:
+        if tensor.data_type in small:
+            values = onnx.numpy_helper.to_array(tensor).astype(_DTYPES[large])
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    for value in doubled.graph.input:
-        if value.type.tensor_type.elem_type == single:
-            value.type.tensor_type.elem_type = double
-    for node in doubled.graph.node:
+    for value in converted.graph.input:
+        if value.type.tensor_type.elem_type in small:
+            value.type.tensor_type.elem_type = large
+    for node in converted.graph.node:
         for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == single:
-                attribute.i = double
-    return doubled
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i in small:
+                attribute.i = large
+    return converted
 
 
-def _load(model: onnx.ModelProto) -> Any:
-    """Return an onnxruntime.InferenceSession."""
+def _load(model: onnx.ModelProto, *, exact: bool = False) -> Any:
+    """Return an onnxruntime.InferenceSession, with the settings it has by default or exact ones.
+
+    The model is one of ours, and may be changed.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -314,9 +292,15 @@ def _load(model: onnx.ModelProto) -> Any:
             'onnxruntime is missing, which runs ONNX models: pip install "nettrim[onnx]"'
         ) from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what goes wrong is raised, and need not be printed as well
+    if exact:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = THREADS
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for value in model.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and dim.dim_value <= 0:  # as old exports say "any"
+                dim.Clear()
     create = partial(
         onnxruntime.InferenceSession, sess_options=options, providers=["CPUExecutionProvider"]
     )

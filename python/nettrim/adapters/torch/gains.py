@@ -95,7 +95,8 @@ def _at_most(limit: float) -> Callable[[Call], float]:
 
 
 def _dropout(call: Call) -> float:
-    return 1.0 if call.options.get("training", True) is False else math.inf
+    training = call.options.get("training", call.options.get("train", True))
+    return 1.0 if training is False else math.inf
 
 
 def _window(call: Call, axes: int) -> Window:
@@ -107,7 +108,7 @@ def _window(call: Call, axes: int) -> Window:
 
 def _max_pool(call: Call, axes: int) -> float:
     """Return the root of the number of windows an input can lie in."""
-    if not call.options or call.options["return_indices"]:
+    if not call.options or call.options.get("return_indices"):
         return math.inf
     return math.sqrt(_window(call, axes).overlap)
 
@@ -144,6 +145,18 @@ def _leaky(call: Call) -> float:
     return max(1.0, abs(float(call.options.get("negative_slope", math.inf))))
 
 
+def _clamp(call: Call) -> float:
+    """Return 1 for fixed limits."""
+    return 1.0 if len(_operands(call.node)) == 1 else math.inf
+
+
+def _threshold(call: Call) -> float:
+    """Return 1 where nothing jumps."""
+    options = call.options
+    meets = options and options["threshold"] == options["value"]
+    return 1.0 if meets else math.inf
+
+
 def _batch_norm(call: Call) -> float:
     if call.module.running_mean is None:
         return math.inf
@@ -151,7 +164,10 @@ def _batch_norm(call: Call) -> float:
 
 
 def _layer(call: Call) -> float:
-    if getattr(call.module, "padding_mode", "zeros") != "zeros":
+    if type(call.module) not in (nn.Linear, nn.Conv1d, nn.Conv2d):
+        return math.inf
+    readable = call.module.weight.dtype in (torch.float16, torch.float32, torch.float64)
+    if not readable or getattr(call.module, "padding_mode", "zeros") != "zeros":
         return math.inf
     layer = layer_view(str(call.node.target), call.module)
     return layer.lipschitz(layer.affine, call.before)
@@ -185,6 +201,7 @@ def _pad(call: Call) -> float:
 SUMS = {
     *(operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub),
     *("add", "add_", "sub", "sub_"),
+    *(torch.maximum, torch.minimum, "maximum", "minimum"),  # move no more than the sum
 }
 
 # What moves, copies or drops entries, and activations that cannot stretch.
@@ -216,26 +233,30 @@ RULES: dict[Any, Callable[[Call], float]] = {
     **dict.fromkeys(ONCE, _at_most(1.0)),
     **dict.fromkeys(["size", "dim", "numel"], _at_most(0.0)),  # numbers that do not move
     **dict.fromkeys([nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid"], _at_most(0.25)),
-    **dict.fromkeys([nn.GELU, F.gelu], _at_most(1.13)),  # largest slope 1.12904
-    **dict.fromkeys([nn.SiLU, F.silu], _at_most(1.1)),  # 1.09984
-    **dict.fromkeys([nn.LeakyReLU, F.leaky_relu], _leaky),
+    **dict.fromkeys([nn.GELU, F.gelu, "gelu"], _at_most(1.13)),  # largest slope 1.12904
+    **dict.fromkeys([nn.SiLU, F.silu, "silu"], _at_most(1.1)),  # 1.09984
+    **dict.fromkeys([nn.LeakyReLU, F.leaky_relu, "leaky_relu"], _leaky),
     **dict.fromkeys([nn.LogSoftmax, F.log_softmax, torch.log_softmax, "log_softmax"], _log_softmax),
     **dict.fromkeys([nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d], _batch_norm),
-    **dict.fromkeys([nn.Linear, nn.Conv1d, nn.Conv2d], _layer),
+    **dict.fromkeys([nn.Linear, nn.Conv1d, nn.Conv2d, "linear", "conv1d", "conv2d"], _layer),
+    **dict.fromkeys([torch.clamp, torch.clip, "clamp", "clamp_", "clip", "clip_"], _clamp),
+    **dict.fromkeys([torch.clamp_min, "clamp_min", "clamp_min_", "relu6"], _clamp),
+    **dict.fromkeys([torch.clamp_max, "clamp_max", "clamp_max_", "hardtanh"], _clamp),
+    **dict.fromkeys([nn.Threshold, F.threshold, torch.threshold], _threshold),
     **dict.fromkeys([torch.mean, "mean"], _mean),
     **dict.fromkeys([operator.mul, operator.imul, torch.mul, "mul"], partial(_scaled, power=1)),
     **dict.fromkeys([operator.truediv, torch.div, "div"], partial(_scaled, power=-1)),
     **dict.fromkeys([nn.MaxPool1d, F.max_pool1d], partial(_max_pool, axes=1)),
-    **dict.fromkeys([nn.MaxPool2d, F.max_pool2d], partial(_max_pool, axes=2)),
+    **dict.fromkeys([nn.MaxPool2d, F.max_pool2d, "max_pool2d"], partial(_max_pool, axes=2)),
     **dict.fromkeys([nn.AvgPool1d, F.avg_pool1d], partial(_average_pool, axes=1)),
-    **dict.fromkeys([nn.AvgPool2d, F.avg_pool2d], partial(_average_pool, axes=2)),
+    **dict.fromkeys([nn.AvgPool2d, F.avg_pool2d, "avg_pool2d"], partial(_average_pool, axes=2)),
     nn.AdaptiveAvgPool1d: partial(_adaptive, axes=1, mean=True),
     nn.AdaptiveAvgPool2d: partial(_adaptive, axes=2, mean=True),
     nn.AdaptiveMaxPool1d: partial(_adaptive, axes=1, mean=False),
     nn.AdaptiveMaxPool2d: partial(_adaptive, axes=2, mean=False),
     F.adaptive_avg_pool1d: partial(_adaptive, axes=1, mean=True),
     F.adaptive_avg_pool2d: partial(_adaptive, axes=2, mean=True),
-    F.dropout: _dropout,
+    **dict.fromkeys([F.dropout, "dropout"], _dropout),
     F.pad: _pad,
     operator.getitem: _item,
     getattr: _attribute,

@@ -14,8 +14,11 @@ from torch.nn.parameter import is_lazy
 from ..._arrays import AnyFloat, Array, finite_array
 from ...network import BatchNorm, Conv1D, Conv2D, Dense
 from ...view import Affine, LayerView
+from .reads import overlapping
 
-__all__ = ["Normalised", "layer_view", "normalisation", "prunable_modules", "write"]
+__all__ = ["SHARED", "Normalised", "layer_view", "normalisation", "prunable_modules", "write"]
+
+SHARED = "it shares its parameters with another module"
 
 # A subclass that computes something else is not what its weights say.
 COMPUTED = {
@@ -42,6 +45,11 @@ class Normalised(Affine):
         folded.own, folded.scale, folded.shift = own, scale, shift
         return folded
 
+    @property
+    def precision(self) -> np.dtype[Any]:
+        """What the layer's own weights are stored in."""
+        return self.own.precision
+
     def replaced(self, stacked: Array) -> Affine:
         """Return the map with weights that the layer can have (see `Affine.replaced`)."""
         own = unscaled(stacked, self.scale).astype(self.own.weights.dtype)
@@ -53,7 +61,7 @@ def prunable_modules(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, 
 
     And those that have not, with the reason: they share their parameters, or compute their weights.
     """
-    owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
+    shared = _shared(model)
     found: dict[str, nn.Module] = {}
     left_out: dict[str, str] = {}
     for name, module in model.named_modules():
@@ -61,11 +69,30 @@ def prunable_modules(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, 
             continue
         if "weight" not in module._parameters:
             left_out[name] = "its weights are computed from other parameters; bake them in first"
-        elif any(owners[id(p)] > 1 for p in module.parameters(recurse=False)):
-            left_out[name] = "it shares its parameters with another module"
+        elif any(id(p) in shared for p in module.parameters(recurse=False)):
+            left_out[name] = SHARED
+        elif (kind := _unreadable(module.weight)) is not None:
+            left_out[name] = f"its weights are {kind}"
         else:
             found[name] = module
     return found, left_out
+
+
+def _shared(model: nn.Module) -> set[int]:
+    """Return the ids of parameters that several modules hold, or that lie over each other in memory."""
+    owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
+    parameters = [p for p in model.parameters() if not is_lazy(p)]
+    over = overlapping(parameters)
+    twice = {parameter for parameter, count in owners.items() if count > 1}
+    return twice | {id(parameters[k]) for k in over}
+
+
+def _unreadable(weight: Any) -> str | None:
+    """Say what keeps a weight from being read: it holds no real numbers, or not plainly."""
+    plain = type(weight.data) is torch.Tensor
+    if is_lazy(weight) or (plain and weight.is_floating_point()):
+        return None
+    return str(weight.dtype).removeprefix("torch.") if plain else type(weight.data).__name__
 
 
 def layer_view(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,11 +15,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..._arrays import Array
-from ...view import Affine, LayerView, Signal, are_same
-from .data import loaded, stored
+from ...samples import Data, Samples
+from ...view import Affine, LayerView, Signal, Untouched, are_same
+from .data import stored
 from .graph import Graph, Section
+from .inputs import Takes, loaded
 from .layers import layer_view, normalisation, prunable_modules, write
-from .run import OUTPUT, Arrival, Runner
+from .outputs import agree
+from .prepare import accepted, baked, copied, rewrapped, unwrapped
+from .reads import read_elsewhere
+from .run import Arrival, Exit, Runner, Stop, layer_names
+from .untouched import is_quantised, untouched
 
 __all__ = ["TorchView", "view"]
 
@@ -33,6 +38,8 @@ def view(model: nn.Module) -> TorchView:
 
     Raises
     ------
+    TypeError
+        If it is no `torch.nn.Module` whose layers can be seen: TorchScript, an exported program.
     ValueError
         If it has no weights yet, or weights of a type that NumPy does not know.
     """
@@ -63,50 +70,83 @@ class TorchView:
     It runs copies of the module, in evaluation mode. Which layers run, in which order, is known only
     from a run: give data to `calibration` before asking for `prunable_layers`.
 
+    A layer whose outputs go to a ReLU and nowhere else, however that is written (``clamp(min=0)``,
+    ``x * (x > 0)``, ...), is a ReLU layer; a batch normalisation may stand between. torch.fx shows what
+    follows a layer, where it cannot trace the module torch.export, and where that fails too the user
+    (`nettrim.torch.declare`). All other layers are linear ones, held to their output before what
+    follows: so are those in front of a ReLU6 or ``clamp(0, 6)``, which is known to move no more than
+    its input does.
+
+    The module inside `torch.nn.DataParallel`, ``DistributedDataParallel`` and what `torch.compile`
+    returned is the one that counts, and names are those in it.
+
     Parameters
     ----------
     model : torch.nn.Module
-    relu : iterable of str, default ()
-        Names of layers that are followed by a ReLU, beyond those where it is found.
+    relu : iterable of str, optional
+        Names of layers that are followed by a ReLU, beyond those where it is found. If it is given,
+        nothing is said of layers whose followers are unknown.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+        The module without wrappers, and with masks and norms baked into its weights.
     """
 
-    def __init__(self, model: nn.Module, relu: Iterable[str] = ()) -> None:
-        modules, left_out = prunable_modules(model)
+    def __init__(self, model: nn.Module, relu: Iterable[str] | None = None) -> None:
+        self._given = accepted(model)
+        self.model = baked(unwrapped(model))
+        modules, self._left_out = prunable_modules(self.model)
         if "" in modules:
             raise ValueError(
                 "model is a single layer: put it into a torch.nn.Sequential, "
                 "or give its data to nettrim.solve_layer"
             )
-        for layer, reason in left_out.items():
-            _leave_out(layer, reason)
-        self.model = model
+        if not modules and any(map(is_quantised, self.model.modules())):
+            raise ValueError(
+                "model is quantised and holds no weights of floats: give the module that it was made "
+                "from, and quantise the result"
+            )
+        for layer, reason in self._left_out.items():
+            _warn_of(layer, reason)
         self._modules = modules
-        self._relu = frozenset(relu)
+        self._declares = relu is not None
+        self._relu = frozenset(relu or ())
         if not self._relu <= modules.keys():
             unknown = sorted(self._relu - modules.keys())
             raise ValueError(f"relu: no prunable layer is called {unknown}, there are {[*modules]}")
-        self._copy(precise=all(p.device.type != "mps" for p in model.parameters()))
-        self._arrivals: dict[str, Arrival] = {}
+        self._takes = Takes.of(self.model)
+        self._copy(precise=all(p.device.type != "mps" for p in self.model.parameters()))
+        self._graph = Graph.of(self._runner.model)
+        self._inputs: set[str] | None = None  # None for one without a name
+        self._arrivals: dict[Stop, Arrival] = {}
         self._places = [self._place(name, foldable=True) for name in modules]
         self._gains: list[dict[int, float]] = []
         self._loaded: dict[int, Affine] = {}  # replacements in the copy that runs
         self._asked = False
 
-    def calibration(self, values: Any, name: str) -> NDArray[Any]:
-        """Return calibration data as an array, and find out on it which layers run.
+    def calibration(self, values: Any, name: str) -> Data:
+        """Return calibration data as arrays, and find out on them which layers run.
 
         Parameters
         ----------
-        values : array_like, torch.Tensor or torch.utils.data.DataLoader
-            Samples along the first axis. Whole numbers (tokens) stay whole. The first item of a
-            loader's batches is the model's input.
+        values : array_like, torch.Tensor, mapping, tuple of tensors, or batches of these
+            Samples along the first axis. Whole numbers (tokens) stay whole. A mapping, like a
+            ``BatchEncoding``, has inputs by name, and what forward does not take (labels) is left out;
+            a tuple has them by position. None stands for a default, and numbers go along with every
+            batch.
+
+            Batches come from a `DataLoader`, a data set, an iterator or a list of tensors, tuples or
+            mappings. The first item of a batch that is a tuple or a list is the model's input, or as
+            many of its first items as forward requires; the others are labels.
         name : str
             How an error calls it.
 
         Returns
         -------
-        ndarray of shape (n_samples, ...)
-            float64 or int64.
+        ndarray of shape (n_samples, ...) or Samples
+            float64 or int64 for one input that was given without a name; otherwise by the names of
+            forward's parameters, where masks may also be bool.
 
         Raises
         ------
@@ -116,17 +156,24 @@ class TorchView:
         Warns
         -----
         UserWarning
-            Of layers that run more than once, or whose input does not hold the samples in order, and
-            if the model cannot compute in float64.
+            Of layers that run more than once, whose parameters are read elsewhere, or whose input does
+            not hold the samples in order; if it is not known what follows some layers; and if the model
+            cannot compute in float64.
         """
-        data = loaded(values, name)
+        data = loaded(values, name, self._takes)
+        inputs = {*data.arrays, *data.shared} if isinstance(data, Samples) else None
         if not self._gains:
             listed = [place.layer.name for place in self._places]
+            self._inputs = inputs
             self._settle(data, name)
             if self._asked and listed != [place.layer.name for place in self._places]:
                 raise ValueError(
                     f"{name} must go to `calibration` before `prunable_layers` is asked"
                 )
+        if inputs != self._inputs:
+            wanted = "one array" if self._inputs is None else sorted(self._inputs)
+            came = "one array" if inputs is None else sorted(inputs)
+            raise ValueError(f"{name} must have the inputs of the first data, {wanted}, got {came}")
         return data
 
     def prunable_layers(self) -> list[LayerView]:
@@ -134,34 +181,70 @@ class TorchView:
         self._asked = True
         return [place.layer for place in self._places]
 
-    def signals(self, X: NDArray[Any], weights: Mapping[int, Affine]) -> Iterator[Signal]:
+    def outputs(self) -> list[str]:
+        """Return the names of the outputs of floats with an axis of samples; none before a run.
+
+        The parts of tuples, mappings and dataclasses have dotted names, like "logits" or
+        "hidden_states.0"; a tensor alone is called "output".
+        """
+        return [stop.name for stop in self._arrivals if isinstance(stop, Exit)]
+
+    def untouched(self) -> list[Untouched]:
+        """Return the weights that no prunable layer holds (see `nettrim.view.Untouched`)."""
+        handled = {place.layer.name for place in self._places}
+        silent = dict.fromkeys(self._modules.keys() - handled, "it does not run")
+        return untouched(self.model, handled, {**silent, **self._left_out})
+
+    def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the module (see `nettrim.view.ModelView`).
 
-        A run ends at the first layer. From there on one run hears as many layers as 1 GB holds; when
-        the weights have changed since, another one hears the next layer alone.
+        A run ends at the first layer. From there on one run hears as many layers and outputs as 1 GB
+        holds; when the weights have changed since, another one hears the next layer alone.
         """
         if not self._gains:
             X = self.calibration(X, "X")
         stops = list(self._arrivals)
-        held: dict[str, Array] = {}
+        held: dict[Stop, Array] = {}
         then: dict[int, Affine] | None = None
-        for position, name in enumerate(stops):
+        for position, stop in enumerate(stops):
             now = dict(weights)
             same = then is not None and are_same(now, then)
-            if name not in held or not same:
-                keep = self._affordable(stops[position:], len(X)) if same else 1
+            if stop not in held or not same:
+                last = isinstance(stop, Exit)  # weights change at layers
+                keep = self._affordable(stops[position:], len(X)) if same or last else 1
                 wanted = {stop: self._arrivals[stop].axis for stop in stops[position:][:keep]}
                 self._load(now)
                 held, then = self._runner.capture(X, wanted), now
-            yield Signal(held.pop(name), self._gains[position])
+            yield Signal(held.pop(stop), self._gains[position])
 
     def with_weights(self, weights: Mapping[int, Affine]) -> nn.Module:
-        """Return a copy of the module with other weights (see `nettrim.view.ModelView`)."""
-        trimmed = copy.deepcopy(self.model)
+        """Return a copy of the module with other weights (see `nettrim.view.ModelView`).
+
+        Warns
+        -----
+        UserWarning
+            If the module came in a wrapper that cannot be put around the copy.
+        """
+        trimmed = copied(self.model)
         for position, affine in weights.items():
             place = self._places[position]
             write(trimmed.get_submodule(place.layer.name), affine, place.scale)
-        return trimmed
+        return rewrapped(trimmed, self._given)
+
+    def run(self, model: nn.Module | TorchView, X: Data) -> list[Array]:
+        """Return the outputs that count as users of a module see them (see `nettrim.view.ModelView`).
+
+        In evaluation mode, in the precision of its weights, by the fused code of PyTorch where it has
+        some; without its wrapper.
+        """
+        if not self._gains:
+            X = self.calibration(X, "X")
+        exits: dict[Stop, int] = {
+            s: a.axis for s, a in self._arrivals.items() if isinstance(s, Exit)
+        }
+        module = model.model if isinstance(model, TorchView) else unwrapped(model)
+        runner = Runner(module, [], precise=False, fast=True)
+        return [*runner.capture(X, exits).values()]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the tensors of the module's state by name, as bytes (see `nettrim.view.ModelView`)."""
@@ -171,11 +254,10 @@ class TorchView:
     def _copy(self, *, precise: bool) -> None:
         """Make the copy that runs."""
         self._runner = Runner(self.model, list(self._modules), precise=precise)
-        self._graph = Graph.of(self._runner.model)
 
-    def _settle(self, data: NDArray[Any], name: str) -> None:
+    def _settle(self, data: Data, name: str) -> None:
         """Run a few samples to see what the module does with them."""
-        samples = [np.concatenate([data[:n]] * n)[:n] for n in (2, 3)]
+        samples = [data[np.arange(n) % len(data)] for n in (2, 3)]
         arrivals = self._try(samples, name)
         if not self._runner.precise:
             warnings.warn(
@@ -183,25 +265,79 @@ class TorchView:
                 UserWarning,
                 stacklevel=3,
             )
-        for layer, arrival in arrivals.items():
-            if arrival is None and layer == OUTPUT:
-                raise ValueError("model must return one result for each sample")
-            if arrival is None:
-                _leave_out(layer, "it runs more than once, or does not meet one sample at a time")
-            else:
-                self._arrivals[layer] = arrival
-        output, again = (self._runner.output(self._runner.tensor(samples[0])) for _ in range(2))
-        if not torch.allclose(output, again, equal_nan=True):
+        self._accept(arrivals, samples[0])
+        outputs, again = (self._runner.output(samples[0]) for _ in range(2))
+        counted = {name: outputs[name] for name in self.outputs()}
+        if not all(name in again and agree(again[name], x) for name, x in counted.items()):
             raise ValueError(
                 "model must compute the same twice; a dropout may be on in evaluation too"
             )
-        if self._graph and not self._graph.confirm(self._runner.tensor(samples[0]), output):
-            self._graph = None
-        names = list(self._arrivals)[:-1]
+        self._graph = self._confirmed(self._runner.given(samples[0]), counted)
+        names = layer_names(self._arrivals)
         self._places = [self._place(layer, foldable=self._foldable(layer)) for layer in names]
         self._gains = self._all_gains(names)
+        self._warn_of_unknown()
 
-    def _try(self, samples: list[NDArray[Any]], name: str) -> dict[str, Arrival | None]:
+    def _accept(self, arrivals: Mapping[Stop, Arrival | None], samples: Data) -> None:
+        """Keep the layers that can be pruned, and the outputs that count."""
+        running = {name: self._runner.layers[name] for name in layer_names(arrivals)}
+        read = read_elsewhere(running, lambda: self._runner.output(samples))
+        for stop, arrival in arrivals.items():
+            if isinstance(stop, Exit):
+                if arrival is not None:
+                    self._arrivals[stop] = arrival
+            elif arrival is None:
+                self._leave_out(
+                    stop, "it runs more than once, or does not meet one sample at a time"
+                )
+            elif stop in read:
+                self._leave_out(stop, "its weights are read elsewhere too")
+            else:
+                self._arrivals[stop] = arrival
+        if not self.outputs():
+            raise ValueError("model must return one result for each sample")
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        self._left_out[name] = reason
+        _warn_of(name, reason)
+
+    def _confirmed(
+        self, given: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]
+    ) -> Graph | None:
+        """Return a graph that computes what the module does and shows most layers, None for none."""
+        fresh = self._inputs is not None  # an input may be one that has a default
+        names = layer_names(self._arrivals)
+
+        def seen(graph: Graph | None) -> int:
+            return sum(graph.call(n) is not None for n in names) if graph else -1
+
+        traced = Graph.of(self._runner.model, given) if fresh else self._graph
+        if traced is not None and not traced.confirm(given, outputs):
+            traced = None
+        if not names or seen(traced) == len(names):
+            return traced
+        exported = Graph.exported(self._runner.model, given)
+        if exported is not None and not exported.confirm(given, outputs):
+            exported = None
+        return max(traced, exported, key=seen)
+
+    def _warn_of_unknown(self) -> None:
+        """Name the layers that may be followed by a ReLU, for all that is known."""
+        unknown = [
+            place.layer.name
+            for place in self._places
+            if place.section is None and place.layer.activation != "relu"
+        ]
+        if unknown and not self._declares:
+            warnings.warn(
+                f"model: what follows the layers {', '.join(map(repr, unknown))} is not known, as "
+                "neither torch.fx nor torch.export can follow its code; they are taken for linear "
+                "ones. nettrim.torch.declare(module, relu=[...]) says which of them go to a ReLU",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _try(self, samples: list[Data], name: str) -> dict[Stop, Arrival | None]:
         """Run samples in float64, or as the module is if its own code knows no float64."""
         try:
             return self._runner.arrivals(samples)
@@ -209,6 +345,7 @@ class TorchView:
             if not self._runner.precise:
                 raise ValueError(f"{name} does not pass through the model: {error}") from error
         self._copy(precise=False)
+        self._graph = Graph.of(self._runner.model)
         return self._try(samples, name)
 
     def _place(self, name: str, *, foldable: bool) -> _Place:
@@ -238,15 +375,16 @@ class TorchView:
 
     def _all_gains(self, names: list[str]) -> list[dict[int, float]]:
         if self._graph is None:
-            return [dict.fromkeys(range(k), math.inf) for k in range(len(names) + 1)]
+            unknown = [dict.fromkeys(range(k), math.inf) for k in range(len(names) + 1)]
+            return unknown + unknown[-1:] * (len(self.outputs()) - 1)
         ends = {}
         for position, place in enumerate(self._places):
             if place.section is not None:
                 known = place.section.activation == place.layer.activation
                 ends[place.section.end] = (position, 1.0 if known else math.inf)
-        return self._graph.gains(names, ends)
+        return self._graph.gains(names, ends, self.outputs())
 
-    def _affordable(self, stops: list[str], n_samples: int) -> int:
+    def _affordable(self, stops: list[Stop], n_samples: int) -> int:
         """Return at how many of the next layers a run may listen."""
         sizes = np.cumsum([8.0 * n_samples * self._arrivals[stop].entries for stop in stops])
         return max(1, int(np.searchsorted(sizes, MEMORY, side="right")))
@@ -266,6 +404,6 @@ class TorchView:
                 self._loaded[position] = affine
 
 
-def _leave_out(name: str, reason: str) -> None:
+def _warn_of(name: str, reason: str) -> None:
     """Warn of a layer that stays as it is."""
-    warnings.warn(f"layer {name!r} is not pruned: {reason}", UserWarning, stacklevel=3)
+    warnings.warn(f"layer {name!r} is not pruned: {reason}", UserWarning, stacklevel=4)
