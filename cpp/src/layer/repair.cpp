@@ -11,7 +11,7 @@ using Vector = Eigen::VectorXd;
 
 // Excess over a cost, or room below it, over the bound on its rounding, up to which a candidate is
 // repaired.
-constexpr double kSmallExcess = 20;
+constexpr double kSmallExcess = 1e4;
 
 // Constraints of one output that its candidate violates, or that its repair may: |x_j'g| <= limit
 // cost_j, exceeded by so much at most.
