@@ -11,7 +11,9 @@ using Vector = Eigen::VectorXd;
 
 // Excess over a cost, or room below it, over the bound on its rounding, up to which a candidate is
 // repaired.
-constexpr double kSmallExcess = 1e4;
+constexpr double kSmallExcess = 500;
+// What shrinking may lose, so that the candidate itself proves the bound wherever that is enough.
+constexpr double kLostUnrepaired = 1e-7;
 
 // Constraints of one output that its candidate violates, or that its repair may: |x_j'g| <= limit
 // cost_j, exceeded by so much at most.
@@ -91,7 +93,9 @@ DualSums repaired(const UnitProgram<S>& p, const Evidence& evidence) {
     const Vector sizes = p.lengths * std::sqrt(evidence.size[m]);
     const Vector steepness = evidence.gradient.row(m).cwiseAbs().transpose() + rounding * sizes;
     sums.steepest[m] = steepness.cwiseQuotient(p.costs).maxCoeff();
-    if (p.even() && sums.steepest[m] > limit) repair(p, m, sizes, steepness, limit, sums);
+    if (p.even() && sums.steepest[m] > (1 + kLostUnrepaired) * limit) {
+      repair(p, m, sizes, steepness, limit, sums);
+    }
   }
   return sums;
 }
