@@ -540,3 +540,22 @@ def test_time_runs_out_honestly() -> None:
     if not solution.converged:
         assert solution.status == "time_limit"
         assert_honest(program, solution)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 67, 144])
+def test_outputs_without_an_active_sample(seed: int) -> None:
+    """Beside others they are linear programs, of which most working sets are degenerate."""
+    rng = np.random.default_rng(seed)
+    shape = 20 + 5 * (seed % 8), 3 + seed % 8
+    X = 10 ** rng.uniform(1, 3) + rng.standard_normal(shape)
+    mean = X.mean(axis=0)
+    W = rng.standard_normal((X.shape[1], 4))
+    Y = relu((X - mean) @ W)
+    Y[:, ::2] = 0
+    W -= np.outer(mean, mean @ W) / (mean @ mean)
+    W += 0.05 * rng.standard_normal(W.shape)
+    upper = X @ W
+    epsilon = 1.1 * np.linalg.norm((upper - Y)[Y > 0])
+    s = nettrim.solve_layer(X, Y, epsilon=epsilon, upper=upper, n_threads=1)
+    assert s.status == "optimal"
+    assert s.objective <= np.abs(W).sum() * (1 + 1e-6)

@@ -10,7 +10,7 @@ namespace {
 // Exchanges of one guess, and how many of them may fail to reduce the number of wrong elements.
 constexpr Index kMostExchanges = 20;
 constexpr Index kGrace = 3;
-constexpr int kCenterUpdates = 3;
+constexpr int kCenterUpdates = 3, kFirmCenterUpdates = 50;
 constexpr double kMostStiffer = 1e5;
 constexpr double kRounding = 1e-15;  // of a gradient, over the norm of what it is the gradient of
 constexpr double kSpoilt = 1e-3;     // share of an error that rounding leaves in a spoilt answer
@@ -119,23 +119,47 @@ void Column<G>::follow(double price_change, double least_weight) {
   multipliers_ = (multipliers_ + price_change * multiplier_slope_).cwiseMax(0.0);
 }
 
-// Exchanges of many at a time are quick, but may go in circles; a walk does not.
 template <class G>
 void Column<G>::solve(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
-  const Guess before = guess_;
   stiffness_ = kStiffness * std::clamp(price, 1.0, kMostStiffer);  // multipliers are as large
   work.order.clear();
+  if (!settle(price, t, kCenterUpdates, work)) settle_firmly(price, t, work);
+  price_ = price;
+  measure(work);
+}
+
+// Exchanges of many at a time are quick, but may go in circles; a walk does not. Then the centers
+// of the proximal terms follow.
+template <class G>
+bool Column<G>::settle(double price, const ColumnTolerances& t, int updates,
+                       ColumnWorkspace& work) {
+  const Guess before = guess_;
   bool solved = exchange_until_right(price, t, work);
   if (!solved) {
     walk(price, work);
     solved = exchange_until_right(price, t, work);
   }
-  if (!solved) guess_ = before;
-  price_ = price;
-  for (int update = 1; update < kCenterUpdates && solved && move_centers(price, t); ++update) {
+  if (!solved) {
+    guess_ = before;
+    return false;
+  }
+  for (int update = 1; update < updates && solved && move_centers(price, t); ++update) {
     solved = exchange_until_right(price, t, work);
   }
-  measure(work);
+  return true;
+}
+
+// A column with few active samples is nearly a linear program, most of whose guesses are singular
+// but for the anchor: with a firm one it is solved in steps (proximal points: Rockafellar, 1976).
+template <class G>
+void Column<G>::settle_firmly(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
+  const double before = anchor_;
+  bool solved = false;
+  while (!solved && raise_anchor(t.anchor, work)) {
+    solved = settle(price, t, kFirmCenterUpdates, work);
+  }
+  anchor_ = before;
+  work.order.clear();
 }
 
 // Whether they moved by more than the tolerances.
@@ -163,7 +187,7 @@ bool Column<G>::exchange_until_right(double price, const ColumnTolerances& t,
   for (Index round = 0; round < kMostExchanges; ++round) {
     if (!synchronise(work)) return false;
     solve_guess(price, work);
-    if (!is_accurate(price, t) && raise_anchor(work)) continue;
+    if (!is_accurate(price, t) && raise_anchor(kMostAnchor<G>, work)) continue;
     find_wrong(price, t, work);
     const auto& wrong = work.wrong;
     if (wrong.empty()) {

@@ -36,14 +36,18 @@ struct ColumnTolerances {
   double gradient;  // relative to price and cost
   double row;       // in the units of XU
   double weight;    // what is smaller counts as zero
+  double anchor;    // the firmest that a stuck column may have
 };
 
 // The proximal terms: stiffness of the rows in units of a sample, anchor of the weights, where the
 // longest feature has length 1 to 2. The anchor is above the rounding of the Gram matrix, and grows
-// where a factor spoilt by rounding asks for it: the smaller, the fewer rounds.
+// where a factor spoilt by rounding asks for it, and further where no guess comes right without:
+// the smaller, the fewer rounds.
 constexpr double kStiffness = 1e9;
 template <class G>
 constexpr double kFirstAnchor = std::is_same_v<G, float> ? 1e-6 : 1e-12;
+template <class G>
+constexpr double kMostAnchor = std::is_same_v<G, float> ? 1e-4 : 1e-8;
 
 // G: what the Gram matrix is kept in. Solutions are of double precision in either, for the gradient
 // at the reference is, but single precision needs more rounds where features are nearly collinear.
@@ -92,6 +96,8 @@ class Column {
     std::vector<std::uint8_t> tight;  // of each row
   };
 
+  bool settle(double price, const ColumnTolerances& t, int updates, ColumnWorkspace& work);
+  void settle_firmly(double price, const ColumnTolerances& t, ColumnWorkspace& work);
   bool exchange_until_right(double price, const ColumnTolerances& t, ColumnWorkspace& work);
   void walk(double price, ColumnWorkspace& work);
   void begin_walk(double price, ColumnWorkspace& work);
@@ -101,7 +107,7 @@ class Column {
   bool synchronise(ColumnWorkspace& work);
   bool factor_anew(ColumnWorkspace& work);
   bool factor_guess(ColumnWorkspace& work);
-  bool raise_anchor(ColumnWorkspace& work);
+  bool raise_anchor(double most, ColumnWorkspace& work);
   bool move_in(Index element, ColumnWorkspace& work);
   using Right = std::function<double(Index element)>;
   void respond(const Right& right, Vector& weights, Vector& multipliers,

@@ -9,8 +9,6 @@ constexpr Index kColumnsAtOnce = 8;
 // Up to this share of changed rows an update of the factor is cheaper than a new one.
 constexpr double kUpdateShare = 0.15;
 constexpr double kAnchorStep = 100;
-template <class G>
-constexpr double kMostAnchor = std::is_same_v<G, float> ? 1e-4 : 1e-8;
 
 }  // namespace
 
@@ -58,7 +56,7 @@ bool Column<G>::synchronise(ColumnWorkspace& work) {
 template <class G>
 bool Column<G>::factor_anew(ColumnWorkspace& work) {
   while (!factor_guess(work)) {
-    if (raise_anchor(work)) continue;
+    if (raise_anchor(kMostAnchor<G>, work)) continue;
     work.order.clear();
     return false;
   }
@@ -101,10 +99,10 @@ bool Column<G>::factor_guess(ColumnWorkspace& work) {
   return work.factor.factor(support_size_);
 }
 
-// False at its highest. The next factor is a new one.
+// False if it is as high as that already. The next factor is a new one.
 template <class G>
-bool Column<G>::raise_anchor(ColumnWorkspace& work) {
-  if (anchor_ >= kMostAnchor<G>) return false;
+bool Column<G>::raise_anchor(double most, ColumnWorkspace& work) {
+  if (anchor_ >= most) return false;
   anchor_ *= kAnchorStep;
   work.order.clear();
   return true;
@@ -158,10 +156,10 @@ void Column<G>::respond(const Right& right, Vector& weights, Vector& multipliers
   }
 }
 
-#define NETTRIM_FOR(G)                                     \
-  template bool Column<G>::is_in(Index) const;             \
-  template bool Column<G>::raise_anchor(ColumnWorkspace&); \
-  template bool Column<G>::synchronise(ColumnWorkspace&);  \
+#define NETTRIM_FOR(G)                                             \
+  template bool Column<G>::is_in(Index) const;                     \
+  template bool Column<G>::raise_anchor(double, ColumnWorkspace&); \
+  template bool Column<G>::synchronise(ColumnWorkspace&);          \
   template void Column<G>::respond(const Right&, Vector&, Vector&, ColumnWorkspace&) const;
 NETTRIM_FOR(float)
 NETTRIM_FOR(double)

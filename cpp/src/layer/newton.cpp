@@ -21,6 +21,7 @@ constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, or those of the pro
 // one as soon as it slows the rounds down.
 constexpr Index kPatience = 20, kSinglePatience = 6;
 constexpr double kSingleProgress = 0.5;
+constexpr double kFirmestAnchor = 1e-2;
 constexpr Index kRaysApart = 4;  // rounds between looks for a proof of infeasibility
 // A weight below this share of the price moves no gradient: the longest feature has length 1 to 2.
 constexpr double kNegligible = 2.5e-4;
@@ -38,11 +39,13 @@ std::vector<Index> foremost(std::vector<std::pair<double, Index>>& ranked,
   return chosen;
 }
 
-// A weight that moves no signal noticeably is what a rounded multiplier leaves of a zero.
+// A weight that moves no signal noticeably is what a rounded multiplier leaves of a zero. Steps
+// held by a firm anchor are as short as costs are low: it is for features of one cost.
 template <class S>
 ColumnTolerances tolerances_for(const UnitProgram<S>& p, double tol) {
   const double signal = p.largest > 0 ? p.largest : 1;
-  return {kAimBelow * tol, kAimBelow * tol * signal, kAimBelow * tol * signal};
+  const double anchor = p.even() ? 0 : kFirmestAnchor;
+  return {kAimBelow * tol, kAimBelow * tol * signal, kAimBelow * tol * signal, anchor};
 }
 
 }  // namespace
@@ -150,7 +153,9 @@ void Newton<S, G>::step() {
     column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at), work);
     if (!column.is_right(price_, enough)) {
       complete_gram(output);
-      column.solve(price_, {tolerances_.gradient, tolerances_.row, least_weight()}, work);
+      column.solve(price_,
+                   {tolerances_.gradient, tolerances_.row, least_weight(), tolerances_.anchor},
+                   work);
     }
     if (!keeps_gram_[static_cast<std::size_t>(output)]) column.forget_gram();
   });

@@ -9,11 +9,14 @@ namespace {
 
 using Vector = Eigen::VectorXd;
 
-// Excess over a cost, over the bound on its rounding, up to which a candidate is repaired.
-constexpr double kSmallExcess = 20;
+// Excess over a cost, or room below it, over the bound on its rounding, up to which a candidate is
+// repaired.
+constexpr double kSmallExcess = 500;
+// What shrinking may lose, so that the candidate itself proves the bound wherever that is enough.
+constexpr double kLostUnrepaired = 1e-7;
 
-// Constraints of one output that its candidate violates: |x_j'g| <= limit cost_j, exceeded by so
-// much at most.
+// Constraints of one output that its candidate violates, or that its repair may: |x_j'g| <= limit
+// cost_j, exceeded by so much at most.
 struct Excesses {
   std::vector<Index> features;
   Vector sizes;
@@ -26,9 +29,9 @@ Excesses small_excesses(const UnitProgram<S>& p, const Vector& steepness, const 
   const double most = kSmallExcess * rounding_of_sums(p);
   for (Index j = 0; j < sizes.size(); ++j) {
     const double excess = steepness[j] - limit * p.costs[j];
-    if (excess > 0 && excess < most * sizes[j]) found.features.push_back(j);
+    if (std::abs(excess) < most * sizes[j]) found.features.push_back(j);
   }
-  found.sizes = steepness(found.features) - limit * p.costs(found.features);
+  found.sizes = (steepness(found.features) - limit * p.costs(found.features)).cwiseMax(0.0);
   return found;
 }
 
@@ -90,7 +93,9 @@ DualSums repaired(const UnitProgram<S>& p, const Evidence& evidence) {
     const Vector sizes = p.lengths * std::sqrt(evidence.size[m]);
     const Vector steepness = evidence.gradient.row(m).cwiseAbs().transpose() + rounding * sizes;
     sums.steepest[m] = steepness.cwiseQuotient(p.costs).maxCoeff();
-    if (p.even() && sums.steepest[m] > limit) repair(p, m, sizes, steepness, limit, sums);
+    if (p.even() && sums.steepest[m] > (1 + kLostUnrepaired) * limit) {
+      repair(p, m, sizes, steepness, limit, sums);
+    }
   }
   return sums;
 }
