@@ -74,6 +74,20 @@ def test_nothing_goes_before_training_has_begun(kind: str, start: float) -> None
     assert "! the network has learned next to nothing" in str(result)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_without_warm_up_gates_move_at_once_and_units_wait(seed: int) -> None:
+    """Before training some units help by chance: their gates open, others close, and none goes."""
+    torch.manual_seed(seed)
+    net, lr = plateau("slow")
+    trainer = ParsimoniousTrainer(net, 1e-3, lr=lr, warm_up=0.0)
+    with pytest.warns(CollapseWarning, match="the loss ended at"):
+        result = trainer.fit(Digits(), 6, progress=False)
+    probabilities = [p for group in result.history[-1].keep_probabilities.values() for p in group]
+    assert min(probabilities) == 0
+    assert max(probabilities) == 1
+    assert result.widths == result.widths_before
+
+
 def test_frequencies_of_classes_are_nothing_learned() -> None:
     """A loss that falls far, by an output bias alone, is that of a network without inputs."""
     torch.manual_seed(0)

@@ -81,8 +81,8 @@ class UnitGates:
     collapsed : bool
         Whether a layer was about to lose all its units.
     onset : Onset
-        Whether training has begun to lower the loss. Until then gates are open and no unit goes, unless
-        ``warm_up`` is 0.
+        Whether training has begun to lower the loss. Until then gates are open and no unit goes. With a
+        ``warm_up`` of 0 gates move, and units go only if all of a layer would: it has collapsed.
     left_out : dict of str to str
         Layers without gates, and why.
 
@@ -261,9 +261,10 @@ class UnitGates:
 
     def _waits(self, x: torch.Tensor, y: torch.Tensor, step: int) -> bool:
         """Whether gates do not move yet; they are open as long as training has not begun."""
+        if not self._moving or self._early:
+            self._listen(x, y)
         if self._moving:
             return False
-        self._listen(x, y)
         begun = self.onset.begun or self.schedule.warm_up == 0
         warming = self.schedule.rate(step) == 0
         self._moving = begun and not warming
@@ -272,6 +273,11 @@ class UnitGates:
         if not begun:
             self._set(1.0)
         return not self._moving
+
+    @property
+    def _early(self) -> bool:
+        """Whether gates move although training has not begun, without warm-up: their units stay."""
+        return self._moving and not self.onset.begun
 
     def _set(self, probability: float) -> None:
         for name in self._priced:
@@ -379,7 +385,10 @@ class UnitGates:
             If a layer would have lost all its units.
         """
         quiet = self.schedule.quiet_steps
-        return self._retain({n: k.quiet < quiet for n, k in self._keep.items()}, optimizer)
+        kept = {n: k.quiet < quiet for n, k in self._keep.items()}
+        if self._early and all(kept[name].any() for name in self.widths):
+            return 0
+        return self._retain(kept, optimizer)
 
     def finish(self, optimizer: Optimizer | None = None) -> nn.Module:
         """Decide all gates, cut out the units of those that are closed, and return the model.
@@ -431,6 +440,8 @@ class UnitGates:
 
     @property
     def _open(self) -> dict[str, torch.Tensor]:
+        if self._early:
+            return {n: torch.ones_like(keep.held) for n, keep in self._keep.items()}
         costs = self.costs
         return {n: keep.is_open(costs[n], self.schedule) for n, keep in self._keep.items()}
 

@@ -30,7 +30,8 @@ class Schedule:
         Keep probability at the beginning, in (0, 1].
     warm_up : float, default 0.1
         Gates are drawn, but their probabilities stay: at first no unit is of use yet. Where training has
-        not begun after it, gates are open until it has (`nettrim.parsimonious.onset`); 0: no waiting.
+        not begun after it, gates are open until it has (`nettrim.parsimonious.onset`). 0: they move at
+        once.
     fall : float, default 0.05
         How long it takes a useless unit from `start` to zero, at the first step's rate. It ties the
         step to the cost of a unit: ``start / (cost * fall * steps)``.
