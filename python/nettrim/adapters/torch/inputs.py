@@ -126,7 +126,7 @@ def _inputs(batch: Any, takes: Takes) -> Any:
 
 
 def _data(values: Any, name: str, takes: Takes) -> Data:
-    if isinstance(values, Mapping):
+    if isinstance(values, Mapping) and not hasattr(values, "toarray"):
         return _named(values, name, takes)
     positional = isinstance(values, tuple) and any(_is_array(part) for part in values)
     if positional and len(values) > len(takes.names):
