@@ -389,7 +389,7 @@ class Accuracy(OfResult):
         assert str(answer)
         assert 0 <= answer.before <= 1
         assert 0 <= answer.after <= 1
-        assert answer.n_samples == len(arguments["X"])
+        assert answer.n_samples == np.shape(arguments["X"])[0]
         if isinstance(self.result.model, nettrim.Network):
             for model, told in ((self.result.original, "before"), (self.result.model, "after")):
                 labels = np.ravel(arguments["labels"])

@@ -96,6 +96,39 @@ def test_tangents_at_odd_scales() -> None:
     assert s.dual_bound * (1 - 1e-9) <= exact <= s.objective * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("solver", ["auto", "lp"])
+@pytest.mark.parametrize("size", [1e-14, 1.0, 1e14])
+def test_tangents_are_optimal_only_close_to_the_hulls(solver, size) -> None:
+    """Of dictionaries so different that no slope of the grid is near, the products are too small."""
+    product = random_product(20, 4, 3, support=2, seed=7)
+    odd = replace(product, B=size * product.B, y=size * product.y)
+    s = odd.solve(relaxation="tangents", solver=solver, tol=1e-4)
+    factor = np.cosh(np.log(1.1) / 2)
+    close = bool((s.w * s.x / odd.y >= factor**-2 - 1e-6).all())
+    assert s.status == ("optimal" if close else "numerical")
+    assert close == (size == 1.0)
+    hull = odd.solve().objective
+    assert s.dual_bound <= hull * (1 + 1e-8)
+
+
+def test_tangents_of_contradicting_signs_are_refused() -> None:
+    """Slopes that end let a product be zero, which no branch does."""
+    B, C = np.ones((2, 1)), np.array([[1.0], [-1.0]])
+    for solver in ("auto", "lp"):
+        with pytest.raises(nettrim.InfeasibleError):
+            nettrim.branch_hull([1.0, 1.0], B, C, signs=1, relaxation="tangents", solver=solver)
+
+
+@pytest.mark.parametrize("relaxation", ["hull", "tangents"])
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e10])
+def test_linear_programs_tell_the_multipliers_of_their_bound(relaxation, size) -> None:
+    product = random_product(30, 8, 6, support=2, seed=8)
+    scaled = replace(product, y=size * product.y)
+    s = scaled.solve(relaxation=relaxation, solver="lp", tol=1e-4)
+    assert s.converged
+    assert s.dual_bound <= proved_bound(scaled, s, None) * (1 + 1e-12)
+
+
 @pytest.mark.parametrize("slack", [None, 0.3])
 def test_cutting_planes_agree(slack) -> None:
     product = random_product(60, 12, 10, support=3, noise=0.05, seed=5)

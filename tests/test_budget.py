@@ -483,3 +483,18 @@ def test_time_limits_are_positive_numbers(value):
         options = {} if call is nettrim.trace_budget else {"sparsity": 0.5}
         with pytest.raises((TypeError, ValueError), match="time_limit"):
             call(X, Y, weights=W, time_limit=value, **options)
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-310, 1e-200, 1.0, 1e200])
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+def test_errors_are_relative_at_every_size(size, activation) -> None:
+    """Without weights nothing is reproduced: the error is the whole signal, however small that is."""
+    X = np.random.default_rng(0).standard_normal((20, 4))
+    Y = np.full((20, 2), size)
+    options = {"weights": np.zeros((4, 2)), "activation": activation, "n_threads": 1}
+    assert nettrim.solve_layer_budget(X, Y, sparsity=1.0, **options).error == pytest.approx(1.0)
+    assert nettrim.trace_budget(X, Y, **options).at(1.0).error == pytest.approx(1.0)
+    negative = np.where(np.arange(20) < 10, -1.0, size)[:, None] * np.ones(2)
+    assert nettrim.solve_layer_budget(X, negative, sparsity=1.0, **options).error == (
+        pytest.approx(1.0)
+    )

@@ -238,3 +238,16 @@ def test_the_solution_is_frozen_and_prints_its_certificate() -> None:
     for word in ("optimal", "gap", f"{solution.nonzeros}"):
         assert word in text
     assert len(repr(solution)) < 2000
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.5])
+@pytest.mark.parametrize("max_iter", [1, 2])
+def test_multipliers_are_numbers_where_nothing_is_active(epsilon, max_iter) -> None:
+    """The half-spaces alone ask for weights; the price that goes with no active entry is infinite."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((17, 1))
+    s = nettrim.solve_layer(
+        X, np.zeros((17, 5)), upper=-np.abs(X), epsilon=epsilon, max_iter=max_iter, n_threads=1
+    )
+    assert np.isfinite(s.dual).all()
+    assert np.isfinite(s.weights).all()

@@ -207,6 +207,13 @@ def test_sparse_data_are_read(classifier, digits, kind) -> None:
     assert one.accuracy(X, digits[1][:200]) == other.accuracy(sparse, digits[1][:200])
 
 
+@pytest.mark.parametrize("dtype", [[("a", "i4")], [("a", "i4"), ("b", "f8")], "V8"])
+def test_labels_of_several_fields_are_refused_by_name(classifier, digits, dtype) -> None:
+    result = nettrim.trim(classifier, digits[0][:100], epsilon=0.1, progress=False)
+    with pytest.raises(TypeError, match=r"^labels must be names of classes, got dtype"):
+        result.accuracy(digits[0][:100], np.zeros(100, dtype))
+
+
 def test_sparse_data_inside_a_pipeline_are_read(rng) -> None:
     X = rng.choice(["red", "green", "blue"], (200, 3))
     model = make_pipeline(OneHotEncoder(), small_mlp()).fit(X, X[:, 0] == X[:, 1])

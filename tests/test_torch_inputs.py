@@ -234,3 +234,10 @@ def test_later_data_have_the_inputs_of_the_first() -> None:
     view.calibration(NAMED, "X")
     with pytest.raises(ValueError, match=r"^held_out must have the inputs of the first data"):
         view.calibration(IDS, "held_out")
+
+
+@pytest.mark.parametrize("kind", ["csr_matrix", "csr_array", "coo_matrix", "dok_array"])
+def test_sparse_data_of_scipy_are_refused_by_name(kind: str) -> None:
+    sparse = getattr(pytest.importorskip("scipy.sparse"), kind)(np.eye(4))
+    with pytest.raises(TypeError, match=r"^X must be a dense array, got a sparse"):
+        trim(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()), sparse, epsilon=0.1)

@@ -115,8 +115,12 @@ def sample_array(value: ArrayLike, name: str) -> NDArray[Any]:
 
 
 def frobenius(array: AnyFloat) -> float:
-    """Return the square root of the sum of the squares of all entries."""
-    return float(np.linalg.norm(array))
+    """Return the square root of the sum of the squares of all entries, of any size."""
+    norm = float(np.linalg.norm(array))
+    if 1 / LARGEST < norm < LARGEST or array.size == 0:
+        return norm
+    largest = float(np.abs(array).max())
+    return largest * float(np.linalg.norm(array / largest)) if 0 < largest < np.inf else norm
 
 
 def spectral(matrix: AnyFloat) -> float:

@@ -104,6 +104,7 @@ LayerSolution<S> in_callers_units(const UnitProgram<S>& p, Answer<S>&& a) {
   s.dual = (c.scale * p.dual_unit()).template cast<S>().asDiagonal() * a.dual;
   s.objective = c.objective * p.objective_unit();
   s.dual_bound = c.dual_bound * p.objective_unit();
+  if (s.dual_bound == 0 && !s.dual.allFinite()) s.dual.setZero();  // which prove as much
   s.gap = c.gap();
   s.residual = c.residual * p.signal_unit();
   s.violation = c.violation * p.signal_unit();

@@ -100,6 +100,8 @@ class MlpView:
         with _blaming("X"):
             answers = np.asarray(self.model.predict(X))
         wanted = plain_array(labels, "labels")
+        if wanted.dtype.kind == "V":
+            raise TypeError(f"labels must be names of classes, got dtype {wanted.dtype}")
         if wanted.shape == (len(answers), 1) and answers.ndim == 1:
             wanted = wanted[:, 0]
         if wanted.shape != answers.shape:

@@ -33,7 +33,7 @@ def solve(
     if program.regularizer != "l1":
         raise ValueError("solver='lp' goes with regularizer='l1': the other is no linear program")
     if tangent_ratio:
-        return _CuttingPlanes(program, _grid(tangent_ratio), limits).run_once()
+        return _CuttingPlanes(program, _grid(tangent_ratio), limits).run_once(tol)
     return _CuttingPlanes(program, FIRST_TANGENTS, limits).run(tol)
 
 
@@ -85,12 +85,13 @@ class _CuttingPlanes:
                 status = "numerical"
         return self._fields(status, rounds)
 
-    def run_once(self) -> dict[str, Any]:
+    def run_once(self, tol: float) -> dict[str, Any]:
         """Solve the program of the present tangents: its optimum is all there is to know."""
         x = self._optimum() if len(self.hulls) else self.best
-        if x is not None:
-            self.best, self.upper = x, float(self.cost @ np.abs(x))
-        return self._fields("optimal" if x is not None else self._failure(), 1)
+        if x is None:
+            return self._fields(self._failure(), 1)
+        self.best, self.upper = x, float(self.cost @ np.abs(x))
+        return self._fields("optimal" if self._gap() <= tol else "numerical", 1)
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.began
@@ -149,26 +150,28 @@ class _CuttingPlanes:
         )
         if result.status != 0:
             return None
-        if result.fun > self.lower:
-            self.lower = float(result.fun)
-            self._keep_multipliers(-result.ineqlin.marginals, -result.eqlin.marginals)
+        self._keep_multipliers(np.maximum(-result.ineqlin.marginals, 0), -result.eqlin.marginals)
         n = len(self.cost)
         return np.asarray(result.x[:n] - result.x[n:])
 
     def _keep_multipliers(self, unequal: Array, equal: Array) -> None:
-        """Gather them by measurement: of its tangents, and of the signs of its u and v."""
+        """Keep the best ones, by measurement: of its tangents, and of the signs of its u and v."""
         kinds, hulls = self.program.kinds, self.hulls
         parts = np.cumsum([len(self.row), len(hulls), len(hulls), np.sum(kinds != Row.HULL)])
         tangents, u, v, other_u, other_v = np.split(unequal, parts)
         weight = tangents / (2 * self.root[self.row])
-        self.p, self.q = np.zeros(len(kinds)), np.zeros(len(kinds))
-        np.add.at(self.p, hulls[self.row], weight * self.theta)
-        np.add.at(self.q, hulls[self.row], weight / self.theta)
-        self.p[hulls] += u
-        self.q[hulls] += v
-        self.p[kinds != Row.HULL] = other_u
-        self.q[kinds == Row.QUADRANT] = other_v
-        self.q[kinds == Row.RAY] = equal
+        p, q = np.zeros(len(kinds)), np.zeros(len(kinds))
+        np.add.at(p, hulls[self.row], weight * self.theta)
+        np.add.at(q, hulls[self.row], weight / self.theta)
+        p[hulls] += u
+        q[hulls] += v
+        p[kinds != Row.HULL] = other_u
+        q[kinds == Row.QUADRANT] = other_v
+        q[kinds == Row.RAY] = equal
+        excess = max(1.0, float((np.abs(p @ self.u + q @ self.v) / self.cost).max()))
+        bound = float(tangents.sum()) / excess  # HiGHS meets the dual program to a tolerance only
+        if bound > self.lower:
+            self.lower, self.p, self.q = bound, p / excess, q / excess
 
     def _grow(self, x: Array) -> None:
         """Bring a point into the hulls, by one factor, and balance it."""

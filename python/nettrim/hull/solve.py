@@ -14,7 +14,7 @@ from .._dispatch import core
 from ..errors import InfeasibleError
 from . import linear
 from .dictionary import products
-from .program import HullProgram
+from .program import HullProgram, Row
 from .signs import conflict
 from .solution import HullProgress, HullSolution
 
@@ -26,6 +26,7 @@ __all__ = ["branch_hull"]
 SOLVERS = ("auto", "newton", "admm", "lp")
 RELAXATIONS = ("hull", "tangents")
 MAX_ROUNDS = 200  # of linear programs
+BELOW_TANGENTS = 1e-7  # share of the root of a product that rounding may take
 ENGINES_OWN = 0  # what the compiled engines take for their own limit
 ARRAYS_UP_TO = {"admm": 0, "auto": 1_000_000}  # entries of a sparse matrix or an operator
 SCALARS = ("objective", "dual_bound", "gap", "status", "iterations", "solver", "seconds")
@@ -84,7 +85,8 @@ def branch_hull(
         "tangents" replaces every hull by tangents at fixed slopes, which makes a linear program;
         with "l1" and no slack only. Its optimum is below that of the hulls, by at most a factor of
         ``cosh(log(tangent_ratio) / 2)``, and its products are at least ``|y|`` over the square of
-        that (1.0023 at the default).
+        that (1.0023 at the default). The slopes are 1e-4 to 1e4: where the products of an optimum
+        are smaller, since `w` and `x` differ by more than that, the status is "numerical".
     tangent_ratio : float, default 1.1
         Between the slopes of neighbouring tangents, over 1.
     solver : {"auto", "newton", "admm", "lp"}, default "auto"
@@ -159,7 +161,10 @@ def branch_hull(
     if ratio and (regularizer != "l1" or slack is not None or solver == "newton"):
         raise ValueError("relaxation='tangents' goes with regularizer='l1', no slack, no 'newton'")
     fields = _solved(program, solver, tol, limits, ratio)
-    if fields["status"] in ("numerical", "max_iter") and not np.isfinite(fields["objective"]):
+    pointless = not np.isfinite(fields["objective"])
+    if ratio and fields["status"] == "optimal" and not _keeps_to_hulls(fields, program, ratio):
+        fields["status"], pointless = "numerical", True
+    if fields["status"] in ("numerical", "max_iter") and pointless:
         found = conflict(program)
         if found is not None:
             raise InfeasibleError(found.message(which))
@@ -192,6 +197,14 @@ def _solved(
     if fields["status"] == "optimal" and not np.isfinite(fields["objective"]):
         fields["status"] = "numerical"  # a tolerance above one asks for no point at all
     return cast("dict[str, Any]", fields)
+
+
+def _keeps_to_hulls(fields: dict[str, Any], program: HullProgram, ratio: float) -> bool:
+    """Tell whether products are as close to their hulls as tangents promise between their slopes."""
+    u, v = (np.maximum(D @ fields[name], 0) for D, name in ((program.A, "h"), (program.D, "m")))
+    root = np.sqrt(u) * np.sqrt(v)
+    least = (1 - BELOW_TANGENTS) * np.sqrt(program.r) / np.cosh(np.log(ratio) / 2)
+    return bool((root >= least)[program.kinds == Row.HULL].all())
 
 
 def _solution(fields: Any, program: HullProgram, which: str) -> HullSolution:

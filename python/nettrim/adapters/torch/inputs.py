@@ -91,6 +91,8 @@ def loaded(values: Any, name: str, takes: Takes) -> Data:
 
 def _batches(values: Any) -> Iterable[Any] | None:
     """Return the batches that something holds or yields; None for what is data itself."""
+    if hasattr(values, "toarray"):  # a sparse matrix has items, but no length
+        return None
     if isinstance(values, (DataLoader, Iterator)):
         return values
     if isinstance(values, (Dataset, IterableDataset)) or _is_like_dataset(values):
@@ -124,7 +126,7 @@ def _inputs(batch: Any, takes: Takes) -> Any:
 
 
 def _data(values: Any, name: str, takes: Takes) -> Data:
-    if isinstance(values, Mapping):
+    if isinstance(values, Mapping) and not hasattr(values, "toarray"):
         return _named(values, name, takes)
     positional = isinstance(values, tuple) and any(_is_array(part) for part in values)
     if positional and len(values) > len(takes.names):
