@@ -271,3 +271,14 @@ def test_printing() -> None:
     assert [line.split()[0] for line in lines] == ["layer", "dense1", "scale2", "dense3", "network"]
     assert lines[1].split() == ["dense1", "dense", "2x2", "relu", "2", "50.0%", "float64"]
     assert lines[-1].split() == ["network", "4", "66.7%"]
+
+
+@pytest.mark.parametrize("stray", [{"B1": np.ones(2)}, {"b3": np.ones(2)}, {"w2": np.ones((2, 2))}])
+def test_arrays_that_belong_to_no_layer_are_refused(tmp_path: Path, stray: dict[str, Any]) -> None:
+    path = tmp_path / "net.npz"
+    layers = {"W1": np.ones((3, 2)), "W2": np.ones((2, 2)), "X": np.ones((5, 3))}
+    np.savez(path, **layers)
+    assert len(Network.load(path).layers) == 2
+    np.savez(path, **layers, **stray)
+    with pytest.raises(ValueError, match=f"{next(iter(stray))}.*belong to none"):
+        Network.load(path)

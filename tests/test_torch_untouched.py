@@ -136,7 +136,7 @@ SECOND_READS = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:model. what follows", "ignore:layer .h. has 5 inputs")
+@pytest.mark.filterwarnings("ignore:model. what follows", "ignore::nettrim.CalibrationWarning")
 @pytest.mark.parametrize("how", SECOND_READS)
 def test_a_weight_that_is_read_a_second_time_is_left_alone(
     rng: np.random.Generator, how: Any
@@ -215,3 +215,21 @@ def test_complex_weights_are_left_alone(rng: np.random.Generator) -> None:
     view.calibration(X, "X")
     assert reasons(view) == {"waves.weight": "its weights are complex128"}
     assert math.prod(view.untouched()[0].shape) == 9
+
+
+class Along(nn.Module):
+    """A convolution over the axis of samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.over = nn.Linear(8, 8), nn.Conv1d(8, 4, 1)
+
+    def forward(self, x: Any) -> Any:
+        return self.over(torch.relu(self.first(x)).t()[None])[0].t()
+
+
+def test_a_convolution_along_the_samples_is_left_alone(rng: np.random.Generator) -> None:
+    with pytest.warns(UserWarning, match="'over' is not pruned: samples run along"):
+        result = trim(Along(), rng.standard_normal((64, 8)), epsilon=0.1)
+    assert [layer.name for layer in result.layers] == ["first"]
+    assert [weight.name for weight in result.untouched] == ["over.weight"]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import AnyFloat, Array, sample_array
-from .samples import Data
+from .samples import Data, Samples
 
 ACTIVATIONS = ("relu", "linear")
 ADAPTERS = ("sklearn", "torch", "onnx")
@@ -302,7 +302,16 @@ def layers_named(model: Any, names: Iterable[str]) -> list[LayerView]:
 def samples(view: ModelView, values: Any, name: str) -> Data:
     """Return samples as the view takes them."""
     calibration: Callable[[Any, str], Data] = getattr(view, "calibration", sample_array)
-    return calibration(values, name)
+    data = calibration(values, name)
+    mask = data.arrays.get("attention_mask") if isinstance(data, Samples) else None
+    if mask is not None and not mask.all():
+        warnings.warn(
+            f"{name} has padding (zeros in its attention_mask), whose positions count like all others in "
+            "programs, errors and bounds: give samples of one length without any",
+            UserWarning,
+            stacklevel=3,
+        )
+    return data
 
 
 def outputs_of(view: ModelView) -> Sequence[str]:

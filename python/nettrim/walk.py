@@ -184,7 +184,7 @@ class Walk:
     def _warn(self, position: int, program: Program) -> None:
         """Say before a layer is solved, once, that samples are few or that errors have grown large."""
         layer, active_rows = self.layers[position], self.active_rows[position]
-        n_features = program.X.shape[1] // program.groups
+        n_features = layer.shape[0]
         if active_rows < n_features:
             self._warn_once(
                 CalibrationWarning,

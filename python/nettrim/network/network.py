@@ -21,7 +21,7 @@ from .layer import Layer, Walk, checked_layers, named, packed, unpacked
 __all__ = ["Network"]
 
 FORMAT = "nettrim-network-1"
-ARRAYS = re.compile(r"format|kinds(@.*)?|[Wb]\d+|\d+\..*")  # names of those a network is made of
+ARRAYS = re.compile(r"format|kinds(@.*)?|[WwBb]\d+|\d+\..*")  # names of those a network is made of
 
 
 class Network:
@@ -187,10 +187,14 @@ def _plain_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:
     n_layers = sum(key.startswith("W") for key in arrays)
     if n_layers == 0:
         raise ValueError(f"it has neither 'format' nor 'W1' but {sorted(arrays)[:5]}")
-    return [
+    layers: list[Layer] = [
         Dense(arrays[f"W{k}"], arrays.get(f"b{k}"), "relu" if k < n_layers else "linear")
         for k in range(1, n_layers + 1)
     ]
+    stray = set(arrays) - {f"{kind}{k}" for kind in "Wb" for k in range(1, n_layers + 1)}
+    if stray:
+        raise ValueError(f"{sorted(stray)} belong to none of its layers W1, b1, W2, b2, ...")
+    return layers
 
 
 def _rows(name: str, layer: Layer) -> list[list[str]]:

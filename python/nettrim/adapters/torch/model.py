@@ -314,6 +314,8 @@ class TorchView:
                 self._leave_out(
                     stop, "it runs more than once, or does not meet one sample at a time"
                 )
+            elif arrival.axis and not isinstance(self._modules[stop], nn.Linear):
+                self._leave_out(stop, "samples run along the positions that it slides over")
             elif stop in read:
                 self._leave_out(stop, "its weights are read elsewhere too")
             else:
