@@ -22,7 +22,7 @@ class TwoHeads:
     Attributes
     ----------
     gain : float
-        What the framework multiplies the first output by when it runs the model itself.
+        What the framework multiplies the first output by when it runs the model itself; 0: it fails.
     """
 
     body: Dense
@@ -65,6 +65,8 @@ class TwoHeads:
         return replace(self, body=body, heads=(scores, boxes))
 
     def run(self, model: TwoHeads, X: Array) -> list[Any]:
+        if not self.gain:
+            raise RuntimeError("out of memory")
         *_, scores, boxes = model.signals(X, {})
         return [self.gain * scores.values, boxes.values.astype(np.float32)]
 

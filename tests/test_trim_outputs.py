@@ -106,3 +106,10 @@ def test_another_arithmetic_is_told(X: Array) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         trim(TwoHeads.random(gain=1.05), X, epsilon=0.1, outputs=["boxes"])
+
+
+def test_a_framework_that_fails_takes_nothing_along(X: Array) -> None:
+    with pytest.warns(nettrim.RuntimeMismatchWarning, match="does not run it on X.*out of memory"):
+        result = trim(TwoHeads.random(gain=0.0), X, epsilon=0.1)
+    assert result.converged
+    assert [output.runtime_error for output in result.outputs] == [None, None]

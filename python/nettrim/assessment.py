@@ -109,7 +109,16 @@ def _times(watch: Stopwatch, total: float) -> dict[str, Any]:
 def _runs(walk: Walk, *models: Any) -> list[Sequence[Array]] | None:
     """Return what the framework itself computes for some models, None if the view cannot tell."""
     run = getattr(walk.view, "run", None)
-    return None if run is None else [run(model, walk.data) for model in models]
+    if run is None:
+        return None
+    try:
+        return [run(model, walk.data) for model in models]
+    except Exception as error:  # noqa: BLE001 (of code that is not ours; what was solved is not lost)
+        _warn(
+            f"model: the framework itself does not run it on X, so nothing is known of its rounding: {error}",
+            RuntimeMismatchWarning,
+        )
+        return None
 
 
 def _compared(
