@@ -264,3 +264,11 @@ def test_bfloat16_is_refused_with_what_helps() -> None:
     assert [(weight.name, weight.reason) for weight in own.untouched()] == [("W", "bfloat16")]
     with pytest.raises(ValueError, match=r"bfloat16.*give the model in float32 or float16"):
         trim(model, np.ones((4, 8)), epsilon=0.1)
+
+
+def test_a_convolution_along_the_samples_is_told_of(rng: np.random.Generator) -> None:
+    K = rng.standard_normal((4, 6, 1)).astype("f4")
+    text = "a = MatMul(x, W) b = Relu(a) c = Transpose(b) d = Unsqueeze(c, zero) y = Conv(d, K)"
+    model = parsed(text, W=W, K=K, zero=np.array([0]))
+    with pytest.raises(ValueError, match=r"^model: its samples run along the positions"):
+        trim(model, rng.standard_normal((20, 8)), epsilon=0.1)

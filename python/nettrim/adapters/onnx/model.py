@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ..._arrays import Array
+from ...network import Dense
 from ...samples import Data, Samples
 from ...view import Affine, LayerView, Signal, Untouched, are_same
 from .files import is_large
@@ -129,8 +130,18 @@ class OnnxView:
         self._refuse_bfloat16()
         data = self._inputs.calibration(values, name)
         if self._layers:
-            self._counted = self._situation(self._inputs.cast(data, name)).names
+            situation = self._situation(self._inputs.cast(data, name))
+            self._refuse_slides_over_samples(situation.probe)
+            self._counted = situation.names
         return data
+
+    def _refuse_slides_over_samples(self, probe: Probe) -> None:
+        for layer in self._layers:
+            if not isinstance(layer.step, Dense) and probe.axes.get(layer.input, 0) != 0:
+                raise ValueError(
+                    f"model: its samples run along the positions of convolution {layer.name!r}, which "
+                    "meets them all at once; there is no error of a layer by samples"
+                )
 
     def outputs(self) -> list[str]:
         """Return the names of the outputs that count, for the calibration data seen last.
