@@ -271,3 +271,22 @@ def test_regularisation_beyond_squares_is_refused(name: str, method: str) -> Non
     options: dict[str, Any] = {name: 1e300, "method": method, "sparsity": 0.5}
     with pytest.raises(ValueError, match=rf"^{name} must be"):
         nettrim.solve_layer_budget(X, X @ weights, weights=weights, **options)
+
+
+def test_a_tolerance_of_one_does_not_make_an_answer() -> None:
+    """A gap of 1 is what no answer at all has."""
+    rng = np.random.default_rng(0)
+    B, C = rng.standard_normal((28, 5)), rng.standard_normal((28, 3))
+    h, m = rng.standard_normal(5), rng.standard_normal(3)
+    for tol in (1.0, 3.0):
+        s = nettrim.branch_hull((B @ h) * (C @ m), B, C, signs=B @ h, solver="lp", tol=tol)
+        assert s.status != "optimal" or np.isfinite(s.objective)
+
+
+def test_labels_that_are_no_rectangle_are_refused_by_name() -> None:
+    network = nettrim.Network([nettrim.Dense(np.eye(3), activation="linear")])
+    result = nettrim.trim(
+        network, np.random.default_rng(0).random((20, 3)), epsilon=0.1, progress=False
+    )
+    with pytest.raises(ValueError, match=r"^labels is no rectangular array"):
+        result.accuracy(np.ones((2, 3)), [0, [1, 2]])

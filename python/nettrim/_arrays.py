@@ -116,7 +116,8 @@ def sample_array(value: ArrayLike, name: str) -> NDArray[Any]:
 
 def frobenius(array: AnyFloat) -> float:
     """Return the square root of the sum of the squares of all entries, of any size."""
-    norm = float(np.linalg.norm(array))
+    with np.errstate(over="ignore", under="ignore"):
+        norm = float(np.linalg.norm(array))
     if 1 / LARGEST < norm < LARGEST or array.size == 0:
         return norm
     largest = float(np.abs(array).max())

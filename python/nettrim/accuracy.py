@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._arrays import plain_array
 from .samples import Data
 from .view import ModelView, samples, viewed_again
 
@@ -44,7 +45,7 @@ def accuracy(before: Any, after: Any, X: Any, labels: ArrayLike) -> Accuracy:
 
 def checked_labels(labels: ArrayLike, n_samples: int) -> Labels:
     """Return one number of an output for each sample, or raise an error that names ``labels``."""
-    array = np.asarray(labels)
+    array = plain_array(labels, "labels")
     if array.shape == (n_samples, 1):
         array = array[:, 0]
     if array.dtype.kind not in "iub":

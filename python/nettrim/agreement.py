@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ._arrays import frobenius
 from .blocks import Block, Engine, Form, Order, Part, Start, carry_out
 from .pareto import Point, next_penalty
 from .rounds import Answer, Round, Target, relative_gap
@@ -421,7 +422,7 @@ class _Agreement:
             signal = np.matmul(data.inputs(block.group), own, dtype=np.float64)
             active = data.is_active(block.outputs)
             upper = 0.0 if data.upper is None else data.upper[:, block.outputs]
-            residuals.append(float(np.linalg.norm((signal - data.Y[:, block.outputs])[active])))
+            residuals.append(frobenius((signal - data.Y[:, block.outputs])[active]))
             violations.append(float((signal - upper)[~active].max(initial=0.0)))
         l1 = sum(float(np.abs(w).sum(dtype=np.float64)) for w in weights)
         return l1, math.hypot(*residuals), max(violations)

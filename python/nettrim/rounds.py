@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._arrays import frobenius
 from .blocks import Block, Part
 from .pareto import Point
 
@@ -51,7 +52,7 @@ class Target:
         norms, excess = [], 0.0
         for block in blocks:
             active = data.is_active(block.outputs)
-            norms.append(float(np.linalg.norm(data.Y[:, block.outputs][active])))
+            norms.append(frobenius(data.Y[:, block.outputs][active]))
             if data.upper is not None:
                 upper = data.upper[:, block.outputs][~active]
                 excess = max(excess, -float(upper.min(initial=0.0)))
@@ -135,4 +136,5 @@ class Answer:
 
 def relative_gap(objective: float, bound: float) -> float:
     """Return how far an objective can be above the optimum, over its size."""
-    return (objective - bound) / max(abs(objective), TINY) if objective != bound else 0.0
+    excess, size = float(objective - bound), max(abs(float(objective)), TINY)
+    return excess / size if excess else 0.0  # floats of Python overflow to infinity without a word

@@ -73,7 +73,7 @@ class _CuttingPlanes:
                 status = self._failure()
                 break
             self._grow(x)
-            if self._gap() <= tol:
+            if self._is_proved(tol):
                 status = "optimal"
             elif limits.callback and limits.callback(
                 rounds, self.upper, self.lower, self._gap(), self._seconds()
@@ -91,7 +91,7 @@ class _CuttingPlanes:
         if x is None:
             return self._fields(self._failure(), 1)
         self.best, self.upper = x, float(self.cost @ np.abs(x))
-        return self._fields("optimal" if self._gap() <= tol else "numerical", 1)
+        return self._fields("optimal" if self._is_proved(tol) else "numerical", 1)
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.began
@@ -117,6 +117,10 @@ class _CuttingPlanes:
             "solver": "lp",
             "seconds": self._seconds(),
         }
+
+    def _is_proved(self, tol: float) -> bool:
+        """Whether there is an answer, and its gap is small enough; a tolerance of 1 asks for no bound."""
+        return bool(np.isfinite(self.upper)) and self._gap() <= tol
 
     def _gap(self) -> float:
         if not np.isfinite(self.upper):
