@@ -134,8 +134,11 @@ def test_an_output_that_some_samples_lack(
     X = np.abs(rng.standard_normal((12, 3)))
     X[9] = -1.0
     view = nettrim.torch.declare(Sometimes(), relu=[])
-    with pytest.raises(ValueError, match=r"^model does not return \['1'\] on samples 8 to 11"):
-        trim(view, X, epsilon=0.1)
+    stages: list[Any] = []
+    for arguments in [{"X": X}, {"X": X[:9], "held_out": X}]:
+        with pytest.raises(ValueError, match=r"^model does not return \['1'\] on samples 8 to 11"):
+            trim(view, **arguments, epsilon=0.1, progress=stages.append)
+    assert stages == []  # before any work
 
 
 def test_signals_do_not_depend_on_memory(

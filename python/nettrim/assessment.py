@@ -23,10 +23,10 @@ from .errors import (
 from .report import KEPT, UNREACHED, LayerReport, OutputReport, TrimResult
 from .samples import Data
 from .stopwatch import Stopwatch
-from .view import outputs_of, untouched_of
+from .view import ModelView, outputs_of, untouched_of
 from .walk import SOLVING, Walk
 
-__all__ = ["assessed", "warn"]
+__all__ = ["assessed", "computed", "warn"]
 
 Model = TypeVar("Model")
 
@@ -34,13 +34,20 @@ SIGNALS = "signals"  # the stage of a run that computes, poses and measures
 
 
 def assessed(
-    model: Model, walk: Walk, unseen: Data | None, recipe: dict[str, Any], began: float
+    model: Model,
+    walk: Walk,
+    unseen: Data | None,
+    before: list[Array] | None,
+    recipe: dict[str, Any],
+    began: float,
 ) -> TrimResult[Model]:
     """Measure and bound what the walk did, and write the reports; it all began at some time."""
     view, weights = walk.view, walk.weights
     trimmed = cast(Model, view.with_weights(weights))
     held_out = None if unseen is None else [c.relative for c in changes(view, weights, unseen)]
-    layers, outputs = _reports(walk, held_out, _runs(walk, model, trimmed))
+    after = None if before is None else computed(view, trimmed, walk.data)
+    runs = None if before is None or after is None else (before, after)
+    layers, outputs = _reports(walk, held_out, runs)
     return TrimResult(
         model=trimmed,
         original=model,
@@ -59,7 +66,7 @@ def assessed(
 
 
 def _reports(
-    walk: Walk, held_out: Sequence[float] | None, runs: list[Sequence[Array]] | None
+    walk: Walk, held_out: Sequence[float] | None, runs: tuple[list[Array], list[Array]] | None
 ) -> tuple[tuple[LayerReport, ...], tuple[OutputReport, ...]]:
     """Write the reports of the layers and of the outputs that count."""
     layers: list[LayerReport] = []
@@ -106,19 +113,29 @@ def _times(watch: Stopwatch, total: float) -> dict[str, Any]:
     return {"seconds": total, "stages": {**stages, SIGNALS: rest}}
 
 
-def _runs(walk: Walk, *models: Any) -> list[Sequence[Array]] | None:
-    """Return what the framework itself computes for some models, None if the view cannot tell."""
-    run = getattr(walk.view, "run", None)
+def computed(
+    view: ModelView, model: Any, X: Data, refusal: tuple[type[Exception], ...] = ()
+) -> list[Array] | None:
+    """Return what the framework itself computes for a model, None if it cannot be known.
+
+    Errors of a framework are warned of, as nothing that is solved may be lost to them, save those by
+    which it refuses the samples.
+    """
+    run = getattr(view, "run", None)
     if run is None:
         return None
     try:
-        return [run(model, walk.data) for model in models]
-    except Exception as error:  # noqa: BLE001 (of code that is not ours; what was solved is not lost)
+        outputs: list[Array] = run(model, X)
+    except refusal:
+        raise
+    except Exception as error:  # noqa: BLE001 (of code that is not ours; what is solved is not lost)
         _warn(
-            f"model: the framework itself does not run it on X, so nothing is known of its rounding: {error}",
+            "model: the framework itself does not run it on X, so nothing is known of its rounding: "
+            f"{error}",
             RuntimeMismatchWarning,
         )
         return None
+    return outputs
 
 
 def _compared(

@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from typing import Any, Literal, TypeVar
 
 from ._arguments import number, whole
-from .assessment import assessed, warn
+from .assessment import assessed, computed, warn
 from .budget.network import BudgetWalk
 from .budget.plan import BudgetPlan
 from .checkpoint import Checkpoint, identity
@@ -249,6 +249,9 @@ def trim(
     if unseen is not None and sample_shape(unseen) != sample_shape(data):
         wanted, got = sample_shape(data), sample_shape(unseen)
         raise ValueError(f"held_out has samples of shape {got}, X of {wanted}")
+    before = computed(view, model, data, (ValueError,))  # what does not run is told before any work
+    if unseen is not None:
+        computed(view, model, unseen, (ValueError,))
 
     options = {**limits, "n_threads": n_threads}
     hashes = identity(view, listed, data)
@@ -273,7 +276,7 @@ def trim(
         **draw._asdict(),
     }
     recipe = recipe_of(model, hashes, data, unseen, arguments, untouched_of(view))
-    result = assessed(model, walk, unseen, recipe, began)
+    result = assessed(model, walk, unseen, before, recipe, began)
     warn(result, walk)
     return result
 
