@@ -15,7 +15,8 @@ import pytest
 
 import nettrim
 from nettrim import BatchNorm, Network
-from nettrim.layer import LayerSolution, solve_layer
+from nettrim.layer.solution import LayerSolution
+from nettrim.layer.solve import solve_layer
 from networks import random_network
 
 OPTIONS: dict[str, Any] = {"epsilon": 0.1, "scheme": "cascade", "progress": False}
@@ -99,7 +100,7 @@ class Counting:
 @pytest.fixture
 def solver(monkeypatch: pytest.MonkeyPatch) -> Counting:
     counting = Counting()
-    monkeypatch.setattr("nettrim.walk.solve_layer", counting)
+    monkeypatch.setattr("nettrim.trimming.walk.solve_layer", counting)
     return counting
 
 
@@ -171,7 +172,7 @@ def test_interrupted_result_is_a_model(
             return real(*arguments, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nettrim.walk.solve_layer", solve)
+    monkeypatch.setattr("nettrim.trimming.walk.solve_layer", solve)
     result = nettrim.trim(network, X, **OPTIONS)
     assert result.interrupted
     assert not result.converged

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 
 from nettrim import Dense, Network
-from nettrim._storage import write_npz
-from nettrim.network import Layer
-from nettrim.view import Affine, ModelView
+from nettrim.base.storage import write_npz
+from nettrim.models.model_view import Affine, ModelView
+from nettrim.models.network import Layer
 from networks import random_network
 
 

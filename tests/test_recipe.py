@@ -14,8 +14,8 @@ import scipy
 
 import nettrim
 from nettrim import Network, TrimResult
-from nettrim.files import check_output, load, recipe_in, save
-from nettrim.recipe import snippet, summary
+from nettrim.models.io import check_output, load, recipe_in, save
+from nettrim.results.recipe import snippet, summary
 from networks import Array, random_network, trim
 from onnx_network import onnx_model
 
@@ -160,8 +160,8 @@ def test_onnx_files_carry_it(network: Network, X: Array, tmp_path: Path) -> None
         save(result.model, tmp_path / name, result.recipe)
         save(load(tmp_path / name), tmp_path / name, result.recipe)  # it replaces, it does not add
         properties = {entry.key: entry.value for entry in load(tmp_path / name).metadata_props}
-        assert properties.keys() == {"author", "nettrim.recipe"}
-        assert recipe_in(tmp_path / name) == json.loads(properties["nettrim.recipe"])
+        assert properties.keys() == {"author", "nettrim.results.recipe"}
+        assert recipe_in(tmp_path / name) == json.loads(properties["nettrim.results.recipe"])
         assert recipe_in(tmp_path / name) == result.recipe
     assert [entry.key for entry in result.model.metadata_props] == ["author"]
     assert "onnx" in result.recipe["model"]["type"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nettrim import Dense, InfeasibleError, Network
-from nettrim.plan import Place, Plan
+from nettrim.trimming.plan import Place, Plan
 from networks import (
     Array,
     assert_bounded,
