@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from nettrim import ConvergenceWarning, Network
 from nettrim.base.table import shortened
-from nettrim.results.trim_result import LayerReport, TrimResult
+from nettrim.results.outcome import LayerReport
+from nettrim.results.trim_result import TrimResult
 from networks import Array, assert_bounded, random_network, trim
 
 

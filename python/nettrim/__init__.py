@@ -41,7 +41,8 @@ from .models.network.shrink import shrink
 from .models.samples import Samples
 from .results.accuracy import Accuracy
 from .results.export import Export, load_weights
-from .results.trim_result import LayerReport, OutputReport, TrimResult
+from .results.outcome import LayerReport, OutputReport
+from .results.trim_result import TrimResult
 from .trimming.trim import trim
 
 __version__ = "0.1.0"

@@ -31,7 +31,8 @@ from ..models.summary import WEIGHTS, weights_of, weights_of_all
 from ..results.accuracy import Accuracy, Labels, checked_labels
 from ..results.plot import check_format
 from ..results.recipe import summary
-from ..results.trim_result import TrimResult, untouched_lines
+from ..results.text import untouched_lines
+from ..results.trim_result import TrimResult
 from ..trimming.trim import trim
 from .options import parse
 

@@ -21,7 +21,8 @@ from ..base.errors import (
 from ..base.stopwatch import Stopwatch
 from ..models.model_view import ModelView, outputs_of, untouched_of
 from ..models.samples import Data
-from ..results.trim_result import KEPT, UNREACHED, LayerReport, OutputReport, TrimResult
+from ..results.outcome import KEPT, UNREACHED, LayerReport, OutputReport
+from ..results.trim_result import TrimResult
 from .bounds import Account, Trimmed, account, changes
 from .checkpoint import SolvedLayer
 from .walk import SOLVING, Walk

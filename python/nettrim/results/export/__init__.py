@@ -15,7 +15,7 @@ from .account import Export, ExportedFile, Models, Unavailable, Viewed
 from .sparse import load_weights
 
 if TYPE_CHECKING:
-    from ..trim_result import TrimResult
+    from ..outcome import Outcome
 
 __all__ = ["FORMATS", "Export", "ExportedFile", "load_weights", "write"]
 
@@ -30,7 +30,7 @@ FORMATS: dict[str, Callable[[Models, Path], ExportedFile]] = {
 
 
 def write(
-    result: TrimResult[Any],
+    result: Outcome[Any],
     folder: str | os.PathLike[str],
     formats: Iterable[str] | None = None,
     input_shape: Sequence[int] | None = None,
@@ -67,7 +67,7 @@ def _chosen(formats: Iterable[str]) -> list[str]:
     return names
 
 
-def _shape(given: Sequence[int] | None, result: TrimResult[Any]) -> tuple[int, ...] | None:
+def _shape(given: Sequence[int] | None, result: Outcome[Any]) -> tuple[int, ...] | None:
     """Return the shape of a sample, from the recipe if it was not given."""
     if given is not None:
         return sizes_of(given, "input_shape")

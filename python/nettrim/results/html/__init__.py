@@ -10,13 +10,13 @@ from .page import page
 
 if TYPE_CHECKING:
     from ..accuracy import Accuracy
-    from ..trim_result import TrimResult
+    from ..outcome import Outcome
 
 __all__ = ["write"]
 
 
 def write(
-    path: str | os.PathLike[str], result: TrimResult[Any], accuracy: Accuracy | None = None
+    path: str | os.PathLike[str], result: Outcome[Any], accuracy: Accuracy | None = None
 ) -> None:
     """Write the page of a result whole or not at all."""
     with whole_file(path) as temporary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...base.table import share
-from ..trim_result import LayerReport, OutputReport
+from ..outcome import LayerReport, OutputReport
 from .chart import Span, key, spans
 from .markup import Markup, element, joined
 from .parts import Result, data, name_of, ratio, section, shape_of, table

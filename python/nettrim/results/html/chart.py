@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...base.table import shortened
-from ..trim_result import gap_of, time_of
+from ..text import gap_of, time_of
 from .markup import Markup, element, joined
 
 __all__ = ["Span", "course", "key", "spans"]

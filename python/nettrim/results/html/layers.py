@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...models.model_view import LayerView, layers_named
-from ..trim_result import LayerReport, gap_of, time_of
+from ..outcome import LayerReport
+from ..text import gap_of, time_of
 from .chart import course
 from .markup import Markup, element
 from .parts import Result, data, facts_of, name_of, section, shape_of

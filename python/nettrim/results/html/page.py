@@ -11,8 +11,9 @@ from typing import Any
 
 from ...base.table import share
 from ..accuracy import Accuracy
+from ..outcome import BUDGET, KEPT, UNREACHED
 from ..recipe import snippet
-from ..trim_result import BUDGET, KEPT, UNREACHED, cautions, gap_of, percent_of, time_of, zeros
+from ..text import cautions, gap_of, percent_of, time_of, zeros
 from .account import errors, untouched, weights
 from .layers import layers
 from .markup import Markup, element, joined

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..trim_result import TrimResult, percent_of
+from ..outcome import Outcome
+from ..text import percent_of
 from .markup import Markup, element, joined
 
 __all__ = [
@@ -22,7 +23,7 @@ __all__ = [
     "table",
 ]
 
-Result = TrimResult[Any]
+Result = Outcome[Any]
 
 
 def section(title: str, about: str, *content: str) -> Markup:
