@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .model_view import LayerView, ModelView, arrays_of
+from .model_view import LayerView, ModelView
 from .samples import Data, Samples
 
 __all__ = ["hash_of_data", "hash_of_model", "identity"]
@@ -28,7 +28,7 @@ def hash_of_model(view: ModelView, layers: Sequence[LayerView]) -> str:
         _add(digest, layer.affine.weights)
         if layer.affine.bias is not None:
             _add(digest, layer.affine.bias)
-    for name, array in arrays_of(view).items():
+    for name, array in view.to_arrays().items():
         digest.update(name.encode())
         _add(digest, array)
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from ..base.arrays import Array, frobenius, relative
+from ..base.arrays import AnyFloat, Array, frobenius, relative
 from ..base.errors import (
     LARGE_ERROR,
     ConvergenceWarning,
@@ -19,7 +19,7 @@ from ..base.errors import (
     warn_user,
 )
 from ..base.stopwatch import Stopwatch
-from ..models.model_view import ModelView, outputs_of, untouched_of
+from ..models.model_view import ModelView
 from ..models.samples import Data
 from ..results.outcome import KEPT, UNREACHED, LayerReport, OutputReport
 from ..results.trim_result import TrimResult
@@ -39,7 +39,7 @@ def assessed(
     model: Model,
     walk: Walk,
     unseen: Data | None,
-    before: list[Array] | None,
+    before: Sequence[AnyFloat] | None,
     recipe: dict[str, Any],
     began: float,
 ) -> TrimResult[Model]:
@@ -62,18 +62,20 @@ def assessed(
         interrupted=walk.interrupted,
         recipe=recipe,
         outputs=outputs,
-        untouched=tuple(untouched_of(view)),
+        untouched=tuple(view.untouched()),
         **_times(walk.run.watch, time.perf_counter() - began),
     )
 
 
 def _reports(
-    walk: Walk, held_out: Sequence[float] | None, runs: tuple[list[Array], list[Array]] | None
+    walk: Walk,
+    held_out: Sequence[float] | None,
+    runs: tuple[Sequence[AnyFloat], Sequence[AnyFloat]] | None,
 ) -> tuple[tuple[LayerReport, ...], tuple[OutputReport, ...]]:
     """Write the reports of the layers and of the outputs that count."""
     layers: list[LayerReport] = []
     outputs: list[OutputReport] = []
-    names = outputs_of(walk.run.view)
+    names = walk.run.view.outputs()
     for position, told in enumerate(account(walk.run.view, _trimmed(walk), walk.run.data)):
         unseen = None if held_out is None else held_out[position]
         number = position - len(walk.run.layers)
@@ -117,17 +119,14 @@ def _times(watch: Stopwatch, total: float) -> dict[str, Any]:
 
 def computed(
     view: ModelView, model: Any, X: Data, refusal: tuple[type[Exception], ...] = ()
-) -> list[Array] | None:
+) -> Sequence[AnyFloat] | None:
     """Return what the framework itself computes for a model, None if it cannot be known.
 
     Errors of a framework are warned of, as nothing that is solved may be lost to them, save those by
     which it refuses the samples.
     """
-    run = getattr(view, "run", None)
-    if run is None:
-        return None
     try:
-        outputs: list[Array] = run(model, X)
+        outputs = view.run(model, X)
     except refusal:
         raise
     except Exception as error:  # noqa: BLE001 (of code that is not ours; what is solved is not lost)
@@ -141,7 +140,7 @@ def computed(
 
 
 def _compared(
-    report: OutputReport, exact: Sequence[Array], computed: Sequence[Array], walk: Walk
+    report: OutputReport, exact: Sequence[Array], computed: Sequence[AnyFloat], walk: Walk
 ) -> OutputReport:
     """Hold the framework's results for both models against those of exact arithmetic."""
     runs = [

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from ..base.arguments import one_of, whole
 from ..base.stopwatch import Stopwatch
 from ..models.hashes import identity
-from ..models.model_view import as_view, outputs_of, samples, untouched_of
+from ..models.model_view import open_view, samples
 from ..models.samples import sample_shape
 from ..results.recipe import recipe_of
 from ..results.trim_result import TrimResult
@@ -193,12 +193,11 @@ def trim(
     goal = goal_of(goal, {"epsilon": epsilon, "sparsity": sparsity, **options})
     goal.check(one_of(scheme, SCHEMES, "scheme"), executor)
     draw = Draw(whole(max_patches, "max_patches"), whole(seed, "seed", least=0))
-    view = as_view(model)
-    data = samples(view, X, "X")
+    view, data = open_view(model, X)
     unseen = None if held_out is None else samples(view, held_out, "held_out")
     listed = view.prunable_layers()
     chosen = chosen_layers(listed, layers)
-    counted = chosen_outputs(outputs_of(view), outputs)
+    counted = chosen_outputs(view.outputs(), outputs)
     if unseen is not None and sample_shape(unseen) != sample_shape(data):
         wanted, got = sample_shape(data), sample_shape(unseen)
         raise ValueError(f"held_out has samples of shape {got}, X of {wanted}")
@@ -220,11 +219,11 @@ def trim(
     arguments = {
         **goal.arguments(scheme),
         "layers": [listed[position].name for position in chosen],
-        "outputs": [outputs_of(view)[number] for number in counted],
+        "outputs": [view.outputs()[number] for number in counted],
         "n_threads": n_threads,
         **draw._asdict(),
     }
-    recipe = recipe_of(model, hashes, data, unseen, arguments, untouched_of(view))
+    recipe = recipe_of(model, hashes, data, unseen, arguments, view.untouched())
     result = assessed(model, walk, unseen, before, recipe, began)
     warn(result, walk)
     return result
