@@ -6,6 +6,10 @@ import re
 from importlib.util import find_spec
 from typing import Any
 
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
 import nettrim
 
 project = "nettrim"
@@ -44,13 +48,38 @@ html_css_files = ["nettrim.css"]
 html_copy_source = False
 
 CITED = re.compile(r"docs/(?P<page>[\w/]+)\.md#(?P<anchor>[\w-]+)")
+MODULES = ("", "nettrim.", "nettrim.parsimonious.")
 
 
-def link_citations(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+def link_citations(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
     """Make links of what docstrings cite of these pages."""
     lines[:] = [CITED.sub(r"`\g<page> <../\g<page>.html#\g<anchor>>`__", line) for line in lines]
 
 
+class LinkNames(SphinxPostTransform):
+    """Make links of public names in prose."""
+
+    default_priority = 5  # before links are resolved
+
+    def run(self, **options: Any) -> None:
+        """Look every literal up in the reference."""
+        known = self.env.domains["py"].objects
+        for literal in list(self.document.findall(nodes.literal)):
+            name = literal.astext().partition("(")[0]
+            target = next((m + name for m in MODULES if m + name in known), None)
+            if target is None or isinstance(literal.parent, (nodes.reference, pending_xref)):
+                continue
+            options = {"refdomain": "py", "reftype": "obj", "refexplicit": True}
+            literal.replace_self(
+                pending_xref(
+                    "", literal.deepcopy(), refdoc=self.env.docname, reftarget=target, **options
+                )
+            )
+
+
 def setup(app: Any) -> None:
-    """Register the link of citations."""
+    """Register what makes links."""
     app.connect("autodoc-process-docstring", link_citations)
+    app.add_post_transform(LinkNames)

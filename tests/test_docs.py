@@ -1,0 +1,71 @@
+"""The Python of README and documentation runs, page by page, and what code cites of them is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("**/*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+IMPORTED = re.compile(r"^\s*(?:import|from) (torch|onnx|sklearn)\b", re.MULTILINE)
+NEEDED = {"nettrim.torch": "torch", "nettrim.parsimonious": "torch"}
+LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+SOURCES = {".py", ".cpp", ".hpp"}
+CITED = re.compile(r"docs/([\w/]+\.md)(?:#([\w-]+))?")
+
+
+def blocks(page: Path) -> list[str]:
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what a heading is called in an address: lower case, words joined by hyphens."""
+    headings = HEADING.findall(page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\s-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
+def test_python_of_page(page, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for number, block in enumerate(blocks(page), start=1):
+        for module in IMPORTED.findall(block):
+            pytest.importorskip(module)
+        for module, needed in NEEDED.items():
+            if module in block:
+                pytest.importorskip(needed)
+        code = compile(block, f"{named(page)}, block {number}", "exec")
+        exec(code, namespace)  # noqa: S102 (of this repository's own pages)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_of_page(page) -> None:
+    targets = [link.partition("#") for link in LINK.findall(page.read_text(encoding="utf-8"))]
+    pages = [((page.parent / path if path else page), anchor) for path, _, anchor in targets]
+    missing = [
+        f"{path.name}#{anchor}"
+        for path, anchor in pages
+        if not path.exists() or (anchor and anchor not in anchors(path))
+    ]
+    assert missing == []
+
+
+def test_citations_of_the_documentation() -> None:
+    sources = [p for p in ROOT.glob("*/**/*") if p.suffix in SOURCES]
+    cited = {c for p in sources for c in CITED.findall(p.read_text(encoding="utf-8"))}
+    missing = [
+        f"docs/{page}#{anchor}"
+        for page, anchor in sorted(cited)
+        if not (DOCS / page).exists() or (anchor and anchor not in anchors(DOCS / page))
+    ]
+    assert missing == []
