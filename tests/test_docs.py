@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,31 @@ def test_citations_of_the_documentation() -> None:
         if not (DOCS / page).exists() or (anchor and anchor not in anchors(DOCS / page))
     ]
     assert missing == []
+
+
+def imports(file: Path) -> set[str]:
+    """Return the packages of nettrim that a file of one of them imports from."""
+    here = file.relative_to(ROOT / "python").parts[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            above = here[: len(here) + 1 - node.level] if node.level else ()
+            path = [*above, *(node.module or node.names[0].name).split(".")]
+            if path[0] == "nettrim" and len(path) > 1:
+                found.add(path[1])
+    return found
+
+
+def test_no_import_points_up_in_the_picture_of_the_architecture() -> None:
+    floors = runpy.run_path(str(DOCS / "figures.py"))["FLOORS"]
+    floor_of = {box.name: floor for floor, boxes in enumerate(floors) for box in boxes}
+    package = ROOT / "python" / "nettrim"
+    upwards = [
+        f"{file.relative_to(package)} imports from {other}"
+        for name, floor in floor_of.items()
+        for file in [*package.glob(f"{name}.py"), *package.glob(f"{name}/**/*.py")]
+        for other in imports(file) - {name}
+        if floor_of.get(other, len(floors)) <= floor
+    ]
+    assert upwards == []
+    assert all(list(package.glob(f"{name}*")) for name in floor_of)
