@@ -40,7 +40,7 @@ import data
 import machine
 import nettrim
 import plot_rivals
-from nettrim.reference import certificate
+from nettrim.layer.reference import certificate
 from rivals import (
     cone_cvxpy,
     published_admm,

@@ -23,7 +23,7 @@ import numpy as np
 import data
 import machine
 import nettrim
-from nettrim import reference
+from nettrim.layer import reference
 from tables import Table
 from timing import product_seconds
 

@@ -27,7 +27,7 @@ import numpy as np
 import machine
 from data import Array
 from nettrim import Dense
-from nettrim.network import dense
+from nettrim.models.network import dense
 from tables import Row, Table
 from timing import timed
 

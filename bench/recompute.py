@@ -163,7 +163,7 @@ def check(name: str, original: Path, X: Array, goal: list[str], threads: int) ->
     np.save(samples, X.astype(np.float32))
     command = ["trim", str(original), "-c", str(samples), "-o", str(trimmed), *goal, "-q"]
     command += ["--threads", str(threads), "--max-patches", "4000"]
-    run = [sys.executable, "-m", "nettrim.cli", *command]
+    run = [sys.executable, "-m", "nettrim", *command]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     print(f"\n{name}: nettrim trim {' '.join(goal)}, exit status {done.returncode}")
     print(done.stdout, done.stderr, sep="")

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from nettrim._storage import write_npz
+from nettrim.base.storage import write_npz
 
 N_TRAINING = 1200
 OUTPUT = Path(__file__).parents[1] / "python" / "nettrim" / "demo" / "digits.npz"

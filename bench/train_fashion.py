@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import data
-from nettrim._storage import write_npz
+from nettrim.base.storage import write_npz
 
 KIND = "fashion_mnist"
 SIZES = (784, 400, 200, 10)

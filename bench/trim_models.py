@@ -30,7 +30,7 @@ import torch
 import data
 import machine
 import nettrim
-from nettrim.view import as_view
+from nettrim.models.model_view import as_view
 from tables import Table
 
 SCHEMES = ("parallel", "cascade")
@@ -88,7 +88,9 @@ def module_of(net: nettrim.Network, shape: tuple[int, ...]) -> torch.nn.Module:
     return torch.nn.Sequential(*steps).eval()
 
 
-def modules_of(layer: nettrim.network.Layer, shape: tuple[int, ...]) -> list[torch.nn.Module]:
+def modules_of(
+    layer: nettrim.models.network.Layer, shape: tuple[int, ...]
+) -> list[torch.nn.Module]:
     if isinstance(layer, nettrim.Conv2D):
         (top, bottom), (left, right) = layer.window(shape).padding
         outputs, inputs, *kernel = layer.weights.shape

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 import nettrim
-from nettrim.network import Dense
+from nettrim.models.network import Dense
 
 PATIENCE = 60  # seconds, for all entry points
 

@@ -20,7 +20,7 @@ import numpy as np
 from nettrim import Network
 from networks import random_network
 
-COMMAND = "-m nettrim.cli trim net.npz -c X.npy -e 0.05 -q --threads 1 --tol 1e-6"
+COMMAND = "-m nettrim trim net.npz -c X.npy -e 0.05 -q --threads 1 --tol 1e-6"
 
 
 def write_files(folder: Path) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 
 import nettrim
 from hulls import random_product
-from nettrim import cli
+from nettrim.cli import commands
 from networks import random_network
 
 Mutator = Callable[[np.random.Generator, bytes], bytes]
@@ -191,7 +191,9 @@ def with_other_graph(rng: np.random.Generator, content: bytes) -> bytes:
         del graph.node[rng.integers(len(graph.node))]
     else:
         del model.metadata_props[:]
-        model.metadata_props.add(key="nettrim.recipe", value=TEXTS[rng.integers(len(TEXTS))])
+        model.metadata_props.add(
+            key="nettrim.results.recipe", value=TEXTS[rng.integers(len(TEXTS))]
+        )
     return bytes(model.SerializeToString())
 
 
@@ -216,7 +218,7 @@ def run(command: str, folder: Path) -> tuple[int, str]:
     os.chdir(folder)
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-            return cli.main(command.split()), said.getvalue()
+            return commands.main(command.split()), said.getvalue()
     finally:
         os.chdir(before)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import nettrim
 from nettrim import Dense, Network
-from nettrim.report import TrimResult
+from nettrim.results.trim_result import TrimResult
 
 Array = NDArray[np.float64]
 

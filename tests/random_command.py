@@ -10,7 +10,7 @@ import numpy as np
 
 import nettrim
 import random_networks as nets
-from nettrim.cli import main
+from nettrim.cli.commands import main
 from random_entry import Arguments, Entry, Random, maybe, pick
 from random_hulls import random_product
 

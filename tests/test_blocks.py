@@ -13,11 +13,12 @@ from scipy import sparse
 import nettrim
 import problems
 from conic import solve_conic
-from nettrim import agreement
-from nettrim._arguments import LayerData
-from nettrim.blocks import Engine, Form, Start, carry_out, cut
-from nettrim.pareto import Point, next_penalty
-from nettrim.reference import Program, certificate
+from nettrim.layer.blocks import common_penalty
+from nettrim.layer.blocks.block import Start, carry_out, cut
+from nettrim.layer.blocks.pareto import Point, next_penalty
+from nettrim.layer.data import LayerData
+from nettrim.layer.options import Form, LayerOptions
+from nettrim.layer.reference import Program, certificate
 
 TOL = 1e-6  # the default of solve_layer
 
@@ -401,9 +402,9 @@ def test_a_mixture_closes_the_proof_where_epsilon_is_never_met():
     X, Y = layer()
     data = LayerData.of(X, Y, "relu", None, None, np.dtype(float))
     epsilon, blocks = 0.3 * float(np.linalg.norm(Y)), cut(data, 7)
-    engine = Engine("auto", TOL, 50_000, np.inf, 25, 1)
+    engine = LayerOptions("auto", TOL, 50_000, np.inf, 25, 1)
     starts = [Start()] * len(blocks)
-    answer = agreement.solve_in_blocks(
+    answer = common_penalty.solve_in_blocks(
         Coarse(data, 1 + 5e-5), blocks, Form(epsilon=epsilon), engine, starts
     )
     proof = certificate(Program.of(X, Y, epsilon=epsilon), answer.weights, answer.dual)
@@ -456,7 +457,7 @@ def test_what_is_told_of_the_weights_is_true_of_them(gain, dtype):
 
 def test_a_proof_is_the_one_whose_multipliers_are_at_hand(monkeypatch):
     """Asked again for all multipliers, blocks may prove a little less than they did before."""
-    ask = agreement._Desk.ask
+    ask = common_penalty._Desk.ask
 
     def again(desk, *terms, all_multipliers=True, **options):
         parts = ask(desk, *terms, all_multipliers=all_multipliers, **options)
@@ -466,9 +467,9 @@ def test_a_proof_is_the_one_whose_multipliers_are_at_hand(monkeypatch):
     def hurried(desk, *terms, **options):
         raise AssertionError("multipliers were asked for in a hurry")
 
-    monkeypatch.setattr(agreement, "SOON", 0.0)  # no round is expected to be the last
-    monkeypatch.setattr(agreement._Desk, "ask", again)
-    monkeypatch.setattr(agreement._Desk, "ask_here", hurried)
+    monkeypatch.setattr(common_penalty, "SOON", 0.0)  # no round is expected to be the last
+    monkeypatch.setattr(common_penalty._Desk, "ask", again)
+    monkeypatch.setattr(common_penalty._Desk, "ask_here", hurried)
     X, Y = layer()
     for gain in (0.01, 0.1, 0.3, 0.6):
         epsilon = gain * np.linalg.norm(Y)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nettrim
-from nettrim._dispatch import core
+from nettrim.base.dispatch import core
 from nettrim.budget.data import BudgetData
-from nettrim.budget.surgery import PULLED, Regularisation, eliminate, fit
+from nettrim.budget.optimal_brain_surgeon import PULLED, Regularisation, eliminate, fit
 
 
 def relu(values):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import nettrim
-from nettrim import _dispatch
+from nettrim.base import dispatch
 
 SOLVE = """
 import json, sys
@@ -52,7 +52,7 @@ def baseline() -> dict[str, Any]:
     return solve("baseline")
 
 
-@pytest.mark.parametrize("isa", _dispatch.usable)
+@pytest.mark.parametrize("isa", dispatch.usable)
 def test_every_variant_gives_the_same_solutions(isa: str, baseline: dict[str, Any]) -> None:
     """Both engines, both forms, ReLU and linear."""
     found = solve(isa)
@@ -66,8 +66,8 @@ def test_every_variant_gives_the_same_solutions(isa: str, baseline: dict[str, An
 
 def test_best_variant_is_chosen_unless_one_is_forced() -> None:
     report = "import nettrim; print(nettrim.build_info()['isa'])"
-    assert run(report).stdout.strip() == _dispatch.usable[0]
-    assert run(report, "").stdout.strip() == _dispatch.usable[0]
+    assert run(report).stdout.strip() == dispatch.usable[0]
+    assert run(report, "").stdout.strip() == dispatch.usable[0]
     assert run(report, "baseline").stdout.strip() == "baseline"
 
 
@@ -75,15 +75,15 @@ def test_unknown_variant_is_refused_with_the_choices() -> None:
     process = run("import nettrim", "sse9")
     assert process.returncode != 0
     assert "ImportError" in process.stderr
-    for word in ["NETTRIM_ISA", "'sse9'", *_dispatch.usable]:
+    for word in ["NETTRIM_ISA", "'sse9'", *dispatch.usable]:
         assert word in process.stderr
 
 
 def test_build_info_tells_how_the_core_was_built() -> None:
     info = nettrim.build_info()
     assert info["version"] == nettrim.__version__
-    assert info["isa"] == _dispatch.isa
-    assert info["usable"] == _dispatch.usable
+    assert info["isa"] == dispatch.isa
+    assert info["usable"] == dispatch.usable
     assert isinstance(info["openmp"], int)
     for field in ["compiler", "flags", "eigen"]:
         assert info[field]

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from hulls import random_product
-from nettrim import Network, cli
+from nettrim import Network
+from nettrim.cli import commands
 from nettrim.demo import DIGITS, accuracy, by_magnitude, load_digits, run_demo
-from nettrim.files import recipe_in
-from nettrim.progress import BASIS, Bars, time_left
-from nettrim.solution import LayerProgress
+from nettrim.layer.solution import LayerProgress
+from nettrim.models.io import recipe_in
+from nettrim.trimming.progress import BASIS, Bars, time_left
 from networks import random_network
 from onnx_network import onnx_model
 from pages import read
@@ -33,7 +34,7 @@ def files(rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def run(command: str) -> int:
-    return cli.main(command.split())
+    return commands.main(command.split())
 
 
 def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +168,7 @@ def test_what_is_given_is_passed_on_and_nothing_else(
         given.update(options)
         raise ValueError("seen")
 
-    monkeypatch.setattr(cli, "trim", refuse)
+    monkeypatch.setattr(commands, "trim", refuse)
     assert run(f"trim net.npz -c X.npy -o out.npz -q {options}") == 2
     del given["held_out"], given["n_threads"], given["progress"]
     assert given == expected
@@ -293,17 +294,17 @@ def test_time_left_extrapolates_the_logarithm() -> None:
 def test_the_bar_shows_gap_and_time_left() -> None:
     progress = pytest.importorskip("rich.progress")
     bars = progress.Progress(disable=True)
-    bar = Bars(bars, 3, 1e-6)
+    bar = Bars(bars, 3)
     bar.start("dense1", (12, 10))
     (task,) = bars.tasks
     assert task.description == "1/3 dense1 12x10"
     for k in range(BASIS):
         assert "left" not in task.fields["note"]
-        bar.update(LayerProgress(k, 1.0, 1.0, 10.0**-k, 0.0, 0.0, 4.0 * k))
+        bar.update(LayerProgress(k, 1.0, 1.0, 10.0**-k, 0.0, 0.0, 4.0 * k), 1e-6)
     assert task.completed == pytest.approx(0.5)
     assert task.fields["note"] == "gap 1.0e-03"  # half of the certificates are too few
     for k in range(BASIS, 2 * BASIS):
-        bar.update(LayerProgress(k, 1.0, 1.0, 10.0 ** (-0.5 * k), 0.0, 0.0, 4.0 * k))
+        bar.update(LayerProgress(k, 1.0, 1.0, 10.0 ** (-0.5 * k), 0.0, 0.0, 4.0 * k), 1e-6)
     assert task.fields["note"] == "gap 3.2e-04, about 20 s left"  # 2.5 decades at 8 s each
 
 
@@ -337,7 +338,7 @@ def test_interrupted_shows_in_the_exit_status(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nettrim.walk.solve_layer", interrupted)
+    monkeypatch.setattr("nettrim.trimming.methods.to_error.solve_layer", interrupted)
     assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -q") == 130
     assert "not reached" in capsys.readouterr().out
 
@@ -382,7 +383,7 @@ def test_errors_are_one_line(
 def examples(command: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The commands under "example:" in a help text."""
     with pytest.raises(SystemExit) as caught:
-        cli.main([command, "--help"])
+        commands.main([command, "--help"])
     assert caught.value.code == 0
     help_text = capsys.readouterr().out
     assert f"example:\n  nettrim {command} " in help_text
@@ -400,14 +401,14 @@ def test_examples_work_as_printed(
         if "model.onnx" in arguments:
             model = onnx_model(Network.load("net.npz"))  # skips where there is no ONNX
             Path("model.onnx").write_bytes(model.SerializeToString())
-        assert cli.main(arguments) == 0
+        assert commands.main(arguments) == 0
         written = [arguments[k + 1] for k, a in enumerate(arguments) if a in ("-o", "--report")]
         assert all(Path(name).stat().st_size for name in written)
 
 
 def test_the_command_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main([])
+        commands.main([])
     assert caught.value.code == 2
     assert "COMMAND" in capsys.readouterr().err
 

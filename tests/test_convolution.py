@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.signal import correlate
 
 import nettrim
-from nettrim.reference import Convolution
-from nettrim.windows import Window
+from nettrim.layer.reference import Convolution
+from nettrim.models.unfold import Window
 
 GEOMETRIES = [  # size, kernel, stride, padding, dilation
     ((7, 6), (3, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import nettrim
-from nettrim.network import BatchNorm, Conv2D, Dense, MaxPool
+from nettrim.models.network import BatchNorm, Conv2D, Dense, MaxPool
 
 RNG = np.random.default_rng(0)
 X, W = RNG.standard_normal((40, 6)), RNG.standard_normal((6, 3))
@@ -125,7 +125,7 @@ def test_whole_numbers_beyond_int64_do_not_wrap() -> None:
     tokens = np.array([[1, 2], [3, 2**63]], np.uint64)
     network = nettrim.Network([Dense(np.ones((2, 1)))])
     assert network.predict(tokens)[1, 0] == 2.0**63 + 3
-    from nettrim._arrays import sample_array
+    from nettrim.base.arrays import sample_array
 
     with pytest.raises(ValueError, match=r"tokens.*9223372036854775808"):
         sample_array(tokens, "tokens")

@@ -24,9 +24,9 @@ import pytest
 
 import nettrim
 import problems
-from nettrim import execution
-from nettrim._arguments import LayerData
 from nettrim.demo import load_digits
+from nettrim.layer.blocks import workers
+from nettrim.layer.data import LayerData
 
 spawn = multiprocessing.get_context("spawn")
 WIDTH = 15  # two blocks of the layer
@@ -85,7 +85,7 @@ class Watched(Executor):
 
     def __init__(self, inner):
         self.inner = inner
-        self.max_workers = execution.count_workers(inner)
+        self.max_workers = workers.count_workers(inner)
         self.sizes = []
 
     def submit(self, fn, /, *args, **kwargs):
@@ -207,18 +207,17 @@ def test_a_worker_that_cannot_see_the_files_is_sent_the_arrays_once(n_workers, l
 def test_a_worker_forgets_old_layers():
     data = LayerData.of(np.ones((3, 2)), np.ones((3, 1)), "relu", None, None, np.dtype(float))
     names = [
-        execution._Name(f"test {k}", "/nowhere", ["X", "Y"], {})
-        for k in range(2 * execution.MOST_KEPT)
+        workers._Name(f"test {k}", "/nowhere", ["X", "Y"], {}) for k in range(2 * workers.MOST_KEPT)
     ]
     try:
         for name in names:
-            assert execution._arrays(name, data) is data
-        assert len(execution._kept) <= execution.MOST_KEPT
-        assert execution._arrays(names[-1], None) is data
-        assert execution._arrays(names[0], None) is None
+            assert workers._arrays(name, data) is data
+        assert len(workers._kept) <= workers.MOST_KEPT
+        assert workers._arrays(names[-1], None) is data
+        assert workers._arrays(names[0], None) is None
     finally:
         for name in names:
-            execution._kept.pop(name.key, None)
+            workers._kept.pop(name.key, None)
 
 
 # --- what goes wrong --------------------------------------------------------------------------------
@@ -468,8 +467,8 @@ def test_an_interrupt_keeps_finished_layers(digits, monkeypatch):
             raise KeyboardInterrupt
         return execution_wait(futures, **options)
 
-    execution_wait, one_only = execution.wait, OneOnly()
-    monkeypatch.setattr(execution, "wait", wait)
+    execution_wait, one_only = workers.wait, OneOnly()
+    monkeypatch.setattr(workers, "wait", wait)
     result = trim(digits, scheme="parallel", executor=one_only)
     assert result.interrupted
     assert [layer.status == "optimal" for layer in result.layers] == [True, False, False]
@@ -520,8 +519,8 @@ class FakeRay(types.ModuleType):
 def test_ray(monkeypatch, layer):
     ray = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", ray)
-    with execution.RayExecutor(num_cpus=2) as executor:
-        assert execution.count_workers(executor) == 2
+    with workers.RayExecutor(num_cpus=2) as executor:
+        assert workers.count_workers(executor) == 2
         answer = layer.solve(executor=executor)
     assert ray.options == {"num_cpus": 2}
     assert answer.status == "optimal"
@@ -532,10 +531,10 @@ def test_ray(monkeypatch, layer):
 
 
 def test_ray_stores_arrays_once(monkeypatch, layer, expected):
-    class Blind(execution.RayExecutor):
+    class Blind(workers.RayExecutor):
         def submit(self, fn, /, name, sent, *args):
             if sent is None:
-                execution._kept.pop(name.key, None)  # a worker that has not been served yet
+                workers._kept.pop(name.key, None)  # a worker that has not been served yet
             return super().submit(fn, name._replace(folder="/nowhere"), sent, *args)
 
     ray = FakeRay()
@@ -548,4 +547,4 @@ def test_ray_stores_arrays_once(monkeypatch, layer, expected):
 def test_ray_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"^RayExecutor needs Ray: pip install ray"):
-        execution.RayExecutor()
+        workers.RayExecutor()

@@ -32,12 +32,12 @@ from nettrim import (
     Residual,
     TrimResult,
 )
-from nettrim._storage import read_npz, write_npz
-from nettrim.export import FORMATS, load_weights
-from nettrim.export.header import header
-from nettrim.network import Layer
-from nettrim.packing import pack, unpack
-from nettrim.shrink import shrink
+from nettrim.base.storage import read_npz, write_npz
+from nettrim.models.network import Layer
+from nettrim.models.network.shrink import shrink
+from nettrim.models.network.sparse_storage import pack, unpack
+from nettrim.results.export import FORMATS, load_weights
+from nettrim.results.export.header import header
 from networks import Array, random_network, trim
 
 CC = shutil.which("cc")
@@ -147,7 +147,7 @@ def test_files_are_replaced_whole_or_not_at_all(
         Path(path).write_bytes(b"half a fi")
         raise OSError("disk full")
 
-    monkeypatch.setattr("nettrim.export.sparse.write_npz", broken)
+    monkeypatch.setattr("nettrim.results.export.sparse.write_npz", broken)
     with pytest.raises(OSError, match="disk full"):
         result.export(tmp_path, formats=["sparse"])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

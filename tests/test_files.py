@@ -19,12 +19,15 @@ import numpy as np
 import pytest
 
 import mutated_files
-from nettrim import Network, _storage, cli, packing
-from nettrim._arguments import LayerData
-from nettrim._storage import read_npy, read_npz, write_npz
-from nettrim.execution import Shared
-from nettrim.files import recipe_in
-from nettrim.network import network as network_module
+from nettrim import Network
+from nettrim.base import storage
+from nettrim.base.storage import read_npy, read_npz, write_npz
+from nettrim.cli import commands
+from nettrim.layer.blocks.workers import Shared
+from nettrim.layer.data import LayerData
+from nettrim.models.io import recipe_in
+from nettrim.models.network import network as network_module
+from nettrim.models.network import sparse_storage
 from networks import random_network, trim
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
@@ -83,9 +86,9 @@ def test_places_are_looked_at_before_any_work(
     options: str,
     words: str,
 ) -> None:
-    monkeypatch.setattr(cli, "load", None)  # calling it would be work
+    monkeypatch.setattr(commands, "load", None)  # calling it would be work
     before = {path: path.read_bytes() for path in files.iterdir() if path.is_file()}
-    assert cli.main(f"{TRIM} {options}".split()) == 2
+    assert commands.main(f"{TRIM} {options}".split()) == 2
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
@@ -192,7 +195,7 @@ def test_what_would_become_too_large_is_refused_unread(
     np.savez_compressed(path, W1=np.zeros((3000, 1000)), small=np.ones(3))
     assert path.stat().st_size < 100_000
     read_npz(path)  # below a gigabyte all is well
-    monkeypatch.setattr(_storage, "EXPANDED", 1 << 20)
+    monkeypatch.setattr(storage, "EXPANDED", 1 << 20)
     with pytest.raises(ValueError, match="bytes would become 24,000,2"):
         read_npz(path)
     np.testing.assert_array_equal(read_npz(path, {"small"}.__contains__)["small"], 1)
@@ -202,10 +205,10 @@ def test_what_would_become_too_large_is_refused_unread(
 
 
 def test_packed_arrays_of_absurd_shapes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = packing.pack({"W": np.diag(np.arange(1.0, 40))}, "csr")
+    packed = sparse_storage.pack({"W": np.diag(np.arange(1.0, 40))}, "csr")
     for shape in ([39, 2**40], [10**9, 10**9], [-39, 39]):
         with pytest.raises(ValueError, match="W is no array in csr"):
-            packing.unpack({**packed, "W@csr.shape": np.array(shape)})
+            sparse_storage.unpack({**packed, "W@csr.shape": np.array(shape)})
 
 
 def test_a_name_twice_is_refused(tmp_path: Path) -> None:
@@ -238,9 +241,10 @@ def test_arrays_nobody_asks_for_are_not_read(files: Path, result: Any) -> None:
 # The child hangs in its second layer until a signal comes: in Python, or in the compiled solver.
 CHILD = """
 import sys, time
-from nettrim import cli, walk
+from nettrim.cli import commands
+from nettrim.trimming.methods import to_error
 
-solve_layer, count = walk.solve_layer, 0
+solve_layer, count = to_error.solve_layer, 0
 
 def hang_at_the_second(X, Y, **options):
     global count
@@ -250,8 +254,8 @@ def hang_at_the_second(X, Y, **options):
         {hang}
     return solve_layer(X, Y, **options)
 
-walk.solve_layer = hang_at_the_second
-sys.exit(cli.main("trim net.npz -c X.npy -e 0.1 -o out.npz -q --threads 1 --report r.html".split()))
+to_error.solve_layer = hang_at_the_second
+sys.exit(commands.main("trim net.npz -c X.npy -e 0.1 -o out.npz -q --threads 1 --report r.html".split()))
 """
 ASLEEP = "time.sleep(600)"
 ENDLESS = 'options |= {"tol": 1e-300, "max_iter": 10**9}'
@@ -295,14 +299,14 @@ def test_a_signal_keeps_finished_layers(files: Path, number: int, status: int, h
 
 def test_the_handler_of_sigterm_is_put_back(files: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    assert cli.main(["inspect", "net.npz"]) == 0
+    assert commands.main(["inspect", "net.npz"]) == 0
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 @posix
 def test_nobody_has_to_read_what_is_said(files: Path) -> None:
     options = "-o out.npz --report r.html --export shipped --labels y.npy"
-    process = child("-m", "nettrim.cli", *f"{TRIM} {options}".split())
+    process = child("-m", "nettrim", *f"{TRIM} {options}".split())
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
@@ -353,7 +357,7 @@ def test_the_command_tells_a_full_disk_in_one_line(
 ) -> None:
     before = sorted(path.name for path in files.iterdir())
     with files_of_at_most(100):
-        status = cli.main(f"{TRIM} -o out.npz".split())
+        status = commands.main(f"{TRIM} -o out.npz".split())
     assert status == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert sorted(path.name for path in files.iterdir()) == before

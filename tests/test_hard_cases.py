@@ -17,7 +17,7 @@ import pytest
 
 import nettrim
 from conic import solve_cones
-from nettrim import reference
+from nettrim.layer import reference
 from networks import random_network
 from problems import Array, Program, Recipe, g4, g4_layers, layer, relu, with_ones
 

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 import nettrim
 from nettrim import Network, TrimResult
-from nettrim.html.chart import LogScale, Span, course, spans
-from nettrim.html.markup import Markup, element
-from nettrim.html.page import TEMPLATE
-from nettrim.html.pattern import CELLS, density, picture
-from nettrim.recipe import snippet
-from nettrim.view import LayerView
+from nettrim.models.model_view import LayerView
+from nettrim.results.html.chart import LogScale, Span, course, spans
+from nettrim.results.html.markup import Markup, element
+from nettrim.results.html.page import TEMPLATE
+from nettrim.results.html.pattern import CELLS, density, picture
+from nettrim.results.recipe import snippet
 from networks import Array, random_network, trim
 from pages import Page, numbers, read
 
@@ -57,14 +57,14 @@ def stopped(data: tuple[Network, Array, Array]) -> TrimResult[Network]:
 def interrupted(
     data: tuple[Network, Array, Array], monkeypatch: pytest.MonkeyPatch
 ) -> TrimResult[Network]:
-    solve, calls = nettrim.walk.solve_layer, itertools.count()
+    solve, calls = nettrim.trimming.methods.to_error.solve_layer, itertools.count()
 
     def until_the_second(*arguments: Any, **options: Any) -> Any:
         if next(calls):
             raise KeyboardInterrupt
         return solve(*arguments, **options)
 
-    monkeypatch.setattr("nettrim.walk.solve_layer", until_the_second)
+    monkeypatch.setattr("nettrim.trimming.methods.to_error.solve_layer", until_the_second)
     network, X, _ = data
     return trim(network, X, epsilon=0.1)
 
@@ -139,7 +139,9 @@ def test_nothing_is_left_of_a_page_that_failed(
     result: TrimResult[Network], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = text_of(result, tmp_path)
-    monkeypatch.setattr("nettrim.html.page", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(
+        "nettrim.results.html.page", lambda *_: (_ for _ in ()).throw(OSError("full"))
+    )
     with pytest.raises(OSError, match="full"):
         result.report(tmp_path / "trim.html")
     assert (tmp_path / "trim.html").read_text(encoding="utf-8") == before

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nettrim._dispatch import core
+from nettrim.base.dispatch import core
 
 # (a, b, r) -> (u, v); spec branchhull B.1.
 KNOWN = [

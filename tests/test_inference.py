@@ -12,7 +12,7 @@ from hypothesis import given
 
 import nettrim
 from nettrim import Dense, Network
-from nettrim.network import dense
+from nettrim.models.network import dense
 from networks import Array, random_network
 
 

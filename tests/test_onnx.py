@@ -15,7 +15,7 @@ import pytest
 
 import nettrim
 from nettrim import Network
-from nettrim.view import as_view
+from nettrim.models.model_view import as_view
 from networks import random_network, trim
 
 onnx = pytest.importorskip("onnx")
@@ -23,10 +23,10 @@ ort = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper
 
-from nettrim.adapters import onnx as adapter
-from nettrim.adapters.onnx import files as onnx_files
-from nettrim.adapters.onnx import model as onnx_model
-from nettrim.adapters.onnx import session as onnx_session
+from nettrim.models.adapters import onnx as adapter
+from nettrim.models.adapters.onnx import files as onnx_files
+from nettrim.models.adapters.onnx import model as onnx_model
+from nettrim.models.adapters.onnx import session as onnx_session
 from onnx_models import Arrays, Node, build, run
 
 
@@ -780,7 +780,7 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(ImportError, match=r"onnxruntime is missing.*nettrim\[onnx\]"):
             trim(model, np.ones((3, 6)), epsilon=0.1)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.delitem(sys.modules, "nettrim.adapters.onnx")
+    monkeypatch.delitem(sys.modules, "nettrim.models.adapters.onnx")
     with pytest.raises(ImportError, match=r"onnx is missing.*nettrim\[onnx\]"):
         as_view(model)
 

@@ -17,7 +17,7 @@ pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from nettrim.adapters.onnx import view
+from nettrim.models.adapters.onnx import view
 from onnx_models import build, parsed, run
 
 G = np.random.default_rng(3)

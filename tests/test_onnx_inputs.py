@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nettrim.samples import Samples
+from nettrim.models.samples import Samples
 from networks import trim
 
 onnx = pytest.importorskip("onnx")
@@ -15,7 +15,7 @@ ort = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper
 
-from nettrim.adapters.onnx import view
+from nettrim.models.adapters.onnx import view
 from onnx_models import build, parsed
 
 G = np.random.default_rng(5)

@@ -10,7 +10,7 @@ from networks import trim
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from nettrim.adapters.onnx import view
+from nettrim.models.adapters.onnx import view
 from onnx_models import build, run
 
 G = np.random.default_rng(11)

@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime")
 
 from onnx import helper
 
-from nettrim.adapters.onnx import view
+from nettrim.models.adapters.onnx import view
 from onnx_models import Arrays, Node, build, run
 
 ZERO, SIX, LARGEST = np.float32(0), np.float32(6), np.finfo(np.float32).max

@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper
 
-from nettrim.adapters.onnx import view
+from nettrim.models.adapters.onnx import view
 from onnx_models import build, parsed, run
 
 G = np.random.default_rng(2)

@@ -1,7 +1,7 @@
 """Random programs against a referee: whatever the data, an answer that says optimal is optimal.
 
 The referee is Clarabel, which is given the cones directly and not believed either: its multipliers
-prove a lower bound and its weights an upper one, by the certificate of `nettrim.reference`. Where the
+prove a lower bound and its weights an upper one, by the certificate of `nettrim.layer.reference`. Where the
 two are far apart it decides nothing.
 """
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import nettrim
 import problems
 from conic import solve_cones, solve_conic
-from nettrim import reference
+from nettrim.layer import reference
 from problems import Array, Program, Recipe
 
 TOL = 1e-6  # the default of solve_layer

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import problems
 from conic import solve_conic
-from nettrim import reference
+from nettrim.layer import reference
 from problems import G1_OPTIMA, Array, Program, describe, g1, g2, g5
 
 PUBLISHED_SCALE = (

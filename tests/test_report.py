@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nettrim import ConvergenceWarning, Network
-from nettrim._table import shortened
-from nettrim.report import LayerReport, TrimResult
+from nettrim.base.table import shortened
+from nettrim.results.outcome import LayerReport
+from nettrim.results.trim_result import TrimResult
 from networks import Array, assert_bounded, random_network, trim
 
 
@@ -50,14 +51,14 @@ def test_unconverged_layers_are_flagged_and_still_bounded(
 def test_broken_solves_leave_the_original_weights(
     network: Network, X: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nettrim.layer import solve_layer
+    from nettrim.layer.solve import solve_layer
 
     def broken(*arguments: Any, **options: Any) -> Any:
         solution = solve_layer(*arguments, **options)
         weights = np.full_like(solution.weights, np.nan)
         return dataclasses.replace(solution, weights=weights, status="numerical")
 
-    monkeypatch.setattr("nettrim.walk.solve_layer", broken)
+    monkeypatch.setattr("nettrim.trimming.methods.to_error.solve_layer", broken)
     with pytest.warns(ConvergenceWarning, match="numerical"):
         result = trim(network, X, epsilon=0.1)
     np.testing.assert_array_equal(result.model.predict(X), network.predict(X))

@@ -26,9 +26,9 @@ from nettrim import (
     ReLU,
     Residual,
 )
-from nettrim.network import Layer
-from nettrim.ranges import arriving, behind
-from nettrim.shrink import shrink
+from nettrim.models.network import Layer
+from nettrim.models.network.interval_bounds import arriving, behind
+from nettrim.models.network.shrink import shrink
 from networks import Array, outputs, random_network
 
 Shape = tuple[int, ...]

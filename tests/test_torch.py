@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 
 import nettrim
-from nettrim.view import Affine, as_view
+from nettrim.models.model_view import Affine, as_view
 from networks import Array, trim
 
 torch = pytest.importorskip("torch")
@@ -26,8 +26,8 @@ from torch.nn.utils import parametrizations
 from torch.utils.data import DataLoader, TensorDataset
 
 import nettrim.torch
-from nettrim.adapters.torch import TorchView
-from nettrim.adapters.torch import run as torch_run
+from nettrim.models.adapters.torch import TorchView
+from nettrim.models.adapters.torch import run as torch_run
 
 
 @pytest.fixture(autouse=True)
@@ -537,7 +537,7 @@ def test_signals_do_not_depend_on_batches_and_memory(
     view = settled(model, X)
     at_once = [signal.values for signal in view.signals(X, {})]
     monkeypatch.setattr(torch_run, "BATCH", 4)
-    monkeypatch.setattr("nettrim.adapters.torch.model.MEMORY", 20_000)
+    monkeypatch.setattr("nettrim.models.adapters.torch.model.MEMORY", 20_000)
     for whole, part in zip(at_once, view.signals(X, {}), strict=True):
         np.testing.assert_allclose(part.values, whole, atol=1e-13)
     np.testing.assert_allclose(at_once[-1], outputs(model, X), atol=1e-13)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nettrim.samples import Samples
-from nettrim.view import as_view
+from nettrim.models.model_view import as_view
+from nettrim.models.samples import Samples
 from networks import trim
 
 torch = pytest.importorskip("torch")

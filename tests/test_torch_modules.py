@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import nettrim.torch
-from nettrim.view import as_view
+from nettrim.models.model_view import as_view
 from networks import trim
 
 torch = pytest.importorskip("torch")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import nettrim.torch
-from nettrim.view import as_view
+from nettrim.models.model_view import as_view
 from networks import trim
 
 torch = pytest.importorskip("torch")
@@ -130,12 +130,15 @@ def test_an_output_that_some_samples_lack(
             y = self.layer(x)
             return (y, 2.0 * y) if (x > 0).all() else (y,)
 
-    monkeypatch.setattr("nettrim.adapters.torch.run.BATCH", 4)
+    monkeypatch.setattr("nettrim.models.adapters.torch.run.BATCH", 4)
     X = np.abs(rng.standard_normal((12, 3)))
     X[9] = -1.0
     view = nettrim.torch.declare(Sometimes(), relu=[])
-    with pytest.raises(ValueError, match=r"^model does not return \['1'\] on samples 8 to 11"):
-        trim(view, X, epsilon=0.1)
+    stages: list[Any] = []
+    for arguments in [{"X": X}, {"X": X[:9], "held_out": X}]:
+        with pytest.raises(ValueError, match=r"^model does not return \['1'\] on samples 8 to 11"):
+            trim(view, **arguments, epsilon=0.1, progress=stages.append)
+    assert stages == []  # before any work
 
 
 def test_signals_do_not_depend_on_memory(
@@ -145,7 +148,7 @@ def test_signals_do_not_depend_on_memory(
     view: Any = as_view(Heads(lambda a, b: (a, b, a)))
     view.calibration(X, "X")
     whole = [signal.values for signal in view.signals(X, {})]
-    monkeypatch.setattr("nettrim.adapters.torch.model.MEMORY", 1)
+    monkeypatch.setattr("nettrim.models.adapters.torch.model.MEMORY", 1)
     for signal, wanted in zip(view.signals(X, {}), whole, strict=True):
         np.testing.assert_array_equal(signal.values, wanted)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nettrim.view import as_view
+from nettrim.models.model_view import as_view
 from networks import trim
 
 torch = pytest.importorskip("torch")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nettrim
-from nettrim.budget.network import cheapest
+from nettrim.trimming.methods.to_sparsity import cheapest
 from networks import random_network, trim
 
 # Random networks give up much at any sparsity, and small ones stand on few samples.

@@ -12,7 +12,7 @@ import numpy as np
 
 import machine
 import nettrim
-from nettrim.reference import Program, certificate
+from nettrim.layer.reference import Program, certificate
 
 from .column import Answer, Array, Column, Mask
 

@@ -1,16 +1,14 @@
 """Sparse networks by convex optimisation, every answer with its proof."""
 
-from ._dispatch import build_info
-from .accuracy import Accuracy
-from .budget import BudgetSolution, BudgetTrace, solve_layer_budget, trace_budget
-from .errors import (
+from .base.dispatch import build_info
+from .base.errors import (
     CalibrationWarning,
     ConvergenceWarning,
     InfeasibleError,
     LargeErrorWarning,
     RuntimeMismatchWarning,
 )
-from .export import Export, load_weights
+from .budget import BudgetSolution, BudgetTrace, solve_layer_budget, trace_budget
 from .hull import (
     HullProgress,
     HullSolution,
@@ -22,8 +20,11 @@ from .hull import (
     recovery_odds,
     separate_image,
 )
-from .layer import solve_layer
-from .network import (
+from .layer.path import LayerTrace, trace
+from .layer.solution import LayerProgress, LayerSolution
+from .layer.solve import solve_layer
+from .models.model_view import Untouched
+from .models.network import (
     AveragePool,
     BatchNorm,
     Conv1D,
@@ -36,13 +37,14 @@ from .network import (
     ReLU,
     Residual,
 )
-from .report import LayerReport, OutputReport, TrimResult
-from .samples import Samples
-from .shrink import shrink
-from .solution import LayerProgress, LayerSolution
-from .trace import LayerTrace, trace
-from .trim import trim
-from .view import Untouched
+from .models.network.shrink import shrink
+from .models.samples import Samples
+from .results.accuracy import Accuracy
+from .results.export import Export, load_weights
+from .results.outcome import LayerReport, OutputReport
+from .results.trim_result import TrimResult
+from .trimming.goals import Error, Sparsity
+from .trimming.trim import trim
 
 __version__ = "0.1.0"
 
@@ -57,6 +59,7 @@ __all__ = [
     "Conv2D",
     "ConvergenceWarning",
     "Dense",
+    "Error",
     "Export",
     "Flatten",
     "GlobalAveragePool",
@@ -77,6 +80,7 @@ __all__ = [
     "RuntimeMismatchWarning",
     "Samples",
     "SignCheck",
+    "Sparsity",
     "TrimResult",
     "Untouched",
     "branch_hull",

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from ._arguments import number, whole
+from .base.arguments import number, whole
 
 try:
     import torch
@@ -19,10 +19,10 @@ try:
 except ImportError as error:
     raise ImportError("nettrim.torch needs PyTorch: pip install nettrim[torch]") from error
 
-from .adapters.torch import TorchView
-from .adapters.torch.data import pairs
-from .adapters.torch.layers import prunable_modules
-from .adapters.torch.prepare import copied
+from .models.adapters.torch import TorchView
+from .models.adapters.torch.data import pairs
+from .models.adapters.torch.layers import prunable_modules
+from .models.adapters.torch.prepare import copied
 
 __all__ = ["declare", "fine_tune", "keep_zeros", "remove_masks"]
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import linalg
 
-from .._arrays import Array
-from .._deadline import has_passed
+from ..base.arrays import Array
+from ..base.deadline import has_passed
 from .data import BudgetData, largest
-from .surgery import Regularisation
+from .optimal_brain_surgeon import Regularisation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._arguments import LayerData, matrix, shown, truths
-from .._arrays import Array, frobenius, relative
-from ..view import activate
+from ..base.arguments import matrix, shown, truths
+from ..base.arrays import Array, frobenius, relative
+from ..layer.data import LayerData
+from ..models.model_view import activate
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._arrays import Array
-from .._deadline import has_passed, seconds_left
-from ..layer import solve_layer
+from ..base.arrays import Array
+from ..base.deadline import has_passed, seconds_left
+from ..layer.solve import solve_layer
 from .data import BudgetData, largest
 
 if TYPE_CHECKING:

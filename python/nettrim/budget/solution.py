@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._arrays import Array
-from .._table import share
+from ..base.arrays import Array
+from ..base.table import share
 
 if TYPE_CHECKING:
-    from ..solution import LayerSolution
+    from ..layer.solution import LayerSolution
 
 __all__ = ["BudgetSolution"]
 

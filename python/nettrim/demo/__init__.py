@@ -15,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arrays import Array
-from .._storage import read_npz
-from ..network import Network
-from ..report import TrimResult
-from ..trim import trim
-from ..view import Affine
+from ..base.arrays import Array
+from ..base.storage import read_npz
+from ..models.model_view import Affine
+from ..models.network import Network
+from ..results.trim_result import TrimResult
+from ..trimming.trim import trim
 
 DIGITS = Path(__file__).with_name("digits.npz")
 MISSING = 'no picture: it needs matplotlib, pip install "nettrim[cli]"'
@@ -152,7 +152,7 @@ def _accuracies(digits: Digits, results: dict[str, TrimResult[Network]]) -> str:
 def _draw(
     picture: str | os.PathLike[str], network: Network, results: dict[str, TrimResult[Network]]
 ) -> str:
-    from ..picture import draw
+    from ..results.plot import draw
 
     versions = {"original": network.prunable_layers()}
     versions |= {scheme: result.model.prunable_layers() for scheme, result in results.items()}

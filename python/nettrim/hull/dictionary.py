@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from .._arrays import Array, finite_array, with_squares
+from ..base.arrays import Array, finite_array, with_squares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

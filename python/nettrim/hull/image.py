@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg import lstsq
 
-from .._arguments import Limits, number, one_of, whole
-from .._arrays import Array, finite_array, plain_array
-from .._dispatch import core
+from ..base.arguments import number, one_of, whole
+from ..base.arrays import Array, finite_array, plain_array
+from ..base.dispatch import core
+from ..base.limits import Limits
 from .image_rivals import EarlyStopped, LeastLogVariation, orthonormal
 from .separation import ImageSeparation
 from .solution import HullProgress

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.fft import dctn, idctn
 from scipy.linalg import cho_factor, cho_solve, lstsq, qr
 
-from .._arguments import Limits
-from .._arrays import Array
-from .._dispatch import core
+from ..base.arrays import Array
+from ..base.dispatch import core
+from ..base.limits import Limits
 from .separation import ImageSeparation
 
 __all__ = ["EarlyStopped", "LeastLogVariation", "orthonormal"]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linprog
 
-from .._arguments import Limits
-from .._arrays import Array
+from ..base.arrays import Array
+from ..base.limits import Limits
 from .dictionary import as_array
 from .program import HullProgram, Row
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arguments import number, one_of
-from .._arrays import Array, finite_array, with_squares
+from ..base.arguments import number, one_of
+from ..base.arrays import Array, finite_array, with_squares
 from .dictionary import Dictionary, dictionary, signed_rows
 
 if TYPE_CHECKING:

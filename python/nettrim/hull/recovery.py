@@ -8,8 +8,8 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.stats import binom
 
-from .._arguments import one_of, whole
-from .._arrays import Array, finite_array
+from ..base.arguments import one_of, whole
+from ..base.arrays import Array, finite_array
 from .dictionary import as_array, dictionary
 from .program import REGULARIZERS
 

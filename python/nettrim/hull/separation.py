@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._arrays import Array
+from ..base.arrays import Array
 
 __all__ = ["ImageSeparation"]
 

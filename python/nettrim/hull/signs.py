@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import linprog
 
-from .._arrays import Array
+from ..base.arrays import Array
 from .dictionary import Dictionary, as_array
 from .program import HullProgram, Row
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._arguments import number, whole
-from .._arrays import Array
-from .._table import Column, table
+from ..base.arguments import number, whole
+from ..base.arrays import Array
+from ..base.table import Column, table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

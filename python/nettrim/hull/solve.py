@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from .._arguments import Limits, number, one_of
-from .._arrays import Array
-from .._dispatch import core
-from ..errors import InfeasibleError
+from ..base.arguments import number, one_of
+from ..base.arrays import Array
+from ..base.dispatch import core
+from ..base.errors import InfeasibleError
+from ..base.limits import Limits
 from . import linear
 from .dictionary import products
 from .program import HullProgram, Row

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..adapters.torch.data import pairs
+from ..models.adapters.torch.data import pairs
 from .onset import is_near
 
 if TYPE_CHECKING:

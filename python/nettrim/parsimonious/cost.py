@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .._arguments import number
+from ..base.arguments import number
 from .structure import Layer, Structure
 
 __all__ = ["ComplexityCost", "Costs", "FixedCost", "Size", "cost_of", "expected_size", "size_of"]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .._arguments import one_of, whole
+from ..base.arguments import one_of, whole
 from .cost import ComplexityCost, Size, cost_of
 from .estimators import Differences, Loss, one_flip, random_flips, taylor
 from .gated import GatedModel

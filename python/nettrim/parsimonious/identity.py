@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..adapters.torch.data import pairs, stored
+from ..models.adapters.torch.data import pairs, stored
 
 __all__ = ["generators_of", "hash_of", "hash_of_batches", "hash_of_model", "name_of", "untouched"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .._arguments import number, whole
+from ..base.arguments import number, whole
 from .evidence import Evidence
 
 __all__ = ["Keep", "Schedule"]

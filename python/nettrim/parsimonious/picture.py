@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..picture import FRAME, INK, NEGATIVE, POSITIVE, empty_figure, save_figure
+from ..results.plot import FRAME, INK, NEGATIVE, POSITIVE, empty_figure, save_figure
 from .cost import Size
 from .history import Epoch
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit, logit, rel_entr
 
-from .._arguments import number
-from .._arrays import Array, finite_array
+from ..base.arguments import number
+from ..base.arrays import Array, finite_array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

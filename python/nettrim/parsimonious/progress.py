@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..progress import logger, on_terminal
+from ..base.terminal import logger, on_terminal
 from .history import Epoch
 
 __all__ = ["reporter"]

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from .._table import Column, share, table
+from ..base.table import Column, share, table
 from .certificate import Certificate
 from .cost import Size
 from .history import Epoch, Widths

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from ..adapters.torch.gains import Shape
-from ..adapters.torch.graph import IDLE, NORMS, RELU, Graph
-from ..adapters.torch.inputs import Takes
-from ..adapters.torch.layers import prunable_modules
-from ..adapters.torch.outputs import named_tensors
+from ..models.adapters.torch.gains import Shape
+from ..models.adapters.torch.graph import IDLE, NORMS, RELU, Graph
+from ..models.adapters.torch.inputs import Takes
+from ..models.adapters.torch.layers import prunable_modules
+from ..models.adapters.torch.outputs import named_tensors
 
 __all__ = ["INPUTS", "Layer", "Section", "Structure", "Units", "reached"]
 

@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from .._arguments import number, whole
-from ..adapters.torch.data import pairs
+from ..base.arguments import number, whole
+from ..models.adapters.torch.data import pairs
 from .certificate import Certificate, leave_one_out
 from .cost import ComplexityCost
 from .estimators import Loss

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .._storage import whole_file
-from ..adapters.torch.data import pairs
-from ..checkpoint import refuse_changes
+from ..base.storage import refuse_changes, whole_file
+from ..models.adapters.torch.data import pairs
 from .cost import ComplexityCost
 from .estimators import Loss
 from .gates import UnitGates

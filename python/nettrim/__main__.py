@@ -1,0 +1,7 @@
+"""``python -m nettrim`` is the command ``nettrim``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""What every room stands on: arrays, arguments, errors, files, tables, and the compiled core."""

@@ -1,0 +1,126 @@
+"""Check arguments; every error names its argument, what came and what is wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arrays import converted, finite_array, plain_array
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    Floats = NDArray[np.floating[Any]]
+
+__all__ = [
+    "count_processors",
+    "matrix",
+    "number",
+    "one_of",
+    "precision_of",
+    "shown",
+    "threads",
+    "truths",
+    "whole",
+]
+
+LARGEST_WHOLE = 2**63 - 1  # that the compiled core counts with
+MOST_THREADS = (
+    1024  # where there are not more processors: each takes memory whether it works or not
+)
+LONGEST_SHOWN = 100  # characters
+
+
+def precision_of(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return the type of the arithmetic, float64 or float32."""
+    try:
+        precision = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"dtype must be float64 or float32, got {shown(dtype)}") from None
+    if precision not in (np.dtype(np.float64), np.dtype(np.float32)):
+        raise ValueError(f"dtype must be float64 or float32, got {precision}")
+    return precision
+
+
+def matrix(value: ArrayLike, name: str, precision: np.dtype[Any]) -> Floats:
+    """Refuse what is no finite matrix; copy only what has another type or layout."""
+    return converted(finite_array(value, name, ndim=2), name, precision)
+
+
+def truths(value: ArrayLike, name: str) -> NDArray[np.bool_]:
+    """Return an array of True and False."""
+    array = plain_array(value, name)
+    if array.dtype != bool:
+        raise TypeError(f"{name} must hold True and False, got {array.dtype}")
+    return array
+
+
+def one_of(value: object, choices: Sequence[str], name: str) -> str:
+    """Return a word, if it is one of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}"
+        )
+    return value
+
+
+def number(
+    value: object,
+    name: str,
+    *,
+    least: float = -np.inf,
+    above: float = -np.inf,
+    most: float = np.inf,
+) -> float:
+    """Return a finite real number within limits."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__} {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if not np.isfinite(number) or number < least or number <= above or number > most:
+        limits = [("at least", least), ("greater than", above), ("at most", most)]
+        wanted = [f"{how} {limit:g}" for how, limit in limits if np.isfinite(limit)]
+        raise ValueError(f"{name} must be {' and '.join(['finite', *wanted])}, got {shown(value)}")
+    return number
+
+
+def whole(value: object, name: str, *, least: int = 1, most: int = LARGEST_WHOLE) -> int:
+    """Return a whole number within limits."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, got {type(value).__name__} {shown(value)}")
+    number = int(value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {shown(value)}")
+    if number > most:
+        raise ValueError(f"{name} must be at most {most}, got {shown(value)}")
+    return number
+
+
+def threads(value: object) -> int:
+    """Check a number of threads; None stands for all processors."""
+    if value is None:
+        return count_processors()
+    return whole(value, "n_threads", most=max(MOST_THREADS, count_processors()))
+
+
+def shown(value: object) -> str:
+    """Return how a message shows what came."""
+    try:
+        text = " ".join(repr(value).split())  # one line
+    except ValueError:  # whole numbers of thousands of digits have no text
+        return f"{type(value).__name__} of too many digits to show"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def count_processors() -> int:
+    """Count those this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1

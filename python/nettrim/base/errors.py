@@ -1,0 +1,52 @@
+"""What data can do to a solver and to a network, each with a name of its own."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from types import FrameType
+
+__all__ = [
+    "LARGE_ERROR",
+    "CalibrationWarning",
+    "ConvergenceWarning",
+    "InfeasibleError",
+    "LargeErrorWarning",
+    "RuntimeMismatchWarning",
+    "warn_user",
+]
+
+LARGE_ERROR = 0.5  # relative to an output: of one that moved so far little may be left
+
+
+class InfeasibleError(ValueError):
+    """No weights satisfy the constraints; the message names the layer and the way out."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A solve stopped before its certificate closed; its answer is flagged, not hidden."""
+
+
+class LargeErrorWarning(UserWarning):
+    """The trimmed network may do nothing of what the original one did: an error passed 50 %."""
+
+
+class CalibrationWarning(UserWarning):
+    """A layer met fewer different active rows than it has inputs: its sparsity says little."""
+
+
+class RuntimeMismatchWarning(UserWarning):
+    """The framework computes something else than the arithmetic that was measured and bounded."""
+
+
+def warn_user(text: str, kind: type[Warning]) -> None:
+    """Warn at the line outside this package that called it, however deep the warning arises."""
+    package = __name__.partition(".")[0]
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _package_of(frame) == package:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, kind, stacklevel=level)
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -1,0 +1,52 @@
+"""Plain-text tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+LONGEST, GAP = 24, "..."  # characters of a name in a table, and what stands for its middle
+
+
+class Column(NamedTuple):
+    """A heading and the side its entries stand on: "<" left, ">" right."""
+
+    heading: str
+    align: str = ">"
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], total: Sequence[str]) -> str:
+    """Lay out rows of text under headings, each column as wide as its widest entry."""
+    lines = [[column.heading for column in columns], *rows, total]
+    widths = [max(map(len, entries)) for entries in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            f"{entry:{column.align}{width}}"
+            for entry, column, width in zip(line, columns, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def shortened(names: Sequence[str], length: int = LONGEST) -> list[str]:
+    """Return names without the middle of long ones; different ones stay different.
+
+    Where `length` characters do not suffice for that, all may have as many more as it takes.
+    """
+    plain = [name if name.isprintable() else repr(name)[1:-1] for name in names]
+    for most in range(length, max(map(len, plain), default=0)):
+        short = [_without_middle(name, most) for name in plain]
+        if len(set(short)) == len(set(plain)):
+            return short
+    return plain
+
+
+def _without_middle(name: str, most: int) -> str:
+    head = (most - len(GAP)) // 3
+    tail = most - len(GAP) - head
+    return name if len(name) <= most else f"{name[:head]}{GAP}{name[-tail:]}"
+
+
+def share(part: int, whole: int) -> str:
+    """Return a percentage, "" of nothing."""
+    return f"{100 * part / whole:.1f}%" if whole else ""

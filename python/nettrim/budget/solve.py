@@ -1,0 +1,462 @@
+"""One layer at a given sparsity."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..base.arguments import number, one_of, whole
+from ..base.arguments import threads as as_threads
+from ..base.arrays import LARGEST, Array, frobenius, with_squares
+from ..base.deadline import after, has_passed, seconds_left, share_of
+from ..layer.solve import solve_layer
+from .admm import support_by_admm
+from .data import BudgetData, allowed, double_matrix
+from .optimal_brain_surgeon import (
+    TRACING,
+    TUNING,
+    Elimination,
+    Regularisation,
+    eliminate,
+    fit,
+    tuned,
+)
+from .reweighted import support_by_reweighting
+from .solution import BudgetSolution
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from ..layer.solution import LayerSolution
+
+__all__ = ["BudgetTrace", "is_dear", "solve_layer_budget", "solved", "trace_budget", "traced"]
+
+BUDGET, TIME_LIMIT = "budget", "time_limit"  # statuses
+METHODS = ("auto", "surgery", "admm", "reweighted")
+SWAPS = 5
+DEAREST = 2e12  # outputs x features^3 of an elimination that is worth its time: some minutes
+NEARBY = np.array([2 / 3, 1, 3 / 2])  # budgets that choose the regularisation for one of them
+TYPICAL = np.array([0.5, 0.8, 0.95])  # sparsities that a whole curve is tuned for
+
+
+@dataclass(frozen=True)
+class BudgetTrace:
+    """A layer that has given up all its weights one by one: every sparsity from one run.
+
+    Attributes
+    ----------
+    data : BudgetData
+    elimination : Elimination
+        In which order the weights went, and how much each of them cost.
+    regularisation : Regularisation
+    seconds : float
+        Wall time of the run.
+    n_threads : int
+    status : str
+        ``"budget"``; ``"time_limit"`` where time was up and the rest of the weights went at once.
+    """
+
+    data: BudgetData = field(repr=False)
+    elimination: Elimination = field(repr=False)
+    regularisation: Regularisation
+    seconds: float
+    n_threads: int
+    status: str = BUDGET
+
+    @property
+    def losses(self) -> Array:
+        """Estimate of the layer's loss with 0, 1, 2, ... weights removed: half of a squared error."""
+        return self.data.in_given_units(self.elimination.course, "losses")
+
+    def at(
+        self,
+        sparsity: float,
+        *,
+        swaps: int = SWAPS,
+        held_out: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> BudgetSolution:
+        """Return the layer at a sparsity; see `solve_layer_budget`.
+
+        Examples
+        --------
+        >>> import numpy as np, nettrim
+        >>> rng = np.random.default_rng(0)
+        >>> X, W = rng.standard_normal((200, 20)), rng.standard_normal((20, 10))
+        >>> trace = nettrim.trace_budget(X, np.maximum(X @ W, 0), weights=W)
+        >>> [trace.at(sparsity).nonzeros for sparsity in (0.5, 0.9)]
+        [100, 20]
+        """
+        began = time.perf_counter()
+        budget = _budget(self.data, sparsity)
+        unseen, rounds = _unseen(self.data, held_out), whole(swaps, "swaps", least=0)
+        return _told(self.with_budget(budget, rounds), unseen, began)
+
+    def with_budget(
+        self, budget: int, rounds: int, deadline: float | None = None
+    ) -> BudgetSolution:
+        """Return the layer with a number of weights."""
+        if (solution := _trivial(self.data, budget)) is not None:
+            return solution
+        count = self.data.size - budget
+        support = self.elimination.support(self.elimination.removals(count))
+        solution = _fitted(
+            self.data,
+            self.regularisation,
+            support,
+            budget,
+            "surgery",
+            rounds,
+            self.n_threads,
+            deadline,
+        )
+        return solution if self.status == BUDGET else replace(solution, status=self.status)
+
+
+def trace_budget(
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    weights: ArrayLike,
+    activation: str = "relu",
+    upper: ArrayLike | None = None,
+    active: ArrayLike | None = None,
+    keep: ArrayLike | None = None,
+    pattern: str | None = None,
+    pull: float | None = None,
+    ridge: float | None = None,
+    time_limit: float | None = None,
+    n_threads: int | None = None,
+) -> BudgetTrace:
+    """Remove the weights of a layer one by one, for every sparsity at once.
+
+    Parameters
+    ----------
+    X, Y, weights, activation, upper, active, keep, pattern, pull, ridge, time_limit, n_threads
+        As in `solve_layer_budget`; what is not given of `pull` and `ridge` is chosen for sparsities of
+        50, 80 and 95 % together.
+
+    Returns
+    -------
+    BudgetTrace
+
+    Raises
+    ------
+    ValueError, TypeError, KeyboardInterrupt
+        As `solve_layer_budget`.
+
+    Examples
+    --------
+    >>> import numpy as np, nettrim
+    >>> rng = np.random.default_rng(0)
+    >>> X, W = rng.standard_normal((200, 20)), rng.standard_normal((20, 10))
+    >>> trace = nettrim.trace_budget(X, np.maximum(X @ W, 0), weights=W)
+    >>> len(trace.losses), bool(np.all(np.diff(trace.losses) >= 0))
+    (201, True)
+    """
+    deadline = _deadline(time_limit)
+    data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
+    given = _regularisation(pull, ridge)
+    return traced(data, TYPICAL, *given, as_threads(n_threads), deadline)
+
+
+def solve_layer_budget(
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    weights: ArrayLike,
+    sparsity: float | None = None,
+    activation: str = "relu",
+    upper: ArrayLike | None = None,
+    active: ArrayLike | None = None,
+    keep: ArrayLike | None = None,
+    pattern: str | None = None,
+    method: str = "auto",
+    pull: float | None = None,
+    ridge: float | None = None,
+    swaps: int = SWAPS,
+    held_out: tuple[ArrayLike, ArrayLike] | None = None,
+    certify: bool = False,
+    time_limit: float | None = None,
+    n_threads: int | None = None,
+) -> BudgetSolution:
+    """Make a layer sparse to a given number of weights, at the least error of its outputs.
+
+    At most ``round((1 - sparsity) * size)`` weights are left. Which ones is a question that nobody can
+    answer with proof; the answer here comes from removing them one by one on the rows that the ReLU
+    lets through (`nettrim.budget.optimal_brain_surgeon`), fitting the rest to the outputs behind it, and exchanging
+    weights while that pays.
+
+    Parameters
+    ----------
+    X : array_like of shape (n_samples, n_features)
+        Inputs of the layer. Append a column of ones to have a bias.
+    Y : array_like of shape (n_samples, n_outputs)
+        Outputs to reproduce: after the ReLU, or before the softmax for a linear layer.
+    weights : array_like of shape (n_features, n_outputs)
+        The layer as it is.
+    sparsity : float, optional
+        Share of the weights to remove, from 0 (the weights as they are) to 1 (zeros). May be left out
+        with a `pattern`: then all that it lets go.
+    activation : {"relu", "linear"}, default "relu"
+    upper, active
+        As in `nettrim.solve_layer`.
+    keep : array_like of bool, of shape (n_features,), optional
+        Features whose weights all stay, like a row of biases; they do not count. Default none.
+    pattern : str, optional
+        "2:4" leaves at most 2 of every 4 features in a row in each output; so do other numbers. A
+        larger `sparsity` removes more.
+    method : {"auto", "surgery", "admm", "reweighted"}, default "auto"
+        "surgery": removal one by one, whose cost grows with ``n_outputs * n_features**3``; "admm": a
+        support by alternating directions on the Gram matrix of all rows, for layers where that is too
+        dear; "reweighted": by a few rounds of the convex program, each weight at a price of its own,
+        one output at a time, without a `pattern`; slower, and seldom better than the others. "auto": surgery up to some minutes of it.
+    pull, ridge : float, optional
+        Regularisation (`nettrim.budget.optimal_brain_surgeon.Regularisation`); default: what serves a quarter of the
+        samples best that is set aside for some of the outputs, less a quarter, as all samples need less
+        of it than three quarters of them.
+    swaps : int, default 5
+        Rounds of swaps at most; none with a `pattern`.
+    held_out : pair of array_like, optional
+        Inputs and outputs that are used for nothing but measuring errors.
+    certify : bool, default False
+        Solve the convex program for the same error (`nettrim.solve_layer`), for its proof.
+    time_limit : float, optional
+        Seconds; default none. When they are over, what is left to be done is done in the cheapest way:
+        the budget is kept, and the status says ``"time_limit"``.
+    n_threads : int, optional
+        Default: every processor this process may use.
+
+    Returns
+    -------
+    BudgetSolution
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument makes no sense; the message names it.
+    KeyboardInterrupt
+        On Ctrl-C: half of an elimination is no answer.
+
+    References
+    ----------
+    Hassibi and Stork, Second order derivatives for network pruning, NIPS 1992. Frantar and Alistarh,
+    Optimal Brain Compression, NeurIPS 2022. Meng et al., ALPS, NeurIPS 2024, for "admm".
+
+    Examples
+    --------
+    >>> import numpy as np, nettrim
+    >>> rng = np.random.default_rng(0)
+    >>> X, W = rng.standard_normal((200, 20)), rng.standard_normal((20, 10))
+    >>> s = nettrim.solve_layer_budget(X, np.maximum(X @ W, 0), weights=W, sparsity=0.7)
+    >>> s.nonzeros, s.error < 0.6
+    (60, True)
+    """
+    began, deadline = time.perf_counter(), _deadline(time_limit)
+    data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
+    one_of(method, METHODS, "method")
+    if method == "reweighted" and data.pattern.group:
+        raise ValueError("method='reweighted' knows no pattern")
+    threads, rounds = as_threads(n_threads), whole(swaps, "swaps", least=0)
+    budget, unseen = _budget(data, sparsity), _unseen(data, held_out)
+    pull, ridge = _regularisation(pull, ridge)
+    solution = solved(
+        data,
+        budget,
+        method=method,
+        pull=pull,
+        ridge=ridge,
+        rounds=rounds,
+        n_threads=threads,
+        deadline=deadline,
+    )
+    if certify:
+        proof = _certificate(data, solution.weights, threads, deadline)
+        solution = replace(solution, certificate=proof)
+    return _told(solution, unseen, began)
+
+
+def is_dear(n_features: int, n_outputs: int) -> bool:
+    """Tell whether removing the weights of a layer one by one would take too long."""
+    return float(n_features) ** 3 * n_outputs > DEAREST
+
+
+def solved(
+    data: BudgetData,
+    budget: int,
+    *,
+    method: str = "auto",
+    pull: float | None = None,
+    ridge: float | None = None,
+    rounds: int = SWAPS,
+    n_threads: int,
+    deadline: float | None = None,
+) -> BudgetSolution:
+    """Make a layer sparse to a number of weights."""
+    if (solution := _trivial(data, budget)) is not None:
+        return solution
+    sparsities = around(data, budget)
+    if method == "auto":
+        method = "admm" if is_dear(*data.weights.shape) else "surgery"
+    if method != "surgery":
+        tuning = share_of(deadline, TUNING)
+        chosen = tuned(data, sparsities, pull, ridge, n_threads, tuning)
+        is_late, choosing = has_passed(tuning), share_of(deadline, TRACING)
+        if method == "admm":
+            support = support_by_admm(data, budget, chosen, choosing)
+        else:
+            support = support_by_reweighting(data, budget, n_threads, choosing)
+        is_late |= has_passed(choosing)
+        solution = _fitted(data, chosen, support, budget, method, rounds, n_threads, deadline)
+        return replace(solution, status=TIME_LIMIT) if is_late else solution
+    trace = traced(data, sparsities, pull, ridge, n_threads, share_of(deadline, TRACING))
+    return trace.with_budget(budget, rounds, deadline)
+
+
+def around(data: BudgetData, budget: int) -> NDArray[np.float64]:
+    """Return the sparsities near a budget, for which its regularisation is tuned."""
+    return 1 - np.minimum(NEARBY * budget / data.size, 1)
+
+
+def traced(
+    data: BudgetData,
+    sparsities: NDArray[np.float64],
+    pull: float | None,
+    ridge: float | None,
+    n_threads: int,
+    deadline: float | None = None,
+) -> BudgetTrace:
+    """Remove the weights of a layer one by one, regularised for some sparsities."""
+    began = time.perf_counter()
+    tuning = share_of(deadline, TUNING)
+    chosen = tuned(data, sparsities, pull, ridge, n_threads, tuning)
+    is_late = has_passed(tuning)
+    elimination = eliminate(data, chosen, n_threads, deadline)
+    is_late |= has_passed(deadline)
+    seconds = time.perf_counter() - began
+    status = TIME_LIMIT if is_late else BUDGET
+    return BudgetTrace(data, elimination, chosen, seconds, n_threads, status)
+
+
+def _fitted(
+    data: BudgetData,
+    chosen: Regularisation,
+    support: NDArray[np.bool_],
+    budget: int,
+    method: str,
+    rounds: int,
+    n_threads: int,
+    deadline: float | None,
+) -> BudgetSolution:
+    """Fit the weights of a support; a pattern leaves no room for swaps."""
+    rounds = 0 if data.pattern.group else rounds
+    weights, swaps = fit(data, chosen, support, rounds, n_threads, deadline)
+    solution = _measured(data, weights, budget, method, chosen, swaps)
+    return replace(solution, status=TIME_LIMIT) if has_passed(deadline) else solution
+
+
+def is_trivial(data: BudgetData, budget: int) -> bool:
+    """Tell whether a budget needs no thought: all weights may stay, or none."""
+    return budget == data.size or (budget == 0 and not data.pattern.keep.any())
+
+
+def _trivial(data: BudgetData, budget: int) -> BudgetSolution | None:
+    if not is_trivial(data, budget):
+        return None
+    weights = data.weights if budget else np.zeros_like(data.weights)
+    return _measured(data, weights, budget, "none", Regularisation(0.0, 0.0), 0)
+
+
+def _measured(
+    data: BudgetData,
+    weights: Array,
+    budget: int,
+    method: str,
+    chosen: Regularisation,
+    swaps: int,
+) -> BudgetSolution:
+    told = data.in_given_units(weights, "weights")
+    return BudgetSolution(
+        weights=told,
+        budget=budget,
+        nonzeros=int(np.count_nonzero(told[~data.pattern.keep])),
+        error=data.error(weights),
+        preactivation_error=data.preactivation_error(weights),
+        held_out_error=None,
+        held_out_preactivation_error=None,
+        pull=chosen.pull,
+        ridge=chosen.ridge,
+        swaps=swaps,
+        method=method,
+        seconds=0.0,
+    )
+
+
+def _told(solution: BudgetSolution, unseen: BudgetData | None, began: float) -> BudgetSolution:
+    """Add what held-out data say, and the time it took."""
+    if unseen is not None:
+        weights = unseen.in_own_units(solution.weights, "weights")
+        solution = replace(
+            solution,
+            held_out_error=unseen.error(weights),
+            held_out_preactivation_error=unseen.preactivation_error(weights),
+        )
+    return replace(solution, seconds=time.perf_counter() - began)
+
+
+def _certificate(
+    data: BudgetData, weights: Array, n_threads: int, deadline: float | None
+) -> LayerSolution:
+    """Solve for the least l1 norm of weights that fit as well: no worse anywhere than these."""
+    X, Y = data.in_given_units(data.X, "X"), data.in_given_units(data.Y, "Y")
+    limits: Any = {"time_limit": seconds_left(deadline), "n_threads": n_threads}
+    signals = data.X @ data.in_own_units(weights, "weights")
+    misfit = signals - data.Y
+    if data.active is None:
+        epsilon = data.in_given_units(frobenius(misfit), "Y")
+        return solve_layer(X, Y, epsilon=float(epsilon), activation="linear", **limits)
+    bound = np.maximum(signals, 0.0 if data.upper is None else data.upper)
+    epsilon = data.in_given_units(frobenius(misfit[data.active]), "Y")
+    upper = data.in_given_units(bound, "Y")
+    return solve_layer(X, Y, epsilon=float(epsilon), upper=upper, active=data.active, **limits)
+
+
+def _unseen(data: BudgetData, held_out: tuple[ArrayLike, ArrayLike] | None) -> BudgetData | None:
+    if held_out is None:
+        return None
+    try:
+        inputs, outputs = held_out
+    except (TypeError, ValueError):
+        raise ValueError("held_out must be a pair, inputs and outputs") from None
+    X, Y = double_matrix(inputs, "held_out"), double_matrix(outputs, "held_out")
+    if X.shape[1] != data.X.shape[1] or Y.shape != (len(X), data.Y.shape[1]):
+        raise ValueError(
+            f"held_out must hold inputs and outputs like X and Y, got shapes {X.shape} and {Y.shape}"
+        )
+    active = None if data.active is None else Y > 0
+    X = with_squares(data.in_own_units(X, "X"), "held_out")
+    Y = with_squares(data.in_own_units(Y, "Y"), "held_out")
+    return replace(data, X=X, Y=Y, upper=None, active=active)
+
+
+def _budget(data: BudgetData, sparsity: float | None) -> int:
+    """Return how many weights may be left."""
+    if sparsity is None and data.pattern.group == 0:
+        raise ValueError("sparsity is needed: the share of weights to remove, for example 0.9")
+    if sparsity is not None:
+        sparsity = number(sparsity, "sparsity", least=0, most=1)
+    return allowed(sparsity, data.size, data.demanded)
+
+
+def _regularisation(pull: float | None, ridge: float | None) -> tuple[float | None, float | None]:
+    """Check what is given of it."""
+    return (
+        None if pull is None else number(pull, "pull", least=0.0, most=LARGEST),
+        None if ridge is None else number(ridge, "ridge", above=0.0, most=LARGEST),
+    )
+
+
+def _deadline(time_limit: float | None) -> float | None:
+    return after(None if time_limit is None else number(time_limit, "time_limit", above=0.0))

@@ -1,0 +1,251 @@
+"""The command ``nettrim``."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+import zipfile
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..base.arguments import number
+from ..base.arrays import finite_array
+from ..base.errors import (
+    CalibrationWarning,
+    ConvergenceWarning,
+    LargeErrorWarning,
+    RuntimeMismatchWarning,
+)
+from ..base.process import Interrupts, say, tell, warnings_in_lines
+from ..base.storage import read_npy, read_npz, write_npz
+from ..base.table import Column, shortened, table
+from ..hull import branch_hull
+from ..models.io import check_output, check_places, load, recipe_in, save
+from ..models.model_view import ModelView, as_view
+from ..models.network import Network
+from ..models.summary import WEIGHTS, weights_of, weights_of_all
+from ..results.accuracy import Accuracy, Labels, checked_labels
+from ..results.plot import check_format
+from ..results.recipe import summary
+from ..results.text import untouched_lines
+from ..results.trim_result import TrimResult
+from ..trimming.trim import trim
+from .options import parse
+
+TRIM_OPTIONS = (  # passed on as they are, if they were given
+    "epsilon",
+    "sparsity",
+    "pattern",
+    "share",
+    "min_density",
+    "scheme",
+    "gamma",
+    "slack",
+    "kappa",
+    "layers",
+    "outputs",
+    "tol",
+    "max_iter",
+    "time_limit",
+    "checkpoint",
+    "max_patches",
+    "seed",
+)
+HULL_OPTIONS = ("which", "regularizer", "slack", "zero", "solver", "tol")
+INTERRUPTED = 130  # by Ctrl-C; a signal that was taken like it has a status of its own
+TOO_FAR = 3
+HULL_DATA = {"y", "B", "C", "signs"}
+HULL_ARRAYS = ("h", "m", "w", "x", "xi", "p", "q")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the return value is the exit status."""
+    options = parse(arguments)
+    interrupts = Interrupts()
+    try:
+        with interrupts.taken(), warnings_in_lines(), _log(options.verbose):
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the table and the status tell it
+            for told in (CalibrationWarning, LargeErrorWarning, RuntimeMismatchWarning):
+                warnings.simplefilter("always", told)
+            status = COMMANDS[options.command](options)
+    except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
+        tell("error", error)
+        return 2
+    except KeyboardInterrupt:
+        return interrupts.status
+    return interrupts.status if status == INTERRUPTED else status
+
+
+@contextmanager
+def _log(verbose: int) -> Iterator[None]:
+    """Let the log speak on stderr: of layers if asked once, of certificates if asked twice."""
+    if not verbose:
+        yield
+        return
+    logger, handler = logging.getLogger("nettrim"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
+
+
+def _demo(options: Namespace) -> int:
+    from ..demo import run_demo
+
+    check_places({}, {"--output": options.output}, {})
+    results = run_demo(
+        options.output,
+        epsilon=options.epsilon,
+        n_threads=options.threads,
+        progress=_progress(options),
+    )
+    return 0 if all(result.converged for result in results.values()) else 1
+
+
+def _trim(options: Namespace) -> int:
+    number(options.max_error, "--max-error", least=0.0)
+    _check_places(options)
+    model = load(options.network)
+    samples = _samples(options.calibration, model)
+    held_out = None if options.held_out is None else _samples(options.held_out, model)
+    labelled = samples if held_out is None else held_out
+    labels = None if options.labels is None else _labels(options.labels, _count(labelled))
+    result = trim(
+        model,
+        samples,
+        held_out=held_out,
+        n_threads=options.threads,
+        progress=_progress(options),
+        **_given(options, TRIM_OPTIONS),
+    )
+    save(result.model, options.output, result.recipe)
+    say(result)
+    accuracy = None if labels is None else result.accuracy(labelled, labels)
+    if accuracy is not None:
+        say(accuracy)
+    _show(result, accuracy, options)
+    if result.interrupted:
+        return INTERRUPTED
+    if result.discrepancy > options.max_error:
+        return TOO_FAR
+    return 0 if result.converged else 1
+
+
+def _check_places(options: Namespace) -> None:
+    """Refuse outputs that cannot be written, before there is anything to write."""
+    check_places(
+        {
+            "MODEL": options.network,
+            "--calibration": options.calibration,
+            "--held-out": options.held_out,
+            "--labels": options.labels,
+        },
+        {"--output": options.output, "--plot": options.plot, "--report": options.report},
+        {"--export": options.export, "--checkpoint": options.checkpoint},
+    )
+    check_output(options.network, options.output)
+    if options.plot is not None:
+        check_format(options.plot)
+
+
+def _show(result: TrimResult[Any], accuracy: Accuracy | None, options: Namespace) -> None:
+    """Write what was asked for beside the model."""
+    if options.plot is not None:
+        result.plot(options.plot)
+    if options.report is not None:
+        result.report(options.report, accuracy)
+    if options.export is not None:
+        say(f"\n{result.export(options.export)}")
+
+
+def _given(options: Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Return the options that were given: what is left out gets its default where it is used."""
+    values = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _progress(options: Namespace) -> bool:
+    return not (options.quiet or options.verbose)
+
+
+def _inspect(options: Namespace) -> int:
+    model = load(options.network)
+    view = as_view(model)
+    say(model if isinstance(model, Network) else _layers(view))
+    for line in untouched_lines(view.untouched()):
+        say(line)
+    recipe = recipe_in(options.network)
+    if recipe is not None:
+        say(f"\n{_summary(recipe, options.network)}")
+    return 0
+
+
+def _summary(recipe: dict[str, Any], path: str) -> str:
+    try:
+        return summary(recipe)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"the recipe in {path!r} is damaged: {error!r}") from None
+
+
+def _layers(view: ModelView) -> str:
+    """Lay out the prunable layers of any model."""
+    layers = view.prunable_layers()
+    names = shortened([layer.name for layer in layers])
+    rows = [[name, *weights_of(layer)] for name, layer in zip(names, layers, strict=True)]
+    return table([Column("layer", "<"), *WEIGHTS], rows, ["network", *weights_of_all(layers)])
+
+
+def _branch_hull(options: Namespace) -> int:
+    check_places({"DATA": options.data}, {"--output": options.output}, {})
+    data = read_npz(options.data, HULL_DATA.__contains__)
+    missing = HULL_DATA - data.keys()
+    if missing:
+        raise ValueError(f"{options.data!r} lacks {', '.join(sorted(missing))}")
+    solution = branch_hull(
+        data["y"],
+        data["B"],
+        data["C"],
+        signs=data["signs"],
+        **_given(options, HULL_OPTIONS),
+        n_threads=options.threads,
+    )
+    write_npz(options.output, {name: getattr(solution, name) for name in HULL_ARRAYS})
+    say(solution)
+    if options.explain:
+        say(solution.explain(options.explain))
+    return 0 if solution.converged else 1
+
+
+def _samples(path: str, model: Any) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """Read samples from an ``.npy`` file, or those of a model's several inputs from an ``.npz``."""
+    if not isinstance(model, Network) and zipfile.is_zipfile(path):
+        return {name: _finite(array, path) for name, array in read_npz(path).items()}
+    return _finite(read_npy(path, "samples"), path)
+
+
+def _finite(array: NDArray[Any], path: str) -> NDArray[Any]:
+    finite_array(array, path)  # the message shall name the file
+    return array
+
+
+def _count(samples: NDArray[Any] | dict[str, NDArray[Any]]) -> int:
+    """Return the number of samples; what has another one is refused where the model is known."""
+    arrays = samples.values() if isinstance(samples, dict) else [samples]
+    return max((len(array) for array in arrays if array.ndim), default=0)
+
+
+def _labels(path: str, n_samples: int) -> Labels:
+    """Read one label for each sample from an ``.npy`` file."""
+    return checked_labels(read_npy(path, "labels"), n_samples)
+
+
+COMMANDS = {"demo": _demo, "trim": _trim, "inspect": _inspect, "branch-hull": _branch_hull}

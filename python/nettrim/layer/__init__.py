@@ -1,0 +1,1 @@
+"""One layer program: the outputs kept, the least sum of absolute weights, and the proof."""

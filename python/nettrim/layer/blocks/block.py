@@ -1,0 +1,221 @@
+"""Blocks of a layer's outputs: what a worker is asked about them and what it answers.
+
+A block is some outputs of one group. Given a share of epsilon or a penalty it is a layer program of
+its own, and nothing here knows of the others. What goes to a worker and comes back is small: weights
+and the multipliers of the tight rows, for what is active has the multipliers of its residual. All
+multipliers, as many as Y has entries, come back only if asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ...base.dispatch import core
+from ..options import Form, LayerOptions
+from ..solution import LayerSolution
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ...base.limits import Listener
+    from ..data import LayerData
+
+    Floats = NDArray[np.floating[Any]]
+
+__all__ = [
+    "Block",
+    "Order",
+    "Part",
+    "Rows",
+    "Start",
+    "carry_out",
+    "cut",
+    "solve_alone",
+]
+
+
+class Block(NamedTuple):
+    """Some outputs of the layer, all of them in one group."""
+
+    group: int
+    outputs: slice
+
+
+class Rows(NamedTuple):
+    """Multipliers where inactive, in units of the form: those of tight rows are not zero."""
+
+    places: NDArray[np.intp]  # in the flattened array of the block
+    values: Floats
+
+    @classmethod
+    def of(cls, dual: Floats, active: NDArray[np.bool_], unit: float) -> Rows:
+        """Pick them out of all multipliers."""
+        places = np.flatnonzero(np.where(active, 0, dual))
+        return cls(places, dual.ravel()[places] / unit)
+
+    def spread(self, shape: tuple[int, ...], unit: float) -> Floats:
+        """Return an array of all multipliers, zero where active."""
+        dual = np.zeros(shape, self.values.dtype)
+        dual.ravel()[self.places] = self.values * unit
+        return dual
+
+
+class Start(NamedTuple):
+    """Where a block begins; None for a cold start."""
+
+    weights: Floats | None = None
+    rows: Rows | None = None
+
+    @classmethod
+    def of(
+        cls, data: LayerData, block: Block, form: Form, weights: Floats | None, dual: Floats | None
+    ) -> Start:
+        """Take a block's part of a start of the whole layer."""
+        if weights is None:
+            return cls()
+        own = np.ascontiguousarray(weights[:, block.outputs])
+        if dual is None:
+            return cls(own)
+        active = data.is_active(block.outputs)
+        return cls(own, Rows.of(dual[:, block.outputs], active, form.unit))
+
+
+class Order(NamedTuple):
+    """One block's program."""
+
+    block: Block
+    form: Form
+    start: Start
+    max_iter: int
+
+
+class Part(NamedTuple):
+    """The answer for a block.
+
+    Attributes
+    ----------
+    solution : LayerSolution
+        Its ``dual`` is empty unless all multipliers were asked for.
+    rows : Rows
+    l1, linear, square : float
+        Sum of absolute weights, and with multipliers G in units of the form <G, target> and
+        ||G_active||^2.
+    """
+
+    solution: LayerSolution
+    rows: Rows
+    l1: float
+    linear: float
+    square: float
+
+    @property
+    def start(self) -> Start:
+        """Where the block may begin at another penalty."""
+        return Start(self.solution.weights, self.rows)
+
+    def as_ray(self, shape: tuple[int, ...]) -> Part:
+        """Return the same with all multipliers, where those of active entries are zero."""
+        return self._replace(solution=replace(self.solution, dual=self.rows.spread(shape, 1.0)))
+
+    def scaled(self, factor: float) -> Part:
+        """Return the same with all multipliers times a factor."""
+        solution = replace(self.solution, dual=self.solution.dual * factor)
+        linear, square = self.linear * factor, self.square * factor**2
+        return self._replace(solution=solution, linear=linear, square=square)
+
+    def without_multipliers(self, shape: tuple[int, ...]) -> Part:
+        """Return the same with zero multipliers."""
+        dual = np.zeros(shape, self.solution.weights.dtype)
+        return self._replace(solution=replace(self.solution, dual=dual), linear=0.0, square=0.0)
+
+
+def cut(data: LayerData, width: int) -> list[Block]:
+    """Cut a layer into blocks of at most ``width`` outputs."""
+    n_outputs = data.Y.shape[1]
+    size = n_outputs // data.groups
+    return [
+        Block(first // size, slice(k, min(k + width, first + size)))
+        for first in range(0, n_outputs, size)
+        for k in range(first, first + size, width)
+    ]
+
+
+def carry_out(
+    data: LayerData,
+    orders: Sequence[Order],
+    options: LayerOptions,
+    stopped: Callable[[], bool] | None = None,
+) -> list[Part]:
+    """Solve blocks in turn. After an interrupt, and without time, each still takes its first step."""
+    deadline = time.perf_counter() + options.time_limit
+    parts: list[Part] = []
+    for order in orders:
+        left = max(deadline - time.perf_counter(), 0.0)
+        parts.append(_carry_out_one(data, order, replace(options, time_limit=left), stopped))
+        if parts[-1].solution.status == "interrupted":
+            deadline = 0.0
+    return parts
+
+
+def _carry_out_one(
+    data: LayerData, order: Order, options: LayerOptions, stopped: Callable[[], bool] | None
+) -> Part:
+    block, form = order.block, order.form
+    weights, dual = order.start.weights, None
+    if order.start.rows is not None:
+        dual = order.start.rows.spread(data.Y[:, block.outputs].shape, form.unit)
+    options = replace(options, max_iter=order.max_iter)
+    callback = None if stopped is None else lambda *_: stopped()
+    solution = solve_alone(data, block, form, options, (weights, dual), callback)
+    active, unit = data.is_active(block.outputs), form.unit
+    on = solution.dual[active].astype(np.float64) / unit
+    square = float(on @ on)
+    l1, linear = solution.objective, solution.dual_bound / unit
+    if form.penalty is not None:
+        l1 = float(np.abs(solution.weights).sum(dtype=np.float64))
+        linear += square * unit / 4
+    elif form.epsilon is not None:
+        linear += form.epsilon * np.sqrt(square)
+    rows = Rows.of(solution.dual, active, unit)
+    if not options.all_multipliers:
+        solution = replace(solution, dual=np.empty((0, active.shape[1]), solution.dual.dtype))
+    return Part(solution, rows, l1, linear, square)
+
+
+def solve_alone(
+    data: LayerData,
+    block: Block,
+    form: Form,
+    options: LayerOptions,
+    start: tuple[Floats | None, Floats | None],
+    callback: Listener | None = None,
+) -> LayerSolution:
+    """Solve one block as a layer program; ``start`` holds weights and all multipliers."""
+
+    def own(array: Any) -> Any:
+        return None if array is None else np.ascontiguousarray(array[:, block.outputs])
+
+    fields = core.solve_layer(
+        data.inputs(block.group),
+        own(data.Y),
+        upper=own(data.upper),
+        active=own(data.active),
+        relu=data.relu,
+        epsilon=form.epsilon,
+        penalty=form.penalty,
+        solver=options.solver,
+        tol=options.tol,
+        check_every=options.check_every,
+        max_iter=options.max_iter,
+        time_limit=options.time_limit,
+        n_threads=options.n_threads,
+        start_weights=start[0],
+        start_dual=start[1],
+        callback=callback,
+    )
+    return LayerSolution(**fields)

@@ -1,0 +1,280 @@
+"""Where work is done: the workers of any `concurrent.futures.Executor`, and what they need.
+
+Threads share the arrays of a layer. Other workers get them once: they are written to files, which
+workers on this machine map into memory; a worker that cannot see the files says so, is sent the
+arrays, and keeps them. Tasks name the arrays and carry little else. Where a worker that dies takes its
+pool along, as in `concurrent.futures`, what was lost is done again in this process.
+"""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import tempfile
+import threading
+import uuid
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...base.arguments import count_processors
+from ..data import LayerData
+
+__all__ = ["Pool", "Shared", "Task"]
+
+MOST_KEPT, MOST_BYTES_KEPT = 8, 1 << 30  # layers of which a worker keeps the arrays
+FILES = ("X", "Y", "upper", "active")
+
+
+class Shared:
+    """Arrays of a layer that workers are to see, until it is closed."""
+
+    def __init__(self, data: LayerData) -> None:
+        self.data = data
+        self._name: _Name | None = None
+
+    def name(self) -> _Name:
+        """Return what workers find the arrays by; the first call writes the files."""
+        if self._name is None:
+            folder = tempfile.mkdtemp(prefix="nettrim-")
+            rest = {f.name: getattr(self.data, f.name) for f in fields(LayerData)}
+            arrays = {file: array for file in FILES if (array := rest.pop(file)) is not None}
+            try:
+                for file, array in arrays.items():
+                    np.save(Path(folder, f"{file}.npy"), array)
+            except BaseException:  # no room, or no time: nothing stays behind
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            self._name = _Name(uuid.uuid4().hex, folder, list(arrays), rest)
+            self.data = self._name.opened() or self.data  # no copy in memory beside the files
+        return self._name
+
+    def close(self) -> None:
+        """Remove the files; a worker that has them open may go on."""
+        if self._name is not None:
+            shutil.rmtree(self._name.folder, ignore_errors=True)
+
+
+class _Name(NamedTuple):
+    """How a task calls the arrays of a layer."""
+
+    key: str
+    folder: str
+    files: Sequence[str]
+    rest: dict[str, Any]
+
+    def opened(self) -> LayerData | None:
+        """Map the files into memory; None if they cannot be seen from here."""
+        arrays: dict[str, Any] = dict.fromkeys(FILES)
+        try:
+            for file in self.files:
+                mapped = np.load(Path(self.folder, f"{file}.npy"), mmap_mode="r")
+                arrays[file] = np.asarray(mapped)
+        except OSError:
+            return None
+        return LayerData(**arrays, **self.rest)
+
+
+class Task(NamedTuple):
+    """Call ``function(arrays.data, *arguments)``; it must be found by name, and never return None.
+
+    Threads call it with a function ``stopped`` besides, which says whether to give up.
+    """
+
+    arrays: Shared
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+class _Kept(NamedTuple):
+    """What a worker keeps of a layer: files that are mapped take no memory of their own."""
+
+    data: LayerData
+    n_bytes: int
+
+
+_kept: OrderedDict[str, _Kept] = OrderedDict()  # of a worker, the last used at the end
+_lock = threading.Lock()
+
+
+def _work(
+    name: _Name, sent: LayerData | None, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Any:
+    """Carry out a task in a worker; None says that it needs to be sent the arrays."""
+    data = _arrays(name, sent)
+    return None if data is None else function(data, *arguments)
+
+
+def _arrays(name: _Name, sent: LayerData | None) -> LayerData | None:
+    """Return the arrays of a layer in a worker, which keeps them."""
+    with _lock:
+        kept = _kept.pop(name.key, None)
+        if kept is None and sent is not None:
+            kept = _Kept(sent, sum(a.nbytes for a in (sent.X, sent.Y, sent.upper) if a is not None))
+        if kept is None and (opened := name.opened()) is not None:
+            kept = _Kept(opened, 0)
+        if kept is None:
+            return None
+        while len(_kept) >= MOST_KEPT or (_kept and _bytes(kept) > MOST_BYTES_KEPT):
+            _kept.popitem(last=False)
+        _kept[name.key] = kept
+        return kept.data
+
+
+def _bytes(one: _Kept) -> int:
+    return one.n_bytes + sum(other.n_bytes for other in _kept.values())
+
+
+class Pool:
+    """The workers of an executor.
+
+    Raises
+    ------
+    TypeError
+        If what was given is no executor.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        if not callable(getattr(executor, "submit", None)):
+            raise TypeError(
+                f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}"
+            )
+        self.executor = executor
+        self.n_workers = count_workers(executor)
+        self.is_replaced = False
+
+    def check_threads(self, n_threads: int) -> None:
+        """Refuse several threads in forked processes, which wait for ever."""
+        context = getattr(self.executor, "_mp_context", None)
+        if (
+            n_threads > 1
+            and isinstance(self.executor, ProcessPoolExecutor)
+            and context is not None
+            and context.get_start_method() == "fork"
+        ):
+            raise ValueError(
+                f"n_threads must be 1 in forked processes, got {n_threads}; make the executor with "
+                'mp_context=multiprocessing.get_context("spawn")'
+            )
+
+    def finished(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Any]]:
+        """Yield numbers of tasks and what they return, as they finish.
+
+        A consumer that stops, or Ctrl-C, cancels what has not begun.
+
+        Raises
+        ------
+        TypeError
+            If the executor cannot send a task to its workers.
+        """
+        running = _Running(self)
+        try:
+            for task in tasks:
+                running.begin(task)
+            while running.futures:
+                yield from running.collect()
+        finally:
+            running.cancel()
+
+    def replace_broken(self, error: BaseException) -> None:
+        """Go on with threads of this process."""
+        warnings.warn(
+            f"executor: a worker died ({type(error).__name__}: {error}); what it had begun and all "
+            "that is left is done in this process",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        self.executor = ThreadPoolExecutor(min(self.n_workers, count_processors()))
+        self.is_replaced = True
+
+
+class _Running:
+    """Tasks that were submitted and have not been collected."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.tasks: list[Task] = []
+        self.futures: dict[Future[Any], int] = {}
+        self.stop = threading.Event()
+
+    def begin(self, task: Task) -> None:
+        self.tasks.append(task)
+        self._submit(len(self.tasks) - 1)
+
+    def collect(self) -> Iterator[tuple[int, Any]]:
+        """Wait for the next results; what did not come back is submitted again."""
+        done, _ = wait(self.futures, return_when=FIRST_COMPLETED)
+        for future in done:
+            number = self.futures.pop(future)
+            error = future.exception()
+            if isinstance(error, BrokenExecutor):
+                self._submit_elsewhere(number, error)
+            elif error is not None:
+                raise _readable(error) from error
+            elif future.result() is None:
+                self._submit(number, with_arrays=True)
+            else:
+                yield number, future.result()
+
+    def cancel(self) -> None:
+        """Stop threads, and whatever has not begun."""
+        self.stop.set()
+        for future in self.futures:
+            future.cancel()
+
+    def _submit(self, number: int, *, with_arrays: bool = False) -> None:
+        arrays, function, arguments = self.tasks[number]
+        executor = self.pool.executor
+        try:
+            if isinstance(executor, ThreadPoolExecutor):
+                future = executor.submit(function, arrays.data, *arguments, self.stop.is_set)
+            else:
+                sent = arrays.data if with_arrays else None
+                future = executor.submit(_work, arrays.name(), sent, function, arguments)
+        except BrokenExecutor as error:
+            self._submit_elsewhere(number, error)
+        except Exception as error:
+            raise _readable(error) from error
+        else:
+            self.futures[future] = number
+
+    def _submit_elsewhere(self, number: int, error: BaseException) -> None:
+        if not self.pool.is_replaced:
+            self.pool.replace_broken(error)
+        self._submit(number)
+
+
+def _readable(error: BaseException) -> BaseException:
+    """Return an error that says what is wrong with the executor, or the error itself."""
+    unsent = isinstance(error, (TypeError, AttributeError)) and "pickle" in str(error)
+    if unsent or isinstance(error, pickle.PicklingError):
+        return TypeError(f"executor cannot send a task to its workers: {error}")
+    if isinstance(error, RuntimeError) and "shutdown" in str(error):
+        return ValueError(f"executor takes no tasks: {error}")
+    return error
+
+
+def count_workers(executor: Executor) -> int:
+    """Tell how many tasks an executor runs at a time; guess if it does not say."""
+    for attribute in ("_max_workers", "num_workers", "max_workers"):
+        count = getattr(executor, attribute, None)
+        if isinstance(count, int) and count > 0:
+            return count
+    client = getattr(executor, "_client", None)  # of Dask
+    if client is not None:
+        return sum(client.nthreads().values()) or 1
+    return count_processors()

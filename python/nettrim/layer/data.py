@@ -1,0 +1,128 @@
+"""The arrays of a layer, checked once, as every options and every worker takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..base.arguments import matrix, one_of, truths, whole
+from ..base.arrays import converted, finite_array
+from .solution import LayerSolution
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.floating[Any]]
+
+__all__ = ["ACTIVATIONS", "LayerData"]
+
+ACTIVATIONS = ("relu", "linear")
+
+
+@dataclass(frozen=True)
+class LayerData:
+    """Validated arrays of a layer, C-contiguous and of one type.
+
+    A feature that is always zero costs time and has weight zero, so `X` holds the `live` ones. With
+    groups it has shape (groups, n_samples, n_features).
+    """
+
+    X: Floats
+    Y: Floats
+    upper: Floats | None
+    active: NDArray[np.bool_] | None
+    relu: bool
+    live: NDArray[np.bool_]
+    groups: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        X: ArrayLike,
+        Y: ArrayLike,
+        activation: str,
+        upper: ArrayLike | None,
+        active: ArrayLike | None,
+        precision: np.dtype[Any],
+        groups: int = 1,
+    ) -> LayerData:
+        """Check what the caller gave."""
+        X, Y = matrix(X, "X", precision), matrix(Y, "Y", precision)
+        if len(X) != len(Y):
+            raise ValueError(
+                f"X and Y must have the same number of rows, got {len(X)} and {len(Y)}"
+            )
+        one_of(activation, ACTIVATIONS, "activation")
+        mask = _mask(active, Y.shape, activation)
+        if mask is not None and upper is None:
+            upper = 0.0
+        bound = _upper(upper, Y.shape, activation, precision)
+        groups = _groups(groups, X, Y)
+        by_group = X.reshape(len(X), groups, -1)
+        live: NDArray[np.bool_] = np.asarray(by_group.any(axis=(0, 1)))
+        live[0] |= not live.any()
+        if groups > 1:
+            X = np.ascontiguousarray(by_group.swapaxes(0, 1))
+        X = X if live.all() else np.compress(live, X, axis=-1)
+        return cls(X, Y, bound, mask, activation == "relu", live, groups)
+
+    def inputs(self, group: int) -> Floats:
+        """Return what the outputs of a group see."""
+        return self.X if self.groups == 1 else self.X[group]
+
+    def is_active(self, outputs: slice) -> NDArray[np.bool_]:
+        """Return where some of the outputs are to be reproduced."""
+        Y = self.Y[:, outputs]
+        if not self.relu:
+            return np.ones(Y.shape, bool)
+        return Y > 0 if self.active is None else self.active[:, outputs]
+
+    def with_dead_features(self, solution: LayerSolution) -> LayerSolution:
+        """Return an answer on the live features as one on all of them."""
+        if self.live.all():
+            return solution
+        weights = np.zeros((len(self.live), self.Y.shape[1]), solution.weights.dtype)
+        weights[self.live] = solution.weights
+        return replace(solution, weights=weights)
+
+
+def _upper(
+    upper: ArrayLike | None, shape: tuple[int, ...], activation: str, precision: np.dtype[Any]
+) -> Floats | None:
+    if upper is None:
+        return None
+    if activation == "linear":
+        raise ValueError("upper bounds inactive outputs, and a linear layer has none: leave it out")
+    array = finite_array(upper, "upper")
+    try:
+        full = np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(
+            f"upper must broadcast to the shape of Y {shape}, got {array.shape}"
+        ) from None
+    return converted(full, "upper", precision)
+
+
+def _mask(
+    active: ArrayLike | None, shape: tuple[int, ...], activation: str
+) -> NDArray[np.bool_] | None:
+    if active is None:
+        return None
+    if activation == "linear":
+        raise ValueError("active is everything in a linear layer: leave it out")
+    array = truths(active, "active")
+    if array.shape != shape:
+        raise ValueError(f"active must have the shape of Y {shape}, got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def _groups(groups: int, X: Floats, Y: Floats) -> int:
+    count = whole(groups, "groups")
+    if X.shape[1] % count or Y.shape[1] % count:
+        raise ValueError(
+            "groups must divide the numbers of features and of outputs, "
+            f"got {count} for {X.shape[1]} and {Y.shape[1]}"
+        )
+    return count

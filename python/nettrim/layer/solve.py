@@ -1,0 +1,307 @@
+"""One layer: validate, convert once, call the core, return a frozen answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from ..base.arguments import matrix, precision_of, whole
+from ..base.arrays import converted, with_squares
+from ..base.limits import Listener, listener
+from .blocks.block import Start, cut, solve_alone
+from .blocks.block_solver import Alone, Together
+from .blocks.common_penalty import Crew, solve_in_blocks
+from .blocks.workers import Pool, Shared, Task
+from .data import LayerData
+from .options import CHECK_EVERY, Form, LayerOptions
+from .solution import LayerProgress, LayerSolution
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    Floats = NDArray[np.floating[Any]]
+
+__all__ = ["solve_layer", "solve_side_by_side"]
+
+TOLD = ("iterations", "objective", "dual_bound", "gap", "residual", "violation", "seconds")
+
+
+def solve_layer(
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    epsilon: float | None = None,
+    penalty: float | None = None,
+    activation: str = "relu",
+    groups: int = 1,
+    upper: ArrayLike | None = None,
+    active: ArrayLike | None = None,
+    solver: str = "auto",
+    tol: float = 1e-6,
+    max_iter: int | None = None,
+    time_limit: float | None = None,
+    warm_start: LayerSolution | ArrayLike | None = None,
+    n_threads: int | None = None,
+    callback: Callable[[LayerProgress], object] | None = None,
+    check_every: int = CHECK_EVERY,
+    dtype: DTypeLike = np.float64,
+    block_outputs: int | None = None,
+    executor: Executor | None = None,
+) -> LayerSolution:
+    r"""Find the weights of least :math:`\ell_1` norm that reproduce a layer's outputs.
+
+    With ``active`` the entries where ``Y > 0``, or those given (all of a linear layer), it solves
+
+    .. math:: \min_U \sum|U_{ij}| \quad\text{s.t.}\quad
+              \Vert (XU - Y)_{active}\Vert_F \le \epsilon,\quad (XU)_{inactive} \le upper
+
+    or, given `penalty` instead of `epsilon`,
+    :math:`\min_U \Vert (XU-Y)_{active}\Vert_F^2 + penalty\sum|U_{ij}|` under the same half-spaces.
+
+    Parameters
+    ----------
+    X : array_like of shape (n_samples, n_features)
+        Inputs of the layer. Append a column of ones to have a bias; it is a weight like any other.
+        With `groups`, of shape (n_samples, groups * n_features): those of each group side by side.
+    Y : array_like of shape (n_samples, n_outputs)
+        Outputs to reproduce: after the ReLU, or before the softmax for a linear layer.
+    epsilon : float, optional
+        Largest Frobenius norm of the error over the active entries, in the units of `Y`. Zero asks
+        for equality, met to ``tol * norm(Y)``.
+    penalty : float, optional
+        Price of the weights in the penalised form. Exactly one of `epsilon` and `penalty`.
+    activation : {"relu", "linear"}, default "relu"
+    groups : int, default 1
+        As many outputs belong to each group, in order, and see the features of their group alone,
+        as in a grouped convolution. `epsilon` is that of all of them together.
+    upper : array_like broadcastable to the shape of Y, optional
+        Upper bound on ``X @ weights`` where inactive, of any sign; default 0. Not read elsewhere.
+    active : array_like of bool, of the shape of Y, optional
+        Where the output must be reproduced, and may have any sign; default where Y is positive.
+    solver : {"auto", "newton", "admm"}, default "auto"
+        "newton": active sets per output and one Newton iteration on the common price of weights;
+        "admm": alternating directions; "auto": newton, and admm from where it makes no progress.
+    tol : float, default 1e-6
+        "optimal" means: gap at most `tol`, residual at most ``epsilon * (1 + tol)``, violation at
+        most ``tol * max(abs(Y))``.
+    max_iter : int, optional
+        Default 50,000. An iteration of newton is a round of all outputs, some thirty times the
+        work of one of admm.
+    time_limit : float, optional
+        Seconds; default none.
+    warm_start : LayerSolution or array_like of shape (n_features, n_outputs), optional
+        An answer to a similar program, or weights alone.
+    n_threads : int, optional
+        Default: every processor this process may use, and 1 for every task of an `executor`. 1 means
+        one. A forked child works in one thread, whatever is asked for, for it has none of its parent's.
+    callback : callable, optional
+        Called with a `LayerProgress` at every certificate; a true return stops the solve. An
+        exception raised in it stops the solve and is raised again here. A layer in blocks has one
+        certificate in every round of all blocks.
+    check_every : int, default 25
+        Iterations of admm between certificates; newton has one in every round.
+    dtype : {numpy.float64, numpy.float32}, default numpy.float64
+        Precision of the iterations and of the answer. The certificate is always float64; a `tol`
+        below about 1e-5 is out of float32's reach and ends in status "numerical".
+    block_outputs : int, optional
+        Solve so many outputs at a time. The working arrays, five times the size of `Y`, shrink to
+        those of a block; the optimum is the same, at two to three times the work when `epsilon`
+        couples the outputs. Default: all at once, or a block for every worker of an `executor`.
+    executor : concurrent.futures.Executor, optional
+        Solve blocks on its workers: threads, processes, loky, Dask (``client.get_executor()``),
+        mpi4py, or `nettrim.execution.RayExecutor`. `X` reaches every worker once. Forked processes
+        must have ``n_threads=1``.
+
+    Returns
+    -------
+    LayerSolution
+
+    Raises
+    ------
+    ValueError
+        If an argument has the wrong shape, holds NaN or infinity, is empty or out of range, or if
+        both or neither of `epsilon` and `penalty` are given.
+    TypeError
+        If an argument is not made of real numbers, or `executor` is none or cannot send tasks.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a worker died and took its pool along: the rest is solved in this process.
+
+    Notes
+    -----
+    Ctrl-C stops the solve; the iterate it had is returned with status "interrupted".
+
+    References
+    ----------
+    Net-Trim: Convex Pruning of Deep Neural Networks with Performance Guarantee (NIPS 2017),
+    program (P) and eq. (S.5).
+
+    Examples
+    --------
+    >>> import numpy as np, nettrim
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((120, 20))
+    >>> Y = np.maximum(X @ rng.standard_normal((20, 6)), 0)
+    >>> s = nettrim.solve_layer(X, Y, epsilon=0.1 * np.linalg.norm(Y))
+    >>> s.status, bool(s.gap <= 1e-6)
+    ('optimal', True)
+    """
+    heard = listener(callback, LayerProgress)
+    pool = None if executor is None else Pool(executor)
+    data = LayerData.of(X, Y, activation, upper, active, precision_of(dtype), groups)
+    form = Form.of(epsilon, penalty)
+    options = LayerOptions.of(
+        solver=solver,
+        tol=tol,
+        max_iter=max_iter,
+        time_limit=time_limit,
+        check_every=check_every,
+        n_threads=1 if pool and n_threads is None else n_threads,
+    )
+    n_blocks = 1 if pool is None else pool.n_workers
+    job = _Job.of(data, form, options, _width(data, block_outputs, n_blocks), warm_start)
+    if pool is None:
+        return _solve(data, job, heard)
+    pool.check_threads(options.n_threads)
+    return _solve_elsewhere(data, job, pool, heard)
+
+
+def solve_side_by_side(
+    programs: Iterable[tuple[LayerData, Form]], options: LayerOptions, pool: Pool
+) -> Iterator[tuple[int, LayerSolution]]:
+    """Solve whole layers, each by one worker; yield numbers and answers as they finish.
+
+    Parameters
+    ----------
+    programs : iterable of (LayerData, Form)
+    options : LayerOptions
+        Threads are those of a worker.
+    pool : Pool
+
+    Yields
+    ------
+    number : int
+    solution : LayerSolution
+        Without multipliers: ``dual`` is empty.
+    """
+    pool.check_threads(options.n_threads)
+    with ExitStack() as stack:
+        tasks = (
+            Task(
+                stack.enter_context(closing(Shared(data))),
+                _solve_there,
+                (_Job.of(data, form, options, data.Y.shape[1]), False),
+            )
+            for data, form in programs
+        )
+        yield from pool.finished(tasks)
+
+
+class _Job(NamedTuple):
+    """What is asked of a layer."""
+
+    form: Form
+    options: LayerOptions
+    width: int
+    weights: Floats | None
+    dual: Floats | None
+
+    @classmethod
+    def of(
+        cls,
+        data: LayerData,
+        form: Form,
+        options: LayerOptions,
+        width: int,
+        warm_start: LayerSolution | ArrayLike | None = None,
+    ) -> _Job:
+        """Check that the numbers have the squares they will be asked for, and the start its shape."""
+        n_outputs = data.Y.shape[1]
+        if width < n_outputs:
+            with_squares(data.X, "X")
+        if width < n_outputs or form.penalty is not None:
+            with_squares(data.Y, "Y")
+        weights, dual = _warm_start(warm_start, data)
+        return cls(form, options, width, weights, dual)
+
+
+def _width(data: LayerData, block_outputs: int | None, n_blocks: int) -> int:
+    """Return how many outputs a block has at most."""
+    if block_outputs is not None:
+        return whole(block_outputs, "block_outputs")
+    return int(-(-data.Y.shape[1] // n_blocks))
+
+
+def _warm_start(
+    start: LayerSolution | ArrayLike | None, data: LayerData
+) -> tuple[Floats | None, Floats | None]:
+    """Return weights on the live features, and multipliers, to begin from."""
+    if start is None:
+        return None, None
+    given = start.weights if isinstance(start, LayerSolution) else start
+    weights = matrix(given, "warm_start", data.X.dtype)
+    shape = len(data.live), data.Y.shape[1]
+    if weights.shape != shape:
+        raise ValueError(f"warm_start must have shape {shape}, got {weights.shape}")
+    if not data.live.all():
+        weights = np.compress(data.live, weights, axis=0)
+    if not isinstance(start, LayerSolution) or start.dual.shape != data.Y.shape:
+        return weights, None  # multipliers of other samples mean nothing here
+    return weights, converted(start.dual, "warm_start", data.Y.dtype)
+
+
+def _solve(data: LayerData, job: _Job, callback: Listener | None) -> LayerSolution:
+    """Solve a layer in this process: whole, or in blocks one after the other, or small ones at once."""
+    blocks = cut(data, job.width)
+    if len(blocks) == 1:
+        start = job.weights, job.dual
+        answer = solve_alone(data, blocks[0], job.form, job.options, start, callback)
+        return data.with_dead_features(answer)
+    n_threads = job.options.n_threads
+    if data.groups == 1 or not 1 < n_threads <= len(blocks):
+        return _solve_blocks(data, job, Alone(data), callback)
+    job = job._replace(options=replace(job.options, n_threads=1))
+    with ThreadPoolExecutor(n_threads) as executor:
+        return _solve_blocks(data, job, Together(Shared(data), Pool(executor)), callback)
+
+
+def _solve_elsewhere(
+    data: LayerData, job: _Job, pool: Pool, callback: Listener | None
+) -> LayerSolution:
+    """Solve a layer on the workers of a pool."""
+    with closing(Shared(data)) as arrays:
+        if len(cut(data, job.width)) > 1:
+            return _solve_blocks(data, job, Together(arrays, pool), callback)
+        try:
+            ((_, whole),) = pool.finished([Task(arrays, _solve_there, (job, True))])
+            answer = cast(LayerSolution, whole)
+        except KeyboardInterrupt:
+            job = job._replace(options=replace(job.options, max_iter=1))
+            answer = replace(_solve(data, job, None), status="interrupted")
+    if callback is not None:
+        callback(*(getattr(answer, name) for name in TOLD))
+    return answer
+
+
+def _solve_there(
+    data: LayerData, job: _Job, with_multipliers: bool, stopped: Callable[[], bool] | None = None
+) -> LayerSolution:
+    """Solve a layer as a task."""
+    answer = _solve(data, job, None if stopped is None else lambda *_: stopped())
+    return answer if with_multipliers else replace(answer, dual=answer.dual[:0].copy())
+
+
+def _solve_blocks(
+    data: LayerData, job: _Job, crew: Crew, callback: Listener | None
+) -> LayerSolution:
+    blocks = cut(data, job.width)
+    starts = [Start.of(data, block, job.form, job.weights, job.dual) for block in blocks]
+    answer = solve_in_blocks(crew, blocks, job.form, job.options, starts, callback)
+    return data.with_dead_features(answer)

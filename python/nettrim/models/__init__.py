@@ -1,0 +1,1 @@
+"""Models as `nettrim.trim` sees them, whatever framework they come from."""

@@ -1,0 +1,332 @@
+"""What tracing finds out about a module: what follows a layer, and how signals depend on layers."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import io
+import logging
+import math
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from .gains import Call, Shape, stretches
+from .outputs import ALONE, agree, leaves, named_tensors
+from .relu import behaviour, joins
+from .run import evaluation
+
+__all__ = ["Graph", "Section"]
+
+Gains = dict[int, float]
+RELU = (nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
+IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)  # in evaluation mode
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+AFFINE = ("linear", "conv1d", "conv2d")  # operations of layers, weights second
+
+
+class Section(NamedTuple):
+    """A layer and what belongs to it.
+
+    Attributes
+    ----------
+    end : torch.fx.Node
+        Where the layer's output in the sense of `nettrim.models.model_view.LayerView` appears.
+    activation : {"relu", "linear"}
+    norm : torch.nn.Module or None
+        A batch normalisation between the layer and its ReLU.
+    """
+
+    end: fx.Node
+    activation: str
+    norm: nn.Module | None
+
+
+class Graph:
+    """The calls of a module in evaluation mode, in order.
+
+    Parameters
+    ----------
+    traced : torch.fx.GraphModule
+    """
+
+    def __init__(self, traced: fx.GraphModule) -> None:
+        self.traced = traced
+        self.modules = dict(traced.named_modules())
+        self.shapes: Mapping[fx.Node, Shape] = {}
+        self.types: Mapping[fx.Node, torch.dtype] = {}
+
+    @classmethod
+    def of(cls, model: nn.Module, given: Collection[str] = ()) -> Graph | None:
+        """Trace a module; None where torch.fx cannot follow its code.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+        given : collection of str
+            Arguments of the module's forward that vary although they have a default.
+        """
+        parameters = inspect.signature(model.forward).parameters.values()
+        defaults = {
+            p.name: p.default
+            for p in parameters
+            if p.default is not p.empty and p.name not in given
+        }
+        try:
+            return cls(fx.symbolic_trace(model, concrete_args=defaults))
+        except Exception:  # noqa: BLE001 (of code that is not ours)
+            return None
+
+    @classmethod
+    def exported(cls, model: nn.Module, given: Mapping[str, torch.Tensor]) -> Graph | None:
+        """Follow a module by torch.export; None where that fails."""
+        try:
+            with _silence(), evaluation(), _returning_tensors(model):
+                program = torch.export.export(model, (), dict(given), strict=False)
+                graph = cls(program.module())
+        except Exception:  # noqa: BLE001 (of code that is not ours)
+            return None
+        graph.modules |= dict(model.named_modules())  # the program has but their parameters
+        return graph
+
+    def confirm(
+        self, given: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]
+    ) -> bool:
+        """Learn the shapes on a batch; tell whether the graph computes what the module does."""
+        recorder = _Recorder(self.traced, given)
+        try:
+            with evaluation():
+                returned = recorder.run(enable_io_processing=False)
+            computed = named_tensors(self.traced.graph.process_outputs(returned))
+        except Exception:  # noqa: BLE001 (of code that is not ours)
+            return False
+        self.shapes, self.types = recorder.shapes, recorder.types
+        faithful = all(name in computed and agree(computed[name], x) for name, x in outputs.items())
+        return faithful and not recorder.overwritten
+
+    def section(self, name: str, *, foldable: bool) -> Section | None:
+        """Return what follows a layer; None for one that the graph does not show.
+
+        Parameters
+        ----------
+        name : str
+        foldable : bool
+            Whether a batch normalisation would see the layer's outputs as its channels.
+        """
+        call = self.call(name)
+        if call is None:
+            return None
+        at, norm = call, None
+        while True:
+            passed = at
+            for calls in joins(at):
+                known = self._norm(calls[0]) if foldable and norm is None else None
+                if known is not None and len(calls) == 1:
+                    at, norm = calls[0], known
+                    break
+                does = self._behaviour(at, calls)
+                if does == "relu":
+                    return Section(calls[-1], "relu", norm)
+                if does == "linear":
+                    at = calls[-1]
+                    break
+            if at is passed:
+                return Section(call, "linear", None)
+
+    def gains(
+        self,
+        layers: Sequence[str],
+        ends: Mapping[fx.Node, tuple[int, float]],
+        outputs: Sequence[str],
+    ) -> list[Gains]:
+        """Return how far the input of each layer, and then each output, follows the layers before.
+
+        Parameters
+        ----------
+        layers : sequence of str
+            Names, in order of the calls.
+        ends : mapping of torch.fx.Node to (int, float)
+            Where the output of a layer appears, its position, and how far it follows that output.
+        outputs : sequence of str
+            Names of outputs.
+        """
+        found: dict[fx.Node, Gains] = {}
+        for node in self.traced.graph.nodes:
+            found[node] = self._gains(node, found, layers, ends)
+        arriving = []
+        for position, name in enumerate(layers):
+            call = self.call(name)
+            unknown = dict.fromkeys(range(position), math.inf)
+            arriving.append(unknown if call is None else found[call.all_input_nodes[0]])
+        return [*arriving, *(found.get(self._exit(name), {}) for name in outputs)]
+
+    def _gains(
+        self,
+        node: fx.Node,
+        found: Mapping[fx.Node, Gains],
+        layers: Sequence[str],
+        ends: Mapping[fx.Node, tuple[int, float]],
+    ) -> Gains:
+        if node in ends:
+            return dict([ends[node]])
+        inside = self._inside(node, layers)
+        if inside:  # code that was not followed, or weights used directly
+            before = {k for operand in node.all_input_nodes for k in found[operand]}
+            return dict.fromkeys(sorted(before.union(inside)), math.inf)
+        if node.op == "output" or self.layer(node) in layers:
+            return {}  # nothing but the layer's own section uses it
+        gains: Gains = {}
+        for operand, stretch in stretches(self._described(node)):
+            for position, gain in found[operand].items() if stretch else ():
+                gains[position] = gains.get(position, 0.0) + stretch * gain
+        return gains
+
+    def _exit(self, name: str) -> Any:
+        """Return the node of an output, or of what it is a part of; None for one that is a constant."""
+        output = next(node for node in self.traced.graph.nodes if node.op == "output")
+        exits = dict(_exits(self.traced.graph.process_outputs(output.args[0])))
+        while name not in exits and "." in name:
+            name = name.rpartition(".")[0]
+        return exits.get(name, exits.get(ALONE))
+
+    def _inside(self, node: fx.Node, layers: Sequence[str]) -> list[int]:
+        """Return the layers within a module that is called whole, or whose weights a node reads."""
+        target = str(node.target)
+        if node.op == "call_module":
+            return [k for k, name in enumerate(layers) if name.startswith(f"{target}.")]
+        if node.op == "get_attr" and not all(self.layer(user) for user in node.users):
+            return [k for k, name in enumerate(layers) if target.startswith(f"{name}.")]
+        return []
+
+    def _behaviour(self, at: fx.Node, calls: Sequence[fx.Node]) -> str | None:
+        """Tell whether calls behind a node are a ReLU, or do nothing."""
+        if len(calls) == 1 and self.kind(calls[0]) in RELU:
+            return "relu"
+        if len(calls) == 1 and self.kind(calls[0]) in IDLE:
+            return "linear"
+        floats = (p.dtype for p in self.traced.parameters() if p.is_floating_point())
+        dtype = self.types.get(at, next(floats, torch.float64))
+        shape = self.shapes.get(at, (2, self._width(at)))
+        return behaviour(self.traced, at, calls, torch.empty(shape, dtype=dtype))
+
+    def _width(self, at: fx.Node) -> int:
+        """Return the number of features a node gives, as far as it is known before a run; else 1."""
+        module = self.modules.get(self.layer(at) or "")
+        return int(getattr(module, "out_features", 1))
+
+    def _described(self, node: fx.Node) -> Call:
+        module = self.module(node) if node.op == "call_module" else None
+        if node.op == "call_function" and (name := self.layer(node)) is not None:
+            module = self.modules.get(name)
+        return Call(node, self.kind(node), module, self.traced, self.shapes)
+
+    def _norm(self, node: fx.Node) -> nn.Module | None:
+        """Return the normalisation a node calls, if its statistics do not depend on the batch."""
+        name = self._owner(node, 3) if self.kind(node) == "batch_norm" else None
+        module = self.modules.get(name or str(node.target))
+        known = isinstance(module, NORMS) and module.running_mean is not None
+        return module if known else None
+
+    def call(self, name: str) -> fx.Node | None:
+        """Return where a layer is called, None if it is not, or out of sight."""
+        return next((node for node in self.traced.graph.nodes if self.layer(node) == name), None)
+
+    def layer(self, node: fx.Node) -> str | None:
+        """Return the name of what a node calls: a module, or an operation with a layer's weights."""
+        if node.op == "call_module":
+            return str(node.target)
+        return self._owner(node, 1) if self.kind(node) in AFFINE else None
+
+    def _owner(self, node: fx.Node, position: int) -> str | None:
+        """Return the module that holds an operand."""
+        operand = node.args[position] if len(node.args) > position else None
+        held = isinstance(operand, fx.Node) and operand.op == "get_attr"
+        return str(operand.target).rpartition(".")[0] if held else None  # type: ignore[union-attr]
+
+    def kind(self, node: fx.Node) -> Any:
+        """Return a class of modules, a function, or the name of a method or operation."""
+        if isinstance(node.target, torch._ops.OpOverload):
+            return node.target._schema.name.rpartition("::")[2]
+        return type(self.module(node)) if node.op == "call_module" else node.target
+
+    def module(self, node: fx.Node) -> Any:
+        """Return the module that a node calls."""
+        return self.modules[str(node.target)]
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Let torch.export not warn, log and print what it could not follow; it is no user's concern."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            with contextlib.redirect_stderr(io.StringIO()):
+                yield
+    finally:
+        logging.disable(disabled)
+
+
+@contextlib.contextmanager
+def _returning_tensors(model: nn.Module) -> Iterator[None]:
+    """Let a module return its tensors by name, and nothing that torch.export does not know."""
+    forward, own = model.forward, "forward" in vars(model)
+
+    @functools.wraps(forward)
+    def flat(*args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        return named_tensors(forward(*args, **kwargs))
+
+    model.forward = flat
+    try:
+        yield
+    finally:
+        del model.forward
+        if own:
+            model.forward = forward
+
+
+def _exits(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what a graph returns by name (see `leaves`); it makes tuples with fields by calls."""
+    for found, leaf in leaves(value, name):
+        made = leaf.target if isinstance(leaf, fx.Node) else None
+        if isinstance(made, type) and (dataclasses.is_dataclass(made) or hasattr(made, "_fields")):
+            parts = made(*leaf.args, **leaf.kwargs)
+            yield from _exits(parts, name if leaf is value else found)
+        else:
+            yield found, leaf
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a graph and notes the shapes and types of its tensors.
+
+    It also notes whether a tensor is used after it was overwritten, which a graph does not show.
+    """
+
+    def __init__(self, traced: fx.GraphModule, given: Mapping[str, torch.Tensor]) -> None:
+        super().__init__(traced)
+        self.shapes: dict[fx.Node, Shape] = {}
+        self.types: dict[fx.Node, torch.dtype] = {}
+        self.overwritten = False
+        self._given = given
+        self._versions: dict[fx.Node, int] = {}
+
+    def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return self._given[target] if target in self._given else args[0] if args else None
+
+    def run_node(self, n: fx.Node) -> Any:
+        for operand in n.all_input_nodes:
+            if operand in self._versions:
+                changed = self.env[operand]._version != self._versions[operand]
+                self.overwritten = self.overwritten or changed
+        result = super().run_node(n)
+        if isinstance(result, torch.Tensor):
+            self.shapes[n], self.types[n] = tuple(result.shape), result.dtype
+            self._versions[n] = result._version
+        return result

@@ -1,0 +1,223 @@
+"""What a module's forward takes, and calibration data as users have them: tensors, mappings, loaders."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from ....base.arrays import sample_array
+from ...samples import Data, Samples
+
+__all__ = ["Takes", "loaded"]
+
+BATCH = 256  # samples that are taken from a data set at a time
+
+
+class Takes(NamedTuple):
+    """What a module's forward takes.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Parameters that can be given by position; those without a name of their own are called
+        "0", "1", ...
+    required : int
+        How many of them have no default.
+    by_name : frozenset of str
+        Parameters that can be given by name.
+    anything : bool
+        Whether other names are taken too.
+    """
+
+    names: tuple[str, ...]
+    required: int
+    by_name: frozenset[str]
+    anything: bool
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Takes:
+        """Look at a module's forward."""
+        names: list[str] = []
+        required, by_name, anything = 0, set(), False
+        for parameter in inspect.signature(model.forward).parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                anything = True
+            elif parameter.kind is parameter.VAR_POSITIONAL:
+                names += map(str, range(len(names), len(names) + 64))
+            elif parameter.kind is parameter.POSITIONAL_ONLY:
+                names.append(str(len(names)))
+            else:
+                by_name.add(parameter.name)
+                if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                    names.append(parameter.name)
+            by_position = (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+            required += parameter.kind in by_position and parameter.default is parameter.empty
+        return cls(tuple(names), required, frozenset(by_name), anything)
+
+
+def loaded(values: Any, name: str, takes: Takes) -> Data:
+    """Return samples as arrays: float64, int64 if they are whole numbers, bool for masks.
+
+    Parameters
+    ----------
+    values : array_like, torch.Tensor, mapping, tuple of tensors, or batches of these
+        See `nettrim.models.adapters.torch.model.TorchView.calibration`.
+    name : str
+        How an error calls them.
+    takes : Takes
+
+    Returns
+    -------
+    ndarray or Samples
+        An array if there is one input that was given without a name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no finite numbers, do not fit each other or the module.
+    """
+    batches = _batches(values)
+    if batches is None:
+        return _data(values, name, takes)
+    return _joined([_data(_inputs(b, takes), name, takes) for b in batches], name)
+
+
+def _batches(values: Any) -> Iterable[Any] | None:
+    """Return the batches that something holds or yields; None for what is data itself."""
+    if hasattr(values, "toarray"):  # a sparse matrix has items, but no length
+        return None
+    if isinstance(values, (DataLoader, Iterator)):
+        return values
+    if isinstance(values, (Dataset, IterableDataset)) or _is_like_dataset(values):
+        return DataLoader(values, batch_size=BATCH)
+    if isinstance(values, list) and values and _is_batch(values[0]):
+        return values
+    return None
+
+
+def _is_like_dataset(values: Any) -> bool:
+    known = isinstance(values, (list, tuple, str, bytes, Mapping)) or hasattr(values, "__array__")
+    return not known and hasattr(values, "__getitem__") and hasattr(values, "__len__")
+
+
+def _is_batch(item: Any) -> bool:
+    """Whether an item of a list is a batch, and not a sample's numbers."""
+    if isinstance(item, torch.Tensor):
+        return item.ndim > 1
+    if isinstance(item, (list, tuple)) and item:
+        return isinstance(item[0], (torch.Tensor, Mapping)) or _is_batch(item[0])
+    return isinstance(item, Mapping)
+
+
+def _inputs(batch: Any, takes: Takes) -> Any:
+    """Return what a module takes from a batch: as many items as it needs, or what the first one holds."""
+    if not isinstance(batch, (list, tuple)) or not batch:
+        return batch
+    if isinstance(batch[0], (list, tuple, Mapping)):
+        return tuple(batch[0]) if isinstance(batch[0], list) else batch[0]
+    return tuple(batch[: max(1, takes.required)])
+
+
+def _data(values: Any, name: str, takes: Takes) -> Data:
+    if isinstance(values, Mapping) and not hasattr(values, "toarray"):
+        return _named(values, name, takes)
+    positional = isinstance(values, tuple) and any(_is_array(part) for part in values)
+    if positional and len(values) > len(takes.names):
+        raise ValueError(
+            f"{name} has {len(values)} inputs, and forward takes {len(takes.names)}: "
+            f"{', '.join(takes.names)}"
+        )
+    if positional and len(values) > 1:
+        return _samples(dict(zip(takes.names, values, strict=False)), name)
+    alone = values[0] if positional else values
+    if isinstance(alone, torch.Tensor) and alone.dtype is torch.bool and takes.names:
+        return _samples({takes.names[0]: alone}, name)
+    return sample_array(_plain(alone, name), name)
+
+
+def _is_array(part: Any) -> bool:
+    return isinstance(part, (torch.Tensor, np.ndarray)) and part.ndim > 0
+
+
+def _named(values: Mapping[Any, Any], name: str, takes: Takes) -> Samples:
+    """Return inputs by name, without those that the module does not take, like labels."""
+    taken = {str(k): v for k, v in values.items() if takes.anything or k in takes.by_name}
+    if not taken:
+        raise ValueError(
+            f"{name} has none of the inputs that forward takes ({', '.join(sorted(takes.by_name))}), "
+            f"it has {', '.join(map(str, values))}"
+        )
+    return _samples(taken, name)
+
+
+def _samples(values: Mapping[str, Any], name: str) -> Samples:
+    """Return inputs by name; numbers go along with every batch."""
+    entries = {k: _entry(v, f"{name}[{k!r}]") for k, v in values.items() if v is not None}
+    arrays = {k: v for k, v in entries.items() if v.ndim}
+    counts = {k: len(v) for k, v in arrays.items()}
+    if not arrays:
+        raise ValueError(f"{name} must hold samples along the first axis of some input")
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"{name} has different numbers of samples: {counts}")
+    return Samples(arrays, {k: v for k, v in entries.items() if not v.ndim})
+
+
+def _entry(value: Any, name: str) -> NDArray[Any]:
+    """Return one of several inputs: bool, int64, or float64 where minus infinity may mask."""
+    plain = _plain(value, name)
+    array = np.asarray(plain)
+    if array.dtype == np.bool_ and array.size and not np.ma.isMaskedArray(plain):
+        return array
+    if array.dtype.kind == "f" and np.isneginf(array).any():
+        sample_array(np.where(np.isneginf(array), 0.0, array), name)
+        return array.astype(np.float64)
+    return sample_array(np.atleast_1d(plain), name).reshape(array.shape)
+
+
+def _plain(values: Any, name: str) -> Any:
+    """Return data as NumPy understands them."""
+    if isinstance(values, (list, tuple)) and any(isinstance(v, torch.Tensor) for v in values):
+        values = _stacked(values, name)
+    if not isinstance(values, torch.Tensor):
+        return values
+    if values.is_nested:
+        raise TypeError(f"{name} is a nested tensor; pad it (torch.nested.to_padded_tensor)")
+    values = values.detach().cpu()
+    values = values.dequantize() if values.is_quantized else values.to_dense()
+    return (values.double() if values.is_floating_point() else values).resolve_conj().numpy()
+
+
+def _stacked(values: Sequence[Any], name: str) -> torch.Tensor:
+    try:
+        return torch.stack([torch.as_tensor(value) for value in values])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} has tensors that do not fit each other: {error}") from None
+
+
+def _joined(batches: list[Data], name: str) -> Data:
+    """Return batches one after another."""
+    if not batches:
+        raise ValueError(f"{name} is empty: the loader has no batches")
+    named = [batch for batch in batches if isinstance(batch, Samples)]
+    alone = [batch for batch in batches if not isinstance(batch, Samples)]
+    try:
+        if not named:
+            return np.concatenate(alone)
+        inputs = {frozenset(batch.arrays) | frozenset(batch.shared) for batch in named}
+        if alone or len(inputs) > 1:
+            raise ValueError("they have different inputs")
+        arrays = {k: np.concatenate([batch.arrays[k] for batch in named]) for k in named[0].arrays}
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{name} has batches that do not fit each other: {error}") from None
+    shared = named[0].shared
+    for key, value in shared.items():
+        if any(not np.array_equal(value, batch.shared[key]) for batch in named):
+            raise ValueError(f"{name}[{key!r}] is not the same number in all batches")
+    return Samples(arrays, shared)

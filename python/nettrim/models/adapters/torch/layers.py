@@ -1,0 +1,187 @@
+"""Layers of PyTorch as affine maps: which there are, how they are read, and how they are written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.parameter import is_lazy
+
+from ....base.arrays import AnyFloat, Array, finite_array
+from ...model_view import Affine, LayerView
+from ...network import BatchNorm, Conv1D, Conv2D, Dense
+from .reads import overlapping
+
+__all__ = ["SHARED", "Normalised", "layer_view", "normalisation", "prunable_modules", "write"]
+
+SHARED = "it shares its parameters with another module"
+
+# A subclass that computes something else is not what its weights say.
+COMPUTED = {
+    (kind.forward, getattr(kind, "_conv_forward", None))
+    for kind in (nn.Linear, nn.Conv1d, nn.Conv2d)
+}
+
+
+class Normalised(Affine):
+    """An affine map with a batch normalisation folded in: ``scale * (x @ own + bias) + shift``.
+
+    Weights and bias are float64. An answer is rounded as the layer's own weights will be.
+    """
+
+    own: Affine
+    scale: Array
+    shift: Array
+
+    @classmethod
+    def of(cls, own: Affine, scale: Array, shift: Array) -> Normalised:
+        """Fold a normalisation into a map; its bias is fixed from then on."""
+        bias = shift if own.bias is None else scale * own.bias + shift
+        folded = cls(own.weights * scale, bias, own.groups, fixed_bias=True)
+        folded.own, folded.scale, folded.shift = own, scale, shift
+        return folded
+
+    @property
+    def precision(self) -> np.dtype[Any]:
+        """What the layer's own weights are stored in."""
+        return self.own.precision
+
+    def replaced(self, stacked: Array) -> Affine:
+        """Return the map with weights that the layer can have (see `Affine.replaced`)."""
+        own = unscaled(stacked, self.scale).astype(self.own.weights.dtype)
+        return Normalised.of(self.own._replace(weights=own), self.scale, self.shift)
+
+
+def prunable_modules(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
+    """Return the layers that have weights of their own, by qualified name.
+
+    And those that have not, with the reason: they share their parameters, or compute their weights.
+    """
+    shared = _shared(model)
+    found: dict[str, nn.Module] = {}
+    left_out: dict[str, str] = {}
+    for name, module in model.named_modules():
+        if not _is_known(module):
+            continue
+        if "weight" not in module._parameters:
+            left_out[name] = "its weights are computed from other parameters; bake them in first"
+        elif any(id(p) in shared for p in module.parameters(recurse=False)):
+            left_out[name] = SHARED
+        elif (kind := _unreadable(module.weight)) is not None:
+            left_out[name] = f"its weights are {kind}"
+        else:
+            found[name] = module
+    return found, left_out
+
+
+def _shared(model: nn.Module) -> set[int]:
+    """Return the ids of parameters that several modules hold, or that lie over each other in memory."""
+    owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
+    parameters = [p for p in model.parameters() if not is_lazy(p)]
+    over = overlapping(parameters)
+    twice = {parameter for parameter, count in owners.items() if count > 1}
+    return twice | {id(parameters[k]) for k in over}
+
+
+def _unreadable(weight: Any) -> str | None:
+    """Say what keeps a weight from being read: it holds no real numbers, or not plainly."""
+    plain = type(weight.data) is torch.Tensor
+    if is_lazy(weight) or (plain and weight.is_floating_point()):
+        return None
+    return str(weight.dtype).removeprefix("torch.") if plain else type(weight.data).__name__
+
+
+def layer_view(
+    name: str,
+    module: Any,
+    activation: str = "linear",
+    norm: tuple[Array, Array] | None = None,
+) -> LayerView:
+    """Return what `nettrim.trim` needs to know of a layer.
+
+    Parameters
+    ----------
+    name : str
+    module : torch.nn.Linear, Conv1d or Conv2d
+    activation : {"relu", "linear"}
+    norm : pair of ndarrays of shape (n_outputs,), optional
+        Factors and shifts between the layer and its activation; see `normalisation`.
+    """
+    step = _step(name, module)
+    affine = step.affine if norm is None else Normalised.of(step.affine, *norm)
+    shape = (1,) if isinstance(step, Dense) else step.weights.shape[1:]  # axes of a sample
+
+    def unfold(values: Array) -> Array:
+        return step.unfold(values.reshape(-1, *values.shape[-len(shape) :]))
+
+    def lipschitz(affine: Affine, given: tuple[int, ...]) -> float:
+        return step.with_affine(affine).lipschitz((1, *given[-len(shape) :]))
+
+    return LayerView(name, affine, activation, lipschitz, unfold)
+
+
+def normalisation(norm: Any) -> tuple[Array, Array]:
+    """Return by what a batch normalisation multiplies each channel, and what it adds."""
+    stored = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    arrays: list[Any] = [None if t is None else t.detach().cpu().double().numpy() for t in stored]
+    step = BatchNorm(*arrays, epsilon=norm.eps)
+    return step.factor, step.offset
+
+
+def write(module: Any, affine: Affine, scale: Array | None = None) -> None:
+    """Put weights into a layer, in its precision and where it lives; a fixed bias stays."""
+    weights = affine.weights if scale is None else unscaled(affine.weights, scale)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor(weights.T).reshape(module.weight.shape))
+        if affine.bias is not None and not affine.fixed_bias:
+            module.bias.copy_(torch.tensor(affine.bias))
+
+
+def unscaled(weights: AnyFloat, scale: Array) -> Array:
+    """Divide every output by its factor; where that is zero, weights mean nothing and become zero."""
+    return np.divide(weights, scale, out=np.zeros(weights.shape), where=scale != 0)
+
+
+def _is_known(module: nn.Module) -> bool:
+    """Whether a module is an affine map computed by PyTorch's own code, padded with zeros."""
+    kind = type(module)
+    computed = (kind.forward, getattr(kind, "_conv_forward", None))
+    return (
+        computed in COMPUTED
+        and getattr(module, "padding_mode", "zeros") == "zeros"
+        # Inside attention, whose own code uses the weights and never calls the layer.
+        and not isinstance(module, NonDynamicallyQuantizableLinear)
+    )
+
+
+def _step(name: str, module: Any) -> Dense | Conv1D | Conv2D:
+    """Return a layer as a step of a `nettrim.Network`."""
+    weights, bias = _array(module.weight, f"model: the weight of layer {name!r}"), None
+    if module.bias is not None:
+        bias = _array(module.bias, f"model: the bias of layer {name!r}")
+    if isinstance(module, nn.Linear):
+        return Dense(weights.T, bias)
+    return (Conv1D if isinstance(module, nn.Conv1d) else Conv2D)(
+        weights,
+        bias,
+        stride=module.stride,
+        padding=0 if module.padding == "valid" else module.padding,
+        dilation=module.dilation,
+        groups=module.groups,
+    )
+
+
+def _array(parameter: Any, name: str) -> AnyFloat:
+    """Return a parameter as an array."""
+    if is_lazy(parameter):
+        raise ValueError(f"{name} does not exist yet; run the model once")
+    if parameter.dtype not in (torch.float16, torch.float32, torch.float64):
+        raise ValueError(
+            f"{name} must be float16, float32 or float64, got {parameter.dtype}; "
+            "model.float() converts it"
+        )
+    return finite_array(parameter.detach().cpu().numpy(), name)

@@ -1,0 +1,435 @@
+"""Modules of PyTorch: which of their layers can be pruned, what arrives there, and copies of them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from ....base.arrays import Array
+from ...model_view import Affine, LayerView, ModelView, Signal, Untouched, are_same
+from ...samples import Data, Samples
+from .data import stored
+from .graph import Graph, Section
+from .inputs import Takes, loaded
+from .layers import layer_view, normalisation, prunable_modules, write
+from .outputs import agree
+from .prepare import accepted, baked, copied, rewrapped, unwrapped
+from .reads import read_elsewhere
+from .run import Arrival, Exit, Runner, Stop, layer_names
+from .untouched import is_quantised, untouched
+
+__all__ = ["TorchView", "view"]
+
+MEMORY = 1 << 30  # bytes of signals that are kept from one run
+TRANSFORMERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+
+
+def view(model: nn.Module) -> TorchView:
+    """Return the view of a module.
+
+    Raises
+    ------
+    TypeError
+        If it is no `torch.nn.Module` whose layers can be seen: TorchScript, an exported program.
+    ValueError
+        If it has no weights yet, or weights of a type that NumPy does not know.
+    """
+    return TorchView(model)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A layer where it stands in the model.
+
+    Attributes
+    ----------
+    layer : LayerView
+    section : Section or None
+        None where the graph does not show the layer.
+    scale : ndarray of shape (n_outputs,) or None
+        Of the batch normalisation that is folded in.
+    """
+
+    layer: LayerView
+    section: Section | None
+    scale: Array | None
+
+
+class TorchView(ModelView):
+    """The view of a `torch.nn.Module` (see `nettrim.models.model_view.ModelView`).
+
+    It runs copies of the module, in evaluation mode. Which layers run, in which order, is known only
+    from a run: give data to `calibration` before asking for `prunable_layers`.
+
+    A layer whose outputs go to a ReLU and nowhere else, however that is written (``clamp(min=0)``,
+    ``x * (x > 0)``, ...), is a ReLU layer; a batch normalisation may stand between. torch.fx shows what
+    follows a layer, where it cannot trace the module torch.export, and where that fails too the user
+    (`nettrim.torch.declare`). All other layers are linear ones, held to their output before what
+    follows: so are those in front of a ReLU6 or ``clamp(0, 6)``, which is known to move no more than
+    its input does.
+
+    The module inside `torch.nn.DataParallel`, ``DistributedDataParallel`` and what `torch.compile`
+    returned is the one that counts, and names are those in it.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    relu : iterable of str, optional
+        Names of layers that are followed by a ReLU, beyond those where it is found. If it is given,
+        nothing is said of layers whose followers are unknown.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+        The module without wrappers, and with masks and norms baked into its weights.
+    """
+
+    def __init__(self, model: nn.Module, relu: Iterable[str] | None = None) -> None:
+        self._given = accepted(model)
+        self.model = baked(unwrapped(model))
+        modules, self._left_out = prunable_modules(self.model)
+        if "" in modules:
+            raise ValueError(
+                "model is a single layer: put it into a torch.nn.Sequential, "
+                "or give its data to nettrim.solve_layer"
+            )
+        if not modules and any(map(is_quantised, self.model.modules())):
+            raise ValueError(
+                "model is quantised and holds no weights of floats: give the module that it was made "
+                "from, and quantise the result"
+            )
+        for layer, reason in self._left_out.items():
+            _warn_of(layer, reason)
+        self._modules = modules
+        self._declares = relu is not None
+        self._relu = frozenset(relu or ())
+        if not self._relu <= modules.keys():
+            unknown = sorted(self._relu - modules.keys())
+            raise ValueError(f"relu: no prunable layer is called {unknown}, there are {[*modules]}")
+        self._takes = Takes.of(self.model)
+        self._copy(precise=all(p.device.type != "mps" for p in self.model.parameters()))
+        self._graph = Graph.of(self._runner.model)
+        self._inputs: set[str] | None = None  # None for one without a name
+        self._arrivals: dict[Stop, Arrival] = {}
+        self._places = [self._place(name, foldable=True) for name in modules]
+        self._gains: list[dict[int, float]] = []
+        self._loaded: dict[int, Affine] = {}  # replacements in the copy that runs
+        self._asked = False
+
+    def calibration(self, values: Any, name: str) -> Data:
+        """Return calibration data as arrays, and find out on them which layers run.
+
+        Parameters
+        ----------
+        values : array_like, torch.Tensor, mapping, tuple of tensors, or batches of these
+            Samples along the first axis. Whole numbers (tokens) stay whole. A mapping, like a
+            ``BatchEncoding``, has inputs by name, and what forward does not take (labels) is left out;
+            a tuple has them by position. None stands for a default, and numbers go along with every
+            batch.
+
+            Batches come from a `DataLoader`, a data set, an iterator or a list of tensors, tuples or
+            mappings. The first item of a batch that is a tuple or a list is the model's input, or as
+            many of its first items as forward requires; the others are labels.
+        name : str
+            How an error calls it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, ...) or Samples
+            float64 or int64 for one input that was given without a name; otherwise by the names of
+            forward's parameters, where masks may also be bool.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If these are no finite numbers, or the model does not take them.
+
+        Warns
+        -----
+        UserWarning
+            Of layers that run more than once, whose parameters are read elsewhere, or whose input does
+            not hold the samples in order; if it is not known what follows some layers; and if the model
+            cannot compute in float64.
+        """
+        data = loaded(values, name, self._takes)
+        inputs = {*data.arrays, *data.shared} if isinstance(data, Samples) else None
+        if not self._gains:
+            listed = [place.layer.name for place in self._places]
+            self._inputs = inputs
+            self._settle(data, name)
+            if self._asked and listed != [place.layer.name for place in self._places]:
+                raise ValueError(
+                    f"{name} must go to `calibration` before `prunable_layers` is asked"
+                )
+        if inputs != self._inputs:
+            wanted = "one array" if self._inputs is None else sorted(self._inputs)
+            came = "one array" if inputs is None else sorted(inputs)
+            raise ValueError(f"{name} must have the inputs of the first data, {wanted}, got {came}")
+        return data
+
+    def prunable_layers(self) -> list[LayerView]:
+        """Return the layers in the order of their calls; before a run, as the module lists them."""
+        self._asked = True
+        return [place.layer for place in self._places]
+
+    def outputs(self) -> list[str]:
+        """Return the names of the outputs of floats with an axis of samples; none before a run.
+
+        The parts of tuples, mappings and dataclasses have dotted names, like "logits" or
+        "hidden_states.0"; a tensor alone is called "output".
+        """
+        return [stop.name for stop in self._arrivals if isinstance(stop, Exit)]
+
+    def untouched(self) -> list[Untouched]:
+        """Return the weights that no prunable layer holds (see `nettrim.models.model_view.Untouched`)."""
+        handled = {place.layer.name for place in self._places}
+        silent = dict.fromkeys(self._modules.keys() - handled, "it does not run")
+        return untouched(self.model, handled, {**silent, **self._left_out})
+
+    def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
+        """Walk data through the module (see `nettrim.models.model_view.ModelView`).
+
+        A run ends at the first layer. From there on one run hears as many layers and outputs as 1 GB
+        holds; when the weights have changed since, another one hears the next layer alone.
+        """
+        if not self._gains:
+            X = self.calibration(X, "X")
+        stops = list(self._arrivals)
+        held: dict[Stop, Array] = {}
+        then: dict[int, Affine] | None = None
+        for position, stop in enumerate(stops):
+            now = dict(weights)
+            same = then is not None and are_same(now, then)
+            if stop not in held or not same:
+                last = isinstance(stop, Exit)  # weights change at layers
+                keep = self._affordable(stops[position:], len(X)) if same or last else 1
+                wanted = {stop: self._arrivals[stop].axis for stop in stops[position:][:keep]}
+                self._load(now)
+                held, then = self._runner.capture(X, wanted), now
+            yield Signal(held.pop(stop), self._gains[position])
+
+    def with_weights(self, weights: Mapping[int, Affine]) -> nn.Module:
+        """Return a copy of the module with other weights (see `nettrim.models.model_view.ModelView`).
+
+        Warns
+        -----
+        UserWarning
+            If the module came in a wrapper that cannot be put around the copy.
+        """
+        trimmed = copied(self.model)
+        for position, affine in weights.items():
+            place = self._places[position]
+            write(trimmed.get_submodule(place.layer.name), affine, place.scale)
+        return rewrapped(trimmed, self._given)
+
+    def run(self, model: nn.Module | TorchView, X: Data) -> list[Array]:
+        """Return the outputs that count as users of a module see them (see `nettrim.models.model_view.ModelView`).
+
+        In evaluation mode, in the precision of its weights, by the fused code of PyTorch where it has
+        some; without its wrapper.
+        """
+        if not self._gains:
+            X = self.calibration(X, "X")
+        exits: dict[Stop, int] = {
+            s: a.axis for s, a in self._arrivals.items() if isinstance(s, Exit)
+        }
+        module = model.model if isinstance(model, TorchView) else unwrapped(model)
+        runner = Runner(module, [], precise=False, fast=True)
+        runner.batch = self._runner.batch
+        return [*runner.capture(X, exits).values()]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the tensors of the module's state by name, as bytes (see `nettrim.models.model_view.ModelView`)."""
+        state = self.model.state_dict().items()
+        return {name: stored(value) for name, value in state if isinstance(value, torch.Tensor)}
+
+    def _copy(self, *, precise: bool) -> None:
+        """Make the copy that runs."""
+        self._runner = Runner(self.model, list(self._modules), precise=precise)
+
+    def _settle(self, data: Data, name: str) -> None:
+        """Run a few samples to see what the module does with them."""
+        samples = [data[np.arange(n) % len(data)] for n in (2, 3)]
+        arrivals = self._try(samples, name)
+        if not self._runner.precise:
+            warnings.warn(
+                "model cannot compute in float64: what is reported holds up to its own rounding",
+                UserWarning,
+                stacklevel=3,
+            )
+        self._accept(arrivals, samples[0])
+        outputs, again = (self._runner.output(samples[0]) for _ in range(2))
+        counted = {name: outputs[name] for name in self.outputs()}
+        if not all(name in again and agree(again[name], x) for name, x in counted.items()):
+            raise ValueError(
+                "model must compute the same twice; a dropout may be on in evaluation too"
+            )
+        if self._mixes(data[np.arange(4) % len(data)]):
+            self._runner.batch = None
+            warnings.warn(
+                "model: what comes out for a sample depends on those beside it, so all of them pass at "
+                "once, and what is reported holds for these together. If samples are not along the first "
+                "axis (a recurrent layer or attention without batch_first), put them there",
+                UserWarning,
+                stacklevel=3,
+            )
+        self._graph = self._confirmed(self._runner.given(samples[0]), counted)
+        names = layer_names(self._arrivals)
+        self._places = [self._place(layer, foldable=self._foldable(layer)) for layer in names]
+        self._gains = self._all_gains(names)
+        self._warn_of_unknown()
+
+    def _mixes(self, samples: Data) -> bool:
+        """Tell whether outputs of samples are others when the samples pass in two batches."""
+        axes: dict[Stop, int] = {
+            stop: arrival.axis for stop, arrival in self._arrivals.items() if isinstance(stop, Exit)
+        }
+        whole = self._runner.capture(samples, axes)
+        middle = len(samples) // 2
+        parts = samples[slice(middle)], samples[slice(middle, None)]
+        halves = [self._runner.capture(part, axes) for part in parts]
+        return not all(
+            np.allclose(np.concatenate([half[stop] for half in halves]), values, equal_nan=True)
+            for stop, values in whole.items()
+        )
+
+    def _accept(self, arrivals: Mapping[Stop, Arrival | None], samples: Data) -> None:
+        """Keep the layers that can be pruned, and the outputs that count."""
+        running = {name: self._runner.layers[name] for name in layer_names(arrivals)}
+        read = read_elsewhere(running, lambda: self._runner.output(samples))
+        for stop, arrival in arrivals.items():
+            if isinstance(stop, Exit):
+                if arrival is not None:
+                    self._arrivals[stop] = arrival
+            elif arrival is None:
+                self._leave_out(
+                    stop, "it runs more than once, or does not meet one sample at a time"
+                )
+            elif arrival.axis and not isinstance(self._modules[stop], nn.Linear):
+                self._leave_out(stop, "samples run along the positions that it slides over")
+            elif stop in read:
+                self._leave_out(stop, "its weights are read elsewhere too")
+            else:
+                self._arrivals[stop] = arrival
+        if not self.outputs():
+            raise ValueError("model must return one result for each sample")
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        self._left_out[name] = reason
+        _warn_of(name, reason)
+
+    def _confirmed(
+        self, given: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]
+    ) -> Graph | None:
+        """Return a graph that computes what the module does and shows most layers, None for none."""
+        fresh = self._inputs is not None  # an input may be one that has a default
+        names = layer_names(self._arrivals)
+
+        def seen(graph: Graph | None) -> int:
+            return sum(graph.call(n) is not None for n in names) if graph else -1
+
+        traced = Graph.of(self._runner.model, given) if fresh else self._graph
+        if traced is not None and not traced.confirm(given, outputs):
+            traced = None
+        if not names or seen(traced) == len(names):
+            return traced
+        exported = Graph.exported(self._runner.model, given)
+        if exported is not None and not exported.confirm(given, outputs):
+            exported = None
+        return max(traced, exported, key=seen)
+
+    def _warn_of_unknown(self) -> None:
+        """Name the layers that may be followed by a ReLU, for all that is known."""
+        unknown = [
+            place.layer.name
+            for place in self._places
+            if place.section is None and place.layer.activation != "relu"
+        ]
+        if unknown and not self._declares:
+            warnings.warn(
+                f"model: what follows the layers {', '.join(map(repr, unknown))} is not known, as "
+                "neither torch.fx nor torch.export can follow its code; they are taken for linear "
+                "ones. nettrim.torch.declare(module, relu=[...]) says which of them go to a ReLU",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _try(self, samples: list[Data], name: str) -> dict[Stop, Arrival | None]:
+        """Run samples in float64, or as the module is if its own code knows no float64."""
+        try:
+            return self._runner.arrivals(samples)
+        except Exception as error:
+            if not self._runner.precise:
+                raise ValueError(f"{name} does not pass through the model: {error}") from error
+        self._copy(precise=False)
+        self._graph = Graph.of(self._runner.model)
+        return self._try(samples, name)
+
+    def _place(self, name: str, *, foldable: bool) -> _Place:
+        """Find out what follows a layer."""
+        module = self._modules[name]
+        section = self._graph.section(name, foldable=foldable) if self._graph else None
+        activation = "linear" if section is None else section.activation
+        if name in self._relu or self._feeds_relu(name):
+            activation = "relu"
+        if section is None or section.norm is None:
+            return _Place(layer_view(name, module, activation), section, None)
+        scale, shift = normalisation(section.norm)
+        return _Place(layer_view(name, module, activation, (scale, shift)), section, scale)
+
+    def _feeds_relu(self, name: str) -> bool:
+        """Whether this is the first layer behind the attention in a transformer with ReLU units."""
+        owner, _, last = name.rpartition(".")
+        block: Any = self.model.get_submodule(owner)
+        if type(block) not in TRANSFORMERS or last != "linear1":
+            return False
+        return isinstance(block.activation, nn.ReLU) or block.activation in (F.relu, torch.relu)
+
+    def _foldable(self, name: str) -> bool:
+        """Whether a layer's outputs are the channels of what comes out of it."""
+        dense = isinstance(self._modules[name], nn.Linear)
+        return not dense or self._arrivals[name].entries == self._modules[name].in_features
+
+    def _all_gains(self, names: list[str]) -> list[dict[int, float]]:
+        if self._graph is None:
+            unknown = [dict.fromkeys(range(k), math.inf) for k in range(len(names) + 1)]
+            return unknown + unknown[-1:] * (len(self.outputs()) - 1)
+        ends = {}
+        for position, place in enumerate(self._places):
+            if place.section is not None:
+                known = place.section.activation == place.layer.activation
+                ends[place.section.end] = (position, 1.0 if known else math.inf)
+        return self._graph.gains(names, ends, self.outputs())
+
+    def _affordable(self, stops: list[Stop], n_samples: int) -> int:
+        """Return at how many of the next layers a run may listen."""
+        sizes = np.cumsum([8.0 * n_samples * self._arrivals[stop].entries for stop in stops])
+        return max(1, int(np.searchsorted(sizes, MEMORY, side="right")))
+
+    def _load(self, weights: Mapping[int, Affine]) -> None:
+        """Give the running copy the weights of the moment."""
+        for position, place in enumerate(self._places):
+            affine, name = weights.get(position), place.layer.name
+            if affine is self._loaded.get(position):
+                continue
+            if affine is None:
+                original = self._modules[name].state_dict()
+                self._runner.layers[name].load_state_dict(original)
+                del self._loaded[position]
+            else:
+                write(self._runner.layers[name], affine, place.scale)
+                self._loaded[position] = affine
+
+
+def _warn_of(name: str, reason: str) -> None:
+    """Warn of a layer that stays as it is."""
+    warnings.warn(f"layer {name!r} is not pruned: {reason}", UserWarning, stacklevel=4)

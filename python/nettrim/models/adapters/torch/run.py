@@ -1,0 +1,266 @@
+"""Running modules: a copy in evaluation mode, and what arrives at some of its layers."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ....base.arrays import Array
+from ....base.dispatch import core
+from ...samples import Data, Samples
+from .outputs import named_tensors
+from .prepare import copied
+
+__all__ = ["Arrival", "Exit", "Runner", "Stop", "evaluation", "layer_names"]
+
+BATCH = 256  # samples that pass at a time
+
+
+class Exit(NamedTuple):
+    """An output of a model, where it stands among the layers that are listened at."""
+
+    name: str
+
+
+Stop: TypeAlias = str | Exit
+Heard = Callable[[Stop, torch.Tensor], None]
+Call = tuple[list[torch.Tensor], dict[str, torch.Tensor]]  # arguments by position, and by name
+
+
+class Arrival(NamedTuple):
+    """How samples arrive at a layer: along which axis, how many entries each."""
+
+    axis: int
+    entries: int
+
+
+class Enough(BaseException):  # no Exception, which a module's own code may catch
+    """Ends a run when everything wanted has been heard."""
+
+
+class Runner:
+    """A copy of a model through which data pass, in evaluation mode and without gradients.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    names : sequence of str
+        The layers at which it listens.
+    precise : bool
+        Whether parameters are made float64, so that the arithmetic is that of layer programs.
+    fast : bool, default False
+        Whether the model may take the fused ways through its own code that its users' calls take.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+    precise : bool
+    layers : dict of str to torch.nn.Module
+        The layers of the copy, by name.
+    batch : int or None
+        How many samples pass at a time; None for all, where a model mixes them.
+    """
+
+    def __init__(
+        self, model: nn.Module, names: Sequence[str], *, precise: bool, fast: bool = False
+    ) -> None:
+        self.model = copied(model).eval()
+        self.precise = precise
+        self.batch: int | None = BATCH
+        self._fast = fast
+        if precise:
+            self.model.double()
+        self.layers = {name: self.model.get_submodule(name) for name in names}
+        floats = (p for p in self.model.parameters() if p.is_floating_point())
+        self._like = next(floats, torch.empty(0))
+
+    def call(self, X: Data) -> Call:
+        """Return samples as the model takes them: in its precision; whole numbers stay whole."""
+        if not isinstance(X, Samples):
+            return [self._tensor(X)], {}
+        inputs = {k: self._tensor(v) for k, v in [*X.arrays.items(), *X.shared.items()]}
+        by_position = sorted((k for k in inputs if k.isdecimal()), key=int)
+        return [inputs.pop(k) for k in by_position], inputs
+
+    def given(self, X: Data) -> dict[str, torch.Tensor]:
+        """Return samples by the names of the model's arguments."""
+        arguments, by_name = self.call(X)
+        return dict(inspect.signature(self.model.forward).bind(*arguments, **by_name).arguments)
+
+    def output(self, X: Data) -> dict[str, torch.Tensor]:
+        """Run a batch to the end and return all tensors that come out."""
+        arguments, by_name = self.call(X)
+        with evaluation(fast=self._fast):
+            return named_tensors(self.model(*arguments, **by_name))
+
+    def arrivals(self, samples: Sequence[Data]) -> dict[Stop, Arrival | None]:
+        """Find out which layers run and how samples arrive there, in the order of the calls.
+
+        Parameters
+        ----------
+        samples : two arrays or Samples
+            Of different lengths.
+
+        Returns
+        -------
+        dict of str or Exit to Arrival or None
+            Last the outputs of floats. None for what runs more than once, or does not hold one sample
+            after another.
+        """
+        first, second = (self._shapes(X) for X in samples)
+        counts = len(samples[0]), len(samples[1])
+        return {
+            stop: _arrival(shapes, second.get(stop, []), counts) for stop, shapes in first.items()
+        }
+
+    def capture(self, X: Data, wanted: Mapping[Stop, int]) -> dict[Stop, Array]:
+        """Run data in batches and return what arrives at some layers and outputs.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, ...) or Samples
+        wanted : mapping of str or Exit to int
+            Names of layers, or outputs, and the axes of the samples there.
+
+        Returns
+        -------
+        dict of str or Exit to ndarray of shape (n_samples, ...)
+            float64. Where the model merged samples with another axis, that is the second one.
+
+        Raises
+        ------
+        ValueError
+            If the model passes by a layer, or an output is missing, on some of the data.
+        """
+        held: dict[Stop, Array] = {}
+        size = self.batch or len(X)
+        for first in range(0, len(X), size):
+            batch = X[first : first + size]
+            heard = self._heard(batch, wanted)
+            if len(heard) < len(wanted):
+                raise ValueError(_missing(wanted.keys() - heard.keys(), first, len(batch)))
+            for stop, values in heard.items():
+                if len(values) != len(batch):
+                    values = values.reshape(len(batch), -1, *values.shape[1:])
+                if stop not in held:
+                    held[stop] = np.empty((len(X), *values.shape[1:]))
+                held[stop][first : first + len(batch)] = values
+        return held
+
+    def _tensor(self, X: NDArray[Any]) -> torch.Tensor:
+        kinds = {"b": torch.bool, "i": torch.int64, "u": torch.int64}
+        dtype = kinds.get(X.dtype.kind, self._like.dtype)
+        return torch.tensor(X, dtype=dtype, device=self._like.device)
+
+    def _shapes(self, batch: Data) -> dict[Stop, list[tuple[int, ...]]]:
+        """Return the shapes that arrive at each layer in turn, and last those of the outputs."""
+        shapes: dict[Stop, list[tuple[int, ...]]] = {}
+
+        def heard(stop: Stop, values: torch.Tensor) -> None:
+            shapes.setdefault(stop, []).append(tuple(values.shape))
+
+        with self._listening(self.layers, heard):
+            for name, values in self.output(batch).items():
+                if values.is_floating_point():
+                    heard(Exit(name), values)
+        return shapes
+
+    def _heard(self, batch: Data, wanted: Mapping[Stop, int]) -> dict[Stop, Array]:
+        """Run one batch as far as it takes."""
+        found: dict[Stop, Array] = {}
+
+        def heard(stop: Stop, values: torch.Tensor) -> None:
+            copy = values.detach().to("cpu", torch.float64, copy=True).numpy()
+            found[stop] = np.moveaxis(copy, wanted[stop], 0)
+            if len(found) == len(wanted):
+                raise Enough
+
+        layers = layer_names(wanted)
+        with contextlib.suppress(Enough), self._listening(layers, heard):
+            for name, values in self.output(batch).items():
+                if Exit(name) in wanted:
+                    heard(Exit(name), values)
+        return found
+
+    @contextlib.contextmanager
+    def _listening(self, names: Iterable[str], heard: Heard) -> Iterator[None]:
+        """Tell what arrives at some layers."""
+        handles = [
+            self.layers[name].register_forward_pre_hook(_hook(name, heard), with_kwargs=True)
+            for name in names
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def layer_names(stops: Iterable[Stop]) -> list[str]:
+    """Return the layers among some stops."""
+    return [stop for stop in stops if isinstance(stop, str)]
+
+
+def _missing(stops: Iterable[Stop], first: int, count: int) -> str:
+    layers = sorted(layer_names(stops))
+    outputs = sorted(stop.name for stop in stops if isinstance(stop, Exit))
+    what = f"call {layers}" if layers else f"return {outputs}"
+    return f"model does not {what} on samples {first} to {first + count - 1}"
+
+
+def _hook(name: str, heard: Heard) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        heard(name, args[0] if args else kwargs["input"])
+
+    return hook
+
+
+def _arrival(
+    first: list[tuple[int, ...]], second: list[tuple[int, ...]], counts: tuple[int, int]
+) -> Arrival | None:
+    """Compare the shapes for two numbers of samples."""
+    if len(first) != 1 or len(second) != 1 or len(first[0]) != len(second[0]):
+        return None
+    pairs = list(zip(first[0], second[0], strict=True))
+    moving = [axis for axis, (a, b) in enumerate(pairs) if a != b]
+    if len(moving) != 1:
+        return None
+    a, b = pairs[moving[0]]
+    if a * counts[1] != b * counts[0]:
+        return None
+    entries = int(np.prod(first[0])) // counts[0]
+    return Arrival(moving[0], entries) if entries else None
+
+
+@contextlib.contextmanager
+def evaluation(*, fast: bool = False) -> Iterator[None]:
+    """Compute without gradients and compiled code, and attention by the modules it is made of.
+
+    In a forked child with one thread: PyTorch would wait for those of its parent for ever.
+    """
+    if not core.may_start_threads():
+        torch.set_num_threads(1)
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(enabled and fast)
+    try:
+        with torch.no_grad(), _uncompiled():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+def _uncompiled() -> contextlib.AbstractContextManager[Any]:
+    """Let what was given to torch.compile run as it is written, if anything can have been."""
+    stance = getattr(torch.compiler, "set_stance", None)
+    if stance is None or "torch._dynamo" not in sys.modules:
+        return contextlib.nullcontext()
+    context: contextlib.AbstractContextManager[Any] = stance("force_eager")
+    return context

@@ -1,0 +1,51 @@
+"""Hashes by which models and data are told apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .model_view import LayerView, ModelView
+from .samples import Data, Samples
+
+__all__ = ["hash_of_data", "hash_of_model", "identity"]
+
+
+def identity(view: ModelView, layers: Sequence[LayerView], X: Data) -> dict[str, str]:
+    """Return what the answers of a run depend on beside its options: hashes of model and data."""
+    return {"weights of the model": hash_of_model(view, layers), "data X": hash_of_data(X)}
+
+
+def hash_of_model(view: ModelView, layers: Sequence[LayerView]) -> str:
+    """Return the SHA-256 of a model's prunable layers, and of all else that its view tells."""
+    digest = hashlib.sha256()
+    for layer in layers:
+        digest.update(f"{layer.name} {layer.activation}".encode())
+        _add(digest, layer.affine.weights)
+        if layer.affine.bias is not None:
+            _add(digest, layer.affine.bias)
+    for name, array in view.to_arrays().items():
+        digest.update(name.encode())
+        _add(digest, array)
+    return digest.hexdigest()
+
+
+def hash_of_data(X: Data) -> str:
+    """Return the SHA-256 of samples."""
+    digest = hashlib.sha256()
+    if isinstance(X, Samples):
+        for name, array in [*X.arrays.items(), *X.shared.items()]:
+            digest.update(name.encode())
+            _add(digest, array)
+    else:
+        _add(digest, X)
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, array: NDArray[Any]) -> None:
+    digest.update(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).view(np.uint8).data)

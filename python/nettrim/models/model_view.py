@@ -1,0 +1,367 @@
+"""What `trim` needs to know of a model, whatever framework it comes from.
+
+A model view answers three questions: which layers can be pruned, what goes into each of them, and
+what the model looks like with other weights. `Network` is its own view; an adapter for another
+framework is a class with the same three methods.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.arrays import AnyFloat, Array, sample_array
+from .samples import Data, Samples
+
+ACTIVATIONS = ("relu", "linear")
+ADAPTERS = ("sklearn", "torch", "onnx")
+BATCH = 1 << 24  # entries of unfolded signals that are held at a time
+
+
+class Affine(NamedTuple):
+    """The map ``x -> x @ weights + bias`` of one layer, on rows of features.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_features, n_outputs)
+        Any float precision; the arithmetic is float64.
+    bias : ndarray of shape (n_outputs,) or None
+        None for a layer without a bias.
+    groups : int
+        A row holds the features of so many groups side by side, and every group has as many outputs
+        as the others, which see the features of their group alone.
+    fixed_bias : bool
+        Whether the bias stays as it is; otherwise it is a row of the layer program's variable.
+    """
+
+    weights: AnyFloat
+    bias: AnyFloat | None = None
+    groups: int = 1
+    fixed_bias: bool = False
+
+    @property
+    def precision(self) -> np.dtype[Any]:
+        """What the model stores the weights in; an answer is rounded to it."""
+        return self.weights.dtype
+
+    @property
+    def stacked(self) -> Array:
+        """The layer program's variable in float64: the weights, and a bias that is not fixed below."""
+        if self.bias is None or self.fixed_bias:
+            return self.weights.astype(np.float64)
+        return np.vstack([self.weights, self.bias]).astype(np.float64)
+
+    @property
+    def offset(self) -> Array:
+        """What is added to the program's signal: the fixed bias, or zeros."""
+        if self.bias is None or not self.fixed_bias:
+            return np.zeros(self.weights.shape[1])
+        return self.bias.astype(np.float64)
+
+    def inputs(self, rows: AnyFloat) -> Array:
+        """Return rows in float64, followed by a column of ones for a bias that is not fixed."""
+        values: Array = np.ascontiguousarray(rows, dtype=np.float64)
+        if self.bias is None or self.fixed_bias:
+            return values
+        return np.column_stack([values, np.ones(len(values))])
+
+    def apply(self, rows: AnyFloat) -> Array:
+        """Return the image of every row, in float64."""
+        inputs, weights = self.inputs(rows), self.stacked
+        if self.groups == 1:
+            return inputs @ weights + self.offset
+        by_group = inputs.reshape(len(inputs), self.groups, -1).swapaxes(0, 1)
+        columns = weights.reshape(len(weights), self.groups, -1).swapaxes(0, 1)
+        return (by_group @ columns).swapaxes(0, 1).reshape(len(inputs), -1) + self.offset
+
+    def replaced(self, stacked: Array) -> Affine:
+        """Split a program's variable again, rounded to this map's precision."""
+        if self.bias is None or self.fixed_bias:
+            return self._replace(weights=stacked.astype(self.weights.dtype))
+        weights, bias = stacked[:-1], stacked[-1]
+        return self._replace(
+            weights=weights.astype(self.weights.dtype), bias=bias.astype(self.bias.dtype)
+        )
+
+
+def rows_of_features(values: Array) -> Array:
+    """Return the last axis as features and all the others as rows."""
+    return values.reshape(-1, values.shape[-1])
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """A prunable layer as `trim` sees it.
+
+    Attributes
+    ----------
+    name : str
+        How the layer is called in tables, messages and the argument ``layers``.
+    affine : Affine
+        Its weights.
+    activation : {"relu", "linear"}
+        What follows the affine map.
+    lipschitz : callable
+        Takes an `Affine` of the same shape and the shape of the layer's input, and returns a
+        Lipschitz constant, in the Frobenius norm, of the layer with those weights.
+    unfold : callable
+        Takes the layer's input for some samples, of shape (n_samples, ...), and returns the rows
+        that meet the affine map, equally many for each sample and sample by sample: one row for a
+        dense layer, one for each position of a convolution.
+    """
+
+    name: str
+    affine: Affine
+    activation: str
+    lipschitz: Callable[[Affine, tuple[int, ...]], float]
+    unfold: Callable[[Array], Array] = rows_of_features
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of inputs (of a group) and outputs."""
+        n_features, n_outputs = self.affine.weights.shape
+        return n_features, n_outputs
+
+    def rows_per_sample(self, values: Array) -> int:
+        """Return how many rows each sample is unfolded into."""
+        return len(self.unfold(values[:1]))
+
+    def apply(self, affine: Affine, values: Array) -> Array:
+        """Return the rows of the layer's output before the activation, under given weights."""
+        return np.concatenate([affine.apply(rows) for rows in self._unfolded(values)])
+
+    def respond(self, affine: Affine, values: Array) -> Array:
+        """Return the rows of the layer's output, under given weights."""
+        return activate(self.apply(affine, values), self.activation)
+
+    def chosen_rows(self, values: Array, chosen: NDArray[np.intp] | None) -> Array:
+        """Return some of the unfolded rows, by ascending number; None stands for all of them."""
+        if chosen is None:
+            return self.unfold(values)
+        parts, first = [], 0
+        for rows in self._unfolded(values):
+            begin, end = np.searchsorted(chosen, [first, first + len(rows)])
+            parts.append(rows[chosen[begin:end] - first])
+            first += len(rows)
+        return np.concatenate(parts)
+
+    def _unfolded(self, values: Array) -> Iterator[Array]:
+        """Unfold as many samples at a time as are affordable."""
+        size = max(1, BATCH // max(1, self.unfold(values[:1]).size))
+        for first in range(0, len(values), size):
+            yield self.unfold(values[first : first + size])
+
+
+class Untouched(NamedTuple):
+    """A weight of two or more dimensions that is left as it is.
+
+    Attributes
+    ----------
+    name : str
+        What the model calls it.
+    shape : tuple of int
+    nonzeros : int
+        Entries that are not zero; of a quantised weight, those that do not stand for zero.
+    reason : str
+        Why, in a few words that complete "left alone: ".
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    nonzeros: int
+    reason: str
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+
+class Signal(NamedTuple):
+    """What arrives at a prunable layer, or at an output of the model.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_samples, ...)
+        float64.
+    gains : mapping from int to float
+        If the outputs of the prunable layers, by position, move by at most ``d[k]`` each, this
+        signal moves by at most ``sum(gains[k] * d[k])`` in the Frobenius norm. Empty for the data;
+        infinite where nothing is known of what lies between.
+    """
+
+    values: NDArray[np.float64]
+    gains: Mapping[int, float] = {}
+
+    def moved(self, distances: Mapping[int, float]) -> float:
+        """Return how far the signal can have moved if the layers' outputs moved that far."""
+        terms = [gain * distances[position] for position, gain in self.gains.items()]
+        return float(sum(0.0 if np.isnan(term) else term for term in terms))  # inf * 0
+
+
+@runtime_checkable
+class Prunable(Protocol):
+    """The three methods `nettrim.trim` cannot do without; `ModelView` has the others."""
+
+    def prunable_layers(self) -> Sequence[LayerView]:
+        """Return the layers that can be pruned, in the order data pass them."""
+        ...
+
+    def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
+        """Walk data through the model once.
+
+        Yields one `Signal` for each prunable layer, in the order of `prunable_layers`, and then one
+        for each output of the model. ``weights`` maps positions in that order to replacements and is
+        looked up only when the walk goes on *past* a layer: `trim` stops before a layer, prunes it,
+        puts the answer into the mapping and lets the walk continue with it.
+        """
+        ...
+
+    def with_weights(self, weights: Mapping[int, Affine]) -> Any:
+        """Return a copy of the model, of its own type, in which these weights are replaced."""
+        ...
+
+
+@runtime_checkable
+class ModelView(Prunable, Protocol):
+    """All that `nettrim.trim` asks of a model; what has a default here may be left out.
+
+    A subclass defines the three methods of `Prunable`. An object that has them without being a subclass
+    is completed by these defaults (`as_view`).
+    """
+
+    def calibration(self, values: Any, name: str) -> Data:
+        """Take samples as the framework has them, before anything else is asked (`open_view`).
+
+        Returns a finite array of float64, or int64 if they are whole numbers; or
+        `nettrim.models.samples.Samples` of several inputs.
+        """
+        return sample_array(values, name)
+
+    def outputs(self) -> Sequence[str]:
+        """Return the names of the model's outputs that count, in the order of their signals."""
+        return ["output"]
+
+    def untouched(self) -> Sequence[Untouched]:
+        """Return the weights of two or more dimensions that no prunable layer holds."""
+        return []
+
+    def to_arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Return all numbers that signals may depend on, by name, to tell models apart.
+
+        Those of the prunable layers need not be among them.
+        """
+        return {}
+
+    def run(self, model: Any, X: Data) -> Sequence[AnyFloat] | None:
+        """Return the outputs that count as the framework computes them for its users.
+
+        Of this model, or of a copy that `with_weights` made; arrays whose first axis is that of the
+        samples. None where nothing is known of the arithmetic of the framework.
+        """
+        return None
+
+    def score(self, X: Data, labels: Any) -> float | None:
+        """Return the share of samples of which the model itself gives the right label.
+
+        None where labels are numbers of the output that ought to be largest.
+        """
+        return None
+
+
+class Completed(ModelView):
+    """A model that has the three methods, with the defaults of `ModelView` for those it has not."""
+
+    def __init__(self, model: Prunable) -> None:
+        self._model = model
+        for name in ("calibration", "outputs", "untouched", "to_arrays", "run", "score"):
+            if hasattr(model, name):
+                setattr(self, name, getattr(model, name))
+
+    def prunable_layers(self) -> Sequence[LayerView]:
+        """Return the model's."""
+        return self._model.prunable_layers()
+
+    def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
+        """Return the model's."""
+        return self._model.signals(X, weights)
+
+    def with_weights(self, weights: Mapping[int, Affine]) -> Any:
+        """Return the model's."""
+        return self._model.with_weights(weights)
+
+
+def are_same(one: Mapping[int, Affine], other: Mapping[int, Affine]) -> bool:
+    """Tell whether two mappings hold the same objects."""
+    return one.keys() == other.keys() and all(one[k] is other[k] for k in one)
+
+
+def activate(values: Array, activation: str) -> Array:
+    """Apply an activation by name."""
+    return np.maximum(values, 0.0) if activation == "relu" else values
+
+
+def as_view(model: Any) -> ModelView:
+    """Return the view of a model.
+
+    Raises
+    ------
+    TypeError
+        If the model is of no known kind.
+    """
+    if isinstance(model, ModelView):
+        return model
+    if isinstance(model, Prunable) and not isinstance(model, type):
+        return Completed(model)
+    for origin in type(model).__mro__:
+        framework = origin.__module__.partition(".")[0]
+        if framework in ADAPTERS:
+            view: ModelView = importlib.import_module(f".adapters.{framework}", __package__).view(
+                model
+            )
+            return view
+    raise TypeError(
+        "model must be a nettrim.Network, a scikit-learn MLP (or what ends in one), a torch.nn.Module, an onnx.ModelProto "
+        "or have the three methods of nettrim.models.model_view.ModelView, "
+        f"got {type(model).__name__}"
+    )
+
+
+def viewed_again(model: Any) -> ModelView:
+    """Return the view of a model that was trimmed: without the warnings there were then."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return as_view(model)
+
+
+def layers_named(model: Any, names: Iterable[str]) -> list[LayerView]:
+    """Return some layers of a model that was trimmed; a new view may list others and in another order."""
+    listed = {layer.name: layer for layer in viewed_again(model).prunable_layers()}
+    return [listed[name] for name in names]
+
+
+def open_view(model: Any, X: Any) -> tuple[ModelView, Data]:
+    """Return the view of a model, and samples as it takes them: some learn from data what they hold."""
+    view = as_view(model)
+    return view, samples(view, X, "X")
+
+
+def samples(view: ModelView, values: Any, name: str) -> Data:
+    """Return samples as the view takes them."""
+    data = view.calibration(values, name)
+    mask = data.arrays.get("attention_mask") if isinstance(data, Samples) else None
+    if mask is not None and not mask.all():
+        warnings.warn(
+            f"{name} has padding (zeros in its attention_mask), whose positions count like all others in "
+            "programs, errors and bounds: give samples of one length without any",
+            UserWarning,
+            stacklevel=3,
+        )
+    return data

@@ -1,0 +1,34 @@
+"""What a table says of the weights of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..base.table import Column, share
+from .model_view import LayerView
+
+__all__ = ["WEIGHTS", "weights_of", "weights_of_all"]
+
+WEIGHTS = [Column(name) for name in ("shape", "activation", "nonzeros", "of all", "dtype")]
+
+
+def weights_of(layer: LayerView) -> list[str]:
+    """Return the entries under `WEIGHTS` of a layer."""
+    weights = layer.affine.weights
+    shape, count = "x".join(map(str, weights.shape)), int(np.count_nonzero(weights))
+    return [
+        shape,
+        layer.activation,
+        f"{count:,}",
+        share(count, weights.size),
+        str(layer.affine.precision),
+    ]
+
+
+def weights_of_all(layers: Sequence[LayerView]) -> list[str]:
+    """Return the entries under `WEIGHTS` of the last line."""
+    weights = [layer.affine.weights for layer in layers]
+    count, size = sum(map(np.count_nonzero, weights)), sum(array.size for array in weights)
+    return ["", "", f"{count:,}", share(int(count), size), ""]

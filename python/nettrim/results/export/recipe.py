@@ -1,0 +1,29 @@
+"""How the trimmed model came about, and how to know that one has it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ...models.hashes import hash_of_model
+from .account import ExportedFile, Models, Unavailable, placed
+
+__all__ = ["write"]
+
+NAME = "recipe.json"
+
+
+def write(models: Models, folder: Path) -> ExportedFile:
+    """Write ``recipe.json``: `TrimResult.recipe`, the shapes of the layers, a hash of the new weights."""
+    if not models.recipe:
+        raise Unavailable("recipe is empty: the result carries none")
+    view = models.trimmed.view
+    layers = view.prunable_layers()
+    content = {
+        **models.recipe,
+        "layers": {layer.name: list(layer.shape) for layer in layers},
+        "trimmed": {"sha256": hash_of_model(view, layers)},
+    }
+    text = json.dumps(content, indent=2) + "\n"
+    size = placed(folder, NAME, lambda path: path.write_text(text, encoding="utf-8"))
+    return ExportedFile(NAME, "JSON", None, size)

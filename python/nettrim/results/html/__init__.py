@@ -1,0 +1,23 @@
+"""The report of a trimmed network: one page that needs nothing else."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ...base.storage import whole_file
+from .page import page
+
+if TYPE_CHECKING:
+    from ..accuracy import Accuracy
+    from ..outcome import Outcome
+
+__all__ = ["write"]
+
+
+def write(
+    path: str | os.PathLike[str], result: Outcome[Any], accuracy: Accuracy | None = None
+) -> None:
+    """Write the page of a result whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(page(result, accuracy), encoding="utf-8")

@@ -1,0 +1,168 @@
+"""The page of a result: its top, its sections, and the recipe at its end."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ...base.table import share
+from ..accuracy import Accuracy
+from ..outcome import BUDGET, KEPT, UNREACHED
+from ..recipe import snippet
+from ..text import cautions, gap_of, percent_of, time_of, zeros
+from .account import errors, untouched, weights
+from .layers import layers
+from .markup import Markup, element, joined
+from .parts import Result, count, facts_of, section, shape_of
+
+__all__ = ["page"]
+
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def page(result: Result, accuracy: Accuracy | None) -> str:
+    """Return the page as text."""
+    sections = (
+        _header(result),
+        _headline(result, accuracy),
+        weights(result),
+        *untouched(result),
+        errors(result),
+        layers(result),
+        _recipe(result.recipe),
+    )
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=f"{zeros(result)} are zero - nettrim",
+        body="\n".join(sections),
+        recipe=json.dumps(result.recipe).replace("<", "\\u003c"),  # no tag ends the script early
+    )
+
+
+def _header(result: Result) -> Markup:
+    recipe = result.recipe
+    date = datetime.fromisoformat(recipe["date"])
+    sentence = (
+        f"A network of {count(len(result.layers), 'prunable layer')}, trimmed in the "
+        f"{result.scheme} scheme {_goal(recipe['arguments'])} on "
+        f"{result.n_samples:,} calibration samples."
+    )
+    return element(
+        "header",
+        element("p", f"nettrim {recipe['nettrim']}, {date.day} {date:%B %Y}", class_="muted small"),
+        element("h1", f"{zeros(result)} are zero"),
+        element("p", sentence, class_="about"),
+        *_warnings(result),
+    )
+
+
+def _goal(arguments: dict[str, Any]) -> str:
+    given = {name: arguments.get(name) for name in ("epsilon", "sparsity", "pattern")}
+    return "with " + " and ".join(
+        f"{name} {value}" for name, value in given.items() if value is not None
+    )
+
+
+def _warnings(result: Result) -> list[Markup]:
+    """Say what a reader must not overlook."""
+    found = []
+    stopped = [layer for layer in result.layers if layer.pruned and not layer.converged]
+    if stopped:
+        names = ", ".join(
+            f"{layer.name} ({layer.status}, gap {gap_of(layer.gap)})" for layer in stopped
+        )
+        text = (
+            f"{names}. The answers are used, but few nonzeros there may be false sparsity. What is "
+            "measured and proved about the error holds all the same."
+        )
+        found.append(_note("Not solved to the tolerance: ", text, "note warning"))
+    if result.interrupted:
+        left = [layer.name for layer in result.layers if layer.status == UNREACHED]
+        text = f"layers not reached, and left as they were: {', '.join(left) or 'none'}."
+        found.append(_note("Interrupted: ", text, "note warning"))
+    if math.isinf(result.bound):
+        text = (
+            "the model has a step of which nothing bounds how far it stretches its input. The "
+            "measured error stands."
+        )
+        found.append(_note("No bound is known for the output: ", text, "note"))
+    found += [_note(f"{head}: ", text, "note warning") for head, text in cautions(result)]
+    return found
+
+
+def _note(head: str, text: str, kind: str) -> Markup:
+    return element("p", element("strong", head), text, class_=kind, role="note")
+
+
+def _headline(result: Result, accuracy: Accuracy | None) -> Markup:
+    before, after = result.nonzeros_before, result.nonzeros_after
+    bound = percent_of(result.bound)
+    proved = "no bound known" if math.isinf(result.bound) else f"proved to be at most {bound}"
+    boxes = [
+        ("Weights", f"{before:,} → {after:,}", f"not zero, {share(after, before)} are left"),
+        ("Change of the output", percent_of(result.discrepancy), proved),
+    ]
+    if result.held_out_discrepancy is not None:
+        unseen = percent_of(result.held_out_discrepancy)
+        boxes.append(("On unseen samples", unseen, "measured; no bound speaks of these"))
+    if accuracy is not None:
+        scores = f"{accuracy.before:.2%} → {accuracy.after:.2%}"
+        boxes.append(("Accuracy", scores, f"on {accuracy.n_samples:,} labelled samples"))
+    return element("dl", *(_box(*box) for box in [*boxes, _solved(result)]), class_="headline")
+
+
+def _solved(result: Result) -> tuple[str, str, str]:
+    """Say how many layers are what was asked for, and what is proved of that."""
+    wanted = [layer for layer in result.layers if layer.status != KEPT]
+    figure = f"{sum(layer.converged for layer in wanted)} of {count(len(wanted), 'layer')}"
+    seconds = f", in {time_of(result.seconds)}"
+    if any(layer.status == BUDGET for layer in wanted):
+        return "Trimmed", figure, f"to the number of weights they may keep{seconds}"
+    tol = element("span", gap_of(result.recipe["arguments"]["tol"]), class_="unbroken")
+    return "Solved", figure, joined("to a proved gap of ", tol, seconds)
+
+
+def _box(title: str, figure: str, note: str) -> Markup:
+    content = [element("dt", title), element("dd", figure, class_="figure"), element("dd", note)]
+    return element("div", *content)
+
+
+def _recipe(recipe: dict[str, Any]) -> Markup:
+    environment = recipe["environment"]
+    build = environment["build"]
+    libraries = f"NumPy {environment['numpy']}, SciPy {environment['scipy']}"
+    facts: list[tuple[str, str]] = [
+        ("date", recipe["date"]),
+        ("model", recipe["model"]["type"]),
+        ("weights", _hash(recipe["model"])),
+        ("data", _samples(recipe["calibration"])),
+    ]
+    if recipe["held_out"] is not None:
+        facts.append(("unseen", _samples(recipe["held_out"])))
+    facts += [
+        ("nettrim", f"{recipe['nettrim']}, {build['isa']} core built with {build['compiler']}"),
+        ("beside it", f"Python {environment['python']}, Eigen {build['eigen']}, {libraries}"),
+    ]
+    about = (
+        "The same call on the same model and data gives the same weights, to the last bit if build and "
+        "number of threads are the same and no time limit ended a solve. Hashes are SHA-256 of the "
+        "numbers, not of files; the last two lines check them."
+    )
+    code = element("pre", element("code", snippet(recipe)))
+    return section("Recipe", about, facts_of(facts, "facts recipe"), code)
+
+
+def _samples(data: dict[str, Any]) -> Markup:
+    shape = data["shape"]
+    if isinstance(shape, dict):  # of several inputs
+        told = ", ".join(f"{name} {shape_of(sizes)}" for name, sizes in shape.items())
+    else:
+        told = shape_of(shape)
+    return joined(told, ", ", _hash(data))
+
+
+def _hash(thing: dict[str, Any]) -> Markup:
+    return element("span", thing["sha256"], class_="hash")

@@ -1,0 +1,85 @@
+"""What several sections are made of."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ..outcome import Outcome
+from ..text import percent_of
+from .markup import Markup, element, joined
+
+__all__ = [
+    "Result",
+    "count",
+    "data",
+    "facts_of",
+    "name_of",
+    "ratio",
+    "section",
+    "shape_of",
+    "table",
+]
+
+Result = Outcome[Any]
+
+
+def section(title: str, about: str, *content: str) -> Markup:
+    """Return a section: its heading, what it is about, and what it holds."""
+    return element("section", element("h2", title), element("p", about, class_="about"), *content)
+
+
+def facts_of(facts: Sequence[tuple[str, str]], kind: str) -> Markup:
+    """Return a list of names and facts."""
+    pairs = [joined(element("dt", name), element("dd", fact)) for name, fact in facts]
+    return element("dl", *pairs, class_=kind)
+
+
+def table(
+    title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str]
+) -> Markup:
+    """Return a table with its title for screen readers and its last row apart."""
+    columns = [element("th", name, scope="col") if name else element("td") for name in headings]
+    head = element("tr", *columns)
+    body = [_row(row) for row in rows]
+    return element(
+        "table",
+        element("caption", title),
+        element("thead", head),
+        element("tbody", *body),
+        element("tfoot", _row(total)),
+    )
+
+
+def _row(cells: Sequence[str]) -> Markup:
+    return element(
+        "tr", element("th", cells[0], scope="row"), *(element("td", cell) for cell in cells[1:])
+    )
+
+
+def name_of(name: str) -> Markup:
+    """Return a layer's name, which may be broken behind dots and slashes."""
+    parts = re.split(r"(?<=[./])", name)
+    return joined(parts[0], *(joined(Markup("<wbr>"), part) for part in parts[1:]))
+
+
+def shape_of(sizes: Sequence[int]) -> str:
+    """Return sizes in one line."""
+    return " × ".join(map(str, sizes))  # noqa: RUF001
+
+
+def ratio(value: float) -> Markup:
+    """Return a percentage, or that none is known."""
+    return Markup("not known") if math.isinf(value) else data(value, percent_of(value))
+
+
+def data(value: float | None, text: str) -> Markup:
+    """Return a number as it is shown, which carries its value in full."""
+    return element("data", text, value=value)
+
+
+def count(number: int, thing: str) -> str:
+    """Return a number of things."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"

@@ -1,0 +1,199 @@
+"""The result of `nettrim.trim`: an outcome that shows, draws, writes and ships itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from numpy.typing import ArrayLike
+
+from ..base.storage import path_of
+from ..models.model_view import layers_named
+from .accuracy import Accuracy, accuracy
+from .outcome import Outcome
+from .text import write_table
+
+if TYPE_CHECKING:
+    from .export import Export
+
+__all__ = ["TrimResult"]
+
+Model = TypeVar("Model")
+
+
+@dataclass(frozen=True, repr=False)
+class TrimResult(Outcome[Model]):
+    """The trimmed model and what is known about it; ``print`` shows a table.
+
+    Attributes
+    ----------
+    model : Network or whatever type was given
+        The trimmed model.
+    original : Network or whatever type was given
+        The model that was given, untouched.
+    layers : tuple of LayerReport
+        One for each prunable layer.
+    scheme : {"parallel", "cascade"}
+    n_samples : int
+        Number of calibration samples.
+    discrepancy, bound : float
+        Of the network's output, measured and proved, relative to the norm of the original output
+        on the calibration samples; of several outputs the root of the mean square.
+    held_out_discrepancy : float or None
+        The same, measured on held-out samples.
+    interrupted : bool
+        True if Ctrl-C stopped the run: the layers solved until then are trimmed, the others are as
+        they were.
+    outputs : tuple of OutputReport
+        One for each output of the model that counts.
+    untouched : tuple of Untouched
+        Every weight of two or more dimensions that no layer in ``layers`` holds, and why.
+    seconds : float
+        What the run took, all in all.
+    stages : dict of str to float
+        Seconds of it that belong to no layer's solve: "sharing" a budget among layers, "tuning" their
+        regularisation, and "signals": running the model, posing programs, measuring.
+    recipe : dict
+        Plain values: every argument with its default filled in, hashes of the model's weights and of
+        the data, versions and the date; what it takes to get the result again.
+    """
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw the weights of every layer before and after.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write; the suffix chooses the format (.png, .pdf, .svg).
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        from .plot import draw
+
+        names = [layer.name for layer in self.layers]
+        versions = {"before": self.original, "after": self.model}
+        draw(path, {title: layers_named(model, names) for title, model in versions.items()})
+
+    def accuracy(self, X: Any, labels: ArrayLike) -> Accuracy:
+        """Measure how often the original and the trimmed model are right.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, ...), or what `nettrim.trim` takes for the model
+            Samples, preferably ones that neither training nor trimming has seen.
+        labels : array_like of shape (n_samples,)
+            The right answers. Of a classifier of scikit-learn, in its own names of classes; of any
+            other model, numbers of the output that ought to be largest, from 0. Of a model with a
+            single output 0 or 1: whether it ought to be above 0, or above .5 if all outputs of the
+            original model lie between 0 and 1 (as they do behind a sigmoid).
+
+        Returns
+        -------
+        Accuracy
+            A named tuple: ``before``, ``after``, ``n_samples``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``labels`` are not one for each sample, or none that the model knows; or if the model
+            is no classifier.
+        """
+        return accuracy(self.original, self.model, X, labels)
+
+    def report(self, path: str | os.PathLike[str], accuracy: Accuracy | None = None) -> None:
+        """Write a page that shows what happened, to look at and to pass on.
+
+        It is one HTML file that needs nothing else: headline figures, every layer's weights before
+        and after, errors measured and proved, the way of every solve, and the recipe.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write, whole or not at all.
+        accuracy : Accuracy, optional
+            What `accuracy` returned, to be shown as well.
+        """
+        from .html import write
+
+        if not isinstance(accuracy, Accuracy | None):
+            raise TypeError(
+                f"accuracy must be what TrimResult.accuracy returned, got {type(accuracy).__name__}"
+            )
+        write(path_of(path, "path"), self, accuracy)
+
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        formats: Iterable[str] | None = None,
+        input_shape: Sequence[int] | None = None,
+    ) -> Export:
+        """Write the trimmed model as files to ship.
+
+        ``"dense"``
+            ``model.npz``, ``model.onnx`` or ``model.pt`` (a ``state_dict``): with its zeros, for
+            whatever loads the original.
+        ``"sparse"``
+            ``sparse.npz``: weights in CSR. `Network.load` reads it, or `nettrim.load_weights` for a model
+            of another framework.
+        ``"bitmask"``
+            ``bitmask.npz``: the same with a bit for every weight, smaller unless nearly all are zero.
+        ``"shrunk"``
+            ``shrunk.npz``: `nettrim.shrink` of the network, with smaller shapes.
+        ``"header"``
+            ``network.h``: the shrunk network in C99 for small devices, in float, without library and
+            heap. It defines ``static void nettrim_predict(const float *input, float *output)`` for
+            one sample.
+        ``"recipe"``
+            ``recipe.json``: how to get the result again, and hashes to know that one has.
+
+        A perceptron of scikit-learn is written as the network it computes up to its logits. PyTorch and
+        ONNX models have neither ``"shrunk"`` nor ``"header"``.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            Created if it is missing. Files of the same names are replaced, each when the new one is
+            complete.
+        formats : iterable of str, optional
+            Default all that the model has; the answer says which it has not.
+        input_shape : sequence of int, optional
+            Of a sample, for ``"header"``; default that of the calibration data.
+
+        Returns
+        -------
+        Export
+            ``print`` shows a table of the files and of what they save.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what it must be, or the model has no file of a format asked for.
+
+        Examples
+        --------
+        >>> import nettrim, numpy as np, tempfile
+        >>> rng = np.random.default_rng(0)
+        >>> net = nettrim.Network([nettrim.Dense(rng.standard_normal((20, 30)))])
+        >>> X = rng.standard_normal((200, 20))
+        >>> result = nettrim.trim(net, X, epsilon=0.5, progress=False)
+        >>> folder = tempfile.mkdtemp()
+        >>> shipped = result.export(folder, formats=["sparse", "header"])
+        >>> [file.name for file in shipped.files], shipped.files[0].ratio > 1
+        (['sparse.npz', 'network.h'], True)
+        >>> again = nettrim.Network.load(f"{folder}/sparse.npz")
+        >>> bool((again.layers[0].weights == result.model.layers[0].weights).all())
+        True
+        """
+        from .export import write
+
+        return write(self, folder, formats, input_shape)
+
+    def __str__(self) -> str:
+        """Return the table."""
+        return write_table(self)

@@ -1,0 +1,1 @@
+"""A network trimmed layer by layer: the walk over its layers, and the bounds on what came of it."""

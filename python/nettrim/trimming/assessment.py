@@ -1,0 +1,240 @@
+"""What came of a walk: measured, bounded, reported, and warned of."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from ..base.arrays import AnyFloat, Array, frobenius, relative
+from ..base.errors import (
+    LARGE_ERROR,
+    ConvergenceWarning,
+    LargeErrorWarning,
+    RuntimeMismatchWarning,
+    warn_user,
+)
+from ..base.stopwatch import Stopwatch
+from ..models.model_view import ModelView
+from ..models.samples import Data
+from ..results.outcome import KEPT, UNREACHED, LayerReport, OutputReport
+from ..results.trim_result import TrimResult
+from .bounds import Account, Trimmed, account, changes
+from .methods.method import SOLVING
+from .solved_layer import SolvedLayer
+from .walk import Walk
+
+__all__ = ["assessed", "computed", "warn"]
+
+Model = TypeVar("Model")
+
+SIGNALS = "signals"  # the stage of a run that computes, poses and measures
+
+
+def assessed(
+    model: Model,
+    walk: Walk,
+    unseen: Data | None,
+    before: Sequence[AnyFloat] | None,
+    recipe: dict[str, Any],
+    began: float,
+) -> TrimResult[Model]:
+    """Measure and bound what the walk did, and write the reports; it all began at some time."""
+    view, weights = walk.run.view, walk.weights
+    trimmed = cast(Model, view.with_weights(weights))
+    held_out = None if unseen is None else [c.relative for c in changes(view, weights, unseen)]
+    after = None if before is None else computed(view, trimmed, walk.run.data)
+    runs = None if before is None or after is None else (before, after)
+    layers, outputs = _reports(walk, held_out, runs)
+    return TrimResult(
+        model=trimmed,
+        original=model,
+        layers=layers,
+        scheme="cascade" if walk.method.cascaded else "parallel",
+        n_samples=len(walk.run.data),
+        discrepancy=_together([output.discrepancy for output in outputs]),
+        bound=_together([output.bound for output in outputs]),
+        held_out_discrepancy=_held_out(outputs),
+        interrupted=walk.interrupted,
+        recipe=recipe,
+        outputs=outputs,
+        untouched=tuple(view.untouched()),
+        **_times(walk.run.watch, time.perf_counter() - began),
+    )
+
+
+def _reports(
+    walk: Walk,
+    held_out: Sequence[float] | None,
+    runs: tuple[Sequence[AnyFloat], Sequence[AnyFloat]] | None,
+) -> tuple[tuple[LayerReport, ...], tuple[OutputReport, ...]]:
+    """Write the reports of the layers and of the outputs that count."""
+    layers: list[LayerReport] = []
+    outputs: list[OutputReport] = []
+    names = walk.run.view.outputs()
+    for position, told in enumerate(account(walk.run.view, _trimmed(walk), walk.run.data)):
+        unseen = None if held_out is None else held_out[position]
+        number = position - len(walk.run.layers)
+        if number < 0:
+            layers.append(_layer(walk, position, told, unseen))
+        elif number in walk.run.counted:
+            output = _output(names[number], told, unseen)
+            if runs is not None:
+                output = _compared(output, told.values, [run[number] for run in runs], walk)
+            outputs.append(output)
+    return tuple(layers), tuple(outputs)
+
+
+def _output(name: str, told: Account, held_out: float | None) -> OutputReport:
+    norm = told.change.norm or 1.0
+    return OutputReport(
+        name=name,
+        norm=norm,
+        discrepancy=told.change.relative,
+        bound=told.bound.proved / norm,
+        held_out_discrepancy=held_out,
+    )
+
+
+def _held_out(outputs: Sequence[OutputReport]) -> float | None:
+    known = [o.held_out_discrepancy for o in outputs if o.held_out_discrepancy is not None]
+    return _together(known) if known else None
+
+
+def _together(errors: Sequence[float]) -> float:
+    """Return the root of the mean square."""
+    return errors[0] if len(errors) == 1 else float(np.sqrt(np.mean(np.square(errors))))
+
+
+def _times(watch: Stopwatch, total: float) -> dict[str, Any]:
+    """Return all that the run took, and what of it went to something else than solving."""
+    stages = {name: spent for name, spent in watch.seconds.items() if name != SOLVING}
+    rest = total - sum(watch.seconds.values())
+    return {"seconds": total, "stages": {**stages, SIGNALS: rest}}
+
+
+def computed(
+    view: ModelView, model: Any, X: Data, refusal: tuple[type[Exception], ...] = ()
+) -> Sequence[AnyFloat] | None:
+    """Return what the framework itself computes for a model, None if it cannot be known.
+
+    Errors of a framework are warned of, as nothing that is solved may be lost to them, save those by
+    which it refuses the samples.
+    """
+    try:
+        outputs = view.run(model, X)
+    except refusal:
+        raise
+    except Exception as error:  # noqa: BLE001 (of code that is not ours; what is solved is not lost)
+        warn_user(
+            "model: the framework itself does not run it on X, so nothing is known of its rounding: "
+            f"{error}",
+            RuntimeMismatchWarning,
+        )
+        return None
+    return outputs
+
+
+def _compared(
+    report: OutputReport, exact: Sequence[Array], computed: Sequence[AnyFloat], walk: Walk
+) -> OutputReport:
+    """Hold the framework's results for both models against those of exact arithmetic."""
+    runs = [
+        own.reshape(values.shape).astype(np.float64)
+        for own, values in zip(computed, exact, strict=True)
+    ]
+    errors = [frobenius(own - values) for own, values in zip(runs, exact, strict=True)]
+    error = relative(max(errors), frobenius(exact[0]))
+    types = {*(layer.affine.precision for layer in walk.run.layers), computed[0].dtype}
+    coarsest = max(float(np.finfo(dtype).eps) for dtype in types)
+    return replace(
+        report,
+        runtime_discrepancy=relative(frobenius(runs[1] - runs[0]), frobenius(runs[0])),
+        runtime_error=error,
+        runtime_differs=not error <= math.sqrt(coarsest),
+    )
+
+
+def _trimmed(walk: Walk) -> dict[int, Trimmed]:
+    """Return what the bounds need to know of each solved layer."""
+    return {
+        position: Trimmed(
+            affine=affine,
+            cascaded=walk.method.cascaded,
+            epsilon=walk.solved[position].radius or 0.0,
+            prospect=walk.method.prospect(position),
+        )
+        for position, affine in walk.weights.items()
+    }
+
+
+def _layer(walk: Walk, position: int, told: Account, held_out: float | None) -> LayerReport:
+    change, bound = told.change, told.bound
+    layer, solved = walk.run.layers[position], walk.solved.get(position)
+    before, after = layer.affine, walk.weights.get(position, layer.affine)
+    norm = change.norm or 1.0
+    return LayerReport(
+        name=layer.name,
+        shape=layer.shape,
+        nonzeros_before=int(np.count_nonzero(before.weights)),
+        nonzeros_after=int(np.count_nonzero(after.weights)),
+        l1_before=float(np.abs(before.stacked).sum()),
+        l1_after=float(np.abs(after.stacked).sum()),
+        output_norm=norm,
+        discrepancy=change.relative,
+        bound=bound.proved / norm,
+        prior_bound=bound.prior / norm,
+        held_out_discrepancy=held_out,
+        **_answer(solved, UNREACHED if position in walk.run.chosen else KEPT),
+    )
+
+
+def _answer(solved: SolvedLayer | None, otherwise: str) -> dict[str, Any]:
+    """Return the part of a report that comes from the solver."""
+    if solved is None:
+        return {"status": otherwise}
+    answer = {name: getattr(solved, name) for name in ("status", "seconds", "active_rows")}
+    proof = solved.proof
+    if proof is None:
+        return answer
+    return {
+        **answer,
+        "epsilon": solved.radius,
+        **{name: getattr(proof, name) for name in ("gap", "residual", "violation", "iterations")},
+        "history": tuple((float(seconds), float(gap)) for seconds, gap in proof.history),
+    }
+
+
+def warn(result: TrimResult[Any], walk: Walk) -> None:
+    """Warn once of each thing that a reader must not overlook and that was not told on the way."""
+    open_layers = [layer for layer in result.layers if layer.pruned and not layer.converged]
+    if open_layers:
+        names = ", ".join(map(_unproved, open_layers))
+        warn_user(
+            f"not solved to the tolerance: {names}; their answers are used and flagged. Allow more "
+            "iterations or time, or a larger tol",
+            ConvergenceWarning,
+        )
+    if result.discrepancy > LARGE_ERROR and LargeErrorWarning not in walk.run.warned:
+        warn_user(
+            f"the output of the network moved by {result.discrepancy:.0%}: it may do nothing of what it "
+            "did. Ask for less",
+            LargeErrorWarning,
+        )
+    for output in result.outputs:
+        if output.runtime_differs:
+            warn_user(
+                f"model: the framework computes output {output.name!r} up to "
+                f"{output.runtime_error:.1%} away from exact arithmetic, which errors and bounds speak "
+                f"of; the error there is {output.runtime_discrepancy:.1%}",
+                RuntimeMismatchWarning,
+            )
+
+
+def _unproved(layer: LayerReport) -> str:
+    gap = "" if layer.gap is None else f", gap {layer.gap:.1e}"
+    return f"{layer.name} ({layer.status}{gap})"

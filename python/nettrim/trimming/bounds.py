@@ -1,0 +1,210 @@
+r"""What is measured and what is proved about a trimmed network.
+
+Everything here is computed anew from the weights as they are returned (rounded to the model's
+precision), so it holds whatever the solver did. With the original signals :math:`Y_l`, the trimmed
+ones :math:`\hat Y_l`, original and trimmed weights :math:`W_l, \hat W_l`, all norms Frobenius, and
+:math:`D_l = \lVert\hat Y_l - Y_l\rVert`:
+
+**Measured.** The discrepancy :math:`D_l / \lVert Y_l\rVert`, by running both networks.
+
+**Proved**, without running the trimmed network to its end, layer by layer with :math:`B_l \ge D_l`:
+
+*Any layer* (parallel scheme, and layers left alone). Between the same layer on the original and on
+the trimmed input lies at most its Lipschitz constant, between both versions of the layer on the
+*original* input its own error :math:`e_l`, so
+
+.. math:: B_l = \sigma(\hat W_l)\,B_{l-1} + e_l, \qquad
+          e_l = \lVert\mathrm{relu}(Y_{l-1}\hat W_l) - Y_l\rVert,
+
+with :math:`\sigma` the largest singular value without the bias row. By Proposition 1 of Net-Trim
+(NIPS 2017) a feasible answer has :math:`e_l \le \epsilon_l`; for a layer left alone :math:`e_l = 0`.
+This is Theorem 1 with norms that can be computed instead of a link-normalised network.
+
+*A layer of the cascade* was solved on the trimmed input :math:`\hat Y_{l-1}` against the original
+output. On active entries its error is at most the residual :math:`r_l`; on the others, where
+:math:`y = 0`, it is at most :math:`(v)_+` plus the excess over it. Hence (Proposition 1 for a
+general V)
+
+.. math:: B_l^2 = \max(\epsilon_l, r_l)^2
+          + \bigl(\lVert (v_l)_+\rVert + \lVert\mathrm{excess}_l\rVert\bigr)^2 .
+
+For a feasible answer :math:`r_l \le \epsilon_l` and the excess is zero: the bound is then a property
+of the program and stood before the layer was solved.
+
+**Promised** before anything is solved (``prior_bound``), for answers that are feasible and, in the
+parallel scheme, minimal: Theorem 1 without normalisation,
+:math:`P_l = \lVert W_l\rVert_1 P_{l-1} + \epsilon_l`, since
+:math:`\sigma(\hat W_l) \le \lVert\hat W_l\rVert_1 \le \lVert W_l\rVert_1`; and Theorem 2,
+:math:`P_l = \sqrt{\gamma}\,\sigma(W_l)\,P_{l-1}`. Both are loose, the first absurdly so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..base.arrays import Array, frobenius, relative
+from ..models.model_view import Affine, LayerView, ModelView, activate
+from ..models.samples import Data
+
+# Bounds are rounded up by more than the rounding errors of sums and singular values.
+ROUNDED_UP = 1.0 + 1e-9
+
+
+class Prospect(NamedTuple):
+    """What is known of a layer's epsilon before the layers in front are solved.
+
+    Attributes
+    ----------
+    growth, floor : float
+        In the cascade its square is at most ``(growth * change of W's output)**2 + (floor * norm of the
+        output)**2``, in the parallel scheme it is at most ``floor * norm of the output``.
+    """
+
+    growth: float
+    floor: float
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """A layer that was pruned: its new weights and the program they answer.
+
+    Attributes
+    ----------
+    affine : Affine
+        The new weights as returned.
+    cascaded : bool
+        True if the program was posed on the trimmed input, False if on the original one.
+    epsilon : float
+        Radius of the program's ball, relative to the norm of the layer's output; 0 if it has none.
+    prospect : Prospect or None
+        None if nothing was known beforehand.
+    """
+
+    affine: Affine
+    cascaded: bool
+    epsilon: float = 0.0
+    prospect: Prospect | None = None
+
+
+class Change(NamedTuple):
+    """How far a signal moved: norm of the difference, norm of the original."""
+
+    distance: float
+    norm: float
+
+    @property
+    def relative(self) -> float:
+        """Distance over norm; over 1 for a signal that is zero throughout."""
+        return relative(self.distance, self.norm)
+
+
+class Bound(NamedTuple):
+    """Absolute bounds on a signal's change: proved from the answers, promised beforehand."""
+
+    proved: float
+    prior: float
+
+
+class Account(NamedTuple):
+    """What is known of a signal: how far it moved and can have moved, and its two versions.
+
+    Attributes
+    ----------
+    change : Change
+    bound : Bound
+    values : pair of ndarrays
+        Of a layer its input, of the model its output; in the original and in the trimmed network.
+    """
+
+    change: Change
+    bound: Bound
+    values: tuple[Array, Array]
+
+
+def changes(view: ModelView, weights: Mapping[int, Affine], X: Data) -> Iterator[Change]:
+    """Measure how far each prunable layer's output moved, and then each of the model's."""
+    layers = view.prunable_layers()
+    walks = zip(view.signals(X, {}), view.signals(X, weights), strict=True)
+    for position, (original, current) in enumerate(walks):
+        if position < len(layers):
+            layer = layers[position]
+            yield _change(
+                layer.respond(layer.affine, original.values),
+                layer.respond(weights.get(position, layer.affine), current.values),
+            )
+        else:
+            yield _change(original.values, current.values)
+
+
+def account(view: ModelView, trimmed: Mapping[int, Trimmed], X: Data) -> Iterator[Account]:
+    """Measure and bound how far each prunable layer's output moved, and then each of the model's."""
+    layers = view.prunable_layers()
+    weights = {position: layer.affine for position, layer in trimmed.items()}
+    walks = zip(view.signals(X, {}), view.signals(X, weights), strict=True)
+    proved: dict[int, float] = {}
+    prior: dict[int, float] = {}
+    for position, (original, current) in enumerate(walks):
+        bound = Bound(original.moved(proved), original.moved(prior))
+        change = _change(original.values, current.values)
+        if position < len(layers):
+            change, bound = _behind(
+                layers[position], trimmed.get(position), original.values, current.values, bound
+            )
+        bound = Bound(bound.proved * ROUNDED_UP, bound.prior * ROUNDED_UP)
+        proved[position], prior[position] = bound
+        yield Account(change, bound, (original.values, current.values))
+
+
+def _change(original: Array, current: Array) -> Change:
+    return Change(frobenius(current - original), frobenius(original))
+
+
+def _behind(
+    layer: LayerView, trimmed: Trimmed | None, original: Array, current: Array, arriving: Bound
+) -> tuple[Change, Bound]:
+    """Return change and bounds behind a layer, from its inputs and the bounds on them."""
+    affine = layer.affine if trimmed is None else trimmed.affine
+    Y = layer.respond(layer.affine, original)
+    Z = layer.apply(affine, current)
+    change = _change(Y, activate(Z, layer.activation))
+    if trimmed is None:
+        stretch = layer.lipschitz(affine, original.shape)
+        return change, Bound(*(_product(stretch, distance) for distance in arriving))
+    prior = _prior(layer, trimmed, original.shape, arriving.prior, frobenius(Y))
+    if trimmed.cascaded:
+        return change, Bound(_proposition_1(layer, trimmed, current, Y, Z), prior)
+    error = frobenius(layer.respond(affine, original) - Y)
+    stretch = layer.lipschitz(affine, original.shape)
+    return change, Bound(_product(stretch, arriving.proved) + error, prior)
+
+
+def _prior(
+    layer: LayerView, trimmed: Trimmed, shape: tuple[int, ...], arriving: float, norm: float
+) -> float:
+    """Return what was promised: Theorem 2 in the cascade, Theorem 1 in the parallel scheme."""
+    if trimmed.prospect is None:
+        return math.inf
+    growth, floor = trimmed.prospect
+    if trimmed.cascaded:
+        own = layer.lipschitz(layer.affine, shape)
+        return math.hypot(_product(growth * own, arriving), floor * norm)
+    l1 = float(np.abs(layer.affine.stacked).sum())
+    return _product(l1, arriving) + floor * norm
+
+
+def _product(stretch: float, distance: float) -> float:
+    """Return how far what moved so far can have moved behind a layer; nothing stays nothing."""
+    return stretch * distance if stretch and distance else 0.0
+
+
+def _proposition_1(layer: LayerView, trimmed: Trimmed, current: Array, Y: Array, Z: Array) -> float:
+    active = Y > 0 if layer.activation == "relu" else np.ones_like(Y, dtype=bool)
+    slack = np.maximum(layer.apply(layer.affine, current), 0.0)[~active]
+    excess = np.maximum(Z[~active] - slack, 0.0)
+    residual = max(frobenius((Z - Y)[active]), trimmed.epsilon * frobenius(Y))
+    return math.hypot(residual, frobenius(slack) + frobenius(excess))

@@ -1,0 +1,268 @@
+"""Layers with a number of weights: the budget shared out among them, each pruned by surgery.
+
+A removal in one layer is compared with one in another by what it does to the output of the network: the
+losses of each layer count with a factor, which is measured by trimming that layer alone to the sparsity
+that is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...base.arguments import threads
+from ...base.arrays import Array
+from ...base.deadline import after, share_of
+from ...budget.data import BudgetData, Pattern, allowed
+from ...budget.optimal_brain_surgeon import TRACING, Regularisation, tuned
+from ...budget.optimal_brain_surgeon import TUNING as TUNING_SHARE
+from ...budget.solution import BudgetSolution
+from ...budget.solve import SWAPS, TYPICAL, BudgetTrace, around, is_dear, is_trivial, solved, traced
+from ...models.model_view import activate
+from ..bounds import changes
+from ..solved_layer import SolvedLayer
+from .method import SOLVING, LayerTask, Run
+from .program import LayerProgram
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ToSparsity", "cheapest"]
+
+SHARING, TUNING = "sharing", "tuning"  # stages of a run
+TINY = float(np.finfo(float).tiny)
+
+
+@dataclass
+class ToSparsity:
+    """As many weights as a budget allows, for the least error; see `nettrim.Sparsity`.
+
+    Attributes
+    ----------
+    run : Run
+    cascaded : bool
+        Whether layers are fitted on the trimmed signals.
+    sparsity : float or None
+        None for all that the pattern lets go.
+    pattern : str or None
+    share : {"network", "layer"}
+    min_density : float
+    time_limit : float or None
+    budgets : dict of int
+        How many weights the layers may keep, by position.
+    traces : dict of list of BudgetTrace
+        Of the layers that will be met again as they were, one for each group.
+    """
+
+    run: Run
+    cascaded: bool
+    sparsity: float | None
+    pattern: str | None
+    share: str
+    min_density: float
+    time_limit: float | None
+    budgets: dict[int, int] = field(default_factory=dict, init=False)
+    traces: dict[int, list[BudgetTrace]] = field(default_factory=dict, init=False)
+
+    def prepare(self) -> None:
+        """Share the budget out."""
+        with self.run.watch(SHARING):
+            self._share_out()
+
+    def answers(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
+        """Trim the layers in turn."""
+        for task in tasks:
+            self.run.report.start(task.layer.name, task.layer.shape)
+            program = self._posed(task)
+            active_rows = self.run.count_active_rows(task, program)
+            with self.run.watch(SOLVING):
+                solved = self._solve(task.position, program, active_rows)
+            yield task.position, solved
+
+    def details(self, position: int) -> dict[str, Any]:
+        """Return what this layer's answer depends on beside the options of the run."""
+        return {"budget": self.budgets[position]}
+
+    def prospect(self, position: int) -> None:
+        """Nothing is known of a layer's error before it is trimmed."""
+
+    @property
+    def n_threads(self) -> int:
+        """How many threads the core may use."""
+        return threads(self.run.n_threads)
+
+    def _posed(self, task: LayerTask) -> LayerProgram:
+        Y = activate(task.layer.affine.apply(task.original), task.layer.activation)
+        return LayerProgram.of(task.layer, task.current if self.cascaded else task.original, Y)
+
+    def _share_out(self) -> None:
+        """Give every layer as many weights as serve the network best, or the same share of its own."""
+        sizes = {p: self.run.layers[p].affine.weights.size for p in self.run.chosen}
+        demanded = {p: self._demanded(p) for p in self.run.chosen}
+        sparsity = self.sparsity
+        self.budgets = {p: allowed(sparsity, sizes[p], demanded[p]) for p in self.run.chosen}
+        sharing = [p for p in self.run.chosen if not is_dear(*self.run.layers[p].shape)]
+        if sparsity is None or self.share == "layer" or len(sharing) < 2:
+            return
+        alone = sum(n for p, n in self.budgets.items() if p not in sharing)
+        budget = allowed(sparsity, sum(sizes.values()), sum(demanded.values())) - alone
+        prices = self._prices(sharing)
+        count = sum(sizes[p] for p in sharing) - budget
+        available = sum(map(len, prices))
+        if available < count:
+            raise ValueError(
+                f"sparsity: {count} weights were to be removed, and min_density lets {available} go"
+            )
+        for position, removed in zip(sharing, cheapest(prices, count), strict=True):
+            self.budgets[position] = sizes[position] - int(removed)
+
+    def _prices(self, positions: Sequence[int]) -> list[Array]:
+        """Return for some layers what their removals do to the network's output."""
+        prices: list[Array] = []
+        for position, signal in enumerate(self.run.view.signals(self.run.data, {})):
+            if position in positions:
+                self.run.report.stage("sharing the budget", len(prices), len(positions))
+                program = self._posed(self.run.task(position, signal, signal))
+                parts = self._parts(position, program)
+                traces = self._traced(parts, after(self.time_limit))
+                if not self.cascaded or position == self.run.chosen[0]:
+                    self.traces[position] = traces
+                prices.append(self._price(position, traces))
+            if position == positions[-1]:
+                break
+        self.run.report.stage("sharing the budget", len(prices), len(positions))
+        return prices
+
+    def _price(self, position: int, traces: list[BudgetTrace]) -> Array:
+        """Return what the removals of a layer do to the network's output, the cheapest first."""
+        size, budget = self.run.layers[position].affine.weights.size, self.budgets[position]
+        prices = [trace.elimination.prices for trace in traces]
+        removed = cheapest(prices, size - budget)
+        loss = sum(float(t.losses[n]) for t, n in zip(traces, removed, strict=True))
+        effect = 1.0
+        if loss > 0:
+            effect = self._effect(position, _stacked(_with_budgets(traces, removed, 0))) / loss
+        allowed = size - math.ceil(self.min_density * size)
+        return max(effect, TINY) * np.sort(np.concatenate(prices))[:allowed]
+
+    def _effect(self, position: int, weights: Array) -> float:
+        """Return what it does to the outputs when this layer alone has other weights.
+
+        Half of the sum of their squared relative changes.
+        """
+        affine = self.run.layers[position].affine.replaced(weights)
+        moved = list(changes(self.run.view, {position: affine}, self.run.data))[
+            len(self.run.layers) :
+        ]
+        return sum(moved[k].relative ** 2 for k in self.run.counted) / 2
+
+    def _solve(self, position: int, program: LayerProgram, active_rows: int) -> SolvedLayer:
+        began, tuning = time.perf_counter(), self._tuning
+        solutions = self._solutions(position, program, after(self.time_limit))
+        return SolvedLayer(
+            weights=_stacked(solutions),
+            output_norm=program.output_norm,
+            active_rows=active_rows,
+            status=max(solution.status for solution in solutions),  # "time_limit" if it was short
+            seconds=time.perf_counter() - began - (self._tuning - tuning),
+        )
+
+    def _solutions(
+        self, position: int, program: LayerProgram, deadline: float | None
+    ) -> list[BudgetSolution]:
+        """Return the layer with as many weights as it may keep, group by group."""
+        budget, traces = self.budgets[position], self.traces.pop(position, None)
+        if traces is None:
+            parts = self._parts(position, program)
+            if len(parts) == 1:
+                return [self._solved(parts[0], budget, deadline)]
+            traces = self._traced(parts, share_of(deadline, TRACING))
+        count = self.run.layers[position].affine.weights.size - budget
+        removed = cheapest([trace.elimination.prices for trace in traces], count)
+        return _with_budgets(traces, removed, SWAPS, deadline)
+
+    def _solved(self, part: BudgetData, budget: int, deadline: float | None) -> BudgetSolution:
+        if is_trivial(part, budget):
+            return solved(part, budget, n_threads=self.n_threads)
+        chosen = self._tuned(part, around(part, budget), deadline)
+        return solved(
+            part,
+            budget,
+            pull=chosen.pull,
+            ridge=chosen.ridge,
+            n_threads=self.n_threads,
+            deadline=deadline,
+        )
+
+    def _traced(self, parts: list[BudgetData], deadline: float | None) -> list[BudgetTrace]:
+        chosen = [self._tuned(part, TYPICAL, deadline) for part in parts]
+        return [
+            traced(part, TYPICAL, own.pull, own.ridge, self.n_threads, deadline)
+            for part, own in zip(parts, chosen, strict=True)
+        ]
+
+    def _tuned(
+        self, part: BudgetData, sparsities: NDArray[np.float64], deadline: float | None
+    ) -> Regularisation:
+        with self.run.watch(TUNING):
+            limit = share_of(deadline, TUNING_SHARE)
+            return tuned(part, sparsities, None, None, self.n_threads, limit)
+
+    @property
+    def _tuning(self) -> float:
+        return self.run.watch.seconds.get(TUNING, 0.0)
+
+    def _parts(self, position: int, program: LayerProgram) -> list[BudgetData]:
+        """Return a layer's groups; a row of biases stays, and does not count."""
+        affine = self.run.layers[position].affine
+        weights = affine.stacked
+        X = np.split(program.X, program.groups, axis=1)
+        outputs = np.split(np.arange(weights.shape[1]), program.groups)
+        return [
+            BudgetData.of(
+                X[g],
+                program.Y[:, own],
+                weights[:, own],
+                program.activation,
+                None if program.upper is None else program.upper[:, own],
+                None if program.active is None else program.active[:, own],
+                np.arange(len(weights)) >= len(affine.weights),
+                self.pattern,
+            )
+            for g, own in enumerate(outputs)
+        ]
+
+    def _demanded(self, position: int) -> int:
+        """Return how many weights of a layer have to go for the pattern."""
+        n_features, n_outputs = self.run.layers[position].shape
+        return Pattern.of(None, self.pattern, n_features).demanded * n_outputs
+
+
+def cheapest(prices: Sequence[Array], count: int) -> NDArray[np.intp]:
+    """Return how many removals each member of a group makes so that `count` come at the least price."""
+    owner = np.repeat(np.arange(len(prices)), [len(own) for own in prices])
+    first = np.argsort(np.concatenate(prices), kind="stable")[:count]
+    return np.bincount(owner[first], minlength=len(prices))
+
+
+def _with_budgets(
+    traces: Sequence[BudgetTrace],
+    removed: Iterable[int],
+    rounds: int,
+    deadline: float | None = None,
+) -> list[BudgetSolution]:
+    """Return the groups of a layer with so many weights removed in each of them."""
+    return [
+        trace.with_budget(trace.data.size - int(n), rounds, deadline)
+        for trace, n in zip(traces, removed, strict=True)
+    ]
+
+
+def _stacked(solutions: Sequence[BudgetSolution]) -> Array:
+    """Return the weights of a layer, its groups side by side."""
+    return np.hstack([solution.weights for solution in solutions])

@@ -1,0 +1,229 @@
+"""Trim a whole network: one walk over a model view, one convex program for each layer.
+
+What was asked for is checked and becomes a plan, the walk (see `nettrim.trimming.walk`) carries it out, and what
+came of it is measured and bounded (see `nettrim.trimming.assessment`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from ..base.arguments import one_of, whole
+from ..base.stopwatch import Stopwatch
+from ..models.hashes import identity
+from ..models.model_view import open_view, samples
+from ..models.samples import sample_shape
+from ..results.recipe import recipe_of
+from ..results.trim_result import TrimResult
+from .assessment import assessed, computed, warn
+from .checkpoint import Checkpoint
+from .choice import chosen_layers, chosen_outputs
+from .goals import SCHEMES, Goal, goal_of
+from .methods.method import Draw, Run
+from .progress import reporter
+from .walk import Walk
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .goals import GoalOptions
+
+Model = TypeVar("Model")
+
+
+def trim(
+    model: Model,
+    X: Any,
+    goal: Goal | None = None,
+    *,
+    epsilon: float | None = None,
+    sparsity: float | None = None,
+    scheme: Literal["cascade", "parallel"] = "cascade",
+    layers: Iterable[int | str] | None = None,
+    outputs: Iterable[int | str] | None = None,
+    held_out: Any = None,
+    n_threads: int | None = None,
+    executor: Executor | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    max_patches: int = 20_000,
+    seed: int = 0,
+    progress: bool = True,
+    **options: Unpack[GoalOptions],
+) -> TrimResult[Model]:
+    r"""Make a trained network sparse, layer by layer: to an error, with proof, or to a sparsity.
+
+    Given `nettrim.Error`, or ``epsilon`` for short, each layer is a convex program. A layer with input
+    :math:`X` and original output :math:`Y` gets the weights of smallest l1 norm (biases included, as a
+    row of weights on a column of ones) that keep its response,
+
+    .. math:: \min \lVert W\rVert_1 \quad\text{s.t.}\quad
+              \lVert (XW - Y)_\Omega\rVert_F \le \epsilon_l, \quad (XW)_{\Omega^c} \le V ,
+
+    where :math:`\Omega` is where :math:`Y > 0` (everywhere for a linear layer).
+
+    * ``scheme="parallel"``: every layer sees the original signals, :math:`\epsilon_l` is ``epsilon``
+      times the norm of its output, :math:`V = 0`.
+    * ``scheme="cascade"``: the first pruned layer as above. A later one sees the output
+      :math:`\hat X` of the layers already trimmed, and what the original weights do with it is
+      allowed to the new ones:
+      :math:`\epsilon_l^2 = \gamma \lVert(\hat X W_l - Y)_\Omega\rVert_F^2` and
+      :math:`V = \max(\hat X W_l, 0)` (``slack="positive"``) or :math:`V = \hat X W_l` (``"paper"``).
+      Both keep the original weights feasible and the same bound; "positive" never costs l1 norm.
+
+    Given `nettrim.Sparsity`, or ``sparsity`` or ``pattern`` for short, each layer keeps a number of
+    weights, chosen and fitted for the least error of its outputs behind the ReLU (`nettrim.solve_layer_budget`): on the original signals
+    in the parallel scheme, on the outputs of the layers already trimmed in the cascade. Biases stay and
+    do not count. No one can prove that these weights are the best; the bound on the error of the
+    network holds all the same.
+
+    Parameters
+    ----------
+    model : Network
+        Or any object with the three methods of `nettrim.models.model_view.ModelView`.
+    X : array_like of shape (n_samples, ...)
+        Calibration data: samples of what the network will see. No labels are needed. Models of PyTorch
+        and ONNX also take a mapping from inputs to arrays, batches in a list, and a module what its
+        users have: tensors, tuples of them, Datasets and DataLoaders.
+    goal : nettrim.Error or nettrim.Sparsity, optional
+        What is wanted. ``epsilon=0.05`` is short for ``nettrim.Error(0.05)``, ``sparsity=0.9`` for
+        ``nettrim.Sparsity(0.9)``, and ``pattern="2:4"`` for ``nettrim.Sparsity(pattern="2:4")``.
+    epsilon : float, optional
+        Error allowed to a layer, relative to the Frobenius norm of its output: to each layer in the
+        parallel scheme, to the first pruned one in the cascade.
+    sparsity : float, optional
+        Share of the weights of the pruned layers that is to be removed, to one weight.
+    scheme : {"cascade", "parallel"}, default "cascade"
+        Whether a layer sees the outputs of the layers already trimmed, or the original ones.
+    layers : iterable of int or str, optional
+        Positions (negative ones count from the end) or names of the layers to be pruned. Default
+        all prunable layers.
+    outputs : iterable of int or str, optional
+        Positions or names of the outputs of the model that count: in the network's error, each
+        relative to its own norm, and where layers share a budget. Default all of floats. Naming the
+        others leaves one out.
+    held_out : like X, optional
+        Samples the solver does not see, on which the discrepancy is measured as well.
+    n_threads : int, optional
+        Threads of every solve. Default: every processor this process may use.
+    executor : concurrent.futures.Executor, optional
+        Solve on its workers: threads, processes, loky, Dask (``client.get_executor()``), mpi4py, or
+        `nettrim.execution.RayExecutor`. In the parallel scheme each worker takes a layer, if there
+        are as many; otherwise, and in the cascade, the outputs of a layer are shared out
+        (``executor`` of `nettrim.solve_layer`). Every answer is proved to the same ``tol``.
+    checkpoint : str or path-like, optional
+        Folder in which finished layers are kept. The same call after a crash takes them from there
+        and gives the same result, bit for bit; a call that differs in model, data or options is
+        refused.
+    max_patches : int, default 20,000
+        A layer that meets every sample at many positions (a convolution, a sequence) is solved on
+        at most so many of them, drawn at random; everything else is measured on all.
+    seed : int, default 0
+        Of that draw.
+    progress : bool, default True
+        Show progress on stderr: a bar if rich is installed, a line for each layer otherwise.
+    **options
+        Further options of the goal that ``epsilon``, ``sparsity`` or ``pattern`` is short for: ``tol``,
+        ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter`` of `nettrim.Error`; ``pattern``,
+        ``share``, ``min_density`` of `nettrim.Sparsity`; ``time_limit`` of both. What the goal would
+        not use is refused.
+
+    Returns
+    -------
+    TrimResult
+        The trimmed model, of the type of ``model`` and in the precision of its weights, and a
+        report for each layer. Discrepancies and bounds hold for the model as returned.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it must be; the message names it.
+    InfeasibleError
+        If ``kappa`` asks for more than the last layer can do.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If a layer stopped before its gap and feasibility met ``tol``, or before its weights were
+        chosen with care. Its answer is used and flagged.
+    CalibrationWarning
+        Before a layer is solved for which there are fewer different active rows than it has inputs.
+    LargeErrorWarning
+        Before a layer of the cascade is solved that may move by more than half of its output, and at
+        the end if the network did.
+    RuntimeMismatchWarning
+        If the framework computes something else than exact arithmetic does, by more than rounding.
+    RuntimeWarning
+        If a worker died and took its pool along: what is left is solved in this process.
+
+    Notes
+    -----
+    Ctrl-C ends the run and returns what is finished, with ``interrupted`` set. The logger
+    ``nettrim`` hears of every finished layer at INFO and of every certificate at DEBUG.
+
+    In the cascade :math:`\epsilon_l` is zero when the layers in front changed nothing, which would
+    leave no room but rounding errors. It is therefore never taken below ``min(tol, epsilon)`` times
+    the norm of the layer's output. ``gap``, ``epsilon`` and ``violation`` speak of the float64
+    answer; if the model's weights are float32 the answer is rounded, and everything measured or
+    proved about the network takes that into account.
+
+    Source: Net-Trim (NIPS 2017), parallel and cascade schemes, Theorems 1 and 2; ``kappa`` from its
+    supplement.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nettrim
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((200, 8))
+    >>> net = nettrim.Network([
+    ...     nettrim.Dense(rng.standard_normal((8, 6)), rng.standard_normal(6)),
+    ...     nettrim.Dense(rng.standard_normal((6, 2)), activation="linear"),
+    ... ])
+    >>> result = nettrim.trim(net, X, epsilon=0.3, progress=False)
+    >>> result.converged, result.discrepancy <= result.bound
+    (True, True)
+    >>> result.layers[0].nonzeros_after < result.layers[0].nonzeros_before
+    True
+    """
+    began, watch = time.perf_counter(), Stopwatch()
+    goal = goal_of(goal, {"epsilon": epsilon, "sparsity": sparsity, **options})
+    goal.check(one_of(scheme, SCHEMES, "scheme"), executor)
+    draw = Draw(whole(max_patches, "max_patches"), whole(seed, "seed", least=0))
+    view, data = open_view(model, X)
+    unseen = None if held_out is None else samples(view, held_out, "held_out")
+    listed = view.prunable_layers()
+    chosen = chosen_layers(listed, layers)
+    counted = chosen_outputs(view.outputs(), outputs)
+    if unseen is not None and sample_shape(unseen) != sample_shape(data):
+        wanted, got = sample_shape(data), sample_shape(unseen)
+        raise ValueError(f"held_out has samples of shape {got}, X of {wanted}")
+    before = computed(view, model, data, (ValueError,))  # what does not run is told before any work
+    if unseen is not None:
+        computed(view, model, unseen, (ValueError,))
+
+    hashes = identity(view, listed, data)
+    store = None
+    if checkpoint is not None:
+        counts = {} if outputs is None else {"outputs": counted}
+        store = Checkpoint(
+            checkpoint, {**hashes, **goal.identity(scheme), **draw._asdict(), **counts}
+        )
+    with reporter(progress, len(chosen)) as report:
+        run = Run(view, listed, data, chosen, counted, draw, n_threads, report, watch)
+        walk = Walk(run, goal.method(run, scheme, executor), store)
+        walk.go()
+    arguments = {
+        **goal.arguments(scheme),
+        "layers": [listed[position].name for position in chosen],
+        "outputs": [view.outputs()[number] for number in counted],
+        "n_threads": n_threads,
+        **draw._asdict(),
+    }
+    recipe = recipe_of(model, hashes, data, unseen, arguments, view.untouched())
+    result = assessed(model, walk, unseen, before, recipe, began)
+    warn(result, walk)
+    return result

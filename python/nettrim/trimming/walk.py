@@ -1,0 +1,95 @@
+"""One walk over a model: each layer met in order, solved or taken from the checkpoint, and kept.
+
+The walk knows no framework (see `nettrim.models.model_view`) and no optimisation (see
+`nettrim.trimming.methods`); the layers behind see what it put in place of those in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..models.model_view import Affine
+from .checkpoint import Checkpoint
+from .methods.method import LayerTask, Method, Run
+from .solved_layer import SolvedLayer
+
+__all__ = ["Walk"]
+
+
+@dataclass
+class Walk:
+    """One pass over a model: the layers solved so far, and how the next ones are reached.
+
+    Attributes
+    ----------
+    run : Run
+    method : Method
+    store : Checkpoint or None
+    solved : dict of SolvedLayer
+        By position.
+    weights : dict of Affine
+        What is put in place of those layers; signals look it up as the walk goes on.
+    interrupted : bool
+    """
+
+    run: Run
+    method: Method
+    store: Checkpoint | None
+    solved: dict[int, SolvedLayer] = field(default_factory=dict, init=False)
+    weights: dict[int, Affine] = field(default_factory=dict, init=False)
+    interrupted: bool = field(default=False, init=False)
+
+    def go(self) -> None:
+        """Solve the chosen layers; Ctrl-C ends it and leaves what is finished."""
+        try:
+            self.method.prepare()
+            for position, solved in self.method.answers(self._tasks()):
+                if solved.status == "interrupted":
+                    self.interrupted = True
+                else:
+                    self._finish(position, solved)
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+    def _tasks(self) -> Iterator[LayerTask]:
+        """Yield the chosen layers that no checkpoint holds, as data meet them."""
+        view, data = self.run.view, self.run.data
+        originals = view.signals(data, {})
+        currents = view.signals(data, self.weights) if self.method.cascaded else None
+        for position, original in enumerate(originals):
+            current = original if currents is None else next(currents)
+            if position in self.run.chosen and not self._resume(position):
+                yield self.run.task(position, original, current)
+            if position == self.run.chosen[-1]:
+                return
+
+    def _resume(self, position: int) -> bool:
+        """Take a layer from the checkpoint, if it is there."""
+        solved = self.store.load(position, self._details(position)) if self.store else None
+        if solved is None:
+            return False
+        layer = self.run.layers[position]
+        self.run.report.start(layer.name, layer.shape)
+        self._keep(position, solved)
+        self.run.report.finish(solved, resumed=True)
+        return True
+
+    def _finish(self, position: int, solved: SolvedLayer) -> None:
+        """Keep an answer, here and in the checkpoint."""
+        self._keep(position, solved)
+        if self.store:
+            self.store.save(position, self._details(position), solved)
+        self.run.report.finish(solved, resumed=False)
+
+    def _keep(self, position: int, solved: SolvedLayer) -> None:
+        self.solved[position] = solved
+        self.weights[position] = self.run.layers[position].affine.replaced(solved.weights)
+
+    def _details(self, position: int) -> dict[str, Any]:
+        """Tell what this layer's answer depends on beyond the options of the run."""
+        layers = self.run.layers
+        in_front = [layers[p].name for p in self.run.chosen if p < position]
+        own = {"layer": layers[position].name, "pruned in front": in_front}
+        return {**own, **self.method.details(position)}
