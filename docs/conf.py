@@ -27,7 +27,10 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 default_role = "autolink"
-nitpick_ignore_regex = [("py:.*", r"(collections|concurrent|numpy|onnx|scipy|sklearn|torch)\..*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(collections|concurrent|numpy|onnx|scipy|sklearn|torch)\..*"),  # of others
+    ("py:obj", r"\w+"),  # parameters
+]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
@@ -47,7 +50,7 @@ html_static_path = ["_static"]
 html_css_files = ["nettrim.css"]
 html_copy_source = False
 
-CITED = re.compile(r"docs/(?P<page>[\w/]+)\.md#(?P<anchor>[\w-]+)")
+CITED = re.compile(r"docs/(?P<page>[\w/]+)\.md(?P<anchor>#[\w-]+)?")
 MODULES = ("", "nettrim.", "nettrim.parsimonious.")
 
 
@@ -55,7 +58,7 @@ def link_citations(
     app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
     """Make links of what docstrings cite of these pages."""
-    lines[:] = [CITED.sub(r"`\g<page> <../\g<page>.html#\g<anchor>>`__", line) for line in lines]
+    lines[:] = [CITED.sub(r"`\g<page> <../\g<page>.html\g<anchor>>`__", line) for line in lines]
 
 
 class LinkNames(SphinxPostTransform):

@@ -2,7 +2,7 @@
 //   x^4 - high x^3 + low r x - r^2 = 0,
 // the smaller one being r / x. Scaled to r = 1 there is one positive root; it is at least
 // max(high, 1), from where the quartic is convex: Newton's method descends to it from any upper
-// bound (spec branchhull B.1).
+// bound (docs/mathematics/branch_hull.md#projection-onto-a-hull).
 #include "nettrim/hyperbola.hpp"
 
 #include <algorithm>

@@ -112,7 +112,8 @@ class AnchoredTv {
   }
 
   // Multipliers q with q = mu on the range and 0 <= q <= slack, and p = G'pull + c >= 0, prove
-  // 2 sum sqrt(y p q) - c n_pixels (spec branchhull C.1, C.2); the c that proves most is taken.
+  // 2 sum sqrt(y p q) - c n_pixels (docs/mathematics/branch_hull.md#images); the c that proves
+  // most is taken.
   double dual_bound() const {
     const Image q = allowed(q_ - onto_range(q_) + steady_);
     const Image slope = pull_.adjoint();

@@ -1,4 +1,5 @@
-// Of every feasible point and any multipliers p, q >= 0 (spec branchhull C.2)
+// Of every feasible point and any multipliers p, q >= 0
+// (docs/mathematics/branch_hull.md#the-dual-and-the-certificate)
 //   |h| |(m, xi)| >= (sum sqrt(r p q))^2 / (|A'p|_* |D'q|_*):
 // no multiplier has to be repaired. Of tangents, |h| + |m| >= sum of their least p u + q v, for p
 // and q of dual norm 1.

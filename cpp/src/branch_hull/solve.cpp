@@ -165,7 +165,8 @@ class Run {
   double objective_unit() const { return p_.gauge == Gauge::l1 ? unit() : unit() * unit(); }
   double gap() const { return best_.objective > 0 ? best_.gap() : 0; }
 
-  // Multipliers are scaled to what the dual program allows (spec branchhull C.1).
+  // Multipliers are scaled to what the dual program allows
+  // (docs/mathematics/branch_hull.md#the-dual-and-the-certificate).
   BranchHullSolution in_given_units(Status status) const {
     BranchHullSolution s;
     s.h = best_.h * unit();
