@@ -46,7 +46,8 @@ def test_python_of_page(page, tmp_path, monkeypatch) -> None:
         for module, needed in NEEDED.items():
             if module in block:
                 pytest.importorskip(needed)
-        code = compile(block, f"{named(page)}, block {number}", "exec")
+        name = f"{named(page)}, block {number}"
+        code = compile(block, name, "exec", dont_inherit=True)
         exec(code, namespace)  # noqa: S102 (of this repository's own pages)
 
 
