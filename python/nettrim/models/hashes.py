@@ -12,12 +12,7 @@ from numpy.typing import NDArray
 from .model_view import LayerView, ModelView
 from .samples import Data, Samples
 
-__all__ = ["hash_of_data", "hash_of_model", "identity"]
-
-
-def identity(view: ModelView, layers: Sequence[LayerView], X: Data) -> dict[str, str]:
-    """Return what the answers of a run depend on beside its options: hashes of model and data."""
-    return {"weights of the model": hash_of_model(view, layers), "data X": hash_of_data(X)}
+__all__ = ["hash_of_data", "hash_of_model"]
 
 
 def hash_of_model(view: ModelView, layers: Sequence[LayerView]) -> str:

@@ -238,7 +238,7 @@ class ModelView(Prunable, Protocol):
     """
 
     def calibration(self, values: Any, name: str) -> Data:
-        """Take samples as the framework has them, before anything else is asked (`open_view`).
+        """Take samples as the framework has them, before anything else is asked (`nettrim.models.opened_model`).
 
         Returns a finite array of float64, or int64 if they are whole numbers; or
         `nettrim.models.samples.Samples` of several inputs.
@@ -345,12 +345,6 @@ def layers_named(model: Any, names: Iterable[str]) -> list[LayerView]:
     """Return some layers of a model that was trimmed; a new view may list others and in another order."""
     listed = {layer.name: layer for layer in viewed_again(model).prunable_layers()}
     return [listed[name] for name in names]
-
-
-def open_view(model: Any, X: Any) -> tuple[ModelView, Data]:
-    """Return the view of a model, and samples as it takes them: some learn from data what they hold."""
-    view = as_view(model)
-    return view, samples(view, X, "X")
 
 
 def samples(view: ModelView, values: Any, name: str) -> Data:

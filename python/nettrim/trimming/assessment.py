@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from ..base.errors import (
 )
 from ..base.stopwatch import Stopwatch
 from ..models.model_view import ModelView
+from ..models.opened_model import OpenedModel
 from ..models.samples import Data
 from ..results.outcome import KEPT, UNREACHED, LayerReport, OutputReport
 from ..results.trim_result import TrimResult
@@ -28,41 +29,36 @@ from .methods.method import SOLVING
 from .solved_layer import SolvedLayer
 from .walk import Walk
 
-__all__ = ["assessed", "computed", "warn"]
-
-Model = TypeVar("Model")
+__all__ = ["assessed", "computed_before", "warn"]
 
 SIGNALS = "signals"  # the stage of a run that computes, poses and measures
 
 
 def assessed(
-    model: Model,
-    walk: Walk,
-    unseen: Data | None,
-    before: Sequence[AnyFloat] | None,
-    recipe: dict[str, Any],
-    began: float,
-) -> TrimResult[Model]:
+    walk: Walk, before: Sequence[AnyFloat] | None, recipe: dict[str, Any], began: float
+) -> TrimResult[Any]:
     """Measure and bound what the walk did, and write the reports; it all began at some time."""
-    view, weights = walk.run.view, walk.weights
-    trimmed = cast(Model, view.with_weights(weights))
-    held_out = None if unseen is None else [c.relative for c in changes(view, weights, unseen)]
-    after = None if before is None else computed(view, trimmed, walk.run.data)
+    opened, weights = walk.run.opened, walk.weights
+    trimmed = opened.view.with_weights(weights)
+    held_out = None
+    if opened.held_out is not None:
+        held_out = [c.relative for c in changes(opened.view, weights, opened.held_out)]
+    after = None if before is None else _computed(opened.view, trimmed, opened.data)
     runs = None if before is None or after is None else (before, after)
     layers, outputs = _reports(walk, held_out, runs)
     return TrimResult(
         model=trimmed,
-        original=model,
+        original=opened.model,
         layers=layers,
         scheme="cascade" if walk.method.cascaded else "parallel",
-        n_samples=len(walk.run.data),
+        n_samples=len(opened.data),
         discrepancy=_together([output.discrepancy for output in outputs]),
         bound=_together([output.bound for output in outputs]),
         held_out_discrepancy=_held_out(outputs),
         interrupted=walk.interrupted,
         recipe=recipe,
         outputs=outputs,
-        untouched=tuple(view.untouched()),
+        untouched=tuple(opened.untouched),
         **_times(walk.run.watch, time.perf_counter() - began),
     )
 
@@ -75,7 +71,7 @@ def _reports(
     """Write the reports of the layers and of the outputs that count."""
     layers: list[LayerReport] = []
     outputs: list[OutputReport] = []
-    names = walk.run.view.outputs()
+    names = walk.run.opened.outputs
     for position, told in enumerate(account(walk.run.view, _trimmed(walk), walk.run.data)):
         unseen = None if held_out is None else held_out[position]
         number = position - len(walk.run.layers)
@@ -117,7 +113,18 @@ def _times(watch: Stopwatch, total: float) -> dict[str, Any]:
     return {"seconds": total, "stages": {**stages, SIGNALS: rest}}
 
 
-def computed(
+def computed_before(opened: OpenedModel[Any]) -> Sequence[AnyFloat] | None:
+    """Return what the framework itself computes for the model, None if that cannot be known.
+
+    It is run before any work, on held-out data as well, so that what it does not take is told then.
+    """
+    outputs = _computed(opened.view, opened.model, opened.data, (ValueError,))
+    if opened.held_out is not None:
+        _computed(opened.view, opened.model, opened.held_out, (ValueError,))
+    return outputs
+
+
+def _computed(
     view: ModelView, model: Any, X: Data, refusal: tuple[type[Exception], ...] = ()
 ) -> Sequence[AnyFloat] | None:
     """Return what the framework itself computes for a model, None if it cannot be known.

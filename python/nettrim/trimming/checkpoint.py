@@ -33,7 +33,8 @@ class Checkpoint:
     folder : str or path-like
         Created if it is missing.
     identity : mapping
-        What every layer's answer depends on, as plain values: `nettrim.models.hashes.identity`, and the options.
+        What every layer's answer depends on, as plain values: hashes of model and
+        data, and the options.
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, Any]) -> None:

@@ -151,15 +151,15 @@ class Error(Goal):
             self._set("time_limit", number(self.time_limit, "time_limit", above=0.0))
 
     def check(self, scheme: str, executor: Executor | None) -> None:
-        """Refuse what belongs to the cascade in the parallel scheme."""
+        """Refuse what belongs to the cascade in the parallel scheme, and what is no executor."""
         if scheme == "parallel":
             why = "belongs to scheme='cascade', the parallel scheme has none"
             refuse_unused(why, gamma=self.gamma, slack=self.slack, kappa=self.kappa)
+        _pool(executor)
 
     def method(self, run: Run, scheme: str, executor: Executor | None) -> ToError:
         """Return the layer programs of Net-Trim."""
-        pool = None if executor is None else Pool(executor)
-        return ToError(run, scheme == "cascade", **self._filled(), pool=pool)
+        return ToError(run, scheme == "cascade", **self._filled(), pool=_pool(executor))
 
     def arguments(self, scheme: str) -> dict[str, Any]:
         """Return the options of `nettrim.trim` that say the same, defaults filled in, None unused."""
@@ -324,6 +324,10 @@ def _foreign(name: str, value: Any, wanted: type[Goal]) -> Exception:
                 f"got {shown(value)}"
             )
     return TypeError(f"trim() got an unexpected keyword argument {name!r}")
+
+
+def _pool(executor: Executor | None) -> Pool | None:
+    return None if executor is None else Pool(executor)
 
 
 def refuse_unused(why: str, **options: Any) -> None:

@@ -12,19 +12,17 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ..base.arguments import one_of, whole
+from ..base.arguments import one_of, threads, whole
 from ..base.stopwatch import Stopwatch
-from ..models.hashes import identity
-from ..models.model_view import open_view, samples
-from ..models.samples import sample_shape
-from ..results.recipe import recipe_of
+from ..models.opened_model import OpenedModel
 from ..results.trim_result import TrimResult
-from .assessment import assessed, computed, warn
+from .assessment import assessed, computed_before, warn
 from .checkpoint import Checkpoint
 from .choice import chosen_layers, chosen_outputs
 from .goals import SCHEMES, Goal, goal_of
 from .methods.method import Draw, Run
 from .progress import reporter
+from .recipe import recipe_of
 from .walk import Walk
 
 if TYPE_CHECKING:
@@ -192,38 +190,34 @@ def trim(
     began, watch = time.perf_counter(), Stopwatch()
     goal = goal_of(goal, {"epsilon": epsilon, "sparsity": sparsity, **options})
     goal.check(one_of(scheme, SCHEMES, "scheme"), executor)
+    threads(n_threads)
     draw = Draw(whole(max_patches, "max_patches"), whole(seed, "seed", least=0))
-    view, data = open_view(model, X)
-    unseen = None if held_out is None else samples(view, held_out, "held_out")
-    listed = view.prunable_layers()
-    chosen = chosen_layers(listed, layers)
-    counted = chosen_outputs(view.outputs(), outputs)
-    if unseen is not None and sample_shape(unseen) != sample_shape(data):
-        wanted, got = sample_shape(data), sample_shape(unseen)
-        raise ValueError(f"held_out has samples of shape {got}, X of {wanted}")
-    before = computed(view, model, data, (ValueError,))  # what does not run is told before any work
-    if unseen is not None:
-        computed(view, model, unseen, (ValueError,))
-
-    hashes = identity(view, listed, data)
+    opened = OpenedModel.on(model, X, held_out)
+    chosen = chosen_layers(opened.layers, layers)
+    counted = chosen_outputs(opened.outputs, outputs)
+    before = computed_before(opened)
     store = None
     if checkpoint is not None:
         counts = {} if outputs is None else {"outputs": counted}
+        hashes = {
+            "weights of the model": opened.facts["model"]["sha256"],
+            "data X": opened.facts["calibration"]["sha256"],
+        }
         store = Checkpoint(
             checkpoint, {**hashes, **goal.identity(scheme), **draw._asdict(), **counts}
         )
     with reporter(progress, len(chosen)) as report:
-        run = Run(view, listed, data, chosen, counted, draw, n_threads, report, watch)
+        run = Run(opened, chosen, counted, draw, n_threads, report, watch)
         walk = Walk(run, goal.method(run, scheme, executor), store)
         walk.go()
     arguments = {
         **goal.arguments(scheme),
-        "layers": [listed[position].name for position in chosen],
-        "outputs": [view.outputs()[number] for number in counted],
+        "layers": [opened.layers[position].name for position in chosen],
+        "outputs": [opened.outputs[number] for number in counted],
         "n_threads": n_threads,
         **draw._asdict(),
     }
-    recipe = recipe_of(model, hashes, data, unseen, arguments, view.untouched())
-    result = assessed(model, walk, unseen, before, recipe, began)
+    recipe = recipe_of(opened, arguments)
+    result = assessed(walk, before, recipe, began)
     warn(result, walk)
     return result

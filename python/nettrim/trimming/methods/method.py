@@ -17,6 +17,7 @@ from ...base.arrays import Array
 from ...base.errors import CalibrationWarning, warn_user
 from ...base.stopwatch import Stopwatch
 from ...models.model_view import LayerView, ModelView, Signal
+from ...models.opened_model import OpenedModel
 from ...models.samples import Data
 from ..bounds import Prospect
 from ..progress import Reporter
@@ -66,10 +67,7 @@ class Run:
 
     Attributes
     ----------
-    view : ModelView
-    layers : sequence of LayerView
-        Its prunable layers.
-    data : ndarray of shape (n_samples, ...), or Samples
+    opened : OpenedModel
     chosen : sequence of int
         Positions of the layers to be pruned, in order.
     counted : sequence of int
@@ -83,9 +81,7 @@ class Run:
         What has been warned of; once is enough.
     """
 
-    view: ModelView
-    layers: Sequence[LayerView]
-    data: Data
+    opened: OpenedModel[Any]
     chosen: Sequence[int]
     counted: Sequence[int]
     draw: Draw
@@ -93,6 +89,21 @@ class Run:
     report: Reporter
     watch: Stopwatch
     warned: set[type[Warning]] = field(default_factory=set)
+
+    @property
+    def view(self) -> ModelView:
+        """The view of the model."""
+        return self.opened.view
+
+    @property
+    def layers(self) -> Sequence[LayerView]:
+        """Its prunable layers."""
+        return self.opened.layers
+
+    @property
+    def data(self) -> Data:
+        """The calibration data."""
+        return self.opened.data
 
     def place(self, position: int) -> Place:
         """Tell where a layer stands among the chosen ones."""
