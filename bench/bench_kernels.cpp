@@ -7,12 +7,12 @@
 // change to a factor is timed in a series of ten.
 #include "harness.hpp"
 #include "layer/certificate.hpp"
-#include "layer/working_gram.hpp"
+#include "layer/newton/working_gram.hpp"
+#include "linalg/packed.hpp"
+#include "linalg/parallel.hpp"
+#include "linalg/quasidefinite.hpp"
 #include "nettrim/hyperbola.hpp"
 #include "nettrim/layer.hpp"
-#include "packed.hpp"
-#include "parallel.hpp"
-#include "quasidefinite.hpp"
 
 namespace {
 

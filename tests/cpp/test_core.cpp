@@ -10,14 +10,14 @@
 
 #include "branch_hull/admm.hpp"
 #include "budget/inverse.hpp"
-#include "factor.hpp"
-#include "layer/admm.hpp"
+#include "layer/admm/admm.hpp"
 #include "layer/certificate.hpp"
-#include "layer/newton.hpp"
+#include "layer/newton/newton.hpp"
+#include "linalg/factor.hpp"
+#include "linalg/parallel.hpp"
+#include "linalg/quasidefinite.hpp"
 #include "nettrim/budget.hpp"
 #include "nettrim/layer.hpp"
-#include "parallel.hpp"
-#include "quasidefinite.hpp"
 
 namespace {
 

@@ -11,7 +11,7 @@
 #include "branch_hull/differences.hpp"
 #include "branch_hull/soft_hull.hpp"
 #include "branch_hull/watch.hpp"
-#include "parallel.hpp"
+#include "linalg/parallel.hpp"
 
 namespace nettrim {
 namespace branch_hull {

@@ -7,7 +7,7 @@
 #include "budget/inverse.hpp"
 #include "budget/quota.hpp"
 #include "budget/stop.hpp"
-#include "parallel.hpp"
+#include "linalg/parallel.hpp"
 
 namespace nettrim::budget {
 namespace {

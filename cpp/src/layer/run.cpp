@@ -4,9 +4,9 @@
 #include <limits>
 #include <optional>
 
-#include "layer/admm.hpp"
-#include "layer/newton.hpp"
-#include "layer/single.hpp"
+#include "layer/admm/admm.hpp"
+#include "layer/admm/single.hpp"
+#include "layer/newton/newton.hpp"
 
 namespace nettrim::layer {
 namespace {

@@ -1,6 +1,6 @@
-#include "layer/working_gram.hpp"
+#include "layer/newton/working_gram.hpp"
 
-#include "factor.hpp"
+#include "linalg/factor.hpp"
 
 namespace nettrim::layer {
 namespace {

@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <limits>
 
-#include "layer/column.hpp"
+#include "layer/newton/column.hpp"
+#include "layer/newton/working_gram.hpp"
 #include "layer/search.hpp"
-#include "layer/working_gram.hpp"
 
 namespace nettrim::layer {
 

@@ -1,4 +1,4 @@
-#include "layer/column.hpp"
+#include "layer/newton/column.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "layer/newton.hpp"
+#include "layer/newton/newton.hpp"
 
 #include <algorithm>
 #include <atomic>

@@ -1,4 +1,4 @@
-#include "packed.hpp"
+#include "linalg/packed.hpp"
 
 namespace nettrim {
 

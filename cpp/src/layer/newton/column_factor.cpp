@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "layer/column.hpp"
+#include "layer/newton/column.hpp"
 
 namespace nettrim::layer {
 namespace {

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "layer/column.hpp"
+#include "layer/newton/column.hpp"
 
 namespace nettrim::layer {
 namespace {

@@ -14,8 +14,8 @@
 #include <functional>
 #include <vector>
 
-#include "packed.hpp"
-#include "quasidefinite.hpp"
+#include "linalg/packed.hpp"
+#include "linalg/quasidefinite.hpp"
 
 namespace nettrim::layer {
 
