@@ -3,14 +3,17 @@
 #pragma once
 
 #include <memory>
+#include <variant>
 #include <vector>
 
 #include "nettrim/types.hpp"
 
 namespace nettrim {
 
+enum class Precision { float32, float64 };
+
 template <class G>
-class PackedSymmetric {
+class PackedRows {
  public:
   Index size() const { return static_cast<Index>(rows_.size()); }
   double operator()(Index i, Index j) const {
@@ -33,6 +36,49 @@ class PackedSymmetric {
 
   std::vector<std::unique_ptr<G[]>> blocks_;
   std::vector<const G*> rows_;
+};
+
+// Of a precision that is chosen at run time: what computes with it is compiled once.
+class PackedSymmetric {
+ public:
+  explicit PackedSymmetric(Precision precision) {
+    if (precision == Precision::float64) rows_.emplace<PackedRows<double>>();
+  }
+
+  Precision precision() const {
+    return rows_.index() == 0 ? Precision::float32 : Precision::float64;
+  }
+  Index size() const {
+    return std::visit([](const auto& rows) { return rows.size(); }, rows_);
+  }
+  double operator()(Index i, Index j) const {
+    return std::visit([=](const auto& rows) { return rows(i, j); }, rows_);
+  }
+  // body(entries), the i + 1 entries of row i as they are kept.
+  template <class Body>
+  void with_row(Index i, Body&& body) const {
+    std::visit([&](const auto& rows) { body(rows.row(i)); }, rows_);
+  }
+  static std::size_t bytes(std::size_t size, Precision precision) {
+    return precision == Precision::float32 ? PackedRows<float>::bytes(size)
+                                           : PackedRows<double>::bytes(size);
+  }
+
+  void grow(const Matrix<double>& fresh) {
+    std::visit([&](auto& rows) { rows.grow(fresh); }, rows_);
+  }
+  void keep(const std::vector<Index>& chosen) {
+    std::visit([&](auto& rows) { rows.keep(chosen); }, rows_);
+  }
+  void add_column(Index j, double scale, Eigen::Ref<Eigen::VectorXd> out) const {
+    std::visit([&](const auto& rows) { rows.add_column(j, scale, out); }, rows_);
+  }
+  Eigen::VectorXd operator*(const Eigen::VectorXd& x) const {
+    return std::visit([&](const auto& rows) { return rows * x; }, rows_);
+  }
+
+ private:
+  std::variant<PackedRows<float>, PackedRows<double>> rows_;
 };
 
 }  // namespace nettrim
