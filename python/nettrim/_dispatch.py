@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from . import _cpu
 
-ALL_SETS = "to build all of them: NETTRIM_ISA_SETS=all pip install (from source)"
+ALL_SETS = "to have all of them, build from source with NETTRIM_ISA_SETS=all pip install ."
 
 runnable = ["avx512"] * _cpu.avx512 + ["avx2"] * _cpu.avx2 + ["baseline"]
 built = [
@@ -31,13 +31,13 @@ def _chosen(forced: str | None) -> str:
     if not usable:
         raise ImportError(
             f"nettrim was built for {built} alone, and this machine runs {runnable}: "
-            f"install it anew here, or, {ALL_SETS}"
+            f"install it anew here; {ALL_SETS}"
         )
     if not forced or forced in usable:
         return forced or usable[0]
     if forced in runnable:
         raise ImportError(
-            f"NETTRIM_ISA={forced!r} is not in this build; choose one of {usable}, or, {ALL_SETS}"
+            f"NETTRIM_ISA={forced!r} is not in this build; choose one of {usable}; {ALL_SETS}"
         )
     raise ImportError(f"NETTRIM_ISA={forced!r} cannot run here; choose one of {usable}")
 
