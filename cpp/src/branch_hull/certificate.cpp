@@ -5,7 +5,6 @@
 // and q of dual norm 1.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "branch_hull/program.hpp"
 
@@ -13,7 +12,6 @@ namespace nettrim::branch_hull {
 namespace {
 
 constexpr double kRayWidth = 1e-9;  // how far v of a ray may be from zero
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Tangents come at fixed slopes, so that no point may be balanced, and no pair of multipliers.
 double tangent_bound(const UnitHull& program, const Vector& p, const Vector& q) {

@@ -12,7 +12,6 @@ namespace nettrim {
 namespace branch_hull {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // What is smaller than this share of the largest may be a zero; the first that leaves the proof
 // closed is taken.
 constexpr double kNegligible[] = {1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8};

@@ -1,15 +1,15 @@
-#include "packed.hpp"
+#include "linalg/packed.hpp"
 
 namespace nettrim {
 
 template <class G>
-G* PackedSymmetric<G>::add_block(std::size_t entries) {
+G* PackedRows<G>::add_block(std::size_t entries) {
   blocks_.emplace_back(new G[entries]);
   return blocks_.back().get();
 }
 
 template <class G>
-void PackedSymmetric<G>::grow(const Matrix<double>& fresh) {
+void PackedRows<G>::grow(const Matrix<double>& fresh) {
   const Index known = size();
   const auto before = static_cast<std::size_t>(known);
   const auto after = static_cast<std::size_t>(known + fresh.cols());
@@ -21,8 +21,8 @@ void PackedSymmetric<G>::grow(const Matrix<double>& fresh) {
 }
 
 template <class G>
-void PackedSymmetric<G>::keep(const std::vector<Index>& chosen) {
-  PackedSymmetric kept;
+void PackedRows<G>::keep(const std::vector<Index>& chosen) {
+  PackedRows kept;
   G* out = kept.add_block(bytes(chosen.size()) / sizeof(G));
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     const G* const entries = row(chosen[i]);
@@ -33,7 +33,7 @@ void PackedSymmetric<G>::keep(const std::vector<Index>& chosen) {
 }
 
 template <class G>
-void PackedSymmetric<G>::add_column(Index j, double scale, Eigen::Ref<Eigen::VectorXd> out) const {
+void PackedRows<G>::add_column(Index j, double scale, Eigen::Ref<Eigen::VectorXd> out) const {
   const G* const own = row(j);
   for (Index i = 0; i <= j; ++i) out[i] += scale * static_cast<double>(own[i]);
   for (Index i = j + 1; i < size(); ++i) out[i] += scale * static_cast<double>(row(i)[j]);
@@ -42,7 +42,7 @@ void PackedSymmetric<G>::add_column(Index j, double scale, Eigen::Ref<Eigen::Vec
 // Several rows at a time: every load of an entry of x and every store of one of the product then
 // serves them all.
 template <class G>
-Eigen::VectorXd PackedSymmetric<G>::operator*(const Eigen::VectorXd& x) const {
+Eigen::VectorXd PackedRows<G>::operator*(const Eigen::VectorXd& x) const {
   constexpr Index kRows = 4;
   const Index n = size();
   Eigen::VectorXd product = Eigen::VectorXd::Zero(n);
@@ -77,7 +77,7 @@ Eigen::VectorXd PackedSymmetric<G>::operator*(const Eigen::VectorXd& x) const {
 
 // Row i from column `from` on, and its mirror image.
 template <class G>
-void PackedSymmetric<G>::add_corner_row(Index i, Index from, const double* in, double* out) const {
+void PackedRows<G>::add_corner_row(Index i, Index from, const double* in, double* out) const {
   const G* const entries = row(i);
   for (Index j = from; j < i; ++j) {
     const double entry = static_cast<double>(entries[j]);
@@ -87,7 +87,7 @@ void PackedSymmetric<G>::add_corner_row(Index i, Index from, const double* in, d
   out[i] += static_cast<double>(entries[i]) * in[i];
 }
 
-template class PackedSymmetric<float>;
-template class PackedSymmetric<double>;
+template class PackedRows<float>;
+template class PackedRows<double>;
 
 }  // namespace nettrim

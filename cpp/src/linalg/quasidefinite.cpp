@@ -1,4 +1,4 @@
-#include "quasidefinite.hpp"
+#include "linalg/quasidefinite.hpp"
 
 #include <Eigen/Cholesky>
 

@@ -1,6 +1,6 @@
-#include "layer/working_gram.hpp"
+#include "layer/newton/working_gram.hpp"
 
-#include "factor.hpp"
+#include "linalg/factor.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -19,9 +19,10 @@ Matrix<double> whole_gram(const UnitProgram<S>& p) {
 
 }  // namespace
 
-template <class S, class G>
-WorkingGram<S, G>::WorkingGram(const UnitProgram<S>& p)
+template <class S>
+WorkingGram<S>::WorkingGram(const UnitProgram<S>& p, Precision kept)
     : p_(p),
+      kept_(kept),
       bits_(Matrix<std::uint64_t>::Zero((p.n_samples() + 63) / 64, p.n_outputs())),
       counts_(static_cast<std::size_t>(p.n_outputs()), 0) {
   p_.with_entries([&](auto entry) {
@@ -38,12 +39,19 @@ WorkingGram<S, G>::WorkingGram(const UnitProgram<S>& p)
   }
 }
 
-template <class S, class G>
-Matrix<double> WorkingGram<S, G>::columns(Index output, const std::vector<Index>& features,
-                                          Index known) const {
+template <class S>
+Matrix<double> WorkingGram<S>::columns(Index output, const std::vector<Index>& features,
+                                       Index known) const {
   const auto size = static_cast<Index>(features.size());
   const Index fresh = size - known;
   Matrix<double> side(size, fresh);
+  const auto add = [&](bool active, double sign) {
+    if (kept_ == Precision::float32) {
+      add_samples<float>(output, active, features, known, sign, side);
+    } else {
+      add_samples<double>(output, active, features, known, sign, side);
+    }
+  };
   const bool mostly = 2 * active_samples(output) > p_.n_samples();
   if (mostly) {
     for (Index j = 0; j < fresh; ++j) {
@@ -51,19 +59,20 @@ Matrix<double> WorkingGram<S, G>::columns(Index output, const std::vector<Index>
       for (Index i = 0; i < size; ++i)
         side(i, j) = whole_(features[static_cast<std::size_t>(i)], f);
     }
-    add_samples(output, false, features, known, -1, side);
+    add(false, -1);
   } else {
     side.setZero();
-    add_samples(output, true, features, known, 1, side);
+    add(true, 1);
   }
   return side;
 }
 
 // side += sign * X_all X_fresh' over the samples whose entry is `active` or not; products of few
 // samples in the precision that is kept of them, and their sum in double.
-template <class S, class G>
-void WorkingGram<S, G>::add_samples(Index output, bool active, const std::vector<Index>& features,
-                                    Index known, double sign, Matrix<double>& side) const {
+template <class S>
+template <class G>
+void WorkingGram<S>::add_samples(Index output, bool active, const std::vector<Index>& features,
+                                 Index known, double sign, Matrix<double>& side) const {
   const auto size = static_cast<Index>(features.size());
   Matrix<G> gathered(size, kSamplesAtOnce), product(size, size - known);
   Index count = 0;
@@ -89,9 +98,7 @@ void WorkingGram<S, G>::add_samples(Index output, bool active, const std::vector
   if (count > 0) flush();
 }
 
-template class WorkingGram<float, float>;
-template class WorkingGram<float, double>;
-template class WorkingGram<double, float>;
-template class WorkingGram<double, double>;
+template class WorkingGram<float>;
+template class WorkingGram<double>;
 
 }  // namespace nettrim::layer

@@ -6,7 +6,7 @@
 
 #include <memory>
 
-#include "layer/projection.hpp"
+#include "layer/admm/projection.hpp"
 #include "layer/search.hpp"
 
 namespace nettrim::layer {

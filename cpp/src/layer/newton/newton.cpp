@@ -1,4 +1,4 @@
-#include "layer/newton.hpp"
+#include "layer/newton/newton.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -50,27 +50,30 @@ ColumnTolerances tolerances_for(const UnitProgram<S>& p, double tol) {
 
 }  // namespace
 
-template <class S, class G>
-Newton<S, G>::Newton(const UnitProgram<S>& program, const Supervisor& supervisor)
+template <class S>
+Newton<S>::Newton(const UnitProgram<S>& program, const Supervisor& supervisor, Precision grams)
     : p_(program),
       supervisor_(supervisor),
-      grams_(program),
+      precision_(grams),
+      grams_(program, grams),
       tolerances_(tolerances_for(program, supervisor.options().tol)),
-      columns_(static_cast<std::size_t>(program.n_outputs())),
       workspaces_(static_cast<std::size_t>(program.threads)),
       weights_(Matrix<double>::Zero(program.n_outputs(), program.n_features())),
       dual_(Matrix<S>::Zero(program.n_outputs(), program.n_samples())),
-      excesses_(columns_.size()),
-      keeps_gram_(columns_.size()) {}
-
-template <class S, class G>
-Patience Newton<S, G>::patience() const {
-  return std::is_same_v<G, float> ? Patience(kSinglePatience, kSingleProgress)
-                                  : Patience(kPatience);
+      excesses_(static_cast<std::size_t>(program.n_outputs())),
+      keeps_gram_(excesses_.size()) {
+  columns_.reserve(excesses_.size());
+  for (Index output = 0; output < program.n_outputs(); ++output) columns_.emplace_back(grams);
 }
 
-template <class S, class G>
-void Newton<S, G>::start(const Matrix<S>& weights, const Matrix<S>& dual) {
+template <class S>
+Patience Newton<S>::patience() const {
+  return precision_ == Precision::float32 ? Patience(kSinglePatience, kSingleProgress)
+                                          : Patience(kPatience);
+}
+
+template <class S>
+void Newton<S>::start(const Matrix<S>& weights, const Matrix<S>& dual) {
   const double size = norm_over_active(dual);
   price_ = !p_.constrained() ? p_.level / 2 : p_.level > 0 && size > 0 ? p_.level / size : 1;
   start_columns(weights, dual);
@@ -81,8 +84,8 @@ void Newton<S, G>::start(const Matrix<S>& weights, const Matrix<S>& dual) {
 
 // At an optimum the gradient of every weight that is used equals its price. Without weights, a
 // price at which few are worth having.
-template <class S, class G>
-double Newton<S, G>::price_of_weights() const {
+template <class S>
+double Newton<S>::price_of_weights() const {
   if (!p_.constrained()) return p_.level / 2;
   const double paid = weights_.cwiseProduct(evidence_.gradient).sum() / dual_scale();
   const double price = paid / p_.l1_of(weights_);
@@ -94,8 +97,8 @@ double Newton<S, G>::price_of_weights() const {
   return std::clamp(share, kLowestStart, 1.0) * steepest;
 }
 
-template <class S, class G>
-double Newton<S, G>::norm_over_active(const Matrix<S>& dual) const {
+template <class S>
+double Newton<S>::norm_over_active(const Matrix<S>& dual) const {
   double square = 0;
   p_.with_entries([&](auto entry) {
     for (Index i = 0; i < dual.size(); ++i) {
@@ -105,8 +108,8 @@ double Newton<S, G>::norm_over_active(const Matrix<S>& dual) const {
   return std::sqrt(square);
 }
 
-template <class S, class G>
-void Newton<S, G>::start_columns(const Matrix<S>& weights, const Matrix<S>& dual) {
+template <class S>
+void Newton<S>::start_columns(const Matrix<S>& weights, const Matrix<S>& dual) {
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int) {
     std::vector<Index> features;
     for (Index j = 0; j < p_.n_features(); ++j) {
@@ -134,8 +137,8 @@ void Newton<S, G>::start_columns(const Matrix<S>& weights, const Matrix<S>& dual
 }
 
 // An interrupt or the time limit leaves the outputs that were not reached as they were.
-template <class S, class G>
-void Newton<S, G>::step() {
+template <class S>
+void Newton<S>::step() {
   const double seen_at = dual_scale();
   price_ = next_price_;
   const ColumnTolerances enough = tolerances_after(slack_ ? 0 : last_change_);
@@ -166,8 +169,8 @@ void Newton<S, G>::step() {
 }
 
 // Features that the price keeps far from use leave, once they are many: Gram matrices are large.
-template <class S, class G>
-void Newton<S, G>::shrink(Column<G>& column, const Eigen::VectorXd& gradient) {
+template <class S>
+void Newton<S>::shrink(Column& column, const Eigen::VectorXd& gradient) {
   const auto size = static_cast<Index>(column.features().size());
   const auto spare = static_cast<double>(column.support_size()) * kSpare;
   if (size <= static_cast<Index>(spare) + kFewestAdded) return;
@@ -180,9 +183,9 @@ void Newton<S, G>::shrink(Column<G>& column, const Eigen::VectorXd& gradient) {
   column.keep_features(places);
 }
 
-template <class S, class G>
-void Newton<S, G>::extend(Index output, const std::vector<Index>& features,
-                          const std::vector<Index>& rows) {
+template <class S>
+void Newton<S>::extend(Index output, const std::vector<Index>& features,
+                       const std::vector<Index>& rows) {
   auto& column = columns_[static_cast<std::size_t>(output)];
   column.add_features(features, p_.costs(features));
   if (!rows.empty()) {
@@ -196,8 +199,8 @@ void Newton<S, G>::extend(Index output, const std::vector<Index>& features,
   }
 }
 
-template <class S, class G>
-void Newton<S, G>::complete_gram(Index output) {
+template <class S>
+void Newton<S>::complete_gram(Index output) {
   auto& column = columns_[static_cast<std::size_t>(output)];
   const Index known = column.gram_size();
   if (known < static_cast<Index>(column.features().size())) {
@@ -207,12 +210,12 @@ void Newton<S, G>::complete_gram(Index output) {
 
 // Gram matrices that do not fit are computed anew for every solve. Which ones must not depend on
 // the threads.
-template <class S, class G>
-void Newton<S, G>::share_room() {
+template <class S>
+void Newton<S>::share_room() {
   const Index arrays = p_.n_samples() * (p_.n_features() + p_.n_outputs()) + weights_.size();
   std::size_t room = std::max(kRoomForGrams, static_cast<std::size_t>(arrays) * sizeof(S));
   for (std::size_t k = 0; k < columns_.size(); ++k) {
-    const std::size_t bytes = PackedSymmetric<G>::bytes(columns_[k].features().size());
+    const std::size_t bytes = PackedSymmetric::bytes(columns_[k].features().size(), precision_);
     keeps_gram_[k] = bytes <= room;
     if (keeps_gram_[k]) {
       room -= bytes;
@@ -224,8 +227,8 @@ void Newton<S, G>::share_room() {
 
 // Signals of working rows by working features; gathered anew every round, for all outputs'
 // together would fill the memory.
-template <class S, class G>
-void Newton<S, G>::gather_values(const Column<G>& column, ColumnWorkspace& work) const {
+template <class S>
+void Newton<S>::gather_values(const Column& column, ColumnWorkspace& work) const {
   const auto& features = column.features();
   const auto& rows = column.rows();
   work.values.resize(static_cast<Index>(features.size()), static_cast<Index>(rows.size()));
@@ -239,9 +242,9 @@ void Newton<S, G>::gather_values(const Column<G>& column, ColumnWorkspace& work)
 }
 
 // The features with the steepest gradients of those that are worth their price.
-template <class S, class G>
-std::vector<Index> Newton<S, G>::missing_features(const Column<G>& column,
-                                                  const Eigen::VectorXd& gradient) const {
+template <class S>
+std::vector<Index> Newton<S>::missing_features(const Column& column,
+                                               const Eigen::VectorXd& gradient) const {
   std::vector<std::pair<double, Index>> missing;
   const double least = price_ * (1 + tolerances_.gradient);
   for (Index j = 0; j < gradient.size(); ++j) {
@@ -251,16 +254,16 @@ std::vector<Index> Newton<S, G>::missing_features(const Column<G>& column,
   return foremost(missing, column.features(), column.support_size());
 }
 
-template <class S, class G>
-std::vector<Index> Newton<S, G>::missing_rows(const Column<G>& column,
-                                              const std::vector<Excess>& excesses) const {
+template <class S>
+std::vector<Index> Newton<S>::missing_rows(const Column& column,
+                                           const std::vector<Excess>& excesses) const {
   std::vector<std::pair<double, Index>> missing;
   for (const Excess& e : excesses) missing.emplace_back(-double(e.size), e.sample);
   return foremost(missing, column.rows(), column.tight_size());
 }
 
-template <class S, class G>
-void Newton<S, G>::write_back(Index output) {
+template <class S>
+void Newton<S>::write_back(Index output) {
   const auto& column = columns_[static_cast<std::size_t>(output)];
   for (std::size_t i = 0; i < column.features().size(); ++i) {
     weights_(output, column.features()[i]) = column.weights()[static_cast<Index>(i)];
@@ -271,14 +274,14 @@ void Newton<S, G>::write_back(Index output) {
   }
 }
 
-template <class S, class G>
-double Newton<S, G>::least_weight() const {
+template <class S>
+double Newton<S>::least_weight() const {
   return std::min(tolerances_.weight, kNegligible * price_);
 }
 
 // What a round may leave undone: little beside the error of the price itself.
-template <class S, class G>
-ColumnTolerances Newton<S, G>::tolerances_after(double price_change) const {
+template <class S>
+ColumnTolerances Newton<S>::tolerances_after(double price_change) const {
   ColumnTolerances t = tolerances_;
   t.gradient = std::max(t.gradient, kBesidePrice * price_change);
   t.row = std::max(t.row, kBesidePrice * price_change * p_.largest);
@@ -286,8 +289,8 @@ ColumnTolerances Newton<S, G>::tolerances_after(double price_change) const {
 }
 
 // One Newton step on the squared price: the sum of squared residuals is to be epsilon squared.
-template <class S, class G>
-void Newton<S, G>::find_price() {
+template <class S>
+void Newton<S>::find_price() {
   if (!p_.constrained()) return head_for(p_.level / 2);
   double squared_residual = 0;
   for (const auto& column : columns_) squared_residual += column.squared_residual();
@@ -299,8 +302,8 @@ void Newton<S, G>::find_price() {
 
 // The residual grows with the price. Steps that go on for long stay between prices that leave room
 // and prices that leave none; where none does, the ball is slack and the price goes up and up.
-template <class S, class G>
-double Newton<S, G>::safeguarded(double price, double missing) {
+template <class S>
+double Newton<S>::safeguarded(double price, double missing) {
   if (missing > 0) {
     room_at_ = price_ < none_at_ ? std::max(room_at_, price_) : price_;
     if (price_ >= none_at_) none_at_ = std::numeric_limits<double>::infinity();
@@ -319,8 +322,8 @@ double Newton<S, G>::safeguarded(double price, double missing) {
 }
 
 // Far away the residual goes with a power of the price, of which its slope tells the exponent.
-template <class S, class G>
-void Newton<S, G>::aim() {
+template <class S>
+void Newton<S>::aim() {
   const double exponent = price_ * price_ * total_slope() / evidence_.residual;
   const double ratio = exponent > 0 ? p_.level / std::sqrt(evidence_.residual) : 1;
   last_step_ = 0;
@@ -330,8 +333,8 @@ void Newton<S, G>::aim() {
   head_for(price_ * std::pow(ratio, 1 / exponent));
 }
 
-template <class S, class G>
-double Newton<S, G>::total_slope() const {
+template <class S>
+double Newton<S>::total_slope() const {
   double slope = 0;
   for (const auto& column : columns_) slope += column.slope();
   return slope;
@@ -339,8 +342,8 @@ double Newton<S, G>::total_slope() const {
 
 // A step back goes half as far as the one before at most: the slope changes from piece to piece,
 // and whole steps may go round and round.
-template <class S, class G>
-void Newton<S, G>::head_for(double price) {
+template <class S>
+void Newton<S>::head_for(double price) {
   double step = std::clamp(std::log(price / price_), -std::log(kPriceStep), std::log(kPriceStep));
   if (step * last_step_ < 0)
     step = std::clamp(step, -std::abs(last_step_) / 2, std::abs(last_step_) / 2);
@@ -350,8 +353,8 @@ void Newton<S, G>::head_for(double price) {
 }
 
 // Weights and multipliers are piecewise linear in the price: a small change needs no new solve.
-template <class S, class G>
-void Newton<S, G>::follow_price() {
+template <class S>
+void Newton<S>::follow_price() {
   const bool follows = last_change_ < kFarthestFollowed;
   const double change = next_price_ - price_, least = least_weight();
   if (follows) price_ = next_price_;
@@ -362,8 +365,8 @@ void Newton<S, G>::follow_price() {
 }
 
 // Signals and gradients of all outputs at once; entries over their bound are remembered.
-template <class S, class G>
-void Newton<S, G>::look_at_all_samples() {
+template <class S>
+void Newton<S>::look_at_all_samples() {
   const Matrix<double> W = weights_ * double(p_.x_scale);
   const Index outputs = p_.n_outputs();
   const double scale = dual_scale();
@@ -395,8 +398,8 @@ void Newton<S, G>::look_at_all_samples() {
   }
 }
 
-template <class S, class G>
-void Newton<S, G>::report(Answer<S>& a) const {
+template <class S>
+void Newton<S>::report(Answer<S>& a) const {
   a.weights = weights_.template cast<S>();
   a.dual = dual_;
   if constexpr (std::is_same_v<S, double>) {
@@ -406,21 +409,19 @@ void Newton<S, G>::report(Answer<S>& a) const {
   }
 }
 
-template <class S, class G>
-const Matrix<S>* Newton<S, G>::ray(const Answer<S>&) {
+template <class S>
+const Matrix<S>* Newton<S>::ray(const Answer<S>&) {
   return ++looks_for_ray_ % kRaysApart == 0 ? &dual_ : nullptr;
 }
 
 template <class S>
 std::size_t most_gram_bytes(const UnitProgram<S>& p) {
   return static_cast<std::size_t>(p.n_outputs()) *
-         PackedSymmetric<double>::bytes(static_cast<std::size_t>(p.n_features()));
+         PackedRows<double>::bytes(static_cast<std::size_t>(p.n_features()));
 }
 
-template class Newton<float, float>;
-template class Newton<float, double>;
-template class Newton<double, float>;
-template class Newton<double, double>;
+template class Newton<float>;
+template class Newton<double>;
 template std::size_t most_gram_bytes(const UnitProgram<float>&);
 template std::size_t most_gram_bytes(const UnitProgram<double>&);
 

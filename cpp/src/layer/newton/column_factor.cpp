@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "layer/column.hpp"
+#include "layer/newton/column.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -13,16 +13,14 @@ constexpr double kAnchorStep = 100;
 }  // namespace
 
 // Elements are working features and, after them, working rows.
-template <class G>
-bool Column<G>::is_in(Index element) const {
+bool Column::is_in(Index element) const {
   const auto n = static_cast<Index>(features_.size());
   return element < n ? guess_.sign[static_cast<std::size_t>(element)] != 0
                      : guess_.tight[static_cast<std::size_t>(element - n)] != 0;
 }
 
 // Brings the factor to the present guess: by updates, or anew.
-template <class G>
-bool Column<G>::synchronise(ColumnWorkspace& work) {
+bool Column::synchronise(ColumnWorkspace& work) {
   const auto elements = static_cast<Index>(features_.size() + rows_.size());
   support_size_ =
       std::count_if(guess_.sign.begin(), guess_.sign.end(), [](auto s) { return s != 0; });
@@ -53,18 +51,16 @@ bool Column<G>::synchronise(ColumnWorkspace& work) {
 }
 
 // False if the matrix of the guess is too near singular for any anchor.
-template <class G>
-bool Column<G>::factor_anew(ColumnWorkspace& work) {
+bool Column::factor_anew(ColumnWorkspace& work) {
   while (!factor_guess(work)) {
-    if (raise_anchor(kMostAnchor<G>, work)) continue;
+    if (raise_anchor(most_anchor(gram_.precision()), work)) continue;
     work.order.clear();
     return false;
   }
   return true;
 }
 
-template <class G>
-bool Column<G>::factor_guess(ColumnWorkspace& work) {
+bool Column::factor_guess(ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size());
   work.order.clear();
   work.place.assign(features_.size() + rows_.size(), -1);
@@ -86,7 +82,7 @@ bool Column<G>::factor_guess(ColumnWorkspace& work) {
         }
       };
       if (e < n) {
-        copy(gram_.row(e));
+        gram_.with_row(e, copy);
       } else {
         copy(work.values.col(e - n).data());
       }
@@ -100,16 +96,14 @@ bool Column<G>::factor_guess(ColumnWorkspace& work) {
 }
 
 // False if it is as high as that already. The next factor is a new one.
-template <class G>
-bool Column<G>::raise_anchor(double most, ColumnWorkspace& work) {
+bool Column::raise_anchor(double most, ColumnWorkspace& work) {
   if (anchor_ >= most) return false;
   anchor_ *= kAnchorStep;
   work.order.clear();
   return true;
 }
 
-template <class G>
-bool Column<G>::move_in(Index element, ColumnWorkspace& work) {
+bool Column::move_in(Index element, ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size());
   const auto size = static_cast<Index>(work.order.size());
   if (work.entries.size() < size) work.entries.resize(2 * size);
@@ -132,9 +126,8 @@ bool Column<G>::move_in(Index element, ColumnWorkspace& work) {
 
 // Solves with the factor; `right(e)` is the right side at an element of the guess. The solution is
 // zero at others.
-template <class G>
-void Column<G>::respond(const Right& right, Vector& weights, Vector& multipliers,
-                        ColumnWorkspace& work) const {
+void Column::respond(const Right& right, Vector& weights, Vector& multipliers,
+                     ColumnWorkspace& work) const {
   const auto n = static_cast<Index>(features_.size());
   const auto size = static_cast<Index>(work.order.size());
   if (work.rhs.size() < size) work.rhs.resize(2 * size);
@@ -155,14 +148,5 @@ void Column<G>::respond(const Right& right, Vector& weights, Vector& multipliers
     }
   }
 }
-
-#define NETTRIM_FOR(G)                                             \
-  template bool Column<G>::is_in(Index) const;                     \
-  template bool Column<G>::raise_anchor(double, ColumnWorkspace&); \
-  template bool Column<G>::synchronise(ColumnWorkspace&);          \
-  template void Column<G>::respond(const Right&, Vector&, Vector&, ColumnWorkspace&) const;
-NETTRIM_FOR(float)
-NETTRIM_FOR(double)
-#undef NETTRIM_FOR
 
 }  // namespace nettrim::layer

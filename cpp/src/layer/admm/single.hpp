@@ -2,7 +2,7 @@
 // certified, as an answer to the program in its own precision.
 #pragma once
 
-#include "layer/admm.hpp"
+#include "layer/admm/admm.hpp"
 
 namespace nettrim::layer {
 

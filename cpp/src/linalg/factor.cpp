@@ -1,4 +1,4 @@
-#include "factor.hpp"
+#include "linalg/factor.hpp"
 
 #include <Eigen/Cholesky>
 #include <Eigen/QR>

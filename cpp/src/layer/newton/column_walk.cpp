@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "layer/column.hpp"
+#include "layer/newton/column.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -18,8 +18,7 @@ constexpr double kApart = 0.01;
 // in which they differ: the price, and shifts of the gradients and slacks that are wrong at the
 // reference. Everything is linear on the way until an element changes; the way goes on with the
 // other guess (parametric active sets: Best, 1996; Ferreau, Bock and Diehl, 2008).
-template <class G>
-void Column<G>::walk(double price, ColumnWorkspace& work) {
+void Column::walk(double price, ColumnWorkspace& work) {
   const double start = measured_ ? price_ : price, price_change = price - start;
   begin_walk(start, work);
   const Index most = kFewestEvents + kMostEvents * (support_size_ + tight_size_);
@@ -41,8 +40,7 @@ void Column<G>::walk(double price, ColumnWorkspace& work) {
   }
 }
 
-template <class G>
-void Column<G>::begin_walk(double price, ColumnWorkspace& work) {
+void Column::begin_walk(double price, ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
   step_ = Vector::Zero(n);
   candidate_ = multiplier_center_;
@@ -71,8 +69,7 @@ void Column<G>::begin_walk(double price, ColumnWorkspace& work) {
 }
 
 // Of weights, multipliers, gradients and slacks, for the whole way.
-template <class G>
-void Column<G>::find_direction(double price_change, ColumnWorkspace& work) {
+void Column::find_direction(double price_change, ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size());
   respond(
       [&](Index e) {
@@ -91,9 +88,8 @@ void Column<G>::find_direction(double price_change, ColumnWorkspace& work) {
 }
 
 // The part of the way up to the next change, and the element that changes; -1 at the end.
-template <class G>
-std::pair<double, Index> Column<G>::next_event(double price, double price_change, double left,
-                                               Index last, const ColumnWorkspace& work) const {
+std::pair<double, Index> Column::next_event(double price, double price_change, double left,
+                                            Index last, const ColumnWorkspace& work) const {
   const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
   double nearest = left;
   Index element = -1;
@@ -125,8 +121,5 @@ std::pair<double, Index> Column<G>::next_event(double price, double price_change
   }
   return {nearest, element};
 }
-
-template void Column<float>::walk(double, ColumnWorkspace&);
-template void Column<double>::walk(double, ColumnWorkspace&);
 
 }  // namespace nettrim::layer

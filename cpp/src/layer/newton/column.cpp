@@ -1,4 +1,4 @@
-#include "layer/column.hpp"
+#include "layer/newton/column.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -22,8 +22,7 @@ void append_zeros(Eigen::VectorXd& vector, Index count) {
 
 }  // namespace
 
-template <class G>
-void Column<G>::add_features(const std::vector<Index>& features, const Vector& costs) {
+void Column::add_features(const std::vector<Index>& features, const Vector& costs) {
   features_.insert(features_.end(), features.begin(), features.end());
   costs_.conservativeResize(static_cast<Index>(features_.size()));
   costs_.tail(costs.size()) = costs;
@@ -32,8 +31,7 @@ void Column<G>::add_features(const std::vector<Index>& features, const Vector& c
   guess_.sign.resize(features_.size(), 0);
 }
 
-template <class G>
-void Column<G>::keep_features(const std::vector<Index>& places) {
+void Column::keep_features(const std::vector<Index>& places) {
   const auto known = std::lower_bound(places.begin(), places.end(), gram_.size());
   gram_.keep({places.begin(), known});
   for (std::size_t i = 0; i < places.size(); ++i) {
@@ -51,8 +49,7 @@ void Column<G>::keep_features(const std::vector<Index>& places) {
   weight_slope_.conservativeResize(static_cast<Index>(places.size()));
 }
 
-template <class G>
-void Column<G>::add_rows(const std::vector<Index>& rows, const Vector& bounds) {
+void Column::add_rows(const std::vector<Index>& rows, const Vector& bounds) {
   rows_.insert(rows_.end(), rows.begin(), rows.end());
   bounds_.conservativeResize(static_cast<Index>(rows_.size()));
   bounds_.tail(bounds.size()) = bounds;
@@ -61,8 +58,7 @@ void Column<G>::add_rows(const std::vector<Index>& rows, const Vector& bounds) {
   guess_.tight.resize(rows_.size(), 1);
 }
 
-template <class G>
-void Column<G>::start(const Vector& weights, const Vector& multipliers) {
+void Column::start(const Vector& weights, const Vector& multipliers) {
   weights_ = weights;
   multipliers_ = multipliers;
   for (std::size_t i = 0; i < features_.size(); ++i) {
@@ -71,13 +67,11 @@ void Column<G>::start(const Vector& weights, const Vector& multipliers) {
   }
 }
 
-template <class G>
-void Column<G>::refer(const Vector& gradient, double squared_residual,
-                      const ColumnWorkspace& work) {
+void Column::refer(const Vector& gradient, double squared_residual, const ColumnWorkspace& work) {
   reference_ = weights_;
   multipliers_there_ = multipliers_;
   squared_residual_there_ = squared_residual_ = squared_residual;
-  noise_ = kRounding * (std::sqrt(squared_residual) + multipliers_.template lpNorm<1>());
+  noise_ = kRounding * (std::sqrt(squared_residual) + multipliers_.lpNorm<1>());
   gradient_there_ = full_gradient_there_ = gradient;
   slack_there_.resize(0);
   if (!rows_.empty()) {
@@ -89,8 +83,7 @@ void Column<G>::refer(const Vector& gradient, double squared_residual,
   multiplier_center_ = multipliers_;
 }
 
-template <class G>
-bool Column<G>::is_right(double price, const ColumnTolerances& t) const {
+bool Column::is_right(double price, const ColumnTolerances& t) const {
   if (!measured_) return false;
   for (Index i = 0; i < weights_.size(); ++i) {
     const int sign = guess_.sign[static_cast<std::size_t>(i)];
@@ -107,8 +100,7 @@ bool Column<G>::is_right(double price, const ColumnTolerances& t) const {
   return true;
 }
 
-template <class G>
-void Column<G>::follow(double price_change, double least_weight) {
+void Column::follow(double price_change, double least_weight) {
   if (!measured_) return;
   price_ += price_change;
   for (Index i = 0; i < weights_.size(); ++i) {
@@ -119,8 +111,7 @@ void Column<G>::follow(double price_change, double least_weight) {
   multipliers_ = (multipliers_ + price_change * multiplier_slope_).cwiseMax(0.0);
 }
 
-template <class G>
-void Column<G>::solve(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
+void Column::solve(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
   stiffness_ = kStiffness * std::clamp(price, 1.0, kMostStiffer);  // multipliers are as large
   work.order.clear();
   if (!settle(price, t, kCenterUpdates, work)) settle_firmly(price, t, work);
@@ -130,9 +121,7 @@ void Column<G>::solve(double price, const ColumnTolerances& t, ColumnWorkspace& 
 
 // Exchanges of many at a time are quick, but may go in circles; a walk does not. Then the centers
 // of the proximal terms follow.
-template <class G>
-bool Column<G>::settle(double price, const ColumnTolerances& t, int updates,
-                       ColumnWorkspace& work) {
+bool Column::settle(double price, const ColumnTolerances& t, int updates, ColumnWorkspace& work) {
   const Guess before = guess_;
   bool solved = exchange_until_right(price, t, work);
   if (!solved) {
@@ -151,8 +140,7 @@ bool Column<G>::settle(double price, const ColumnTolerances& t, int updates,
 
 // A column with few active samples is nearly a linear program, most of whose guesses are singular
 // but for the anchor: with a firm one it is solved in steps (proximal points: Rockafellar, 1976).
-template <class G>
-void Column<G>::settle_firmly(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
+void Column::settle_firmly(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
   const double before = anchor_;
   bool solved = false;
   while (!solved && raise_anchor(t.anchor, work)) {
@@ -163,8 +151,7 @@ void Column<G>::settle_firmly(double price, const ColumnTolerances& t, ColumnWor
 }
 
 // Whether they moved by more than the tolerances.
-template <class G>
-bool Column<G>::move_centers(double price, const ColumnTolerances& t) {
+bool Column::move_centers(double price, const ColumnTolerances& t) {
   bool pulled = false;
   for (Index i = 0; i < weights_.size(); ++i) {
     const double pull = anchor_ * std::abs(weights_[i] - weight_center_[i]);
@@ -179,15 +166,13 @@ bool Column<G>::move_centers(double price, const ColumnTolerances& t) {
 }
 
 // Leaves weights and multipliers alone unless it succeeds.
-template <class G>
-bool Column<G>::exchange_until_right(double price, const ColumnTolerances& t,
-                                     ColumnWorkspace& work) {
+bool Column::exchange_until_right(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
   std::size_t fewest = std::numeric_limits<std::size_t>::max();
   Index grace = kGrace;
   for (Index round = 0; round < kMostExchanges; ++round) {
     if (!synchronise(work)) return false;
     solve_guess(price, work);
-    if (!is_accurate(price, t) && raise_anchor(kMostAnchor<G>, work)) continue;
+    if (!is_accurate(price, t) && raise_anchor(most_anchor(gram_.precision()), work)) continue;
     find_wrong(price, t, work);
     const auto& wrong = work.wrong;
     if (wrong.empty()) {
@@ -210,8 +195,7 @@ bool Column<G>::exchange_until_right(double price, const ColumnTolerances& t,
   return false;
 }
 
-template <class G>
-void Column<G>::exchange(Index element) {
+void Column::exchange(Index element) {
   const auto n = static_cast<Index>(features_.size());
   if (element >= n) {
     guess_.tight[static_cast<std::size_t>(element - n)] ^= 1;
@@ -223,8 +207,7 @@ void Column<G>::exchange(Index element) {
 
 // The stationary point of the guess: weights out of it are zero, rows in it are tight up to their
 // softness; then the gradient and the slack of everything there.
-template <class G>
-void Column<G>::solve_guess(double price, ColumnWorkspace& work) {
+void Column::solve_guess(double price, ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
   step_ = Vector::Zero(n);
   gradient_ = full_gradient_there_ + anchor_ * (reference_ - weight_center_);
@@ -264,8 +247,7 @@ void Column<G>::solve_guess(double price, ColumnWorkspace& work) {
 
 // Whether the answer of the present guess solves its own equations, or at least much better than
 // the reference does: rounding of that size is gone after another round.
-template <class G>
-bool Column<G>::is_accurate(double price, const ColumnTolerances& t) const {
+bool Column::is_accurate(double price, const ColumnTolerances& t) const {
   const auto square = [](double x) { return x * x; };
   const auto small = [](double error, double before, double tol) {
     return std::sqrt(error) <= std::max(tol, kSpoilt * std::sqrt(before));
@@ -288,8 +270,7 @@ bool Column<G>::is_accurate(double price, const ColumnTolerances& t) const {
   return small(error, before, t.row);
 }
 
-template <class G>
-void Column<G>::find_wrong(double price, const ColumnTolerances& t, ColumnWorkspace& work) const {
+void Column::find_wrong(double price, const ColumnTolerances& t, ColumnWorkspace& work) const {
   const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
   work.wrong.clear();
   for (Index i = 0; i < n; ++i) {
@@ -307,8 +288,7 @@ void Column<G>::find_wrong(double price, const ColumnTolerances& t, ColumnWorksp
 }
 
 // ||(Xu - y)_active||^2 is quadratic about the reference; its slope is s'd where K [d; .] = [s; 0].
-template <class G>
-void Column<G>::measure(ColumnWorkspace& work) {
+void Column::measure(ColumnWorkspace& work) {
   step_ = weights_ - reference_;
   curved_ = gram_ * step_;
   squared_residual_ = squared_residual_there_ + step_.dot(2 * gradient_there_ + curved_);
@@ -324,8 +304,5 @@ void Column<G>::measure(ColumnWorkspace& work) {
   respond([&](Index e) { return -pull(e); }, weight_slope_, multiplier_slope_, work);
   for (Index i = 0; i < n; ++i) slope_ -= pull(i) * weight_slope_[i];
 }
-
-template class Column<float>;
-template class Column<double>;
 
 }  // namespace nettrim::layer

@@ -1,4 +1,4 @@
-#include "layer/admm.hpp"
+#include "layer/admm/admm.hpp"
 
 #include <cmath>
 #include <limits>

@@ -1,6 +1,6 @@
-#include "layer/projection.hpp"
+#include "layer/admm/projection.hpp"
 
-#include "factor.hpp"
+#include "linalg/factor.hpp"
 
 namespace nettrim::layer {
 namespace {

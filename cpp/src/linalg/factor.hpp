@@ -4,8 +4,8 @@
 #include <functional>
 #include <vector>
 
+#include "linalg/parallel.hpp"
 #include "nettrim/types.hpp"
-#include "parallel.hpp"
 
 namespace nettrim {
 

@@ -5,14 +5,15 @@
 #include <vector>
 
 #include "layer/program.hpp"
+#include "linalg/packed.hpp"
 
 namespace nettrim::layer {
 
-// G: the precision in which they are going to be kept.
-template <class S, class G>
+template <class S>
 class WorkingGram {
  public:
-  explicit WorkingGram(const UnitProgram<S>& program);
+  // kept: the precision in which they are going to be kept.
+  WorkingGram(const UnitProgram<S>& program, Precision kept);
 
   Index active_samples(Index output) const { return counts_[static_cast<std::size_t>(output)]; }
 
@@ -23,10 +24,12 @@ class WorkingGram {
   bool active(Index output, Index sample) const {
     return (bits_(sample / 64, output) >> (sample % 64)) & 1;
   }
+  template <class G>
   void add_samples(Index output, bool active, const std::vector<Index>& features, Index known,
                    double sign, Matrix<double>& side) const;
 
   const UnitProgram<S>& p_;
+  Precision kept_;
   Matrix<std::uint64_t> bits_;  // of the active entries, words x outputs
   std::vector<Index> counts_;
   Matrix<double> whole_;  // X'X over all samples, where some output is mostly active

@@ -9,18 +9,18 @@
 #include <cstdint>
 #include <limits>
 
-#include "layer/column.hpp"
+#include "layer/newton/column.hpp"
+#include "layer/newton/working_gram.hpp"
 #include "layer/search.hpp"
-#include "layer/working_gram.hpp"
 
 namespace nettrim::layer {
 
-// G: what the Gram matrices are kept in. Single precision is faster and takes half the memory;
-// double is for nearly collinear features.
-template <class S, class G>
+template <class S>
 class Newton {
  public:
-  Newton(const UnitProgram<S>& program, const Supervisor& supervisor);
+  // grams: what the Gram matrices are kept in. Single precision is faster and takes half the
+  // memory; double is for nearly collinear features.
+  Newton(const UnitProgram<S>& program, const Supervisor& supervisor, Precision grams);
 
   // From multipliers and weights that are roughly right.
   void start(const Matrix<S>& weights, const Matrix<S>& dual);
@@ -40,18 +40,16 @@ class Newton {
     std::int32_t sample;
   };
 
-  void shrink(Column<G>& column, const Eigen::VectorXd& gradient);
+  void shrink(Column& column, const Eigen::VectorXd& gradient);
   void extend(Index output, const std::vector<Index>& features, const std::vector<Index>& rows);
   void complete_gram(Index output);
   void share_room();
   void start_columns(const Matrix<S>& weights, const Matrix<S>& dual);
   double price_of_weights() const;
   double norm_over_active(const Matrix<S>& dual) const;
-  std::vector<Index> missing_features(const Column<G>& column,
-                                      const Eigen::VectorXd& gradient) const;
-  std::vector<Index> missing_rows(const Column<G>& column,
-                                  const std::vector<Excess>& excesses) const;
-  void gather_values(const Column<G>& column, ColumnWorkspace& work) const;
+  std::vector<Index> missing_features(const Column& column, const Eigen::VectorXd& gradient) const;
+  std::vector<Index> missing_rows(const Column& column, const std::vector<Excess>& excesses) const;
+  void gather_values(const Column& column, ColumnWorkspace& work) const;
   void write_back(Index output);
   void find_price();
   double safeguarded(double price, double missing);
@@ -65,7 +63,8 @@ class Newton {
 
   const UnitProgram<S>& p_;
   const Supervisor& supervisor_;
-  WorkingGram<S, G> grams_;
+  Precision precision_;  // of the Gram matrices
+  WorkingGram<S> grams_;
   ColumnTolerances tolerances_;
   double price_ = 0, next_price_ = 0;
   double last_step_ = 0;  // of the price's logarithm
@@ -75,7 +74,7 @@ class Newton {
   bool slack_ = false;  // whether the ball seems to bind at no price
   Index looks_for_ray_ = 0;
   double last_change_ = 1;  // of the price, relative
-  std::vector<Column<G>> columns_;
+  std::vector<Column> columns_;
   std::vector<ColumnWorkspace> workspaces_;
   Matrix<double> weights_;  // outputs x features
   Matrix<S> dual_;          // outputs x samples

@@ -14,8 +14,8 @@
 #include <functional>
 #include <vector>
 
-#include "packed.hpp"
-#include "quasidefinite.hpp"
+#include "linalg/packed.hpp"
+#include "linalg/quasidefinite.hpp"
 
 namespace nettrim::layer {
 
@@ -44,17 +44,16 @@ struct ColumnTolerances {
 // where a factor spoilt by rounding asks for it, and further where no guess comes right without:
 // the smaller, the fewer rounds.
 constexpr double kStiffness = 1e9;
-template <class G>
-constexpr double kFirstAnchor = std::is_same_v<G, float> ? 1e-6 : 1e-12;
-template <class G>
-constexpr double kMostAnchor = std::is_same_v<G, float> ? 1e-4 : 1e-8;
+inline double first_anchor(Precision gram) { return gram == Precision::float32 ? 1e-6 : 1e-12; }
+inline double most_anchor(Precision gram) { return gram == Precision::float32 ? 1e-4 : 1e-8; }
 
-// G: what the Gram matrix is kept in. Solutions are of double precision in either, for the gradient
-// at the reference is, but single precision needs more rounds where features are nearly collinear.
-template <class G>
+// Solutions are of double precision whatever the Gram matrix is kept in, for the gradient at the
+// reference is, but single precision needs more rounds where features are nearly collinear.
 class Column {
  public:
   using Vector = Eigen::VectorXd;
+
+  explicit Column(Precision gram) : gram_(gram), anchor_(first_anchor(gram)) {}
 
   const std::vector<Index>& features() const { return features_; }
   const std::vector<Index>& rows() const { return rows_; }
@@ -72,7 +71,7 @@ class Column {
   // the columns of all others, features x others, which solve() needs.
   Index gram_size() const { return gram_.size(); }
   void add_gram(const Matrix<double>& columns) { gram_.grow(columns); }
-  void forget_gram() { gram_ = {}; }
+  void forget_gram() { gram_ = PackedSymmetric(gram_.precision()); }
   void start(const Vector& weights, const Vector& multipliers);
 
   // Both need `work.values`. gradient: of the quadratic and the rows at the present weights and
@@ -127,13 +126,13 @@ class Column {
   }
 
   std::vector<Index> features_, rows_;
-  Vector costs_;             // of the features
-  PackedSymmetric<G> gram_;  // of the features, over active samples
-  Vector bounds_;            // of the rows
+  Vector costs_;          // of the features
+  PackedSymmetric gram_;  // of the features, over active samples
+  Vector bounds_;         // of the rows
   Vector weights_, multipliers_;
   Vector weight_center_, multiplier_center_;  // of the proximal terms
   Guess guess_;
-  double anchor_ = kFirstAnchor<G>, stiffness_ = kStiffness;
+  double anchor_, stiffness_ = kStiffness;
   double price_ = 0;  // of the last solve, and what it followed since
 
   Vector reference_, multipliers_there_, gradient_there_, slack_there_;
