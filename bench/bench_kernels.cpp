@@ -7,12 +7,12 @@
 // change to a factor is timed in a series of ten.
 #include "harness.hpp"
 #include "layer/certificate.hpp"
-#include "layer/working_gram.hpp"
+#include "layer/newton/working_gram.hpp"
+#include "linalg/packed.hpp"
+#include "linalg/parallel.hpp"
+#include "linalg/quasidefinite.hpp"
 #include "nettrim/hyperbola.hpp"
 #include "nettrim/layer.hpp"
-#include "packed.hpp"
-#include "parallel.hpp"
-#include "quasidefinite.hpp"
 
 namespace {
 
@@ -23,6 +23,8 @@ constexpr Index kSeries = 10;
 
 template <class S>
 const char* const kPrecision = sizeof(S) == sizeof(float) ? "float" : "double";
+template <class G>
+constexpr Precision kKept = sizeof(G) == sizeof(float) ? Precision::float32 : Precision::float64;
 
 // A random layer like that of bench_layer, its weights and a dual candidate.
 template <class S>
@@ -98,7 +100,7 @@ void certificate(const Layer<S>& layer, const Setup& setup, double one_product) 
 template <class G>
 void gram(const Layer<double>& layer, const Setup& setup) {
   const auto p = layer::to_unit_size(layer.program, setup.threads);
-  const layer::WorkingGram<double, G> grams(p);
+  const layer::WorkingGram<double> grams(p, kKept<G>);
   std::vector<Index> outputs(static_cast<std::size_t>(setup.outputs));
   for (Index m = 0; m < setup.outputs; ++m) outputs[static_cast<std::size_t>(m)] = m;
   const auto middle = outputs.begin() + static_cast<std::ptrdiff_t>(outputs.size() / 2);
@@ -121,7 +123,7 @@ void gram(const Layer<double>& layer, const Setup& setup) {
 template <class G>
 void packed_times_vector(Index size, int repeats) {
   std::mt19937_64 source(0);
-  PackedSymmetric<G> matrix;
+  PackedRows<G> matrix;
   matrix.grow(bench::gaussian(size, size, source));
   Eigen::VectorXd x = bench::gaussian(size, 1, source).normalized();
   const double seconds = bench::median_seconds(repeats,
@@ -130,7 +132,7 @@ void packed_times_vector(Index size, int repeats) {
                                                    x = (matrix * x).normalized();
                                                }) /
                          double(kSeries);
-  const double bytes = double(PackedSymmetric<G>::bytes(static_cast<std::size_t>(size)));
+  const double bytes = double(PackedRows<G>::bytes(static_cast<std::size_t>(size)));
   named("packed times vector", kPrecision<G>, 1)
       .add("size", double(size))
       .add("us", 1e6 * seconds)

@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "linalg/parallel.hpp"
 #include "nettrim/types.hpp"
-#include "parallel.hpp"
 
 namespace nettrim::bench {
 

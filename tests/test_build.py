@@ -48,17 +48,17 @@ def solve(isa: str | None = None) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def baseline() -> dict[str, Any]:
-    return solve("baseline")
+def plainest() -> dict[str, Any]:
+    return solve(dispatch.usable[-1])
 
 
 @pytest.mark.parametrize("isa", dispatch.usable)
-def test_every_variant_gives_the_same_solutions(isa: str, baseline: dict[str, Any]) -> None:
+def test_every_variant_gives_the_same_solutions(isa: str, plainest: dict[str, Any]) -> None:
     """Both engines, both forms, ReLU and linear."""
     found = solve(isa)
     assert found["isa"] == isa
     for name, (status, solver, objective, weights) in found["answers"].items():
-        _, _, same_objective, same_weights = baseline["answers"][name]
+        _, _, same_objective, same_weights = plainest["answers"][name]
         assert (status, solver) == ("optimal", name.split()[0])
         assert objective == pytest.approx(same_objective, rel=2e-9)
         np.testing.assert_allclose(weights, same_weights, rtol=0, atol=1e-6)
@@ -68,7 +68,8 @@ def test_best_variant_is_chosen_unless_one_is_forced() -> None:
     report = "import nettrim; print(nettrim.build_info()['isa'])"
     assert run(report).stdout.strip() == dispatch.usable[0]
     assert run(report, "").stdout.strip() == dispatch.usable[0]
-    assert run(report, "baseline").stdout.strip() == "baseline"
+    for isa in dispatch.usable:
+        assert run(report, isa).stdout.strip() == isa
 
 
 def test_unknown_variant_is_refused_with_the_choices() -> None:
@@ -79,11 +80,42 @@ def test_unknown_variant_is_refused_with_the_choices() -> None:
         assert word in process.stderr
 
 
+def with_cores_only_for(*kept: str) -> str:
+    """Code that imports nettrim as if it had been built for these instruction sets."""
+    return f"""
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package: (
+    None if name.startswith(".._core_") and name[8:] not in {kept} else find(name, package)
+)
+import nettrim
+print(nettrim.build_info())
+"""
+
+
+def test_variant_that_was_not_built_is_refused_with_the_way_to_build_it() -> None:
+    best, *others = dispatch.runnable
+    if not others:
+        pytest.skip("this machine runs one instruction set")
+    process = run(with_cores_only_for(best), others[0])
+    assert process.returncode != 0
+    for word in ["ImportError", "NETTRIM_ISA", f"'{others[0]}'", best, "NETTRIM_ISA_SETS=all"]:
+        assert word in process.stderr
+
+
+def test_build_for_another_machine_is_refused_with_a_reason() -> None:
+    process = run(with_cores_only_for())
+    assert process.returncode != 0
+    for word in ["ImportError", "built for", *dispatch.runnable, "NETTRIM_ISA_SETS=all"]:
+        assert word in process.stderr
+
+
 def test_build_info_tells_how_the_core_was_built() -> None:
     info = nettrim.build_info()
     assert info["version"] == nettrim.__version__
     assert info["isa"] == dispatch.isa
     assert info["usable"] == dispatch.usable
+    assert info["built"] == dispatch.built
     assert isinstance(info["openmp"], int)
     for field in ["compiler", "flags", "eigen"]:
         assert info[field]

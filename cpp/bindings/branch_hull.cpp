@@ -15,8 +15,8 @@
 namespace nettrim::bindings {
 namespace {
 
-BranchHullOptions options_of(double tol, Index max_iter, double time_limit, int n_threads,
-                             const py::object& callback) {
+BranchHullOptions hull_options(double tol, Index max_iter, double time_limit, int n_threads,
+                               const py::object& callback) {
   BranchHullOptions options;
   options.tol = tol;
   options.max_iter = max_iter;
@@ -57,10 +57,11 @@ HullDictionary dictionary_of(const AnyDictionary& given, Index rows, Index size)
   return dictionary;
 }
 
-py::dict solve(const AnyDictionary& A, const AnyDictionary& D, const Array<double>& r,
-               const Array<std::uint8_t>& kinds, const OptionalArray<double>& price, Index h_size,
-               Index m_size, bool l1, double tangent_ratio, const std::string& solver, double tol,
-               Index max_iter, double time_limit, int n_threads, const py::object& callback) {
+py::dict solve_hull(const AnyDictionary& A, const AnyDictionary& D, const Array<double>& r,
+                    const Array<std::uint8_t>& kinds, const OptionalArray<double>& price,
+                    Index h_size, Index m_size, bool l1, double tangent_ratio,
+                    const std::string& solver, double tol, Index max_iter, double time_limit,
+                    int n_threads, const py::object& callback) {
   BranchHullProgram program;
   program.rows = r.size();
   program.h_size = h_size;
@@ -72,7 +73,7 @@ py::dict solve(const AnyDictionary& A, const AnyDictionary& D, const Array<doubl
   program.gauge = l1 ? Gauge::l1 : Gauge::l2;
   program.price = data_or_null(price);
   program.tangent_ratio = tangent_ratio;
-  auto options = options_of(tol, max_iter, time_limit, n_threads, callback);
+  auto options = hull_options(tol, max_iter, time_limit, n_threads, callback);
   options.solver = hull_solver_named(solver);
   BranchHullSolution s;
   {
@@ -97,7 +98,7 @@ py::dict separate(const Array<double>& image, const Array<double>& basis, double
   program.basis = basis.data();
   program.mu = mu;
   program.slack = slack;
-  const auto options = options_of(tol, max_iter, time_limit, n_threads, callback);
+  const auto options = hull_options(tol, max_iter, time_limit, n_threads, callback);
   AnchoredTvSolution s;
   {
     const py::gil_scoped_release unlock;
@@ -118,7 +119,7 @@ void project(const Array<double>& r, Array<double>& u, Array<double>& v) {
 
 void add_branch_hull(py::module_& m) {
   const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
-  m.def("solve_branch_hull", &solve, strict("A"), strict("D"), strict("r"), strict("kinds"),
+  m.def("solve_branch_hull", &solve_hull, strict("A"), strict("D"), strict("r"), strict("kinds"),
         py::kw_only(), strict("price").none(true), py::arg("h_size"), py::arg("m_size"),
         py::arg("l1"), py::arg("tangent_ratio"), py::arg("solver"), py::arg("tol"),
         py::arg("max_iter"), py::arg("time_limit"), py::arg("n_threads"), py::arg("callback"));

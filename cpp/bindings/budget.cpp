@@ -27,7 +27,7 @@ BudgetProgram program_of(const Array<double>& X, const Array<double>& target,
   return program;
 }
 
-BudgetOptions options_of(double time_limit, int n_threads) {
+BudgetOptions budget_options(double time_limit, int n_threads) {
   return {n_threads, SignalCheck(), time_limit};
 }
 
@@ -40,7 +40,8 @@ py::dict trace(const Array<double>& X, const Array<double>& target,
   Elimination e;
   {
     const py::gil_scoped_release unlock;
-    e = eliminate(program, {data_or_null(keep), group, most}, options_of(time_limit, n_threads));
+    e = eliminate(program, {data_or_null(keep), group, most},
+                  budget_options(time_limit, n_threads));
   }
   using namespace pybind11::literals;
   return py::dict("order"_a = to_array(std::move(e.order)),
@@ -56,7 +57,7 @@ py::dict fit(const Array<double>& X, const Array<double>& target,
   {
     const py::gil_scoped_release unlock;
     f = fit_support(program, support.data(), rounds, data_or_null(keep),
-                    options_of(time_limit, n_threads));
+                    budget_options(time_limit, n_threads));
   }
   using namespace pybind11::literals;
   return py::dict("weights"_a = to_array(std::move(f.weights)), "loss"_a = f.loss,

@@ -1,66 +1,29 @@
 // nettrim._cpu: which of the compiled variants this machine can run. Built for the oldest CPU, for
-// it is imported before anything is known. Keep the checks equal to the flags in CMakeLists.txt.
+// it is imported before anything is known; without pybind11, which takes seconds to compile.
+#define PY_SSIZE_T_CLEAN
+#include "cpu.hpp"
 
-#include <pybind11/pybind11.h>
-
-#if defined(_MSC_VER) && defined(_M_X64)
-#include <immintrin.h>
-#include <intrin.h>
-#endif
+#include <Python.h>
 
 namespace {
 
-struct Features {
-  bool avx2 = false;
-  bool avx512 = false;
+int execute(PyObject* module) {
+  const nettrim::Features features = nettrim::detect_features();
+  if (PyModule_AddObjectRef(module, "avx2", features.avx2 ? Py_True : Py_False) < 0) return -1;
+  return PyModule_AddObjectRef(module, "avx512", features.avx512 ? Py_True : Py_False);
+}
+
+PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, reinterpret_cast<void*>(&execute)},
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, nullptr},
 };
 
-#if defined(__x86_64__)
-
-// The builtin also asks the operating system whether it saves the wide registers.
-Features detect() {
-  __builtin_cpu_init();
-  Features f;
-  f.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  f.avx512 = f.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
-             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx512vl");
-  return f;
-}
-
-#elif defined(_MSC_VER) && defined(_M_X64)
-
-bool bit(int word, int index) { return ((word >> index) & 1) != 0; }
-
-Features detect() {
-  int leaf[4];
-  __cpuid(leaf, 0);
-  if (leaf[0] < 7) return {};
-  __cpuid(leaf, 1);
-  const bool fma = bit(leaf[2], 12);
-  const bool os_saves_registers = bit(leaf[2], 27);
-  if (!fma || !os_saves_registers) return {};
-  const unsigned long long saved = _xgetbv(0);
-  __cpuidex(leaf, 7, 0);
-  const int b = leaf[1];
-  Features f;
-  f.avx2 = (saved & 0x6) == 0x6 && bit(b, 5);
-  // F, DQ, CD, BW, VL; /arch:AVX512 enables the same five.
-  f.avx512 = f.avx2 && (saved & 0xe6) == 0xe6 && bit(b, 16) && bit(b, 17) && bit(b, 28) &&
-             bit(b, 30) && bit(b, 31);
-  return f;
-}
-
-#else
-
-Features detect() { return {}; }
-
-#endif
+PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_cpu", nullptr, 0, nullptr, slots, nullptr, nullptr, nullptr};
 
 }  // namespace
 
-PYBIND11_MODULE(_cpu, m, pybind11::mod_gil_not_used()) {
-  const Features features = detect();
-  m.attr("avx2") = features.avx2;
-  m.attr("avx512") = features.avx512;
-}
+PyMODINIT_FUNC PyInit__cpu() { return PyModuleDef_Init(&definition); }

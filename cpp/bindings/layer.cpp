@@ -8,8 +8,8 @@
 namespace nettrim::bindings {
 namespace {
 
-LayerOptions options_of(double tol, Index max_iter, double time_limit, int n_threads,
-                        const py::object& callback) {
+LayerOptions layer_options(double tol, Index max_iter, double time_limit, int n_threads,
+                           const py::object& callback) {
   LayerOptions options;
   options.tol = tol;
   options.max_iter = max_iter;
@@ -59,7 +59,7 @@ py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
   program.form = epsilon ? Form::constrained : Form::penalised;
   program.level = epsilon ? *epsilon : penalty.value();
 
-  LayerOptions options = options_of(tol, max_iter, time_limit, n_threads, callback);
+  LayerOptions options = layer_options(tol, max_iter, time_limit, n_threads, callback);
   options.solver = solver_named(solver);
   options.check_every = check_every;
 
@@ -77,7 +77,7 @@ py::list trace(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
                const OptionalArray<bool>& active, bool relu, const std::vector<double>& epsilons,
                double tol, Index max_iter, double time_limit, int n_threads,
                const py::object& callback) {
-  const LayerOptions options = options_of(tol, max_iter, time_limit, n_threads, callback);
+  const LayerOptions options = layer_options(tol, max_iter, time_limit, n_threads, callback);
   std::vector<LayerSolution<S>> solutions;
   {
     const py::gil_scoped_release unlock;

@@ -10,14 +10,14 @@
 
 #include "branch_hull/admm.hpp"
 #include "budget/inverse.hpp"
-#include "factor.hpp"
-#include "layer/admm.hpp"
+#include "layer/admm/admm.hpp"
 #include "layer/certificate.hpp"
-#include "layer/newton.hpp"
+#include "layer/newton/newton.hpp"
+#include "linalg/factor.hpp"
+#include "linalg/parallel.hpp"
+#include "linalg/quasidefinite.hpp"
 #include "nettrim/budget.hpp"
 #include "nettrim/layer.hpp"
-#include "parallel.hpp"
-#include "quasidefinite.hpp"
 
 namespace {
 
@@ -275,14 +275,14 @@ void test_working_gram() {
   layer.Y.row(2).array() += 0.1;     // always
   layer.program.Y = layer.Y.data();
   const auto p = layer::to_unit_size(layer.program, 1);
-  const layer::WorkingGram<double, double> grams(p);
+  const layer::WorkingGram<double> grams(p, Precision::float64);
   const std::vector<Index> few = {7, 2, 9}, more = {7, 2, 9, 0, 11};
   for (Index output = 0; output < 3; ++output) {
     Matrix<double> X = p.x_scale * layer.X(more, Eigen::all);
     for (Index i = 0; i < 300; ++i) {
       if (!(layer.Y(output, i) > 0)) X.col(i).setZero();
     }
-    PackedSymmetric<double> gram;
+    PackedSymmetric gram(Precision::float64);
     gram.grow(grams.columns(output, few, 0));
     gram.grow(grams.columns(output, more, 3));
     const Matrix<double> wanted = X * X.transpose();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <limits>
 
 namespace nettrim {
 
@@ -13,6 +14,8 @@ using Matrix = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic>;
 
 template <class S>
 using View = Eigen::Map<const Matrix<S>>;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 enum class Status { optimal, max_iter, time_limit, interrupted, infeasible, numerical };
 

@@ -11,15 +11,14 @@
 #include "branch_hull/differences.hpp"
 #include "branch_hull/soft_hull.hpp"
 #include "branch_hull/watch.hpp"
-#include "parallel.hpp"
+#include "linalg/parallel.hpp"
 
 namespace nettrim {
 namespace branch_hull {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kFirstRho = 3;
-constexpr Index kCertificateEvery = 25, kMostSteps = 20'000;
+constexpr Index kTvCertificateEvery = 25, kMostSteps = 20'000;
 constexpr double kLeastShare = 0.01;  // of the copy, where a w is not positive
 constexpr int kBoundSteps = 60;
 constexpr Index kPixelsPerPiece = 1024;
@@ -112,7 +111,8 @@ class AnchoredTv {
   }
 
   // Multipliers q with q = mu on the range and 0 <= q <= slack, and p = G'pull + c >= 0, prove
-  // 2 sum sqrt(y p q) - c n_pixels (spec branchhull C.1, C.2); the c that proves most is taken.
+  // 2 sum sqrt(y p q) - c n_pixels (docs/mathematics/branch_hull.md#images); the c that proves
+  // most is taken.
   double dual_bound() const {
     const Image q = allowed(q_ - onto_range(q_) + steady_);
     const Image slope = pull_.adjoint();
@@ -216,13 +216,13 @@ AnchoredTvSolution solve_anchored_tv(const AnchoredTvProgram& program,
     return watch.verdict(best.iterations, best.objective, best.dual_bound, best.gap);
   };
   const Index most = options.max_iter > 0 ? options.max_iter : kMostSteps;
-  Rarely rebalancing(kCertificateEvery);
+  Rarely rebalancing(kTvCertificateEvery);
   std::optional<Status> status;
   while (!status) {
     tv.step();
     const bool last = ++best.iterations == most, stopped = watch.interrupted();
     const bool ends = last || stopped || watch.is_late();
-    if (best.iterations % kCertificateEvery == 0 || ends) status = certify();
+    if (best.iterations % kTvCertificateEvery == 0 || ends) status = certify();
     if (!status && stopped) status = Status::interrupted;
     if (!status && last) status = Status::max_iter;
     if (rebalancing.due()) tv.rebalance();

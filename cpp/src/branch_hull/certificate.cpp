@@ -1,10 +1,10 @@
-// Of every feasible point and any multipliers p, q >= 0 (spec branchhull C.2)
+// Of every feasible point and any multipliers p, q >= 0
+// (docs/mathematics/branch_hull.md#the-dual-and-the-certificate)
 //   |h| |(m, xi)| >= (sum sqrt(r p q))^2 / (|A'p|_* |D'q|_*):
 // no multiplier has to be repaired. Of tangents, |h| + |m| >= sum of their least p u + q v, for p
 // and q of dual norm 1.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "branch_hull/program.hpp"
 
@@ -12,7 +12,6 @@ namespace nettrim::branch_hull {
 namespace {
 
 constexpr double kRayWidth = 1e-9;  // how far v of a ray may be from zero
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Tangents come at fixed slopes, so that no point may be balanced, and no pair of multipliers.
 double tangent_bound(const UnitHull& program, const Vector& p, const Vector& q) {

@@ -3,7 +3,7 @@
 #include <Eigen/QR>
 #include <algorithm>
 
-#include "parallel.hpp"
+#include "linalg/parallel.hpp"
 
 namespace nettrim::branch_hull {
 namespace {

@@ -12,7 +12,6 @@ namespace nettrim {
 namespace branch_hull {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // What is smaller than this share of the largest may be a zero; the first that leaves the proof
 // closed is taken.
 constexpr double kNegligible[] = {1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8};
@@ -165,7 +164,8 @@ class Run {
   double objective_unit() const { return p_.gauge == Gauge::l1 ? unit() : unit() * unit(); }
   double gap() const { return best_.objective > 0 ? best_.gap() : 0; }
 
-  // Multipliers are scaled to what the dual program allows (spec branchhull C.1).
+  // Multipliers are scaled to what the dual program allows
+  // (docs/mathematics/branch_hull.md#the-dual-and-the-certificate).
   BranchHullSolution in_given_units(Status status) const {
     BranchHullSolution s;
     s.h = best_.h * unit();

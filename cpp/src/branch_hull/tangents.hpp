@@ -1,6 +1,6 @@
 // A grid of tangents in place of a hull: theta u + v / theta >= 2 sqrt(r) for theta = middle
 // ratio^k, and u, v >= 0. All that such a polygon holds has u v >= r / cosh^2(log(ratio) / 2), but
-// for the ends of the grid (spec branchhull A.3).
+// for the ends of the grid (docs/mathematics/branch_hull.md#how-programs-are-solved).
 #pragma once
 
 #include <algorithm>

@@ -7,7 +7,7 @@
 #include "budget/inverse.hpp"
 #include "budget/quota.hpp"
 #include "budget/stop.hpp"
-#include "parallel.hpp"
+#include "linalg/parallel.hpp"
 
 namespace nettrim::budget {
 namespace {
@@ -16,7 +16,6 @@ constexpr Index kBlock = 32;  // weights removed between two looks at the rows, 
 constexpr Index kShare = 10;  // and no more than one of so many
 constexpr Index kGang = 16;   // outputs whose signals are computed together
 constexpr int kGangs = 8;     // or a multiple, whatever the number of threads
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // One output that gives up its weights: the inverse of its Gram matrix over the features that are
 // left, and the weights of least loss among theirs.

@@ -3,7 +3,7 @@
 
 #include "budget/stop.hpp"
 #include "budget/support.hpp"
-#include "parallel.hpp"
+#include "linalg/parallel.hpp"
 
 namespace nettrim::budget {
 namespace {

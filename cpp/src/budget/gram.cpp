@@ -1,6 +1,6 @@
 #include "budget/gram.hpp"
 
-#include "factor.hpp"
+#include "linalg/factor.hpp"
 
 namespace nettrim::budget {
 

@@ -3,8 +3,8 @@
 // iteration costs the same for any n_samples. Not by XX', which would square the condition of X.
 #pragma once
 
-#include "factor.hpp"
 #include "layer/program.hpp"
+#include "linalg/factor.hpp"
 
 namespace nettrim::layer {
 

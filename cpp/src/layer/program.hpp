@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <memory>
 
+#include "linalg/parallel.hpp"
 #include "nettrim/layer.hpp"
-#include "parallel.hpp"
 
 namespace nettrim::layer {
 

@@ -10,7 +10,7 @@
 #include <limits>
 
 #include "layer/search.hpp"
-#include "parallel.hpp"
+#include "linalg/parallel.hpp"
 
 namespace nettrim::layer {
 namespace {

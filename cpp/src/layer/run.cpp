@@ -4,9 +4,9 @@
 #include <limits>
 #include <optional>
 
-#include "layer/admm.hpp"
-#include "layer/newton.hpp"
-#include "layer/single.hpp"
+#include "layer/admm/admm.hpp"
+#include "layer/admm/single.hpp"
+#include "layer/newton/newton.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -36,12 +36,10 @@ Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const 
 
 template <class S>
 Answer<S> run_newton(const UnitProgram<S>& p, const Supervisor& supervisor, Answer<S> a,
-                     const char* reason, bool precise) {
-  const auto run = [&](auto newton) {
-    newton.start(a.weights, a.dual);
-    return search(p, supervisor, newton, std::move(a));
-  };
-  a = precise ? run(Newton<S, double>(p, supervisor)) : run(Newton<S, float>(p, supervisor));
+                     const char* reason, Precision grams) {
+  Newton<S> newton(p, supervisor, grams);
+  newton.start(a.weights, a.dual);
+  a = search(p, supervisor, newton, std::move(a));
   a.solver = "newton";
   a.reason = reason;
   return a;
@@ -100,8 +98,9 @@ Answer<S> run_roughly(const UnitProgram<S>& p, const Supervisor& supervisor, con
 }
 
 template <class S>
-bool wants_precise_grams(const UnitProgram<S>& p) {
-  return most_gram_bytes(p) <= kCheapGrams || (p.constrained() && p.level < kTightBall * p.total);
+Precision gram_precision(const UnitProgram<S>& p) {
+  const bool is_tight = p.constrained() && p.level < kTightBall * p.total;
+  return most_gram_bytes(p) <= kCheapGrams || is_tight ? Precision::float64 : Precision::float32;
 }
 
 // From multipliers of a similar program newton begins at once, and anew if that leads nowhere.
@@ -109,18 +108,18 @@ bool wants_precise_grams(const UnitProgram<S>& p) {
 template <class S>
 Answer<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor,
                            const Start<S>& start, Answer<S> a, const char* reason) {
-  const bool precise = wants_precise_grams(p);
+  const Precision grams = gram_precision(p);
   if (start.dual != nullptr) {
     a.weights = *start.weights;
     a.dual = *start.dual;
-    a = run_newton(p, supervisor, std::move(a), reason, precise);
+    a = run_newton(p, supervisor, std::move(a), reason, grams);
     if (a.status != Status::numerical) return a;
   }
   a = run_roughly(p, supervisor, start.dual ? Start<S>{} : start, std::move(a));
   if (is_final(p, supervisor.options(), a)) return a;
-  a = run_newton(p, supervisor, std::move(a), reason, precise);
-  if (a.status != Status::numerical || precise) return a;
-  return run_newton(p, supervisor, std::move(a), reason, true);
+  a = run_newton(p, supervisor, std::move(a), reason, grams);
+  if (a.status != Status::numerical || grams == Precision::float64) return a;
+  return run_newton(p, supervisor, std::move(a), reason, Precision::float64);
 }
 
 // Some steps of alternating directions, and newton from where they lead.
@@ -131,7 +130,8 @@ Answer<S> run_leg(const UnitProgram<S>& p, const Supervisor& supervisor, const S
   options.max_iter = std::min(options.max_iter, a.iterations + steps);
   a = run_admm(p, Supervisor(supervisor, options), start, std::move(a), "newton got stuck");
   if (is_final(p, supervisor.options(), a) || !std::isfinite(error(p, a))) return a;
-  Answer<S> refined = run_newton(p, supervisor, a, "from where alternating directions led", true);
+  Answer<S> refined =
+      run_newton(p, supervisor, a, "from where alternating directions led", Precision::float64);
   if (is_final(p, supervisor.options(), refined)) return refined;
   a.iterations = refined.iterations;
   return a;
@@ -163,10 +163,11 @@ Answer<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
 }
 
 // A program solved at one level after the other by a newton that stays.
-template <class S, class G>
+template <class S>
 class Path {
  public:
-  Path(const UnitProgram<S>& p, const Supervisor& supervisor) : p_(p), supervisor_(supervisor) {}
+  Path(const UnitProgram<S>& p, const Supervisor& supervisor, Precision grams)
+      : p_(p), supervisor_(supervisor), grams_(grams) {}
 
   Answer<S> answer_at_present_level() {
     if (newton_) {
@@ -190,14 +191,15 @@ class Path {
     if (a.status == Status::optimal) return a;
     a = run_roughly(p_, supervisor_, {}, std::move(a));
     if (is_final(p_, supervisor_.options(), a)) return a;
-    newton_.emplace(p_, supervisor_);
+    newton_.emplace(p_, supervisor_, grams_);
     newton_->start(a.weights, a.dual);
     return a;
   }
 
   const UnitProgram<S>& p_;
   const Supervisor& supervisor_;
-  std::optional<Newton<S, G>> newton_;
+  Precision grams_;
+  std::optional<Newton<S>> newton_;
 };
 
 }  // namespace
@@ -220,20 +222,14 @@ Answer<S> run_engine(const UnitProgram<S>& p, const Supervisor& supervisor, cons
 template <class S>
 void run_along(UnitProgram<S>& p, const Supervisor& supervisor, const std::vector<double>& levels,
                const std::function<void(std::size_t, Answer<S>)>& on_answer) {
-  const auto walk = [&](auto path) {
-    for (std::size_t k = 0; k < levels.size(); ++k) {
-      p.set_level(levels[k]);
-      Answer<S> a = path.answer_at_present_level();
-      const bool ended = a.status == Status::interrupted || a.status == Status::time_limit;
-      on_answer(k, std::move(a));
-      if (ended) return;
-    }
-  };
   if (!levels.empty()) p.set_level(levels.back());
-  if (wants_precise_grams(p)) {
-    walk(Path<S, double>(p, supervisor));
-  } else {
-    walk(Path<S, float>(p, supervisor));
+  Path<S> path(p, supervisor, gram_precision(p));
+  for (std::size_t k = 0; k < levels.size(); ++k) {
+    p.set_level(levels[k]);
+    Answer<S> a = path.answer_at_present_level();
+    const bool ended = a.status == Status::interrupted || a.status == Status::time_limit;
+    on_answer(k, std::move(a));
+    if (ended) return;
   }
 }
 

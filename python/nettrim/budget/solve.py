@@ -186,8 +186,8 @@ def solve_layer_budget(
 
     At most ``round((1 - sparsity) * size)`` weights are left. Which ones is a question that nobody can
     answer with proof; the answer here comes from removing them one by one on the rows that the ReLU
-    lets through (`nettrim.budget.optimal_brain_surgeon`), fitting the rest to the outputs behind it, and exchanging
-    weights while that pays.
+    lets through (docs/mathematics/budget.md), fitting the rest to the outputs behind it, and
+    exchanging weights while that pays.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def solve_layer_budget(
         dear; "reweighted": by a few rounds of the convex program, each weight at a price of its own,
         one output at a time, without a `pattern`; slower, and seldom better than the others. "auto": surgery up to some minutes of it.
     pull, ridge : float, optional
-        Regularisation (`nettrim.budget.optimal_brain_surgeon.Regularisation`); default: what serves a quarter of the
+        Regularisation (docs/mathematics/budget.md#the-loss); default: what serves a quarter of the
         samples best that is set aside for some of the outputs, less a quarter, as all samples need less
         of it than three quarters of them.
     swaps : int, default 5

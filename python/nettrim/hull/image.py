@@ -98,7 +98,8 @@ def separate_image(
 
     References
     ----------
-    Spec branchhull A.6 (T1 with the mean of `x`), B.5 and C.2.
+    Aghasi, Ahmed, Hand and Joshi, A convex program for bilinear inversion of sparse vectors
+    (NeurIPS 2018), eq. 3; anchor and certificate: docs/mathematics/branch_hull.md#images.
 
     Examples
     --------

@@ -17,7 +17,7 @@ __all__ = ["EarlyStopped", "LeastLogVariation", "orthonormal"]
 
 DEPENDENT = 1e-10  # of the largest diagonal entry of a QR factor
 CERTIFICATE_EVERY = 25
-# What publications take (spec branchhull D.3): the price of slack, and the soft threshold, 1 / rho.
+# What published pictures were made with: the price of slack, and the soft threshold, 1 / rho.
 PUBLISHED_SLACK = 1000.0
 PUBLISHED_THRESHOLD = 7e-4
 
@@ -124,8 +124,9 @@ def _shrunk(values: Array, by: float) -> Array:
 class EarlyStopped:
     """Alternating directions on ``min TV(w) + |m|_1 + slack |xi|_1`` over hulls, from zero.
 
-    Signals and their copies are `w` and ``v = D m + zeta / slack``; spec branchhull B.5 without the
-    anchor, with the dictionary as large as the identity in the Frobenius norm.
+    Signals and their copies are `w` and ``v = D m + zeta / slack``; the program of
+    docs/mathematics/branch_hull.md#images without the anchor, with the dictionary as large as the
+    identity in the Frobenius norm.
     """
 
     def __init__(self, pixels: Array, dictionary: Array) -> None:

@@ -40,7 +40,9 @@ ZERO_ROWS = dict(zip(ZERO, (Row.HALF_PLANE, Row.QUADRANT, Row.RAY), strict=True)
 
 @dataclass(frozen=True)
 class HullProgram:
-    """A sign-normalised program (spec branchhull A.1); rows are the `kept` measurements.
+    """A sign-normalised program; rows are the `kept` measurements.
+
+    The signs: docs/mathematics/branch_hull.md#the-problem.
 
     Attributes
     ----------

@@ -166,7 +166,9 @@ def _nearest_signals(program: Program, Z: Array, rho: float) -> Array:
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution as a map of its weights, without unfolding (spec nettrim D.7).
+    """A convolution as a map of its weights, without unfolding.
+
+    The program: docs/mathematics/layer.md#convolutions.
 
     Attributes
     ----------

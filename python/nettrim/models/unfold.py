@@ -1,7 +1,8 @@
 r"""Convolutions as affine maps on patches: unfolding, and how far a convolution can stretch.
 
 A patch is what a kernel sees at one position. Its features are ordered channel by channel and, inside
-a channel, like the kernel, so that a group's channels stay side by side (spec nettrim D.7).
+a channel, like the kernel, so that a group's channels stay side by side
+(docs/mathematics/layer.md#convolutions).
 
 How far a convolution stretches its input is bounded in two ways, of which the smaller is taken. Every
 input lies in at most :math:`m = \prod_a \lceil k_a / s_a \rceil` patches, so the largest singular

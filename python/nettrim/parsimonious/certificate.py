@@ -22,7 +22,8 @@ class Certificate:
     """Every unit on trial: were it to go alone, the objective would change by ``rise - cost``.
 
     Where that is negative for a unit, the network without it is better by the objective's own measure
-    (spec parsimonious C5). It is measured, not estimated: on these samples, all other units open.
+    (docs/mathematics/parsimonious.md#the-certificate-of-a-trained-network). It is measured, not
+    estimated: on these samples, all other units open.
 
     Attributes
     ----------

@@ -7,8 +7,8 @@ probability; the price of a unit is the derivative of
 
 .. math:: strength\,\Big((1 - \rho)\,\frac{P}{P_{ref}} + \rho\,\frac{F}{F_{ref}} + \beta\,\frac{\sum_s t_s}{n_s}\Big)
 
-by its own probability (spec parsimonious E2). References are fixed: dividing by the size at the start would make
-the price depend on it.
+by its own probability (docs/mathematics/parsimonious.md#prices-from-the-size-of-the-network).
+References are fixed: dividing by the size at the start would make the price depend on it.
 """
 
 from __future__ import annotations

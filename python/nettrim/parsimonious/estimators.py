@@ -1,7 +1,8 @@
 """What a unit is worth: estimates of ``E[loss | gate open] - E[loss | gate closed]`` for every gate.
 
 A negative difference is a useful unit. All estimators take a mini-batch and masks that were drawn for it, and
-run the module in evaluation mode with the weights as they are (spec parsimonious B.3).
+run the module in evaluation mode with the weights as they are
+(docs/mathematics/parsimonious.md#estimating-what-a-unit-is-worth).
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def taylor(
     """Take the derivative by the masks for the difference: one backward run, and biased.
 
     It undervalues units whose gates are nearly always open, the more the better the weights are
-    trained; such gates hover below 1 until they are snapped to it (spec parsimonious C6).
+    trained; such gates hover below 1 until they are snapped to it.
 
     Parameters
     ----------

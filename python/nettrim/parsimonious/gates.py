@@ -41,7 +41,8 @@ class UnitGates:
 
     which is linear in each of them: useless units go to 0 and are cut out of the module on the way, the others
     go to 1. The linear price is what a flattening hyper-prior leaves of a Bernoulli prior
-    (`nettrim.parsimonious.prior`). `ParsimoniousTrainer` does all this in one call.
+    (docs/mathematics/parsimonious.md#where-the-price-comes-from). `ParsimoniousTrainer` does all
+    this in one call.
 
     Parameters
     ----------
@@ -62,14 +63,19 @@ class UnitGates:
     loss : callable, optional
         Takes outputs and targets, returns one value for each sample. Default the cross-entropy.
     estimator : {"auto", "one-flip", "random-flip", "taylor"}, default "auto"
-        How the worth of a unit is estimated: see `nettrim.parsimonious.estimators`. "auto" flips every gate
+        How the worth of a unit is estimated
+        (docs/mathematics/parsimonious.md#estimating-what-a-unit-is-worth). "auto" flips every gate
         by itself where that takes few runs of the module, and random gates in others.
     samples : int, default 32
         Of a mini-batch, that are used for it.
     repeats : int, default 4
         Random flips of each of them.
-    start, warm_up, fall, quiet, snap : float
-        See `nettrim.parsimonious.keep.Schedule`.
+    start : float, default 0.5
+        Keep probability at the beginning, in (0, 1].
+    warm_up, fall, quiet, snap : float, default 0.1, 0.05, 0.01 and 0.1
+        Shares of the steps: how long gates are drawn and do not move; how long a useless unit takes
+        from `start` to zero; how long a keep probability is zero before its unit goes; how long, at
+        the end, one that reaches 0.95 becomes 1 (docs/mathematics/parsimonious.md#steps).
     seed : int, default 0
         Of the gates.
 
@@ -94,7 +100,8 @@ class UnitGates:
     References
     ----------
     Guenter and Sideris, Robust Learning of Parsimonious Deep Neural Networks, arXiv 2205.04650; Concurrent
-    Training and Layer Pruning of Deep Neural Networks, arXiv 2406.04549. Formulas: spec parsimonious.
+    Training and Layer Pruning of Deep Neural Networks, arXiv 2406.04549. Formulas:
+    docs/mathematics/parsimonious.md.
 
     Examples
     --------

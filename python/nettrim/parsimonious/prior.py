@@ -7,7 +7,8 @@ density of `pi` that leaves, once the best `pi` is taken, a term *linear* in `th
 
 A constant slope neither holds a gate between 0 and 1 nor keeps it away from either; what is left of the
 prior in the loss is a price, :math:`\log\gamma` for each unit over all samples. All functions take
-:math:`\log\gamma`, for :math:`\gamma` itself overflows where `log_gamma` is 60 (spec parsimonious A.2, A.3).
+:math:`\log\gamma`, for :math:`\gamma` itself overflows where `log_gamma` is 60
+(docs/mathematics/parsimonious.md#where-the-price-comes-from).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def flattening_log_prior(pi: ArrayLike, log_gamma: float) -> Array:
     References
     ----------
     Guenter and Sideris, Robust Learning of Parsimonious Deep Neural Networks, arXiv 2205.04650; the
-    formula as derived in spec parsimonious A.3.
+    formula as derived in docs/mathematics/parsimonious.md#where-the-price-comes-from.
 
     Examples
     --------

@@ -74,7 +74,8 @@ class ParsimoniousTrainer(Generic[Module]):
 
     References
     ----------
-    Guenter and Sideris, arXiv 2205.04650, 2406.04549 and 2411.09127; formulas: spec parsimonious.
+    Guenter and Sideris, arXiv 2205.04650, 2406.04549 and 2411.09127; formulas:
+    docs/mathematics/parsimonious.md.
 
     Examples
     --------

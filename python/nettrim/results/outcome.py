@@ -38,7 +38,7 @@ class LayerReport:
     discrepancy : float
         Measured: distance between the layer's output in the trimmed and in the original network.
     bound : float
-        Proved: ``discrepancy`` cannot exceed it in exact arithmetic (mathematics in `nettrim.trimming.bounds`).
+        Proved: ``discrepancy`` cannot exceed it in exact arithmetic (docs/mathematics/bounds.md).
     prior_bound : float
         Promised before anything was solved, by Theorem 1 or 2 of Net-Trim; mostly very loose.
     status : str

@@ -81,7 +81,7 @@ def trim(
     Parameters
     ----------
     model : Network
-        Or any object with the three methods of `nettrim.models.model_view.ModelView`.
+        Or any object with the three methods of docs/developers/add_an_adapter.md.
     X : array_like of shape (n_samples, ...)
         Calibration data: samples of what the network will see. No labels are needed. Models of PyTorch
         and ONNX also take a mapping from inputs to arrays, batches in a list, and a module what its

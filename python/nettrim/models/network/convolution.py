@@ -63,7 +63,10 @@ class _Convolution(PrunableLayer):
 
     @property
     def affine(self) -> Affine:
-        """The kernels as columns, on patches; the bias is fixed (spec nettrim D.7)."""
+        """The kernels as columns, on patches; the bias is fixed.
+
+        Why: docs/mathematics/layer.md#convolutions.
+        """
         matrix = self.weights.reshape(len(self.weights), -1).T
         return Affine(matrix, self.bias, self.groups, fixed_bias=True)
 

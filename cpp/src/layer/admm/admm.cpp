@@ -1,0 +1,302 @@
+#include "layer/admm/admm.hpp"
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace nettrim::layer {
+namespace {
+
+// Weight of the copy W2 = U in the metric, over the product of the lengths of its feature and of
+// the longest: halfway between one weight for all, which stalls where small signals stand beside
+// the ones of a bias, and one in proportion to each feature's square, which is slower on even
+// columns.
+constexpr double kAnchor = 0.09;
+constexpr double kRelaxation = 1.8;
+constexpr double kFirstThreshold = 4;  // over the mean size of the weights
+// rho is looked at after this many steps and then ever less often, or it may cycle and never
+// settle; it is left alone within the first factor and changed by at most the second.
+constexpr Index kFirstWait = 30;
+constexpr double kWorthwhile = 1.2, kBoldest = 5;
+// Beyond this ratio of infeasibility and gap, rho leans against it. Errors below the second are
+// one.
+constexpr double kLopsided = 100, kRounding = 1e-12;
+// Single precision stalls before it converges: this many certificates without progress end it.
+constexpr Index kPatience = 40;
+constexpr Index kRaysApart = 4;  // certificates between looks for a proof of infeasibility
+
+// Signal entries of one piece: W1 is the point nearest to Z = 2 XU - s that the entry allows.
+template <class S, class Entries>
+double squared_distance(Entries entry, const S* signal, const S* state, Index begin, Index end) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (Index i = begin; i < end; ++i) {
+    const auto e = entry(i);
+    const double d = static_cast<double>(2 * signal[i] - state[i] - e.target);
+    sum += e.active ? d * d : 0.0;
+  }
+  return sum;
+}
+
+// s += relaxation (W1 - XU)
+template <class S, class Entries>
+void relax(Entries entry, const S* signal, S* state, S keep, Index begin, Index end) {
+  const S relaxation = S(kRelaxation);
+#pragma omp simd
+  for (Index i = begin; i < end; ++i) {
+    const auto e = entry(i);
+    const S d = 2 * signal[i] - state[i] - e.target;
+    const S kept = e.active ? keep * d : std::min(d, S(0));
+    state[i] += relaxation * (e.target + kept - signal[i]);
+  }
+}
+
+template <class S>
+void soft_threshold(const Matrix<S>& signal, const Matrix<S>& state,
+                    const Eigen::VectorXd& threshold, Matrix<S>& out) {
+  for (Index j = 0; j < out.cols(); ++j) {
+    const S t = static_cast<S>(threshold[j]);
+    const auto z = 2 * signal.col(j).array() - state.col(j).array();
+    out.col(j).array() = z - z.cwiseMax(-t).cwiseMin(t);
+  }
+}
+
+}  // namespace
+
+// Rides on the projection: the last step is finished just before its piece is read, and the next
+// distance is measured just after the piece is written.
+template <class S>
+class Admm<S>::Work final : public PieceWork {
+ public:
+  explicit Work(Admm& admm) : admm_(admm) {}
+  void before(Index piece) override { admm_.advance(piece); }
+  void after(Index piece) override { admm_.measure(piece); }
+
+ private:
+  Admm& admm_;
+};
+
+template <class S>
+Admm<S>::Admm(const UnitProgram<S>& program, const LayerOptions& options)
+    : p_(program), check_every_(options.check_every), partial_(program.samples.size()) {
+  const Eigen::VectorXd squares = p_.lengths.cwiseAbs2();
+  const double longest = squares.maxCoeff() > 0 ? squares.maxCoeff() : 1;
+  const double shortest = longest * std::numeric_limits<S>::epsilon();  // dead features
+  anchor_ = kAnchor * (squares.cwiseMax(shortest) * longest).cwiseSqrt();
+  projection_ = make_projection(p_, anchor_);
+}
+
+// A cold start is the ridge solution, which the projection gives for nothing.
+template <class S>
+void Admm<S>::start(const Start<S>& start) {
+  const Index outputs = p_.n_outputs();
+  state_ = {Matrix<S>(outputs, p_.n_samples()), Matrix<S>::Zero(outputs, p_.n_features())};
+  nearest_ = {Matrix<S>(outputs, p_.n_samples()), Matrix<S>::Zero(outputs, p_.n_features())};
+  sparse_ = state_.weights;
+  moved_ = false;
+  if (start.weights == nullptr) {
+    fill_with_targets(state_.signal);
+    Work work(*this);
+    projection_->apply(state_, nearest_, work);
+    state_ = nearest_;
+  } else {
+    state_.weights = *start.weights;
+    p_.signals_of(*start.weights, state_.signal);
+    nearest_ = state_;
+  }
+  rho_ = first_rho(state_.weights);
+  if (start.dual != nullptr) add_multipliers(*start.dual);
+  old_state_ = state_;
+  old_nearest_ = nearest_;
+  until_rebalance_ = wait_ = kFirstWait;
+}
+
+// Threshold of some times the mean size of the weights.
+template <class S>
+double Admm<S>::first_rho(const Matrix<S>& weights) const {
+  const double sum =
+      (weights.template cast<double>().cwiseAbs() * anchor_.cwiseQuotient(p_.costs).asDiagonal())
+          .sum();
+  const auto count = (weights.array() != 0).count();
+  const double price = p_.constrained() ? 1.0 : p_.level;
+  return count > 0 && sum > 0 ? price / (kFirstThreshold * sum / static_cast<double>(count)) : 1.0;
+}
+
+template <class S>
+void Admm<S>::fill_with_targets(Matrix<S>& out) const {
+  p_.with_entries([&](auto entry) {
+    for (Index i = 0; i < out.size(); ++i) out.data()[i] = entry(i).target;
+  });
+}
+
+// s += (G, -X'G / anchor) / rho, which keeps X'U1 + anchor U2 = 0.
+template <class S>
+void Admm<S>::add_multipliers(const Matrix<S>& dual) {
+  const S scale = static_cast<S>(1 / rho_);
+  state_.signal += scale * dual;
+  state_.weights -=
+      scale * p_.gradient_of(dual) * anchor_.cwiseInverse().template cast<S>().asDiagonal();
+}
+
+template <class S>
+void Admm<S>::step() {
+  if (moved_) {
+    state_.weights += static_cast<S>(kRelaxation) * (sparse_ - nearest_.weights);
+  }
+  Work work(*this);
+  projection_->apply(state_, nearest_, work);
+  finish_measure();
+  if (--until_rebalance_ == 0) rebalance();
+  threshold();
+  moved_ = true;
+}
+
+template <class S>
+void Admm<S>::advance(Index piece) {
+  if (!moved_) return;
+  const Range r = p_.samples[static_cast<std::size_t>(piece)];
+  const Index outputs = p_.n_outputs();
+  p_.with_entries([&](auto entry) {
+    relax(entry, nearest_.signal.data(), state_.signal.data(), static_cast<S>(keep_),
+          r.begin * outputs, (r.begin + r.size) * outputs);
+  });
+}
+
+template <class S>
+void Admm<S>::measure(Index piece) {
+  const Range r = p_.samples[static_cast<std::size_t>(piece)];
+  const Index outputs = p_.n_outputs();
+  p_.with_entries([&](auto entry) {
+    partial_[static_cast<std::size_t>(piece)] =
+        squared_distance(entry, nearest_.signal.data(), state_.signal.data(), r.begin * outputs,
+                         (r.begin + r.size) * outputs);
+  });
+}
+
+// The one scalar that couples all outputs.
+template <class S>
+void Admm<S>::finish_measure() {
+  distance_ = std::sqrt(std::accumulate(partial_.begin(), partial_.end(), 0.0));
+  if (p_.constrained()) {
+    keep_ = distance_ > p_.level ? p_.level / distance_ : 1.0;
+  } else {
+    keep_ = rho_ / (2 + rho_);
+  }
+}
+
+template <class S>
+void Admm<S>::threshold() {
+  const double price = p_.constrained() ? 1.0 : p_.level;
+  soft_threshold(nearest_.weights, state_.weights, price / rho_ * p_.costs.cwiseQuotient(anchor_),
+                 sparse_);
+}
+
+template <class S>
+void Admm<S>::dual(Matrix<S>& out) const {
+  const S keep = static_cast<S>(keep_), rho = static_cast<S>(rho_);
+  over_entries(out, [=](const auto& e, S signal, S state) {
+    const S d = 2 * signal - state - e.target;
+    return -rho * (e.active ? (1 - keep) * d : std::max(d, S(0)));
+  });
+}
+
+// In which the multipliers run away when no weights satisfy the constraints.
+template <class S>
+void Admm<S>::direction(Matrix<S>& out) const {
+  const S keep = static_cast<S>(keep_);
+  const bool half_spaces_alone = !p_.constrained();
+  over_entries(out, [=](const auto& e, S signal, S state) {
+    if (e.active && half_spaces_alone) return S(0);
+    const S d = 2 * signal - state - e.target;
+    const S move = e.target - signal + (e.active ? keep * d : std::min(d, S(0)));
+    return e.active ? move : std::min(move, S(0));
+  });
+}
+
+template <class S>
+template <class Formula>
+void Admm<S>::over_entries(Matrix<S>& out, Formula&& formula) const {
+  parallel_for(static_cast<Index>(p_.samples.size()), p_.threads, [&](Index k, int) {
+    const Range r = p_.samples[static_cast<std::size_t>(k)];
+    const Index begin = r.begin * p_.n_outputs(), end = (r.begin + r.size) * p_.n_outputs();
+    p_.with_entries([&](auto entry) {
+      for (Index i = begin; i < end; ++i) {
+        out.data()[i] = formula(entry(i), nearest_.signal.data()[i], state_.signal.data()[i]);
+      }
+    });
+  });
+}
+
+// The distance that the iteration still has to go is least when multipliers and pair have equally
+// far to go: rho follows the ratio of what they travelled since the last look, half way.
+template <class S>
+void Admm<S>::rebalance() {
+  const auto& [s, u] = state_;
+  const auto& [x, w] = nearest_;
+  const auto& [old_s, old_u] = old_state_;
+  const auto& [old_x, old_w] = old_nearest_;
+  const Eigen::Vector<S, Eigen::Dynamic> root = anchor_.cwiseSqrt().template cast<S>();
+  const double pair = static_cast<double>((x - old_x).squaredNorm() +
+                                          ((w - old_w) * root.asDiagonal()).squaredNorm());
+  const double multipliers =
+      static_cast<double>(((s - x) - (old_s - old_x)).squaredNorm() +
+                          (((u - w) - (old_u - old_w)) * root.asDiagonal()).squaredNorm());
+  if (pair > 0 && multipliers > 0) {
+    const double factor = std::pow(multipliers / pair, 0.25);
+    const double bounded = std::clamp(lean_ * factor, 1 / kBoldest, kBoldest);
+    if (bounded > kWorthwhile || bounded < 1 / kWorthwhile) change_rho(bounded);
+  }
+  old_state_ = state_;
+  old_nearest_ = nearest_;
+  until_rebalance_ = wait_ += wait_ / 4;
+}
+
+template <class S>
+void Admm<S>::report(Answer<S>& a) const {
+  a.weights = sparse_;
+  dual(a.dual);
+  a.certificate = certify(p_, a.weights, a.dual);
+}
+
+template <class S>
+Patience Admm<S>::patience() const {
+  return Patience(std::is_same_v<S, float> ? kPatience : std::numeric_limits<Index>::max());
+}
+
+template <class S>
+const Matrix<S>* Admm<S>::ray(Index outputs, Index samples) {
+  if (++looks_for_ray_ % kRaysApart != 0) return nullptr;
+  ray_.resize(outputs, samples);
+  direction(ray_);
+  return &ray_;
+}
+
+// A negative gap says nothing about the dual.
+template <class S>
+void Admm<S>::hear(double infeasibility, double gap) {
+  lean_ = 1;
+  if (gap <= 0) return;
+  const double ratio = std::max(infeasibility, kRounding) / std::max(gap, kRounding);
+  lean_ = std::pow(ratio / std::clamp(ratio, 1 / kLopsided, kLopsided), 0.25);
+}
+
+// Keeps the multipliers rho U as they are; the factorisation does not mind.
+template <class S>
+void Admm<S>::change_rho(double factor) {
+  const S shrink = static_cast<S>(1 / factor);
+  rho_ *= factor;
+  state_.weights = nearest_.weights + shrink * (state_.weights - nearest_.weights);
+  parallel_for(static_cast<Index>(p_.samples.size()), p_.threads, [&](Index k, int) {
+    const Range r = p_.samples[static_cast<std::size_t>(k)];
+    auto s = state_.signal.middleCols(r.begin, r.size);
+    const auto x = nearest_.signal.middleCols(r.begin, r.size);
+    s = x + shrink * (s - x);
+    measure(k);
+  });
+  finish_measure();
+}
+
+template class Admm<float>;
+template class Admm<double>;
+
+}  // namespace nettrim::layer

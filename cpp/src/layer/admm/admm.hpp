@@ -1,0 +1,69 @@
+// Alternating directions on the exact splitting W1 = XU, W2 = U (Net-Trim, NIPS 2017 supplement).
+//
+// Written as Douglas-Rachford on the state s = (W1 + U1, W2 + U2), which is the same iteration with
+// two arrays fewer; U1, U2 are the scaled multipliers. The factorisation does not depend on rho.
+#pragma once
+
+#include <memory>
+
+#include "layer/admm/projection.hpp"
+#include "layer/search.hpp"
+
+namespace nettrim::layer {
+
+template <class S>
+class Admm {
+ public:
+  Admm(const UnitProgram<S>& program, const LayerOptions& options);
+
+  void start(const Start<S>& start);
+  void step();
+
+  // What search() asks of an engine.
+  Index steps_per_certificate() const { return check_every_; }
+  Patience patience() const;
+  void report(Answer<S>& a) const;
+  const Matrix<S>* ray(const Answer<S>& a) { return ray(a.dual.rows(), a.dual.cols()); }
+  const Matrix<S>* ray(Index outputs, Index samples);
+  void hear(double infeasibility, double gap);
+
+  const Matrix<S>& weights() const { return sparse_; }
+  // Multipliers of the fit, G = rho (W1 - Z): no positive inactive entry, zero where slack.
+  void dual(Matrix<S>& out) const;
+
+  const Pair<S>& consistent() const { return nearest_; }  // (X W3, W3)
+  const Pair<S>& state() const { return state_; }  // s, of which consistent() is the projection
+  const Eigen::VectorXd& anchor() const { return anchor_; }
+  double rho() const { return rho_; }
+
+ private:
+  class Work;
+  void advance(Index piece);
+  void measure(Index piece);
+  void rebalance();
+  void change_rho(double factor);
+  void finish_measure();
+  void threshold();
+  void direction(Matrix<S>& out) const;
+  double first_rho(const Matrix<S>& weights) const;
+  void fill_with_targets(Matrix<S>& out) const;
+  void add_multipliers(const Matrix<S>& dual);
+  template <class Formula>
+  void over_entries(Matrix<S>& out, Formula&& formula) const;
+
+  const UnitProgram<S>& p_;
+  Index check_every_, looks_for_ray_ = 0;
+  Eigen::VectorXd anchor_;  // of the copy W2 = U in the metric, one for each feature
+  double rho_ = 1;
+  double keep_ = 1, distance_ = 0;  // of Z's distance from Y over the active entries, what stays
+  bool moved_ = false;              // whether there is a step for advance() to finish
+  Index until_rebalance_ = 0, wait_ = 0;
+  double lean_ = 1;  // factor on the next change of rho
+  Pair<S> state_, nearest_;
+  Pair<S> old_state_, old_nearest_;  // at the last rebalance
+  Matrix<S> sparse_, ray_;
+  std::vector<double> partial_;  // squared distances, one per piece
+  std::unique_ptr<Projection<S>> projection_;
+};
+
+}  // namespace nettrim::layer

@@ -1,0 +1,96 @@
+// Alternating directions in single precision, at twice the speed: what they find is reported, and
+// certified, as an answer to the program in its own precision.
+#pragma once
+
+#include "layer/admm/admm.hpp"
+
+namespace nettrim::layer {
+
+// A program copied to single precision, in the units of the one it was made from.
+class SingleProgram {
+ public:
+  template <class S>
+  explicit SingleProgram(const UnitProgram<S>& p)
+      : X_(scaled(p, p.given.X, p.n_features(), p.x_scale)),
+        Y_(scaled(p, p.given.Y, p.n_outputs(), p.y_scale)),
+        upper_(scaled(p, p.given.upper, p.n_outputs(), p.y_scale)) {
+    program_.given.samples = p.n_samples();
+    program_.given.features = p.n_features();
+    program_.given.outputs = p.n_outputs();
+    program_.given.X = X_.data();
+    program_.given.Y = Y_.data();
+    program_.given.upper = upper_.size() > 0 ? upper_.data() : nullptr;
+    program_.given.active = p.given.active;
+    program_.given.activation = p.given.activation;
+    program_.given.form = p.given.form;
+    program_.given.level = program_.level = p.level;
+    program_.largest = p.largest;
+    program_.total = p.total;
+    program_.costs = p.costs;
+    program_.lengths = p.lengths;
+    program_.threads = p.threads;
+    program_.samples = p.samples;
+  }
+  SingleProgram(const SingleProgram&) = delete;
+  SingleProgram& operator=(const SingleProgram&) = delete;
+
+  const UnitProgram<float>& program() const { return program_; }
+
+ private:
+  template <class S>
+  static Matrix<float> scaled(const UnitProgram<S>& p, const S* values, Index rows, S scale) {
+    if (values == nullptr) return {};
+    Matrix<float> out(rows, p.n_samples());
+    parallel_for(static_cast<Index>(p.samples.size()), p.threads, [&](Index k, int) {
+      const Range r = p.samples[static_cast<std::size_t>(k)];
+      out.middleCols(r.begin, r.size) =
+          (scale * View<S>(values + r.begin * rows, rows, r.size)).template cast<float>();
+    });
+    return out;
+  }
+
+  Matrix<float> X_, Y_, upper_;
+  UnitProgram<float> program_;
+};
+
+template <class S>
+class SingleAdmm {
+ public:
+  SingleAdmm(const UnitProgram<S>& program, const LayerOptions& options)
+      : p_(program), single_(program), admm_(single_.program(), options) {}
+
+  void start(const Start<S>& start) {
+    Matrix<float> weights, dual;
+    if (start.weights != nullptr) weights = start.weights->template cast<float>();
+    if (start.dual != nullptr) dual = start.dual->template cast<float>();
+    admm_.start({start.weights ? &weights : nullptr, start.dual ? &dual : nullptr});
+  }
+  void step() { admm_.step(); }
+
+  // What search() asks of an engine.
+  Index steps_per_certificate() const { return admm_.steps_per_certificate(); }
+  Patience patience() const { return admm_.patience(); }
+  const Matrix<S>* ray(const Answer<S>& a) {
+    const Matrix<float>* const ray = admm_.ray(a.dual.rows(), a.dual.cols());
+    if (ray != nullptr) ray_ = ray->template cast<S>();
+    return ray != nullptr ? &ray_ : nullptr;
+  }
+  void hear(double infeasibility, double gap) { admm_.hear(infeasibility, gap); }
+  void report(Answer<S>& a) const {
+    Matrix<float> dual(a.dual.rows(), a.dual.cols());
+    admm_.dual(dual);
+    a.weights = admm_.weights().template cast<S>();
+    // An entry that is positive in one precision may be zero in the other.
+    a.dual = dual.template cast<S>();
+    cut_to_valid_signs(p_, a.dual);
+    a.certificate = certify(p_, a.weights, a.dual);
+  }
+
+ private:
+  const UnitProgram<S>& p_;
+  SingleProgram single_;
+  Admm<float> admm_;
+  Matrix<S> ray_;
+};
+
+}  // namespace nettrim::layer

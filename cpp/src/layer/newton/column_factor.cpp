@@ -1,0 +1,152 @@
+#include <algorithm>
+
+#include "layer/newton/column.hpp"
+
+namespace nettrim::layer {
+namespace {
+
+constexpr Index kColumnsAtOnce = 8;
+// Up to this share of changed rows an update of the factor is cheaper than a new one.
+constexpr double kUpdateShare = 0.15;
+constexpr double kAnchorStep = 100;
+
+}  // namespace
+
+// Elements are working features and, after them, working rows.
+bool Column::is_in(Index element) const {
+  const auto n = static_cast<Index>(features_.size());
+  return element < n ? guess_.sign[static_cast<std::size_t>(element)] != 0
+                     : guess_.tight[static_cast<std::size_t>(element - n)] != 0;
+}
+
+// Brings the factor to the present guess: by updates, or anew.
+bool Column::synchronise(ColumnWorkspace& work) {
+  const auto elements = static_cast<Index>(features_.size() + rows_.size());
+  support_size_ =
+      std::count_if(guess_.sign.begin(), guess_.sign.end(), [](auto s) { return s != 0; });
+  tight_size_ = std::count(guess_.tight.begin(), guess_.tight.end(), 1);
+  if (work.order.empty()) return factor_anew(work);
+  Index in = 0, out = 0;
+  for (Index e = 0; e < elements; ++e) {
+    const bool there = work.place[static_cast<std::size_t>(e)] >= 0;
+    if (is_in(e) && !there) ++in;
+    if (!is_in(e) && there) ++out;
+  }
+  const auto most =
+      static_cast<Index>(kUpdateShare * static_cast<double>(support_size_ + tight_size_));
+  if (in + out > most || work.factor.size() + in > work.factor.room()) return factor_anew(work);
+  for (Index e = 0; e < elements; ++e) {
+    Index& place = work.place[static_cast<std::size_t>(e)];
+    if (is_in(e) || place < 0) continue;
+    if (!work.factor.remove(place)) return factor_anew(work);
+    work.order[static_cast<std::size_t>(place)] = -1;
+    place = -1;
+  }
+  for (Index e = 0; e < elements; ++e) {
+    if (is_in(e) && work.place[static_cast<std::size_t>(e)] < 0 && !move_in(e, work)) {
+      return factor_anew(work);
+    }
+  }
+  return true;
+}
+
+// False if the matrix of the guess is too near singular for any anchor.
+bool Column::factor_anew(ColumnWorkspace& work) {
+  while (!factor_guess(work)) {
+    if (raise_anchor(most_anchor(gram_.precision()), work)) continue;
+    work.order.clear();
+    return false;
+  }
+  return true;
+}
+
+bool Column::factor_guess(ColumnWorkspace& work) {
+  const auto n = static_cast<Index>(features_.size());
+  work.order.clear();
+  work.place.assign(features_.size() + rows_.size(), -1);
+  for (Index e = 0; e < n + static_cast<Index>(rows_.size()); ++e) {
+    if (!is_in(e)) continue;
+    work.place[static_cast<std::size_t>(e)] = static_cast<Index>(work.order.size());
+    work.order.push_back(e);
+  }
+  const Index size = support_size_ + tight_size_;
+  auto lower = work.factor.prepare(size, size + size / 8 + 16);
+  // A few columns at a time: rows of the Gram matrix are read, columns are written.
+  for (Index first = 0; first < support_size_; first += kColumnsAtOnce) {
+    const Index last = std::min(first + kColumnsAtOnce, support_size_);
+    for (Index i = first; i < size; ++i) {
+      const Index e = work.order[static_cast<std::size_t>(i)];
+      const auto copy = [&](const auto* entries) {
+        for (Index j = first; j < std::min(last, i + 1); ++j) {
+          lower(i, j) = static_cast<double>(entries[work.order[static_cast<std::size_t>(j)]]);
+        }
+      };
+      if (e < n) {
+        gram_.with_row(e, copy);
+      } else {
+        copy(work.values.col(e - n).data());
+      }
+    }
+  }
+  auto corner = lower.bottomRightCorner(tight_size_, tight_size_);
+  corner.setZero();
+  corner.diagonal().setConstant(-1 / stiffness_);
+  lower.diagonal().head(support_size_).array() += anchor_;
+  return work.factor.factor(support_size_);
+}
+
+// False if it is as high as that already. The next factor is a new one.
+bool Column::raise_anchor(double most, ColumnWorkspace& work) {
+  if (anchor_ >= most) return false;
+  anchor_ *= kAnchorStep;
+  work.order.clear();
+  return true;
+}
+
+bool Column::move_in(Index element, ColumnWorkspace& work) {
+  const auto n = static_cast<Index>(features_.size());
+  const auto size = static_cast<Index>(work.order.size());
+  if (work.entries.size() < size) work.entries.resize(2 * size);
+  for (Index i = 0; i < size; ++i) {
+    const Index other = work.order[static_cast<std::size_t>(i)];
+    double value = 0;
+    if (other >= 0 && element < n) {
+      value = other < n ? gram_(other, element) : work.values(element, other - n);
+    } else if (other >= 0 && other < n) {
+      value = work.values(other, element - n);
+    }
+    work.entries[i] = value;
+  }
+  const double diagonal = element < n ? gram_(element, element) + anchor_ : -1 / stiffness_;
+  if (!work.factor.append(work.entries.head(size), diagonal, element < n)) return false;
+  work.place[static_cast<std::size_t>(element)] = size;
+  work.order.push_back(element);
+  return true;
+}
+
+// Solves with the factor; `right(e)` is the right side at an element of the guess. The solution is
+// zero at others.
+void Column::respond(const Right& right, Vector& weights, Vector& multipliers,
+                     ColumnWorkspace& work) const {
+  const auto n = static_cast<Index>(features_.size());
+  const auto size = static_cast<Index>(work.order.size());
+  if (work.rhs.size() < size) work.rhs.resize(2 * size);
+  auto rhs = work.rhs.head(size);
+  for (Index k = 0; k < size; ++k) {
+    const Index e = work.order[static_cast<std::size_t>(k)];
+    rhs[k] = e < 0 ? 0 : right(e);
+  }
+  work.factor.solve(rhs);
+  weights = Vector::Zero(n);
+  multipliers = Vector::Zero(static_cast<Index>(rows_.size()));
+  for (Index k = 0; k < size; ++k) {
+    const Index e = work.order[static_cast<std::size_t>(k)];
+    if (e >= n) {
+      multipliers[e - n] = rhs[k];
+    } else if (e >= 0) {
+      weights[e] = rhs[k];
+    }
+  }
+}
+
+}  // namespace nettrim::layer

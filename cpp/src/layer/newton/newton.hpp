@@ -1,0 +1,90 @@
+// Newton's method on the price of the weights, columns solved by active sets.
+//
+// Given the price, outputs decouple. Each round solves every output on its working features and
+// rows (column.hpp), moves the price by one Newton step on its square - the squared residual is
+// piecewise affine in it - and looks at all samples and features once: two products, which
+// find what is missing from the working sets and certify the round's answer.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "layer/newton/column.hpp"
+#include "layer/newton/working_gram.hpp"
+#include "layer/search.hpp"
+
+namespace nettrim::layer {
+
+template <class S>
+class Newton {
+ public:
+  // grams: what the Gram matrices are kept in. Single precision is faster and takes half the
+  // memory; double is for nearly collinear features.
+  Newton(const UnitProgram<S>& program, const Supervisor& supervisor, Precision grams);
+
+  // From multipliers and weights that are roughly right.
+  void start(const Matrix<S>& weights, const Matrix<S>& dual);
+  void step();
+  void aim();  // at the level that the program has now, from here
+
+  // What search() asks of an engine.
+  Index steps_per_certificate() const { return 1; }
+  Patience patience() const;
+  void report(Answer<S>& a) const;
+  const Matrix<S>* ray(const Answer<S>&);
+  void hear(double, double) {}
+
+ private:
+  struct Excess {  // of an inactive entry over its bound; compact, for there may be many
+    float size;
+    std::int32_t sample;
+  };
+
+  void shrink(Column& column, const Eigen::VectorXd& gradient);
+  void extend(Index output, const std::vector<Index>& features, const std::vector<Index>& rows);
+  void complete_gram(Index output);
+  void share_room();
+  void start_columns(const Matrix<S>& weights, const Matrix<S>& dual);
+  double price_of_weights() const;
+  double norm_over_active(const Matrix<S>& dual) const;
+  std::vector<Index> missing_features(const Column& column, const Eigen::VectorXd& gradient) const;
+  std::vector<Index> missing_rows(const Column& column, const std::vector<Excess>& excesses) const;
+  void gather_values(const Column& column, ColumnWorkspace& work) const;
+  void write_back(Index output);
+  void find_price();
+  double safeguarded(double price, double missing);
+  double total_slope() const;  // of the squared residuals, by the squared price
+  void head_for(double price);
+  void follow_price();
+  double least_weight() const;  // what is smaller counts as zero
+  ColumnTolerances tolerances_after(double price_change) const;
+  void look_at_all_samples();
+  double dual_scale() const { return p_.constrained() ? 1 / price_ : 2.0; }
+
+  const UnitProgram<S>& p_;
+  const Supervisor& supervisor_;
+  Precision precision_;  // of the Gram matrices
+  WorkingGram<S> grams_;
+  ColumnTolerances tolerances_;
+  double price_ = 0, next_price_ = 0;
+  double last_step_ = 0;  // of the price's logarithm
+  double room_at_ = 0;    // largest price known to leave room in the ball, smallest ...
+  double none_at_ = std::numeric_limits<double>::infinity();  // ... known to leave none
+  Index price_rounds_ = 0;                                    // since the last aim
+  bool slack_ = false;  // whether the ball seems to bind at no price
+  Index looks_for_ray_ = 0;
+  double last_change_ = 1;  // of the price, relative
+  std::vector<Column> columns_;
+  std::vector<ColumnWorkspace> workspaces_;
+  Matrix<double> weights_;  // outputs x features
+  Matrix<S> dual_;          // outputs x samples
+  Evidence evidence_;
+  std::vector<std::vector<Excess>> excesses_;  // of each output, in the order of samples
+  std::vector<std::uint8_t> keeps_gram_;       // of each output, between its solves
+};
+
+// Of the Gram matrices of all outputs at all features, in double precision.
+template <class S>
+std::size_t most_gram_bytes(const UnitProgram<S>& program);
+
+}  // namespace nettrim::layer
