@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import data
 import machine
-import nettrim
+import numpy as np
 from tables import Table
+
+import nettrim
 
 
 def arguments() -> argparse.Namespace:

@@ -26,15 +26,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import data
 import machine
-import nettrim
+import numpy as np
+from numpy.typing import NDArray
 from rivals import published_admm
 from tables import Table
 from timing import product_seconds, timed
+
+import nettrim
 
 LEVELS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 LOOK_EVERY = 5  # iterations of the published method between two looks

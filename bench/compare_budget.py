@@ -24,17 +24,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 import data
 import machine
-import nettrim
+import numpy as np
 import summarise_budget
 from data import Array
 from rivals import one_shot
 from summarise_budget import ONE_TRACE, OURS
 from tables import Row, Table
 from timing import timed
+
+import nettrim
 
 NETWORKS = ("mnist_lenet300", "mnist_fc", "fashion")
 METHODS = (*one_shot.NAMES, OURS, ONE_TRACE)

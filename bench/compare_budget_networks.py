@@ -22,18 +22,18 @@ import os
 from itertools import product
 from typing import Any
 
-import numpy as np
-from scipy.linalg import solve
-
 import data
 import machine
-import nettrim
+import numpy as np
 from compare_budget import Source, parser, sources, weights_of
 from data import Array
 from rivals import one_shot
 from rivals.quadratic import Quadratic
+from scipy.linalg import solve
 from tables import Row, Table
 from timing import timed
+
+import nettrim
 
 SHARES = {"nettrim": "network", "nettrim, every layer alike": "layer"}
 METHODS = (*one_shot.NAMES, *SHARES)

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import clarabel
-import numpy as np
-from scipy import sparse
-
 import machine
-import nettrim
+import numpy as np
 from data import Array
 from rivals import published_branch_hull
+from scipy import sparse
 from tables import Table
 from timing import timed
+
+import nettrim
 
 TOL = 1e-6
 LOOK_EVERY = 20

@@ -34,13 +34,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-
 import data
 import machine
-import nettrim
+import numpy as np
 import plot_rivals
-from nettrim.layer.reference import certificate
 from rivals import (
     cone_cvxpy,
     published_admm,
@@ -56,6 +53,9 @@ from rivals.case import Case, Layer
 from rivals.column import Answer, Array
 from tables import Row, Table
 from timing import timed
+
+import nettrim
+from nettrim.layer.reference import certificate
 
 SOLVERS: dict[str, ModuleType] = {
     "PIQP": qp_piqp,

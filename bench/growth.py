@@ -20,17 +20,17 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
+import machine
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
-
-import machine
-import nettrim
 from tables import Row, Table
 from timing import timed
+
+import nettrim
 
 Array = NDArray[np.float64]
 

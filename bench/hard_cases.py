@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import data
 import machine
-import nettrim
-from nettrim.layer import reference
+import numpy as np
 from tables import Table
 from timing import product_seconds
+
+import nettrim
+from nettrim.layer import reference
 
 EPSILONS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.99)
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
 from numpy.typing import NDArray
-
-import machine
-import nettrim
 from tables import Row, Table
+
+import nettrim
 
 Array = NDArray[np.float64]
 Inputs = Callable[[np.random.Generator], Array]

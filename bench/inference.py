@@ -22,14 +22,14 @@ from itertools import pairwise, product
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
-
 import machine
+import numpy as np
 from data import Array
-from nettrim import Dense
-from nettrim.models.network import dense
 from tables import Row, Table
 from timing import timed
+
+from nettrim import Dense
+from nettrim.models.network import dense
 
 SHAPES = ((784, 300), (300, 1000), (300, 100))
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)

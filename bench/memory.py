@@ -17,11 +17,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 import machine
-import nettrim
+import numpy as np
 from tables import Table
+
+import nettrim
 
 MB = 1e6
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import machine
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-
-import machine
-import nettrim
 from tables import Row, Table
+
+import nettrim
 
 MEASUREMENTS, SIZE, SUPPORT = 150, 140, 7
 ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)

@@ -28,18 +28,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import data
+import machine
 import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
+from tables import Row, Table, replace
 from torch import nn
 
-import data
-import machine
 from nettrim.parsimonious import ComplexityCost, ParsimoniousResult, ParsimoniousTrainer
 from nettrim.parsimonious.structure import INPUTS
-from tables import Row, Table, replace
 
 KEYS = ("case", "start", "seed")
 MNIST = {"lr": 0.1, "weight_decay": 1e-4, "update_every": 8, "samples": 64}

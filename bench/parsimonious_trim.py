@@ -14,16 +14,16 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
 import torch
+from tables import Table
+from timing import timed
 from torch import nn
 
-import machine
 import nettrim
 from nettrim.parsimonious import ParsimoniousTrainer
 from parsimonious import CASES, Batches, initialise, mlp, sources
-from tables import Table
-from timing import timed
 
 KEYS = ("seed", "network", "sparsity")
 EPOCHS = 60

@@ -13,15 +13,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import machine
 import matplotlib as mpl
 import numpy as np
+from data import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-import machine
-import nettrim
-from data import Array
 from tables import Row, Table
+
+import nettrim
 
 SHARE = 0.05  # of coefficients that a sparse signal has
 LINE = 4.45  # measurements per nonzero coefficient

@@ -21,13 +21,13 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-
 import data
 import machine
-import nettrim
+import numpy as np
 from tables import Row, Table
 from timing import product_seconds, timed
+
+import nettrim
 
 LAYERS = {"mnist_lenet300": (1, 2, 3), "mnist_fc": (2, 3)}
 ACTIVATIONS = ("relu", "linear")

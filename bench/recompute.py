@@ -24,11 +24,10 @@ import onnx
 import onnxruntime
 import torch
 import torch.nn.functional as F
+from data import Array
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 from torch import nn
-
-from data import Array
 
 PRINTED = 0.006  # relative: the table has three digits
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 import machine
-import nettrim
+import numpy as np
 from data import Array
 from tables import Table
+
+import nettrim
 
 CASES = ((16, 10), (32, 10), (64, 10), (115, 10), (115, 400))  # side, modes
 

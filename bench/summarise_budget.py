@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from machine import header_line
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-from machine import header_line
 from tables import Row, replace, show
 
 OURS, ONE_TRACE = "nettrim", "nettrim, one trace"

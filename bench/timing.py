@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-
 from data import Array
 
 PRODUCTS = 21

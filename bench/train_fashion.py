@@ -13,9 +13,9 @@ import argparse
 from itertools import pairwise
 from pathlib import Path
 
+import data
 import numpy as np
 
-import data
 from nettrim.base.storage import write_npz
 
 KIND = "fashion_mnist"

@@ -23,15 +23,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import data
+import machine
 import numpy as np
 import onnx
 import torch
+from tables import Table
 
-import data
-import machine
 import nettrim
 from nettrim.models.model_view import as_view
-from tables import Table
 
 SCHEMES = ("parallel", "cascade")
 

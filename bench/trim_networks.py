@@ -27,8 +27,9 @@ from typing import Any
 
 import data
 import machine
-import nettrim
 from tables import Table
+
+import nettrim
 
 EPSILONS = (0.02, 0.05, 0.1, 0.2)
 SCHEMES = ("parallel", "cascade")

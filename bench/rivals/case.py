@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import machine
 import numpy as np
 
-import machine
 import nettrim
 from nettrim.layer.reference import Program, certificate
 

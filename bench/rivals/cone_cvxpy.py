@@ -10,9 +10,8 @@ from __future__ import annotations
 import warnings
 
 import cvxpy as cp
-import numpy as np
-
 import machine
+import numpy as np
 
 from .column import Answer, Column
 

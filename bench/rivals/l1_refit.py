@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import machine
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-import machine
 import nettrim
 
 from .quadratic import Array, Mask, Quadratic, largest

@@ -7,10 +7,9 @@ tolerances are set alike. Which of its two factorisations is faster depends on t
 from __future__ import annotations
 
 import clarabel
+import machine
 import numpy as np
 from scipy import sparse
-
-import machine
 
 from .column import Answer, Array, Column, DualForm, SplitForm
 
