@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import machine
 import numpy as np
 
 import nettrim
+from bench.common import machine
 from nettrim.layer.reference import Program, certificate
 
 from .column import Answer, Array, Column, Mask

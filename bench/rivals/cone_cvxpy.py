@@ -10,8 +10,9 @@ from __future__ import annotations
 import warnings
 
 import cvxpy as cp
-import machine
 import numpy as np
+
+from bench.common import machine
 
 from .column import Answer, Column
 

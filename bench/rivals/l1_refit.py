@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-import machine
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 import nettrim
+from bench.common import machine
 
 from .quadratic import Array, Mask, Quadratic, largest
 

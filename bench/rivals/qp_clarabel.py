@@ -7,9 +7,10 @@ tolerances are set alike. Which of its two factorisations is faster depends on t
 from __future__ import annotations
 
 import clarabel
-import machine
 import numpy as np
 from scipy import sparse
+
+from bench.common import machine
 
 from .column import Answer, Array, Column, DualForm, SplitForm
 

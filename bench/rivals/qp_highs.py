@@ -7,9 +7,10 @@ the active-set method ("qp_regularization_value") is lowered: its default of 1e-
 from __future__ import annotations
 
 import highspy
-import machine
 import numpy as np
 from scipy import sparse
+
+from bench.common import machine
 
 from .column import Answer, Array, Column, DualForm, SplitForm
 

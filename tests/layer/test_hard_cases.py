@@ -1,6 +1,6 @@
 """Data that break solvers: every one ends with a certificate, or says honestly that it did not.
 
-Small versions of what `bench/hard_cases.py` measures at full size.
+Small versions of what `bench/layer/hard_cases.py` measures at full size.
 """
 
 from __future__ import annotations
@@ -433,12 +433,12 @@ def test_readings_about_a_large_mean_below_a_trimmed_layer(mean, share) -> None:
 
 @pytest.fixture(scope="module")
 def hard_mix():
-    folder = Path(__file__).parents[1] / "bench"
-    if not folder.exists():
+    root = Path(__file__).parents[2]
+    if not (root / "bench").exists():
         pytest.skip("without the repository's benchmarks")
-    sys.path.insert(0, str(folder))
-    yield importlib.import_module("hard_mix")
-    sys.path.remove(str(folder))
+    sys.path.insert(0, str(root))
+    yield importlib.import_module("bench.layer.hard_mix")
+    sys.path.remove(str(root))
 
 
 @pytest.mark.parametrize("upper", ["zero", "mixed sign"])
