@@ -4,7 +4,7 @@
 
 Signals of +1 on 7 of 140 coefficients each, 150 measurements, y = w x (1 + xi) with xi of Euclidean norm
 alpha. The error is that of the outer product of the coefficients, relative; solves are certified to 1e-7.
-The straight line is the slope found for the published figure (spec branchhull D.2): .038 alpha.
+The straight line has the slope of the published figure: .038 alpha.
 """
 
 from __future__ import annotations

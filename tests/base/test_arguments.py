@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import nettrim
-from support.problems import G1_OPTIMA, Array, g1, layer, random_program
+from support.problems import SIX_NEURONS_OPTIMA, Array, layer, random_program, six_neurons
 
-X = g1().X
-Y = g1().Y
+X = six_neurons().X
+Y = six_neurons().Y
 EPSILON = 0.1 * float(np.linalg.norm(Y))
 
 
@@ -181,7 +181,7 @@ def test_float32_data_are_solved_in_double_unless_asked_otherwise() -> None:
     single = solve(X=X.astype(np.float32), Y=Y.astype(np.float32), max_iter=None, tol=1e-6)
     assert single.weights.dtype == np.float64
     assert single.status == "optimal"
-    assert single.objective == pytest.approx(G1_OPTIMA[0.1], rel=1e-4)
+    assert single.objective == pytest.approx(SIX_NEURONS_OPTIMA[0.1], rel=1e-4)
 
 
 # --- anything finite ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nettrim.base.dispatch import core
 
-# (a, b, r) -> (u, v); spec branchhull B.1.
+# (a, b, r) -> (u, v), of all points with u v >= r > 0 and u > 0 the one nearest to (a, b).
 KNOWN = [
     ((0, 0, 1), (1, 1)),
     ((0.5, 0.5, 1), (1, 1)),

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 def scene(n: int) -> tuple[Array, Array]:
-    """Three levels of reflectance, and an illumination of slow cosines (spec branchhull D.3)."""
+    """Three levels of reflectance, and an illumination of slow cosines."""
     w = np.ones((n, n))
     w[n // 4 : n // 2, n // 5 : 3 * n // 5] = 2
     w[5 * n // 8 : 7 * n // 8, n // 2 :] = 0.5
@@ -162,7 +162,7 @@ def test_logarithms_against_a_linear_program() -> None:
 
 
 def test_the_published_program_runs_away() -> None:
-    """Spec branchhull A.6: the longer it goes on, the flatter its reflectance, without an end."""
+    """Its infimum is 0 and nothing attains it: the longer it goes on, the flatter its reflectance."""
     w, x = scene(16)
     answers = [
         nettrim.separate_image(w * x, method="early-stopped", max_iter=n) for n in (50, 500, 5000)

@@ -23,8 +23,8 @@ TOL = 1e-6  # the default of solve_layer
 
 
 def layer():
-    g5 = problems.g5()
-    return g5.X, g5.Y
+    program = problems.thirty_neurons()
+    return program.X, program.Y
 
 
 def both(X, Y, width, **form):
@@ -60,7 +60,7 @@ def test_penalised_blocks_are_independent(activation):
 
 def test_linear_layers():
     X, Y = layer()
-    Y = X @ problems.g5().weights
+    Y = X @ problems.thirty_neurons().weights
     whole, blocks = both(X, Y, 11, epsilon=0.2 * np.linalg.norm(Y), activation="linear")
     assert blocks.status == "optimal"
     assert blocks.objective == pytest.approx(whole.objective, rel=2e-6)

@@ -8,7 +8,16 @@ import pytest
 import nettrim
 from support import problems
 from support.conic import solve_conic
-from support.problems import Array, Program, describe, g1, g2, g4, g4_layers, g5
+from support.problems import (
+    Array,
+    Program,
+    describe,
+    second_layer,
+    six_neurons,
+    thirty_neurons,
+    two_layers,
+    wide_and_dead,
+)
 
 ROUNDING = 1e-9  # what the referee's own ten digits allow
 
@@ -30,7 +39,13 @@ def assert_dual_feasible(program: Program, G: Array) -> None:
 
 
 def certified_programs() -> list[Program]:
-    return [g1().at(0.1), g1().at(0.9), g1("linear").at(0.1), g1().penalised(2.0), g2().at(0.3)]
+    return [
+        six_neurons().at(0.1),
+        six_neurons().at(0.9),
+        six_neurons("linear").at(0.1),
+        six_neurons().penalised(2.0),
+        wide_and_dead().at(0.3),
+    ]
 
 
 EVERYTHING = certified_programs() + problems.random_programs()
@@ -60,8 +75,8 @@ def test_the_bound_is_below_the_optimum_at_every_iteration(program: Program) -> 
 
 @pytest.mark.parametrize("slack", ["paper", "positive", "zero"])
 def test_the_bound_holds_in_the_cascade(slack: str) -> None:
-    first, _ = g4_layers()
-    program = g4(first.solve(tol=1e-9).weights, slack)
+    first, _ = two_layers()
+    program = second_layer(first.solve(tol=1e-9).weights, slack)
     optimum = solve_conic(program).objective
     bounds: list[float] = []
     program.solve(tol=1e-7, check_every=1, callback=lambda p: bounds.append(p.dual_bound))
@@ -79,19 +94,19 @@ def test_an_early_stop_still_returns_a_valid_dual(program: Program, max_iter: in
 
 def test_optimality_conditions() -> None:
     """At the optimum the dual carries the signs of the weights and the direction of the misfit."""
-    program = g1().at(0.1)
+    program = six_neurons().at(0.1)
     solution = program.solve(tol=1e-9)
     W, G, active = solution.weights, solution.dual, program.active
     slopes, misfit = program.X.T @ G, program.Y - program.X @ W
     np.testing.assert_allclose(slopes[W != 0], np.sign(W[W != 0]), atol=1e-5)
     size = np.linalg.norm(G[active])
-    assert size == pytest.approx(problems.G1_DUAL_NORM, rel=1e-6)
+    assert size == pytest.approx(problems.SIX_NEURONS_DUAL_NORM, rel=1e-6)
     np.testing.assert_allclose(G[active] / size, misfit[active] / program.epsilon, atol=1e-5)
     assert np.abs(G * np.where(active, 0, misfit)).max() <= 1e-6
 
 
 def test_optimality_conditions_of_the_penalised_form() -> None:
-    program = g1().penalised(2.0)
+    program = six_neurons().penalised(2.0)
     solution = program.solve(tol=1e-9)
     W, G, active = solution.weights, solution.dual, program.active
     misfit = program.Y - program.X @ W
@@ -101,7 +116,7 @@ def test_optimality_conditions_of_the_penalised_form() -> None:
 
 @pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-6, 1e-8])
 def test_the_gap_is_what_was_asked_for(tol: float) -> None:
-    program = g1().at(0.1)
+    program = six_neurons().at(0.1)
     solution = program.solve(tol=tol)
     assert solution.status == "optimal"
     assert abs(solution.gap) <= tol
@@ -111,13 +126,13 @@ def test_the_gap_is_what_was_asked_for(tol: float) -> None:
 
 def test_no_false_sparsity() -> None:
     """Few iterations give few nonzeros, and the answer must not call itself solved."""
-    program = g5().at(0.05)
+    program = thirty_neurons().at(0.05)
     solution = program.solve(max_iter=20, solver="admm")
     assert solution.status == "max_iter"
     assert not solution.converged
     infeasible = solution.residual > program.epsilon * (1 + 1e-6) or solution.violation > 1e-6
     assert infeasible or solution.gap > 1e-6 or solution.gap < 0
-    assert solution.dual_bound <= problems.G5_OPTIMA[0.05] * (1 + 1e-4)
+    assert solution.dual_bound <= problems.THIRTY_NEURONS_OPTIMA[0.05] * (1 + 1e-4)
 
 
 def test_multipliers_of_another_program_prove_nothing_false():

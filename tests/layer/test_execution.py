@@ -65,7 +65,7 @@ def threads():
 
 @pytest.fixture
 def layer():
-    return problems.g5().at(0.1)
+    return problems.thirty_neurons().at(0.1)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_options_reach_the_workers(processes, layer):
     assert np.array_equal(answer.weights, whole.weights)
     assert len(told) == 1
     assert told[0].gap == answer.gap
-    penalised = problems.g5().penalised(3.0)
+    penalised = problems.thirty_neurons().penalised(3.0)
     assert penalised.solve(executor=processes).objective == pytest.approx(
         penalised.solve().objective, rel=2e-6
     )
@@ -366,7 +366,7 @@ def test_ctrl_c_in_a_real_run():
         import nettrim, problems
 
         if __name__ == "__main__":
-            layer = problems.g5().at(0.05)
+            layer = problems.thirty_neurons().at(0.05)
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, mp_context=context) as executor:
                 executor.submit(int).result()

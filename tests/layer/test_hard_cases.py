@@ -19,7 +19,16 @@ import nettrim
 from nettrim.layer import reference
 from support.conic import solve_cones
 from support.networks import random_network
-from support.problems import Array, Program, Recipe, g4, g4_layers, layer, relu, with_ones
+from support.problems import (
+    Array,
+    Program,
+    Recipe,
+    layer,
+    relu,
+    second_layer,
+    two_layers,
+    with_ones,
+)
 
 TOL = 1e-6
 unsolved = pytest.mark.xfail(
@@ -90,8 +99,8 @@ def weights(rng: np.random.Generator) -> Array:
 @pytest.mark.parametrize("solver", ["auto", "newton"])
 def test_a_layer_with_its_weights_on_the_boundary(slack: str, solver: str) -> None:
     """gamma = 1: the original weights touch the ball and, with the paper's slack, every half-space."""
-    first, _ = g4_layers()
-    assert_solved(g4(first.solve().weights, slack, gamma=1.0), solver=solver)
+    first, _ = two_layers()
+    assert_solved(second_layer(first.solve().weights, slack, gamma=1.0), solver=solver)
 
 
 @pytest.mark.parametrize("slack", ["paper", "positive"])

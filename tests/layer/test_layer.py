@@ -11,16 +11,16 @@ import nettrim
 from support import problems
 from support.conic import solve_conic
 from support.problems import (
-    G1_OPTIMA,
-    G2_OPTIMA,
-    G5_OPTIMA,
+    SIX_NEURONS_OPTIMA,
+    THIRTY_NEURONS_OPTIMA,
+    WIDE_AND_DEAD_OPTIMA,
     Program,
     describe,
-    g1,
-    g2,
-    g4,
-    g4_layers,
-    g5,
+    second_layer,
+    six_neurons,
+    thirty_neurons,
+    two_layers,
+    wide_and_dead,
 )
 
 DIGITS = 1e-6
@@ -61,69 +61,77 @@ def assert_reported(program: Program, solution: nettrim.LayerSolution) -> None:
 
 
 def test_the_fixture_is_the_published_one() -> None:
-    program = g1()
-    assert np.linalg.norm(program.Y) == pytest.approx(problems.G1_OUTPUT_NORM, rel=1e-11)
-    assert np.linalg.norm(program.X) == pytest.approx(problems.G1_INPUT_NORM, rel=1e-11)
-    assert np.abs(program.weights).sum() == pytest.approx(problems.G1_WEIGHTS_L1, rel=1e-11)
-    assert program.active.sum() == problems.G1_ACTIVE
+    program = six_neurons()
+    assert np.linalg.norm(program.Y) == pytest.approx(problems.SIX_NEURONS_OUTPUT_NORM, rel=1e-11)
+    assert np.linalg.norm(program.X) == pytest.approx(problems.SIX_NEURONS_INPUT_NORM, rel=1e-11)
+    assert np.abs(program.weights).sum() == pytest.approx(
+        problems.SIX_NEURONS_WEIGHTS_L1, rel=1e-11
+    )
+    assert program.active.sum() == problems.SIX_NEURONS_ACTIVE
 
 
 def test_the_referee_knows_the_golden_values() -> None:
-    assert solve_conic(g1().at(0.1)).objective == pytest.approx(G1_OPTIMA[0.1], rel=1e-9)
-    assert solve_conic(problems.g3()).objective == pytest.approx(problems.G3_OPTIMUM, rel=1e-9)
-    for gain, optimum in G2_OPTIMA.items():
-        assert solve_conic(g2().at(gain)).objective == pytest.approx(optimum, abs=1e-9)
+    assert solve_conic(six_neurons().at(0.1)).objective == pytest.approx(
+        SIX_NEURONS_OPTIMA[0.1], rel=1e-9
+    )
+    assert solve_conic(problems.fixed_biases()).objective == pytest.approx(
+        problems.FIXED_BIASES_OPTIMUM, rel=1e-9
+    )
+    for gain, optimum in WIDE_AND_DEAD_OPTIMA.items():
+        assert solve_conic(wide_and_dead().at(gain)).objective == pytest.approx(optimum, abs=1e-9)
 
 
-@pytest.mark.parametrize("gain", G1_OPTIMA)
-def test_g1(gain: float) -> None:
-    program = g1().at(gain)
+@pytest.mark.parametrize("gain", SIX_NEURONS_OPTIMA)
+def test_six_neurons(gain: float) -> None:
+    program = six_neurons().at(gain)
     solution = program.solve(tol=TOL)
-    assert_optimal(program, solution, G1_OPTIMA[gain])
-    assert solution.nonzeros == problems.G1_NONZEROS[gain]
+    assert_optimal(program, solution, SIX_NEURONS_OPTIMA[gain])
+    assert solution.nonzeros == problems.SIX_NEURONS_NONZEROS[gain]
 
 
-def test_g1_linear() -> None:
-    program = g1("linear").at(0.1)
-    assert np.linalg.norm(program.Y) == pytest.approx(problems.G1_LINEAR_NORM, rel=1e-9)
-    assert_optimal(program, program.solve(tol=TOL), problems.G1_LINEAR_OPTIMUM)
+def test_six_linear_neurons() -> None:
+    program = six_neurons("linear").at(0.1)
+    assert np.linalg.norm(program.Y) == pytest.approx(problems.SIX_NEURONS_LINEAR_NORM, rel=1e-9)
+    assert_optimal(program, program.solve(tol=TOL), problems.SIX_NEURONS_LINEAR_OPTIMUM)
 
 
-@pytest.mark.parametrize("gain", G2_OPTIMA)
-def test_g2_more_features_than_samples(gain: float) -> None:
-    program = g2().at(gain)
+@pytest.mark.parametrize("gain", WIDE_AND_DEAD_OPTIMA)
+def test_more_features_than_samples(gain: float) -> None:
+    program = wide_and_dead().at(gain)
     solution = program.solve(tol=TOL)
-    assert_optimal(program, solution, G2_OPTIMA[gain])
-    assert not solution.weights[problems.G2_DEAD_INPUT].any()
-    assert not solution.weights[:, problems.G2_DEAD_OUTPUT].any()
+    assert_optimal(program, solution, WIDE_AND_DEAD_OPTIMA[gain])
+    assert not solution.weights[problems.DEAD_INPUT].any()
+    assert not solution.weights[:, problems.DEAD_OUTPUT].any()
 
 
-def test_g4_the_cascade_programs() -> None:
-    first, second = g4_layers()
+def test_the_cascade_programs() -> None:
+    first, second = two_layers()
     weights = first.solve(tol=1e-9).weights
-    assert np.abs(second).sum() == pytest.approx(problems.G4_WEIGHTS_L1, rel=1e-5)
+    assert np.abs(second).sum() == pytest.approx(problems.SECOND_LAYER_WEIGHTS_L1, rel=1e-5)
     golden = {
-        "paper": problems.G4_PAPER,
-        "positive": problems.G4_POSITIVE,
-        "zero": problems.G4_ZERO,
+        "paper": problems.SECOND_LAYER_PAPER,
+        "positive": problems.SECOND_LAYER_POSITIVE,
+        "zero": problems.SECOND_LAYER_ZERO,
     }
     for slack, optimum in golden.items():
-        program = g4(weights, slack)
-        assert np.linalg.norm(program.Y) == pytest.approx(problems.G4_OUTPUT_NORM, rel=1e-8)
-        assert program.epsilon == pytest.approx(problems.G4_EPSILON, rel=2e-6)
+        program = second_layer(weights, slack)
+        assert np.linalg.norm(program.Y) == pytest.approx(
+            problems.SECOND_LAYER_OUTPUT_NORM, rel=1e-8
+        )
+        assert program.epsilon == pytest.approx(problems.SECOND_LAYER_EPSILON, rel=2e-6)
         solution = program.solve(tol=TOL)
         assert_optimal(program, solution, solve_conic(program).objective)
         assert solution.objective == pytest.approx(optimum, rel=2e-5)
 
 
-@pytest.mark.parametrize("gain", G5_OPTIMA)
-def test_g5(gain: float) -> None:
-    program = g5().at(gain)
+@pytest.mark.parametrize("gain", THIRTY_NEURONS_OPTIMA)
+def test_thirty_neurons(gain: float) -> None:
+    program = thirty_neurons().at(gain)
     solution = program.solve(tol=TOL)
     assert solution.status == "optimal"
     assert_feasible(program, solution.weights)
-    assert solution.objective == pytest.approx(G5_OPTIMA[gain], rel=5e-5)
-    assert solution.nonzeros == pytest.approx(problems.G5_NONZEROS[gain], rel=0.01)
+    assert solution.objective == pytest.approx(THIRTY_NEURONS_OPTIMA[gain], rel=5e-5)
+    assert solution.nonzeros == pytest.approx(problems.THIRTY_NEURONS_NONZEROS[gain], rel=0.01)
 
 
 @pytest.mark.parametrize("program", problems.random_programs(), ids=describe)
@@ -131,37 +139,39 @@ def test_random_programs(program: Program) -> None:
     assert_optimal(program, program.solve(tol=TOL), solve_conic(program).objective)
 
 
-@pytest.mark.parametrize("penalty", [0.1, problems.G1_PENALTY, 20.0])
-@pytest.mark.parametrize("fixture", [g1, g2])
+@pytest.mark.parametrize("penalty", [0.1, problems.SIX_NEURONS_PENALTY, 20.0])
+@pytest.mark.parametrize("fixture", [six_neurons, wide_and_dead])
 def test_penalised_fixtures(fixture, penalty: float) -> None:
     program = fixture().penalised(penalty)
     assert_optimal(program, program.solve(tol=TOL), solve_conic(program).objective)
 
 
 def test_penalised_golden_value() -> None:
-    program = g1().output(0).penalised(4.0)
-    assert_optimal(program, program.solve(tol=1e-9), problems.G1_PENALTY_4_OUTPUT_0)
+    program = six_neurons().output(0).penalised(4.0)
+    assert_optimal(program, program.solve(tol=1e-9), problems.SIX_NEURONS_PENALTY_4_OUTPUT_0)
 
 
 def test_each_form_tells_its_counterpart() -> None:
     """The penalty that has the same solution as an epsilon, and the epsilon of a penalty."""
-    constrained = g1().at(0.1).solve(tol=1e-9)
-    assert constrained.penalty == pytest.approx(problems.G1_PENALTY, rel=1e-6)
-    penalised = g1().penalised(constrained.penalty).solve(tol=1e-9)
+    constrained = six_neurons().at(0.1).solve(tol=1e-9)
+    assert constrained.penalty == pytest.approx(problems.SIX_NEURONS_PENALTY, rel=1e-6)
+    penalised = six_neurons().penalised(constrained.penalty).solve(tol=1e-9)
     assert penalised.epsilon == pytest.approx(constrained.epsilon, rel=1e-6)
 
 
 def test_default_tolerance_and_options() -> None:
     """What a user gets who sets nothing."""
-    solution = nettrim.solve_layer(g1().X, g1().Y, epsilon=0.1 * np.linalg.norm(g1().Y))
+    solution = nettrim.solve_layer(
+        six_neurons().X, six_neurons().Y, epsilon=0.1 * np.linalg.norm(six_neurons().Y)
+    )
     assert solution.status == "optimal"
     assert abs(solution.gap) <= 1e-6
-    assert_feasible(g1().at(0.1), solution.weights)
+    assert_feasible(six_neurons().at(0.1), solution.weights)
 
 
 @pytest.mark.parametrize("form", ["constrained", "penalised"])
 def test_warm_start_from_the_answer_is_quick(form: str) -> None:
-    program = g1().at(0.1) if form == "constrained" else g1().penalised(1.0)
+    program = six_neurons().at(0.1) if form == "constrained" else six_neurons().penalised(1.0)
     cold = program.solve(tol=TOL)
     warm = program.solve(tol=TOL, warm_start=cold)
     assert warm.status == "optimal"
@@ -170,14 +180,18 @@ def test_warm_start_from_the_answer_is_quick(form: str) -> None:
 
 
 def test_warm_start_from_weights_and_from_another_program() -> None:
-    program, optimum = g1().at(0.1), G1_OPTIMA[0.1]
+    program, optimum = six_neurons().at(0.1), SIX_NEURONS_OPTIMA[0.1]
     assert_optimal(program, program.solve(tol=TOL, warm_start=program.weights), optimum)
-    assert_optimal(program, program.solve(tol=TOL, warm_start=g1().at(0.3).solve()), optimum)
-    assert_optimal(program, program.solve(tol=TOL, warm_start=g1().penalised(1.0).solve()), optimum)
+    assert_optimal(
+        program, program.solve(tol=TOL, warm_start=six_neurons().at(0.3).solve()), optimum
+    )
+    assert_optimal(
+        program, program.solve(tol=TOL, warm_start=six_neurons().penalised(1.0).solve()), optimum
+    )
 
 
 def test_no_iterations_is_an_honest_answer() -> None:
-    solution = g1().at(0.1).solve(max_iter=1)
+    solution = six_neurons().at(0.1).solve(max_iter=1)
     assert solution.status == "max_iter"
     assert not solution.converged
     assert solution.iterations == 1
@@ -186,7 +200,7 @@ def test_no_iterations_is_an_honest_answer() -> None:
 
 @pytest.mark.parametrize("solver", ["newton", "admm"])
 def test_the_time_limit_is_kept(solver: str) -> None:
-    program = g5().at(0.05)
+    program = thirty_neurons().at(0.05)
     solution = program.solve(tol=1e-14, max_iter=10**9, time_limit=1e-3, solver=solver)
     assert solution.status == "time_limit"
     assert not solution.converged
@@ -202,7 +216,7 @@ def test_a_callback_can_stop_the_solve(solver: str) -> None:
         seen.append(progress)
         return len(seen) == 3
 
-    program = g1().at(0.1)
+    program = six_neurons().at(0.1)
     solution = program.solve(tol=1e-12, callback=stop_at_the_third, check_every=2, solver=solver)
     assert solution.status == "interrupted"
     assert not solution.converged
@@ -219,13 +233,13 @@ def test_an_error_in_the_callback_reaches_the_caller() -> None:
         raise RuntimeError(f"seen at {progress.iteration}")
 
     with pytest.raises(RuntimeError, match="seen at"):
-        g1().at(0.1).solve(callback=fail, check_every=1)
+        six_neurons().at(0.1).solve(callback=fail, check_every=1)
 
 
 def test_an_infeasible_program_is_proved_infeasible() -> None:
-    """G4 with V = 0 and half the radius: the cascade can ask for the impossible."""
-    first, _ = g4_layers()
-    program = g4(first.solve(tol=1e-9).weights, "zero")
+    """`second_layer` with V = 0 and half the radius: the cascade can ask for the impossible."""
+    first, _ = two_layers()
+    program = second_layer(first.solve(tol=1e-9).weights, "zero")
     half = {**program.arguments, "epsilon": program.epsilon / 2}
     solution = nettrim.solve_layer(program.X, program.Y, **half, max_iter=100_000)
     assert solution.status == "infeasible"
@@ -242,7 +256,7 @@ def test_contradicting_half_spaces_are_proved_infeasible() -> None:
 
 
 def test_the_solution_is_frozen_and_prints_its_certificate() -> None:
-    solution = g1().at(0.1).solve()
+    solution = six_neurons().at(0.1).solve()
     with pytest.raises(FrozenInstanceError):
         solution.status = "better"
     text = str(solution)

@@ -9,7 +9,15 @@ import pytest
 
 from support import problems
 from support.conic import solve_conic
-from support.problems import Program, g1, g2, g5, layer, random_program, with_ones
+from support.problems import (
+    Program,
+    layer,
+    random_program,
+    six_neurons,
+    thirty_neurons,
+    wide_and_dead,
+    with_ones,
+)
 
 TOL = 1e-7
 MANY = 500_000  # iterations for programs whose feasible set is hardly more than a point
@@ -149,25 +157,25 @@ def test_inputs_of_very_different_size(inputs, weights) -> None:
 @pytest.mark.parametrize("gain", [0.05, 0.3])
 def test_single_precision_closes_a_single_precision_gap(gain) -> None:
     """The engine works in float32; the certificate is computed in float64 and still holds."""
-    program = g1().at(gain)
+    program = six_neurons().at(gain)
     solution = program.solve(dtype=np.float32, tol=1e-4)
     assert solution.status == "optimal"
     assert solution.gap <= 1e-4
-    assert solution.dual_bound <= problems.G1_OPTIMA.get(gain, solve_conic(program).objective) * (
-        1 + 1e-9
-    )
+    assert solution.dual_bound <= problems.SIX_NEURONS_OPTIMA.get(
+        gain, solve_conic(program).objective
+    ) * (1 + 1e-9)
     assert solution.objective == pytest.approx(solve_conic(program).objective, rel=2e-4)
     assert program.residual(solution.weights.astype(float)) <= program.epsilon * (1 + 1e-4)
 
 
 def test_single_precision_does_not_promise_what_it_cannot_keep() -> None:
-    solution = g5().at(0.05).solve(dtype=np.float32, tol=1e-12, max_iter=2000)
+    solution = thirty_neurons().at(0.05).solve(dtype=np.float32, tol=1e-12, max_iter=2000)
     assert solution.status in ("max_iter", "numerical")
     assert not solution.converged
-    assert solution.dual_bound <= problems.G5_OPTIMA[0.05] * (1 + 1e-4)
+    assert solution.dual_bound <= problems.THIRTY_NEURONS_OPTIMA[0.05] * (1 + 1e-4)
 
 
-@pytest.mark.parametrize("fixture", [g1, g2])
+@pytest.mark.parametrize("fixture", [six_neurons, wide_and_dead])
 def test_outputs_solved_next_to_dead_ones_are_the_same(fixture) -> None:
     """Blocks of outputs: more columns around a program must not change its answer."""
     program = fixture().at(0.1)
@@ -183,7 +191,7 @@ def test_outputs_solved_next_to_dead_ones_are_the_same(fixture) -> None:
 
 
 def test_many_copies_of_one_output_share_the_ball_equally() -> None:
-    program = g1().output(0).at(0.1)
+    program = six_neurons().output(0).at(0.1)
     copies = 40
     wide = replace(
         program,

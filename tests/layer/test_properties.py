@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, linprog
 
 from support import problems
-from support.problems import G1_OPTIMA, Array, Program, g1, g2, random_program
+from support.problems import (
+    SIX_NEURONS_OPTIMA,
+    Array,
+    Program,
+    random_program,
+    six_neurons,
+    wide_and_dead,
+)
 
 TIGHT = 1e-9
 programs = st.builds(
@@ -105,7 +112,7 @@ def test_permutations(program: Program, gain: float, random) -> None:
 
 
 def test_permuted_weights_are_the_weights_permuted() -> None:
-    program, order = g1().at(0.1), np.random.default_rng(0).permutation(21)
+    program, order = six_neurons().at(0.1), np.random.default_rng(0).permutation(21)
     shuffled = replace(program, X=np.ascontiguousarray(program.X[:, order]))
     plain, other = program.solve(tol=TIGHT), shuffled.solve(tol=TIGHT)
     np.testing.assert_allclose(other.weights, plain.weights[order], atol=1e-6)
@@ -113,7 +120,7 @@ def test_permuted_weights_are_the_weights_permuted() -> None:
 
 
 def test_a_dead_input_gets_no_weight() -> None:
-    program = g1().at(0.1)
+    program = six_neurons().at(0.1)
     X = program.X.copy()
     X[:, 4] = 0.0
     for form in (problems.layer(X, program.weights).at(0.1), replace(program, X=X).penalised(1.0)):
@@ -147,18 +154,18 @@ def test_negative_upper_has_no_zero_shortcut() -> None:
 
 def test_the_optimum_is_convex_and_falls_with_epsilon() -> None:
     gain = np.linspace(0.02, 1.0, 15)
-    optima = np.array([g1().at(g).solve(tol=1e-7).objective for g in gain])
+    optima = np.array([six_neurons().at(g).solve(tol=1e-7).objective for g in gain])
     assert np.all(np.diff(optima) < 0)
     assert np.all(np.diff(optima, 2) > -1e-5)
-    assert np.all(optima <= problems.G1_WEIGHTS_L1)
+    assert np.all(optima <= problems.SIX_NEURONS_WEIGHTS_L1)
 
 
 @pytest.mark.parametrize("gain", [0.05, 0.1, 0.5])
 def test_the_slope_is_the_norm_of_the_dual(gain: float) -> None:
-    size, step = problems.G1_OUTPUT_NORM, 1e-3
-    left, here, right = (g1().at(gain + d).solve(tol=TIGHT) for d in (-step, 0, step))
+    size, step = problems.SIX_NEURONS_OUTPUT_NORM, 1e-3
+    left, here, right = (six_neurons().at(gain + d).solve(tol=TIGHT) for d in (-step, 0, step))
     slope = (right.objective - left.objective) / (2 * step * size)
-    assert slope == pytest.approx(-active_dual_norm(g1(), here), rel=1e-4)
+    assert slope == pytest.approx(-active_dual_norm(six_neurons(), here), rel=1e-4)
 
 
 @few
@@ -192,10 +199,10 @@ def stacked_outputs(program: Program, penalty: float, **options) -> Array:
 
 
 def test_one_penalty_for_all_outputs_is_the_joint_optimum() -> None:
-    program = g1().at(0.1)
+    program = six_neurons().at(0.1)
     joint = program.solve(tol=TIGHT)
     penalty = 2 * program.epsilon / active_dual_norm(program, joint)
-    assert penalty == pytest.approx(problems.G1_PENALTY, rel=1e-6)
+    assert penalty == pytest.approx(problems.SIX_NEURONS_PENALTY, rel=1e-6)
     stacked = stacked_outputs(program, penalty, tol=TIGHT)
     np.testing.assert_allclose(stacked, joint.weights, atol=1e-5)
     whole = program.penalised(penalty).solve(tol=TIGHT).weights
@@ -203,25 +210,27 @@ def test_one_penalty_for_all_outputs_is_the_joint_optimum() -> None:
 
 
 def test_bisection_on_the_penalty_finds_the_constrained_optimum() -> None:
-    program = g1().at(0.1)
+    program = six_neurons().at(0.1)
 
     def excess(penalty: float) -> float:
         return program.penalised(penalty).solve(tol=TIGHT).residual - program.epsilon
 
     penalty = brentq(excess, 0.5, 10.0, xtol=1e-8)
-    assert penalty == pytest.approx(problems.G1_PENALTY, rel=1e-5)
+    assert penalty == pytest.approx(problems.SIX_NEURONS_PENALTY, rel=1e-5)
     weights = program.penalised(penalty).solve(tol=TIGHT).weights
-    assert np.abs(weights).sum() == pytest.approx(G1_OPTIMA[0.1], rel=1e-6)
+    assert np.abs(weights).sum() == pytest.approx(SIX_NEURONS_OPTIMA[0.1], rel=1e-6)
 
 
 def test_the_residual_grows_with_the_penalty() -> None:
-    residuals = [g1().penalised(p).solve(tol=1e-7).residual for p in np.geomspace(0.01, 30, 12)]
+    residuals = [
+        six_neurons().penalised(p).solve(tol=1e-7).residual for p in np.geomspace(0.01, 30, 12)
+    ]
     assert np.all(np.diff(residuals) > 0)
 
 
 def test_the_largest_useful_penalty() -> None:
     """Zero is optimal from lambda_max on, which is a linear program and not lasso's formula."""
-    program = g1().output(0)
+    program = six_neurons().output(0)
     X, y, on = program.X, program.Y[:, 0], program.active[:, 0]
     fixed, free = 2 * X[on].T @ y[on], X[~on].T
     ones = np.ones((len(fixed), 1))
@@ -231,7 +240,7 @@ def test_the_largest_useful_penalty() -> None:
         b_ub=np.concatenate([-fixed, fixed]),
         bounds=[(None, 0)] * free.shape[1] + [(0, None)],
     )
-    assert lp.fun == pytest.approx(problems.G1_PENALTY_MAX_OUTPUT_0, abs=5e-4)
+    assert lp.fun == pytest.approx(problems.SIX_NEURONS_PENALTY_MAX_OUTPUT_0, abs=5e-4)
     assert lp.fun < 0.5 * np.abs(fixed).max()
     above = program.penalised(lp.fun * 1.001)
     assert not above.solve(tol=1e-8, solver="admm").weights.any()
@@ -251,17 +260,17 @@ def solve_split(program: Program, budgets: Array) -> Array:
 
 
 def test_golden_splits() -> None:
-    program = g1().at(0.1)
+    program = six_neurons().at(0.1)
     norms = np.linalg.norm(program.Y, axis=0)
     equal = np.full(6, program.epsilon / np.sqrt(6))
     for budgets, optimum in (
-        (equal, problems.G1_EQUAL_SPLIT),
-        (program.epsilon * norms / np.linalg.norm(norms), problems.G1_NORM_SPLIT),
+        (equal, problems.SIX_NEURONS_EQUAL_SPLIT),
+        (program.epsilon * norms / np.linalg.norm(norms), problems.SIX_NEURONS_NORM_SPLIT),
     ):
         assert np.abs(solve_split(program, budgets)).sum() == pytest.approx(optimum, abs=5e-5)
 
 
-@pytest.mark.parametrize("fixture", [g1, g2])
+@pytest.mark.parametrize("fixture", [six_neurons, wide_and_dead])
 def test_any_split_is_feasible_and_no_better_than_the_joint_program(fixture, rng) -> None:
     program = fixture().at(0.1)
     joint = program.solve(tol=1e-8)

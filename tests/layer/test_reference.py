@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from nettrim.layer import reference
 from support import problems
 from support.conic import solve_conic
-from support.problems import G1_OPTIMA, Array, Program, describe, g1, g2, g5
+from support.problems import (
+    SIX_NEURONS_OPTIMA,
+    Array,
+    Program,
+    describe,
+    six_neurons,
+    thirty_neurons,
+    wide_and_dead,
+)
 
 PUBLISHED_SCALE = (
     0.3  # of the largest column norm of X, to which the published code divides the data
@@ -57,7 +65,7 @@ def published_admm(p: reference.Program, rho: float, iterations: int) -> Array:
     return W2
 
 
-@pytest.mark.parametrize("fixture", [g1, g2])
+@pytest.mark.parametrize("fixture", [six_neurons, wide_and_dead])
 @pytest.mark.parametrize("rho", [1.0, 10.0, 100.0])
 def test_without_relaxation_it_is_the_published_method(fixture, rho: float) -> None:
     program = fixture().at(0.1)
@@ -69,7 +77,14 @@ def test_without_relaxation_it_is_the_published_method(fixture, rho: float) -> N
 
 
 @pytest.mark.parametrize(
-    "program", [g1().at(0.1), g1("linear").at(0.1), g2().at(0.3), g1().penalised(1.0)], ids=describe
+    "program",
+    [
+        six_neurons().at(0.1),
+        six_neurons("linear").at(0.1),
+        wide_and_dead().at(0.3),
+        six_neurons().penalised(1.0),
+    ],
+    ids=describe,
 )
 @pytest.mark.parametrize("relaxation", [1.0, reference.RELAXATION])
 def test_the_multipliers_stay_orthogonal(program: Program, relaxation: float) -> None:
@@ -81,12 +96,12 @@ def test_the_multipliers_stay_orthogonal(program: Program, relaxation: float) ->
 
 @pytest.mark.parametrize("rho", [1.0, 10.0, 100.0])
 def test_the_optimum_does_not_depend_on_rho(rho: float) -> None:
-    program = g1().at(0.1)
+    program = six_neurons().at(0.1)
     scale = published_scale(program)
     scaled = referenced(program, scale)
     step = at_iteration(reference.admm(scaled, rho=rho), 4000)
     found = reference.certificate(scaled, step.weights, step.dual)
-    assert found.objective == pytest.approx(G1_OPTIMA[0.1], rel=1e-6)
+    assert found.objective == pytest.approx(SIX_NEURONS_OPTIMA[0.1], rel=1e-6)
     assert abs(found.gap) <= 1e-6
     assert found.residual <= scaled.epsilon * (1 + 1e-6)
     assert found.violation <= 1e-6 * scaled.target.max()
@@ -101,18 +116,18 @@ def published_certificate(scaled: reference.Program, rho: float, iterations: int
 
 @pytest.mark.parametrize(("iterations", "gap"), [(50, 1.55e-3), (100, 8.3e-5), (300, 1.55e-7)])
 def test_the_gap_falls_as_it_was_measured(iterations: int, gap: float) -> None:
-    program = g1().at(0.1)
+    program = six_neurons().at(0.1)
     scaled = referenced(program, published_scale(program))
     _, found = published_certificate(scaled, 10.0, iterations)
     assert found.gap == pytest.approx(gap, rel=0.01)
 
 
 def test_no_false_sparsity() -> None:
-    """G5 with rho = 1 and 300 iterations: a third of the connections seem to be superfluous.
+    """With rho = 1 and 300 iterations a third of the connections seem to be superfluous.
 
     The bound gives the answer away: it is larger than the objective, so the gap is negative.
     """
-    program, golden = g5().at(0.05), problems.G5_UNCONVERGED
+    program, golden = thirty_neurons().at(0.05), problems.THIRTY_NEURONS_UNCONVERGED
     scaled = referenced(program, published_scale(program))
     weights, found = published_certificate(scaled, 1.0, 300)
     assert np.count_nonzero(weights) == golden["nonzeros"]
@@ -148,7 +163,7 @@ def test_no_candidate_proves_too_much(index: int, seed: int, size: float, near: 
     assert 0 <= found.dual_bound <= optimum(index) * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("program", [g1().at(0.1), *RANDOM], ids=describe)
+@pytest.mark.parametrize("program", [six_neurons().at(0.1), *RANDOM], ids=describe)
 def test_the_core_reports_what_the_reference_computes(program: Program) -> None:
     solution = program.solve(tol=1e-6)
     found = reference.certificate(referenced(program), solution.weights, solution.dual)
@@ -159,7 +174,14 @@ def test_the_core_reports_what_the_reference_computes(program: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    "program", [g1().at(0.3), g1("linear").at(0.1), g2().at(0.1), g1().penalised(1.0)], ids=describe
+    "program",
+    [
+        six_neurons().at(0.3),
+        six_neurons("linear").at(0.1),
+        wide_and_dead().at(0.1),
+        six_neurons().penalised(1.0),
+    ],
+    ids=describe,
 )
 def test_the_core_reaches_what_the_reference_reaches(program: Program) -> None:
     scale = published_scale(program)

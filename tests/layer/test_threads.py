@@ -13,14 +13,21 @@ import numpy as np
 import pytest
 
 import nettrim
-from support.problems import Program, describe, g1, g2, g5, random_program
+from support.problems import (
+    Program,
+    describe,
+    random_program,
+    six_neurons,
+    thirty_neurons,
+    wide_and_dead,
+)
 
 PROGRAMS = [
-    g1().at(0.1),
-    g1("linear").at(0.1),
-    g1().penalised(1.0),
-    g2().at(0.1),
-    g5().at(0.15),
+    six_neurons().at(0.1),
+    six_neurons("linear").at(0.1),
+    six_neurons().penalised(1.0),
+    wide_and_dead().at(0.1),
+    thirty_neurons().at(0.15),
     random_program(2, "negative").at(0.2),
 ]
 
@@ -37,7 +44,7 @@ def test_one_and_two_threads_agree(program: Program) -> None:
 
 
 def test_more_threads_than_samples() -> None:
-    program = g2().at(0.3)
+    program = wide_and_dead().at(0.3)
     many = program.solve(n_threads=32)
     assert many.status == "optimal"
     assert many.objective == pytest.approx(program.solve(n_threads=1).objective, rel=2e-6)
@@ -56,7 +63,9 @@ def test_two_equal_runs_have_equal_bits(program: Program, n_threads: int) -> Non
 def endless(seconds: float = 1.0, **options) -> nettrim.LayerSolution:
     """A solve that cannot reach its tolerance and stops by the clock."""
     return (
-        g5().at(0.05).solve(tol=1e-15, max_iter=10**9, time_limit=seconds, n_threads=1, **options)
+        thirty_neurons()
+        .at(0.05)
+        .solve(tol=1e-15, max_iter=10**9, time_limit=seconds, n_threads=1, **options)
     )
 
 
@@ -85,14 +94,14 @@ INTERRUPTED = """
 import os, signal, threading
 import numpy as np
 import nettrim
-from support.problems import g1, g5
+from support.problems import six_neurons, thirty_neurons
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-solution = g5().at(0.05).solve(tol=1e-15, max_iter=10**9, time_limit=20.0)
+solution = thirty_neurons().at(0.05).solve(tol=1e-15, max_iter=10**9, time_limit=20.0)
 assert solution.status == "interrupted", solution.status
 assert not solution.converged
 assert solution.seconds < 10.0
 assert np.isfinite(solution.weights).all()
-assert g1().at(0.1).solve().status == "optimal"
+assert six_neurons().at(0.1).solve().status == "optimal"
 """
 
 

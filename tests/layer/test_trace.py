@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nettrim
-from support.problems import Program, describe, g1, random_programs
+from support.problems import Program, describe, random_programs, six_neurons
 
 GAINS = np.array([0.3, 0.02, 0.1, 0.6, 1.2])
 
@@ -26,7 +26,7 @@ def traced(program: Program, gains: np.ndarray = GAINS, **options: object) -> ne
 
 @pytest.mark.parametrize("activation", ["relu", "linear"])
 def test_every_point_is_the_optimum(activation: str) -> None:
-    program = g1(activation)
+    program = six_neurons(activation)
     trace = traced(program)
     assert trace.converged
     for gain, point in zip(np.sort(GAINS), trace, strict=True):
@@ -48,7 +48,7 @@ def test_points_prove_their_bounds(program: Program) -> None:
 
 
 def test_it_prints_and_slices() -> None:
-    trace = traced(g1())
+    trace = traced(six_neurons())
     assert len(trace) == len(GAINS) == len(trace[1:]) + 1
     assert (np.diff(trace.epsilons) > 0).all()
     assert (np.diff(trace.objectives) < 0).all()
@@ -58,19 +58,19 @@ def test_it_prints_and_slices() -> None:
 
 def test_it_draws(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    traced(g1()).plot(tmp_path / "trace.png")
+    traced(six_neurons()).plot(tmp_path / "trace.png")
     assert (tmp_path / "trace.png").stat().st_size > 1000
 
 
 def test_a_stop_leaves_what_is_finished() -> None:
-    first = traced(g1(), GAINS[:1]).solutions[0]
+    first = traced(six_neurons(), GAINS[:1]).solutions[0]
     seen: list[float] = []
 
     def stop_at_the_second(progress: nettrim.LayerProgress) -> bool:
         seen.append(progress.objective)
         return progress.objective > 1.01 * first.objective
 
-    trace = traced(g1(), GAINS[[0, 1]], callback=stop_at_the_second)
+    trace = traced(six_neurons(), GAINS[[0, 1]], callback=stop_at_the_second)
     assert [p.status for p in trace] == ["interrupted", "optimal"]
     assert trace[1].objective == pytest.approx(first.objective, rel=1e-6)
     assert not trace.converged
@@ -91,6 +91,6 @@ def test_out_of_reach() -> None:
     [([], "epsilons"), ([1.0, 0.0], "positive"), ([[1.0]], "dimensions"), ([np.nan], "NaN")],
 )
 def test_bad_epsilons(epsilons: object, message: str) -> None:
-    program = g1()
+    program = six_neurons()
     with pytest.raises(ValueError, match=message):
         nettrim.trace(program.X, program.Y, epsilons=epsilons)

@@ -73,7 +73,7 @@ def test_convolution_against_scipy(rng) -> None:
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("size", [5, 8, 9])
 def test_same_padding(size, stride, rng) -> None:
-    """``ceil(n / s)`` outputs, the odd zero behind (spec nettrim D.7)."""
+    """``ceil(n / s)`` outputs, the odd zero behind."""
     kernel, x = rng.standard_normal((1, 1, 4)), rng.standard_normal((1, 1, size))
     layer = nettrim.Conv1D(kernel, stride=stride, padding="same", activation="linear")
     positions = -(-size // stride)

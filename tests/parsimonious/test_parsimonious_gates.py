@@ -1,4 +1,4 @@
-"""Gates: estimates against enumeration, theory of the objective, units that leave (spec G.2-5, G.9)."""
+"""Gates: estimates against enumeration, theory of the objective, units that leave."""
 
 from __future__ import annotations
 

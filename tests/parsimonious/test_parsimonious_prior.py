@@ -1,4 +1,4 @@
-"""The flattening hyper-prior: a density, whose best parameter leaves a linear price (spec G.1)."""
+"""The flattening hyper-prior: a density, whose best parameter leaves a linear price."""
 
 from __future__ import annotations
 

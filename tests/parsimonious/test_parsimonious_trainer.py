@@ -1,4 +1,4 @@
-"""Training that sheds units: digits in the robust setting, traps, runs that go on (spec G.6-8, G.10)."""
+"""Training that sheds units: digits in the robust setting, traps, runs that go on."""
 
 from __future__ import annotations
 

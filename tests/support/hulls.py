@@ -112,7 +112,7 @@ def interior(P: Array, q: Array, A: Array, b: Array, first: list[Any], hulls: in
 def proved_bound(
     product: Product, solution: nettrim.HullSolution, slack: float | None = None
 ) -> float:
-    """The lower bound of spec branchhull C.2, from the multipliers alone."""
+    """The lower bound of weak duality, from the multipliers alone."""
     r = np.abs(product.y)
     weight = float(np.sqrt(r * solution.p * solution.q).sum()) ** 2
     Ap, Dq = product.A.T @ solution.p, product.D.T @ solution.q

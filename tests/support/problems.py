@@ -1,8 +1,8 @@
 """Layer programs with known answers, and generators of random ones.
 
-The fixtures G1, G4 and G5 and their optimal values are golden constants: they were computed once with
-CVXPY and Clarabel at 1e-10 and must not drift. They are drawn with samples in columns, as in the
-papers, and turned over at the end, because the package keeps samples in rows.
+The fixed problems, `six_neurons` and the like, and their optimal values are golden constants: they were
+computed once with CVXPY and Clarabel at 1e-10 and must not drift. They are drawn with samples in columns,
+as in the papers, and turned over at the end, because the package keeps samples in rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Program:
     upper: Array | None = None
     epsilon: float | None = None
     penalty: float | None = None
-    mask: NDArray[np.bool_] | None = None  # the active set, where it is not Y > 0 (fixture G3)
+    mask: NDArray[np.bool_] | None = None  # the active set, where it is not Y > 0 (`fixed_biases`)
 
     @property
     def active(self) -> NDArray[np.bool_]:
@@ -109,26 +109,32 @@ def layer(X: Array, weights: Array, activation: str = "relu") -> Program:
     return Program(np.ascontiguousarray(X), np.ascontiguousarray(Y), weights.copy(), activation)
 
 
-# --- G1: six ReLU neurons on Gaussian inputs ----------------------------------------------------
+# --- six ReLU neurons on Gaussian inputs ----------------------------------------------------------
 
-G1_OUTPUT_NORM = 17.7287810759
-G1_INPUT_NORM = 50.2641533211
-G1_WEIGHTS_L1 = 20.6854802615
-G1_ACTIVE = 355
-G1_OPTIMA = {0.02: 19.70240122, 0.1: 17.00079955, 0.3: 12.21526563, 0.9: 1.47199164, 1.0: 0.0}
-G1_NONZEROS = {0.02: 124, 0.1: 115, 0.3: 103, 0.9: 61, 1.0: 0}
-G1_DUAL_NORM = 1.6571794  # of the active part, at gain 0.1
-G1_PENALTY = 2.1396332  # has the same solution as gain 0.1
-G1_EQUAL_SPLIT = 17.0079  # epsilon split equally over the outputs
-G1_NORM_SPLIT = 17.0458  # epsilon split in proportion to the norms of the outputs
-G1_PENALTY_4_OUTPUT_0 = 10.48647297  # penalised objective of output 0 at penalty 4
-G1_PENALTY_MAX_OUTPUT_0 = 38.216  # from here on output 0 is zero
-G1_LINEAR_NORM = 24.81517088
-G1_LINEAR_OPTIMUM = 17.88310495  # gain 0.1, 114 nonzeros
-G3_OPTIMUM = 17.62885707  # gain 0.1, biases fixed and free of charge
+SIX_NEURONS_OUTPUT_NORM = 17.7287810759
+SIX_NEURONS_INPUT_NORM = 50.2641533211
+SIX_NEURONS_WEIGHTS_L1 = 20.6854802615
+SIX_NEURONS_ACTIVE = 355
+SIX_NEURONS_OPTIMA = {
+    0.02: 19.70240122,
+    0.1: 17.00079955,
+    0.3: 12.21526563,
+    0.9: 1.47199164,
+    1.0: 0.0,
+}
+SIX_NEURONS_NONZEROS = {0.02: 124, 0.1: 115, 0.3: 103, 0.9: 61, 1.0: 0}
+SIX_NEURONS_DUAL_NORM = 1.6571794  # of the active part, at gain 0.1
+SIX_NEURONS_PENALTY = 2.1396332  # has the same solution as gain 0.1
+SIX_NEURONS_EQUAL_SPLIT = 17.0079  # epsilon split equally over the outputs
+SIX_NEURONS_NORM_SPLIT = 17.0458  # epsilon split in proportion to the norms of the outputs
+SIX_NEURONS_PENALTY_4_OUTPUT_0 = 10.48647297  # penalised objective of output 0 at penalty 4
+SIX_NEURONS_PENALTY_MAX_OUTPUT_0 = 38.216  # from here on output 0 is zero
+SIX_NEURONS_LINEAR_NORM = 24.81517088
+SIX_NEURONS_LINEAR_OPTIMUM = 17.88310495  # gain 0.1, 114 nonzeros
+FIXED_BIASES_OPTIMUM = 17.62885707  # gain 0.1, biases fixed and free of charge
 
 
-def g1(activation: str = "relu") -> Program:
+def six_neurons(activation: str = "relu") -> Program:
     r = np.random.default_rng(0)
     X = r.standard_normal((20, 120))
     W = r.standard_normal((20, 6)) / np.sqrt(20)
@@ -137,12 +143,12 @@ def g1(activation: str = "relu") -> Program:
     return layer(X.T, W, activation)
 
 
-def g3() -> Program:
-    """G1 at gain 0.1 with the biases moved out of the program, as a convolution has them.
+def fixed_biases() -> Program:
+    """`six_neurons` at gain 0.1 with the biases moved out of the program, as a convolution has them.
 
     Its active set cannot be read off the shifted targets, so only the referee can be asked.
     """
-    full = g1().at(0.1)
+    full = six_neurons().at(0.1)
     bias = full.weights[-1]
     return replace(
         full,
@@ -154,41 +160,45 @@ def g3() -> Program:
     )
 
 
-# --- G2: more features than samples, inputs of mixed scale, one input and one output dead --------
+# --- more features than samples, inputs of mixed scale, one input and one output dead -------------
 
-G2_DEAD_INPUT, G2_DEAD_OUTPUT = 7, 3
-G2_OPTIMA = {0.02: 2.407392219, 0.1: 1.938388795, 0.3: 1.095500091, 0.9: 0.082283494}
+DEAD_INPUT, DEAD_OUTPUT = 7, 3
+WIDE_AND_DEAD_OPTIMA = {0.02: 2.407392219, 0.1: 1.938388795, 0.3: 1.095500091, 0.9: 0.082283494}
 
 
-def g2() -> Program:
+def wide_and_dead() -> Program:
     r = np.random.default_rng(2)
     scales = np.geomspace(0.1, 10.0, 40)
     X = relu(r.standard_normal((25, 40))) * scales
-    X[:, G2_DEAD_INPUT] = 0.0
+    X[:, DEAD_INPUT] = 0.0
     W = r.standard_normal((41, 5)) / np.sqrt(41)
     W[:-1] /= scales[:, None]
-    W[-1, G2_DEAD_OUTPUT] = -100.0
+    W[-1, DEAD_OUTPUT] = -100.0
     return layer(with_ones(X), W)
 
 
-# --- G4: a second layer behind a retrained first one ----------------------------------------------
+# --- a second layer behind a retrained first one --------------------------------------------------
 
-G4_OUTPUT_NORM = 6.52935403
-G4_EPSILON = 0.681743
-G4_WEIGHTS_L1 = 5.59856
-G4_PAPER, G4_POSITIVE, G4_ZERO = 5.48028, 5.17189, 6.3232  # upper = XW, max(XW, 0), 0
+SECOND_LAYER_OUTPUT_NORM = 6.52935403
+SECOND_LAYER_EPSILON = 0.681743
+SECOND_LAYER_WEIGHTS_L1 = 5.59856
+SECOND_LAYER_PAPER, SECOND_LAYER_POSITIVE, SECOND_LAYER_ZERO = (
+    5.48028,
+    5.17189,
+    6.3232,
+)  # upper = XW, max(XW, 0), 0
 
 
-def g4_layers() -> tuple[Program, Array]:
-    """The first layer (G1 at gain 0.1) and the weights of the second."""
+def two_layers() -> tuple[Program, Array]:
+    """The first layer (`six_neurons` at gain 0.1) and the weights of the second."""
     r = np.random.default_rng(1)
     second = np.vstack([r.standard_normal((6, 4)) / np.sqrt(6), 0.1 * r.standard_normal((1, 4))])
-    return g1().at(0.1), second
+    return six_neurons().at(0.1), second
 
 
-def g4(first_weights: Array, slack: str, gamma: float = 1.1) -> Program:
+def second_layer(first_weights: Array, slack: str, gamma: float = 1.1) -> Program:
     """The second layer's cascade program, given the retrained first layer."""
-    first, second = g4_layers()
+    first, second = two_layers()
     target = relu(with_ones(first.Y) @ second)
     X = with_ones(relu(first.X @ first_weights))
     Z = X @ second
@@ -197,11 +207,11 @@ def g4(first_weights: Array, slack: str, gamma: float = 1.1) -> Program:
     return Program(X, target, second, upper=upper, epsilon=epsilon)
 
 
-# --- G5: a wider layer on which the published settings look too sparse ----------------------------
+# --- thirty neurons, a wider layer on which the published settings look too sparse ----------------
 
-G5_OPTIMA = {0.05: 101.73, 0.15: 80.518}
-G5_NONZEROS = {0.05: 1239, 0.15: 1068}
-G5_UNCONVERGED = {
+THIRTY_NEURONS_OPTIMA = {0.05: 101.73, 0.15: 80.518}
+THIRTY_NEURONS_NONZEROS = {0.05: 1239, 0.15: 1068}
+THIRTY_NEURONS_UNCONVERGED = {
     "l1": 99.40,
     "bound": 100.80,
     "residual": 1.074,
@@ -210,7 +220,7 @@ G5_UNCONVERGED = {
 }
 
 
-def g5() -> Program:
+def thirty_neurons() -> Program:
     r = np.random.default_rng(5)
     N, M, P = 80, 30, 600
     X = np.vstack([relu(r.standard_normal((N, P))), np.ones((1, P))])

@@ -23,12 +23,12 @@ from support.networks import (
     trim,
 )
 from support.problems import (
-    G4_EPSILON,
-    G4_OUTPUT_NORM,
-    G4_PAPER,
-    G4_POSITIVE,
-    G4_WEIGHTS_L1,
-    g4_layers,
+    SECOND_LAYER_EPSILON,
+    SECOND_LAYER_OUTPUT_NORM,
+    SECOND_LAYER_PAPER,
+    SECOND_LAYER_POSITIVE,
+    SECOND_LAYER_WEIGHTS_L1,
+    two_layers,
 )
 
 
@@ -135,16 +135,18 @@ def test_original_weights_are_feasible_in_every_cascade_program(
         assert (Z[~active] <= upper).all()
 
 
-@pytest.mark.parametrize(("slack", "optimum"), [("paper", G4_PAPER), ("positive", G4_POSITIVE)])
+@pytest.mark.parametrize(
+    ("slack", "optimum"), [("paper", SECOND_LAYER_PAPER), ("positive", SECOND_LAYER_POSITIVE)]
+)
 def test_two_layers_with_known_optima(slack: str, optimum: float) -> None:
-    first, second = g4_layers()
+    first, second = two_layers()
     layers = [Dense(W[:-1], W[-1]) for W in (first.weights, second)]
     result = trim(Network(layers), first.X[:, :-1], epsilon=0.1, gamma=1.1, slack=slack, tol=1e-7)
     report = result.layers[1]
     assert report.epsilon is not None
-    assert report.output_norm == pytest.approx(G4_OUTPUT_NORM, rel=1e-8)
-    assert report.epsilon * report.output_norm == pytest.approx(G4_EPSILON, rel=1e-4)
-    assert report.l1_before == pytest.approx(G4_WEIGHTS_L1, rel=1e-5)
+    assert report.output_norm == pytest.approx(SECOND_LAYER_OUTPUT_NORM, rel=1e-8)
+    assert report.epsilon * report.output_norm == pytest.approx(SECOND_LAYER_EPSILON, rel=1e-4)
+    assert report.l1_before == pytest.approx(SECOND_LAYER_WEIGHTS_L1, rel=1e-5)
     assert report.l1_after == pytest.approx(optimum, rel=1e-4)
 
 
