@@ -5,19 +5,12 @@ Small versions of what `bench/layer/hard_cases.py` measures at full size.
 
 from __future__ import annotations
 
-import importlib
-import sys
 from dataclasses import replace
-from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import nettrim
-from nettrim.layer import reference
-from support.conic import solve_cones
 from support.networks import random_network
 from support.problems import (
     Array,
@@ -29,57 +22,12 @@ from support.problems import (
     two_layers,
     with_ones,
 )
+from support.proofs import TOL, assert_certified, assert_solved
 
-TOL = 1e-6
 unsolved = pytest.mark.xfail(
     strict=True, raises=AssertionError, reason="the engine cannot do this yet"
 )
 borderline = pytest.mark.xfail(strict=False, reason="rounding decides whether it closes")
-
-
-def certificate(program: Program, solution: nettrim.LayerSolution) -> reference.Certificate:
-    """What weights and dual say by themselves, in NumPy."""
-    return proof(program, solution.weights, solution.dual)
-
-
-def proof(program: Program, weights: Array, dual: Array) -> reference.Certificate:
-    asked = {"epsilon": program.epsilon, "penalty": program.penalty}
-    kind = {"activation": program.activation, "upper": program.ceiling}
-    return reference.certificate(
-        reference.Program.of(program.X, program.Y, **asked, **kind), weights, dual
-    )
-
-
-def assert_certified(program: Program, **options: Any) -> nettrim.LayerSolution:
-    """Optimal, by a proof that is computed again here."""
-    solution = program.solve(**options)
-    assert solution.status == "optimal", str(solution)
-    c = certificate(program, solution)
-    assert abs(c.gap) <= 1.1 * TOL or c.objective == 0
-    assert c.violation <= TOL * np.abs(np.where(program.active, program.Y, program.ceiling)).max()
-    if program.epsilon is not None:
-        allowed = program.epsilon or float(np.linalg.norm(program.Y))
-        assert c.residual <= program.epsilon + TOL * allowed
-    return solution
-
-
-def assert_solved(program: Program, **options: Any) -> nettrim.LayerSolution:
-    """Certified, and no worse than what the referee finds."""
-    solution = assert_certified(program, **options)
-    weights, dual = solve_cones(program)
-    c = proof(program, weights, dual)
-    rounding = 1e-9 * float(np.abs(program.weights).sum())
-    assert c.objective - c.dual_bound <= 1e-7 * c.objective + rounding
-    assert solution.objective == pytest.approx(c.objective, rel=2 * TOL, abs=rounding)
-    return solution
-
-
-def assert_honest(program: Program, solution: nettrim.LayerSolution) -> None:
-    """Not solved, and nothing in the report that weights and dual do not say."""
-    assert not solution.converged
-    c = certificate(program, solution)
-    assert solution.objective == pytest.approx(c.objective, rel=1e-9)
-    assert solution.dual_bound <= c.dual_bound * (1 + 1e-6)
 
 
 @pytest.fixture
@@ -399,172 +347,3 @@ def test_bounds_on_samples_that_are_zero(rng) -> None:
     solution = nettrim.solve_layer(X, Y, upper=np.full(Y.shape, -0.1), penalty=0.1)
     assert np.isfinite([solution.objective, solution.dual_bound, solution.gap]).all()
     assert np.isfinite(solution.dual).all()
-
-
-# --- no sizes, no centres, no rooms ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize("form", ["epsilon", "penalty"])
-@pytest.mark.parametrize("activation", ["relu", "linear"])
-def test_a_clock_in_any_unit_says_the_same(rng, form, activation) -> None:
-    """A feature of 1 to 1e12 beside standard normal ones: the smaller, the dearer, within bounds."""
-    clock = 1 + 0.02 * rng.random(90)
-    W = rng.standard_normal((5, 3))
-    Z = rng.standard_normal((90, 5)) @ W
-    objectives = []
-    for size in 10.0 ** np.arange(0, 13, 2):
-        rng = np.random.default_rng(5)
-        X = np.column_stack([rng.standard_normal((90, 5)), size * clock])
-        Z = X[:, :5] @ W
-        Y = relu(Z) if activation == "relu" else Z
-        level = 0.05 * np.linalg.norm(Y) if form == "epsilon" else 3.0
-        s = nettrim.solve_layer(X, Y, activation=activation, **{form: level})
-        assert s.status == "optimal", f"{size:g}: {s}"
-        objectives.append(s.objective)
-    assert (np.diff(objectives) <= 1e-5 * objectives[0]).all()
-    assert objectives[-1] == pytest.approx(objectives[-2], rel=1e-5)
-
-
-@pytest.mark.parametrize("mean", [30, 300])
-@pytest.mark.parametrize("share", [0.05, 0.5])
-def test_readings_about_a_large_mean_below_a_trimmed_layer(mean, share) -> None:
-    """Bounds of either sign, and a ball that may bind nothing at all."""
-    for seed in range(6):
-        rng = np.random.default_rng(seed)
-        X = mean + rng.standard_normal((90, 9))
-        W = rng.standard_normal((9, 4))
-        W -= W.mean(axis=0)
-        Y, V = relu(X @ W), X @ (W + share * rng.standard_normal(W.shape) / 9)
-        epsilon = 1.05 * float(np.linalg.norm((V - Y)[Y > 0]))
-        s = nettrim.solve_layer(X, Y, epsilon=epsilon, upper=V, time_limit=20)
-        assert s.status == "optimal", f"{seed}: {s}"
-
-
-@pytest.fixture(scope="module")
-def hard_mix():
-    root = Path(__file__).parents[2]
-    if not (root / "bench").exists():
-        pytest.skip("without the repository's benchmarks")
-    sys.path.insert(0, str(root))
-    yield importlib.import_module("bench.layer.hard_mix")
-    sys.path.remove(str(root))
-
-
-@pytest.mark.parametrize("upper", ["zero", "mixed sign"])
-@pytest.mark.parametrize("kind", ["plain", "uncentred", "collinear", "clock", "digits"])
-def test_a_slice_of_the_hard_mix(hard_mix, kind: str, upper: str) -> None:
-    for number in range(12):
-        program = hard_mix.draw(kind, upper, number)
-        solution = program.solve(n_threads=1, time_limit=20)
-        assert solution.status == "optimal", f"{number}: {solution}"
-        if program.epsilon is not None:
-            own = reference.Program.of(
-                program.X,
-                program.Y,
-                epsilon=program.epsilon,
-                activation=program.activation,
-                upper=0.0 if program.upper is None else program.upper,
-            )
-            c = reference.certificate(own, solution.weights, solution.dual)
-            assert c.residual <= program.epsilon * (1 + 1.1 * TOL)
-
-
-def test_what_is_feasible_is_never_called_infeasible(hard_mix) -> None:
-    """Sizes over twelve decades may stay unproved, but weights that exist are not denied."""
-    for number in range(20):
-        for upper in hard_mix.BOUNDS:
-            program = hard_mix.draw("decades", upper, number)
-            assert program.solve(n_threads=1, max_iter=3000).status != "infeasible"
-
-
-@pytest.mark.parametrize("form", ["constrained", "penalised"])
-def test_a_proof_of_infeasibility_is_a_ray(rng, form) -> None:
-    """Of features over nine decades: zero along each, as far as rounding can tell, and yet of value."""
-    X = rng.standard_normal((40, 6)) * np.geomspace(1, 1e9, 6)
-    X = np.vstack([X, -X[:3]])
-    Y = relu(X[:, ::-1] @ rng.standard_normal((6, 2)))
-    upper = np.zeros(Y.shape)
-    Y[[0, 40]], upper[[0, 40]] = 0, -0.1 * Y.max()
-    level = {"epsilon": 0.3 * float(np.linalg.norm(Y))} if form == "constrained" else {"penalty": 1}
-    s = nettrim.solve_layer(X, Y, upper=upper, time_limit=20, **level)
-    assert s.status == "infeasible"
-    ray, active = s.dual, Y > 0
-    assert (ray[~active] <= 0).all()
-    sizes = np.linalg.norm(X, axis=0)[:, None] * np.linalg.norm(ray, axis=0)
-    assert (np.abs(X.T @ ray) <= 1e-13 * sizes).all()
-    value = np.sum(ray * np.where(active, Y, upper))
-    if form == "constrained":
-        value -= s.epsilon * np.linalg.norm(ray[active])
-    else:
-        assert not ray[active].any()
-    assert value > 0
-
-
-@pytest.mark.parametrize("spread", [1, 1e3])
-def test_the_bound_holds_in_exact_arithmetic(rng, spread) -> None:
-    """X'G computed without rounding: what the bound rounds off is more than what it is off."""
-    sizes = np.geomspace(1, spread, 5)
-    X = rng.standard_normal((25, 5)) * sizes
-    Y = relu(X @ (rng.standard_normal((5, 2)) / sizes[:, None]))
-    for max_iter in (1, 20, 50_000):
-        s = nettrim.solve_layer(X, Y, epsilon=0.1 * np.linalg.norm(Y), max_iter=max_iter)
-        G = [[Fraction(g) for g in row] for row in s.dual.tolist()]
-        data, target = X.tolist(), Y.tolist()
-        steepest = max(
-            abs(sum(Fraction(data[i][j]) * G[i][m] for i in range(25)))
-            for j in range(5)
-            for m in range(2)
-        )
-        linear = sum(G[i][m] * Fraction(target[i][m]) for i in range(25) for m in range(2))
-        bound = float(linear) - s.epsilon * float(np.linalg.norm(s.dual[Y > 0]))
-        assert s.dual_bound <= bound / max(float(steepest), 1.0) * (1 + 1e-15) + 1e-300
-
-
-# --- many features, few samples -------------------------------------------------------------------
-
-
-def wide(density: float, activation: str) -> Program:
-    """5,000 features, 500 samples, ten outputs that use a share of the features."""
-    rng = np.random.default_rng(0)
-    X = with_ones(relu(rng.standard_normal((500, 4999))))
-    W = rng.standard_normal((5000, 10)) * (rng.random((5000, 10)) < density)
-    return layer(X, W / np.sqrt(5000 * density), activation)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("density", "activation", "gain"),
-    [(1.0, "relu", 0.05), (0.02, "linear", 1e-3)],
-)
-def test_five_thousand_features(density: float, activation: str, gain: float) -> None:
-    assert_certified(wide(density, activation).at(gain), time_limit=30)
-
-
-@pytest.mark.slow
-def test_time_runs_out_honestly() -> None:
-    """Every weight in use and hardly any room: no engine is quick here."""
-    program = wide(1.0, "linear").at(1e-3)
-    solution = program.solve(time_limit=2)
-    assert solution.seconds < 10
-    if not solution.converged:
-        assert solution.status == "time_limit"
-        assert_honest(program, solution)
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2, 67, 144])
-def test_outputs_without_an_active_sample(seed: int) -> None:
-    """Beside others they are linear programs, of which most working sets are degenerate."""
-    rng = np.random.default_rng(seed)
-    shape = 20 + 5 * (seed % 8), 3 + seed % 8
-    X = 10 ** rng.uniform(1, 3) + rng.standard_normal(shape)
-    mean = X.mean(axis=0)
-    W = rng.standard_normal((X.shape[1], 4))
-    Y = relu((X - mean) @ W)
-    Y[:, ::2] = 0
-    W -= np.outer(mean, mean @ W) / (mean @ mean)
-    W += 0.05 * rng.standard_normal(W.shape)
-    upper = X @ W
-    epsilon = 1.1 * np.linalg.norm((upper - Y)[Y > 0])
-    s = nettrim.solve_layer(X, Y, epsilon=epsilon, upper=upper, n_threads=1)
-    assert s.status == "optimal"
-    assert s.objective <= np.abs(W).sum() * (1 + 1e-6)

@@ -96,3 +96,24 @@ def enumerated(
 
 def program_of(gates: UnitGates) -> Program:
     return gates._gated.program
+
+
+class ResNet(nn.Module):
+    """A block of convolutions beside a convolution, one beside nothing, and sizes that are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.conv1, self.norm1 = nn.Conv2d(4, 6, 3, 2, 1, bias=False), nn.BatchNorm2d(6)
+        self.conv2, self.norm2 = nn.Conv2d(6, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.beside = nn.Sequential(nn.Conv2d(4, 8, 1, 2, bias=False), nn.BatchNorm2d(8))
+        self.conv3, self.conv4 = nn.Conv2d(8, 5, 1), nn.Conv2d(5, 8, 1)
+        self.last = nn.Linear(8, 10)
+
+    def forward(self, x):
+        count = x.shape[0]
+        x = torch.relu(self.stem(x))
+        branch = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
+        x = torch.relu(branch + self.beside(x))
+        x = x + self.conv4(torch.relu(self.conv3(x)))
+        return self.last(x.mean(dim=(2, 3)).view(count, -1))

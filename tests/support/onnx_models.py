@@ -13,6 +13,9 @@ ort = pytest.importorskip("onnxruntime")
 
 from onnx import helper, numpy_helper
 
+from nettrim import Network
+from nettrim.models.model_view import as_view
+
 Arrays = Mapping[str, np.ndarray]
 Node = tuple[Any, ...]  # operator, inputs, outputs and, if there are any, attributes
 
@@ -64,3 +67,55 @@ def parsed(
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     return model
+
+
+def chain(network: Network, **options: Any) -> onnx.ModelProto:
+    """A network of dense layers as Gemm and Relu."""
+    nodes, arrays, signal = [], {}, "x"
+    for k, layer in enumerate(network.layers):
+        arrays |= {f"W{k}": layer.weights, f"b{k}": layer.bias}
+        nodes.append(("Gemm", f"{signal} W{k} b{k}", f"z{k}", {"name": f"fc{k}"}))
+        signal = f"z{k}"
+        if layer.activation == "relu":
+            nodes.append(("Relu", signal, f"a{k}"))
+            signal = f"a{k}"
+    dtype = arrays["W0"].dtype.type
+    shape = ["n", network.layers[0].n_features]
+    return build(nodes, arrays, shape, [signal], dtype, **options)
+
+
+def assert_sound(result: Any, X: np.ndarray, tolerance: float = 1e-5) -> None:
+    """What is reported is true of the returned model, and no bound is broken."""
+    onnx.checker.check_model(result.model, full_check=True)
+    run(result.model, X)
+    for layer in result.layers:
+        assert layer.discrepancy <= layer.bound
+    assert result.discrepancy <= result.bound
+    reread = as_view(result.model).prunable_layers()
+    for layer, after in zip(result.layers, reread, strict=True):
+        assert np.count_nonzero(after.affine.weights) == layer.nonzeros_after
+    before, after = (
+        list(as_view(model).signals(X, {}))[-1].values for model in (result.original, result.model)
+    )
+    distance = np.linalg.norm(after - before) / np.linalg.norm(before)
+    assert result.discrepancy == pytest.approx(distance, rel=tolerance)
+
+
+G = np.random.default_rng(7)
+W, B = G.standard_normal((6, 5)), G.standard_normal(5)
+K1, K2 = G.standard_normal((4, 3, 4)), G.standard_normal((4, 3, 3, 2))
+GROUPED = G.standard_normal((6, 2, 3, 3))
+BN = {
+    "scale": np.array([1.5, -0.7, 0.3, 2.0, 1.0]),
+    "shift": G.standard_normal(5),
+    "mean": G.standard_normal(5),
+    "var": np.array([0.5, 1.0, 2.0, 0.1, 3.0]),
+}
+BN4 = {name: value[:4] for name, value in BN.items()}
+NORM = ("BatchNormalization", "z scale shift mean var", "n", {"epsilon": 1e-3})
+ROWS, IMAGE = (6,), (3, 9, 8)
+
+
+def conv(kernel: np.ndarray, **attributes: Any) -> tuple[list[Node], Arrays]:
+    bias = np.linspace(-1, 1, len(kernel))
+    return [("Conv", "x W b", "y", attributes)], {"W": kernel, "b": bias}

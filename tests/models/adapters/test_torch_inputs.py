@@ -21,11 +21,6 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 N = 11
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(20171204)
-
-
 class Two(nn.Module):
     """Tokens and a mask, with an optional scale and a flag."""
 

@@ -22,11 +22,6 @@ nn = torch.nn
 from torch.nn.utils import prune
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(20171204)
-
-
 def perceptron() -> Any:
     return nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3))
 

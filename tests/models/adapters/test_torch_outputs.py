@@ -19,11 +19,6 @@ torch = pytest.importorskip("torch")
 nn = torch.nn
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(20171204)
-
-
 @dataclasses.dataclass
 class Both:
     mean: Any

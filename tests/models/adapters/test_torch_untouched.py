@@ -19,11 +19,6 @@ nn = torch.nn
 from torch.nn.utils import parametrizations
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(20171204)
-
-
 def settled(model: Any, X: Any) -> Any:
     """The view of a module that has seen data, whatever it warns of."""
     with warnings.catch_warnings():
