@@ -165,7 +165,8 @@ def test_ctrl_c_in_a_real_run():
     code = """
         import multiprocessing, os, signal, threading
         from concurrent.futures import ProcessPoolExecutor
-        import nettrim, problems
+        import nettrim
+        from support import problems
 
         if __name__ == "__main__":
             layer = problems.thirty_neurons().at(0.05)

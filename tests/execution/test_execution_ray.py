@@ -10,6 +10,7 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
+from nettrim import execution
 from nettrim.layer.blocks import workers
 from support.executors import WIDTH
 
@@ -54,7 +55,7 @@ class FakeRay(types.ModuleType):
 def test_ray(monkeypatch, layer):
     ray = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", ray)
-    with workers.RayExecutor(num_cpus=2) as executor:
+    with execution.RayExecutor(num_cpus=2) as executor:
         assert workers.count_workers(executor) == 2
         answer = layer.solve(executor=executor)
     assert ray.options == {"num_cpus": 2}
@@ -66,7 +67,7 @@ def test_ray(monkeypatch, layer):
 
 
 def test_ray_stores_arrays_once(monkeypatch, layer, expected):
-    class Blind(workers.RayExecutor):
+    class Blind(execution.RayExecutor):
         def submit(self, fn, /, name, sent, *args):
             if sent is None:
                 workers._kept.pop(name.key, None)  # a worker that has not been served yet
@@ -82,4 +83,4 @@ def test_ray_stores_arrays_once(monkeypatch, layer, expected):
 def test_ray_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"^RayExecutor needs Ray: pip install ray"):
-        workers.RayExecutor()
+        execution.RayExecutor()
