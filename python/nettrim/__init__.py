@@ -43,6 +43,7 @@ from .results.accuracy import Accuracy
 from .results.export import Export, load_weights
 from .results.outcome import LayerReport, OutputReport
 from .results.trim_result import TrimResult
+from .trimming.goals import Error, Sparsity
 from .trimming.trim import trim
 
 __version__ = "0.1.0"
@@ -58,6 +59,7 @@ __all__ = [
     "Conv2D",
     "ConvergenceWarning",
     "Dense",
+    "Error",
     "Export",
     "Flatten",
     "GlobalAveragePool",
@@ -78,6 +80,7 @@ __all__ = [
     "RuntimeMismatchWarning",
     "Samples",
     "SignCheck",
+    "Sparsity",
     "TrimResult",
     "Untouched",
     "branch_hull",

@@ -294,17 +294,17 @@ def test_time_left_extrapolates_the_logarithm() -> None:
 def test_the_bar_shows_gap_and_time_left() -> None:
     progress = pytest.importorskip("rich.progress")
     bars = progress.Progress(disable=True)
-    bar = Bars(bars, 3, 1e-6)
+    bar = Bars(bars, 3)
     bar.start("dense1", (12, 10))
     (task,) = bars.tasks
     assert task.description == "1/3 dense1 12x10"
     for k in range(BASIS):
         assert "left" not in task.fields["note"]
-        bar.update(LayerProgress(k, 1.0, 1.0, 10.0**-k, 0.0, 0.0, 4.0 * k))
+        bar.update(LayerProgress(k, 1.0, 1.0, 10.0**-k, 0.0, 0.0, 4.0 * k), 1e-6)
     assert task.completed == pytest.approx(0.5)
     assert task.fields["note"] == "gap 1.0e-03"  # half of the certificates are too few
     for k in range(BASIS, 2 * BASIS):
-        bar.update(LayerProgress(k, 1.0, 1.0, 10.0 ** (-0.5 * k), 0.0, 0.0, 4.0 * k))
+        bar.update(LayerProgress(k, 1.0, 1.0, 10.0 ** (-0.5 * k), 0.0, 0.0, 4.0 * k), 1e-6)
     assert task.fields["note"] == "gap 3.2e-04, about 20 s left"  # 2.5 decades at 8 s each
 
 
@@ -338,7 +338,7 @@ def test_interrupted_shows_in_the_exit_status(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nettrim.trimming.walk.solve_layer", interrupted)
+    monkeypatch.setattr("nettrim.trimming.methods.to_error.solve_layer", interrupted)
     assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -q") == 130
     assert "not reached" in capsys.readouterr().out
 

@@ -241,9 +241,10 @@ def test_arrays_nobody_asks_for_are_not_read(files: Path, result: Any) -> None:
 # The child hangs in its second layer until a signal comes: in Python, or in the compiled solver.
 CHILD = """
 import sys, time
-from nettrim import cli, walk
+from nettrim.cli import commands
+from nettrim.trimming.methods import to_error
 
-solve_layer, count = walk.solve_layer, 0
+solve_layer, count = to_error.solve_layer, 0
 
 def hang_at_the_second(X, Y, **options):
     global count
@@ -253,7 +254,7 @@ def hang_at_the_second(X, Y, **options):
         {hang}
     return solve_layer(X, Y, **options)
 
-walk.solve_layer = hang_at_the_second
+to_error.solve_layer = hang_at_the_second
 sys.exit(commands.main("trim net.npz -c X.npy -e 0.1 -o out.npz -q --threads 1 --report r.html".split()))
 """
 ASLEEP = "time.sleep(600)"

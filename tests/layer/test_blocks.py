@@ -12,9 +12,10 @@ from scipy import sparse
 
 import nettrim
 from nettrim.layer.blocks import common_penalty
-from nettrim.layer.blocks.block import Engine, Form, Start, carry_out, cut
+from nettrim.layer.blocks.block import Start, carry_out, cut
 from nettrim.layer.blocks.pareto import Point, next_penalty
 from nettrim.layer.data import LayerData
+from nettrim.layer.options import Form, LayerOptions
 from nettrim.layer.reference import Program, certificate
 from support import problems
 from support.conic import solve_conic
@@ -401,7 +402,7 @@ def test_a_mixture_closes_the_proof_where_epsilon_is_never_met():
     X, Y = layer()
     data = LayerData.of(X, Y, "relu", None, None, np.dtype(float))
     epsilon, blocks = 0.3 * float(np.linalg.norm(Y)), cut(data, 7)
-    engine = Engine("auto", TOL, 50_000, np.inf, 25, 1)
+    engine = LayerOptions("auto", TOL, 50_000, np.inf, 25, 1)
     starts = [Start()] * len(blocks)
     answer = common_penalty.solve_in_blocks(
         Coarse(data, 1 + 5e-5), blocks, Form(epsilon=epsilon), engine, starts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -182,3 +183,33 @@ def test_outputs_without_an_active_sample(seed: int) -> None:
     s = nettrim.solve_layer(X, Y, epsilon=epsilon, upper=upper, n_threads=1)
     assert s.status == "optimal"
     assert s.objective <= np.abs(W).sum() * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("seed", [0, 23, 41, 76, 84])
+def test_a_ball_that_binds_nothing(seed: int) -> None:
+    """Readings about a large mean, weights off it: multipliers grow as large as rounding of factors."""
+    rng = np.random.default_rng([99, seed])
+    shape = int(rng.integers(20, 60)), int(rng.integers(3, 11))
+    X = 10 ** rng.uniform(1, 3) + rng.standard_normal(shape)
+    mean = X.mean(axis=0)
+    W = rng.standard_normal((X.shape[1], 4))
+    Y = relu((X - mean) @ W)
+    Y[:, ::2] = 0
+    W -= np.outer(mean, mean @ W) / (mean @ mean)
+    W += 0.05 * rng.standard_normal(W.shape)
+    program = Program(X, Y, W, upper=X @ W)
+    radius = 1.1 * float(np.linalg.norm((X @ W - Y)[Y > 0]))
+    solution = assert_certified(replace(program, epsilon=radius), n_threads=1)
+    assert solution.residual < radius
+
+
+@pytest.mark.parametrize("number", [5, 321, 358])
+def test_outputs_without_an_active_sample_and_sizes_over_decades(hard_mix, number: int) -> None:
+    """What proves their share are multipliers of inactive samples, off by rounding alone."""
+    program = hard_mix.draw("decades", "mixed sign", number)
+    active = program.Y > 0
+    assert not active.any(axis=0).all()
+    solution = program.solve(n_threads=1)
+    assert solution.status == "optimal", str(solution)
+    assert (solution.dual[~active] <= 0).all()
+    assert solution.dual_bound <= float(np.abs(program.weights).sum())

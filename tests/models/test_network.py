@@ -13,7 +13,7 @@ from hypothesis import given
 
 from nettrim import Dense, Network
 from nettrim.base.storage import write_npz
-from nettrim.models.model_view import Affine, ModelView
+from nettrim.models.model_view import Affine, Prunable
 from support.networks import Scale, random_network
 
 # --- forward ----------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_network_is_a_model_view(rng: np.random.Generator) -> None:
-    assert isinstance(random_network(rng, 3, 2), ModelView)
+    assert isinstance(random_network(rng, 3, 2), Prunable)
 
 
 def test_signals_follow_the_weights_of_the_moment(rng: np.random.Generator) -> None:

@@ -57,14 +57,14 @@ def stopped(data: tuple[Network, Array, Array]) -> TrimResult[Network]:
 def interrupted(
     data: tuple[Network, Array, Array], monkeypatch: pytest.MonkeyPatch
 ) -> TrimResult[Network]:
-    solve, calls = nettrim.trimming.walk.solve_layer, itertools.count()
+    solve, calls = nettrim.trimming.methods.to_error.solve_layer, itertools.count()
 
     def until_the_second(*arguments: Any, **options: Any) -> Any:
         if next(calls):
             raise KeyboardInterrupt
         return solve(*arguments, **options)
 
-    monkeypatch.setattr("nettrim.trimming.walk.solve_layer", until_the_second)
+    monkeypatch.setattr("nettrim.trimming.methods.to_error.solve_layer", until_the_second)
     network, X, _ = data
     return trim(network, X, epsilon=0.1)
 

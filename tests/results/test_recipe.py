@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,12 @@ import nettrim
 from nettrim import Network, TrimResult
 from nettrim.models.io import check_output, load, recipe_in, save
 from nettrim.results.recipe import snippet, summary
+from nettrim.trimming.goals import Goal
 from support.networks import Array, random_network, trim
 from support.onnx_network import onnx_model
 
 # Arguments on which the weights do not depend, or which stand elsewhere in the recipe.
-APART = {"model", "X", "held_out", "checkpoint", "progress", "executor"}
-OF_A_SPARSITY = {"sparsity", "share", "pattern", "min_density"}
-OF_AN_ERROR = {"epsilon", "gamma", "slack", "kappa", "tol", "max_iter", "solver"}
+APART = {"model", "X", "goal", "options", "held_out", "checkpoint", "progress", "executor"}
 
 
 @pytest.fixture
@@ -40,8 +40,10 @@ def result(network: Network, X: Array) -> TrimResult[Network]:
     return trim(network, X, epsilon=0.2, held_out=X[:9], n_threads=1)
 
 
-def all_arguments() -> set[str]:
-    return set(inspect.signature(nettrim.trim).parameters) - APART
+def arguments_for(kind: type[Goal]) -> set[str]:
+    """Those of `nettrim.trim` and of the goal, less the shortcuts for other goals."""
+    shared = set(inspect.signature(nettrim.trim).parameters) - APART - {"epsilon", "sparsity"}
+    return shared | {field.name for field in fields(kind)}
 
 
 # --- what is written down -----------------------------------------------------------------------
@@ -49,7 +51,7 @@ def all_arguments() -> set[str]:
 
 def test_every_argument_that_matters_is_resolved(result: TrimResult[Network]) -> None:
     arguments = result.recipe["arguments"]
-    assert set(arguments) == all_arguments() - OF_A_SPARSITY
+    assert set(arguments) == arguments_for(nettrim.Error)
     assert arguments["epsilon"] == 0.2
     assert arguments["layers"] == ["dense1", "dense2"]
     assert arguments["max_iter"] == 50_000
@@ -59,7 +61,7 @@ def test_every_argument_that_matters_is_resolved(result: TrimResult[Network]) ->
 
 def test_a_sparsity_has_arguments_of_its_own(network: Network, X: Array) -> None:
     arguments = trim(network, X, sparsity=0.5).recipe["arguments"]
-    assert set(arguments) == all_arguments() - OF_AN_ERROR
+    assert set(arguments) == arguments_for(nettrim.Sparsity)
     assert (arguments["sparsity"], arguments["share"]) == (0.5, "network")
 
 

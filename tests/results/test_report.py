@@ -58,7 +58,7 @@ def test_broken_solves_leave_the_original_weights(
         weights = np.full_like(solution.weights, np.nan)
         return dataclasses.replace(solution, weights=weights, status="numerical")
 
-    monkeypatch.setattr("nettrim.trimming.walk.solve_layer", broken)
+    monkeypatch.setattr("nettrim.trimming.methods.to_error.solve_layer", broken)
     with pytest.warns(ConvergenceWarning, match="numerical"):
         result = trim(network, X, epsilon=0.1)
     np.testing.assert_array_equal(result.model.predict(X), network.predict(X))

@@ -26,9 +26,9 @@ CHILD = """
 import time
 import numpy as np
 import nettrim
-from nettrim import walk
+from nettrim.trimming.methods import to_error
 
-solve_layer, count = walk.solve_layer, 0
+solve_layer, count = to_error.solve_layer, 0
 
 def hang_at_the_second(X, Y, **options):
     global count
@@ -38,7 +38,7 @@ def hang_at_the_second(X, Y, **options):
         {hang}
     return solve_layer(X, Y, **options)
 
-walk.solve_layer = hang_at_the_second
+to_error.solve_layer = hang_at_the_second
 net, X = nettrim.Network.load("net.npz"), np.load("X.npy")
 result = nettrim.trim(net, X, epsilon=0.1, scheme="cascade", progress=False, checkpoint="kept")
 print(result)
@@ -100,7 +100,7 @@ class Counting:
 @pytest.fixture
 def solver(monkeypatch: pytest.MonkeyPatch) -> Counting:
     counting = Counting()
-    monkeypatch.setattr("nettrim.trimming.walk.solve_layer", counting)
+    monkeypatch.setattr("nettrim.trimming.methods.to_error.solve_layer", counting)
     return counting
 
 
@@ -172,7 +172,7 @@ def test_interrupted_result_is_a_model(
             return real(*arguments, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nettrim.trimming.walk.solve_layer", solve)
+    monkeypatch.setattr("nettrim.trimming.methods.to_error.solve_layer", solve)
     result = nettrim.trim(network, X, **OPTIONS)
     assert result.interrupted
     assert not result.converged

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nettrim import Dense, InfeasibleError, Network
-from nettrim.trimming.plan import Place, Plan
+from nettrim import Dense, Error, InfeasibleError, Network
+from nettrim.trimming.methods.method import Place
 from support.networks import (
     Array,
     Scale,
@@ -121,17 +121,17 @@ def test_original_weights_are_feasible_in_every_cascade_program(
     network: Network, X: Array, gamma: float, slack: str
 ) -> None:
     trimmed = trim(network, X, epsilon=0.1).model
-    plan = Plan.checked(
-        epsilon=0.1, scheme="cascade", gamma=gamma, slack=slack, kappa=1.0, tol=1e-4
-    )
+    run: Any = None  # posing a program takes none
+    method = Error(0.1, gamma=gamma, slack=slack).method(run, "cascade", None)
     before, after = [X, *outputs(network, X)], [X, *outputs(trimmed, X)]
     for k, layer in enumerate(network.prunable_layers()):
-        program = plan.program(layer, before[k], after[k], Place(k == 0, k == 3))
+        ball = method.pose(layer, before[k], after[k], Place(k == 0, k == 3))
+        program = ball.program
         Z = program.X @ layer.affine.stacked
         active = program.Y > 0 if layer.activation == "relu" else np.ones_like(Z, dtype=bool)
         upper = 0.0 if program.upper is None else program.upper[~active]
         np.testing.assert_array_equal(program.Y, before[k + 1])
-        assert np.linalg.norm((Z - program.Y)[active]) <= program.epsilon * (1 + 1e-12)
+        assert np.linalg.norm((Z - program.Y)[active]) <= ball.epsilon * (1 + 1e-12)
         assert (Z[~active] <= upper).all()
 
 

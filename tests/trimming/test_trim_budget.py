@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nettrim
-from nettrim.trimming.budget_walk import cheapest
+from nettrim.trimming.methods.to_sparsity import cheapest
 from support.networks import random_network, trim
 
 # Random networks give up much at any sparsity, and small ones stand on few samples.

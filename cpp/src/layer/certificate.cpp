@@ -118,8 +118,9 @@ double rounding_of_sums(const UnitProgram<S>& p) {
 }
 
 template <class S>
-Certificate conclude(const UnitProgram<S>& p, double l1, const Evidence& evidence) {
-  const DualSums sums = repaired(p, evidence);
+Certificate conclude(const UnitProgram<S>& p, double l1, const Evidence& evidence,
+                     const Matrix<S>& dual) {
+  const DualSums sums = repaired(p, evidence, dual);
   Certificate c;
   c.residual = std::sqrt(evidence.residual);
   c.violation = evidence.violation;
@@ -143,14 +144,14 @@ Certificate certify(const UnitProgram<S>& p, const Matrix<S>& weights, const Mat
     if (!at_zero) signal.noalias() += W * widened(X_view);
     add_piece(p, piece, signal, dual, mine);
   });
-  return conclude(p, p.l1_of(weights.template cast<double>()), evidence);
+  return conclude(p, p.l1_of(weights.template cast<double>()), evidence, dual);
 }
 
-#define NETTRIM_FOR(S)                                                                           \
-  template void add_piece(const UnitProgram<S>&, Range, const Matrix<double>&, const Matrix<S>&, \
-                          Evidence&);                                                            \
-  template double rounding_of_sums(const UnitProgram<S>&);                                       \
-  template Certificate conclude(const UnitProgram<S>&, double, const Evidence&);                 \
+#define NETTRIM_FOR(S)                                                                             \
+  template void add_piece(const UnitProgram<S>&, Range, const Matrix<double>&, const Matrix<S>&,   \
+                          Evidence&);                                                              \
+  template double rounding_of_sums(const UnitProgram<S>&);                                         \
+  template Certificate conclude(const UnitProgram<S>&, double, const Evidence&, const Matrix<S>&); \
   template Certificate certify(const UnitProgram<S>&, const Matrix<S>&, const Matrix<S>&);
 NETTRIM_FOR(float)
 NETTRIM_FOR(double)

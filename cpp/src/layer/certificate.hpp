@@ -56,9 +56,11 @@ Evidence gather_evidence(const UnitProgram<S>& p, Examine&& examine) {
 template <class S>
 double rounding_of_sums(const UnitProgram<S>& program);
 
-// What the evidence of all samples proves; l1 is the sum of all absolute weights at their costs.
+// What the evidence of all samples, gathered with that dual, proves; l1 is the sum of all absolute
+// weights at their costs.
 template <class S>
-Certificate conclude(const UnitProgram<S>& program, double l1, const Evidence& evidence);
+Certificate conclude(const UnitProgram<S>& program, double l1, const Evidence& evidence,
+                     const Matrix<S>& dual);
 
 // weights: outputs x features, dual: outputs x samples with no positive inactive entry. Everything
 // is computed afresh and in double; costs two products.

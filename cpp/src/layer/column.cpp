@@ -10,6 +10,7 @@ namespace {
 // Exchanges of one guess, and how many of them may fail to reduce the number of wrong elements.
 constexpr Index kMostExchanges = 20;
 constexpr Index kGrace = 3;
+constexpr int kMostCorrections = 3;  // of a guess's answer, beside the first
 constexpr int kCenterUpdates = 3, kFirmCenterUpdates = 50;
 constexpr double kMostStiffer = 1e5;
 constexpr double kRounding = 1e-15;  // of a gradient, over the norm of what it is the gradient of
@@ -121,7 +122,8 @@ void Column<G>::follow(double price_change, double least_weight) {
 
 template <class G>
 void Column<G>::solve(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
-  stiffness_ = kStiffness * std::clamp(price, 1.0, kMostStiffer);  // multipliers are as large
+  const double dearest = costs_.size() > 0 ? price * costs_.maxCoeff() : 0;
+  stiffness_ = kStiffness * std::clamp(dearest, 1.0, kMostStiffer);  // multipliers are as large
   work.order.clear();
   if (!settle(price, t, kCenterUpdates, work)) settle_firmly(price, t, work);
   price_ = price;
@@ -186,7 +188,7 @@ bool Column<G>::exchange_until_right(double price, const ColumnTolerances& t,
   Index grace = kGrace;
   for (Index round = 0; round < kMostExchanges; ++round) {
     if (!synchronise(work)) return false;
-    solve_guess(price, work);
+    solve_guess(price, t, work);
     if (!is_accurate(price, t) && raise_anchor(kMostAnchor<G>, work)) continue;
     find_wrong(price, t, work);
     const auto& wrong = work.wrong;
@@ -224,7 +226,7 @@ void Column<G>::exchange(Index element) {
 // The stationary point of the guess: weights out of it are zero, rows in it are tight up to their
 // softness; then the gradient and the slack of everything there.
 template <class G>
-void Column<G>::solve_guess(double price, ColumnWorkspace& work) {
+void Column<G>::solve_guess(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
   step_ = Vector::Zero(n);
   gradient_ = full_gradient_there_ + anchor_ * (reference_ - weight_center_);
@@ -236,30 +238,38 @@ void Column<G>::solve_guess(double price, ColumnWorkspace& work) {
     gradient_[i] += anchor_ * step_[i];
     if (m > 0) slack_ += step_[i] * work.values.row(i).transpose();
   }
-  Vector multiplier_step = Vector::Zero(m);
+  candidate_ = multipliers_there_;
   for (Index k = 0; k < m; ++k) {
-    if (guess_.tight[static_cast<std::size_t>(k)] != 0 || multipliers_there_[k] == 0) continue;
-    multiplier_step[k] = -multipliers_there_[k];
-    gradient_ += multiplier_step[k] * work.values.col(k);
+    if (guess_.tight[static_cast<std::size_t>(k)] != 0 || candidate_[k] == 0) continue;
+    gradient_ -= candidate_[k] * work.values.col(k);
+    candidate_[k] = 0;
   }
+  correct_guess(price, work);
+  for (int time = 0; time < kMostCorrections && !is_accurate(price, t); ++time) {
+    correct_guess(price, work);
+  }
+}
+
+// Takes out what the equations of the guess leave over; more than once, for with a small anchor the
+// factor is rounded far more than what is left over (iterative refinement).
+template <class G>
+void Column<G>::correct_guess(double price, ColumnWorkspace& work) {
+  const auto n = static_cast<Index>(features_.size());
   Vector weights, multipliers;
   respond(
       [&](Index e) {
-        return e >= n ? (multipliers_there_[e - n] - multiplier_center_[e - n]) / stiffness_ -
-                            slack_[e - n]
+        return e >= n ? (candidate_[e - n] - multiplier_center_[e - n]) / stiffness_ - slack_[e - n]
                       : -gradient_[e] - due(e, price) * guess_.sign[static_cast<std::size_t>(e)];
       },
       weights, multipliers, work);
   step_ += weights;
-  multiplier_step += multipliers;
-  candidate_ = multipliers_there_ + multiplier_step;
+  candidate_ += multipliers;
   curved_ = gram_ * step_;
   gradient_ = full_gradient_there_ + curved_ + anchor_ * (reference_ + step_ - weight_center_);
-  if (m > 0) {
-    gradient_.noalias() += work.values * multiplier_step;
-    slack_ = slack_there_;
-    slack_.noalias() += work.values.transpose() * step_;
-  }
+  if (rows_.empty()) return;
+  gradient_.noalias() += work.values * (candidate_ - multipliers_there_);
+  slack_ = slack_there_;
+  slack_.noalias() += work.values.transpose() * step_;
 }
 
 // Whether the answer of the present guess solves its own equations, or at least much better than

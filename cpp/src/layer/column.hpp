@@ -112,7 +112,8 @@ class Column {
   using Right = std::function<double(Index element)>;
   void respond(const Right& right, Vector& weights, Vector& multipliers,
                ColumnWorkspace& work) const;
-  void solve_guess(double price, ColumnWorkspace& work);
+  void solve_guess(double price, const ColumnTolerances& t, ColumnWorkspace& work);
+  void correct_guess(double price, ColumnWorkspace& work);
   bool is_accurate(double price, const ColumnTolerances& t) const;
   void find_wrong(double price, const ColumnTolerances& t, ColumnWorkspace& work) const;
   void exchange(Index element);

@@ -400,7 +400,7 @@ void Newton<S, G>::report(Answer<S>& a) const {
   a.weights = weights_.template cast<S>();
   a.dual = dual_;
   if constexpr (std::is_same_v<S, double>) {
-    a.certificate = conclude(p_, p_.l1_of(weights_), evidence_);
+    a.certificate = conclude(p_, p_.l1_of(weights_), evidence_, dual_);
   } else {
     a.certificate = certify(p_, a.weights, a.dual);
   }

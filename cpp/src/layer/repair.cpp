@@ -14,6 +14,9 @@ using Vector = Eigen::VectorXd;
 constexpr double kSmallExcess = 500;
 // What shrinking may lose, so that the candidate itself proves the bound wherever that is enough.
 constexpr double kLostUnrepaired = 1e-7;
+// Size of an inactive multiplier, over that of all of its output, that may be repaired; and the
+// most that a repair changes.
+constexpr double kFirm = 1e-6;
 
 // Constraints of one output that its candidate violates, or that its repair may: |x_j'g| <= limit
 // cost_j, exceeded by so much at most.
@@ -35,21 +38,22 @@ Excesses small_excesses(const UnitProgram<S>& p, const Vector& steepness, const 
   return found;
 }
 
-// Over the active samples of an output: the least singular value of some features, rounded down,
-// and the norm of the target.
-struct ActivePart {
+// Over the samples of an output where a repair may change the multipliers: the least singular value
+// of some features, rounded down, and the norm of the target.
+struct FreePart {
   double least = 0, target = 0;
 };
 
 template <class S>
-ActivePart active_part(const UnitProgram<S>& p, Index output, const std::vector<Index>& features) {
+FreePart free_part(const UnitProgram<S>& p, Index output, const Matrix<S>& dual, double firm,
+                   const std::vector<Index>& features) {
   const auto size = static_cast<Index>(features.size());
   Matrix<double> gram = Matrix<double>::Zero(size, size);
   double square = 0;
   p.with_entries([&](auto entry) {
     for (Index i = 0; i < p.n_samples(); ++i) {
       const auto e = entry(i * p.n_outputs() + output);
-      if (!e.active) continue;
+      if (!e.active && !(static_cast<double>(dual(output, i)) < -firm)) continue;
       square += static_cast<double>(e.target) * static_cast<double>(e.target);
       const Vector x =
           p.X({i, 1}).template cast<double>()(features, 0) * static_cast<double>(p.x_scale);
@@ -64,13 +68,13 @@ ActivePart active_part(const UnitProgram<S>& p, Index output, const std::vector<
 
 // Of output m, whose constraints are violated. Kept where it loses less than to shrink.
 template <class S>
-void repair(const UnitProgram<S>& p, Index m, const Vector& sizes, Vector steepness, double limit,
-            DualSums& sums) {
+void repair(const UnitProgram<S>& p, Index m, const Matrix<S>& dual, double firm,
+            const Vector& sizes, Vector steepness, double limit, DualSums& sums) {
   const Excesses excess = small_excesses(p, steepness, sizes, limit);
   if (excess.features.empty()) return;
-  const ActivePart part = active_part(p, m, excess.features);
+  const FreePart part = free_part(p, m, dual, firm, excess.features);
   const double away = excess.sizes.norm() / part.least;  // ||h||
-  if (!std::isfinite(away)) return;
+  if (!(away <= firm)) return;
   const double norm = std::sqrt(sums.square[m]) + away;
   const double lost = away * (part.target + (p.constrained() ? p.level : 0));
   steepness += p.lengths * away;
@@ -85,22 +89,23 @@ void repair(const UnitProgram<S>& p, Index m, const Vector& sizes, Vector steepn
 }  // namespace
 
 template <class S>
-DualSums repaired(const UnitProgram<S>& p, const Evidence& evidence) {
+DualSums repaired(const UnitProgram<S>& p, const Evidence& evidence, const Matrix<S>& dual) {
   const double rounding = rounding_of_sums(p), limit = p.constrained() ? 1 : p.level;
   DualSums sums{evidence.linear - rounding * evidence.linear_size,
                 (1 + 2 * rounding) * evidence.square, Vector(p.n_outputs())};
   for (Index m = 0; m < p.n_outputs(); ++m) {
-    const Vector sizes = p.lengths * std::sqrt(evidence.size[m]);
+    const double size = std::sqrt(evidence.size[m]);
+    const Vector sizes = p.lengths * size;
     const Vector steepness = evidence.gradient.row(m).cwiseAbs().transpose() + rounding * sizes;
     sums.steepest[m] = steepness.cwiseQuotient(p.costs).maxCoeff();
     if (p.even() && sums.steepest[m] > (1 + kLostUnrepaired) * limit) {
-      repair(p, m, sizes, steepness, limit, sums);
+      repair(p, m, dual, kFirm * size, sizes, steepness, limit, sums);
     }
   }
   return sums;
 }
 
-template DualSums repaired(const UnitProgram<float>&, const Evidence&);
-template DualSums repaired(const UnitProgram<double>&, const Evidence&);
+template DualSums repaired(const UnitProgram<float>&, const Evidence&, const Matrix<float>&);
+template DualSums repaired(const UnitProgram<double>&, const Evidence&, const Matrix<double>&);
 
 }  // namespace nettrim::layer

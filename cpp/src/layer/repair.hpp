@@ -3,8 +3,9 @@
 // A feature far larger than the others has a cost so low that no multipliers in double precision
 // satisfy |x_j'g| <= cost_j: the rounding of g is more. Shrinking g until it does would ruin the
 // bound. But an exact g - h is near, with h = A (A'A)^{-1} excess, A the cheap features over the
-// active samples: it loses ||h|| (||target_active|| + epsilon) at most, and every other x_k'g
-// changes by at most ||x_k|| ||h||.
+// free samples, which are the active ones and those whose multiplier is far below zero and stays
+// so: it loses ||h|| (||target_free|| + epsilon) at most, and every other x_k'g changes by at most
+// ||x_k|| ||h||.
 #pragma once
 
 #include "layer/certificate.hpp"
@@ -18,6 +19,6 @@ struct DualSums {
 };
 
 template <class S>
-DualSums repaired(const UnitProgram<S>& program, const Evidence& evidence);
+DualSums repaired(const UnitProgram<S>& program, const Evidence& evidence, const Matrix<S>& dual);
 
 }  // namespace nettrim::layer

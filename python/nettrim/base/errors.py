@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from types import FrameType
+
 __all__ = [
     "LARGE_ERROR",
     "CalibrationWarning",
@@ -9,6 +13,7 @@ __all__ = [
     "InfeasibleError",
     "LargeErrorWarning",
     "RuntimeMismatchWarning",
+    "warn_user",
 ]
 
 LARGE_ERROR = 0.5  # relative to an output: of one that moved so far little may be left
@@ -32,3 +37,16 @@ class CalibrationWarning(UserWarning):
 
 class RuntimeMismatchWarning(UserWarning):
     """The framework computes something else than the arithmetic that was measured and bounded."""
+
+
+def warn_user(text: str, kind: type[Warning]) -> None:
+    """Warn at the line outside this package that called it, however deep the warning arises."""
+    package = __name__.partition(".")[0]
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _package_of(frame) == package:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, kind, stacklevel=level)
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -25,7 +25,7 @@ from ..base.storage import read_npy, read_npz, write_npz
 from ..base.table import Column, shortened, table
 from ..hull import branch_hull
 from ..models.io import check_output, check_places, load, recipe_in, save
-from ..models.model_view import ModelView, as_view, untouched_of
+from ..models.model_view import ModelView, as_view
 from ..models.network import Network
 from ..models.summary import WEIGHTS, weights_of, weights_of_all
 from ..results.accuracy import Accuracy, Labels, checked_labels
@@ -181,7 +181,7 @@ def _inspect(options: Namespace) -> int:
     model = load(options.network)
     view = as_view(model)
     say(model if isinstance(model, Network) else _layers(view))
-    for line in untouched_lines(untouched_of(view)):
+    for line in untouched_lines(view.untouched()):
         say(line)
     recipe = recipe_in(options.network)
     if recipe is not None:

@@ -1,4 +1,4 @@
-"""The arrays of a layer, checked once, as every engine and every worker takes them."""
+"""The arrays of a layer, checked once, as every options and every worker takes them."""
 
 from __future__ import annotations
 

@@ -54,10 +54,10 @@ class LayerSolution:
         `dual_bound`.
     iterations : int
     solver : str
-        The engine that gave the answer: ``"newton"``, ``"admm"``, or ``"none"`` if the start was
+        The options that gave the answer: ``"newton"``, ``"admm"``, or ``"none"`` if the start was
         optimal.
     reason : str
-        Why that engine.
+        Why that options.
     seconds : float
         Wall time.
     dual : ndarray of shape (n_samples, n_outputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from ..base.arguments import matrix, number, one_of, precision_of, whole
+from ..base.arguments import matrix, precision_of, whole
 from ..base.arrays import converted, with_squares
-from ..base.limits import Limits, Listener, listener
-from .blocks.block import Engine, Form, Start, cut, solve_alone
+from ..base.limits import Listener, listener
+from .blocks.block import Start, cut, solve_alone
 from .blocks.block_solver import Alone, Together
 from .blocks.common_penalty import Crew, solve_in_blocks
 from .blocks.workers import Pool, Shared, Task
 from .data import LayerData
+from .options import CHECK_EVERY, Form, LayerOptions
 from .solution import LayerProgress, LayerSolution
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["solve_layer", "solve_side_by_side"]
 
-SOLVERS = ("auto", "newton", "admm")
-CHECK_EVERY = 25
 TOLD = ("iterations", "objective", "dual_bound", "gap", "residual", "violation", "seconds")
 
 
@@ -156,44 +155,35 @@ def solve_layer(
     """
     heard = listener(callback, LayerProgress)
     pool = None if executor is None else Pool(executor)
-    data, job = _prepared(
-        pool,
-        1 if pool is None else pool.n_workers,
-        X=X,
-        Y=Y,
-        epsilon=epsilon,
-        penalty=penalty,
-        activation=activation,
-        groups=groups,
-        upper=upper,
-        active=active,
+    data = LayerData.of(X, Y, activation, upper, active, precision_of(dtype), groups)
+    form = Form.of(epsilon, penalty)
+    options = LayerOptions.of(
         solver=solver,
         tol=tol,
         max_iter=max_iter,
         time_limit=time_limit,
-        warm_start=warm_start,
-        n_threads=n_threads,
         check_every=check_every,
-        dtype=dtype,
-        block_outputs=block_outputs,
+        n_threads=1 if pool and n_threads is None else n_threads,
     )
+    n_blocks = 1 if pool is None else pool.n_workers
+    job = _Job.of(data, form, options, _width(data, block_outputs, n_blocks), warm_start)
     if pool is None:
         return _solve(data, job, heard)
+    pool.check_threads(options.n_threads)
     return _solve_elsewhere(data, job, pool, heard)
 
 
 def solve_side_by_side(
-    programs: Iterable[Mapping[str, Any]], pool: Pool, **options: Any
+    programs: Iterable[tuple[LayerData, Form]], options: LayerOptions, pool: Pool
 ) -> Iterator[tuple[int, LayerSolution]]:
     """Solve whole layers, each by one worker; yield numbers and answers as they finish.
 
     Parameters
     ----------
-    programs : iterable of mapping
-        Arguments of `solve_layer` that are a layer's own.
+    programs : iterable of (LayerData, Form)
+    options : LayerOptions
+        Threads are those of a worker.
     pool : Pool
-    **options
-        Those that all layers have in common: tolerance, limits, solver and threads.
 
     Yields
     ------
@@ -201,11 +191,15 @@ def solve_side_by_side(
     solution : LayerSolution
         Without multipliers: ``dual`` is empty.
     """
+    pool.check_threads(options.n_threads)
     with ExitStack() as stack:
-        prepared = (_prepared(pool, 1, **program, **options) for program in programs)
         tasks = (
-            Task(stack.enter_context(closing(Shared(data))), _solve_there, (job, False))
-            for data, job in prepared
+            Task(
+                stack.enter_context(closing(Shared(data))),
+                _solve_there,
+                (_Job.of(data, form, options, data.Y.shape[1]), False),
+            )
+            for data, form in programs
         )
         yield from pool.finished(tasks)
 
@@ -214,89 +208,53 @@ class _Job(NamedTuple):
     """What is asked of a layer."""
 
     form: Form
-    engine: Engine
+    options: LayerOptions
     width: int
     weights: Floats | None
     dual: Floats | None
 
+    @classmethod
+    def of(
+        cls,
+        data: LayerData,
+        form: Form,
+        options: LayerOptions,
+        width: int,
+        warm_start: LayerSolution | ArrayLike | None = None,
+    ) -> _Job:
+        """Check that the numbers have the squares they will be asked for, and the start its shape."""
+        n_outputs = data.Y.shape[1]
+        if width < n_outputs:
+            with_squares(data.X, "X")
+        if width < n_outputs or form.penalty is not None:
+            with_squares(data.Y, "Y")
+        weights, dual = _warm_start(warm_start, data)
+        return cls(form, options, width, weights, dual)
 
-def _prepared(
-    pool: Pool | None,
-    n_blocks: int,
-    *,
-    X: ArrayLike,
-    Y: ArrayLike,
-    epsilon: float | None,
-    activation: str,
-    groups: int,
-    upper: ArrayLike | None,
-    active: ArrayLike | None,
-    solver: str,
-    tol: float,
-    max_iter: int | None,
-    time_limit: float | None,
-    n_threads: int | None,
-    penalty: float | None = None,
-    warm_start: LayerSolution | ArrayLike | None = None,
-    check_every: int = CHECK_EVERY,
-    dtype: DTypeLike = np.float64,
-    block_outputs: int | None = None,
-) -> tuple[LayerData, _Job]:
-    """Check the arguments of a solve. Threads are those of a task, if there is a pool."""
-    precision = precision_of(dtype)
-    data = LayerData.of(X, Y, activation, upper, active, precision, groups)
-    one_of(solver, SOLVERS, "solver")
-    form = _form(epsilon, penalty)
-    n_threads = 1 if pool and n_threads is None else n_threads
-    limits = Limits.of(max_iter, time_limit, n_threads, None, LayerProgress)
-    engine = Engine(
-        solver,
-        number(tol, "tol", above=0.0),
-        limits.max_iter,
-        limits.time_limit,
-        whole(check_every, "check_every"),
-        limits.n_threads,
-    )
-    if pool is not None:
-        pool.check_threads(engine.n_threads)
-    n_outputs = data.Y.shape[1]
-    width = -(-n_outputs // n_blocks)
+
+def _width(data: LayerData, block_outputs: int | None, n_blocks: int) -> int:
+    """Return how many outputs a block has at most."""
     if block_outputs is not None:
-        width = whole(block_outputs, "block_outputs")
-    if width < n_outputs:
-        with_squares(data.X, "X")
-    if width < n_outputs or form.penalty is not None:
-        with_squares(data.Y, "Y")
-    shape = len(data.live), n_outputs
-    weights, dual = _warm_start(warm_start, shape, data.Y.shape, precision)
-    if weights is not None and not data.live.all():
-        weights = np.compress(data.live, weights, axis=0)
-    return data, _Job(form, engine, width, weights, dual)
-
-
-def _form(epsilon: float | None, penalty: float | None) -> Form:
-    if (epsilon is None) == (penalty is None):
-        raise ValueError(f"give exactly one of epsilon and penalty, got {epsilon=} and {penalty=}")
-    if epsilon is not None:
-        return Form(epsilon=number(epsilon, "epsilon", least=0.0))
-    return Form(penalty=number(penalty, "penalty", above=0.0))
+        return whole(block_outputs, "block_outputs")
+    return int(-(-data.Y.shape[1] // n_blocks))
 
 
 def _warm_start(
-    start: LayerSolution | ArrayLike | None,
-    shape: tuple[int, int],
-    dual_shape: tuple[int, ...],
-    precision: np.dtype[Any],
+    start: LayerSolution | ArrayLike | None, data: LayerData
 ) -> tuple[Floats | None, Floats | None]:
+    """Return weights on the live features, and multipliers, to begin from."""
     if start is None:
         return None, None
     given = start.weights if isinstance(start, LayerSolution) else start
-    weights = matrix(given, "warm_start", precision)
+    weights = matrix(given, "warm_start", data.X.dtype)
+    shape = len(data.live), data.Y.shape[1]
     if weights.shape != shape:
         raise ValueError(f"warm_start must have shape {shape}, got {weights.shape}")
-    if not isinstance(start, LayerSolution) or start.dual.shape != dual_shape:
+    if not data.live.all():
+        weights = np.compress(data.live, weights, axis=0)
+    if not isinstance(start, LayerSolution) or start.dual.shape != data.Y.shape:
         return weights, None  # multipliers of other samples mean nothing here
-    return weights, converted(start.dual, "warm_start", precision)
+    return weights, converted(start.dual, "warm_start", data.Y.dtype)
 
 
 def _solve(data: LayerData, job: _Job, callback: Listener | None) -> LayerSolution:
@@ -304,12 +262,12 @@ def _solve(data: LayerData, job: _Job, callback: Listener | None) -> LayerSoluti
     blocks = cut(data, job.width)
     if len(blocks) == 1:
         start = job.weights, job.dual
-        answer = solve_alone(data, blocks[0], job.form, job.engine, start, callback)
+        answer = solve_alone(data, blocks[0], job.form, job.options, start, callback)
         return data.with_dead_features(answer)
-    n_threads = job.engine.n_threads
+    n_threads = job.options.n_threads
     if data.groups == 1 or not 1 < n_threads <= len(blocks):
         return _solve_blocks(data, job, Alone(data), callback)
-    job = job._replace(engine=replace(job.engine, n_threads=1))
+    job = job._replace(options=replace(job.options, n_threads=1))
     with ThreadPoolExecutor(n_threads) as executor:
         return _solve_blocks(data, job, Together(Shared(data), Pool(executor)), callback)
 
@@ -325,7 +283,7 @@ def _solve_elsewhere(
             ((_, whole),) = pool.finished([Task(arrays, _solve_there, (job, True))])
             answer = cast(LayerSolution, whole)
         except KeyboardInterrupt:
-            job = job._replace(engine=replace(job.engine, max_iter=1))
+            job = job._replace(options=replace(job.options, max_iter=1))
             answer = replace(_solve(data, job, None), status="interrupted")
     if callback is not None:
         callback(*(getattr(answer, name) for name in TOLD))
@@ -345,5 +303,5 @@ def _solve_blocks(
 ) -> LayerSolution:
     blocks = cut(data, job.width)
     starts = [Start.of(data, block, job.form, job.weights, job.dual) for block in blocks]
-    answer = solve_in_blocks(crew, blocks, job.form, job.engine, starts, callback)
+    answer = solve_in_blocks(crew, blocks, job.form, job.options, starts, callback)
     return data.with_dead_features(answer)

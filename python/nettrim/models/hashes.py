@@ -9,15 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .model_view import LayerView, ModelView, arrays_of
+from .model_view import LayerView, ModelView
 from .samples import Data, Samples
 
-__all__ = ["hash_of_data", "hash_of_model", "identity"]
-
-
-def identity(view: ModelView, layers: Sequence[LayerView], X: Data) -> dict[str, str]:
-    """Return what the answers of a run depend on beside its options: hashes of model and data."""
-    return {"weights of the model": hash_of_model(view, layers), "data X": hash_of_data(X)}
+__all__ = ["hash_of_data", "hash_of_model"]
 
 
 def hash_of_model(view: ModelView, layers: Sequence[LayerView]) -> str:
@@ -28,7 +23,7 @@ def hash_of_model(view: ModelView, layers: Sequence[LayerView]) -> str:
         _add(digest, layer.affine.weights)
         if layer.affine.bias is not None:
             _add(digest, layer.affine.bias)
-    for name, array in arrays_of(view).items():
+    for name, array in view.to_arrays().items():
         digest.update(name.encode())
         _add(digest, array)
     return digest.hexdigest()

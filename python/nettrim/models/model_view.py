@@ -207,31 +207,8 @@ class Signal(NamedTuple):
 
 
 @runtime_checkable
-class ModelView(Protocol):
-    """The three methods `trim` asks of a model.
-
-    A view may have more, which are asked in this order:
-
-    ``calibration(values, name)``
-        Takes samples as the framework has them, before anything else is asked, and returns a finite
-        array of float64, or int64 if they are whole numbers; or `nettrim.models.samples.Samples` of several
-        inputs.
-    ``outputs()``
-        The names of the model's outputs that count, in the order of their signals. Without it there is
-        one, called "output".
-    ``untouched()``
-        An `Untouched` for each weight that is not among the prunable layers'. Without it there are none.
-    ``to_arrays()``
-        All numbers of the model that signals may depend on, those of other layers too, as arrays by
-        name. A checkpoint tells models apart by them; without it, by the prunable layers alone.
-    ``score(X, labels)``
-        The share of samples of which the model itself gives the right label. Without it labels are
-        numbers of the output that ought to be largest.
-    ``run(model, X)``
-        The outputs that count, as arrays whose first axis is that of the samples, as the framework
-        computes them for the model as it is given to its users: this one, or a copy that
-        `with_weights` made. Without it nothing is said of the arithmetic of the framework.
-    """
+class Prunable(Protocol):
+    """The three methods `nettrim.trim` cannot do without; `ModelView` has the others."""
 
     def prunable_layers(self) -> Sequence[LayerView]:
         """Return the layers that can be pruned, in the order data pass them."""
@@ -252,6 +229,75 @@ class ModelView(Protocol):
         ...
 
 
+@runtime_checkable
+class ModelView(Prunable, Protocol):
+    """All that `nettrim.trim` asks of a model; what has a default here may be left out.
+
+    A subclass defines the three methods of `Prunable`. An object that has them without being a subclass
+    is completed by these defaults (`as_view`).
+    """
+
+    def calibration(self, values: Any, name: str) -> Data:
+        """Take samples as the framework has them, before anything else is asked (`nettrim.models.opened_model`).
+
+        Returns a finite array of float64, or int64 if they are whole numbers; or
+        `nettrim.models.samples.Samples` of several inputs.
+        """
+        return sample_array(values, name)
+
+    def outputs(self) -> Sequence[str]:
+        """Return the names of the model's outputs that count, in the order of their signals."""
+        return ["output"]
+
+    def untouched(self) -> Sequence[Untouched]:
+        """Return the weights of two or more dimensions that no prunable layer holds."""
+        return []
+
+    def to_arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Return all numbers that signals may depend on, by name, to tell models apart.
+
+        Those of the prunable layers need not be among them.
+        """
+        return {}
+
+    def run(self, model: Any, X: Data) -> Sequence[AnyFloat] | None:
+        """Return the outputs that count as the framework computes them for its users.
+
+        Of this model, or of a copy that `with_weights` made; arrays whose first axis is that of the
+        samples. None where nothing is known of the arithmetic of the framework.
+        """
+        return None
+
+    def score(self, X: Data, labels: Any) -> float | None:
+        """Return the share of samples of which the model itself gives the right label.
+
+        None where labels are numbers of the output that ought to be largest.
+        """
+        return None
+
+
+class Completed(ModelView):
+    """A model that has the three methods, with the defaults of `ModelView` for those it has not."""
+
+    def __init__(self, model: Prunable) -> None:
+        self._model = model
+        for name in ("calibration", "outputs", "untouched", "to_arrays", "run", "score"):
+            if hasattr(model, name):
+                setattr(self, name, getattr(model, name))
+
+    def prunable_layers(self) -> Sequence[LayerView]:
+        """Return the model's."""
+        return self._model.prunable_layers()
+
+    def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
+        """Return the model's."""
+        return self._model.signals(X, weights)
+
+    def with_weights(self, weights: Mapping[int, Affine]) -> Any:
+        """Return the model's."""
+        return self._model.with_weights(weights)
+
+
 def are_same(one: Mapping[int, Affine], other: Mapping[int, Affine]) -> bool:
     """Tell whether two mappings hold the same objects."""
     return one.keys() == other.keys() and all(one[k] is other[k] for k in one)
@@ -270,8 +316,10 @@ def as_view(model: Any) -> ModelView:
     TypeError
         If the model is of no known kind.
     """
-    if isinstance(model, ModelView) and not isinstance(model, type):
+    if isinstance(model, ModelView):
         return model
+    if isinstance(model, Prunable) and not isinstance(model, type):
+        return Completed(model)
     for origin in type(model).__mro__:
         framework = origin.__module__.partition(".")[0]
         if framework in ADAPTERS:
@@ -301,8 +349,7 @@ def layers_named(model: Any, names: Iterable[str]) -> list[LayerView]:
 
 def samples(view: ModelView, values: Any, name: str) -> Data:
     """Return samples as the view takes them."""
-    calibration: Callable[[Any, str], Data] = getattr(view, "calibration", sample_array)
-    data = calibration(values, name)
+    data = view.calibration(values, name)
     mask = data.arrays.get("attention_mask") if isinstance(data, Samples) else None
     if mask is not None and not mask.all():
         warnings.warn(
@@ -312,21 +359,3 @@ def samples(view: ModelView, values: Any, name: str) -> Data:
             stacklevel=3,
         )
     return data
-
-
-def outputs_of(view: ModelView) -> Sequence[str]:
-    """Return the names of a model's outputs."""
-    outputs: Callable[[], Sequence[str]] = getattr(view, "outputs", lambda: ["output"])
-    return outputs()
-
-
-def untouched_of(view: ModelView) -> Sequence[Untouched]:
-    """Return the weights of a model that no prunable layer holds."""
-    untouched: Callable[[], Sequence[Untouched]] = getattr(view, "untouched", list)
-    return untouched()
-
-
-def arrays_of(view: ModelView) -> Mapping[str, NDArray[Any]]:
-    """Return all numbers of a model by name, none if its view does not tell them."""
-    to_arrays: Callable[[], Mapping[str, NDArray[Any]]] = getattr(view, "to_arrays", dict)
-    return to_arrays()

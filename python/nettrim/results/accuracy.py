@@ -31,8 +31,8 @@ class Accuracy(NamedTuple):
 def accuracy(before: Any, after: Any, X: Any, labels: ArrayLike) -> Accuracy:
     """Measure how often two models are right; see `nettrim.TrimResult.accuracy`."""
     views = viewed_again(before), viewed_again(after)
-    if hasattr(views[0], "score"):
-        first, second = (float(view.score(X, labels)) for view in views)  # type: ignore[attr-defined]
+    first, second = (view.score(X, labels) for view in views)
+    if first is not None and second is not None:
         return Accuracy(first, second, len(np.asarray(labels)))
     data = [samples(view, X, "X") for view in views]
     wanted = checked_labels(labels, len(data[0]))

@@ -4,81 +4,80 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 
-from ..base.arrays import Array, frobenius, relative
+from ..base.arrays import AnyFloat, Array, frobenius, relative
 from ..base.errors import (
     LARGE_ERROR,
     ConvergenceWarning,
     LargeErrorWarning,
     RuntimeMismatchWarning,
+    warn_user,
 )
 from ..base.stopwatch import Stopwatch
-from ..models.model_view import ModelView, outputs_of, untouched_of
+from ..models.model_view import ModelView
+from ..models.opened_model import OpenedModel
 from ..models.samples import Data
 from ..results.outcome import KEPT, UNREACHED, LayerReport, OutputReport
 from ..results.trim_result import TrimResult
 from .bounds import Account, Trimmed, account, changes
-from .checkpoint import SolvedLayer
-from .walk import SOLVING, Walk
+from .methods.method import SOLVING
+from .solved_layer import SolvedLayer
+from .walk import Walk
 
-__all__ = ["assessed", "computed", "warn"]
-
-Model = TypeVar("Model")
+__all__ = ["assessed", "computed_before", "warn"]
 
 SIGNALS = "signals"  # the stage of a run that computes, poses and measures
 
 
 def assessed(
-    model: Model,
-    walk: Walk,
-    unseen: Data | None,
-    before: list[Array] | None,
-    recipe: dict[str, Any],
-    began: float,
-) -> TrimResult[Model]:
+    walk: Walk, before: Sequence[AnyFloat] | None, recipe: dict[str, Any], began: float
+) -> TrimResult[Any]:
     """Measure and bound what the walk did, and write the reports; it all began at some time."""
-    view, weights = walk.view, walk.weights
-    trimmed = cast(Model, view.with_weights(weights))
-    held_out = None if unseen is None else [c.relative for c in changes(view, weights, unseen)]
-    after = None if before is None else computed(view, trimmed, walk.data)
+    opened, weights = walk.run.opened, walk.weights
+    trimmed = opened.view.with_weights(weights)
+    held_out = None
+    if opened.held_out is not None:
+        held_out = [c.relative for c in changes(opened.view, weights, opened.held_out)]
+    after = None if before is None else _computed(opened.view, trimmed, opened.data)
     runs = None if before is None or after is None else (before, after)
     layers, outputs = _reports(walk, held_out, runs)
     return TrimResult(
         model=trimmed,
-        original=model,
+        original=opened.model,
         layers=layers,
-        scheme=walk.plan.scheme,
-        n_samples=len(walk.data),
+        scheme="cascade" if walk.method.cascaded else "parallel",
+        n_samples=len(opened.data),
         discrepancy=_together([output.discrepancy for output in outputs]),
         bound=_together([output.bound for output in outputs]),
         held_out_discrepancy=_held_out(outputs),
         interrupted=walk.interrupted,
         recipe=recipe,
         outputs=outputs,
-        untouched=tuple(untouched_of(view)),
-        **_times(walk.watch, time.perf_counter() - began),
+        untouched=tuple(opened.untouched),
+        **_times(walk.run.watch, time.perf_counter() - began),
     )
 
 
 def _reports(
-    walk: Walk, held_out: Sequence[float] | None, runs: tuple[list[Array], list[Array]] | None
+    walk: Walk,
+    held_out: Sequence[float] | None,
+    runs: tuple[Sequence[AnyFloat], Sequence[AnyFloat]] | None,
 ) -> tuple[tuple[LayerReport, ...], tuple[OutputReport, ...]]:
     """Write the reports of the layers and of the outputs that count."""
     layers: list[LayerReport] = []
     outputs: list[OutputReport] = []
-    names = outputs_of(walk.view)
-    for position, told in enumerate(account(walk.view, _trimmed(walk), walk.data)):
+    names = walk.run.opened.outputs
+    for position, told in enumerate(account(walk.run.view, _trimmed(walk), walk.run.data)):
         unseen = None if held_out is None else held_out[position]
-        number = position - len(walk.layers)
+        number = position - len(walk.run.layers)
         if number < 0:
             layers.append(_layer(walk, position, told, unseen))
-        elif number in walk.counted:
+        elif number in walk.run.counted:
             output = _output(names[number], told, unseen)
             if runs is not None:
                 output = _compared(output, told.values, [run[number] for run in runs], walk)
@@ -114,23 +113,31 @@ def _times(watch: Stopwatch, total: float) -> dict[str, Any]:
     return {"seconds": total, "stages": {**stages, SIGNALS: rest}}
 
 
-def computed(
+def computed_before(opened: OpenedModel[Any]) -> Sequence[AnyFloat] | None:
+    """Return what the framework itself computes for the model, None if that cannot be known.
+
+    It is run before any work, on held-out data as well, so that what it does not take is told then.
+    """
+    outputs = _computed(opened.view, opened.model, opened.data, (ValueError,))
+    if opened.held_out is not None:
+        _computed(opened.view, opened.model, opened.held_out, (ValueError,))
+    return outputs
+
+
+def _computed(
     view: ModelView, model: Any, X: Data, refusal: tuple[type[Exception], ...] = ()
-) -> list[Array] | None:
+) -> Sequence[AnyFloat] | None:
     """Return what the framework itself computes for a model, None if it cannot be known.
 
     Errors of a framework are warned of, as nothing that is solved may be lost to them, save those by
     which it refuses the samples.
     """
-    run = getattr(view, "run", None)
-    if run is None:
-        return None
     try:
-        outputs: list[Array] = run(model, X)
+        outputs = view.run(model, X)
     except refusal:
         raise
     except Exception as error:  # noqa: BLE001 (of code that is not ours; what is solved is not lost)
-        _warn(
+        warn_user(
             "model: the framework itself does not run it on X, so nothing is known of its rounding: "
             f"{error}",
             RuntimeMismatchWarning,
@@ -140,7 +147,7 @@ def computed(
 
 
 def _compared(
-    report: OutputReport, exact: Sequence[Array], computed: Sequence[Array], walk: Walk
+    report: OutputReport, exact: Sequence[Array], computed: Sequence[AnyFloat], walk: Walk
 ) -> OutputReport:
     """Hold the framework's results for both models against those of exact arithmetic."""
     runs = [
@@ -149,7 +156,7 @@ def _compared(
     ]
     errors = [frobenius(own - values) for own, values in zip(runs, exact, strict=True)]
     error = relative(max(errors), frobenius(exact[0]))
-    types = {*(layer.affine.precision for layer in walk.layers), computed[0].dtype}
+    types = {*(layer.affine.precision for layer in walk.run.layers), computed[0].dtype}
     coarsest = max(float(np.finfo(dtype).eps) for dtype in types)
     return replace(
         report,
@@ -164,10 +171,9 @@ def _trimmed(walk: Walk) -> dict[int, Trimmed]:
     return {
         position: Trimmed(
             affine=affine,
-            epsilon=_radius(walk.solved[position]) or 0.0,
-            cascaded=walk.plan.cascaded,
-            growth=walk.plan.growth(walk.layers[position], walk.place(position)),
-            floor=walk.plan.floor(walk.place(position)),
+            cascaded=walk.method.cascaded,
+            epsilon=walk.solved[position].radius or 0.0,
+            prospect=walk.method.prospect(position),
         )
         for position, affine in walk.weights.items()
     }
@@ -175,7 +181,7 @@ def _trimmed(walk: Walk) -> dict[int, Trimmed]:
 
 def _layer(walk: Walk, position: int, told: Account, held_out: float | None) -> LayerReport:
     change, bound = told.change, told.bound
-    layer, solved = walk.layers[position], walk.solved.get(position)
+    layer, solved = walk.run.layers[position], walk.solved.get(position)
     before, after = layer.affine, walk.weights.get(position, layer.affine)
     norm = change.norm or 1.0
     return LayerReport(
@@ -190,7 +196,7 @@ def _layer(walk: Walk, position: int, told: Account, held_out: float | None) -> 
         bound=bound.proved / norm,
         prior_bound=bound.prior / norm,
         held_out_discrepancy=held_out,
-        **_answer(solved, UNREACHED if position in walk.chosen else KEPT),
+        **_answer(solved, UNREACHED if position in walk.run.chosen else KEPT),
     )
 
 
@@ -198,19 +204,16 @@ def _answer(solved: SolvedLayer | None, otherwise: str) -> dict[str, Any]:
     """Return the part of a report that comes from the solver."""
     if solved is None:
         return {"status": otherwise}
-    fields = ("status", "gap", "residual", "violation", "iterations", "seconds", "active_rows")
-    answer = {field: getattr(solved, field) for field in fields}
-    if _radius(solved) is None:
-        return {name: answer[name] for name in ("status", "seconds", "active_rows")}
-    history = tuple((float(seconds), float(gap)) for seconds, gap in solved.history)
-    return {**answer, "epsilon": _radius(solved), "history": history}
-
-
-def _radius(solved: SolvedLayer) -> float | None:
-    """Return the relative error allowed to a layer, None if it was given a number of weights."""
-    if math.isnan(solved.epsilon):
-        return None
-    return relative(solved.epsilon, solved.output_norm)
+    answer = {name: getattr(solved, name) for name in ("status", "seconds", "active_rows")}
+    proof = solved.proof
+    if proof is None:
+        return answer
+    return {
+        **answer,
+        "epsilon": solved.radius,
+        **{name: getattr(proof, name) for name in ("gap", "residual", "violation", "iterations")},
+        "history": tuple((float(seconds), float(gap)) for seconds, gap in proof.history),
+    }
 
 
 def warn(result: TrimResult[Any], walk: Walk) -> None:
@@ -218,20 +221,20 @@ def warn(result: TrimResult[Any], walk: Walk) -> None:
     open_layers = [layer for layer in result.layers if layer.pruned and not layer.converged]
     if open_layers:
         names = ", ".join(map(_unproved, open_layers))
-        _warn(
+        warn_user(
             f"not solved to the tolerance: {names}; their answers are used and flagged. Allow more "
             "iterations or time, or a larger tol",
             ConvergenceWarning,
         )
-    if result.discrepancy > LARGE_ERROR and LargeErrorWarning not in walk.warned:
-        _warn(
+    if result.discrepancy > LARGE_ERROR and LargeErrorWarning not in walk.run.warned:
+        warn_user(
             f"the output of the network moved by {result.discrepancy:.0%}: it may do nothing of what it "
             "did. Ask for less",
             LargeErrorWarning,
         )
     for output in result.outputs:
         if output.runtime_differs:
-            _warn(
+            warn_user(
                 f"model: the framework computes output {output.name!r} up to "
                 f"{output.runtime_error:.1%} away from exact arithmetic, which errors and bounds speak "
                 f"of; the error there is {output.runtime_discrepancy:.1%}",
@@ -242,7 +245,3 @@ def warn(result: TrimResult[Any], walk: Walk) -> None:
 def _unproved(layer: LayerReport) -> str:
     gap = "" if layer.gap is None else f", gap {layer.gap:.1e}"
     return f"{layer.name} ({layer.status}{gap})"
-
-
-def _warn(text: str, kind: type[Warning]) -> None:
-    warnings.warn(text, kind, stacklevel=4)

@@ -55,6 +55,20 @@ from ..models.samples import Data
 ROUNDED_UP = 1.0 + 1e-9
 
 
+class Prospect(NamedTuple):
+    """What is known of a layer's epsilon before the layers in front are solved.
+
+    Attributes
+    ----------
+    growth, floor : float
+        In the cascade its square is at most ``(growth * change of W's output)**2 + (floor * norm of the
+        output)**2``, in the parallel scheme it is at most ``floor * norm of the output``.
+    """
+
+    growth: float
+    floor: float
+
+
 @dataclass(frozen=True)
 class Trimmed:
     """A layer that was pruned: its new weights and the program they answer.
@@ -63,21 +77,18 @@ class Trimmed:
     ----------
     affine : Affine
         The new weights as returned.
-    epsilon : float
-        Radius of the program's ball, relative to the norm of the layer's output.
     cascaded : bool
         True if the program was posed on the trimmed input, False if on the original one.
-    growth, floor : float
-        What is known of epsilon before the layers in front are solved. In the cascade its square is at
-        most ``(growth * change of W's output)**2 + (floor * norm of the output)**2``, in the parallel
-        scheme it is at most ``floor * norm of the output``.
+    epsilon : float
+        Radius of the program's ball, relative to the norm of the layer's output; 0 if it has none.
+    prospect : Prospect or None
+        None if nothing was known beforehand.
     """
 
     affine: Affine
-    epsilon: float
     cascaded: bool
-    growth: float = 0.0
-    floor: float = 0.0
+    epsilon: float = 0.0
+    prospect: Prospect | None = None
 
 
 class Change(NamedTuple):
@@ -164,17 +175,26 @@ def _behind(
     if trimmed is None:
         stretch = layer.lipschitz(affine, original.shape)
         return change, Bound(*(_product(stretch, distance) for distance in arriving))
+    prior = _prior(layer, trimmed, original.shape, arriving.prior, frobenius(Y))
     if trimmed.cascaded:
-        proved = _proposition_1(layer, trimmed, current, Y, Z)
-        own = layer.lipschitz(layer.affine, original.shape)
-        floor = trimmed.floor * frobenius(Y)
-        prior = math.hypot(_product(trimmed.growth * own, arriving.prior), floor)
-        return change, Bound(proved, prior)
+        return change, Bound(_proposition_1(layer, trimmed, current, Y, Z), prior)
     error = frobenius(layer.respond(affine, original) - Y)
     stretch = layer.lipschitz(affine, original.shape)
-    l1 = float(np.abs(layer.affine.stacked).sum())
-    prior = _product(l1, arriving.prior) + trimmed.floor * frobenius(Y)
     return change, Bound(_product(stretch, arriving.proved) + error, prior)
+
+
+def _prior(
+    layer: LayerView, trimmed: Trimmed, shape: tuple[int, ...], arriving: float, norm: float
+) -> float:
+    """Return what was promised: Theorem 2 in the cascade, Theorem 1 in the parallel scheme."""
+    if trimmed.prospect is None:
+        return math.inf
+    growth, floor = trimmed.prospect
+    if trimmed.cascaded:
+        own = layer.lipschitz(layer.affine, shape)
+        return math.hypot(_product(growth * own, arriving), floor * norm)
+    l1 = float(np.abs(layer.affine.stacked).sum())
+    return _product(l1, arriving) + floor * norm
 
 
 def _product(stretch: float, distance: float) -> float:

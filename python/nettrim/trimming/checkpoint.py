@@ -10,53 +10,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..base.arrays import Array
 from ..base.storage import path_of, read_npz, refuse_changes, write_npz
+from .solved_layer import Proof, SolvedLayer
 
-FORMAT = 5
+FORMAT = 6
+PROOF = "proof."  # in front of the names of its fields in a file
 
 
-@dataclass(frozen=True)
-class SolvedLayer:
-    """What is kept of a layer's solution.
-
-    Attributes
-    ----------
-    weights : ndarray of shape (n_features [+ 1], n_outputs)
-        float64, the bias as last row.
-    epsilon : float
-        Radius of the ball in the program, absolute.
-    output_norm : float
-        Of the original output, in the program.
-    active_rows : int
-        Different rows of the program on which an output is active, their median over all outputs.
-    residual, violation : float
-        Feasibility, relative to the norm of the output and to its largest entry.
-    gap : float
-        Relative distance of the l1 norm to the proved lower bound.
-    status, solver : str
-    iterations : int
-    seconds : float
-    history : ndarray of shape (n_certificates, 2)
-        Seconds and gap of each certificate.
-    """
-
-    weights: Array
-    epsilon: float
-    output_norm: float
-    active_rows: int
-    residual: float
-    violation: float
-    gap: float
-    status: str
-    solver: str
-    iterations: int
-    seconds: float
-    history: Array
+OWN = [field.name for field in fields(SolvedLayer) if field.name != "proof"]
+PROVED = [f"{PROOF}{field.name}" for field in fields(Proof)]
 
 
 class Checkpoint:
@@ -67,7 +33,8 @@ class Checkpoint:
     folder : str or path-like
         Created if it is missing.
     identity : mapping
-        What every layer's answer depends on, as plain values: `nettrim.models.hashes.identity`, and the options.
+        What every layer's answer depends on, as plain values: hashes of model and
+        data, and the options.
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, Any]) -> None:
@@ -88,10 +55,10 @@ class Checkpoint:
         path = self._path(position)
         if not path.exists():
             return None
-        arrays = read_npz(path, {"identity", *(f.name for f in fields(SolvedLayer))}.__contains__)
+        arrays = read_npz(path, {"identity", *OWN, *PROVED}.__contains__)
         try:
             stored = json.loads(str(arrays["identity"]))
-            solved = SolvedLayer(**{f.name: _plain(arrays[f.name]) for f in fields(SolvedLayer)})
+            solved = _solved(arrays)
         except (KeyError, RecursionError, ValueError) as error:
             raise ValueError(f"{str(path)!r} is not a checkpoint of nettrim: {error}") from None
         refuse_changes(stored, self._complete(details), path)
@@ -100,7 +67,7 @@ class Checkpoint:
     def save(self, position: int, details: Mapping[str, Any], solved: SolvedLayer) -> None:
         """Store a finished layer; the file appears whole or not at all."""
         identity = json.dumps(self._complete(details))
-        write_npz(self._path(position), {"identity": identity, **asdict(solved)})
+        write_npz(self._path(position), {"identity": identity, **_arrays(solved)})
 
     def _path(self, position: int) -> Path:
         return self.folder / f"layer{position + 1:03d}.npz"
@@ -111,6 +78,21 @@ class Checkpoint:
             json.dumps({"format": FORMAT, **self.identity, **details})
         )
         return complete
+
+
+def _arrays(solved: SolvedLayer) -> dict[str, Any]:
+    """Return what a file holds of an answer."""
+    own = {name: getattr(solved, name) for name in OWN}
+    proof = {} if solved.proof is None else vars(solved.proof)
+    return {**own, **{f"{PROOF}{name}": value for name, value in proof.items()}}
+
+
+def _solved(arrays: Mapping[str, Any]) -> SolvedLayer:
+    """Return the answer that a file holds."""
+    proof = None
+    if any(name in arrays for name in PROVED):
+        proof = Proof(**{name.removeprefix(PROOF): _plain(arrays[name]) for name in PROVED})
+    return SolvedLayer(**{name: _plain(arrays[name]) for name in OWN}, proof=proof)
 
 
 def _plain(array: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ..base.terminal import logger, on_terminal
-from .checkpoint import SolvedLayer
+from .solved_layer import SolvedLayer
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..layer.solution import LayerProgress
 
 BASIS = 4  # certificates it takes to say how much time is left
+LARGEST_TOL = 0.5  # that a bar can be measured by
 ROUNDING = 1e-9  # of a logarithm: a gap that falls by less does not fall
 
 
@@ -33,8 +34,8 @@ class Reporter(Protocol):
         """Say that a layer is taken up."""
         ...
 
-    def update(self, progress: LayerProgress) -> None:
-        """Show how far its solve is; serves as the solver's callback."""
+    def update(self, progress: LayerProgress, tol: float) -> None:
+        """Show how far its solve is from a gap of `tol`."""
         ...
 
     def finish(self, solved: SolvedLayer, *, resumed: bool) -> None:
@@ -47,11 +48,11 @@ class Reporter(Protocol):
 
 
 @contextmanager
-def reporter(enabled: bool, n_layers: int, tol: float) -> Iterator[Reporter]:
+def reporter(enabled: bool, n_layers: int) -> Iterator[Reporter]:
     """Open the best reporter there is: the log alone, plain lines, or a bar on a terminal."""
     with on_terminal(enabled) as bars:
         if bars is not None:
-            yield Bars(bars, n_layers, tol)
+            yield Bars(bars, n_layers)
         else:
             yield (Lines if enabled else Log)(n_layers)
 
@@ -69,7 +70,7 @@ class Log:
         self.count += 1
         self.title = f"{self.count}/{self.n_layers} {name} {shape[0]}x{shape[1]}"
 
-    def update(self, progress: LayerProgress) -> None:
+    def update(self, progress: LayerProgress, tol: float) -> None:
         """Log a certificate."""
         logger.debug(
             "layer %s: iteration %d, gap %.1e, residual %.4g, violation %.1e, %.2f s",
@@ -107,10 +108,9 @@ class Lines(Log):
 class Bars(Log):
     """A bar for each layer; it fills as the gap falls from 1 to the tolerance."""
 
-    def __init__(self, bars: Progress, n_layers: int, tol: float) -> None:
+    def __init__(self, bars: Progress, n_layers: int) -> None:
         super().__init__(n_layers)
         self.bars = bars
-        self.tol = min(tol, 0.5)
         self.stages: dict[str, TaskID] = {}
 
     def start(self, name: str, shape: tuple[int, int]) -> None:
@@ -119,13 +119,14 @@ class Bars(Log):
         self.history: list[tuple[float, float]] = []
         self.task = self.bars.add_task(self.title, total=1.0, note="")
 
-    def update(self, progress: LayerProgress) -> None:
+    def update(self, progress: LayerProgress, tol: float) -> None:
         """Move the bar. A negative gap belongs to an infeasible iterate and counts as its size."""
-        super().update(progress)
+        super().update(progress, tol)
         self.history.append((progress.seconds, progress.gap))
         distance = min(max(abs(progress.gap), 1e-16), 1.0)
-        done = min(math.log(distance) / math.log(self.tol), 1.0)
-        left = time_left(self.history, self.tol)
+        tol = min(tol, LARGEST_TOL)
+        done = min(math.log(distance) / math.log(tol), 1.0)
+        left = time_left(self.history, tol)
         forecast = f", about {left:.0f} s left" if left is not None and left >= 1 else ""
         self.bars.update(self.task, completed=done, note=f"gap {progress.gap:.1e}{forecast}")
 
@@ -176,5 +177,5 @@ def time_left(history: Sequence[tuple[float, float]], tol: float) -> float | Non
 
 def _outcome(solved: SolvedLayer, resumed: bool) -> str:
     source = "from the checkpoint" if resumed else f"{solved.seconds:.1f} s"
-    proof = "" if math.isnan(solved.gap) else f", gap {solved.gap:.1e}"
+    proof = "" if solved.proof is None else f", gap {solved.proof.gap:.1e}"
     return f"{solved.status}{proof}, {source}"

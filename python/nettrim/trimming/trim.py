@@ -10,61 +10,53 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ..base.arguments import number, whole
+from ..base.arguments import one_of, threads, whole
 from ..base.stopwatch import Stopwatch
-from ..layer.blocks.workers import Pool
-from ..models.hashes import identity
-from ..models.model_view import as_view, outputs_of, samples, untouched_of
-from ..models.samples import sample_shape
-from ..results.recipe import recipe_of
+from ..models.opened_model import OpenedModel
 from ..results.trim_result import TrimResult
-from .assessment import assessed, computed, warn
-from .budget_plan import BudgetPlan
-from .budget_walk import BudgetWalk
+from .assessment import assessed, computed_before, warn
 from .checkpoint import Checkpoint
-from .plan import Plan, chosen_layers, chosen_outputs, refuse_unused
+from .choice import chosen_layers, chosen_outputs
+from .goals import SCHEMES, Goal, goal_of
+from .methods.method import Draw, Run
 from .progress import reporter
-from .walk import Draw, Walk
+from .recipe import recipe_of
+from .walk import Walk
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .goals import GoalOptions
 
 Model = TypeVar("Model")
-Scheme = Literal["cascade", "parallel"]
-Slack = Literal["positive", "paper"]
-Share = Literal["network", "layer"]
 
 
 def trim(
     model: Model,
     X: Any,
+    goal: Goal | None = None,
     *,
     epsilon: float | None = None,
     sparsity: float | None = None,
-    scheme: Scheme = "cascade",
-    gamma: float | None = None,
-    slack: Slack | None = None,
-    kappa: float | None = None,
+    scheme: Literal["cascade", "parallel"] = "cascade",
     layers: Iterable[int | str] | None = None,
     outputs: Iterable[int | str] | None = None,
     held_out: Any = None,
-    tol: float | None = None,
-    max_iter: int | None = None,
-    time_limit: float | None = None,
-    solver: str | None = None,
     n_threads: int | None = None,
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    share: Share | None = None,
-    pattern: str | None = None,
-    min_density: float | None = None,
     max_patches: int = 20_000,
     seed: int = 0,
     progress: bool = True,
+    **options: Unpack[GoalOptions],
 ) -> TrimResult[Model]:
     r"""Make a trained network sparse, layer by layer: to an error, with proof, or to a sparsity.
 
-    Given ``epsilon``, each layer is a convex program. A layer with input :math:`X` and original output :math:`Y` gets the weights of smallest l1 norm
-    (biases included, as a row of weights on a column of ones) that keep its response,
+    Given `nettrim.Error`, or ``epsilon`` for short, each layer is a convex program. A layer with input
+    :math:`X` and original output :math:`Y` gets the weights of smallest l1 norm (biases included, as a
+    row of weights on a column of ones) that keep its response,
 
     .. math:: \min \lVert W\rVert_1 \quad\text{s.t.}\quad
               \lVert (XW - Y)_\Omega\rVert_F \le \epsilon_l, \quad (XW)_{\Omega^c} \le V ,
@@ -80,8 +72,8 @@ def trim(
       :math:`V = \max(\hat X W_l, 0)` (``slack="positive"``) or :math:`V = \hat X W_l` (``"paper"``).
       Both keep the original weights feasible and the same bound; "positive" never costs l1 norm.
 
-    Given ``sparsity`` or ``pattern``, each layer keeps a number of weights, chosen and fitted for the
-    least error of its outputs behind the ReLU (`nettrim.solve_layer_budget`): on the original signals
+    Given `nettrim.Sparsity`, or ``sparsity`` or ``pattern`` for short, each layer keeps a number of
+    weights, chosen and fitted for the least error of its outputs behind the ReLU (`nettrim.solve_layer_budget`): on the original signals
     in the parallel scheme, on the outputs of the layers already trimmed in the cascade. Biases stay and
     do not count. No one can prove that these weights are the best; the bound on the error of the
     network holds all the same.
@@ -94,24 +86,16 @@ def trim(
         Calibration data: samples of what the network will see. No labels are needed. Models of PyTorch
         and ONNX also take a mapping from inputs to arrays, batches in a list, and a module what its
         users have: tensors, tuples of them, Datasets and DataLoaders.
+    goal : nettrim.Error or nettrim.Sparsity, optional
+        What is wanted. ``epsilon=0.05`` is short for ``nettrim.Error(0.05)``, ``sparsity=0.9`` for
+        ``nettrim.Sparsity(0.9)``, and ``pattern="2:4"`` for ``nettrim.Sparsity(pattern="2:4")``.
     epsilon : float, optional
         Error allowed to a layer, relative to the Frobenius norm of its output: to each layer in the
         parallel scheme, to the first pruned one in the cascade.
     sparsity : float, optional
-        Share of the weights of the pruned layers that is to be removed, to one weight. Either this
-        (or `pattern`) or `epsilon`.
+        Share of the weights of the pruned layers that is to be removed, to one weight.
     scheme : {"cascade", "parallel"}, default "cascade"
-        What belongs to the other one, or to `sparsity` where `epsilon` is given and the other way
-        round, is refused.
-    gamma : float, default 1.1
-        Inflation of :math:`\epsilon_l^2` in the cascade, at least 1. At 1 the original weights lie
-        on the boundary of the feasible set and solving is slow.
-    slack : {"positive", "paper"}, default "positive"
-        Upper bound on inactive entries in the cascade.
-    kappa : float in (0, 1], default 1
-        Cascade only: factor on :math:`\epsilon_l` of the last pruned layer. Below 1 the discrepancy
-        of the network shrinks about as much, or the program is infeasible; give ``checkpoint`` then
-        and the layers in front need not be solved again for another kappa.
+        Whether a layer sees the outputs of the layers already trimmed, or the original ones.
     layers : iterable of int or str, optional
         Positions (negative ones count from the end) or names of the layers to be pruned. Default
         all prunable layers.
@@ -121,13 +105,6 @@ def trim(
         others leaves one out.
     held_out : like X, optional
         Samples the solver does not see, on which the discrepancy is measured as well.
-    tol : float, default 1e-4
-        Relative tolerance on feasibility and duality gap of every layer.
-    max_iter, solver
-        Passed to `nettrim.solve_layer` for every layer. They belong to `epsilon`, as do `gamma`,
-        `slack`, `kappa`, `tol` and `executor`.
-    time_limit : float, optional
-        Seconds for each layer; its best answer until then is used. Default none.
     n_threads : int, optional
         Threads of every solve. Default: every processor this process may use.
     executor : concurrent.futures.Executor, optional
@@ -139,14 +116,6 @@ def trim(
         Folder in which finished layers are kept. The same call after a crash takes them from there
         and gives the same result, bit for bit; a call that differs in model, data or options is
         refused.
-    share : {"network", "layer"}, default "network"
-        With `sparsity`: all layers share one budget, and a weight stays where that keeps the output
-        of the network closest; or each layer is made as sparse as the others.
-    pattern : str, optional
-        "2:4" leaves at most 2 of every 4 inputs in a row to each output; so do other numbers. Without
-        `sparsity`: all that the pattern lets go.
-    min_density : float, default 0
-        With `sparsity` and ``share="network"``: share of its weights that every layer keeps at least.
     max_patches : int, default 20,000
         A layer that meets every sample at many positions (a convolution, a sequence) is solved on
         at most so many of them, drawn at random; everything else is measured on all.
@@ -154,6 +123,11 @@ def trim(
         Of that draw.
     progress : bool, default True
         Show progress on stderr: a bar if rich is installed, a line for each layer otherwise.
+    **options
+        Further options of the goal that ``epsilon``, ``sparsity`` or ``pattern`` is short for: ``tol``,
+        ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter`` of `nettrim.Error`; ``pattern``,
+        ``share``, ``min_density`` of `nettrim.Sparsity`; ``time_limit`` of both. What the goal would
+        not use is refused.
 
     Returns
     -------
@@ -214,73 +188,36 @@ def trim(
     True
     """
     began, watch = time.perf_counter(), Stopwatch()
-    plan: Plan | BudgetPlan
-    limits: dict[str, Any] = {"time_limit": _positive(time_limit, "time_limit")}
-    if sparsity is None and pattern is None:
-        why = "belongs to sparsity, with epsilon nothing would use it"
-        refuse_unused(why, share=share, min_density=min_density)
-        plan = Plan.checked(
-            epsilon=epsilon, scheme=scheme, gamma=gamma, slack=slack, kappa=kappa, tol=tol
-        )
-        engine = "auto" if solver is None else solver
-        limits = {"tol": plan.tol, "max_iter": max_iter, "solver": engine, **limits}
-    elif epsilon is not None:
-        raise ValueError("epsilon prescribes the error, sparsity and pattern the weights: give one")
-    elif executor is not None:
-        raise ValueError("executor: a given sparsity is trimmed to in this process, by n_threads")
-    else:
-        why = "belongs to epsilon, with sparsity or pattern nothing would use it"
-        own = {"gamma": gamma, "slack": slack, "kappa": kappa, "tol": tol, "solver": solver}
-        refuse_unused(why, max_iter=max_iter, **own)
-        plan = BudgetPlan.checked(
-            sparsity=sparsity,
-            scheme=scheme,
-            share=share,
-            pattern=pattern,
-            min_density=min_density,
-        )
+    goal = goal_of(goal, {"epsilon": epsilon, "sparsity": sparsity, **options})
+    goal.check(one_of(scheme, SCHEMES, "scheme"), executor)
+    threads(n_threads)
     draw = Draw(whole(max_patches, "max_patches"), whole(seed, "seed", least=0))
-    pool = None if executor is None else Pool(executor)
-    view = as_view(model)
-    data = samples(view, X, "X")
-    unseen = None if held_out is None else samples(view, held_out, "held_out")
-    listed = view.prunable_layers()
-    chosen = chosen_layers(listed, layers)
-    counted = chosen_outputs(outputs_of(view), outputs)
-    if unseen is not None and sample_shape(unseen) != sample_shape(data):
-        wanted, got = sample_shape(data), sample_shape(unseen)
-        raise ValueError(f"held_out has samples of shape {got}, X of {wanted}")
-    before = computed(view, model, data, (ValueError,))  # what does not run is told before any work
-    if unseen is not None:
-        computed(view, model, unseen, (ValueError,))
-
-    options = {**limits, "n_threads": n_threads}
-    hashes = identity(view, listed, data)
+    opened = OpenedModel.on(model, X, held_out)
+    chosen = chosen_layers(opened.layers, layers)
+    counted = chosen_outputs(opened.outputs, outputs)
+    before = computed_before(opened)
     store = None
     if checkpoint is not None:
         counts = {} if outputs is None else {"outputs": counted}
+        hashes = {
+            "weights of the model": opened.facts["model"]["sha256"],
+            "data X": opened.facts["calibration"]["sha256"],
+        }
         store = Checkpoint(
-            checkpoint, {**hashes, **plan.options(), **limits, **draw._asdict(), **counts}
+            checkpoint, {**hashes, **goal.identity(scheme), **draw._asdict(), **counts}
         )
-    with reporter(progress, len(chosen), limits.get("tol", 0.0)) as report:
-        how = (draw, chosen, options, pool, store, report, counted, watch)
-        if isinstance(plan, Plan):
-            walk = Walk(view, listed, data, plan, *how)
-        else:
-            walk = BudgetWalk(view, listed, data, plan, *how)
-        walk.run()
+    with reporter(progress, len(chosen)) as report:
+        run = Run(opened, chosen, counted, draw, n_threads, report, watch)
+        walk = Walk(run, goal.method(run, scheme, executor), store)
+        walk.go()
     arguments = {
-        **plan.arguments(),
-        "layers": [listed[position].name for position in chosen],
-        "outputs": [outputs_of(view)[number] for number in counted],
-        **options,
+        **goal.arguments(scheme),
+        "layers": [opened.layers[position].name for position in chosen],
+        "outputs": [opened.outputs[number] for number in counted],
+        "n_threads": n_threads,
         **draw._asdict(),
     }
-    recipe = recipe_of(model, hashes, data, unseen, arguments, untouched_of(view))
-    result = assessed(model, walk, unseen, before, recipe, began)
+    recipe = recipe_of(opened, arguments)
+    result = assessed(walk, before, recipe, began)
     warn(result, walk)
     return result
-
-
-def _positive(seconds: Any, name: str) -> float | None:
-    return None if seconds is None else number(seconds, name, above=0.0)

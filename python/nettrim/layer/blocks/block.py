@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ...base.dispatch import core
+from ..options import Form, LayerOptions
 from ..solution import LayerSolution
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Block",
-    "Engine",
-    "Form",
     "Order",
     "Part",
     "Rows",
@@ -45,19 +44,6 @@ class Block(NamedTuple):
 
     group: int
     outputs: slice
-
-
-@dataclass(frozen=True)
-class Form:
-    """Exactly one of the two."""
-
-    epsilon: float | None = None
-    penalty: float | None = None
-
-    @property
-    def unit(self) -> float:
-        """Unit of multipliers; those of a penalised program are as large as its penalty."""
-        return 1.0 if self.penalty is None else self.penalty
 
 
 class Rows(NamedTuple):
@@ -106,27 +92,6 @@ class Order(NamedTuple):
     form: Form
     start: Start
     max_iter: int
-
-
-@dataclass(frozen=True)
-class Engine:
-    """How programs are solved.
-
-    Attributes
-    ----------
-    time_limit : float
-        Seconds for all of them together.
-    all_multipliers : bool
-        Whether answers hold the multipliers of all entries.
-    """
-
-    solver: str
-    tol: float
-    max_iter: int
-    time_limit: float
-    check_every: int
-    n_threads: int
-    all_multipliers: bool = True
 
 
 class Part(NamedTuple):
@@ -183,30 +148,30 @@ def cut(data: LayerData, width: int) -> list[Block]:
 def carry_out(
     data: LayerData,
     orders: Sequence[Order],
-    engine: Engine,
+    options: LayerOptions,
     stopped: Callable[[], bool] | None = None,
 ) -> list[Part]:
     """Solve blocks in turn. After an interrupt, and without time, each still takes its first step."""
-    deadline = time.perf_counter() + engine.time_limit
+    deadline = time.perf_counter() + options.time_limit
     parts: list[Part] = []
     for order in orders:
         left = max(deadline - time.perf_counter(), 0.0)
-        parts.append(_carry_out_one(data, order, replace(engine, time_limit=left), stopped))
+        parts.append(_carry_out_one(data, order, replace(options, time_limit=left), stopped))
         if parts[-1].solution.status == "interrupted":
             deadline = 0.0
     return parts
 
 
 def _carry_out_one(
-    data: LayerData, order: Order, engine: Engine, stopped: Callable[[], bool] | None
+    data: LayerData, order: Order, options: LayerOptions, stopped: Callable[[], bool] | None
 ) -> Part:
     block, form = order.block, order.form
     weights, dual = order.start.weights, None
     if order.start.rows is not None:
         dual = order.start.rows.spread(data.Y[:, block.outputs].shape, form.unit)
-    engine = replace(engine, max_iter=order.max_iter)
+    options = replace(options, max_iter=order.max_iter)
     callback = None if stopped is None else lambda *_: stopped()
-    solution = solve_alone(data, block, form, engine, (weights, dual), callback)
+    solution = solve_alone(data, block, form, options, (weights, dual), callback)
     active, unit = data.is_active(block.outputs), form.unit
     on = solution.dual[active].astype(np.float64) / unit
     square = float(on @ on)
@@ -217,7 +182,7 @@ def _carry_out_one(
     elif form.epsilon is not None:
         linear += form.epsilon * np.sqrt(square)
     rows = Rows.of(solution.dual, active, unit)
-    if not engine.all_multipliers:
+    if not options.all_multipliers:
         solution = replace(solution, dual=np.empty((0, active.shape[1]), solution.dual.dtype))
     return Part(solution, rows, l1, linear, square)
 
@@ -226,7 +191,7 @@ def solve_alone(
     data: LayerData,
     block: Block,
     form: Form,
-    engine: Engine,
+    options: LayerOptions,
     start: tuple[Floats | None, Floats | None],
     callback: Listener | None = None,
 ) -> LayerSolution:
@@ -243,12 +208,12 @@ def solve_alone(
         relu=data.relu,
         epsilon=form.epsilon,
         penalty=form.penalty,
-        solver=engine.solver,
-        tol=engine.tol,
-        check_every=engine.check_every,
-        max_iter=engine.max_iter,
-        time_limit=engine.time_limit,
-        n_threads=engine.n_threads,
+        solver=options.solver,
+        tol=options.tol,
+        check_every=options.check_every,
+        max_iter=options.max_iter,
+        time_limit=options.time_limit,
+        n_threads=options.n_threads,
         start_weights=start[0],
         start_dual=start[1],
         callback=callback,

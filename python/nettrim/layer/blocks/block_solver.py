@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..data import LayerData
-from .block import Engine, Order, Part, carry_out
+from ..options import LayerOptions
+from .block import Order, Part, carry_out
 from .workers import Pool, Shared, Task
 
 __all__ = ["Alone", "Together"]
@@ -17,9 +18,9 @@ class Alone:
     def __init__(self, data: LayerData) -> None:
         self.data = data
 
-    def solve(self, orders: Sequence[Order], engine: Engine) -> list[Part]:
+    def solve(self, orders: Sequence[Order], options: LayerOptions) -> list[Part]:
         """Carry out orders."""
-        return carry_out(self.data, orders, engine)
+        return carry_out(self.data, orders, options)
 
 
 class Together:
@@ -34,11 +35,11 @@ class Together:
         """The layer."""
         return self.arrays.data
 
-    def solve(self, orders: Sequence[Order], engine: Engine) -> list[Part]:
+    def solve(self, orders: Sequence[Order], options: LayerOptions) -> list[Part]:
         """Carry out orders, neighbours by the same worker."""
         n = min(self.pool.n_workers, len(orders))
         ends = [len(orders) * (k + 1) // n for k in range(n)]
         batches = [orders[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-        tasks = [Task(self.arrays, carry_out, (batch, engine)) for batch in batches]
+        tasks = [Task(self.arrays, carry_out, (batch, options)) for batch in batches]
         parts = dict(self.pool.finished(tasks))
         return [part for k in range(n) for part in parts[k]]

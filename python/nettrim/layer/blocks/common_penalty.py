@@ -7,7 +7,7 @@ multipliers :math:`G_b` of the blocks prove together that
 
 .. math:: \sum_b\langle G_b, target_b\rangle - \epsilon\Vert G_{active}\Vert \le optimum,
 
-and at the common penalty this closes. Where an engine is too rough to meet epsilon, a mixture of the
+and at the common penalty this closes. Where an options is too rough to meet epsilon, a mixture of the
 answers on either side of it does.
 """
 
@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ...base.arrays import frobenius
+from ..options import Form, LayerOptions
 from ..solution import LayerSolution
-from .block import Block, Engine, Form, Order, Part, Start, carry_out
+from .block import Block, Order, Part, Start, carry_out
 from .pareto import Point, next_penalty
 from .round import Answer, Round, Target, relative_gap
 
@@ -60,7 +61,7 @@ class Crew(Protocol):
         """The layer."""
         ...
 
-    def solve(self, orders: Sequence[Order], engine: Engine) -> list[Part]:
+    def solve(self, orders: Sequence[Order], options: LayerOptions) -> list[Part]:
         """Carry out orders, here or elsewhere; the parts are in the order of the orders."""
         ...
 
@@ -69,16 +70,16 @@ def solve_in_blocks(
     crew: Crew,
     blocks: Sequence[Block],
     form: Form,
-    engine: Engine,
+    options: LayerOptions,
     starts: Sequence[Start],
     callback: Listener | None = None,
 ) -> LayerSolution:
-    """Solve a layer in blocks, to the engine's tolerance and within its limits for all of them."""
-    desk = _Desk(crew, blocks, engine, callback)
+    """Solve a layer in blocks, to the options's tolerance and within its limits for all of them."""
+    desk = _Desk(crew, blocks, options, callback)
     if form.epsilon is None:
         return _solve_apart(desk, form, starts)
     target = Target.of(crew.data, blocks)
-    if target.zero_is_feasible and target.total <= form.epsilon * (1 + engine.tol):
+    if target.zero_is_feasible and target.total <= form.epsilon * (1 + options.tol):
         return _zero(desk, form.epsilon, target, "optimal")
     if form.epsilon == 0 or target.total == 0:
         return _solve_apart(desk, form, starts)
@@ -89,11 +90,11 @@ class _Desk:
     """Sends orders out, and keeps the account of time and iterations."""
 
     def __init__(
-        self, crew: Crew, blocks: Sequence[Block], engine: Engine, callback: Listener | None
+        self, crew: Crew, blocks: Sequence[Block], options: LayerOptions, callback: Listener | None
     ) -> None:
         self.crew = crew
         self.blocks = blocks
-        self.engine = engine
+        self.options = options
         self.callback = callback
         self.began = time.perf_counter()
         self.used = [0] * len(blocks)
@@ -114,10 +115,10 @@ class _Desk:
     def ask(
         self, forms: Sequence[Form], starts: Sequence[Start], most: int | None = None, **terms: Any
     ) -> list[Part]:
-        """Have every block solved; ``terms`` are fields of `Engine`."""
-        left = 0.0 if self.interrupted else max(self.engine.time_limit - self.seconds, 0.0)
-        engine = replace(self.engine, time_limit=left, **terms)
-        parts = self.crew.solve(self._orders(forms, starts, most), engine)
+        """Have every block solved; ``terms`` are fields of `LayerOptions`."""
+        left = 0.0 if self.interrupted else max(self.options.time_limit - self.seconds, 0.0)
+        options = replace(self.options, time_limit=left, **terms)
+        parts = self.crew.solve(self._orders(forms, starts, most), options)
         self.interrupted |= any(part.solution.status == "interrupted" for part in parts)
         self.used = [
             used + part.solution.iterations for used, part in zip(self.used, parts, strict=True)
@@ -134,13 +135,13 @@ class _Desk:
 
     def ask_here(self, forms: Sequence[Form], starts: Sequence[Start], **terms: Any) -> list[Part]:
         """Have every block take one step, now."""
-        engine = replace(self.engine, time_limit=0.0, **terms)
-        return carry_out(self.data, self._orders(forms, starts, 1), engine)
+        options = replace(self.options, time_limit=0.0, **terms)
+        return carry_out(self.data, self._orders(forms, starts, 1), options)
 
     def _orders(
         self, forms: Sequence[Form], starts: Sequence[Start], most: int | None
     ) -> list[Order]:
-        limit = self.engine.max_iter
+        limit = self.options.max_iter
         left = [max(min(most or limit, limit - used), 1) for used in self.used]
         return [Order(*order) for order in zip(self.blocks, forms, starts, left, strict=True)]
 
@@ -199,7 +200,7 @@ def _solve_apart(desk: _Desk, form: Form, starts: Sequence[Start]) -> LayerSolut
 
 
 def _engine_of(parts: Sequence[Part]) -> dict[str, str]:
-    """Tell which engine gave the answer; "none" is that of blocks whose start was good enough."""
+    """Tell which options gave the answer; "none" is that of blocks whose start was good enough."""
     solutions = [part.solution for part in parts]
     one = next((s for s in solutions if s.solver != "none"), solutions[0])
     return {"solver": f"{one.solver}, {len(parts)} blocks", "reason": one.reason}
@@ -212,7 +213,7 @@ class _Agreement:
         self.desk = desk
         self.epsilon = epsilon
         self.target = target
-        self.tol = desk.engine.tol
+        self.tol = desk.options.tol
         self.points: list[Point] = []
         self.last: Round | None = None
         self.below: Round | None = None  # of the largest penalty that leaves room

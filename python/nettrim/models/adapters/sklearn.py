@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +19,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ...base.arguments import shown
 from ...base.arrays import Array, plain_array, sample_array
-from ..model_view import Affine, LayerView, Signal
+from ..model_view import Affine, LayerView, ModelView, Signal
 from ..network import Dense, Network
+from ..samples import Data
 
 __all__ = ["MlpView", "view"]
 
@@ -51,7 +52,7 @@ def view(model: Any) -> MlpView:
     return MlpView(model)
 
 
-class MlpView:
+class MlpView(ModelView):
     """A perceptron as the `Network` it computes, before its softmax or logistic output."""
 
     def __init__(self, model: Any) -> None:
@@ -77,9 +78,9 @@ class MlpView:
         """Return every layer (see `nettrim.models.model_view.ModelView`)."""
         return self.network.prunable_layers()
 
-    def signals(self, X: Array, weights: Mapping[int, Affine]) -> Iterator[Signal]:
+    def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the layers (see `nettrim.models.model_view.ModelView`)."""
-        return self.network.signals(X, weights)
+        return self.network.signals(cast(Array, X), weights)
 
     def with_weights(self, weights: Mapping[int, Affine]) -> Any:
         """Return a copy of the estimator with other weights (see `nettrim.models.model_view.ModelView`)."""

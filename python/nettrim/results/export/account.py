@@ -87,7 +87,7 @@ class Viewed:
 
     def __init__(self, model: Any) -> None:
         self.model, self.view = model, viewed_again(model)
-        network = getattr(self.view, "network", self.view)
+        network = getattr(self.view, "network", model)
         self.network = network if isinstance(network, Network) else None
 
 

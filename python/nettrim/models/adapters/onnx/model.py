@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ....base.arrays import Array
-from ...model_view import Affine, LayerView, Signal, Untouched, are_same
+from ...model_view import Affine, LayerView, ModelView, Signal, Untouched, are_same
 from ...network import Dense
 from ...samples import Data, Samples
 from .files import is_large
@@ -64,7 +64,7 @@ def view(model: onnx.ModelProto) -> OnnxView:
     return onnx_view
 
 
-class OnnxView:
+class OnnxView(ModelView):
     """A model as `nettrim.trim` sees it (`nettrim.models.model_view.ModelView`).
 
     Prunable are Gemm, MatMul with a constant on its right (and an Add of a constant behind it), and

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ....base.arrays import Array
-from ...model_view import Affine, LayerView, Signal, Untouched, are_same
+from ...model_view import Affine, LayerView, ModelView, Signal, Untouched, are_same
 from ...samples import Data, Samples
 from .data import stored
 from .graph import Graph, Section
@@ -64,7 +64,7 @@ class _Place:
     scale: Array | None
 
 
-class TorchView:
+class TorchView(ModelView):
     """The view of a `torch.nn.Module` (see `nettrim.models.model_view.ModelView`).
 
     It runs copies of the module, in evaluation mode. Which layers run, in which order, is known only

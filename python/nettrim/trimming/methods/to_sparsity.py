@@ -1,4 +1,4 @@
-"""How many weights each layer of a network may keep, and the walk that sees to it.
+"""Layers with a number of weights: the budget shared out among them, each pruned by surgery.
 
 A removal in one layer is compared with one in another by what it does to the output of the network: the
 losses of each layer count with a factor, which is measured by trimming that layer alone to the sparsity
@@ -9,75 +9,105 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base.arguments import threads
-from ..base.arrays import Array
-from ..base.deadline import after, share_of
-from ..budget.data import BudgetData, allowed
-from ..budget.optimal_brain_surgeon import TRACING, Regularisation, tuned
-from ..budget.optimal_brain_surgeon import TUNING as TUNING_SHARE
-from ..budget.solution import BudgetSolution
-from ..budget.solve import SWAPS, TYPICAL, BudgetTrace, around, is_dear, is_trivial, solved, traced
-from .bounds import changes
-from .budget_plan import BudgetPlan
-from .checkpoint import SolvedLayer
-from .plan import Program
-from .walk import Walk
+from ...base.arguments import threads
+from ...base.arrays import Array
+from ...base.deadline import after, share_of
+from ...budget.data import BudgetData, Pattern, allowed
+from ...budget.optimal_brain_surgeon import TRACING, Regularisation, tuned
+from ...budget.optimal_brain_surgeon import TUNING as TUNING_SHARE
+from ...budget.solution import BudgetSolution
+from ...budget.solve import SWAPS, TYPICAL, BudgetTrace, around, is_dear, is_trivial, solved, traced
+from ...models.model_view import activate
+from ..bounds import changes
+from ..solved_layer import SolvedLayer
+from .method import SOLVING, LayerTask, Run
+from .program import LayerProgram
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BudgetWalk"]
+__all__ = ["ToSparsity", "cheapest"]
 
 SHARING, TUNING = "sharing", "tuning"  # stages of a run
 TINY = float(np.finfo(float).tiny)
 
 
 @dataclass
-class BudgetWalk(Walk):
-    """A walk that first shares a budget out among the layers (`nettrim.trimming.walk.Walk`).
+class ToSparsity:
+    """As many weights as a budget allows, for the least error; see `nettrim.Sparsity`.
 
     Attributes
     ----------
-    plan : BudgetPlan
+    run : Run
+    cascaded : bool
+        Whether layers are fitted on the trimmed signals.
+    sparsity : float or None
+        None for all that the pattern lets go.
+    pattern : str or None
+    share : {"network", "layer"}
+    min_density : float
+    time_limit : float or None
     budgets : dict of int
         How many weights the layers may keep, by position.
     traces : dict of list of BudgetTrace
         Of the layers that will be met again as they were, one for each group.
     """
 
-    plan: BudgetPlan
+    run: Run
+    cascaded: bool
+    sparsity: float | None
+    pattern: str | None
+    share: str
+    min_density: float
+    time_limit: float | None
     budgets: dict[int, int] = field(default_factory=dict, init=False)
     traces: dict[int, list[BudgetTrace]] = field(default_factory=dict, init=False)
+
+    def prepare(self) -> None:
+        """Share the budget out."""
+        with self.run.watch(SHARING):
+            self._share_out()
+
+    def answers(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
+        """Trim the layers in turn."""
+        for task in tasks:
+            self.run.report.start(task.layer.name, task.layer.shape)
+            program = self._posed(task)
+            active_rows = self.run.count_active_rows(task, program)
+            with self.run.watch(SOLVING):
+                solved = self._solve(task.position, program, active_rows)
+            yield task.position, solved
+
+    def details(self, position: int) -> dict[str, Any]:
+        """Return what this layer's answer depends on beside the options of the run."""
+        return {"budget": self.budgets[position]}
+
+    def prospect(self, position: int) -> None:
+        """Nothing is known of a layer's error before it is trimmed."""
 
     @property
     def n_threads(self) -> int:
         """How many threads the core may use."""
-        return threads(self.options["n_threads"])
+        return threads(self.run.n_threads)
 
-    def run(self) -> None:
-        """Share the budget out and trim the layers; Ctrl-C ends it and leaves what is finished."""
-        try:
-            with self.watch(SHARING):
-                self._share_out()
-        except KeyboardInterrupt:
-            self.interrupted = True
-            return
-        super().run()
+    def _posed(self, task: LayerTask) -> LayerProgram:
+        Y = activate(task.layer.affine.apply(task.original), task.layer.activation)
+        return LayerProgram.of(task.layer, task.current if self.cascaded else task.original, Y)
 
     def _share_out(self) -> None:
         """Give every layer as many weights as serve the network best, or the same share of its own."""
-        sizes = {p: self.layers[p].affine.weights.size for p in self.chosen}
-        demanded = {p: self.plan.demanded(*self.layers[p].shape) for p in self.chosen}
-        sparsity = self.plan.sparsity
-        self.budgets = {p: allowed(sparsity, sizes[p], demanded[p]) for p in self.chosen}
-        sharing = [p for p in self.chosen if not is_dear(*self.layers[p].shape)]
-        if sparsity is None or self.plan.share == "layer" or len(sharing) < 2:
+        sizes = {p: self.run.layers[p].affine.weights.size for p in self.run.chosen}
+        demanded = {p: self._demanded(p) for p in self.run.chosen}
+        sparsity = self.sparsity
+        self.budgets = {p: allowed(sparsity, sizes[p], demanded[p]) for p in self.run.chosen}
+        sharing = [p for p in self.run.chosen if not is_dear(*self.run.layers[p].shape)]
+        if sparsity is None or self.share == "layer" or len(sharing) < 2:
             return
         alone = sum(n for p, n in self.budgets.items() if p not in sharing)
         budget = allowed(sparsity, sum(sizes.values()), sum(demanded.values())) - alone
@@ -94,29 +124,30 @@ class BudgetWalk(Walk):
     def _prices(self, positions: Sequence[int]) -> list[Array]:
         """Return for some layers what their removals do to the network's output."""
         prices: list[Array] = []
-        for position, signal in enumerate(self.view.signals(self.data, {})):
+        for position, signal in enumerate(self.run.view.signals(self.run.data, {})):
             if position in positions:
-                self.report.stage("sharing the budget", len(prices), len(positions))
-                parts = self._parts(position, self._program(position, signal, signal))
-                traces = self._traced(parts, after(self.options["time_limit"]))
-                if not self.plan.cascaded or position == self.chosen[0]:
+                self.run.report.stage("sharing the budget", len(prices), len(positions))
+                program = self._posed(self.run.task(position, signal, signal))
+                parts = self._parts(position, program)
+                traces = self._traced(parts, after(self.time_limit))
+                if not self.cascaded or position == self.run.chosen[0]:
                     self.traces[position] = traces
                 prices.append(self._price(position, traces))
             if position == positions[-1]:
                 break
-        self.report.stage("sharing the budget", len(prices), len(positions))
+        self.run.report.stage("sharing the budget", len(prices), len(positions))
         return prices
 
     def _price(self, position: int, traces: list[BudgetTrace]) -> Array:
         """Return what the removals of a layer do to the network's output, the cheapest first."""
-        size, budget = self.layers[position].affine.weights.size, self.budgets[position]
+        size, budget = self.run.layers[position].affine.weights.size, self.budgets[position]
         prices = [trace.elimination.prices for trace in traces]
         removed = cheapest(prices, size - budget)
         loss = sum(float(t.losses[n]) for t, n in zip(traces, removed, strict=True))
         effect = 1.0
         if loss > 0:
             effect = self._effect(position, _stacked(_with_budgets(traces, removed, 0))) / loss
-        allowed = size - math.ceil(self.plan.min_density * size)
+        allowed = size - math.ceil(self.min_density * size)
         return max(effect, TINY) * np.sort(np.concatenate(prices))[:allowed]
 
     def _effect(self, position: int, weights: Array) -> float:
@@ -124,31 +155,25 @@ class BudgetWalk(Walk):
 
         Half of the sum of their squared relative changes.
         """
-        affine = self.layers[position].affine.replaced(weights)
-        moved = list(changes(self.view, {position: affine}, self.data))[len(self.layers) :]
-        return sum(moved[k].relative ** 2 for k in self.counted) / 2
+        affine = self.run.layers[position].affine.replaced(weights)
+        moved = list(changes(self.run.view, {position: affine}, self.run.data))[
+            len(self.run.layers) :
+        ]
+        return sum(moved[k].relative ** 2 for k in self.run.counted) / 2
 
-    def _solve(self, position: int, program: Program) -> SolvedLayer:
+    def _solve(self, position: int, program: LayerProgram, active_rows: int) -> SolvedLayer:
         began, tuning = time.perf_counter(), self._tuning
-        solutions = self._solutions(position, program, after(self.options["time_limit"]))
-        seconds = time.perf_counter() - began - (self._tuning - tuning)
+        solutions = self._solutions(position, program, after(self.time_limit))
         return SolvedLayer(
             weights=_stacked(solutions),
-            epsilon=math.nan,
             output_norm=program.output_norm,
-            active_rows=self.active_rows[position],
-            residual=math.nan,
-            violation=math.nan,
-            gap=math.nan,
+            active_rows=active_rows,
             status=max(solution.status for solution in solutions),  # "time_limit" if it was short
-            solver="surgery",
-            iterations=0,
-            seconds=seconds,
-            history=np.empty((0, 2)),
+            seconds=time.perf_counter() - began - (self._tuning - tuning),
         )
 
     def _solutions(
-        self, position: int, program: Program, deadline: float | None
+        self, position: int, program: LayerProgram, deadline: float | None
     ) -> list[BudgetSolution]:
         """Return the layer with as many weights as it may keep, group by group."""
         budget, traces = self.budgets[position], self.traces.pop(position, None)
@@ -157,7 +182,7 @@ class BudgetWalk(Walk):
             if len(parts) == 1:
                 return [self._solved(parts[0], budget, deadline)]
             traces = self._traced(parts, share_of(deadline, TRACING))
-        count = self.layers[position].affine.weights.size - budget
+        count = self.run.layers[position].affine.weights.size - budget
         removed = cheapest([trace.elimination.prices for trace in traces], count)
         return _with_budgets(traces, removed, SWAPS, deadline)
 
@@ -184,17 +209,17 @@ class BudgetWalk(Walk):
     def _tuned(
         self, part: BudgetData, sparsities: NDArray[np.float64], deadline: float | None
     ) -> Regularisation:
-        with self.watch(TUNING):
+        with self.run.watch(TUNING):
             limit = share_of(deadline, TUNING_SHARE)
             return tuned(part, sparsities, None, None, self.n_threads, limit)
 
     @property
     def _tuning(self) -> float:
-        return self.watch.seconds.get(TUNING, 0.0)
+        return self.run.watch.seconds.get(TUNING, 0.0)
 
-    def _parts(self, position: int, program: Program) -> list[BudgetData]:
+    def _parts(self, position: int, program: LayerProgram) -> list[BudgetData]:
         """Return a layer's groups; a row of biases stays, and does not count."""
-        affine = self.layers[position].affine
+        affine = self.run.layers[position].affine
         weights = affine.stacked
         X = np.split(program.X, program.groups, axis=1)
         outputs = np.split(np.arange(weights.shape[1]), program.groups)
@@ -207,13 +232,15 @@ class BudgetWalk(Walk):
                 None if program.upper is None else program.upper[:, own],
                 None if program.active is None else program.active[:, own],
                 np.arange(len(weights)) >= len(affine.weights),
-                self.plan.pattern,
+                self.pattern,
             )
             for g, own in enumerate(outputs)
         ]
 
-    def _details(self, position: int) -> dict[str, object]:
-        return {**super()._details(position), "budget": self.budgets[position]}
+    def _demanded(self, position: int) -> int:
+        """Return how many weights of a layer have to go for the pattern."""
+        n_features, n_outputs = self.run.layers[position].shape
+        return Pattern.of(None, self.pattern, n_features).demanded * n_outputs
 
 
 def cheapest(prices: Sequence[Array], count: int) -> NDArray[np.intp]:

@@ -1,0 +1,81 @@
+"""What is asked of a layer program beside its data: which form, and how it is solved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..base.arguments import number, one_of, whole
+from ..base.limits import Limits
+from .solution import LayerProgress
+
+__all__ = ["CHECK_EVERY", "SOLVERS", "Form", "LayerOptions"]
+
+SOLVERS = ("auto", "newton", "admm")
+CHECK_EVERY = 25
+
+
+@dataclass(frozen=True)
+class Form:
+    """Exactly one of the two: the radius of the ball, or the price of the residual's square."""
+
+    epsilon: float | None = None
+    penalty: float | None = None
+
+    @classmethod
+    def of(cls, epsilon: float | None, penalty: float | None) -> Form:
+        """Check what the caller gave."""
+        if (epsilon is None) == (penalty is None):
+            raise ValueError(
+                f"give exactly one of epsilon and penalty, got {epsilon=} and {penalty=}"
+            )
+        if epsilon is not None:
+            return cls(epsilon=number(epsilon, "epsilon", least=0.0))
+        return cls(penalty=number(penalty, "penalty", above=0.0))
+
+    @property
+    def unit(self) -> float:
+        """Unit of multipliers; those of a penalised program are as large as its penalty."""
+        return 1.0 if self.penalty is None else self.penalty
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """How layer programs are solved; see `nettrim.solve_layer`.
+
+    Attributes
+    ----------
+    time_limit : float
+        Seconds for all of them together; infinity for none.
+    all_multipliers : bool
+        Whether answers hold the multipliers of all entries.
+    """
+
+    solver: str
+    tol: float
+    max_iter: int
+    time_limit: float
+    check_every: int
+    n_threads: int
+    all_multipliers: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        solver: str = "auto",
+        tol: float = 1e-6,
+        max_iter: int | None = None,
+        time_limit: float | None = None,
+        check_every: int = CHECK_EVERY,
+        n_threads: int | None = None,
+    ) -> LayerOptions:
+        """Check what the caller gave."""
+        limits = Limits.of(max_iter, time_limit, n_threads, None, LayerProgress)
+        return cls(
+            solver=one_of(solver, SOLVERS, "solver"),
+            tol=number(tol, "tol", above=0.0),
+            max_iter=limits.max_iter,
+            time_limit=limits.time_limit,
+            check_every=whole(check_every, "check_every"),
+            n_threads=limits.n_threads,
+        )

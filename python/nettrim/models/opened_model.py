@@ -1,0 +1,76 @@
+"""A model opened on data: its view, what the view tells, and hashes to know both again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from .hashes import hash_of_data, hash_of_model
+from .model_view import LayerView, ModelView, Untouched, as_view, samples
+from .samples import Data, sample_shape, shape_of
+
+__all__ = ["OpenedModel"]
+
+Model = TypeVar("Model")
+
+
+@dataclass(frozen=True)
+class OpenedModel(Generic[Model]):
+    """A model and the data it is run on.
+
+    Attributes
+    ----------
+    model : object
+        As it was given.
+    view : ModelView
+    layers : sequence of LayerView
+        Its prunable layers.
+    outputs : sequence of str
+    untouched : sequence of Untouched
+    data : ndarray of shape (n_samples, ...), or Samples
+    held_out : the same, or None
+    facts : dict
+        What a recipe tells of ``model``, ``calibration`` and ``held_out``: what they are, and SHA-256
+        hashes of their numbers; None for data that were not given.
+    """
+
+    model: Model
+    view: ModelView
+    layers: Sequence[LayerView]
+    outputs: Sequence[str]
+    untouched: Sequence[Untouched]
+    data: Data
+    held_out: Data | None
+    facts: dict[str, Any]
+
+    @classmethod
+    def on(cls, model: Model, X: Any, held_out: Any = None) -> OpenedModel[Model]:
+        """Open a model: some views learn from data what they hold.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the model is of no known kind, or does not take the data.
+        """
+        view = as_view(model)
+        data = samples(view, X, "X")
+        unseen = None if held_out is None else samples(view, held_out, "held_out")
+        if unseen is not None and sample_shape(unseen) != sample_shape(data):
+            wanted, got = sample_shape(data), sample_shape(unseen)
+            raise ValueError(f"held_out has samples of shape {got}, X of {wanted}")
+        layers = view.prunable_layers()
+        facts = {
+            "model": {"type": _type_name(model), "sha256": hash_of_model(view, layers)},
+            "calibration": _facts_of(data),
+            "held_out": None if unseen is None else _facts_of(unseen),
+        }
+        return cls(model, view, layers, view.outputs(), view.untouched(), data, unseen, facts)
+
+
+def _facts_of(data: Data) -> dict[str, Any]:
+    return {"shape": shape_of(data), "sha256": hash_of_data(data)}
+
+
+def _type_name(model: Any) -> str:
+    return f"{type(model).__module__}.{type(model).__qualname__}"

@@ -1,0 +1,337 @@
+"""What is wanted of a trimmed network: a goal of `nettrim.trim`.
+
+A goal is checked when it is made. It names the method that reaches it, and what a checkpoint and a
+recipe have to know of it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import Any, ClassVar, Literal, TypedDict
+
+from ..base.arguments import number, one_of, shown, whole
+from ..budget.data import Pattern
+from ..layer.blocks.workers import Pool
+from ..layer.options import SOLVERS
+from .methods.method import Method, Run
+from .methods.to_error import ToError
+from .methods.to_sparsity import ToSparsity
+
+__all__ = ["SCHEMES", "Error", "Goal", "GoalOptions", "Sparsity", "goal_of"]
+
+SCHEMES = ("cascade", "parallel")
+
+
+class GoalOptions(TypedDict, total=False):
+    """What `nettrim.trim` takes besides ``epsilon`` or ``sparsity`` for the goal they are short for."""
+
+    pattern: str | None
+    share: Literal["network", "layer"] | None
+    min_density: float | None
+    gamma: float | None
+    slack: Literal["positive", "paper"] | None
+    kappa: float | None
+    tol: float | None
+    solver: Literal["auto", "newton", "admm"] | None
+    max_iter: int | None
+    time_limit: float | None
+
+
+@dataclass(frozen=True, repr=False)
+class Goal(ABC):
+    """What is wanted; a frozen dataclass whose fields are None where the default holds.
+
+    Attributes
+    ----------
+    shortcuts : tuple of str
+        The fields by which `nettrim.trim` knows that this goal is meant.
+    """
+
+    shortcuts: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def check(self, scheme: str, executor: Executor | None) -> None:
+        """Refuse, before any work, what this scheme or these workers would not use."""
+
+    @abstractmethod
+    def method(self, run: Run, scheme: str, executor: Executor | None) -> Method:
+        """Return the method that reaches the goal."""
+
+    @abstractmethod
+    def arguments(self, scheme: str) -> dict[str, Any]:
+        """Return the options of `nettrim.trim` that say the same, defaults filled in, None unused."""
+
+    def identity(self, scheme: str) -> dict[str, Any]:
+        """Return what every layer's answer depends on, for a checkpoint."""
+        return self.arguments(scheme)
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that were given."""
+        options = {own.name: getattr(self, own.name) for own in fields(self)}
+        return {name: value for name, value in options.items() if value is not None}
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """Return the call that makes it."""
+        options = ", ".join(f"{name}={value!r}" for name, value in self.given().items())
+        return f"{type(self).__name__}({options})"
+
+
+@dataclass(frozen=True, repr=False)
+class Error(Goal):
+    r"""The fewest weights, by their l1 norm, within an error of each layer; every layer certified.
+
+    Parameters
+    ----------
+    epsilon : float
+        Error allowed to a layer, relative to the Frobenius norm of its output: to each layer in the
+        parallel scheme, to the first pruned one in the cascade.
+    gamma : float, default 1.1
+        Inflation of :math:`\epsilon_l^2` in the cascade, at least 1. At 1 the original weights lie
+        on the boundary of the feasible set and solving is slow.
+    slack : {"positive", "paper"}, default "positive"
+        Upper bound on inactive entries in the cascade.
+    kappa : float in (0, 1], default 1
+        Cascade only: factor on :math:`\epsilon_l` of the last pruned layer. Below 1 the discrepancy
+        of the network shrinks about as much, or the program is infeasible; give ``checkpoint`` then
+        and the layers in front need not be solved again for another kappa.
+    tol : float, default 1e-4
+        Relative tolerance on feasibility and duality gap of every layer.
+    solver : {"auto", "newton", "admm"}, default "auto"
+    max_iter : int, optional
+        Of each layer, as ``solver`` passed to `nettrim.solve_layer`.
+    time_limit : float, optional
+        Seconds for each layer; its best answer until then is used. Default none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is not what it must be; the message names it.
+
+    Examples
+    --------
+    >>> import nettrim
+    >>> nettrim.Error(0.05, kappa=0.5)
+    Error(epsilon=0.05, kappa=0.5)
+    """
+
+    epsilon: float
+    _: KW_ONLY
+    gamma: float | None = None
+    slack: str | None = None
+    kappa: float | None = None
+    tol: float | None = None
+    solver: str | None = None
+    max_iter: int | None = None
+    time_limit: float | None = None
+
+    shortcuts: ClassVar[tuple[str, ...]] = ("epsilon",)
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        self._set("epsilon", number(self.epsilon, "epsilon", least=0.0))
+        if self.gamma is not None:
+            self._set("gamma", number(self.gamma, "gamma", least=1.0))
+        if self.slack is not None:
+            one_of(self.slack, ("positive", "paper"), "slack")
+        if self.kappa is not None:
+            self._set("kappa", number(self.kappa, "kappa", above=0.0, most=1.0))
+        if self.tol is not None:
+            self._set("tol", number(self.tol, "tol", least=0.0))
+        if self.solver is not None:
+            one_of(self.solver, SOLVERS, "solver")
+        if self.max_iter is not None:
+            self._set("max_iter", whole(self.max_iter, "max_iter"))
+        if self.time_limit is not None:
+            self._set("time_limit", number(self.time_limit, "time_limit", above=0.0))
+
+    def check(self, scheme: str, executor: Executor | None) -> None:
+        """Refuse what belongs to the cascade in the parallel scheme, and what is no executor."""
+        if scheme == "parallel":
+            why = "belongs to scheme='cascade', the parallel scheme has none"
+            refuse_unused(why, gamma=self.gamma, slack=self.slack, kappa=self.kappa)
+        _pool(executor)
+
+    def method(self, run: Run, scheme: str, executor: Executor | None) -> ToError:
+        """Return the layer programs of Net-Trim."""
+        return ToError(run, scheme == "cascade", **self._filled(), pool=_pool(executor))
+
+    def arguments(self, scheme: str) -> dict[str, Any]:
+        """Return the options of `nettrim.trim` that say the same, defaults filled in, None unused."""
+        unused = () if scheme == "cascade" else ("gamma", "slack", "kappa")
+        return {
+            "epsilon": self.epsilon,
+            "scheme": scheme,
+            **self._filled(),
+            **dict.fromkeys(unused),
+        }
+
+    def identity(self, scheme: str) -> dict[str, Any]:
+        """Return what every layer's answer depends on; kappa is a matter of the last one."""
+        return {name: v for name, v in super().identity(scheme).items() if name != "kappa"}
+
+    def _filled(self) -> dict[str, Any]:
+        """Return all options with their defaults."""
+        defaults = {"gamma": 1.1, "slack": "positive", "kappa": 1.0, "tol": 1e-4, "solver": "auto"}
+        return {**vars(self), **defaults, **self.given()}
+
+
+@dataclass(frozen=True, repr=False)
+class Sparsity(Goal):
+    """A number of weights, chosen and fitted for the least error behind the ReLU.
+
+    Parameters
+    ----------
+    sparsity : float, optional
+        Share of the weights of the pruned layers that is to be removed, to one weight.
+    pattern : str, optional
+        "2:4" leaves at most 2 of every 4 inputs in a row to each output; so do other numbers. Without
+        `sparsity`: all that the pattern lets go.
+    share : {"network", "layer"}, default "network"
+        With `sparsity`: all layers share one budget, and a weight stays where that keeps the output
+        of the network closest; or each layer is made as sparse as the others.
+    min_density : float, default 0
+        With `sparsity` and ``share="network"``: share of its weights that every layer keeps at least.
+    time_limit : float, optional
+        Seconds for each layer; its best answer until then is used. Default none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is not what it must be, or would not be used; the message names it.
+
+    Examples
+    --------
+    >>> import nettrim
+    >>> nettrim.Sparsity(0.9, min_density=0.02)
+    Sparsity(sparsity=0.9, min_density=0.02)
+    >>> nettrim.Sparsity(pattern="2:4")
+    Sparsity(pattern='2:4')
+    """
+
+    sparsity: float | None = None
+    _: KW_ONLY
+    pattern: str | None = None
+    share: str | None = None
+    min_density: float | None = None
+    time_limit: float | None = None
+
+    shortcuts: ClassVar[tuple[str, ...]] = ("sparsity", "pattern")
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        Pattern.of(None, self.pattern, 1)
+        if self.sparsity is not None:
+            self._set("sparsity", number(self.sparsity, "sparsity", least=0, most=1))
+        if self.share is not None:
+            one_of(self.share, ("network", "layer"), "share")
+        if self.min_density is not None:
+            self._set("min_density", number(self.min_density, "min_density", least=0, most=1))
+        if self.time_limit is not None:
+            self._set("time_limit", number(self.time_limit, "time_limit", above=0.0))
+        self._refuse_unused()
+
+    def _refuse_unused(self) -> None:
+        if self.sparsity is None and self.pattern is None:
+            raise ValueError(
+                "sparsity is needed, a share of weights like 0.9; or a pattern like '2:4'"
+            )
+        if self.sparsity is None:
+            why = "belongs to sparsity, a pattern alone leaves nothing to share"
+            refuse_unused(why, share=self.share, min_density=self.min_density)
+        if self.share == "layer":
+            why = "belongs to share='network', otherwise all layers are equally sparse"
+            refuse_unused(why, min_density=self.min_density)
+
+    def check(self, scheme: str, executor: Executor | None) -> None:
+        """Refuse workers."""
+        if executor is not None:
+            raise ValueError(
+                "executor: a given sparsity is trimmed to in this process, by n_threads"
+            )
+
+    def method(self, run: Run, scheme: str, executor: Executor | None) -> ToSparsity:
+        """Return surgery under a shared budget."""
+        return ToSparsity(run, scheme == "cascade", **self._filled())
+
+    def arguments(self, scheme: str) -> dict[str, Any]:
+        """Return the options of `nettrim.trim` that say the same, defaults filled in, None unused."""
+        unused = ["share"] if self.sparsity is None else []
+        unused += ["min_density"] if self.sparsity is None or self.share == "layer" else []
+        return {
+            "sparsity": self.sparsity,
+            "scheme": scheme,
+            **self._filled(),
+            **dict.fromkeys(unused),
+        }
+
+    def _filled(self) -> dict[str, Any]:
+        """Return all options with their defaults."""
+        return {**vars(self), "share": "network", "min_density": 0.0, **self.given()}
+
+
+GOALS: tuple[type[Goal], ...] = (Error, Sparsity)
+
+
+def goal_of(goal: Goal | None, options: Mapping[str, Any]) -> Goal:
+    """Return the goal a caller gave, or the one that options of `nettrim.trim` are short for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none or more than one, or an option does not belong to it; the message names it.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if goal is not None:
+        return _alone(goal, given)
+    wanted = [kind for kind in GOALS if not given.keys().isdisjoint(kind.shortcuts)]
+    if not wanted:
+        raise ValueError(
+            "epsilon is needed, the relative error allowed, for example 0.05; or sparsity"
+        )
+    if len(wanted) > 1:
+        raise ValueError("epsilon prescribes the error, sparsity and pattern the weights: give one")
+    own = {field.name for field in fields(wanted[0])}
+    for name, value in given.items():
+        if name not in own:
+            raise _foreign(name, value, wanted[0])
+    return wanted[0](**given)
+
+
+def _alone(goal: Any, given: Mapping[str, Any]) -> Goal:
+    """Return a goal that was given as such; nothing may stand beside it."""
+    if not isinstance(goal, Goal):
+        raise TypeError(f"goal must be nettrim.Error or nettrim.Sparsity, got {shown(goal)}")
+    for name, value in given.items():
+        raise ValueError(
+            f"{name} belongs into the goal: nettrim.{type(goal).__name__}(..., {name}={shown(value)})"
+        )
+    return goal
+
+
+def _foreign(name: str, value: Any, wanted: type[Goal]) -> Exception:
+    """Return the error for an option that is not one of a goal's."""
+    used = " or ".join(wanted.shortcuts)
+    for kind in GOALS:
+        if name in {field.name for field in fields(kind)}:
+            return ValueError(
+                f"{name} belongs to {kind.shortcuts[0]}, with {used} nothing would use it, "
+                f"got {shown(value)}"
+            )
+    return TypeError(f"trim() got an unexpected keyword argument {name!r}")
+
+
+def _pool(executor: Executor | None) -> Pool | None:
+    return None if executor is None else Pool(executor)
+
+
+def refuse_unused(why: str, **options: Any) -> None:
+    """Raise an error that names the first option that was given although nothing would use it."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name} {why}, got {shown(value)}")

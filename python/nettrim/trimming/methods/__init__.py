@@ -1,0 +1,1 @@
+"""How layers are posed and solved: a method for each kind of goal."""

@@ -1,0 +1,166 @@
+"""What a method is, and what a run lends to it.
+
+`nettrim.trimming.walk.Walk` owns the order of the layers, checkpoints, progress and Ctrl-C. A method
+poses and solves one layer after the other, and says what can be proved of them beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...base.arrays import Array
+from ...base.errors import CalibrationWarning, warn_user
+from ...base.stopwatch import Stopwatch
+from ...models.model_view import LayerView, ModelView, Signal
+from ...models.opened_model import OpenedModel
+from ...models.samples import Data
+from ..bounds import Prospect
+from ..progress import Reporter
+from ..solved_layer import SolvedLayer
+from .program import LayerProgram
+
+__all__ = ["SOLVING", "Draw", "LayerTask", "Method", "Place", "Run"]
+
+SOLVING = "solving"  # the stage of a run that layers' own seconds tell of
+
+
+class Draw(NamedTuple):
+    """Which rows of a layer are solved for."""
+
+    max_patches: int
+    seed: int
+
+    def rows(self, layer: LayerView, position: int, values: Array) -> NDArray[np.intp] | None:
+        """Return their numbers in order, None for all of them."""
+        each = layer.rows_per_sample(values)
+        total = each * len(values)
+        if each == 1 or total <= self.max_patches:
+            return None
+        random = np.random.default_rng([self.seed, position])
+        return np.sort(random.choice(total, self.max_patches, replace=False))
+
+
+class Place(NamedTuple):
+    """Where a layer stands among those that are pruned."""
+
+    first: bool
+    last: bool
+
+
+class LayerTask(NamedTuple):
+    """A layer to be solved: its rows in the original network, and in the one trimmed so far."""
+
+    position: int
+    layer: LayerView
+    original: Array
+    current: Array
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all parts of a run have in common.
+
+    Attributes
+    ----------
+    opened : OpenedModel
+    chosen : sequence of int
+        Positions of the layers to be pruned, in order.
+    counted : sequence of int
+        Which of the model's outputs count.
+    draw : Draw
+    n_threads : int or None
+        None for every processor.
+    report : Reporter
+    watch : Stopwatch
+    warned : set of type
+        What has been warned of; once is enough.
+    """
+
+    opened: OpenedModel[Any]
+    chosen: Sequence[int]
+    counted: Sequence[int]
+    draw: Draw
+    n_threads: int | None
+    report: Reporter
+    watch: Stopwatch
+    warned: set[type[Warning]] = field(default_factory=set)
+
+    @property
+    def view(self) -> ModelView:
+        """The view of the model."""
+        return self.opened.view
+
+    @property
+    def layers(self) -> Sequence[LayerView]:
+        """Its prunable layers."""
+        return self.opened.layers
+
+    @property
+    def data(self) -> Data:
+        """The calibration data."""
+        return self.opened.data
+
+    def place(self, position: int) -> Place:
+        """Tell where a layer stands among the chosen ones."""
+        return Place(first=position == self.chosen[0], last=position == self.chosen[-1])
+
+    def task(self, position: int, original: Signal, current: Signal) -> LayerTask:
+        """Return a layer with the rows that are drawn for it."""
+        layer = self.layers[position]
+        chosen = self.draw.rows(layer, position, original.values)
+        before = layer.chosen_rows(original.values, chosen)
+        now = before if current is original else layer.chosen_rows(current.values, chosen)
+        return LayerTask(position, layer, before, now)
+
+    def count_active_rows(self, task: LayerTask, program: LayerProgram) -> int:
+        """Count the rows a layer's program stands on, and say if they are few."""
+        active_rows, n_features = program.count_active_rows(task.original), task.layer.shape[0]
+        if active_rows < n_features:
+            self.warn_once(
+                CalibrationWarning,
+                f"layer {task.layer.name!r} has {n_features:,} inputs, and half of its outputs are "
+                f"active on at most {active_rows:,} different rows of the calibration data: what is "
+                "sparse on so few may be sparse without meaning. Give more samples, and held_out to see",
+            )
+        return active_rows
+
+    def warn_once(self, kind: type[Warning], text: str) -> None:
+        """Warn of a kind of thing, unless it has been warned of."""
+        if kind not in self.warned:
+            self.warned.add(kind)
+            warn_user(text, kind)
+
+
+class Method(Protocol):
+    """How the layers of a run are solved."""
+
+    @property
+    def cascaded(self) -> bool:
+        """Whether layers see the outputs of the trimmed ones in front of them."""
+        ...
+
+    def prepare(self) -> None:
+        """Do what must be done before the first layer is solved."""
+        ...
+
+    def answers(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
+        """Yield positions of layers and their answers.
+
+        The next task is as it should be only when the answer before has been kept, unless the method
+        does not look at the trimmed signals. An interrupted layer has the status "interrupted"; nothing
+        need follow it.
+        """
+        ...
+
+    def details(self, position: int) -> dict[str, Any]:
+        """Return what this layer's answer depends on beside the options of the run."""
+        ...
+
+    def prospect(self, position: int) -> Prospect | None:
+        """Return what is known of a layer's error before it is solved."""
+        ...

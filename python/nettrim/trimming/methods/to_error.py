@@ -1,0 +1,308 @@
+"""Layers within an error: the parallel and the cascade scheme of Net-Trim, every answer certified."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ...base.arrays import Array, frobenius, relative
+from ...base.errors import LARGE_ERROR, InfeasibleError, LargeErrorWarning
+from ...layer.blocks.workers import Pool
+from ...layer.data import LayerData
+from ...layer.options import Form, LayerOptions
+from ...layer.solution import LayerProgress, LayerSolution
+from ...layer.solve import solve_layer, solve_side_by_side
+from ...models.model_view import LayerView, activate
+from ..bounds import Prospect
+from ..solved_layer import Proof, SolvedLayer
+from .method import SOLVING, LayerTask, Place, Run
+from .program import LayerProgram
+
+__all__ = ["ToError"]
+
+ROWS = 4096  # of large arrays, at a time
+LARGEST = 1 << 23  # entries of the outputs that are solved at a time
+
+
+@dataclass(frozen=True)
+class Ball:
+    """A layer's program, and how far its answer may be from the original output.
+
+    Attributes
+    ----------
+    program : LayerProgram
+    epsilon : float
+    kappa : float
+        The factor that is already in ``epsilon``; 1 for all but the last layer of a cascade.
+    active_rows : int
+        What it stands on.
+    """
+
+    program: LayerProgram
+    epsilon: float
+    kappa: float
+    active_rows: int = 0
+
+    @property
+    def radius(self) -> float:
+        """Epsilon relative to the norm of the output."""
+        return relative(self.epsilon, self.program.output_norm)
+
+
+@dataclass(frozen=True)
+class ToError:
+    """The least l1 norm within a ball around each layer's output; see `nettrim.Error`.
+
+    Attributes
+    ----------
+    run : Run
+    cascaded : bool
+        Whether programs are posed on the trimmed signals.
+    epsilon, gamma, kappa, tol : float
+    slack : {"positive", "paper"}
+    solver : str
+    max_iter : int or None
+    time_limit : float or None
+    pool : Pool or None
+        Workers; None to solve here.
+    """
+
+    run: Run
+    cascaded: bool
+    epsilon: float
+    gamma: float
+    slack: str
+    kappa: float
+    tol: float
+    solver: str
+    max_iter: int | None
+    time_limit: float | None
+    pool: Pool | None = None
+
+    def prepare(self) -> None:
+        """Nothing comes before the first layer."""
+
+    def answers(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
+        """Solve layers in turn; whole layers at once where there are as many as workers."""
+        pool = None if self.cascaded else self.pool
+        if pool is not None and len(self.run.chosen) >= pool.n_workers:
+            yield from self._solve_side_by_side(tasks, pool)
+            return
+        for task in tasks:
+            self.run.report.start(task.layer.name, task.layer.shape)
+            ball = self._posed(task)
+            with self.run.watch(SOLVING):
+                solved = self._solve(task.layer, ball)
+            yield task.position, solved
+            if solved.status == "interrupted":
+                return
+
+    def details(self, position: int) -> dict[str, Any]:
+        """Return what this layer's answer depends on beside the options of the run."""
+        return {"kappa": self._kappa(self.run.place(position))}
+
+    def prospect(self, position: int) -> Prospect:
+        """Return what is known of a layer's epsilon before the layers in front are solved.
+
+        Factor of Theorem 2 on the change of the original weights' response. Without effect on the
+        first pruned layer, whose input does not change. ``kappa`` shrinks the ball, not the upper bound
+        on a ReLU layer's inactive entries.
+        """
+        place, layer = self.run.place(position), self.run.layers[position]
+        inflation = self._inflation(place)
+        growth = inflation if layer.activation == "linear" else max(inflation, 1.0)
+        return Prospect(growth, self._floor(place))
+
+    def pose(self, layer: LayerView, original: Array, current: Array, place: Place) -> Ball:
+        """Pose a layer's program.
+
+        Parameters
+        ----------
+        layer : LayerView
+        original, current : ndarray of shape (n_rows, n_features)
+            The layer's input in the original and in the trimmed network.
+        place : Place
+        """
+        Y = activate(layer.affine.apply(original), layer.activation)
+        least = self._floor(place) * frobenius(Y)
+        if not self.cascaded or place.first:
+            return Ball(LayerProgram.of(layer, original, Y), least, self._kappa(place))
+        V = layer.affine.apply(current)
+        relu = layer.activation == "relu"
+        epsilon = max(self._inflation(place) * _error(V, Y, relu), least)
+        if relu and self.slack == "positive":
+            np.maximum(V, 0.0, out=V)
+        program = LayerProgram.of(layer, current, Y, V if relu else None)
+        return Ball(program, epsilon, self._kappa(place))
+
+    def _posed(self, task: LayerTask) -> Ball:
+        """Pose a task's program; say before it is solved if errors have grown large."""
+        place = self.run.place(task.position)
+        ball = self.pose(task.layer, task.original, task.current, place)
+        if ball.radius > max(LARGE_ERROR, self._floor(place)):
+            self.run.warn_once(
+                LargeErrorWarning,
+                f"layer {task.layer.name!r} may move by {ball.radius:.0%} of its output, as the errors "
+                "in front of it have grown so large: the network may do nothing of what it did. Take a "
+                "smaller epsilon or fewer layers",
+            )
+        return replace(ball, active_rows=self.run.count_active_rows(task, ball.program))
+
+    def _solve(self, layer: LayerView, ball: Ball) -> SolvedLayer:
+        history: list[tuple[float, float]] = []
+
+        def certified(progress: LayerProgress) -> None:
+            history.append((progress.seconds, progress.gap))
+            self.run.report.update(progress, self.tol)
+
+        program = ball.program
+        solution = solve_layer(
+            program.X,
+            program.Y,
+            epsilon=ball.epsilon,
+            activation=program.activation,
+            groups=program.groups,
+            upper=program.upper,
+            active=program.active,
+            solver=self.solver,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            time_limit=self.time_limit,
+            n_threads=self.run.n_threads,
+            callback=certified,
+            executor=None if self.pool is None else self.pool.executor,
+            block_outputs=_affordable(program) if self.pool is None else None,
+        )
+        return _accepted(layer, ball, solution, history)
+
+    def _solve_side_by_side(
+        self, tasks: Iterator[LayerTask], pool: Pool
+    ) -> Iterator[tuple[int, SolvedLayer]]:
+        """Give whole layers to workers; those of the parallel scheme see the original signals alone."""
+        posed: list[tuple[LayerTask, Ball]] = []
+
+        def programs() -> Iterator[tuple[LayerData, Form]]:
+            for task in tasks:
+                ball = self._posed(task)
+                posed.append((task._replace(original=NOTHING, current=NOTHING), _numbers_of(ball)))
+                yield _data_of(ball.program), Form.of(ball.epsilon, None)
+
+        threads = 1 if self.run.n_threads is None else self.run.n_threads
+        options = LayerOptions.of(
+            solver=self.solver,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            time_limit=self.time_limit,
+            n_threads=threads,
+        )
+        with self.run.watch(SOLVING):
+            for number, solution in solve_side_by_side(programs(), options, pool):
+                task, ball = posed[number]
+                if solution.status != "interrupted":
+                    self.run.report.start(task.layer.name, task.layer.shape)
+                yield task.position, _accepted(task.layer, ball, solution, [])
+
+    def _floor(self, place: Place) -> float:
+        """Epsilon, relative to the layer's output, that does not depend on the layers in front.
+
+        For a layer of the cascade behind the first it is the least one: where nothing changed in
+        front, the layer's own error is zero and would leave no room but rounding errors.
+        """
+        if not self.cascaded:
+            return self.epsilon
+        return self._kappa(place) * (self.epsilon if place.first else min(self.tol, self.epsilon))
+
+    def _inflation(self, place: Place) -> float:
+        return math.sqrt(self.gamma) * self._kappa(place)
+
+    def _kappa(self, place: Place) -> float:
+        return self.kappa if place.last else 1.0
+
+
+NOTHING = np.empty((0, 0))
+
+
+def _numbers_of(ball: Ball) -> Ball:
+    """Return a ball without the arrays of its program: those of all layers would take much memory."""
+    program = replace(ball.program, X=NOTHING, Y=NOTHING, upper=None, active=None)
+    return replace(ball, program=program)
+
+
+def _data_of(program: LayerProgram) -> LayerData:
+    return LayerData.of(
+        program.X,
+        program.Y,
+        program.activation,
+        program.upper,
+        program.active,
+        np.dtype(np.float64),
+        program.groups,
+    )
+
+
+def _affordable(program: LayerProgram) -> int | None:
+    """Return how many outputs at a time keep a solver's arrays small; None for all of them."""
+    if program.groups > 1 or program.Y.size <= LARGEST:
+        return None
+    return max(1, LARGEST // len(program.Y))
+
+
+def _error(V: Array, Y: Array, relu: bool) -> float:
+    """Return the distance from V to Y, of a ReLU layer where Y is active; arrays may be large."""
+    square = 0.0
+    for first in range(0, len(Y), ROWS):
+        v, y = V[first : first + ROWS], Y[first : first + ROWS]
+        square += frobenius(np.where(y > 0, v - y, 0.0) if relu else v - y) ** 2
+    return math.sqrt(square)
+
+
+def _accepted(
+    layer: LayerView,
+    ball: Ball,
+    solution: LayerSolution,
+    history: list[tuple[float, float]],
+) -> SolvedLayer:
+    """Return what is kept of an answer."""
+    if solution.status == "infeasible":
+        raise InfeasibleError(_excuse(layer, ball))
+    # An engine that broke down may return anything; the original weights are at least a model.
+    broken = not np.isfinite(solution.weights).all()
+    program = ball.program
+    return SolvedLayer(
+        weights=layer.affine.stacked if broken else np.asarray(solution.weights, dtype=np.float64),
+        output_norm=program.output_norm,
+        active_rows=ball.active_rows,
+        status=solution.status,
+        seconds=solution.seconds,
+        proof=Proof(
+            epsilon=ball.epsilon,
+            residual=relative(solution.residual, program.output_norm),
+            violation=relative(solution.violation, program.largest),
+            gap=solution.gap,
+            iterations=solution.iterations,
+            solver=solution.solver,
+            history=np.array(history).reshape(-1, 2),
+        ),
+    )
+
+
+def _excuse(layer: LayerView, ball: Ball) -> str:
+    """Say what can be done about a layer without feasible weights, as precisely as is known."""
+    if ball.kappa == 1:
+        return (
+            f"layer {layer.name!r}: the solver finds no feasible weights, although the original ones "
+            "are feasible up to rounding; a larger epsilon or gamma gives it room"
+        )
+    least, program = 0.0, ball.program
+    if program.activation == "linear":
+        nearest = np.linalg.lstsq(program.X, program.Y)[0]
+        distance = frobenius(program.X @ nearest - program.Y)
+        least = ball.kappa * distance / ball.epsilon
+    known = f" (feasible from {least:.3g} on)" if ball.kappa < least <= 1 else ""
+    return (
+        f"layer {layer.name!r}: no weights meet kappa={ball.kappa:g}; choose a larger kappa{known}"
+    )
