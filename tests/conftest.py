@@ -24,6 +24,8 @@ settings.register_profile(
 )
 settings.load_profile("nettrim")
 
+pytest.register_assert_rewrite("support")  # so that a failed check says what it compared
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:

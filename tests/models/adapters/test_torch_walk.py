@@ -1,0 +1,221 @@
+"""Modules of PyTorch are trimmed like the networks they compute, in batches of any size."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nettrim
+from nettrim.models.model_view import Affine
+from support.networks import trim
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+nn = torch.nn
+
+
+import nettrim.torch
+from nettrim.models.adapters.torch import run as torch_run
+from support.torch_modules import (
+    After,
+    Residual,
+    assert_same_state,
+    assert_true,
+    encoder,
+    found,
+    outputs,
+    perceptron,
+    residual,
+    settled,
+)
+
+
+class Forking(nn.Module):
+    """What torch.fx cannot trace: the data decide which way they go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Any) -> Any:
+        hidden = torch.relu(self.first(x))
+        return self.second(hidden if hidden.sum() > 0 else -hidden)
+
+
+# --- trimming -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["parallel", "cascade"])
+def test_a_perceptron_is_trimmed_like_the_network_it_computes(
+    rng: np.random.Generator, scheme: str
+) -> None:
+    module, X = perceptron(), rng.standard_normal((120, 8))
+    layers = [m for m in module if isinstance(m, nn.Linear)]
+    network = nettrim.Network(
+        [
+            nettrim.Dense(m.weight.detach().numpy().T, m.bias.detach().numpy(), activation)
+            for m, activation in zip(layers, ["relu", "relu", "linear"], strict=True)
+        ]
+    )
+    options = {"epsilon": 0.1, "scheme": scheme, "tol": 1e-8}
+    result, expected = trim(module, X, **options), trim(network, X, **options)
+    assert [layer.name for layer in result.layers] == ["0", "3", "6"]
+    new = [m for m in result.model if isinstance(m, nn.Linear)]
+    for layer, dense in zip(new, expected.model.layers, strict=True):
+        np.testing.assert_allclose(layer.weight.detach().numpy().T, dense.weights, atol=1e-5)
+        np.testing.assert_allclose(layer.bias.detach().numpy(), dense.bias, atol=1e-5)
+    assert result.discrepancy == pytest.approx(expected.discrepancy, rel=1e-5)
+    assert result.bound == pytest.approx(expected.bound, rel=1e-5)
+    assert_true(result, X)
+
+
+@pytest.mark.parametrize("scheme", ["parallel", "cascade"])
+def test_normalisation_pooling_and_a_shortcut(rng: np.random.Generator, scheme: str) -> None:
+    model, X = residual(), rng.standard_normal((40, 1, 8, 8))
+    before = copy.deepcopy(model)
+    result = trim(model, X, epsilon=0.2, scheme=scheme)
+    assert_true(result, X)
+    assert result.converged
+    assert [layer.name for layer in result.layers] == ["conv1", "conv2", "head"]
+    assert result.sparsity > 0.1
+    assert math.isfinite(result.bound)
+    assert_same_state(model, before)
+    assert type(result.model) is Residual
+    assert [m.training for m in result.model.modules()] == [m.training for m in model.modules()]
+    changed = {"conv1.weight", "conv2.weight", "head.weight", "head.bias"}  # others are fixed
+    for key, value in result.model.state_dict().items():
+        assert value.dtype == model.state_dict()[key].dtype
+        assert torch.equal(value, model.state_dict()[key]) == (key not in changed), key
+
+
+@pytest.mark.parametrize("scheme", ["parallel", "cascade"])
+def test_a_transformer(rng: np.random.Generator, scheme: str) -> None:
+    model, X = nn.Sequential(encoder(), nn.Linear(8, 2)).eval(), rng.standard_normal((30, 5, 8))
+    result = trim(model, X, epsilon=0.1, scheme=scheme)
+    assert_true(result, X)
+    assert result.converged
+    blocks = [f"0.layers.{k}.{name}" for k in range(2) for name in ("linear1", "linear2")]
+    assert [layer.name for layer in result.layers] == [*blocks, "1"]
+    # Nothing limits what attention does with an error; the last layer's own program does.
+    assert math.isfinite(result.bound) == (scheme == "cascade")
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_a_declared_relu(rng: np.random.Generator) -> None:
+    model, X = Forking(), rng.standard_normal((60, 6))
+    unknown = r"what follows the layers 'first', 'second' is not known.*nettrim\.torch\.declare"
+    with pytest.warns(UserWarning, match=unknown):
+        assert found(model, X) == [("first", "linear"), ("second", "linear")]
+    declared = nettrim.torch.declare(model, relu=["first"])
+    silent = nettrim.torch.declare(model, relu=[])
+    result, blind = trim(declared, X, epsilon=0.1), trim(silent, X, epsilon=0.1)
+    assert type(result.model) is Forking
+    assert result.converged
+    assert result.discrepancy <= result.bound
+    assert result.layers[0].l1_after < blind.layers[0].l1_after
+    with pytest.raises(ValueError, match=r"^relu: no prunable layer is called \['third'\]"):
+        nettrim.torch.declare(model, relu=["first", "third"])
+    with pytest.raises(TypeError, match=r"^relu must be a list of names, got the string 'first'"):
+        nettrim.torch.declare(model, relu="first")
+    with pytest.raises(TypeError, match=r"^module must be a torch"):
+        nettrim.torch.declare([], relu=[])  # type: ignore[arg-type]
+
+
+def test_a_declared_relu_that_the_graph_does_not_show(rng: np.random.Generator) -> None:
+    view = nettrim.torch.declare(After(F.relu6), relu=["layer"])
+    X = rng.standard_normal((20, 4))
+    view.calibration(X, "X")
+    assert [layer.activation for layer in view.prunable_layers()] == ["relu", "linear"]
+    assert [signal.gains for signal in view.signals(X, {})] == [{}, {0: math.inf}, {1: 1.0}]
+
+
+# --- signals ------------------------------------------------------------------------------------
+
+
+def test_weights_count_as_soon_as_the_walk_goes_past(rng: np.random.Generator) -> None:
+    model, X = perceptron(), rng.standard_normal((10, 8))
+    view = settled(model, X)
+    layers = view.prunable_layers()
+    weights: dict[int, Affine] = {}
+    still, live = view.signals(X, {}), view.signals(X, weights)
+    values = X
+    for position, layer in enumerate(layers):
+        np.testing.assert_allclose(next(live).values, values, atol=1e-12)
+        next(still)  # a walk beside it that must not disturb
+        if position != 1:
+            weights[position] = layer.affine.replaced(
+                rng.standard_normal(layer.affine.stacked.shape)
+            )
+        values = layer.respond(weights.get(position, layer.affine), values)
+    np.testing.assert_allclose(next(live).values, values, atol=1e-12)
+    np.testing.assert_allclose(next(still).values, outputs(model, X), atol=1e-12)
+    np.testing.assert_allclose(outputs(view.with_weights(weights), X), values, atol=1e-12)
+
+
+def test_signals_do_not_depend_on_batches_and_memory(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, X = residual(), rng.standard_normal((23, 1, 8, 8))
+    view = settled(model, X)
+    at_once = [signal.values for signal in view.signals(X, {})]
+    monkeypatch.setattr(torch_run, "BATCH", 4)
+    monkeypatch.setattr("nettrim.models.adapters.torch.model.MEMORY", 20_000)
+    for whole, part in zip(at_once, view.signals(X, {}), strict=True):
+        np.testing.assert_allclose(part.values, whole, atol=1e-13)
+    np.testing.assert_allclose(at_once[-1], outputs(model, X), atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("before", "shape"),
+    [
+        (lambda x: x.transpose(0, 1), (7, 5, 4)),  # positions in front of samples
+        (lambda x: x.reshape(-1, 4), (7, 5, 4)),  # positions merged with samples
+        (lambda x: x.reshape(-1, 2, 2), (7, 10, 2)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*depends on those beside it")
+def test_samples_come_first(
+    rng: np.random.Generator, before: Callable[[Any], Any], shape: tuple[int, ...]
+) -> None:
+    class Moved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(shape[-1], 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.layer(before(x)).sum() + x[:, 0]
+
+    X = rng.standard_normal((7, 5, 4))
+    view = settled(Moved(), X)
+    (layer,) = view.prunable_layers()
+    values = next(view.signals(X, {})).values
+    assert len(values) == 7
+    np.testing.assert_array_equal(values.reshape(X.shape), X)
+    assert layer.rows_per_sample(values) == 20 // shape[-1]
+
+
+def test_a_module_that_knows_one_precision(rng: np.random.Generator) -> None:
+    class Single(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.last = nn.Linear(6, 8), nn.Linear(8, 2)
+
+        def forward(self, x: Any) -> Any:
+            return self.last(self.layer(x.to(torch.float32)).relu())
+
+    X = rng.standard_normal((80, 6))
+    with pytest.warns(UserWarning, match="model cannot compute in float64"):
+        result = trim(Single(), X, epsilon=0.1)
+    assert result.converged
+    assert [layer.nonzeros_after < layer.nonzeros_before for layer in result.layers] == [True, True]
+    assert result.discrepancy <= result.bound * (1 + 1e-6)
+    with torch.no_grad():
+        T = torch.tensor(X)
+        before, after = result.original(T), result.model(T)
+    distance = torch.linalg.norm(after - before) / torch.linalg.norm(before)
+    assert result.discrepancy == pytest.approx(float(distance), rel=1e-3)

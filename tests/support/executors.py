@@ -1,0 +1,54 @@
+"""Executors that watch what is sent, or work at once."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import Executor, Future
+
+import pytest
+
+import nettrim
+from nettrim.layer.blocks import workers
+
+WIDTH = 15  # two blocks of the layer
+
+
+class Watched(Executor):
+    """Hands tasks on to another executor and remembers how large they were."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.max_workers = workers.count_workers(inner)
+        self.sizes = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        self.sizes.append(len(pickle.dumps((fn, args, kwargs))))
+        return self.inner.submit(fn, *args, **kwargs)
+
+
+class Here(Executor):
+    """Does work at once, after sending it through pickle as to another process."""
+
+    max_workers = 2
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        fn, args, kwargs = pickle.loads(pickle.dumps((fn, args, kwargs)))
+        future.set_result(pickle.loads(pickle.dumps(fn(*args, **kwargs))))
+        return future
+
+
+def trim(digits, **options):
+    X = digits.X[:400]
+    return nettrim.trim(digits.network, X, **{"epsilon": 0.1, "progress": False, **options})
+
+
+def assert_same_network(one, other):
+    for a, b in zip(one.layers, other.layers, strict=True):
+        assert_same_layer(a, b)
+
+
+def assert_same_layer(one, other):
+    assert (one.status, other.status) == ("optimal", "optimal")
+    assert one.l1_after == pytest.approx(other.l1_after, rel=2e-4)  # twice the tolerance
+    assert one.nonzeros_after == pytest.approx(other.nonzeros_after, rel=0.02)
