@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from nettrim import Network
-from networks import random_network
+from support.networks import random_network
 
 COMMAND = "-m nettrim trim net.npz -c X.npy -e 0.05 -q --threads 1 --tol 1e-6"
 

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 import nettrim
-from hulls import random_product
 from nettrim.cli import commands
-from networks import random_network
+from support.hulls import random_product
+from support.networks import random_network
 
 Mutator = Callable[[np.random.Generator, bytes], bytes]
 
@@ -76,7 +76,7 @@ def write_good_files(folder: Path) -> None:
     product = random_product(30, 8, 8, support=1, seed=0)
     np.savez(folder / "data.npz", y=product.y, B=product.B, C=product.C, signs=product.signs)
     with contextlib.suppress(ImportError):
-        from onnx_network import onnx_model
+        from support.onnx_network import onnx_model
 
         (folder / "net.onnx").write_bytes(onnx_model(net).SerializeToString())
         run(f"trim net.onnx -c X.npy -o trimmed.onnx {TRIM}", folder)

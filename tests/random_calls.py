@@ -33,11 +33,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 import nettrim
-import random_command
-import random_hulls
-import random_layers
-import random_models
-from random_entry import Arguments, Entry
+from support import random_command, random_hulls, random_layers, random_models
+from support.random_entry import Arguments, Entry
 
 ENTRIES: tuple[type[Entry], ...] = (
     *random_layers.ENTRIES,

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-import machine
 import nettrim
+from bench.common import machine
 from nettrim.layer.reference import Program, certificate
 
 from .column import Answer, Array, Column, Mask

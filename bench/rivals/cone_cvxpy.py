@@ -12,7 +12,7 @@ import warnings
 import cvxpy as cp
 import numpy as np
 
-import machine
+from bench.common import machine
 
 from .column import Answer, Column
 

@@ -18,8 +18,8 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-import machine
 import nettrim
+from bench.common import machine
 
 from .quadratic import Array, Mask, Quadratic, largest
 

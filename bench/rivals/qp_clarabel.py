@@ -10,7 +10,7 @@ import clarabel
 import numpy as np
 from scipy import sparse
 
-import machine
+from bench.common import machine
 
 from .column import Answer, Array, Column, DualForm, SplitForm
 

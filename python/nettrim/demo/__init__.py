@@ -1,7 +1,7 @@
 """A trained network and its data inside the package, trimmed before your eyes.
 
 ``digits.npz`` holds a ReLU network 64-100-60-10 and the handwritten digits of scikit-learn it was
-trained on (first 1,200) and tested on (last 597). ``bench/train_digits.py`` made it.
+trained on (first 1,200) and tested on (last 597). ``bench/networks/train_digits.py`` made it.
 """
 
 from __future__ import annotations

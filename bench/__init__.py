@@ -1,0 +1,1 @@
+"""Benchmarks; run them from the folder above: ``python -m bench.layer.products --help``."""

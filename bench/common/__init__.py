@@ -1,0 +1,1 @@
+"""What all benchmarks share: data, times, tables, and the machine they were measured on."""

@@ -1,0 +1,1 @@
+"""What tests share: networks and programs, referees that judge answers, and random calls."""

@@ -1,0 +1,542 @@
+"""Random calls of what handles whole networks, each answer recomputed from the two models alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+
+import numpy as np
+
+import nettrim
+from support import random_networks as nets
+from support.random_entry import Arguments, Entry, Random, close, maybe, norm, pick
+from support.random_layers import assert_pattern
+from support.random_networks import Array
+
+try:
+    import torch
+
+    from support import random_modules
+except ImportError:  # which build of it is the machine's affair
+    torch = None  # type: ignore[assignment]
+
+STATUSES = {"optimal", "max_iter", "time_limit", "interrupted", "numerical"}
+OTHERWISE = {"budget", "kept", "not reached"}
+
+
+class Trim(Entry):
+    """`nettrim.trim` of one framework's models.
+
+    Attributes
+    ----------
+    precision : float
+        Relative error of what is recomputed.
+    """
+
+    function = staticmethod(nettrim.trim)
+    precision: ClassVar[float] = 1e-8
+    options: ClassVar = {
+        "epsilon": (0.0, 0.05, 0.5, 3.0),
+        "sparsity": (0.0, 0.3, 0.9, 1.0),
+        "pattern": ("1:2", "2:4", "1:10^21", "3:2"),
+        "scheme": ("cascade", "parallel"),
+        "gamma": (1.0, 2.0),
+        "slack": ("positive", "paper"),
+        "kappa": (0.5, 0.99, 1.0),
+        "layers": ([0], [-1], "0", ["nonsense"], (), [99]),
+        "outputs": ([0], [-1], ["nonsense"], (), [99]),
+        "held_out": ((), []),
+        "tol": (1e-2, 1e-8),
+        "max_iter": (1, 10),
+        "time_limit": (1e-9, 1.0),
+        "solver": ("auto", "newton", "admm"),
+        "share": ("network", "layer"),
+        "min_density": (0.0, 0.2, 1.0),
+        "max_patches": (1, 5),
+        "seed": (0, 1),
+        "checkpoint": ("state", "a/b/c"),
+    }
+    unspoiled = frozenset({"n_threads", "progress"})
+    paths = frozenset({"checkpoint"})
+
+    @classmethod
+    def title(cls) -> str:
+        return f"trim/{cls.__name__.removeprefix('Trim').lower()}"
+
+    def subject(self, rng: Random) -> tuple[Any, Array]:
+        """Return a model and samples."""
+        raise NotImplementedError
+
+    def weights(self, model: Any) -> nets.Weights:
+        """Return all weights of a model by name, outputs first."""
+        raise NotImplementedError
+
+    def respond(self, model: Any, X: Any) -> list[Array]:
+        """Return all outputs of a model."""
+        raise NotImplementedError
+
+    def brought(self, X: Array, rng: Random) -> Any:
+        """Return samples as users of the framework have them."""
+        return X
+
+    def plain(self, X: Any) -> Array:
+        """Return samples that were accepted as one array."""
+        dense = X.toarray() if hasattr(X, "toarray") else X
+        return np.asarray(dense, dtype=np.float64)
+
+    def others(self) -> Sequence[Any]:
+        """Return models that have to be refused."""
+        return (None, 3, "model", np.eye(3), [np.eye(3)], object(), nettrim.Network, type)
+
+    def arguments(self, rng: Random) -> Arguments:
+        model, X = self.subject(rng)
+        self.before = copy.deepcopy(self.weights(model))
+        arguments = {"model": model, "X": self.brought(X, rng), "n_threads": 1, "progress": False}
+        arguments |= self._goal(rng)
+        arguments |= maybe(rng, 0.2, layers=[-1])
+        arguments |= maybe(rng, 0.15, outputs=[0])
+        arguments |= maybe(rng, 0.3, held_out=X[::2] + 0.1 * np.abs(X).max())
+        arguments |= maybe(rng, 0.1, time_limit=5.0)
+        arguments |= maybe(rng, 0.1, checkpoint="state")
+        arguments |= maybe(rng, 0.1, max_patches=7, seed=1)
+        return arguments
+
+    def _goal(self, rng: Random) -> Arguments:
+        scheme = maybe(rng, 0.5, scheme=pick(rng, ["cascade", "parallel"]))
+        if rng.random() < 0.6:
+            goal = {"epsilon": float(pick(rng, [1e-3, 0.05, 0.3, 1.5]))} | scheme
+            if scheme.get("scheme") != "parallel":
+                goal |= maybe(rng, 0.3, gamma=1.5) | maybe(rng, 0.3, slack="paper")
+            goal |= maybe(rng, 0.2, tol=1e-6) | maybe(
+                rng, 0.2, solver=pick(rng, ["newton", "admm"])
+            )
+            return goal | maybe(rng, 0.05, executor=ThreadPoolExecutor(2))
+        if rng.random() < 0.3:
+            return {"pattern": pick(rng, ["1:2", "2:4"])} | scheme
+        goal = {"sparsity": float(pick(rng, [0.0, 0.3, 0.5, 0.9, 1.0]))} | scheme
+        return goal | maybe(rng, 0.5, share=pick(rng, ["network", "layer"]))
+
+    def spoiled(self, name: str, value: Any, rng: Random) -> Any:
+        if name == "model":
+            return pick(rng, self.others())
+        return super().spoiled(name, value, rng)
+
+    def call(self, arguments: Arguments) -> Any:
+        result = nettrim.trim(**arguments)
+        if arguments.get("checkpoint") is None or result.interrupted:
+            return result, None
+        return result, nettrim.trim(**arguments)
+
+    def check(self, arguments: Arguments, answer: Any) -> bool:
+        result, again = answer
+        before, after = self.weights(arguments["model"]), self.weights(result.model)
+        assert type(result.model) is type(arguments["model"])
+        assert same(before, self.before), "the original model was changed"
+        if again is not None:
+            assert same(after, self.weights(again.model)), "a checkpoint changed the answer"
+            assert again.discrepancy == result.discrepancy
+        self._check_layers(arguments, result)
+        self._check_counts(result, before, after)
+        self._check_outputs(arguments, result)
+        assert str(result)
+        assert repr(result)
+        json.dumps(result.recipe, allow_nan=False)
+        return bool(result.converged)
+
+    def _check_layers(self, arguments: Arguments, result: Any) -> None:
+        tol = float(arguments.get("tol") or 1e-4)
+        budgeted = arguments.get("epsilon") is None
+        for layer in result.layers:
+            assert layer.status in STATUSES | OTHERWISE, layer.status
+            # Of weights that stayed the bound is zero, and a framework may sum in another order.
+            assert layer.discrepancy <= layer.bound * (1 + self.precision) + 1e-14, (
+                f"{layer.name}: error {layer.discrepancy}, bound {layer.bound}"
+            )
+            if layer.status == "optimal":
+                assert layer.gap <= tol * (1 + 1e-6)
+                allowed = tol * max(layer.epsilon, 0 if layer.epsilon else 1)
+                assert layer.residual <= layer.epsilon + allowed + 1e-9
+                assert layer.violation <= tol * (1 + 1e-6) + 1e-9
+            if layer.pruned and layer.status != "time_limit":
+                assert budgeted == (layer.status == "budget")
+
+    def _check_counts(self, result: Any, before: nets.Weights, after: nets.Weights) -> None:
+        handled = [layer for layer in result.layers]
+        wide = {name for name, array in before.items() if array.ndim > 1}
+        total = sum(before[name].size for name in wide)
+        left = sum(int(np.count_nonzero(after[name])) for name in wide)
+        told = sum(np.prod(layer.shape) for layer in handled) + sum(
+            weight.size for weight in result.untouched
+        )
+        assert told == total, f"{told} weights told of, there are {total}"
+        assert close(result.model_sparsity, 1 - left / total, 1e-12, 1e-12), (
+            f"sparsity {result.model_sparsity}, truly {1 - left / total}"
+        )
+        goal = result.recipe["arguments"]
+        pruned = [layer for layer in handled if layer.pruned]
+        if goal.get("sparsity") is not None and not result.interrupted:
+            shares = [pruned] if goal["share"] == "network" else [[layer] for layer in pruned]
+            for layers in shares:
+                size = sum(np.prod(layer.shape) for layer in layers)
+                kept = sum(layer.nonzeros_after for layer in layers)
+                assert kept <= round((1 - float(goal["sparsity"])) * size) + len(layers), (
+                    f"{kept} of {size} weights at a sparsity of {goal['sparsity']}"
+                )
+        if goal.get("pattern") is not None:
+            self._check_pattern(result, after, goal["pattern"])
+
+    def _check_pattern(self, result: Any, after: nets.Weights, pattern: str) -> None:
+        """Hold every pruned layer against the pattern, where names tell which weights are its."""
+        for layer in result.layers:
+            matrix = after.get(f"{layer.name.removeprefix('parts.')}.weight")
+            if layer.pruned and matrix is not None:
+                assert_pattern(matrix.reshape(len(matrix), -1).T, pattern)
+
+    def _check_outputs(self, arguments: Arguments, result: Any) -> None:
+        for told, X in (("discrepancy", "X"), ("held_out_discrepancy", "held_out")):
+            if arguments.get(X) is None:
+                assert told == "discrepancy" or getattr(result, told) is None
+                continue
+            data = self.plain(arguments[X])
+            pairs = zip(
+                self.respond(arguments["model"], data),
+                self.respond(result.model, data),
+                strict=True,
+            )
+            errors = [(norm(b - a), norm(a)) for a, b in pairs]
+            counted = range(len(errors))
+            if arguments.get("outputs") is not None:
+                counted = sorted({int(n) % len(errors) for n in np.ravel(arguments["outputs"])})
+            assert len(result.outputs) == len(counted), "not all outputs are told of"
+            relative = []
+            for number, output in zip(counted, result.outputs, strict=True):
+                distance, size = errors[number]
+                relative.append(distance / size if size else distance)
+                grain = self.precision * (1 if size else norm(data))
+                assert close(getattr(output, told), relative[-1], self.precision, grain), (
+                    f"{output.name}: {told} {getattr(output, told)}, truly {relative[-1]}"
+                )
+                if told == "discrepancy":
+                    assert relative[-1] <= output.bound * (1 + self.precision) + grain
+            together = float(np.sqrt(np.mean(np.square(relative))))
+            assert close(getattr(result, told), together, self.precision, 10 * self.precision)
+
+
+def same(one: nets.Weights, other: nets.Weights) -> bool:
+    """Tell whether two models have the same bits."""
+    return one.keys() == other.keys() and all(
+        one[name].dtype == other[name].dtype and one[name].tobytes() == other[name].tobytes()
+        for name in one
+    )
+
+
+class TrimNetwork(Trim):
+    """A `nettrim.Network`."""
+
+    share: ClassVar[float] = 2.0
+
+    def subject(self, rng: Random) -> tuple[Any, Array]:
+        self.plan = nets.blueprint(rng, 1, folded=False)
+        return nets.as_network(self.plan), nets.samples(rng, self.plan.shape)
+
+    def weights(self, model: Any) -> nets.Weights:
+        return nets.network_weights(model, self.plan)
+
+    def respond(self, model: Any, X: Any) -> list[Array]:
+        return self.plan.run(self.weights(model), X)
+
+
+class TrimPerceptron(Trim):
+    """A perceptron of scikit-learn."""
+
+    def subject(self, rng: Random) -> tuple[Any, Array]:
+        model = nets.perceptron(rng)
+        return model, nets.samples(rng, model.coefs_[0].shape[:1])
+
+    def weights(self, model: Any) -> nets.Weights:
+        return {
+            **{f"w{k}": W.T for k, W in enumerate(model.coefs_)},
+            **{f"b{k}": b for k, b in enumerate(model.intercepts_)},
+        }
+
+    def respond(self, model: Any, X: Any) -> list[Array]:
+        return nets.perceptron_output(model, X)
+
+    def others(self) -> Sequence[Any]:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.neural_network import MLPClassifier
+
+        return (MLPClassifier(), MLPClassifier, LogisticRegression(), *super().others())
+
+
+class TrimOnnx(Trim):
+    """An ONNX model."""
+
+    precision: ClassVar[float] = 1e-4
+
+    def subject(self, rng: Random) -> tuple[Any, Array]:
+        self.plan = nets.blueprint(rng)
+        return nets.as_onnx(self.plan), nets.samples(rng, self.plan.shape)
+
+    def weights(self, model: Any) -> nets.Weights:
+        return nets.onnx_weights(model)
+
+    def respond(self, model: Any, X: Any) -> list[Array]:
+        return self.plan.run(self.weights(model), X)
+
+    def brought(self, X: Array, rng: Random) -> Any:
+        return {"X": X} if rng.random() < 0.2 else X
+
+    def plain(self, X: Any) -> Array:
+        return super().plain(X["X"] if isinstance(X, dict) else X)
+
+    def others(self) -> Sequence[Any]:
+        import onnx
+
+        empty = onnx.ModelProto()
+        return (empty, onnx.GraphProto(), onnx.ModelProto, *super().others())
+
+
+class TrimTorch(Trim):
+    """A module of PyTorch."""
+
+    def subject(self, rng: Random) -> tuple[Any, Array]:
+        self.plan = nets.blueprint(rng)
+        module = nets.as_module(self.plan, pick(rng, ["tuple", "dict"]))
+        return module, nets.samples(rng, self.plan.shape)
+
+    def weights(self, model: Any) -> nets.Weights:
+        state = model.state_dict().items()
+        return {name.removeprefix("parts."): value.numpy() for name, value in state}
+
+    def brought(self, X: Array, rng: Random) -> Any:
+        return random_modules.brought(X, rng)
+
+    def plain(self, X: Any) -> Array:
+        return super().plain(random_modules.joined(X))
+
+    def respond(self, model: Any, X: Any) -> list[Array]:
+        return random_modules.outputs(model, X)
+
+    def others(self) -> Sequence[Any]:
+        nn = torch.nn
+        odd = (
+            nn.Linear(2, 2),
+            nn.Sequential(),
+            nn.Linear,
+            nn.ReLU(),
+            torch.eye(2),
+            nn.LazyLinear(2),
+        )
+        return (*odd, *super().others())
+
+
+class TrimOdd(TrimTorch):
+    """A module of PyTorch with something beyond linear layers and ReLUs."""
+
+    def subject(self, rng: Random) -> tuple[Any, Array]:
+        size = int(rng.integers(1, 7))
+        return random_modules.odd(rng, size), nets.samples(rng, (size,))
+
+
+class OfResult(Entry):
+    """A method of `nettrim.TrimResult`, of a small network or perceptron."""
+
+    share: ClassVar[float] = 0.4
+
+    def __init__(self) -> None:
+        self.result: Any = None
+
+    def trimmed(self, rng: Random) -> None:
+        """Trim something, as sparse as it may be."""
+        if rng.random() < 0.7:
+            plan = nets.blueprint(rng, 1, folded=False)
+            model, shape = nets.as_network(plan), plan.shape
+        else:
+            model = nets.perceptron(rng, classifies=True)
+            shape = model.coefs_[0].shape[:1]
+        self.X = nets.samples(rng, shape)
+        goal = pick(rng, [{"epsilon": 0.3}, {"sparsity": 0.7}])
+        self.result = nettrim.trim(model, self.X, n_threads=1, progress=False, **goal)
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in super().names if name != "self"]
+
+    def call(self, arguments: Arguments) -> Any:
+        return type(self).function(self.result, **arguments)
+
+
+class Accuracy(OfResult):
+    """`nettrim.TrimResult.accuracy`."""
+
+    function = nettrim.TrimResult.accuracy
+
+    def arguments(self, rng: Random) -> Arguments:
+        self.trimmed(rng)
+        return {"X": self.X, "labels": rng.integers(0, self.classes(), len(self.X))}
+
+    def classes(self) -> int:
+        """Return how many the model tells apart, at least two."""
+        model = self.result.original
+        if not isinstance(model, nettrim.Network):
+            return len(model.classes_)
+        return max(model.predict(self.X).reshape(len(self.X), -1).shape[1], 2)
+
+    def check(self, arguments: Arguments, answer: nettrim.Accuracy) -> bool:
+        assert str(answer)
+        assert 0 <= answer.before <= 1
+        assert 0 <= answer.after <= 1
+        assert answer.n_samples == np.shape(arguments["X"])[0]
+        if isinstance(self.result.model, nettrim.Network):
+            for model, told in ((self.result.original, "before"), (self.result.model, "after")):
+                labels = np.ravel(arguments["labels"])
+                scores = model.predict(arguments["X"]).reshape(len(labels), -1)
+                if scores.shape[1] > 1:
+                    share = float((scores.argmax(axis=1) == labels).mean())
+                    assert close(getattr(answer, told), share, 1e-12)
+        return True
+
+
+class Report(OfResult):
+    """`nettrim.TrimResult.report`."""
+
+    function = nettrim.TrimResult.report
+    share: ClassVar[float] = 0.2
+    paths = frozenset({"path"})
+
+    def arguments(self, rng: Random) -> Arguments:
+        self.trimmed(rng)
+        return {"path": "page.html"}
+
+    def check(self, arguments: Arguments, answer: None) -> bool:
+        with open(arguments["path"], encoding="utf-8") as page:
+            text = page.read()
+        assert text.lstrip().lower().startswith("<!doctype html>")
+        assert all(layer.name in text for layer in self.result.layers)
+        return True
+
+
+class Export(OfResult):
+    """`nettrim.TrimResult.export`, and what reads its files."""
+
+    function = nettrim.TrimResult.export
+    options: ClassVar = {
+        "formats": (["dense"], ["sparse", "bitmask"], ["header"], ["nonsense"], "dense", ()),
+        "input_shape": ((2,), (1, 4, 4), (-1,), (0,)),
+        "folder": ("a/b", "."),
+    }
+    paths = frozenset({"folder"})
+
+    def arguments(self, rng: Random) -> Arguments:
+        self.trimmed(rng)
+        return {"folder": "out"}
+
+    def check(self, arguments: Arguments, answer: nettrim.Export) -> bool:
+        assert str(answer)
+        assert repr(answer)
+        for file in answer.files:
+            assert (answer.folder / file.name).exists()
+            if file.name in ("sparse.npz", "bitmask.npz", "model.npz"):
+                self._check_file(answer.folder / file.name)
+        return True
+
+    def _check_file(self, path: Any) -> None:
+        again, model = nettrim.Network.load(path), self.result.model
+        if isinstance(model, nettrim.Network):
+            pairs = zip(again.prunable_layers(), model.prunable_layers(), strict=True)
+            assert all((a.affine.weights == b.affine.weights).all() for a, b in pairs)
+        else:
+            pairs = zip(again.layers, model.coefs_, strict=True)
+            assert all((layer.weights == weights).all() for layer, weights in pairs)
+
+
+class Shrink(Entry):
+    """`nettrim.shrink` of a network with dead units."""
+
+    function = staticmethod(nettrim.shrink)
+    share: ClassVar[float] = 0.5
+
+    def arguments(self, rng: Random) -> Arguments:
+        self.plan = nets.blueprint(rng, 1, folded=False)
+        for name, array in self.plan.weights.items():
+            self.plan.weights[name] = array * (rng.random(array.shape) < 0.3)
+        self.X = nets.samples(rng, self.plan.shape)
+        return {"network": nets.as_network(self.plan)}
+
+    def check(self, arguments: Arguments, answer: nettrim.Network) -> bool:
+        expected = self.plan.run(self.plan.weights, self.X)[0]
+        distance = norm(answer.predict(self.X) - expected)
+        assert distance <= 1e-6 * (norm(expected) + norm(self.X)), f"moved by {distance:g}"
+        return True
+
+
+def load_network(path: Any, network: nettrim.Network) -> nettrim.Network:
+    """Save a network and load it again."""
+    network.save(path)
+    return nettrim.Network.load(path)
+
+
+class SaveAndLoad(Entry):
+    """`nettrim.Network.save` and `nettrim.Network.load`."""
+
+    function = staticmethod(load_network)
+    share: ClassVar[float] = 0.3
+    options: ClassVar = {"path": ("a.npz", "b", "nowhere/a.npz", ".")}
+    unspoiled = frozenset({"network"})
+    paths = frozenset({"path"})
+
+    def arguments(self, rng: Random) -> Arguments:
+        self.plan = nets.blueprint(rng, 1, folded=False)
+        return {"path": "network.npz", "network": nets.as_network(self.plan)}
+
+    def check(self, arguments: Arguments, answer: nettrim.Network) -> bool:
+        read = nets.network_weights(answer, self.plan)
+        assert same(read, nets.network_weights(arguments["network"], self.plan))
+        return True
+
+
+class LoadWeights(Entry):
+    """`nettrim.load_weights` of a perceptron or a module that was trimmed."""
+
+    function = staticmethod(nettrim.load_weights)
+    share: ClassVar[float] = 0.3
+    unspoiled = frozenset({"model"})
+    paths = frozenset({"path"})
+
+    def arguments(self, rng: Random) -> Arguments:
+        plan = nets.blueprint(rng, 1)
+        self.model = nets.as_onnx(plan) if torch is None else nets.as_module(plan, "tuple")
+        X = nets.samples(rng, plan.shape)
+        self.result = nettrim.trim(self.model, X, epsilon=0.3, n_threads=1, progress=False)
+        self.result.export("out", formats=["sparse", "bitmask"])
+        with open("junk.npz", "wb") as junk:
+            junk.write(pickle.dumps([1, 2, 3]))
+        return {"path": pick(rng, ["out/sparse.npz", "out/bitmask.npz"]), "model": self.model}
+
+    def spoiled(self, name: str, value: Any, rng: Random) -> Any:
+        return pick(rng, ["junk.npz", "out", "nowhere", "", 3, None, b"out/sparse.npz"])
+
+    def check(self, arguments: Arguments, answer: Any) -> bool:
+        read = TrimOnnx if torch is None else TrimTorch
+        assert same(read.weights(None, answer), read.weights(None, self.result.model))  # type: ignore[arg-type]
+        return True
+
+
+MODULES: tuple[type[Entry], ...] = () if torch is None else (TrimTorch, TrimOdd)
+ENTRIES = (
+    TrimNetwork,
+    TrimPerceptron,
+    TrimOnnx,
+    *MODULES,
+    Accuracy,
+    Report,
+    Export,
+    Shrink,
+    SaveAndLoad,
+    LoadWeights,
+)

@@ -1,0 +1,174 @@
+"""Whole networks at a given sparsity: exact to one weight, shared among layers, bounds that hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nettrim
+from nettrim.trimming.budget_walk import cheapest
+from support.networks import random_network, trim
+
+# Random networks give up much at any sparsity, and small ones stand on few samples.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning"),
+    pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def network():
+    return random_network(np.random.default_rng(3), 20, 30, 15, 5)
+
+
+@pytest.fixture(scope="module")
+def X():
+    return np.random.default_rng(4).standard_normal((300, 20))
+
+
+def weights_left(model, positions=None):
+    layers = model.prunable_layers()
+    chosen = range(len(layers)) if positions is None else positions
+    return sum(int(np.count_nonzero(layers[p].affine.weights)) for p in chosen)
+
+
+@pytest.mark.parametrize("scheme", ["cascade", "parallel"])
+@pytest.mark.parametrize("share", ["network", "layer"])
+def test_the_sparsity_is_met_to_one_weight(network, X, scheme, share):
+    size = weights_left(network)
+    for sparsity in (0.3, 0.777, 0.95):
+        result = trim(network, X, sparsity=sparsity, scheme=scheme, share=share)
+        left = weights_left(result.model)
+        assert left == result.nonzeros_after
+        wanted = round((1 - sparsity) * size)
+        assert left == wanted if share == "network" else abs(left - wanted) <= len(result.layers)
+        assert result.discrepancy <= result.bound * (1 + 1e-9)
+        assert result.converged
+        assert all(layer.status == "budget" and layer.gap is None for layer in result.layers)
+        assert "budget" in str(result)
+
+
+def test_the_ends(network, X):
+    assert weights_left(trim(network, X, sparsity=1.0).model) == 0
+    whole = trim(network, X, sparsity=0.0)
+    for before, after in zip(network.layers, whole.model.layers, strict=True):
+        assert np.array_equal(before.weights, after.weights)
+    assert whole.discrepancy == 0
+
+
+def test_a_shared_budget_serves_the_network_better(network, X):
+    errors = {
+        share: trim(network, X, sparsity=0.8, share=share).discrepancy
+        for share in ("network", "layer")
+    }
+    assert errors["network"] < errors["layer"]
+
+
+def test_a_cascade_repairs_what_the_layers_in_front_did(network, X):
+    errors = {
+        scheme: trim(network, X, sparsity=0.6, share="layer", scheme=scheme).discrepancy
+        for scheme in ("cascade", "parallel")
+    }
+    assert errors["cascade"] < errors["parallel"]
+
+
+def test_layers_can_be_left_out_and_have_floors(network, X):
+    result = trim(network, X, sparsity=0.8, layers=[0, 1])
+    assert weights_left(result.model, [2]) == weights_left(network, [2])
+    assert weights_left(result.model, [0, 1]) == round(0.2 * weights_left(network, [0, 1]))
+    result = trim(network, X, sparsity=0.8, min_density=0.15)
+    for before, after in zip(network.layers, result.model.layers, strict=True):
+        assert np.count_nonzero(after.weights) >= 0.15 * before.weights.size
+    with pytest.raises(ValueError, match=r"^sparsity: .* min_density"):
+        trim(network, X, sparsity=0.8, min_density=0.5)
+
+
+@pytest.mark.parametrize("share", ["network", "layer"])
+@pytest.mark.parametrize("sparsity", [None, 0.8])
+def test_patterns(network, X, sparsity, share):
+    shared = {} if sparsity is None else {"sparsity": sparsity, "share": share}
+    result = trim(network, X, pattern="2:4", **shared)
+    for layer in result.model.layers:
+        for first in range(0, len(layer.weights), 4):
+            counts = np.count_nonzero(layer.weights[first : first + 4], axis=0)
+            assert (counts <= 2).all()
+            assert sparsity is not None or (counts == min(2, len(layer.weights) - first)).all()
+    if sparsity is not None:
+        assert abs(result.sparsity - sparsity) < 2 / weights_left(network)
+
+
+def test_convolutions_and_groups():
+    rng = np.random.default_rng(0)
+    network = nettrim.Network(
+        [
+            nettrim.Conv2D(rng.standard_normal((6, 2, 3, 3)), rng.standard_normal(6), padding=1),
+            nettrim.Conv2D(rng.standard_normal((6, 1, 3, 3)), rng.standard_normal(6), groups=6),
+            nettrim.Flatten(),
+            nettrim.Dense(rng.standard_normal((6 * 16, 4)), activation="linear"),
+        ]
+    )
+    X = rng.standard_normal((60, 2, 6, 6))
+    for scheme in ("cascade", "parallel"):
+        result = trim(network, X, sparsity=0.5, scheme=scheme)
+        assert weights_left(result.model) == round(0.5 * weights_left(network))
+        assert result.discrepancy <= result.bound * (1 + 1e-9)
+
+
+def test_a_checkpoint_resumes(network, X, tmp_path: Path):
+    first = trim(network, X, sparsity=0.7, checkpoint=tmp_path)
+    again = trim(network, X, sparsity=0.7, checkpoint=tmp_path)
+    for one, other in zip(first.model.layers, again.model.layers, strict=True):
+        assert np.array_equal(one.weights, other.weights)
+    with pytest.raises(ValueError, match=r"^checkpoint"):
+        trim(network, X, sparsity=0.71, checkpoint=tmp_path)
+
+
+def test_page_and_recipe(network, X, tmp_path: Path):
+    result = trim(network, X, sparsity=0.7, held_out=X[:50])
+    result.report(tmp_path / "page.html")
+    assert "to the number of weights they may keep" in (tmp_path / "page.html").read_text()
+    arguments = json.loads(json.dumps(result.recipe))["arguments"]
+    again = nettrim.trim(network, X, progress=False, **arguments)
+    for one, other in zip(result.model.layers, again.model.layers, strict=True):
+        assert np.array_equal(one.weights, other.weights)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"sparsity": 1.5}, "sparsity"),
+        ({"sparsity": "most"}, "sparsity"),
+        ({"sparsity": 0.5, "epsilon": 0.1}, "epsilon"),
+        ({"sparsity": 0.5, "share": "equal"}, "share"),
+        ({"sparsity": 0.5, "min_density": 2}, "min_density"),
+        ({"sparsity": 0.5, "pattern": "2/4"}, "pattern"),
+        ({"sparsity": 0.5, "scheme": "serial"}, "scheme"),
+        ({"sparsity": 0.3, "pattern": "2:4"}, "sparsity"),
+        ({}, "epsilon"),
+    ],
+)
+def test_errors_name_the_argument(network, X, change, name):
+    with pytest.raises((ValueError, TypeError), match=f"^{name}"):
+        trim(network, X, **change)
+
+
+def test_the_cheapest_are_taken_wherever_they_are():
+    prices = [np.array([1.0, 4.0, 9.0]), np.array([2.0, 3.0]), np.array([])]
+    assert list(cheapest(prices, 3)) == [1, 2, 0]
+    assert list(cheapest(prices, 0)) == [0, 0, 0]
+    assert list(cheapest(prices, 5)) == [3, 2, 0]
+
+
+@pytest.mark.parametrize("share", ["network", "layer"])
+def test_a_time_limit_gives_the_best_answer_so_far(network, X, share):
+    """Every layer keeps the number of weights it may, whatever time there was, and says so."""
+    with pytest.warns(nettrim.ConvergenceWarning, match="time_limit"):
+        result = trim(network, X, sparsity=0.7, share=share, time_limit=1e-6)
+    assert weights_left(result.model) == pytest.approx(0.3 * weights_left(network), abs=3)
+    assert {layer.status for layer in result.layers} == {"time_limit"}
+    assert "time_limit!" in str(result)
+    assert result.discrepancy <= result.bound
+    assert trim(network, X, sparsity=0.7, share=share, time_limit=1e3).converged

@@ -1,0 +1,86 @@
+"""What is said before and after a run whose answer is proved and yet worth little."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nettrim
+from nettrim import Dense, Network
+from support.networks import Array, random_network, trim
+
+
+def deep(n_layers: int, width: int = 16) -> Network:
+    """A network whose layers pass errors on and make them larger."""
+    rng = np.random.default_rng(0)
+    layers = [Dense(rng.standard_normal((width, width)) * 1.6 / 4) for _ in range(n_layers)]
+    return Network([*layers, Dense(rng.standard_normal((width, 4)), activation="linear")])
+
+
+@pytest.fixture(scope="module")
+def X() -> Array:
+    return np.random.default_rng(1).standard_normal((300, 16))
+
+
+def test_a_cascade_that_loses_the_network_says_so_on_the_way(X: Array) -> None:
+    network = deep(12)
+    with pytest.warns(nettrim.LargeErrorWarning, match="may move by") as caught:
+        result = trim(network, X, epsilon=0.2)
+    assert sum(w.category is nettrim.LargeErrorWarning for w in caught) == 1
+    assert max(layer.epsilon for layer in result.layers) > 0.5
+    assert "may do nothing of what it did" in str(result)
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning")
+@pytest.mark.parametrize("options", [{"sparsity": 0.99}, {"epsilon": 0.8, "scheme": "parallel"}])
+def test_a_large_error_is_told_at_the_end(X: Array, options) -> None:
+    with pytest.warns(nettrim.LargeErrorWarning, match="output of the network moved by"):
+        result = trim(deep(2), X, **options)
+    assert result.discrepancy > 0.5
+
+
+def test_an_epsilon_that_was_asked_for_is_no_surprise(X: Array) -> None:
+    """Only where errors pile up beyond half of an output is there something to say beforehand."""
+    result = trim(random_network(np.random.default_rng(2), 16, 8, bias=1.0), X, epsilon=0.45)
+    assert result.layers[0].epsilon == pytest.approx(0.45)
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+@pytest.mark.parametrize("options", [{"epsilon": 0.05}, {"sparsity": 0.5}])
+@pytest.mark.parametrize(
+    ("data", "different"),
+    [
+        (lambda X: X[:1], 1),
+        (lambda X: 0 * X, 1),
+        (lambda X: np.tile(X[:5], (40, 1)), 5),  # copies are no more samples
+        (lambda X: X[:12], 12),
+    ],
+)
+def test_few_different_samples_are_told(X: Array, data, different: int, options) -> None:
+    network = random_network(np.random.default_rng(0), 16, 12, 4)
+    with pytest.warns(nettrim.CalibrationWarning, match="16 inputs|17 inputs") as caught:
+        result = trim(network, data(X), **options)
+    assert sum(w.category is nettrim.CalibrationWarning for w in caught) == 1
+    assert result.layers[0].active_rows <= different
+    assert "sparse without meaning: " in str(result)
+
+
+def test_active_rows_are_counted(X: Array) -> None:
+    network = random_network(np.random.default_rng(0), 16, 12, 4)
+    result = trim(network, X, epsilon=0.1)
+    active = network.layers[0].forward(X) > 0
+    assert result.layers[0].active_rows == int(np.median(active.sum(axis=0)))
+    assert result.layers[1].active_rows == len(X)  # linear: every row counts
+    assert "without meaning" not in str(result)
+
+
+@pytest.mark.parametrize("options", [{"epsilon": 0.1}, {"sparsity": 0.5}])
+def test_the_times_add_up(X: Array, options) -> None:
+    result = trim(random_network(np.random.default_rng(0), 16, 40, 30, 4), X, **options)
+    told = sum(layer.seconds for layer in result.layers) + sum(result.stages.values())
+    assert told == pytest.approx(result.seconds, abs=0.05, rel=0.1)
+    assert min(result.stages.values()) >= 0
+    stages = {"tuning", "sharing", "signals"} if "sparsity" in options else {"signals"}
+    assert set(result.stages) == stages
+    lines = str(result).splitlines()
+    assert stages <= {line.split()[0] for line in lines}
