@@ -132,4 +132,12 @@ def test_import_leaves_the_heavy_and_the_optional_alone() -> None:
     assert process.returncode == 0, process.stderr
     loaded = set(process.stdout.split())
     assert "nettrim" in loaded
-    assert not loaded & {"rich", "matplotlib", "torch", "sklearn", "cvxpy"}
+    assert not loaded & {"rich", "matplotlib", "torch", "sklearn", "onnx", "onnxruntime", "cvxpy"}
+
+
+def test_import_leaves_the_parts_of_scipy_to_their_first_use() -> None:
+    """``import scipy`` and ``scipy.optimize.linprog(...)``: importing the parts takes a second."""
+    process = run("import sys, nettrim; print(*sys.modules)")
+    parts = {name.split(".")[1] for name in process.stdout.split() if name.startswith("scipy.")}
+    assert "version" in parts
+    assert {part for part in parts if not part.startswith("_")} == {"version"}

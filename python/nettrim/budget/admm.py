@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import linalg
+import scipy
 
 from ..base.arrays import Array
 from ..base.deadline import has_passed
@@ -40,7 +40,7 @@ def support_by_admm(
     gram = data.X.T @ data.X
     gram[np.diag_indices_from(gram)] += ridge
     length = np.sqrt(np.diag(gram))
-    values, vectors = linalg.eigh(gram / length / length[:, None])
+    values, vectors = scipy.linalg.eigh(gram / length / length[:, None])
     X, prior = data.X / length, data.weights * length[:, None]
     pulled = ridge / length[:, None] ** 2 * prior
     few = _projected(prior, data, budget)

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, aslinearoperator
+import scipy
 
 from ..base.arrays import Array, finite_array, with_squares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy.sparse.linalg import LinearOperator
 
 __all__ = ["Dictionary", "as_array", "dictionary", "products", "signed_rows"]
 
-Dictionary: TypeAlias = Array | LinearOperator
+Dictionary: TypeAlias = "Array | LinearOperator"
 
 LARGEST_ARRAY = 200_000_000  # entries of an operator that is made one
 ADJOINT = 1e-6  # of a product: how far an adjoint may be from it
@@ -29,9 +29,9 @@ def dictionary(
 
     A sparse matrix or operator is made an array if it has at most `arrays_up_to` entries.
     """
-    if sparse.issparse(value):
+    if scipy.sparse.issparse(value):
         value = _sparse_operator(value, name)
-    operator = isinstance(value, LinearOperator)
+    operator = isinstance(value, scipy.sparse.linalg.LinearOperator)
     if not operator:
         value = np.ascontiguousarray(finite_array(value, name, ndim=2), dtype=np.float64)
     if 0 in value.shape or (rows is not None and value.shape[0] != rows):
@@ -48,10 +48,10 @@ def _sparse_operator(matrix: Any, name: str) -> LinearOperator:
     """Return a finite sparse matrix as what it does."""
     if matrix.ndim != 2:
         raise ValueError(f"{name} must have 2 dimensions, got shape {matrix.shape}")
-    compressed = sparse.csr_array(matrix)
+    compressed = scipy.sparse.csr_array(matrix)
     if compressed.nnz > 0:
         compressed = compressed.astype(finite_array(compressed.data, name).dtype)
-    return aslinearoperator(compressed.astype(np.float64))
+    return scipy.sparse.linalg.aslinearoperator(compressed.astype(np.float64))
 
 
 def _check_products(operator: LinearOperator, name: str) -> None:
@@ -94,7 +94,7 @@ def signed_rows(value: Dictionary, rows: NDArray[np.intp], signs: Array) -> Dict
         everywhere[rows] = signs * kept.ravel()
         return np.asarray(value.rmatvec(everywhere))
 
-    return LinearOperator(
+    return scipy.sparse.linalg.LinearOperator(
         (len(rows), value.shape[1]), matvec=signal, rmatvec=correlations, dtype=np.float64
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import lstsq
+import scipy
 
 from ..base.arguments import number, one_of, whole
 from ..base.arrays import Array, finite_array, plain_array
@@ -135,7 +135,7 @@ def separate_image(
         reflectance=fields["w"].reshape(pixels.shape),
         illumination=x.reshape(pixels.shape),
         slack=fields["xi"].reshape(pixels.shape),
-        coefficients=lstsq(dictionary, x)[0],
+        coefficients=scipy.linalg.lstsq(dictionary, x)[0],
         objective=fields["objective"],
         dual_bound=fields["dual_bound"],
         gap=fields["gap"],

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from scipy.fft import dctn, idctn
-from scipy.linalg import cho_factor, cho_solve, lstsq, qr
+import scipy
 
 from ..base.arrays import Array
 from ..base.dispatch import core
@@ -24,7 +23,7 @@ PUBLISHED_THRESHOLD = 7e-4
 
 def orthonormal(dictionary: Array) -> Array:
     """Return a basis of the span, without what depends on the rest."""
-    Q, R, _ = qr(dictionary, mode="economic", pivoting=True)
+    Q, R, _ = scipy.linalg.qr(dictionary, mode="economic", pivoting=True)
     sizes = np.abs(np.diag(R))
     return np.ascontiguousarray(Q[:, : len(sizes)][:, sizes > DEPENDENT * sizes[0]])
 
@@ -97,7 +96,7 @@ class LeastLogVariation:
         iterations: int,
         began: float,
     ) -> ImageSeparation:
-        coefficients = lstsq(self.slopes, self.target - rest)[0]
+        coefficients = scipy.linalg.lstsq(self.slopes, self.target - rest)[0]
         log_light = (self.dictionary @ coefficients).reshape(self.pixels.shape)
         reflectance = self.pixels / np.exp(log_light)
         level = float(reflectance.mean())
@@ -139,7 +138,7 @@ class EarlyStopped:
         self.eigenvalues = 1 + waves[0][:, None] + waves[1]
         self.of_zeta = 1 / (1 + PUBLISHED_SLACK**-2)
         gram = self.D.T @ self.D * (1 - self.of_zeta / PUBLISHED_SLACK**2)
-        self.factor = cho_factor(gram + np.eye(len(gram)))
+        self.factor = scipy.linalg.cho_factor(gram + np.eye(len(gram)))
 
     def run(self, limits: Limits) -> ImageSeparation:
         """Take as many steps as the caller wants."""
@@ -190,14 +189,14 @@ class EarlyStopped:
 
     def _smooth(self, right: Array) -> Array:
         """Solve ``(I + G'G) w = right``: cosines are the eigenvectors."""
-        waves = dctn(right.reshape(self.pixels.shape), norm="ortho") / self.eigenvalues
-        return np.ascontiguousarray(idctn(waves, norm="ortho").ravel())
+        waves = scipy.fft.dctn(right.reshape(self.pixels.shape), norm="ortho") / self.eigenvalues
+        return np.ascontiguousarray(scipy.fft.idctn(waves, norm="ortho").ravel())
 
     def _coefficients(self, signal: Array, of_m: Array, of_zeta: Array) -> tuple[Array, Array]:
         """Solve the least squares of m and zeta, zeta eliminated."""
         own = signal / PUBLISHED_SLACK + of_zeta
         right = self.D.T @ (signal - own * (self.of_zeta / PUBLISHED_SLACK)) + of_m
-        m = cho_solve(self.factor, right)
+        m = scipy.linalg.cho_solve(self.factor, right)
         return m, self.of_zeta * (own - self.D @ m / PUBLISHED_SLACK)
 
     def _result(

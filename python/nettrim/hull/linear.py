@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog
+import scipy
 
 from ..base.arrays import Array
 from ..base.limits import Limits
@@ -143,7 +143,7 @@ class _CuttingPlanes:
         unequal = np.vstack([tangents, also])
         least = np.concatenate([np.ones(len(tangents)), np.zeros(len(also))])
         left = max(self.limits.time_limit - self._seconds(), SHORTEST)
-        result = linprog(
+        result = scipy.optimize.linprog(
             np.concatenate([self.cost, self.cost]),
             A_ub=-np.hstack([unequal, -unequal]),
             b_ub=-least,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import linprog
-from scipy.stats import binom
+import scipy
 
 from ..base.arguments import one_of, whole
 from ..base.arrays import Array, finite_array
@@ -55,7 +54,7 @@ def recovery_odds(L: int, K: int, N: int) -> float:
     0.5
     """
     L, K, N = whole(L, "L"), whole(K, "K"), whole(N, "N")
-    return float(binom.sf(float(K + N - 3), float(L - 1), 0.5))
+    return float(scipy.stats.binom.sf(float(K + N - 3), float(L - 1), 0.5))
 
 
 def is_recoverable(h: ArrayLike, m: ArrayLike, B: Any, C: Any, *, regularizer: str = "l1") -> bool:
@@ -124,7 +123,9 @@ def _of_unit_size(array: Array) -> Array:
 def _pulled(pulls: Array, truth: Array) -> bool:
     """Whether some multipliers mu >= 0 have ``pulls @ mu = 2 truth``."""
     scale = np.abs(truth).max()
-    result = linprog(np.zeros(pulls.shape[1]), A_eq=pulls, b_eq=2 * truth / scale, method="highs")
+    result = scipy.optimize.linprog(
+        np.zeros(pulls.shape[1]), A_eq=pulls, b_eq=2 * truth / scale, method="highs"
+    )
     return bool(result.status == 0)
 
 
@@ -134,7 +135,7 @@ def _pulled_within(pulls: Array, truth: Array) -> bool:
     off = pulls[~on]
     n = pulls.shape[1]
     limits = -np.ones((2 * len(off), 1))
-    result = linprog(
+    result = scipy.optimize.linprog(
         np.append(np.zeros(n), 1.0),
         A_ub=np.hstack([np.vstack([off, -off]), limits]),
         b_ub=np.zeros(2 * len(off)),

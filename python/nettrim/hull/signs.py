@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import linprog
+import scipy
 
 from ..base.arrays import Array
 from .dictionary import Dictionary, as_array
@@ -122,7 +122,7 @@ def _side(given: Dictionary, program: HullProgram, signal: str) -> SignCheck:
     if not strict.any():
         return SignCheck(True, 1.0, signal, np.array([], dtype=np.intp))
     n, margins = rows.shape[1], np.column_stack([-rows, strict])
-    result = linprog(
+    result = scipy.optimize.linprog(
         np.append(np.zeros(n), -1.0),
         A_ub=margins[~equal],
         b_ub=np.zeros(int((~equal).sum())),
