@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from nettrim.parsimonious import ParsimoniousTrainer
-from nettrim.parsimonious.identity import hash_of_model
+from nettrim.parsimonious.identity import hash_model
 
 EPOCHS = 40
 
@@ -33,7 +33,7 @@ def train(checkpoint: Path) -> str:
     net = nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Dropout(0.1), nn.Linear(24, 3))
     loader = DataLoader(data, 32, shuffle=True, generator=torch.Generator().manual_seed(1))
     trainer = ParsimoniousTrainer(net, 1e-2)
-    return hash_of_model(trainer.fit(loader, EPOCHS, checkpoint=checkpoint, progress=False).model)
+    return hash_model(trainer.fit(loader, EPOCHS, checkpoint=checkpoint, progress=False).model)
 
 
 def killed(checkpoint: Path, draw: random.Random) -> bool:

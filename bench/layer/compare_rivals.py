@@ -1,25 +1,27 @@
 """Every general solver on the same output of the same layer, in one run, at equal certified accuracy.
 
-    python -m bench.layer.compare_rivals --data DIR [--network mnist_lenet300] [--layers 1 2 3] [--epsilon 0.1]
+    python -m bench.layer.compare_rivals --data DIR [--network mnist_lenet300] [--layers 1 2 3]
+    [--epsilon 0.1]
         [--samples 2000] [--outputs 3] [--threads 1] [--cap 30]
 
-The rule. nettrim solves the layer in the epsilon form and names the penalty of the same optimum; with it
-the outputs separate, and a QP solver can be given one of them. Every answer goes through our certificate,
-on all samples: its error is the larger of its relative duality gap and its infeasibility (relative to the
-largest target). A solver climbs the ladder of its own tolerances until its error is 1e-6, and the time of
-that solve counts: from the arrays to the answer, forms and set-up included. A solve under a second is
-repeated and the median taken. CVXPY gets the constrained form with the output's own share of epsilon.
+The rule. nettrim solves the layer in the epsilon form and names the penalty of the same optimum;
+with it the outputs separate, and a QP solver can be given one of them. Every answer goes through
+our certificate, on all samples: its error is the larger of its relative duality gap and its
+infeasibility (relative to the largest target). A solver climbs the ladder of its own tolerances
+until its error is 1e-6, and the time of that solve counts: from the arrays to the answer, forms and
+set-up included. A solve under a second is repeated and the median taken. CVXPY gets the constrained
+form with the output's own share of epsilon.
 
-What rivals are spared: data are brought to unit size and features without signal are removed off the
-clock; each output of a linear layer is charged its share only of the Gram matrix, which they have in
-common; where a solver has several forms or factorisations, the fastest on the middle output is used for
-the layer; of two dual candidates, the solver's own and the one its weights give, the better counts. The published ADMM gets the constrained
-form too, is measured by its distance to the optimum, having no dual to offer, and does not pay for being
-watched.
+What rivals are spared: data are brought to unit size and features without signal are removed off
+the clock; each output of a linear layer is charged its share only of the Gram matrix, which they
+have in common; where a solver has several forms or factorisations, the fastest on the middle output
+is used for the layer; of two dual candidates, the solver's own and the one its weights give, the
+better counts. The published ADMM gets the constrained form too, is measured by its distance to the
+optimum, having no dual to offer, and does not pay for being watched.
 
-nettrim stands in the table as the whole layer in one solve, its time divided by the number of outputs,
-and as one output alone. Few outputs are measured, at even steps in the order of active samples; the time
-of a layer is extrapolated from their median, except for the whole-layer solve.
+nettrim stands in the table as the whole layer in one solve, its time divided by the number of
+outputs, and as one output alone. Few outputs are measured, at even steps in the order of active
+samples; the time of a layer is extrapolated from their median, except for the whole-layer solve.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ from bench.rivals import (
 )
 from bench.rivals.case import Case, Layer
 from bench.rivals.column import Answer, Array
-from nettrim.layer.reference import certificate
+from nettrim.layer.reference import certify
 
 SOLVERS: dict[str, ModuleType] = {
     "PIQP": qp_piqp,
@@ -211,7 +213,7 @@ def published_trace(case: Case, cap: float) -> list[Point]:
 
     def look(iteration: int, seconds: float, weights: Array) -> None:
         if iteration % 10 == 0:
-            found = certificate(program, weights, np.zeros_like(program.target))
+            found = certify(program, weights, np.zeros_like(program.target))
             excess = max(found.residual / program.epsilon - 1, found.violation / case.size)
             if trace.add(seconds, max(abs(found.objective / optimum - 1), excess)):
                 raise Enough

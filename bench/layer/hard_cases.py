@@ -3,11 +3,11 @@
     python -m bench.layer.hard_cases --data DIR [--network mnist_lenet300] [--samples 1000]
         [--time-limit 120] [--solver auto] [--threads 2] [--only WORD]
 
-The layers of a trained network with something wrong: no room in the cascade, features that say the same,
-extreme radii, outputs all on or all off, outliers, more features than samples. "status" is what the
-solver claims. "gap", "excess" (residual over epsilon, less one) and "violation" (over the largest output)
-are computed here in NumPy, from the weights and the dual alone. "products" is the time over that of one
-X @ W of the same shapes.
+The layers of a trained network with something wrong: no room in the cascade, features that say the
+same, extreme radii, outputs all on or all off, outliers, more features than samples. "status" is
+what the solver claims. "gap", "excess" (residual over epsilon, less one) and "violation" (over the
+largest output) are computed here in NumPy, from the weights and the dual alone. "products" is the
+time over that of one X @ W of the same shapes.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Case:
             **options,
         )
 
-    def certificate(self, solution: nettrim.LayerSolution) -> reference.Certificate:
-        program = reference.Program.of(
+    def certificate(self, solution: nettrim.LayerSolution) -> reference.ReferenceCertificate:
+        program = reference.ReferenceProgram.of(
             self.X,
             self.Y,
             epsilon=self.epsilon,
@@ -80,7 +80,7 @@ class Case:
             activation=self.activation,
             upper=0.0 if self.upper is None else self.upper,
         )
-        return reference.certificate(program, solution.weights, solution.dual)
+        return reference.certify(program, solution.weights, solution.dual)
 
 
 def relu(signal: data.Array) -> data.Array:

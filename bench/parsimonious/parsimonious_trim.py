@@ -1,10 +1,12 @@
 """Units first, then weights: what parsimonious training and `nettrim.trim` do alone, and one after the other.
 
-    python -m bench.parsimonious.parsimonious_trim --data DIR [--seeds 3] [--threads 1] [--output DIR]
+    python -m bench.parsimonious.parsimonious_trim --data DIR [--seeds 3] [--threads 1] [--output
+    DIR]
 
-LeNet-300-100 on MNIST, trained once as it is and once shedding its units (same epochs, rate and decay), each
-then trimmed on 2,000 training images to several sparsities, without retraining. Rows are written as they are
-finished (parsimonious_trim.{md,json}); errors are those on the 10,000 test images.
+LeNet-300-100 on MNIST, trained once as it is and once shedding its units (same epochs, rate and
+decay), each then trimmed on 2,000 training images to several sparsities, without retraining. Rows
+are written as they are finished (parsimonious_trim.{md,json}); errors are those on the 10,000 test
+images.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def trained(kind: str, seed: int, train: Batches) -> nn.Module:
     torch.manual_seed(seed)
     model = mlp(784, 300, 100, 10)
     initialise(model)
-    cost = 0.0 if kind == "dense" else case.unit_cost  # without a price all gates are open
+    cost = 0.0 if kind == "dense" else case.unit_cost  # without a cost all gates are open
     trainer = ParsimoniousTrainer(model, cost, seed=seed, **case.options)
     return trainer.fit(train, EPOCHS, progress=False, certify=0).model
 

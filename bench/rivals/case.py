@@ -12,7 +12,7 @@ import numpy as np
 
 import nettrim
 from bench.common import machine
-from nettrim.layer.reference import Program, certificate
+from nettrim.layer.reference import ReferenceProgram, certify
 
 from .column import Answer, Array, Column, Mask
 
@@ -67,8 +67,8 @@ class Case:
     layer: Layer
     output: int
     column: Column
-    penalised: Program
-    constrained: Program
+    penalised: ReferenceProgram
+    constrained: ReferenceProgram
 
     @classmethod
     def of(cls, layer: Layer, output: int) -> Case:
@@ -80,8 +80,8 @@ class Case:
             layer,
             output,
             Column.of(layer.X, y[:, 0], active[:, 0], layer.penalty, epsilon),
-            Program(layer.X, target, active, penalty=layer.penalty),
-            Program(layer.X, target, active, epsilon=epsilon),
+            ReferenceProgram(layer.X, target, active, penalty=layer.penalty),
+            ReferenceProgram(layer.X, target, active, epsilon=epsilon),
         )
 
     @property
@@ -104,9 +104,9 @@ class Case:
         _ = self.column.gram
         return (time.perf_counter() - start) / self.layer.Y.shape[1]
 
-    def error(self, program: Program, weights: Array, duals: Iterable[Array]) -> float:
+    def error(self, program: ReferenceProgram, weights: Array, duals: Iterable[Array]) -> float:
         """The larger of gap and infeasibility, with the best of the dual candidates."""
-        proofs = [certificate(program, weights, dual) for dual in duals]
+        proofs = [certify(program, weights, dual) for dual in duals]
         best = max(proofs, key=lambda proof: proof.dual_bound)
         excess = 0.0 if program.epsilon is None else best.residual / program.epsilon - 1
         return max(abs(best.gap), best.violation / self.size, excess)
@@ -115,10 +115,10 @@ class Case:
         """The error of a rival's answer, which is at unit size."""
         column = self.column
         program = self.constrained if constrained else self.penalised
-        price = 1.0 if constrained else self.layer.penalty
+        penalty = 1.0 if constrained else self.layer.penalty
         implied = np.append(column.fit_dual(answer.weights), answer.dual[len(column.y) :])
         return self.error(
             program,
             column.layer_weights(answer.weights),
-            [price * column.layer_dual(dual) for dual in (answer.dual, implied)],
+            [penalty * column.layer_dual(dual) for dual in (answer.dual, implied)],
         )

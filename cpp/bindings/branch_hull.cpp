@@ -58,7 +58,7 @@ HullDictionary dictionary_of(const AnyDictionary& given, Index rows, Index size)
 }
 
 py::dict solve_hull(const AnyDictionary& A, const AnyDictionary& D, const Array<double>& r,
-                    const Array<std::uint8_t>& kinds, const OptionalArray<double>& price,
+                    const Array<std::uint8_t>& kinds, const OptionalArray<double>& slack_penalty,
                     Index h_size, Index m_size, bool l1, double tangent_ratio,
                     const std::string& solver, double tol, Index max_iter, double time_limit,
                     int n_threads, const py::object& callback) {
@@ -71,7 +71,7 @@ py::dict solve_hull(const AnyDictionary& A, const AnyDictionary& D, const Array<
   program.r = r.data();
   program.kinds = reinterpret_cast<const HullRow*>(kinds.data());
   program.gauge = l1 ? Gauge::l1 : Gauge::l2;
-  program.price = data_or_null(price);
+  program.slack_penalty = data_or_null(slack_penalty);
   program.tangent_ratio = tangent_ratio;
   auto options = hull_options(tol, max_iter, time_limit, n_threads, callback);
   options.solver = hull_solver_named(solver);
@@ -120,7 +120,7 @@ void project(const Array<double>& r, Array<double>& u, Array<double>& v) {
 void add_branch_hull(py::module_& m) {
   const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
   m.def("solve_branch_hull", &solve_hull, strict("A"), strict("D"), strict("r"), strict("kinds"),
-        py::kw_only(), strict("price").none(true), py::arg("h_size"), py::arg("m_size"),
+        py::kw_only(), strict("slack_penalty").none(true), py::arg("h_size"), py::arg("m_size"),
         py::arg("l1"), py::arg("tangent_ratio"), py::arg("solver"), py::arg("tol"),
         py::arg("max_iter"), py::arg("time_limit"), py::arg("n_threads"), py::arg("callback"));
   m.def("solve_anchored_tv", &separate, strict("image"), strict("basis"), py::kw_only(),

@@ -30,7 +30,8 @@ def build_info() -> dict[str, object]: ...
 def may_start_threads() -> bool: ...
 def work_alone() -> None: ...
 
-# Arrays are C-contiguous and all of one type, float64 or float32. Exactly one of epsilon and penalty.
+# Arrays are C-contiguous and all of one type, float64 or float32. Exactly one of epsilon and
+# penalty.
 def solve_layer(
     X: NDArray[np.floating[Any]],
     Y: NDArray[np.floating[Any]],
@@ -81,7 +82,7 @@ class BranchHullFields(TypedDict):
     solver: str
     seconds: float
 
-# Arrays are C-contiguous; kinds as in nettrim.hull.program.Row.
+# Arrays are C-contiguous; kinds as in nettrim.hull.program.HullRow.
 # A dictionary is an array or its products with coefficients and with signals.
 def solve_branch_hull(
     A: NDArray[np.float64] | tuple[Product, Product],
@@ -89,7 +90,7 @@ def solve_branch_hull(
     r: NDArray[np.float64],
     kinds: NDArray[np.uint8],
     *,
-    price: NDArray[np.float64] | None,
+    slack_penalty: NDArray[np.float64] | None,
     h_size: int,
     m_size: int,
     l1: bool,

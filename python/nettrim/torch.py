@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from .base.arguments import number, whole
+from .base.arguments import check_integer, check_number
 
 try:
     import torch
@@ -20,9 +20,9 @@ except ImportError as error:
     raise ImportError("nettrim.torch needs PyTorch: pip install nettrim[torch]") from error
 
 from .models.adapters.torch import TorchView
-from .models.adapters.torch.data import pairs
+from .models.adapters.torch.data import iterate_batches
 from .models.adapters.torch.layers import prunable_modules
-from .models.adapters.torch.prepare import copied
+from .models.adapters.torch.prepare import copy_model
 
 __all__ = ["declare", "fine_tune", "keep_zeros", "remove_masks"]
 
@@ -35,8 +35,8 @@ def declare(module: nn.Module, relu: Iterable[str]) -> TorchView:
     It does find out where torch.fx can trace the module or torch.export can; where neither can, it
     warns of the layers whose followers it does not know, unless they are declared (``relu=[]`` for
     none). A ReLU that was missed costs weights: the
-    layer is held to its output before the ReLU. One that is declared and not there costs the truth of
-    what is reported.
+    layer is held to its output before the ReLU. One that is declared and not there costs the truth
+    of what is reported.
 
     Parameters
     ----------
@@ -206,9 +206,9 @@ def fine_tune(
     >>> (nettrim.torch.fine_tune(net, loader, epochs=2)[0].weight == 0).int().tolist()
     [[0, 1, 0], [1, 1, 0]]
     """
-    epochs, lr = whole(epochs, "epochs", least=0), number(lr, "lr", above=0.0)
+    epochs, lr = check_integer(epochs, "epochs", least=0), check_number(lr, "lr", above=0.0)
     loss = F.cross_entropy if loss is None else loss
-    tuned: Module = keep_zeros(copied(_checked(module))).train()
+    tuned: Module = keep_zeros(copy_model(_checked(module))).train()
     parameters = [p for p in tuned.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("module has no parameter that can be trained")
@@ -234,7 +234,7 @@ def _epoch(
 ) -> float:
     """Train once on everything; return the mean loss of the samples."""
     total, count = 0.0, 0
-    for inputs, targets in pairs(train_loader, "train_loader", device):
+    for inputs, targets in iterate_batches(train_loader, "train_loader", device):
         optimizer.zero_grad()
         value = loss(module(inputs), targets)
         torch.autograd.backward(value)

@@ -125,11 +125,11 @@ def test_whole_numbers_beyond_int64_do_not_wrap() -> None:
     tokens = np.array([[1, 2], [3, 2**63]], np.uint64)
     network = nettrim.Network([Dense(np.ones((2, 1)))])
     assert network.predict(tokens)[1, 0] == 2.0**63 + 3
-    from nettrim.base.arrays import sample_array
+    from nettrim.base.arrays import check_samples
 
     with pytest.raises(ValueError, match=r"tokens.*9223372036854775808"):
-        sample_array(tokens, "tokens")
-    np.testing.assert_array_equal(sample_array(tokens[:1], "tokens"), [[1, 2]])
+        check_samples(tokens, "tokens")
+    np.testing.assert_array_equal(check_samples(tokens[:1], "tokens"), [[1, 2]])
 
 
 HUGE = [10**400, 10**5000, 2**2000, Fraction(10**400, 3)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import nettrim
 from nettrim.base.dispatch import core
 from nettrim.budget.data import BudgetData
-from nettrim.budget.optimal_brain_surgeon import PULLED, Regularisation, eliminate, fit
+from nettrim.budget.optimal_brain_surgeon import RELU_GRID, Regularisation, eliminate, fit
 
 
 def relu(values):
@@ -52,7 +52,7 @@ def naive_surgery(gram, weights):
 
 def loss_of(data, chosen, weights):
     """The loss as the documentation has it."""
-    program, p = data.program(chosen.pull, chosen.ridge), data.X @ weights
+    program, p = data.core_arguments(chosen.pull, chosen.ridge), data.X @ weights
     active = np.ones(p.shape, bool) if data.active is None else data.active
     upper = 0.0 if data.upper is None else data.upper
     misfit = (p - program["target"]) ** 2
@@ -107,7 +107,10 @@ def test_the_loss_is_told_right():
     data, chosen = data_of(X, Y, W), Regularisation(0.05, 1e-2)
     support = np.random.default_rng(0).random(W.T.shape) < 0.5
     told = core.fit_support(
-        **data.program(0.05, 1e-2), support=np.ascontiguousarray(support), rounds=0, n_threads=1
+        **data.core_arguments(0.05, 1e-2),
+        support=np.ascontiguousarray(support),
+        rounds=0,
+        n_threads=1,
     )
     assert told["loss"] == pytest.approx(loss_of(data, chosen, told["weights"].T), rel=1e-10)
 
@@ -181,10 +184,10 @@ def test_chosen_regularisation_is_of_the_samples_that_it_serves():
     """Three quarters of the samples choose, and all of them need three quarters of it."""
     X, W, Y = layer(200)
     chosen = nettrim.trace_budget(X, Y, weights=W).regularisation
-    assert (chosen.pull, chosen.ridge) in {(0.75 * p, 0.75 * r) for p, r in PULLED}
+    assert (chosen.pull, chosen.ridge) in {(0.75 * p, 0.75 * r) for p, r in RELU_GRID}
     given = nettrim.trace_budget(X, Y, weights=W, pull=0.2).regularisation
     assert given.pull == 0.2
-    assert given.ridge in {0.75 * r for _, r in PULLED}
+    assert given.ridge in {0.75 * r for _, r in RELU_GRID}
     both = nettrim.trace_budget(X, Y, weights=W, pull=0.2, ridge=0.004).regularisation
     assert both == Regularisation(0.2, 0.004)
 

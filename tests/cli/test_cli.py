@@ -14,9 +14,9 @@ import pytest
 
 from nettrim import Network
 from nettrim.cli import commands
-from nettrim.demo import DIGITS, accuracy, by_magnitude, load_digits, run_demo
+from nettrim.demo import DIGITS, load_digits, measure_accuracy, prune_by_magnitude, run_demo
 from nettrim.layer.solution import LayerProgress
-from nettrim.models.io import recipe_in
+from nettrim.models.io import read_recipe
 from nettrim.trimming.progress import BASIS, Bars, time_left
 from support.hulls import random_product
 from support.networks import random_network
@@ -70,13 +70,13 @@ def test_demo_without_extras(
     assert not (tmp_path / "weights.png").exists()
     assert "layer 1/3 dense1 64x100: optimal" in err
     digits = load_digits()
-    original = accuracy(digits.network, digits.X_test, digits.labels_test)
+    original = measure_accuracy(digits.network, digits.X_test, digits.labels_test)
     assert original > 0.97
     for result in results.values():
         assert result.converged
         assert result.sparsity > 0.6
         assert result.discrepancy <= result.bound
-        assert accuracy(result.model, digits.X_test, digits.labels_test) > original - 0.03
+        assert measure_accuracy(result.model, digits.X_test, digits.labels_test) > original - 0.03
 
 
 def test_embedded_file_is_small_and_a_network() -> None:
@@ -90,7 +90,7 @@ def test_embedded_file_is_small_and_a_network() -> None:
 
 def test_by_magnitude_keeps_the_largest(rng: np.random.Generator) -> None:
     net = random_network(rng, 5, 4, 3)
-    kept = by_magnitude(net, [7, 0])
+    kept = prune_by_magnitude(net, [7, 0])
     first, second = (layer.affine.weights for layer in kept.prunable_layers())
     before = net.prunable_layers()[0].affine.weights
     assert (np.count_nonzero(first), np.count_nonzero(second)) == (7, 0)
@@ -253,7 +253,7 @@ def test_export_writes_a_folder_and_lists_it(
 def test_patches_and_seed_reach_the_run(files: Path) -> None:
     command = "trim net.npz -c X.npy -e 0.1 -o out.npz -q --max-patches 50 --seed 3"
     assert run(command) == 0
-    arguments = recipe_in("out.npz")["arguments"]
+    arguments = read_recipe("out.npz")["arguments"]
     assert (arguments["max_patches"], arguments["seed"]) == (50, 3)
 
 

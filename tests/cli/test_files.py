@@ -23,9 +23,9 @@ from nettrim import Network
 from nettrim.base import storage
 from nettrim.base.storage import read_npy, read_npz, write_npz
 from nettrim.cli import commands
-from nettrim.layer.blocks.workers import Shared
+from nettrim.layer.blocks.workers import SharedData
 from nettrim.layer.data import LayerData
-from nettrim.models.io import recipe_in
+from nettrim.models.io import read_recipe
 from nettrim.models.network import network as network_module
 from nettrim.models.network import sparse_storage
 from support.networks import random_network, trim
@@ -230,7 +230,7 @@ def test_arrays_nobody_asks_for_are_not_read(files: Path, result: Any) -> None:
     content[start + 80] ^= 0xFF  # among its data
     Path("both.npz").write_bytes(bytes(content))
     assert Network.load("both.npz").names == result.model.names
-    assert recipe_in("both.npz") == {}
+    assert read_recipe("both.npz") == {}
     with pytest.raises(ValueError, match="both"):
         read_npz("both.npz")
     assert network_module.ARRAYS.fullmatch("12.weights@csr.values")
@@ -348,7 +348,7 @@ def test_a_full_disk_leaves_no_folder_of_workers(
     X, Y = rng.standard_normal((50, 6)), rng.standard_normal((50, 3))
     data = LayerData.of(X, Y, "relu", None, None, np.dtype(np.float64))
     with files_of_at_most(100), pytest.raises(OSError):  # noqa: PT011 (NumPy words it itself)
-        Shared(data).name()
+        SharedData(data).name()
     assert not list(tmp_path.iterdir())
 
 

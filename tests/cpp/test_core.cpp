@@ -61,7 +61,7 @@ struct Layer {
   }
 };
 
-// X'U1 + anchor U2 = 0 after every step, whatever rho does, for both shapes of the factor.
+// X'U1 + proximal U2 = 0 after every step, whatever rho does, for both shapes of the factor.
 void test_multipliers_stay_orthogonal(Index samples, Index features, int threads) {
   Layer<double> layer(1, samples, features, 7, 0.1);
   const auto p = layer::to_unit_size(layer.program, threads);
@@ -72,7 +72,7 @@ void test_multipliers_stay_orthogonal(Index samples, Index features, int threads
     admm.step();
     const Matrix<double> U1 = admm.state().signal - admm.consistent().signal;
     const Matrix<double> U2 = admm.state().weights - admm.consistent().weights;
-    const Matrix<double> sum = p.gradient_of(U1) + U2 * admm.anchor().asDiagonal();
+    const Matrix<double> sum = p.gradient_of(U1) + U2 * admm.proximal_weights().asDiagonal();
     worst = std::max(worst, sum.cwiseAbs().maxCoeff());
   }
   CHECK(worst < 1e-10);
@@ -356,7 +356,7 @@ void test_hull_multipliers_stay_orthogonal(Index h_size, Index m_size, Gauge gau
     CHECK(admm.h().invariant().cwiseAbs().maxCoeff() < 1e-12);
     CHECK(admm.m().invariant().cwiseAbs().maxCoeff() < 1e-12);
   }
-  CHECK(admm.answer().h.allFinite() && admm.answer().p.allFinite());
+  CHECK(admm.result().h.allFinite() && admm.result().p.allFinite());
 }
 
 void test_orthogonal_basis() {

@@ -119,14 +119,15 @@ def test_a_worker_that_cannot_see_the_files_is_sent_the_arrays_once(n_workers, l
 def test_a_worker_forgets_old_layers():
     data = LayerData.of(np.ones((3, 2)), np.ones((3, 1)), "relu", None, None, np.dtype(float))
     names = [
-        workers._Name(f"test {k}", "/nowhere", ["X", "Y"], {}) for k in range(2 * workers.MOST_KEPT)
+        workers._DataHandle(f"test {k}", "/nowhere", ["X", "Y"], {})
+        for k in range(2 * workers.MOST_CACHED)
     ]
     try:
         for name in names:
-            assert workers._arrays(name, data) is data
-        assert len(workers._kept) <= workers.MOST_KEPT
-        assert workers._arrays(names[-1], None) is data
-        assert workers._arrays(names[0], None) is None
+            assert workers._load_data(name, data) is data
+        assert len(workers._cache) <= workers.MOST_CACHED
+        assert workers._load_data(names[-1], None) is data
+        assert workers._load_data(names[0], None) is None
     finally:
         for name in names:
-            workers._kept.pop(name.key, None)
+            workers._cache.pop(name.key, None)

@@ -70,7 +70,7 @@ def test_ray_stores_arrays_once(monkeypatch, layer, expected):
     class Blind(execution.RayExecutor):
         def submit(self, fn, /, name, sent, *args):
             if sent is None:
-                workers._kept.pop(name.key, None)  # a worker that has not been served yet
+                workers._cache.pop(name.key, None)  # a worker that has not been served yet
             return super().submit(fn, name._replace(folder="/nowhere"), sent, *args)
 
     ray = FakeRay()

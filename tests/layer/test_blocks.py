@@ -12,11 +12,11 @@ from scipy import sparse
 
 import nettrim
 from nettrim.layer.blocks import common_penalty
-from nettrim.layer.blocks.block import Start, carry_out, cut
+from nettrim.layer.blocks.block import BlockStart, solve_blocks, split_outputs
 from nettrim.layer.blocks.pareto import Point, next_penalty
 from nettrim.layer.data import LayerData
 from nettrim.layer.options import Form, LayerOptions
-from nettrim.layer.reference import Program, certificate
+from nettrim.layer.reference import ReferenceProgram, certify
 from support import problems
 from support.conic import solve_conic
 
@@ -33,7 +33,7 @@ def both(X, Y, width, **form):
     whole = nettrim.solve_layer(X, Y, n_threads=1, **form)
     blocks = nettrim.solve_layer(X, Y, block_outputs=width, n_threads=1, **form)
     program_form = {k: v for k, v in form.items() if k != "tol"}
-    proof = certificate(Program.of(X, Y, **program_form), blocks.weights, blocks.dual)
+    proof = certify(ReferenceProgram.of(X, Y, **program_form), blocks.weights, blocks.dual)
     assert proof.objective == pytest.approx(blocks.objective, rel=1e-9, abs=1e-12)
     assert proof.dual_bound == pytest.approx(blocks.dual_bound, rel=1e-7, abs=1e-12)
     assert proof.residual == pytest.approx(blocks.residual, rel=1e-9, abs=1e-12)
@@ -130,7 +130,7 @@ def test_an_epsilon_out_of_reach():
     X, Y = layer()
     Y = Y + np.random.default_rng(0).random(Y.shape)
     answer = nettrim.solve_layer(X, Y, epsilon=1e-3 * np.linalg.norm(Y), block_outputs=7)
-    proof = certificate(Program.of(X, Y, epsilon=answer.epsilon), answer.weights, answer.dual)
+    proof = certify(ReferenceProgram.of(X, Y, epsilon=answer.epsilon), answer.weights, answer.dual)
     assert answer.status == "infeasible"
     assert answer.dual_bound > 1e6 * answer.objective
     assert proof.dual_bound == pytest.approx(answer.dual_bound, rel=1e-3)
@@ -148,8 +148,8 @@ def test_half_spaces_that_contradict_each_other():
     assert answer.status == "infeasible"
     assert answer.dual_bound > 1e6 * answer.objective
     assert not answer.dual[:, 7:].any()
-    program = Program.of(X, Y, epsilon=answer.epsilon, upper=upper)
-    proof = certificate(program, answer.weights, answer.dual)
+    program = ReferenceProgram.of(X, Y, epsilon=answer.epsilon, upper=upper)
+    proof = certify(program, answer.weights, answer.dual)
     assert proof.dual_bound > 1e6 * answer.objective  # a ray is as long as rounding allows
 
 
@@ -316,8 +316,8 @@ def test_an_interrupt_returns_the_best_answer_so_far(at):
     assert stopped.status == "interrupted"
     assert stopped.objective == best.objective
     assert stopped.residual == best.residual
-    program = Program.of(X, Y, epsilon=epsilon)
-    proof = certificate(program, stopped.weights, stopped.dual)
+    program = ReferenceProgram.of(X, Y, epsilon=epsilon)
+    proof = certify(program, stopped.weights, stopped.dual)
     assert proof.objective == pytest.approx(stopped.objective)
     assert proof.dual_bound == pytest.approx(stopped.dual_bound, rel=1e-6)
     optimum = nettrim.solve_layer(X, Y, epsilon=epsilon).objective
@@ -357,7 +357,9 @@ def test_limits_are_those_of_all_blocks_together():
     assert hurried.status == "time_limit"
     assert hurried.weights.shape == (X.shape[1], Y.shape[1])
     for answer in (few, hurried):
-        proof = certificate(Program.of(X, Y, epsilon=form["epsilon"]), answer.weights, answer.dual)
+        proof = certify(
+            ReferenceProgram.of(X, Y, epsilon=form["epsilon"]), answer.weights, answer.dual
+        )
         assert proof.dual_bound == pytest.approx(answer.dual_bound, rel=1e-6, abs=1e-9)
 
 
@@ -391,9 +393,9 @@ class Coarse:
     def solve_one(self, order, engine):
         penalty = order.form.penalty
         if penalty is None:
-            return carry_out(self.data, [order], engine)[0]
+            return solve_blocks(self.data, [order], engine)[0]
         nearest = self.ratio ** round(np.log(penalty) / np.log(self.ratio))
-        [part] = carry_out(self.data, [order._replace(form=Form(penalty=nearest))], engine)
+        [part] = solve_blocks(self.data, [order._replace(form=Form(penalty=nearest))], engine)
         dual = part.solution.dual * (penalty / nearest)
         return part._replace(solution=replace(part.solution, dual=dual))
 
@@ -401,13 +403,13 @@ class Coarse:
 def test_a_mixture_closes_the_proof_where_epsilon_is_never_met():
     X, Y = layer()
     data = LayerData.of(X, Y, "relu", None, None, np.dtype(float))
-    epsilon, blocks = 0.3 * float(np.linalg.norm(Y)), cut(data, 7)
+    epsilon, blocks = 0.3 * float(np.linalg.norm(Y)), split_outputs(data, 7)
     engine = LayerOptions("auto", TOL, 50_000, np.inf, 25, 1)
-    starts = [Start()] * len(blocks)
+    starts = [BlockStart()] * len(blocks)
     answer = common_penalty.solve_in_blocks(
         Coarse(data, 1 + 5e-5), blocks, Form(epsilon=epsilon), engine, starts
     )
-    proof = certificate(Program.of(X, Y, epsilon=epsilon), answer.weights, answer.dual)
+    proof = certify(ReferenceProgram.of(X, Y, epsilon=epsilon), answer.weights, answer.dual)
     assert answer.status == "optimal"
     assert proof.gap == pytest.approx(answer.gap, abs=1e-8)
     assert epsilon * (1 - 1e-8) <= proof.residual <= epsilon * (1 + TOL)
@@ -457,7 +459,7 @@ def test_what_is_told_of_the_weights_is_true_of_them(gain, dtype):
 
 def test_a_proof_is_the_one_whose_multipliers_are_at_hand(monkeypatch):
     """Asked again for all multipliers, blocks may prove a little less than they did before."""
-    ask = common_penalty._Desk.ask
+    ask = common_penalty._Dispatcher.solve
 
     def again(desk, *terms, all_multipliers=True, **options):
         parts = ask(desk, *terms, all_multipliers=all_multipliers, **options)
@@ -468,8 +470,8 @@ def test_a_proof_is_the_one_whose_multipliers_are_at_hand(monkeypatch):
         raise AssertionError("multipliers were asked for in a hurry")
 
     monkeypatch.setattr(common_penalty, "SOON", 0.0)  # no round is expected to be the last
-    monkeypatch.setattr(common_penalty._Desk, "ask", again)
-    monkeypatch.setattr(common_penalty._Desk, "ask_here", hurried)
+    monkeypatch.setattr(common_penalty._Dispatcher, "solve", again)
+    monkeypatch.setattr(common_penalty._Dispatcher, "step_here", hurried)
     X, Y = layer()
     for gain in (0.01, 0.1, 0.3, 0.6):
         epsilon = gain * np.linalg.norm(Y)

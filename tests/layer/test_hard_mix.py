@@ -73,14 +73,14 @@ def test_a_slice_of_the_hard_mix(hard_mix, kind: str, upper: str) -> None:
         solution = program.solve(n_threads=1, time_limit=20)
         assert solution.status == "optimal", f"{number}: {solution}"
         if program.epsilon is not None:
-            own = reference.Program.of(
+            own = reference.ReferenceProgram.of(
                 program.X,
                 program.Y,
                 epsilon=program.epsilon,
                 activation=program.activation,
                 upper=0.0 if program.upper is None else program.upper,
             )
-            c = reference.certificate(own, solution.weights, solution.dual)
+            c = reference.certify(own, solution.weights, solution.dual)
             assert c.residual <= program.epsilon * (1 + 1.1 * TOL)
 
 

@@ -1,8 +1,8 @@
 """Random programs against a referee: whatever the data, an answer that says optimal is optimal.
 
 The referee is Clarabel, which is given the cones directly and not believed either: its multipliers
-prove a lower bound and its weights an upper one, by the certificate of `nettrim.layer.reference`. Where the
-two are far apart it decides nothing.
+prove a lower bound and its weights an upper one, by the certificate of `nettrim.layer.reference`.
+Where the two are far apart it decides nothing.
 """
 
 from __future__ import annotations
@@ -157,8 +157,8 @@ def objective_size(program: Program) -> float:
 
 
 @boundless
-def certificate(program: Program, weights: Array, dual: Array) -> reference.Certificate:
-    referenced = reference.Program.of(
+def certificate(program: Program, weights: Array, dual: Array) -> reference.ReferenceCertificate:
+    referenced = reference.ReferenceProgram.of(
         program.X,
         program.Y,
         epsilon=program.epsilon,
@@ -166,7 +166,7 @@ def certificate(program: Program, weights: Array, dual: Array) -> reference.Cert
         activation=program.activation,
         upper=program.ceiling,
     )
-    return reference.certificate(referenced, weights, dual)
+    return reference.certify(referenced, weights, dual)
 
 
 def assert_report_is_true(program: Program, solution: nettrim.LayerSolution) -> None:

@@ -27,9 +27,9 @@ PUBLISHED_SCALE = (
 )
 
 
-def referenced(program: Program, scale: float = 1.0) -> reference.Program:
+def referenced(program: Program, scale: float = 1.0) -> reference.ReferenceProgram:
     """The program as the reference sees it; ``scale`` divides the data and leaves the weights."""
-    return reference.Program.of(
+    return reference.ReferenceProgram.of(
         program.X / scale,
         program.Y / scale,
         epsilon=program.epsilon and program.epsilon / scale,
@@ -47,7 +47,7 @@ def at_iteration(steps, k: int) -> reference.Iterate:
     return next(islice(steps, k - 1, k))
 
 
-def published_admm(p: reference.Program, rho: float, iterations: int) -> Array:
+def published_admm(p: reference.ReferenceProgram, rho: float, iterations: int) -> Array:
     """Algorithm 1 of arXiv 1806.06457, line by line, with samples in rows; returns W2."""
     X, on, off = p.X, p.active, ~p.active
     inverse = np.linalg.inv(X.T @ X + np.eye(X.shape[1]))
@@ -100,18 +100,18 @@ def test_the_optimum_does_not_depend_on_rho(rho: float) -> None:
     scale = published_scale(program)
     scaled = referenced(program, scale)
     step = at_iteration(reference.admm(scaled, rho=rho), 4000)
-    found = reference.certificate(scaled, step.weights, step.dual)
+    found = reference.certify(scaled, step.weights, step.dual)
     assert found.objective == pytest.approx(SIX_NEURONS_OPTIMA[0.1], rel=1e-6)
     assert abs(found.gap) <= 1e-6
     assert found.residual <= scaled.epsilon * (1 + 1e-6)
     assert found.violation <= 1e-6 * scaled.target.max()
 
 
-def published_certificate(scaled: reference.Program, rho: float, iterations: int):
+def published_certificate(scaled: reference.ReferenceProgram, rho: float, iterations: int):
     """The published method's weights, certified by the multiplier it holds at the end of the step."""
     steps = reference.admm(scaled, rho=rho, relaxation=1.0)
     last, following = islice(steps, iterations - 1, iterations + 1)
-    return last.weights, reference.certificate(scaled, last.weights, rho * following.U1)
+    return last.weights, reference.certify(scaled, last.weights, rho * following.U1)
 
 
 @pytest.mark.parametrize(("iterations", "gap"), [(50, 1.55e-3), (100, 8.3e-5), (300, 1.55e-7)])
@@ -159,14 +159,14 @@ def test_no_candidate_proves_too_much(index: int, seed: int, size: float, near: 
     best = program.solve(tol=1e-6).dual
     noise = 10**size * np.random.default_rng(seed).standard_normal(program.Y.shape)
     candidate = near * best + (1 - near) * noise
-    found = reference.certificate(referenced(program), program.weights, candidate)
+    found = reference.certify(referenced(program), program.weights, candidate)
     assert 0 <= found.dual_bound <= optimum(index) * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("program", [six_neurons().at(0.1), *RANDOM], ids=describe)
 def test_the_core_reports_what_the_reference_computes(program: Program) -> None:
     solution = program.solve(tol=1e-6)
-    found = reference.certificate(referenced(program), solution.weights, solution.dual)
+    found = reference.certify(referenced(program), solution.weights, solution.dual)
     assert solution.objective == pytest.approx(found.objective, rel=1e-12)
     assert solution.dual_bound == pytest.approx(found.dual_bound, rel=1e-10)
     assert solution.residual == pytest.approx(found.residual, rel=1e-9)
@@ -188,7 +188,7 @@ def test_the_core_reaches_what_the_reference_reaches(program: Program) -> None:
     scaled = referenced(program, scale)
     step = at_iteration(reference.admm(scaled), 5000)
     solution = program.solve(tol=1e-9)
-    found = reference.certificate(scaled, step.weights, step.dual)
+    found = reference.certify(scaled, step.weights, step.dual)
     factor = 1.0 if program.penalty is None else scale**2
     assert solution.objective == pytest.approx(found.objective * factor, rel=1e-7)
     np.testing.assert_allclose(solution.weights, step.weights, atol=1e-5)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.signal import correlate
 
 import nettrim
-from nettrim.layer.reference import Convolution
+from nettrim.layer.reference import ConvolutionOperator
 from nettrim.models.unfold import Window
 
 GEOMETRIES = [  # size, kernel, stride, padding, dilation
@@ -45,7 +45,7 @@ def test_the_operator_is_the_unfolded_matrix(geometry, rng) -> None:
     size, *rest = geometry
     window = Window(rest[0], rest[1], rest[2], rest[3])
     values = rng.standard_normal((40, 2, *size))
-    operator, X = Convolution(values, window), window.unfold(values)
+    operator, X = ConvolutionOperator(values, window), window.unfold(values)
     kernels = rng.standard_normal((3, 2, *window.kernel))
     signals = operator.signals(kernels)
     matrix = kernels.reshape(3, -1).T

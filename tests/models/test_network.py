@@ -214,7 +214,7 @@ def test_signals_follow_the_weights_of_the_moment(rng: np.random.Generator) -> N
     np.testing.assert_array_equal(first.values, X)
     np.testing.assert_array_equal(second.values, -6.0 * X)
     np.testing.assert_array_equal(end.values, second.values)
-    assert (first.gains, second.gains, end.gains) == ({}, {0: 2.0}, {1: 1.0})
+    assert (first.lipschitz, second.lipschitz, end.lipschitz) == ({}, {0: 2.0}, {1: 1.0})
 
 
 def test_with_weights_replaces_only_what_it_is_given(rng: np.random.Generator) -> None:

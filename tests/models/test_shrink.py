@@ -27,7 +27,7 @@ from nettrim import (
     Residual,
 )
 from nettrim.models.network import Layer
-from nettrim.models.network.interval_bounds import arriving, behind
+from nettrim.models.network.interval_bounds import input_range, output_range
 from nettrim.models.network.shrink import shrink
 from support.networks import Array, outputs, random_network
 
@@ -200,9 +200,9 @@ def test_shrunk_networks_compute_the_same(shape: Shape, data: st.DataObject) -> 
 def test_ranges_hold(shape: Shape, data: st.DataObject) -> None:
     """Interval arithmetic: every unit stays within its range."""
     network, X = data.draw(cases(shape)).drawn()
-    signal = arriving(network.layers)
+    signal = input_range(network.layers)
     for layer, values in zip(network.layers, outputs(network, X), strict=True):
-        signal = behind(layer, signal)
+        signal = output_range(layer, signal)
         axis = 1 if signal.channels and not signal.flat else -1
         units = np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis])
         n = units.shape[1] // len(signal.low)

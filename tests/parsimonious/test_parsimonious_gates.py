@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from torch import nn
 
 from nettrim.parsimonious import UnitGates
-from nettrim.parsimonious.keep import Keep, Schedule
+from nettrim.parsimonious.keep_probability import KeepProbability, Schedule
 from support.gated import ConvNet, ResNet, enumerated, mlp, program_of
 
 
@@ -84,7 +84,7 @@ def test_one_flip_is_the_same_by_the_short_way_and_the_long_one(monkeypatch) -> 
     monkeypatch.setattr(gates, "_drawn", lambda x: drawn)
     short = gates.differences(x, y)
     monkeypatch.setattr(
-        "nettrim.parsimonious.program.Program.linear_reader", lambda self, name: None
+        "nettrim.parsimonious.gated_program.GatedProgram.linear_reader", lambda self, name: None
     )
     monkeypatch.setattr("nettrim.parsimonious.estimators.LARGEST", 1)  # one gate at a time
     for name, long in gates.differences(x, y).items():
@@ -201,7 +201,7 @@ def test_basin_of_zero(G: float, decay: float, cost: float) -> None:
 
 def test_a_useless_unit_falls_in_the_time_that_was_said() -> None:
     schedule = Schedule(steps=2000, warm_up=0.0, fall=0.05)
-    keep = Keep.of(2, schedule.start, torch.device("cpu"))
+    keep = KeepProbability.of(2, schedule.start, torch.device("cpu"))
     cost = torch.full((2,), 0.01, dtype=torch.float64)
     worth = torch.tensor([0.0, -0.02], dtype=torch.float64)  # nothing, and twice the cost
     steps = 0

@@ -11,7 +11,7 @@ from torch import nn
 
 from nettrim.parsimonious import CollapseWarning, ParsimoniousTrainer, UnitGates
 from nettrim.parsimonious.evidence import Evidence
-from nettrim.parsimonious.keep import Keep, Schedule
+from nettrim.parsimonious.keep_probability import KeepProbability, Schedule
 from support.gated import Digits, mlp
 
 
@@ -20,7 +20,7 @@ def test_evidence_is_mean_and_standard_error(count: int, rng) -> None:
     values = torch.tensor(rng.normal(3.0, 2.0, (count, 5)))
     known = Evidence.none(5)
     for value in values:
-        known = known.heard(value, memory=40)
+        known = known.updated(value, memory=40)
     torch.testing.assert_close(known.mean, values.mean(dim=0))
     if count > 1:
         error = values.std(dim=0) / np.sqrt(count)
@@ -30,7 +30,7 @@ def test_evidence_is_mean_and_standard_error(count: int, rng) -> None:
 def test_old_evidence_is_forgotten(rng) -> None:
     known = Evidence.none(1)
     for value in [*rng.normal(5.0, 0.1, 200), *rng.normal(-5.0, 0.1, 200)]:
-        known = known.heard(torch.tensor([value]), memory=20)
+        known = known.updated(torch.tensor([value]), memory=20)
     assert known.mean.item() == pytest.approx(-5.0, abs=0.1)
     assert (-known.mean - known.noise).item() > 0
 
@@ -39,10 +39,10 @@ def test_old_evidence_is_forgotten(rng) -> None:
 def test_an_open_gate_closes_on_evidence_only(noise: float, rng) -> None:
     """Useless units of a price of 0.01: gone where noise lets it be seen, and else open."""
     schedule = Schedule(steps=1000, start=1.0, warm_up=0.0)
-    keep = Keep.of(50, 1.0, torch.device("cpu"))
+    keep = KeepProbability.of(50, 1.0, torch.device("cpu"))
     cost = torch.full((50,), 0.01, dtype=torch.float64)
     for _ in range(schedule.memory):
-        keep = keep.heard(torch.tensor(noise * rng.normal(size=50)), schedule)
+        keep = keep.updated(torch.tensor(noise * rng.normal(size=50)), schedule)
     for step in range(70):
         keep = keep.moved(torch.tensor(noise * rng.normal(size=50)), cost, step, schedule)
     gone = (keep.quiet >= schedule.quiet_steps).double().mean()

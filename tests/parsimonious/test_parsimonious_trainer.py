@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import nettrim
 from nettrim.parsimonious import CollapseWarning, ComplexityCost, ParsimoniousTrainer, UnitGates
-from nettrim.parsimonious.keep import Keep
+from nettrim.parsimonious.keep_probability import KeepProbability
 from support.gated import Digits, mlp, residual_mlp
 
 ROBUST = {"unit_cost": 1e-2, "weight_decay": 1e-3}
@@ -104,7 +104,7 @@ def test_every_unit_is_worth_its_cost() -> None:
 
 def test_a_fixed_prior_decides_nothing(monkeypatch) -> None:
     """The control: the divergence from a fixed prior holds probabilities between 0 and 1."""
-    flattening = Keep.moved
+    flattening = KeepProbability.moved
 
     def fixed(self, difference, cost, step, schedule):
         p = self.probability.clamp(1e-6, 1 - 1e-6)
@@ -112,7 +112,7 @@ def test_a_fixed_prior_decides_nothing(monkeypatch) -> None:
         slope = scale * (torch.logit(p) - math.log(0.25 / 0.75))
         return flattening(self, difference + slope - cost, cost, step, schedule)
 
-    monkeypatch.setattr(Keep, "moved", fixed)
+    monkeypatch.setattr(KeepProbability, "moved", fixed)
     torch.manual_seed(0)
     trainer = ParsimoniousTrainer(mlp(64, 64, 64, 10), 1e-3, weight_decay=1e-3, snap=0.0)
     result = trainer.fit(digits(), 60, progress=False, certify=0)

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 import nettrim
 from nettrim import Network, TrimResult
 from nettrim.models.model_view import LayerView
-from nettrim.results.html.chart import LogScale, Span, course, spans
+from nettrim.results.html.chart import LogScale, Span, draw_history, draw_spans
 from nettrim.results.html.markup import Markup, element
 from nettrim.results.html.page import TEMPLATE
-from nettrim.results.html.pattern import CELLS, density, picture
-from nettrim.results.recipe import snippet
+from nettrim.results.html.pattern import CELLS, draw_pattern, measure_density
+from nettrim.results.recipe import format_snippet
 from support.networks import Array, random_network, trim
 from support.pages import Page, numbers, read
 
@@ -140,7 +140,7 @@ def test_nothing_is_left_of_a_page_that_failed(
 ) -> None:
     before = text_of(result, tmp_path)
     monkeypatch.setattr(
-        "nettrim.results.html.page", lambda *_: (_ for _ in ()).throw(OSError("full"))
+        "nettrim.results.html.render_page", lambda *_: (_ for _ in ()).throw(OSError("full"))
     )
     with pytest.raises(OSError, match="full"):
         result.report(tmp_path / "trim.html")
@@ -268,7 +268,7 @@ def test_infinite_bounds_are_not_known(result: TrimResult[Network], tmp_path: Pa
 def test_recipe_is_in_the_page(result: TrimResult[Network], tmp_path: Path) -> None:
     page = read(text_of(result, tmp_path))
     assert json.loads(page.all("script", id="recipe")[0].text) == result.recipe
-    assert page.all("pre")[0].text == snippet(result.recipe)
+    assert page.all("pre")[0].text == format_snippet(result.recipe)
     for part in ("model", "calibration", "held_out"):
         assert result.recipe[part]["sha256"] in page.all("main")[0].text
 
@@ -334,7 +334,7 @@ def test_colours_stand_out_in_both_themes() -> None:
 
 
 def opacities(uri: str) -> NDArray[np.uint8]:
-    """Decode what `picture` encodes: one image chunk, a palette in which an entry is its opacity."""
+    """Decode what `draw_pattern` encodes: one image chunk, a palette in which an entry is its opacity."""
     content = base64.b64decode(uri.partition(",")[2])
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     chunks, at = {}, 8
@@ -356,7 +356,7 @@ def opacities(uri: str) -> NDArray[np.uint8]:
 
 def test_small_matrices_are_shown_weight_by_weight(rng: np.random.Generator) -> None:
     weights = rng.standard_normal((17, 160)) * (rng.random((17, 160)) < 0.3)
-    shown = opacities(picture(weights))
+    shown = opacities(draw_pattern(weights))
     assert shown.shape == (17 * 19, 160 * 2)
     np.testing.assert_array_equal(shown[::19, ::2], np.where(weights != 0, 255, 0))
     np.testing.assert_array_equal(shown, shown[::19, ::2].repeat(19, axis=0).repeat(2, axis=1))
@@ -367,14 +367,14 @@ def test_cells_hold_the_share_that_is_kept(
     rng: np.random.Generator, shape: tuple[int, int]
 ) -> None:
     weights = (rng.random(shape) < 0.2).astype(float)
-    shares = density(weights)
+    shares = measure_density(weights)
     assert shares.shape == tuple(min(length, CELLS) for length in shape)
     assert shares.min() >= 0
     assert shares.max() <= 1
     sizes = density_of_cells(shape)
     assert (shares * sizes).sum() == pytest.approx(np.count_nonzero(weights))
-    np.testing.assert_array_equal(density(np.ones(shape)), 1.0)
-    np.testing.assert_array_equal(density(np.zeros(shape)), 0.0)
+    np.testing.assert_array_equal(measure_density(np.ones(shape)), 1.0)
+    np.testing.assert_array_equal(measure_density(np.zeros(shape)), 0.0)
 
 
 def density_of_cells(shape: tuple[int, int]) -> Array:
@@ -398,7 +398,7 @@ def test_scale_keeps_order_and_stays_inside(values: list[float]) -> None:
 def test_marks_stand_where_the_numbers_are() -> None:
     rows = [Span("a", 0.01, 0.1), Span("b", 0.0, math.inf), Span("c", 0.1, 1.0)]
     page = Page()
-    page.feed(spans(rows, "bound", "all"))
+    page.feed(draw_spans(rows, "bound", "all"))
     dots = [float(str(e.attributes["cx"]).rstrip("%")) for e in page.all("circle", class_="dot")]
     bounds = [float(str(e.attributes["x1"]).rstrip("%")) for e in page.all("line", class_="bound")]
     assert dots[1] == 0
@@ -410,7 +410,7 @@ def test_marks_stand_where_the_numbers_are() -> None:
 def test_course_falls_to_the_tolerance() -> None:
     history = [(0.1 * k, 10.0**-k) for k in range(1, 5)] + [(0.5, -1e-2), (0.6, -1e-9)]
     page = Page()
-    page.feed(course(history, 1e-3, "gap"))
+    page.feed(draw_history(history, 1e-3, "gap"))
     dots, open_dots = page.all("circle", class_="dot"), page.all("circle", class_="open")
     heights = [float(str(e.attributes["cy"])) for e in dots]
     (limit,) = (float(str(e.attributes["y1"])) for e in page.all("line", class_="limit"))
@@ -424,7 +424,7 @@ def test_course_falls_to_the_tolerance() -> None:
 def test_long_courses_are_thinned_but_keep_their_end() -> None:
     history = [(float(k), 0.5 * 0.999**k) for k in range(5000)]
     page = Page()
-    page.feed(course(history, 1e-4, "gap"))
+    page.feed(draw_history(history, 1e-4, "gap"))
     dots = page.all("circle", class_="dot")
     assert len(dots) <= 151
     assert dots[0].attributes["cx"] == "0.00%"

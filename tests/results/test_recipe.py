@@ -15,8 +15,8 @@ import scipy
 
 import nettrim
 from nettrim import Network, TrimResult
-from nettrim.models.io import check_output, load, recipe_in, save
-from nettrim.results.recipe import snippet, summary
+from nettrim.models.io import check_output, load, read_recipe, save
+from nettrim.results.recipe import format_snippet, format_summary
 from nettrim.trimming.goals import Goal
 from support.networks import Array, random_network, trim
 from support.onnx_network import onnx_model
@@ -80,7 +80,7 @@ def test_recipes_are_plain_values(network: Network, X: Array) -> None:
         network, X, epsilon=np.float64(0.2), max_iter=np.int64(900), time_limit=np.float64(9.0)
     )
     assert json.loads(json.dumps(result.recipe)) == result.recipe
-    assert "np." not in snippet(result.recipe)
+    assert "np." not in format_snippet(result.recipe)
 
 
 def test_hashes_tell_models_and_data_apart(
@@ -112,7 +112,7 @@ def test_the_snippet_repeats_the_run(
     network: Network, X: Array, result: TrimResult[Network], capsys: pytest.CaptureFixture[str]
 ) -> None:
     names: dict[str, Any] = {"model": network, "X": X, "held_out": X[:9]}
-    exec(snippet(result.recipe), names)  # noqa: S102
+    exec(format_snippet(result.recipe), names)  # noqa: S102
     again = names["result"]
     for a, b in zip(again.model.layers, result.model.layers, strict=True):
         np.testing.assert_array_equal(a.weights, b.weights)
@@ -130,11 +130,11 @@ def test_the_snippet_notices_another_model_or_data(
     names = {"model": network, "X": X, "held_out": X[:9]}
     names[other] = {"model": random_network(rng, 10, 8, 5), "X": X[::-1]}[other]
     with pytest.raises(AssertionError):
-        exec(snippet(result.recipe), names)  # noqa: S102
+        exec(format_snippet(result.recipe), names)  # noqa: S102
 
 
 def test_summary_names_the_arguments(result: TrimResult[Network]) -> None:
-    text = summary(result.recipe)
+    text = format_summary(result.recipe)
     assert "epsilon=0.2, scheme='cascade'" in text
     assert result.recipe["model"]["sha256"] in text
 
@@ -145,12 +145,12 @@ def test_summary_names_the_arguments(result: TrimResult[Network]) -> None:
 def test_numpy_files_carry_it(result: TrimResult[Network], tmp_path: Path) -> None:
     for name in ("net.npz", "net"):  # known by its suffix, or by its content
         save(result.model, tmp_path / name, result.recipe)
-        assert recipe_in(tmp_path / name) == result.recipe
+        assert read_recipe(tmp_path / name) == result.recipe
         for model in (load(tmp_path / name), Network.load(tmp_path / name)):
             for a, b in zip(model.layers, result.model.layers, strict=True):
                 np.testing.assert_array_equal(a.weights, b.weights)
     save(result.model, tmp_path / "plain.npz")
-    assert recipe_in(tmp_path / "plain.npz") is None
+    assert read_recipe(tmp_path / "plain.npz") is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net", "net.npz", "plain.npz"]
 
 
@@ -163,12 +163,12 @@ def test_onnx_files_carry_it(network: Network, X: Array, tmp_path: Path) -> None
         save(load(tmp_path / name), tmp_path / name, result.recipe)  # it replaces, it does not add
         properties = {entry.key: entry.value for entry in load(tmp_path / name).metadata_props}
         assert properties.keys() == {"author", "nettrim.results.recipe"}
-        assert recipe_in(tmp_path / name) == json.loads(properties["nettrim.results.recipe"])
-        assert recipe_in(tmp_path / name) == result.recipe
+        assert read_recipe(tmp_path / name) == json.loads(properties["nettrim.results.recipe"])
+        assert read_recipe(tmp_path / name) == result.recipe
     assert [entry.key for entry in result.model.metadata_props] == ["author"]
     assert "onnx" in result.recipe["model"]["type"]
     save(model, tmp_path / "plain.onnx")
-    assert recipe_in(tmp_path / "plain.onnx") is None
+    assert read_recipe(tmp_path / "plain.onnx") is None
 
 
 @pytest.mark.parametrize(

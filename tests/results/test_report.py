@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nettrim import ConvergenceWarning, Network
-from nettrim.base.table import shortened
+from nettrim.base.table import shorten_names
 from nettrim.results.outcome import LayerReport
 from nettrim.results.trim_result import TrimResult
 from support.networks import Array, assert_bounded, random_network, trim
@@ -141,21 +141,21 @@ def test_plot_says_what_it_needs(
     ).map(lambda parts: [".".join(part) for part in parts])
 )
 def test_layers_of_different_names_are_different_in_the_table(names: list[str]) -> None:
-    assert len(set(shortened(names))) == len(set(names))
+    assert len(set(shorten_names(names))) == len(set(names))
     layers = tuple(report(name=name, shape=(4, 4)) for name in names)
     lines = str(TrimResult(None, None, layers, "cascade", 5, 0.01, 0.1, 0.02)).splitlines()
     shown = [line[: lines[1].index("shape")].strip() for line in lines[2 : 2 + len(names)]]
-    assert [line.partition("  ")[0] for line in shown] == shortened(names)
+    assert [line.partition("  ")[0] for line in shown] == shorten_names(names)
 
 
 def test_long_names_keep_what_tells_them_apart() -> None:
     names = [f"model.transformer.encoder.layers.{k}.linear1" for k in range(12)]
-    short = shortened([*names, "head"])
+    short = shorten_names([*names, "head"])
     assert max(map(len, short)) == 24
     assert short[3].endswith("yers.3.linear1")
     assert short[3].startswith("model.")
     assert short[-1] == "head"
     mirrored = [f"{k}.{'same' * 20}" for k in ("first", "second")]
-    assert len(set(shortened(mirrored))) == 2
+    assert len(set(shorten_names(mirrored))) == 2
     middle = [f"{'front' * 9}{k}{'back' * 9}" for k in range(3)]
-    assert len(set(shortened(middle))) == 3
+    assert len(set(shorten_names(middle))) == 3

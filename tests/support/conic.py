@@ -37,7 +37,7 @@ class ConicSolution(NamedTuple):
 
 
 class ConicPair(NamedTuple):
-    """Weights and multipliers, as `nettrim.layer.reference.certificate` takes them.
+    """Weights and multipliers, as `nettrim.layer.reference.certify` takes them.
 
     Without weights the program is infeasible, and the multipliers are a ray of ever better bounds.
     """

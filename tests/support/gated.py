@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from nettrim.parsimonious import UnitGates
-from nettrim.parsimonious.program import Program
+from nettrim.parsimonious.gated_program import GatedProgram
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -81,7 +81,11 @@ class ConvNet(nn.Module):
 
 
 def enumerated(
-    program: Program, probabilities: torch.Tensor, groups: dict[str, int], loss: Any, count: int
+    program: GatedProgram,
+    probabilities: torch.Tensor,
+    groups: dict[str, int],
+    loss: Any,
+    count: int,
 ) -> torch.Tensor:
     """The expected loss over all states of all gates, and so a function of their probabilities."""
     total = torch.zeros((), dtype=probabilities.dtype)
@@ -94,7 +98,7 @@ def enumerated(
     return total
 
 
-def program_of(gates: UnitGates) -> Program:
+def program_of(gates: UnitGates) -> GatedProgram:
     return gates._gated.program
 
 

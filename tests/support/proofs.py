@@ -15,16 +15,18 @@ from support.problems import Array, Program
 TOL = 1e-6
 
 
-def certificate(program: Program, solution: nettrim.LayerSolution) -> reference.Certificate:
+def certificate(
+    program: Program, solution: nettrim.LayerSolution
+) -> reference.ReferenceCertificate:
     """What weights and dual say by themselves, in NumPy."""
     return proof(program, solution.weights, solution.dual)
 
 
-def proof(program: Program, weights: Array, dual: Array) -> reference.Certificate:
+def proof(program: Program, weights: Array, dual: Array) -> reference.ReferenceCertificate:
     asked = {"epsilon": program.epsilon, "penalty": program.penalty}
     kind = {"activation": program.activation, "upper": program.ceiling}
-    return reference.certificate(
-        reference.Program.of(program.X, program.Y, **asked, **kind), weights, dual
+    return reference.certify(
+        reference.ReferenceProgram.of(program.X, program.Y, **asked, **kind), weights, dual
     )
 
 

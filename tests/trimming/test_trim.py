@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nettrim import Dense, Error, InfeasibleError, Network
-from nettrim.trimming.methods.method import Place
+from nettrim.trimming.methods.method import LayerPosition
 from support.networks import (
     Array,
     Scale,
@@ -125,7 +125,7 @@ def test_original_weights_are_feasible_in_every_cascade_program(
     method = Error(0.1, gamma=gamma, slack=slack).method(run, "cascade", None)
     before, after = [X, *outputs(network, X)], [X, *outputs(trimmed, X)]
     for k, layer in enumerate(network.prunable_layers()):
-        ball = method.pose(layer, before[k], after[k], Place(k == 0, k == 3))
+        ball = method.pose(layer, before[k], after[k], LayerPosition(k == 0, k == 3))
         program = ball.program
         Z = program.X @ layer.affine.stacked
         active = program.Y > 0 if layer.activation == "relu" else np.ones_like(Z, dtype=bool)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nettrim
-from nettrim.trimming.methods.to_sparsity import cheapest
+from nettrim.trimming.methods.to_sparsity import split_removals
 from support.networks import random_network, trim
 
 # Random networks give up much at any sparsity, and small ones stand on few samples.
@@ -157,9 +157,9 @@ def test_errors_name_the_argument(network, X, change, name):
 
 def test_the_cheapest_are_taken_wherever_they_are():
     prices = [np.array([1.0, 4.0, 9.0]), np.array([2.0, 3.0]), np.array([])]
-    assert list(cheapest(prices, 3)) == [1, 2, 0]
-    assert list(cheapest(prices, 0)) == [0, 0, 0]
-    assert list(cheapest(prices, 5)) == [3, 2, 0]
+    assert list(split_removals(prices, 3)) == [1, 2, 0]
+    assert list(split_removals(prices, 0)) == [0, 0, 0]
+    assert list(split_removals(prices, 5)) == [3, 2, 0]
 
 
 @pytest.mark.parametrize("share", ["network", "layer"])

@@ -16,7 +16,7 @@ namespace nettrim {
 //   hull: u, v >= 0 and u v >= r;  half_plane: u >= 0;  quadrant: u, v >= 0;  ray: u >= 0, v = 0.
 enum class HullRow : std::uint8_t { hull, half_plane, quadrant, ray };
 
-// l1: min |h|_1 + |m|_1 + sum price |xi|;   l2: min |h|_2^2 + |m|_2^2, without slack.
+// l1: min |h|_1 + |m|_1 + sum slack_penalty |xi|;   l2: min |h|_2^2 + |m|_2^2, without slack.
 enum class Gauge { l1, l2 };
 
 // A row-major array of rows x size that outlives the call, or its products with a vector alone:
@@ -34,7 +34,7 @@ struct BranchHullProgram {
   const double* r = nullptr;       // rows, positive on hull rows and not read elsewhere
   const HullRow* kinds = nullptr;  // rows
   Gauge gauge = Gauge::l1;
-  const double* price = nullptr;  // rows, positive; null means no slack: xi = 0
+  const double* slack_penalty = nullptr;  // rows, positive; null means no slack: xi = 0
   // Over 1: hulls are replaced by tangents, each this much steeper than the one before. A linear
   // program, with l1 and without slack; u v >= r / cosh^2(log(tangent_ratio) / 2) is what it asks.
   double tangent_ratio = 0;

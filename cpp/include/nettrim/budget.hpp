@@ -1,5 +1,5 @@
 // A layer with few weights: those whose loss hurts the rectified outputs least, by optimal brain
-// surgery (Hassibi and Stork 1993) on the rows that a ReLU lets through.
+// surgery (Hassibi and Stork 1992) on the rows that a ReLU lets through.
 #pragma once
 
 #include <functional>

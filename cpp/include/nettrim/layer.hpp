@@ -30,8 +30,8 @@ struct LayerProgram {
   double level = 0;  // epsilon or penalty
 };
 
-// newton: active sets per output and one Newton iteration on their common price; admm: alternating
-// directions; automatic: newton, and admm from where it makes no progress.
+// newton: active sets per output and one Newton iteration on their common penalty; admm:
+// alternating directions; automatic: newton, and admm from where it makes no progress.
 enum class Solver { automatic, admm, newton };
 
 // "auto", "admm" or "newton". Throws std::invalid_argument for another name.

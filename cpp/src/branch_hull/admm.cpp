@@ -39,7 +39,7 @@ void AdmmFactor::follow(const Vector& signal_copy, double rho) {
     copy_dual_ += relaxed(copy_, coefficients_);
     right += copy_dual_;
   }
-  ridge_.set_anchor(gauge_ == Gauge::l1 ? 1 : 2 * scale_ * scale_ / rho);
+  ridge_.set_ridge(gauge_ == Gauge::l1 ? 1 : 2 * scale_ * scale_ / rho);
   coefficients_ = ridge_.solve(right, old);
   signal_ = scale_ * dictionary_.signal(coefficients_);
   signal_dual_ -= signal_;
@@ -73,7 +73,7 @@ void HullAdmm::step() {
 void HullAdmm::into_hulls(Vector& u, Vector& v) const {
   const Vector u_given = u, v_given = v;
   const auto free = [&](Index l) {
-    return p_.has_slack() ? p_.price[l] / rho_ : std::numeric_limits<double>::infinity();
+    return p_.has_slack() ? p_.slack_penalty[l] / rho_ : std::numeric_limits<double>::infinity();
   };
   if (p_.tangents) {
     for (Index l = 0; l < p_.rows(); ++l) {
@@ -107,11 +107,11 @@ void HullAdmm::rebalance() {
   m_.scale_duals(1 / factor);
 }
 
-HullAnswer HullAdmm::answer() const {
-  HullAnswer a;
+HullResult HullAdmm::result() const {
+  HullResult a;
   a.h = h_.coefficients();
   a.m = m_.coefficients();
-  a.xi = Vector::Zero(p_.price.size());
+  a.xi = Vector::Zero(p_.slack_penalty.size());
   if (p_.has_slack()) {
     const Vector u = p_.u(a.h), v = p_.v(a.m, a.xi);
     for (Index l = 0; l < p_.rows(); ++l) {

@@ -42,7 +42,7 @@ class HullAdmm {
 
   void step();
   void rebalance();
-  HullAnswer answer() const;
+  HullResult result() const;
   const AdmmFactor& h() const { return h_; }
   const AdmmFactor& m() const { return m_; }
 

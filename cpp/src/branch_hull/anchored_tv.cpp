@@ -1,6 +1,6 @@
 // Alternating directions: copies u of w, v of x with slack and g of w's differences satisfy one
 // constraint each; w and x are the nearest that agree with them. Slack is no variable: where a
-// multiplier would pass its price, v moves freely and what is missing is slack.
+// multiplier would pass its penalty, v moves freely and what is missing is slack.
 #include "nettrim/anchored_tv.hpp"
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 
 #include "branch_hull/balance.hpp"
 #include "branch_hull/differences.hpp"
+#include "branch_hull/monitor.hpp"
 #include "branch_hull/soft_hull.hpp"
-#include "branch_hull/watch.hpp"
 #include "linalg/parallel.hpp"
 
 namespace nettrim {
@@ -198,7 +198,7 @@ AnchoredTvSolution solve_anchored_tv(const AnchoredTvProgram& program,
                                      const BranchHullOptions& options) {
   using namespace branch_hull;
   check(program, options);
-  const Watch watch(options);
+  const Monitor monitor(options);
   AnchoredTv tv(program, options.n_threads);
   AnchoredTvSolution best, now;
   best.objective = kInfinity;
@@ -213,22 +213,22 @@ AnchoredTvSolution solve_anchored_tv(const AnchoredTvProgram& program,
     }
     best.dual_bound = std::max(best.dual_bound, bound);
     best.gap = (best.objective - best.dual_bound) / best.objective;
-    return watch.verdict(best.iterations, best.objective, best.dual_bound, best.gap);
+    return monitor.verdict(best.iterations, best.objective, best.dual_bound, best.gap);
   };
   const Index most = options.max_iter > 0 ? options.max_iter : kMostSteps;
-  Rarely rebalancing(kTvCertificateEvery);
+  BackoffCounter rebalancing(kTvCertificateEvery);
   std::optional<Status> status;
   while (!status) {
     tv.step();
-    const bool last = ++best.iterations == most, stopped = watch.interrupted();
-    const bool ends = last || stopped || watch.is_late();
+    const bool last = ++best.iterations == most, stopped = monitor.interrupted();
+    const bool ends = last || stopped || monitor.is_late();
     if (best.iterations % kTvCertificateEvery == 0 || ends) status = certify();
     if (!status && stopped) status = Status::interrupted;
     if (!status && last) status = Status::max_iter;
     if (rebalancing.due()) tv.rebalance();
   }
   best.status = *status;
-  best.seconds = watch.seconds();
+  best.seconds = monitor.seconds();
   return best;
 }
 

@@ -21,9 +21,9 @@ inline double balancing_factor(double apart, double moving) {
 }
 
 // Due after `first` steps, and then ever more rarely.
-class Rarely {
+class BackoffCounter {
  public:
-  explicit Rarely(Index first) : wait_(first), left_(first) {}
+  explicit BackoffCounter(Index first) : wait_(first), left_(first) {}
   bool due() {
     if (--left_ > 0) return false;
     left_ = wait_ += wait_ / 4;

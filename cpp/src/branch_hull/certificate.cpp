@@ -37,8 +37,8 @@ UnitHull::UnitHull(const BranchHullProgram& given)
   }
   r_scale = r.maxCoeff() > 0 ? r.maxCoeff() : 1;
   r /= r_scale;
-  if (given.price != nullptr) {
-    price = Eigen::Map<const Vector>(given.price, given.rows) * D.scale();
+  if (given.slack_penalty != nullptr) {
+    slack_penalty = Eigen::Map<const Vector>(given.slack_penalty, given.rows) * D.scale();
   }
   if (given.tangent_ratio > 1)
     tangents.emplace(given.tangent_ratio, std::sqrt(A.scale() / D.scale()));
@@ -50,7 +50,7 @@ double UnitHull::size_of_h(const Vector& h) const {
 
 double UnitHull::size_of_m(const Vector& m, const Vector& xi) const {
   if (gauge == Gauge::l2) return m.norm();
-  return m.lpNorm<1>() + (has_slack() ? price.dot(xi.cwiseAbs()) : 0);
+  return m.lpNorm<1>() + (has_slack() ? slack_penalty.dot(xi.cwiseAbs()) : 0);
 }
 
 double UnitHull::dual_size_of_h(const Vector& p) const {
@@ -62,7 +62,7 @@ double UnitHull::dual_size_of_m(const Vector& q) const {
   const Vector Dq = D.correlations(q);
   if (gauge == Gauge::l2) return Dq.norm();
   const double most = Dq.lpNorm<Eigen::Infinity>();
-  return has_slack() ? std::max(most, q.cwiseAbs().cwiseQuotient(price).maxCoeff()) : most;
+  return has_slack() ? std::max(most, q.cwiseAbs().cwiseQuotient(slack_penalty).maxCoeff()) : most;
 }
 
 double UnitHull::objective(double product) const {

@@ -59,9 +59,9 @@ Vector Dictionary::correlations(const Vector& signal) const {
   return result / scale_;
 }
 
-void RidgeSolver::set_anchor(double anchor) {
-  if (anchor == anchor_) return;
-  anchor_ = anchor;
+void RidgeSolver::set_ridge(double ridge) {
+  if (ridge == ridge_) return;
+  ridge_ = ridge;
   if (dictionary_.is_dense()) factor();
 }
 
@@ -77,7 +77,7 @@ void RidgeSolver::factor() {
   } else {
     lower.rankUpdate(A, share_);
   }
-  gram.diagonal().array() += anchor_;
+  gram.diagonal().array() += ridge_;
   factor_.compute(gram);
 }
 
@@ -85,12 +85,12 @@ Vector RidgeSolver::solve(const Vector& right, const Vector& guess) const {
   if (!dictionary_.is_dense()) return by_conjugate_gradients(right, guess);
   if (dictionary_.size() <= dictionary_.rows()) return factor_.solve(right);
   const Vector inner = factor_.solve(dictionary_.signal(right));
-  return (right - share_ * dictionary_.correlations(inner)) / anchor_;
+  return (right - share_ * dictionary_.correlations(inner)) / ridge_;
 }
 
 Vector RidgeSolver::by_conjugate_gradients(const Vector& right, const Vector& guess) const {
   const auto times = [&](const Vector& x) -> Vector {
-    return share_ * dictionary_.correlations(dictionary_.signal(x)) + anchor_ * x;
+    return share_ * dictionary_.correlations(dictionary_.signal(x)) + ridge_ * x;
   };
   Vector x = guess, rest = right - times(x), direction = rest;
   double size = rest.squaredNorm();

@@ -35,14 +35,14 @@ class Dictionary {
   HullDictionary products_;
 };
 
-// x of (share A A' + anchor) x = right, A being the entries: by a factor of the smaller Gram
+// x of (share A A' + ridge) x = right, A being the entries: by a factor of the smaller Gram
 // matrix, or by conjugate gradients, which take one step for an orthogonal dictionary.
 class RidgeSolver {
  public:
   RidgeSolver(const Dictionary& dictionary, double share)
       : dictionary_(dictionary), share_(share) {}
 
-  void set_anchor(double anchor);
+  void set_ridge(double ridge);
   Vector solve(const Vector& right, const Vector& guess) const;
 
  private:
@@ -50,7 +50,7 @@ class RidgeSolver {
   Vector by_conjugate_gradients(const Vector& right, const Vector& guess) const;
 
   const Dictionary& dictionary_;
-  double share_, anchor_ = -1;
+  double share_, ridge_ = -1;
   Eigen::LLT<Matrix<double>> factor_;
 };
 

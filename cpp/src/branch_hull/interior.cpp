@@ -32,10 +32,10 @@ Interior::Interior(const UnitHull& program, int threads)
       threads_(threads),
       h_size_(program.A.size()),
       m_size_(program.D.size()),
-      n_(h_size_ + m_size_ + program.price.size()),
+      n_(h_size_ + m_size_ + program.slack_penalty.size()),
       bounded_(program.gauge == Gauge::l1),
       cost_(Vector::Ones(bounded_ ? n_ : 0)) {
-  if (p_.has_slack()) cost_.tail(p_.rows()) = p_.price;
+  if (p_.has_slack()) cost_.tail(p_.rows()) = p_.slack_penalty;
   for (Index l = 0; l < p_.rows(); ++l) {
     const HullRow kind = p_.kinds[static_cast<std::size_t>(l)];
     if (kind == HullRow::hull) {
@@ -125,7 +125,7 @@ Interior::Unknowns Interior::adjoint(const Cones& z) const {
   return out;
 }
 
-Interior::Unknowns Interior::pull(const Unknowns& at) const {
+Interior::Unknowns Interior::apply_hessian(const Unknowns& at) const {
   Unknowns out{Vector::Zero(n_), Vector::Zero(cost_.size()), Vector::Zero(at.ray.size())};
   if (!bounded_) out.x = 2 * at.x;
   if (rays_.empty()) return out;
@@ -258,7 +258,7 @@ Interior::Unknowns Interior::solve(const Unknowns& right) const {
 }
 
 // Of Newton's equations
-//   pull(d) - adjoint(dz) = -force,   ds = apply(d) + off,   ds + W^2 dz = target.
+//   apply_hessian(d) - adjoint(dz) = -force,   ds = apply(d) + off,   ds + W^2 dz = target.
 Interior::Step Interior::direction(const Unknowns& force, const Cones& off,
                                    const Cones& target) const {
   Cones shifted = target;
@@ -272,7 +272,7 @@ Interior::Step Interior::direction(const Unknowns& force, const Cones& off,
   for (int k = 0; k < kRefinements; ++k) {
     Unknowns left = adjoint(d.z);
     left.add(-1, force);
-    left.add(-1, pull(d.at));
+    left.add(-1, apply_hessian(d.at));
     const Unknowns more = solve(left);
     const Cones more_s = apply(more);
     d.at.add(1, more);
@@ -284,16 +284,17 @@ Interior::Step Interior::direction(const Unknowns& force, const Cones& off,
 }
 
 // Mehrotra's target: towards the centre, and against the second order of the affine step.
-Interior::Cones Interior::corrected(const Cones& target, const Step& affine, double center) const {
+Interior::Cones Interior::corrected(const Cones& target, const Step& affine,
+                                    double centering) const {
   Cones out = target;
-  out.linear += (center - affine.s.linear.cwiseProduct(affine.z.linear).array())
+  out.linear += (centering - affine.s.linear.cwiseProduct(affine.z.linear).array())
                     .matrix()
                     .cwiseQuotient(at_.z.linear);
   for (std::size_t j = 0; j < hulls_.size(); ++j) {
     const Scaling& scaling = scalings_[j];
     const Vector3 second =
         product(scaling.inverse * affine.s.hulls[j], scaling.W * affine.z.hulls[j]);
-    out.hulls[j] += scaling.W * quotient(center * unit() - second, scaling.lambda);
+    out.hulls[j] += scaling.W * quotient(centering * unit() - second, scaling.lambda);
   }
   return out;
 }
@@ -316,7 +317,7 @@ double Interior::longest(const Step& d) const {
 
 bool Interior::step() {
   if (!factor()) return false;
-  Unknowns force = pull(at_.at);
+  Unknowns force = apply_hessian(at_.at);
   force.bound += cost_;
   force.add(-1, adjoint(at_.z));
   const Cones off = misfit();
@@ -328,8 +329,8 @@ bool Interior::step() {
   Cones target = at_.s;
   target.add(-2, at_.s);
   const Step affine = direction(force, off, target);
-  const double center = mu * std::pow(1 - longest(affine), 3);
-  const Step d = direction(force, off, corrected(target, affine, center));
+  const double centering = mu * std::pow(1 - longest(affine), 3);
+  const Step d = direction(force, off, corrected(target, affine, centering));
   const double length = longest(d);
   if (!(length > kShortest)) return false;
   at_.at.add(length, d.at);
@@ -338,12 +339,12 @@ bool Interior::step() {
   return at_.at.x.allFinite();
 }
 
-HullAnswer Interior::answer() const {
-  HullAnswer a;
+HullResult Interior::result() const {
+  HullResult a;
   const Vector& x = at_.at.x;
   a.h = x.head(h_size_);
   a.m = x.segment(h_size_, m_size_);
-  a.xi = x.tail(p_.price.size());
+  a.xi = x.tail(p_.slack_penalty.size());
   a.p = a.q = Vector::Zero(p_.rows());
   Index k = 2 * cost_.size();
   for (const Index l : on_u_) a.p[l] = at_.z.linear[k++];

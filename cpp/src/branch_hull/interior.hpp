@@ -17,7 +17,7 @@ class Interior {
 
   // False where rounding, or data without a solution, end the way.
   bool step();
-  HullAnswer answer() const;
+  HullResult result() const;
 
  private:
   // x is h, m and, with slack, xi; bound is that of |x| where its sum is the objective, else empty;
@@ -47,16 +47,16 @@ class Interior {
   Vector gather(const Signals& gradient) const;  // the adjoint
   Cones apply(const Unknowns& at) const;         // constraints without their constants
   Unknowns adjoint(const Cones& z) const;
-  Unknowns pull(const Unknowns& at) const;  // of the objective's curvature and the rays
-  Cones weigh(const Cones& c) const;        // by the squared inverse scaling
-  Cones misfit() const;                     // of the constraints, against s
+  Unknowns apply_hessian(const Unknowns& at) const;  // of the objective's curvature and the rays
+  Cones weigh(const Cones& c) const;                 // by the squared inverse scaling
+  Cones misfit() const;                              // of the constraints, against s
 
   bool factor();
   bool factor_rays();
   Vector solve_for_x(const Vector& right) const;
   Unknowns solve(const Unknowns& right) const;
   Step direction(const Unknowns& force, const Cones& off, const Cones& target) const;
-  Cones corrected(const Cones& target, const Step& affine, double center) const;
+  Cones corrected(const Cones& target, const Step& affine, double centering) const;
   double longest(const Step& d) const;
 
   const UnitHull& p_;

@@ -15,7 +15,7 @@ struct UnitHull {
   explicit UnitHull(const BranchHullProgram& given);
 
   Index rows() const { return r.size(); }
-  bool has_slack() const { return price.size() > 0; }
+  bool has_slack() const { return slack_penalty.size() > 0; }
   bool has_dense_dictionaries() const { return A.is_dense() && D.is_dense(); }
   Vector u(const Vector& h) const { return A.signal(h); }
   Vector v(const Vector& m, const Vector& xi) const {
@@ -33,7 +33,7 @@ struct UnitHull {
   double objective(double product) const;
 
   Dictionary A, D;
-  Vector r, price;  // price is empty without slack
+  Vector r, slack_penalty;  // slack_penalty is empty without slack
   std::vector<HullRow> kinds;
   Gauge gauge;
   double r_scale;                       // the caller's over these
@@ -41,7 +41,7 @@ struct UnitHull {
 };
 
 // A balanced point that satisfies the constraints, and multipliers of u and v.
-struct HullAnswer {
+struct HullResult {
   Vector h, m, xi, p, q;
   double objective, dual_bound;
   double gap() const { return 1 - dual_bound / objective; }

@@ -1,4 +1,4 @@
-// The nearest points of hulls when slack has a price: where the multiplier of v would pass it, v
+// The nearest points of hulls when slack has a penalty: where the multiplier of v would pass it, v
 // moves no further and slack does the rest.
 #pragma once
 
@@ -20,7 +20,7 @@ inline double root_beside(double a, double c) {
   return u;
 }
 
-// free(i): how far v[i] may move, which is the price over the weight of a squared distance / 2.
+// free(i): how far v[i] may move, which is the penalty over the weight of a squared distance / 2.
 template <class Free>
 void project_onto_soft_hulls(Index n, const double* r, Free&& free, double* u, double* v) {
   const Eigen::VectorXd a = Eigen::Map<const Eigen::VectorXd>(u, n);

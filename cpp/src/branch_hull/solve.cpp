@@ -5,8 +5,8 @@
 #include "branch_hull/admm.hpp"
 #include "branch_hull/balance.hpp"
 #include "branch_hull/interior.hpp"
+#include "branch_hull/monitor.hpp"
 #include "branch_hull/program.hpp"
-#include "branch_hull/watch.hpp"
 
 namespace nettrim {
 namespace branch_hull {
@@ -33,21 +33,21 @@ void check(const BranchHullProgram& p, const BranchHullOptions& o) {
             "newton takes A and D as arrays");
   }
   require(p.r && p.kinds, "r and kinds are given");
-  require(p.price == nullptr || p.gauge == Gauge::l1, "slack goes with l1");
-  require(p.tangent_ratio == 0 || (p.tangent_ratio > 1 && p.gauge == Gauge::l1 && !p.price),
+  require(p.slack_penalty == nullptr || p.gauge == Gauge::l1, "slack goes with l1");
+  require(p.tangent_ratio == 0 || (p.tangent_ratio > 1 && p.gauge == Gauge::l1 && !p.slack_penalty),
           "tangent_ratio is over 1 and goes with l1 without slack");
   require(p.tangent_ratio == 0 || o.solver != HullSolver::newton, "newton knows no tangents");
   for (Index l = 0; l < p.rows; ++l) {
     require(p.kinds[l] != HullRow::hull || (p.r[l] > 0 && std::isfinite(p.r[l])),
             "r is positive on hull rows");
-    require(p.price == nullptr || p.price[l] > 0, "price is positive");
+    require(p.slack_penalty == nullptr || p.slack_penalty[l] > 0, "slack_penalty is positive");
   }
   require(o.tol > 0 && o.max_iter >= 0 && o.n_threads > 0,
           "tol and n_threads are positive, max_iter is not negative");
 }
 
 // The best point and the best bound so far; they prove each other whichever came first.
-void merge(HullAnswer& best, HullAnswer&& now) {
+void merge(HullResult& best, HullResult&& now) {
   if (now.objective < best.objective) {
     best.h = std::move(now.h);
     best.m = std::move(now.m);
@@ -67,7 +67,7 @@ Vector without_small(const Vector& x, double share) {
 }
 
 // Exact zeros where an interior point has only small entries, as many as the proof allows.
-void sharpen(const UnitHull& p, HullAnswer& a, double tol) {
+void sharpen(const UnitHull& p, HullResult& a, double tol) {
   for (const double share : kNegligible) {
     Vector h = without_small(a.h, share), m = without_small(a.m, share);
     Vector xi = without_small(a.xi, share);
@@ -84,10 +84,10 @@ void sharpen(const UnitHull& p, HullAnswer& a, double tol) {
 class Run {
  public:
   Run(const UnitHull& p, const BranchHullOptions& options)
-      : p_(p), options_(options), watch_(options) {
+      : p_(p), options_(options), monitor_(options) {
     best_.h = Vector::Zero(p.A.size());
     best_.m = Vector::Zero(p.D.size());
-    best_.xi = Vector::Zero(p.price.size());
+    best_.xi = Vector::Zero(p.slack_penalty.size());
     best_.p = best_.q = Vector::Zero(p.rows());
     best_.objective = kInfinity;
     best_.dual_bound = 0;
@@ -119,7 +119,7 @@ class Run {
     while (iterations_ < most) {
       const bool moved = interior.step();
       ++iterations_;
-      if (moved) merge(best_, interior.answer());
+      if (moved) merge(best_, interior.result());
       if (const auto status = verdict()) {
         if (status == Status::optimal && p_.gauge == Gauge::l1) sharpen_beyond(interior);
         return *status;
@@ -133,11 +133,11 @@ class Run {
     solver_ = "admm";
     HullAdmm admm(p_);
     const Index most = options_.max_iter > 0 ? options_.max_iter : kMostAdmm;
-    Rarely rebalancing(kCertificateEvery);
+    BackoffCounter rebalancing(kCertificateEvery);
     while (iterations_ < most) {
       admm.step();
-      if (++iterations_ % kCertificateEvery == 0 || iterations_ == most || watch_.is_late()) {
-        merge(best_, admm.answer());
+      if (++iterations_ % kCertificateEvery == 0 || iterations_ == most || monitor_.is_late()) {
+        merge(best_, admm.result());
         if (const auto status = verdict()) return *status;
         const bool pointless = best_.objective == kInfinity;
         if (pointless && iterations_ >= kMostWithoutPoint) return Status::numerical;
@@ -148,13 +148,13 @@ class Run {
   }
 
   void sharpen_beyond(Interior& interior) {
-    for (int k = 0; k < kStepsBeyond && interior.step(); ++k) merge(best_, interior.answer());
+    for (int k = 0; k < kStepsBeyond && interior.step(); ++k) merge(best_, interior.result());
     sharpen(p_, best_, options_.tol);
   }
 
   std::optional<Status> verdict() const {
     const double unit = objective_unit();
-    return watch_.verdict(iterations_, best_.objective * unit, best_.dual_bound * unit, gap());
+    return monitor_.verdict(iterations_, best_.objective * unit, best_.dual_bound * unit, gap());
   }
 
   // Of h and m; the product of the scales may be no double.
@@ -183,14 +183,14 @@ class Run {
     s.status = status;
     s.iterations = iterations_;
     s.solver = solver_;
-    s.seconds = watch_.seconds();
+    s.seconds = monitor_.seconds();
     return s;
   }
 
   const UnitHull& p_;
   const BranchHullOptions& options_;
-  Watch watch_;
-  HullAnswer best_;
+  Monitor monitor_;
+  HullResult best_;
   Index iterations_ = 0;
   const char* solver_ = "none";
 };

@@ -14,14 +14,15 @@ namespace {
 
 constexpr Index kBlock = 32;  // weights removed between two looks at the rows, at most
 constexpr Index kShare = 10;  // and no more than one of so many
-constexpr Index kGang = 16;   // outputs whose signals are computed together
-constexpr int kGangs = 8;     // or a multiple, whatever the number of threads
+constexpr Index kBatch = 16;  // outputs whose signals are computed together
+constexpr int kBatches = 8;   // or a multiple, whatever the number of threads
 
 // One output that gives up its weights: the inverse of its Gram matrix over the features that are
 // left, and the weights of least loss among theirs.
-class Column {
+class OutputElimination {
  public:
-  Column(const BudgetProgram& program, const BudgetPattern& pattern, const Gram& gram, Index output)
+  OutputElimination(const BudgetProgram& program, const BudgetPattern& pattern,
+                    const BudgetGram& gram, Index output)
       : gram_(gram),
         prior_(View<double>(program.prior, program.outputs, program.features).row(output)),
         ridge_(program.ridge),
@@ -43,7 +44,7 @@ class Column {
   // From weights that know nothing of one another: each counts by its signal alone.
   void begin_alone() {
     weights_ = prior_;
-    prices_ = (gram_.squares().array() + ridge_).inverse();
+    inverse_diagonal_ = (gram_.squares().array() + ridge_).inverse();
   }
 
   template <class Vector>
@@ -66,7 +67,7 @@ class Column {
         finished_ = true;
         break;
       }
-      gone(left_[static_cast<std::size_t>(i)], price(i));
+      gone(left_[static_cast<std::size_t>(i)], removal_loss(i));
       remove(i, count);
     }
     compact(count);
@@ -79,13 +80,13 @@ class Column {
     std::vector<Index> turns(left_.size());
     std::iota(turns.begin(), turns.end(), Index{0});
     std::stable_sort(turns.begin(), turns.end(),
-                     [&](Index a, Index b) { return price(a) < price(b); });
+                     [&](Index a, Index b) { return removal_loss(a) < removal_loss(b); });
     removed_.assign(left_.size(), false);
     do {
       for (const Index i : turns) {
         const auto k = static_cast<std::size_t>(i);
         if (removed_[k] || !quota_.may_go(left_[k])) continue;
-        gone(left_[k], price(i));
+        gone(left_[k], removal_loss(i));
         removed_[k] = true;
         quota_.remove(left_[k]);
       }
@@ -102,8 +103,8 @@ class Column {
     const Matrix<double> leaving = gram_.samples(left_, change.leaving);
     update(inverse(), entering, 1);
     update(inverse(), leaving, -1);
-    prices_ = inverse().diagonal();
-    if (!(prices_.minCoeff() > 0)) return rebuild();
+    inverse_diagonal_ = inverse().diagonal();
+    if (!(inverse_diagonal_.minCoeff() > 0)) return rebuild();
     const Eigen::VectorXd slope =
         entering * excess(change.entering, signal) - leaving * excess(change.leaving, signal);
     weights_ -= inverse().selfadjointView<Eigen::Lower>() * slope;
@@ -113,7 +114,7 @@ class Column {
   void rebuild() {
     storage_ = gram_.of(rows_, left_);
     invert(storage_);
-    prices_ = storage_.diagonal();
+    inverse_diagonal_ = storage_.diagonal();
     const Eigen::VectorXd asked = rows_.residual(Eigen::VectorXd::Zero(rows_.size()));
     const Eigen::VectorXd right = gram_.correlations(left_, asked) + ridge_ * prior_(left_);
     weights_ = storage_.selfadjointView<Eigen::Lower>() * right;
@@ -129,7 +130,9 @@ class Column {
     return result;
   }
 
-  double price(Index i) const { return weights_[i] * weights_[i] / (2 * prices_[i]); }
+  double removal_loss(Index i) const {
+    return weights_[i] * weights_[i] / (2 * inverse_diagonal_[i]);
+  }
 
   Index cheapest() const {
     Index best = -1;
@@ -137,7 +140,7 @@ class Column {
     for (Index i = 0; i < left(); ++i) {
       const auto k = static_cast<std::size_t>(i);
       if (removed_[k] || !quota_.may_go(left_[k])) continue;
-      if (const double loss = price(i); loss < least || best < 0) {
+      if (const double loss = removal_loss(i); loss < least || best < 0) {
         least = loss;
         best = i;
       }
@@ -152,10 +155,10 @@ class Column {
     v.head(i) = storage_.row(i).head(i).transpose();
     v.tail(left() - i) = storage_.col(i).segment(i, left() - i);
     v.noalias() -= directions_.leftCols(count) * directions_.row(i).head(count).transpose();
-    v /= std::sqrt(prices_[i]);
-    weights_ -= (weights_[i] / std::sqrt(prices_[i])) * v;
-    prices_.array() -= v.array().square();
-    prices_ = prices_.cwiseMax(std::numeric_limits<double>::min());
+    v /= std::sqrt(inverse_diagonal_[i]);
+    weights_ -= (weights_[i] / std::sqrt(inverse_diagonal_[i])) * v;
+    inverse_diagonal_.array() -= v.array().square();
+    inverse_diagonal_ = inverse_diagonal_.cwiseMax(std::numeric_limits<double>::min());
     removed_[static_cast<std::size_t>(i)] = true;
     quota_.remove(left_[static_cast<std::size_t>(i)]);
   }
@@ -167,7 +170,7 @@ class Column {
       if (removed_[from]) continue;
       left_[to] = left_[from];
       weights_[kept] = weights_[i];
-      prices_[kept] = prices_[i];
+      inverse_diagonal_[kept] = inverse_diagonal_[i];
       directions_.row(kept) = directions_.row(i);
       places_.resize(to + 1);
       places_[to] = i;
@@ -181,7 +184,7 @@ class Column {
     }
     left_.resize(static_cast<std::size_t>(kept));
     weights_.conservativeResize(kept);
-    prices_.conservativeResize(kept);
+    inverse_diagonal_.conservativeResize(kept);
     if (kept == 0 || count == 0) return;
     inverse().selfadjointView<Eigen::Lower>().rankUpdate(directions_.topLeftCorner(kept, count),
                                                          -1);
@@ -189,15 +192,15 @@ class Column {
 
   Eigen::Ref<Matrix<double>> inverse() { return storage_.topLeftCorner(left(), left()); }
 
-  const Gram& gram_;
+  const BudgetGram& gram_;
   Eigen::VectorXd prior_;
   double ridge_;
-  Rows rows_;
+  OutputRows rows_;
   Quota quota_;
   Features left_;
   Matrix<double> storage_;  // the inverse's lower triangle in its upper left corner
   Matrix<double> directions_;
-  Eigen::VectorXd weights_, prices_;
+  Eigen::VectorXd weights_, inverse_diagonal_;
   std::vector<bool> removed_;
   std::vector<Index> places_;
   Index built_with_ = 0;
@@ -205,10 +208,10 @@ class Column {
 };
 
 // A few outputs in step, so that their signals are one product.
-class Gang {
+class OutputBatch {
  public:
-  Gang(const BudgetProgram& program, const BudgetPattern& pattern, const Gram& gram, Range outputs,
-       const Stop& stop)
+  OutputBatch(const BudgetProgram& program, const BudgetPattern& pattern, const BudgetGram& gram,
+              Range outputs, const StopFlag& stop)
       : gram_(gram), outputs_(outputs), stop_(stop), weights_(outputs.size, program.features) {
     const View<double> prior(program.prior, program.outputs, program.features);
     const Matrix<double> signals = prior.middleRows(outputs.begin, outputs.size) * gram.X();
@@ -250,16 +253,16 @@ class Gang {
   }
 
  private:
-  Column& column(Index k) { return columns_[static_cast<std::size_t>(k)]; }
+  OutputElimination& column(Index k) { return columns_[static_cast<std::size_t>(k)]; }
   bool finished() const {
     return std::all_of(columns_.begin(), columns_.end(), [](auto& c) { return c.finished(); });
   }
 
-  const Gram& gram_;
+  const BudgetGram& gram_;
   Range outputs_;
-  const Stop& stop_;
+  const StopFlag& stop_;
   Matrix<double> weights_;  // outputs x features
-  std::vector<Column> columns_;
+  std::vector<OutputElimination> columns_;
 };
 
 }  // namespace
@@ -270,20 +273,20 @@ namespace nettrim {
 Elimination eliminate(const BudgetProgram& program, const BudgetPattern& pattern,
                       const BudgetOptions& options) {
   using namespace budget;
-  Stop stop(options);
-  const Gram gram = stop.is_late() ? Gram(program) : Gram(program, options.n_threads);
+  StopFlag stop(options);
+  const BudgetGram gram =
+      stop.is_late() ? BudgetGram(program) : BudgetGram(program, options.n_threads);
   Elimination result;
   result.order = Matrix<int>::Constant(program.features, program.outputs, -1);
   result.losses = Matrix<double>::Constant(program.features, program.outputs, kInfinity);
-  const auto gangs = cut(program.outputs, kGang, kGangs);
+  const auto batches = cut(program.outputs, kBatch, kBatches);
   parallel_for_uneven(
-      static_cast<Index>(gangs.size()), options.n_threads, [&](Index k, int thread) {
-        if (stop.ask(thread)) return;
-        Gang(program, pattern, gram, gangs[static_cast<std::size_t>(k)], stop).run(result, [&] {
-          return stop.ask(thread);
-        });
+      static_cast<Index>(batches.size()), options.n_threads, [&](Index k, int thread) {
+        if (stop.poll(thread)) return;
+        OutputBatch(program, pattern, gram, batches[static_cast<std::size_t>(k)], stop)
+            .run(result, [&] { return stop.poll(thread); });
       });
-  result.complete = !stop.told();
+  result.complete = !stop.is_set();
   return result;
 }
 

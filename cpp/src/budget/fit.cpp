@@ -20,14 +20,14 @@ struct Swap {
 using Masks = std::vector<std::vector<bool>>;  // by output, of features
 
 // All outputs on their supports.
-class Layer {
+class LayerFit {
  public:
-  Layer(const BudgetProgram& program, const bool* keep, const BudgetOptions& options)
+  LayerFit(const BudgetProgram& program, const bool* keep, const BudgetOptions& options)
       : program_(program),
         keep_(keep),
         options_(options),
         stop_(options),
-        gram_(stop_.is_late() ? Gram(program) : Gram(program, options.n_threads)) {
+        gram_(stop_.is_late() ? BudgetGram(program) : BudgetGram(program, options.n_threads)) {
     for (Index j = 0; j < program.outputs; ++j) outputs_.emplace_back(program, gram_, j);
   }
 
@@ -76,7 +76,7 @@ class Layer {
     }
     fit.loss = loss();
     fit.swaps = swaps;
-    fit.complete = !stop_.told();
+    fit.complete = !stop_.is_set();
     return fit;
   }
 
@@ -96,7 +96,7 @@ class Layer {
   void each(const std::vector<Index>& outputs, Body&& body) {
     parallel_for_uneven(static_cast<Index>(outputs.size()), options_.n_threads,
                         [&](Index k, int thread) {
-                          if (!stop_.ask(thread)) body(outputs[static_cast<std::size_t>(k)]);
+                          if (!stop_.poll(thread)) body(outputs[static_cast<std::size_t>(k)]);
                         });
   }
 
@@ -107,7 +107,7 @@ class Layer {
     });
   }
 
-  bool is_over() const { return stop_.told() || stop_.is_late(); }
+  bool is_over() const { return stop_.is_set() || stop_.is_late(); }
 
   double loss() const {
     double total = 0;
@@ -181,10 +181,10 @@ class Layer {
   const BudgetProgram& program_;
   const bool* keep_;
   const BudgetOptions& options_;
-  Stop stop_;
-  Gram gram_;
+  StopFlag stop_;
+  BudgetGram gram_;
   std::vector<Support> outputs_;
-  std::vector<Worth> worths_;
+  std::vector<SwapValue> worths_;
   Masks masks_;
   std::vector<Index> stale_;  // outputs whose worth is not known
 };
@@ -202,7 +202,7 @@ BudgetFit fit_support(const BudgetProgram& program, const bool* support, Index r
     const bool* column = support + j * program.features;
     masks[static_cast<std::size_t>(j)].assign(column, column + program.features);
   }
-  Layer layer(program, keep, options);
+  LayerFit layer(program, keep, options);
   layer.fit(masks);
   return layer.result(layer.swap(rounds));
 }

@@ -4,18 +4,19 @@
 
 namespace nettrim::budget {
 
-Gram::Gram(const BudgetProgram& program)
+BudgetGram::BudgetGram(const BudgetProgram& program)
     : X_(program.X, program.features, program.samples),
       pull_(program.pull),
       ridge_(program.ridge),
       squares_(X_.rowwise().squaredNorm()) {}
 
-Gram::Gram(const BudgetProgram& program, int threads) : Gram(program) {
+BudgetGram::BudgetGram(const BudgetProgram& program, int threads) : BudgetGram(program) {
   whole_ = gram_of(program.features, cut(program.samples, 256, threads), threads,
                    [&](Range r) { return X_.middleCols(r.begin, r.size); });
 }
 
-Matrix<double> Gram::samples(const Features& features, const std::vector<Index>& samples) const {
+Matrix<double> BudgetGram::samples(const Features& features,
+                                   const std::vector<Index>& samples) const {
   Matrix<double> result(static_cast<Index>(features.size()), static_cast<Index>(samples.size()));
   for (Index j = 0; j < result.cols(); ++j) {
     const auto sample = X_.col(samples[static_cast<std::size_t>(j)]);
@@ -26,14 +27,14 @@ Matrix<double> Gram::samples(const Features& features, const std::vector<Index>&
   return result;
 }
 
-Eigen::VectorXd Gram::correlations(const Features& features,
-                                   const Eigen::VectorXd& residual) const {
+Eigen::VectorXd BudgetGram::correlations(const Features& features,
+                                         const Eigen::VectorXd& residual) const {
   const Eigen::VectorXd all = X_ * residual;
   return all(features);
 }
 
 // Of rows that count and rows that do not, the fewer are added up: the rest is in X'X.
-Matrix<double> Gram::of(const Rows& rows, const Features& features) const {
+Matrix<double> BudgetGram::of(const OutputRows& rows, const Features& features) const {
   std::vector<Index> counting, idle, unpulled;
   for (Index i = 0; i < rows.size(); ++i) (rows.counts(i) ? counting : idle).push_back(i);
   const bool add = counting.size() < idle.size();

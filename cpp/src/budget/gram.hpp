@@ -7,16 +7,16 @@ namespace nettrim::budget {
 
 using Features = std::vector<Index>;
 
-class Gram {
+class BudgetGram {
  public:
-  Gram(const BudgetProgram& program, int threads);
+  BudgetGram(const BudgetProgram& program, int threads);
   // For when there is no time for second derivatives: there is no `of`.
-  explicit Gram(const BudgetProgram& program);
+  explicit BudgetGram(const BudgetProgram& program);
 
   Index features() const { return X_.rows(); }
   // Lower triangle of X' D X + ridge over some features, D being the weights of the rows that
   // count.
-  Matrix<double> of(const Rows& rows, const Features& features) const;
+  Matrix<double> of(const OutputRows& rows, const Features& features) const;
   // Some samples of some features: features x samples.
   Matrix<double> samples(const Features& features, const std::vector<Index>& samples) const;
   // X'times the residual of every sample, for some features.

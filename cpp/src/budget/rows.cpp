@@ -4,7 +4,7 @@
 
 namespace nettrim::budget {
 
-Rows::Rows(const BudgetProgram& program, Index output) : pull_(program.pull) {
+OutputRows::OutputRows(const BudgetProgram& program, Index output) : pull_(program.pull) {
   const Index n = program.samples;
   target_.resize(n);
   upper_ = Eigen::VectorXd::Zero(n);
@@ -18,7 +18,7 @@ Rows::Rows(const BudgetProgram& program, Index output) : pull_(program.pull) {
   counts_ = active_;
 }
 
-Change Rows::look(const Eigen::VectorXd& signal) {
+Change OutputRows::look(const Eigen::VectorXd& signal) {
   Change change;
   for (Index i = 0; i < size(); ++i) {
     if (is_active(i)) continue;
@@ -30,7 +30,7 @@ Change Rows::look(const Eigen::VectorXd& signal) {
   return change;
 }
 
-double Rows::loss(const Eigen::VectorXd& signal) const {
+double OutputRows::loss(const Eigen::VectorXd& signal) const {
   double total = 0;
   for (Index i = 0; i < size(); ++i) {
     const double misfit = signal[i] - target_[i];
@@ -44,7 +44,7 @@ double Rows::loss(const Eigen::VectorXd& signal) const {
   return total / 2;
 }
 
-Eigen::VectorXd Rows::residual(const Eigen::VectorXd& signal) const {
+Eigen::VectorXd OutputRows::residual(const Eigen::VectorXd& signal) const {
   Eigen::VectorXd result(size());
   for (Index i = 0; i < size(); ++i) {
     const double misfit = target_[i] - signal[i];

@@ -13,9 +13,9 @@ struct Change {
   bool empty() const { return entering.empty() && leaving.empty(); }
 };
 
-class Rows {
+class OutputRows {
  public:
-  Rows(const BudgetProgram& program, Index output);
+  OutputRows(const BudgetProgram& program, Index output);
 
   Index size() const { return static_cast<Index>(counts_.size()); }
   bool is_active(Index i) const { return active_[static_cast<std::size_t>(i)]; }

@@ -8,16 +8,16 @@
 
 namespace nettrim::budget {
 
-class Stop {
+class StopFlag {
  public:
-  explicit Stop(const BudgetOptions& options) : options_(options) {}
+  explicit StopFlag(const BudgetOptions& options) : options_(options) {}
 
   // The first thread asks; what it was told stays.
-  bool ask(int thread) {
+  bool poll(int thread) {
     if (thread == 0 && options_.interrupted && options_.interrupted()) stopped_ = true;
     return stopped_;
   }
-  bool told() const { return stopped_; }
+  bool is_set() const { return stopped_; }
   bool is_late() const {
     return std::chrono::duration<double>(Clock::now() - began_).count() > options_.time_limit;
   }

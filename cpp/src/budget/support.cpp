@@ -14,7 +14,7 @@ constexpr double kSettled = 1e-10;  // a relative decrease that is the last
 
 }  // namespace
 
-Support::Support(const BudgetProgram& program, const Gram& gram, Index output)
+Support::Support(const BudgetProgram& program, const BudgetGram& gram, Index output)
     : gram_(&gram),
       ridge_(program.ridge),
       prior_(View<double>(program.prior, program.outputs, program.features).row(output)),
@@ -87,7 +87,7 @@ Eigen::VectorXd Support::weights() const {
   return all;
 }
 
-Worth Support::worth() const {
+SwapValue Support::worth() const {
   const Index n = prior_.size(), m = static_cast<Index>(features_.size());
   Features order = features_, all(static_cast<std::size_t>(n));
   std::iota(all.begin(), all.end(), Index{0});
@@ -104,8 +104,8 @@ Worth Support::worth() const {
   const Eigen::VectorXd left_over = whole.diagonal().tail(n - m) - absent.rowwise().squaredNorm();
   const Eigen::VectorXd slope =
       gram_->correlations(order, rows_.residual(signal_)) + ridge_ * (prior_ - weights())(order);
-  Worth worth{Eigen::VectorXd::Constant(n, std::numeric_limits<double>::infinity()),
-              Eigen::VectorXd::Zero(n)};
+  SwapValue worth{Eigen::VectorXd::Constant(n, std::numeric_limits<double>::infinity()),
+                  Eigen::VectorXd::Zero(n)};
   for (Index k = 0; k < m; ++k) {
     worth.cost[order[static_cast<std::size_t>(k)]] =
         weights_[k] * weights_[k] / (2 * half.col(k).squaredNorm());

@@ -7,13 +7,13 @@ namespace nettrim::budget {
 
 // By how much an output's loss would grow without a weight, or shrink with an absent one; to second
 // order, all other weights following. Infinite and zero where there is none.
-struct Worth {
+struct SwapValue {
   Eigen::VectorXd cost, gain;  // of every feature
 };
 
 class Support {
  public:
-  Support(const BudgetProgram& program, const Gram& gram, Index output);
+  Support(const BudgetProgram& program, const BudgetGram& gram, Index output);
 
   // The weights there were, on some features.
   void take(Features features);
@@ -23,7 +23,7 @@ class Support {
   double loss() const { return loss_; }
   const Features& features() const { return features_; }
   Eigen::VectorXd weights() const;  // of all features
-  Worth worth() const;
+  SwapValue worth() const;
 
  private:
   // Newton's model of the loss: least where gram * weights = right.
@@ -37,10 +37,10 @@ class Support {
   Eigen::VectorXd signal_of(const Eigen::VectorXd& weights) const;
   double loss_of(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal) const;
 
-  const Gram* gram_;
+  const BudgetGram* gram_;
   double ridge_;
   Eigen::VectorXd prior_;
-  Rows rows_;
+  OutputRows rows_;
   Features features_;
   Eigen::VectorXd weights_, signal_;
   double loss_ = 0;

@@ -58,7 +58,7 @@ struct UnitProgram {
   LayerProgram<S> given;
   std::shared_ptr<const Matrix<S>> even_X;  // the copy, if there is one
   S x_scale = 1, y_scale = 1;
-  Eigen::VectorXd costs, lengths;  // of each feature: l1 price of a unit of weight, norm of X'
+  Eigen::VectorXd costs, lengths;  // of each feature: l1 penalty of a unit of weight, norm of X'
   double level = 0;                // epsilon or penalty in these units
   double largest = 0;              // max |Y'|
   double total = 0;                // ||Y'_active||_F

@@ -25,14 +25,14 @@ constexpr double kSignificant = 1e-9;
 constexpr double kProjectionRounding = 8;
 
 // Samples where the multipliers of an output may be changed, and their features.
-struct Support {
+struct RaySupport {
   std::vector<Index> samples;
   Matrix<double> X;  // samples x features
 };
 
 template <class S>
-Support support_of(const UnitProgram<S>& p, Index output, const Vector& g) {
-  Support support;
+RaySupport support_of(const UnitProgram<S>& p, Index output, const Vector& g) {
+  RaySupport support;
   p.with_entries([&](auto entry) {
     for (Index i = 0; i < p.n_samples(); ++i) {
       const bool free = p.constrained() && entry(i * p.n_outputs() + output).active;
@@ -65,7 +65,7 @@ Vector orthogonal_part(const Matrix<double>& X, Vector g) {
 template <class S>
 Vector projected(const UnitProgram<S>& p, Index output, Vector g) {
   for (int time = 0; time < kMostProjections; ++time) {
-    const Support support = support_of(p, output, g);
+    const RaySupport support = support_of(p, output, g);
     const Vector part = orthogonal_part(support.X, g(support.samples));
     bool right = true;
     g.setZero();
@@ -133,7 +133,7 @@ bool promises_ray(const UnitProgram<S>& p, const Matrix<S>& dual) {
 }
 
 template <class S>
-bool prove_infeasible(const UnitProgram<S>& p, const Matrix<S>& dual, Answer<S>& a) {
+bool prove_infeasible(const UnitProgram<S>& p, const Matrix<S>& dual, EngineResult<S>& a) {
   Matrix<double> ray = as_ray(p, dual);
   const double size = ray.cwiseAbs().maxCoeff();
   if (!(size > 0) || !std::isfinite(size)) return false;
@@ -151,7 +151,7 @@ bool prove_infeasible(const UnitProgram<S>& p, const Matrix<S>& dual, Answer<S>&
 
 #define NETTRIM_FOR(S)                                                 \
   template bool promises_ray(const UnitProgram<S>&, const Matrix<S>&); \
-  template bool prove_infeasible(const UnitProgram<S>&, const Matrix<S>&, Answer<S>&);
+  template bool prove_infeasible(const UnitProgram<S>&, const Matrix<S>&, EngineResult<S>&);
 NETTRIM_FOR(float)
 NETTRIM_FOR(double)
 #undef NETTRIM_FOR

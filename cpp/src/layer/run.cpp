@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "layer/admm/admm.hpp"
-#include "layer/admm/single.hpp"
+#include "layer/admm/single_precision.hpp"
 #include "layer/newton/newton.hpp"
 
 namespace nettrim::layer {
@@ -24,8 +24,8 @@ constexpr double kNear = 0.1;  // gap and infeasibility from which alternating d
 
 // An engine's run; what it reaches replaces `a`, whose iterations count on. newton begins at `a`.
 template <class S>
-Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
-                   Answer<S> a, const char* reason) {
+EngineResult<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor,
+                         const Start<S>& start, EngineResult<S> a, const char* reason) {
   Admm<S> admm(p, supervisor.options());
   admm.start(start);
   a = search(p, supervisor, admm, std::move(a));
@@ -35,8 +35,8 @@ Answer<S> run_admm(const UnitProgram<S>& p, const Supervisor& supervisor, const 
 }
 
 template <class S>
-Answer<S> run_newton(const UnitProgram<S>& p, const Supervisor& supervisor, Answer<S> a,
-                     const char* reason, Precision grams) {
+EngineResult<S> run_newton(const UnitProgram<S>& p, const Supervisor& supervisor, EngineResult<S> a,
+                           const char* reason, Precision grams) {
   Newton<S> newton(p, supervisor, grams);
   newton.start(a.weights, a.dual);
   a = search(p, supervisor, newton, std::move(a));
@@ -46,20 +46,20 @@ Answer<S> run_newton(const UnitProgram<S>& p, const Supervisor& supervisor, Answ
 }
 
 template <class S>
-double error(const UnitProgram<S>& p, const Answer<S>& a) {
+double error(const UnitProgram<S>& p, const EngineResult<S>& a) {
   const bool usable = a.certificate.finite() && a.weights.allFinite() && a.dual.allFinite();
   return usable ? std::max(infeasibility(p, a.certificate), std::abs(a.certificate.gap()))
                 : std::numeric_limits<double>::infinity();
 }
 
 template <class S>
-Answer<S> better(const UnitProgram<S>& p, Answer<S> a, Answer<S> b) {
+EngineResult<S> better(const UnitProgram<S>& p, EngineResult<S> a, EngineResult<S> b) {
   return error(p, a) < error(p, b) ? std::move(a) : std::move(b);
 }
 
 // Whether the run that gave the answer is the last.
 template <class S>
-bool is_final(const UnitProgram<S>& p, const LayerOptions& options, const Answer<S>& a) {
+bool is_final(const UnitProgram<S>& p, const LayerOptions& options, const EngineResult<S>& a) {
   switch (a.status) {
     case Status::interrupted:
     case Status::time_limit:
@@ -75,23 +75,24 @@ bool is_final(const UnitProgram<S>& p, const LayerOptions& options, const Answer
 
 // The start itself, which may be the answer.
 template <class S>
-Answer<S> opening(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
-  Answer<S> a = first_answer(p, start);
+EngineResult<S> opening(const UnitProgram<S>& p, const Supervisor& supervisor,
+                        const Start<S>& start) {
+  EngineResult<S> a = initial_result(p, start);
   if (proved(p, a.certificate, supervisor.options().tol)) a.status = Status::optimal;
   return a;
 }
 
 // Most of the zeros and of the tight rows, which is all that newton wants to begin with.
 template <class S>
-Answer<S> run_roughly(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
-                      Answer<S> a) {
+EngineResult<S> run_roughly(const UnitProgram<S>& p, const Supervisor& supervisor,
+                            const Start<S>& start, EngineResult<S> a) {
   LayerOptions options = supervisor.options();
   options.tol = std::max(options.tol, kRoughTol);
   options.check_every = std::min(options.check_every, kRoughCheckEvery);
   options.max_iter = std::min(options.max_iter, a.iterations + kMostRoughSteps);
-  SingleAdmm<S> admm(p, options);
+  SinglePrecisionAdmm<S> admm(p, options);
   admm.start(start);
-  Answer<S> rough = search(p, Supervisor(supervisor, options), admm, a);
+  EngineResult<S> rough = search(p, Supervisor(supervisor, options), admm, a);
   rough.solver = "admm";
   rough.reason = "the start of newton";
   return std::isfinite(error(p, rough)) ? rough : a;
@@ -106,8 +107,8 @@ Precision gram_precision(const UnitProgram<S>& p) {
 // From multipliers of a similar program newton begins at once, and anew if that leads nowhere.
 // Stuck with Gram matrices in single precision it goes on with double ones.
 template <class S>
-Answer<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor,
-                           const Start<S>& start, Answer<S> a, const char* reason) {
+EngineResult<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor,
+                                 const Start<S>& start, EngineResult<S> a, const char* reason) {
   const Precision grams = gram_precision(p);
   if (start.dual != nullptr) {
     a.weights = *start.weights;
@@ -124,13 +125,13 @@ Answer<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor
 
 // Some steps of alternating directions, and newton from where they lead.
 template <class S>
-Answer<S> run_leg(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start,
-                  Answer<S> a, Index steps) {
+EngineResult<S> run_leg(const UnitProgram<S>& p, const Supervisor& supervisor,
+                        const Start<S>& start, EngineResult<S> a, Index steps) {
   LayerOptions options = supervisor.options();
   options.max_iter = std::min(options.max_iter, a.iterations + steps);
   a = run_admm(p, Supervisor(supervisor, options), start, std::move(a), "newton got stuck");
   if (is_final(p, supervisor.options(), a) || !std::isfinite(error(p, a))) return a;
-  Answer<S> refined =
+  EngineResult<S> refined =
       run_newton(p, supervisor, a, "from where alternating directions led", Precision::float64);
   if (is_final(p, supervisor.options(), refined)) return refined;
   a.iterations = refined.iterations;
@@ -139,14 +140,14 @@ Answer<S> run_leg(const UnitProgram<S>& p, const Supervisor& supervisor, const S
 
 // Where newton gets stuck alternating directions take over, from its answer if that is good.
 template <class S>
-Answer<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
-                        const Start<S>& start, Answer<S> a) {
+EngineResult<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
+                              const Start<S>& start, EngineResult<S> a) {
   if (p.constrained() && p.level == 0) {
     return run_admm(p, supervisor, start, std::move(a), "epsilon is zero: a linear program");
   }
   a = run_rough_newton(p, supervisor, start, std::move(a), "fastest on most layers");
   if (a.status != Status::numerical) return a;
-  Answer<S> best = a, from = a;
+  EngineResult<S> best = a, from = a;
   bool near = error(p, a) < kNear;
   for (Index steps = kFirstLeg; !is_final(p, supervisor.options(), a); steps *= kLegGrowth) {
     a = run_leg(p, supervisor, near ? Start<S>{&from.weights, &from.dual} : start, std::move(a),
@@ -164,30 +165,30 @@ Answer<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
 
 // A program solved at one level after the other by a newton that stays.
 template <class S>
-class Path {
+class NewtonPath {
  public:
-  Path(const UnitProgram<S>& p, const Supervisor& supervisor, Precision grams)
+  NewtonPath(const UnitProgram<S>& p, const Supervisor& supervisor, Precision grams)
       : p_(p), supervisor_(supervisor), grams_(grams) {}
 
-  Answer<S> answer_at_present_level() {
+  EngineResult<S> solve_present_level() {
     if (newton_) {
       newton_->aim();
-    } else if (Answer<S> a = begin(); !newton_) {
+    } else if (EngineResult<S> a = begin(); !newton_) {
       return a;
     }
-    Answer<S> a = search(p_, supervisor_, *newton_, Answer<S>{});
+    EngineResult<S> a = search(p_, supervisor_, *newton_, EngineResult<S>{});
     a.solver = "newton";
     a.reason = "along a path";
     if (a.status != Status::numerical) return a;
     newton_.reset();
-    const Answer<S> stuck = a;
+    const EngineResult<S> stuck = a;
     return run_automatic(p_, supervisor_, {&stuck.weights, &stuck.dual}, std::move(a));
   }
 
  private:
   // The answer, if there is one without newton.
-  Answer<S> begin() {
-    Answer<S> a = opening(p_, supervisor_, Start<S>{});
+  EngineResult<S> begin() {
+    EngineResult<S> a = opening(p_, supervisor_, Start<S>{});
     if (a.status == Status::optimal) return a;
     a = run_roughly(p_, supervisor_, {}, std::move(a));
     if (is_final(p_, supervisor_.options(), a)) return a;
@@ -205,8 +206,9 @@ class Path {
 }  // namespace
 
 template <class S>
-Answer<S> run_engine(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
-  Answer<S> a = opening(p, supervisor, start);
+EngineResult<S> run_engine(const UnitProgram<S>& p, const Supervisor& supervisor,
+                           const Start<S>& start) {
+  EngineResult<S> a = opening(p, supervisor, start);
   if (a.status == Status::optimal) return a;
   switch (supervisor.options().solver) {
     case Solver::admm:
@@ -221,26 +223,26 @@ Answer<S> run_engine(const UnitProgram<S>& p, const Supervisor& supervisor, cons
 
 template <class S>
 void run_along(UnitProgram<S>& p, const Supervisor& supervisor, const std::vector<double>& levels,
-               const std::function<void(std::size_t, Answer<S>)>& on_answer) {
+               const std::function<void(std::size_t, EngineResult<S>)>& on_result) {
   if (!levels.empty()) p.set_level(levels.back());
-  Path<S> path(p, supervisor, gram_precision(p));
+  NewtonPath<S> path(p, supervisor, gram_precision(p));
   for (std::size_t k = 0; k < levels.size(); ++k) {
     p.set_level(levels[k]);
-    Answer<S> a = path.answer_at_present_level();
+    EngineResult<S> a = path.solve_present_level();
     const bool ended = a.status == Status::interrupted || a.status == Status::time_limit;
-    on_answer(k, std::move(a));
+    on_result(k, std::move(a));
     if (ended) return;
   }
 }
 
-template Answer<float> run_engine(const UnitProgram<float>&, const Supervisor&,
-                                  const Start<float>&);
-template Answer<double> run_engine(const UnitProgram<double>&, const Supervisor&,
-                                   const Start<double>&);
+template EngineResult<float> run_engine(const UnitProgram<float>&, const Supervisor&,
+                                        const Start<float>&);
+template EngineResult<double> run_engine(const UnitProgram<double>&, const Supervisor&,
+                                         const Start<double>&);
 
 template void run_along(UnitProgram<float>&, const Supervisor&, const std::vector<double>&,
-                        const std::function<void(std::size_t, Answer<float>)>&);
+                        const std::function<void(std::size_t, EngineResult<float>)>&);
 template void run_along(UnitProgram<double>&, const Supervisor&, const std::vector<double>&,
-                        const std::function<void(std::size_t, Answer<double>)>&);
+                        const std::function<void(std::size_t, EngineResult<double>)>&);
 
 }  // namespace nettrim::layer

@@ -41,8 +41,8 @@ bool proved(const UnitProgram<S>& p, const Certificate& c, double tol) {
 }
 
 template <class S>
-Answer<S> first_answer(const UnitProgram<S>& p, const Start<S>& start) {
-  Answer<S> a;
+EngineResult<S> initial_result(const UnitProgram<S>& p, const Start<S>& start) {
+  EngineResult<S> a;
   a.weights = start.weights ? *start.weights : Matrix<S>::Zero(p.n_outputs(), p.n_features());
   a.dual = start.dual ? *start.dual : Matrix<S>::Zero(p.n_outputs(), p.n_samples());
   a.certificate = certify(p, a.weights, a.dual);
@@ -52,7 +52,7 @@ Answer<S> first_answer(const UnitProgram<S>& p, const Start<S>& start) {
 #define NETTRIM_FOR(S)                                                      \
   template double infeasibility(const UnitProgram<S>&, const Certificate&); \
   template bool proved(const UnitProgram<S>&, const Certificate&, double);  \
-  template Answer<S> first_answer(const UnitProgram<S>&, const Start<S>&);
+  template EngineResult<S> initial_result(const UnitProgram<S>&, const Start<S>&);
 NETTRIM_FOR(float)
 NETTRIM_FOR(double)
 #undef NETTRIM_FOR

@@ -11,7 +11,7 @@ namespace nettrim::layer {
 
 // An answer in the units of its program.
 template <class S>
-struct Answer {
+struct EngineResult {
   Matrix<S> weights, dual;  // outputs x features, outputs x samples
   Certificate certificate;
   Status status = Status::max_iter;
@@ -35,7 +35,7 @@ bool proved(const UnitProgram<S>& p, const Certificate& c, double tol);
 
 // The starting point, or zero weights: they may be the answer already.
 template <class S>
-Answer<S> first_answer(const UnitProgram<S>& p, const Start<S>& start);
+EngineResult<S> initial_result(const UnitProgram<S>& p, const Start<S>& start);
 
 // What the caller wants to hear and may stop.
 class Supervisor {
@@ -90,17 +90,17 @@ class Patience {
 template <class S>
 bool promises_ray(const UnitProgram<S>& program, const Matrix<S>& dual);
 template <class S>
-bool prove_infeasible(const UnitProgram<S>& program, const Matrix<S>& dual, Answer<S>& a);
+bool prove_infeasible(const UnitProgram<S>& program, const Matrix<S>& dual, EngineResult<S>& a);
 
 // Engine:  void step();
 //          Index steps_per_certificate() const;
 //          Patience patience() const;               with certificates that make no progress
-//          void report(Answer<S>&);                 weights, dual and certificate of the moment
-//          const Matrix<S>* ray(const Answer<S>&);  multipliers that run away, now and then; or
-//          null void hear(double infeasibility, double gap);
+//          void report(EngineResult<S>&);                 its weights, dual and certificate
+//          const Matrix<S>* ray(const EngineResult<S>&);  multipliers that run away, or null
+//          void on_certificate(double infeasibility, double gap);
 template <class S, class Engine>
-Answer<S> search(const UnitProgram<S>& p, const Supervisor& supervisor, Engine& engine,
-                 Answer<S> a) {
+EngineResult<S> search(const UnitProgram<S>& p, const Supervisor& supervisor, Engine& engine,
+                       EngineResult<S> a) {
   const double tol = supervisor.options().tol;
   Patience patience = engine.patience();
   const auto proves = [&](const Matrix<S>* ray) {
@@ -127,7 +127,7 @@ Answer<S> search(const UnitProgram<S>& p, const Supervisor& supervisor, Engine& 
       a.status = *status;
       return a;
     }
-    engine.hear(infeasibility(p, a.certificate), a.certificate.gap());
+    engine.on_certificate(infeasibility(p, a.certificate), a.certificate.gap());
   }
 }
 

@@ -11,9 +11,10 @@ namespace {
 
 // What an answer in Gram space says about the program itself, certified again on all samples.
 template <class S>
-Answer<S> lifted(const UnitProgram<S>& p, const GramSpace& space, const UnitProgram<double>& q,
-                 const Answer<double>& inner, double tol) {
-  Answer<S> a;
+EngineResult<S> lifted(const UnitProgram<S>& p, const GramSpace& space,
+                       const UnitProgram<double>& q, const EngineResult<double>& inner,
+                       double tol) {
+  EngineResult<S> a;
   a.weights =
       (q.given_weights(inner.weights) * p.costs.cwiseInverse().asDiagonal()).template cast<S>();
   const Matrix<double> dual = inner.certificate.scale.asDiagonal() * inner.dual * q.dual_unit();
@@ -32,8 +33,8 @@ Answer<S> lifted(const UnitProgram<S>& p, const GramSpace& space, const UnitProg
 
 // No weights come within epsilon of Y.
 template <class S>
-Answer<S> out_of_reach(const UnitProgram<S>& p, const GramSpace& space) {
-  Answer<S> a = first_answer(p, Start<S>{});
+EngineResult<S> out_of_reach(const UnitProgram<S>& p, const GramSpace& space) {
+  EngineResult<S> a = initial_result(p, Start<S>{});
   const Matrix<S> ray = space.outside_part().template cast<S>();
   a.status = prove_infeasible(p, ray, a) ? Status::infeasible : Status::numerical;
   return a;
@@ -41,8 +42,8 @@ Answer<S> out_of_reach(const UnitProgram<S>& p, const GramSpace& space) {
 
 // The same program with n_features rows.
 template <class S>
-Answer<S> run_in_gram_space(const UnitProgram<S>& p, const Supervisor& supervisor,
-                            const Start<S>& start) {
+EngineResult<S> run_in_gram_space(const UnitProgram<S>& p, const Supervisor& supervisor,
+                                  const Start<S>& start) {
   const GramSpace space(p);
   if (!space.feasible()) return out_of_reach(p, space);
   const UnitProgram<double> q = to_unit_size(space.program(), p.threads);
@@ -50,8 +51,8 @@ Answer<S> run_in_gram_space(const UnitProgram<S>& p, const Supervisor& superviso
   if (start.weights) {
     weights = q.unit_weights(start.weights->template cast<double>() * p.costs.asDiagonal());
   }
-  const Answer<double> inner = run_engine(q, Supervisor(supervisor, q, space.outside()),
-                                          {start.weights ? &weights : nullptr, nullptr});
+  const EngineResult<double> inner = run_engine(q, Supervisor(supervisor, q, space.outside()),
+                                                {start.weights ? &weights : nullptr, nullptr});
   return lifted(p, space, q, inner, supervisor.options().tol);
 }
 
@@ -61,7 +62,7 @@ bool has_gram_space(const UnitProgram<S>& p) {
 }
 
 template <class S>
-Answer<S> run(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
+EngineResult<S> run(const UnitProgram<S>& p, const Supervisor& supervisor, const Start<S>& start) {
   return has_gram_space(p) ? run_in_gram_space(p, supervisor, start)
                            : run_engine(p, supervisor, start);
 }
@@ -70,7 +71,7 @@ Answer<S> run(const UnitProgram<S>& p, const Supervisor& supervisor, const Start
 template <class S>
 void run_along_in_gram_space(UnitProgram<S>& p, const Supervisor& supervisor,
                              const std::vector<double>& levels,
-                             const std::function<void(std::size_t, Answer<S>)>& on_answer) {
+                             const std::function<void(std::size_t, EngineResult<S>)>& on_result) {
   GramSpace space(p);
   std::vector<double> inner_levels;
   const auto aim = [&](std::size_t k) {
@@ -84,20 +85,20 @@ void run_along_in_gram_space(UnitProgram<S>& p, const Supervisor& supervisor,
   UnitProgram<double> q = to_unit_size(space.program(), p.threads);
   std::size_t answered = 0;
   run_along<double>(q, Supervisor(supervisor, q, space.outside()), inner_levels,
-                    [&](std::size_t k, const Answer<double>& inner) {
+                    [&](std::size_t k, const EngineResult<double>& inner) {
                       aim(k);
-                      on_answer(k, lifted(p, space, q, inner, supervisor.options().tol));
+                      on_result(k, lifted(p, space, q, inner, supervisor.options().tol));
                       ++answered;
                     });
   if (answered < inner_levels.size()) return;
   for (std::size_t k = answered; k < levels.size(); ++k) {
     aim(k);
-    on_answer(k, out_of_reach(p, space));
+    on_result(k, out_of_reach(p, space));
   }
 }
 
 template <class S>
-LayerSolution<S> in_callers_units(const UnitProgram<S>& p, Answer<S>&& a) {
+LayerSolution<S> in_callers_units(const UnitProgram<S>& p, EngineResult<S>&& a) {
   const Certificate& c = a.certificate;
   LayerSolution<S> s;
   s.weights = p.given_weights(a.weights);
@@ -204,7 +205,8 @@ std::vector<LayerSolution<S>> trace_layer(LayerProgram<S> program,
   const layer::Supervisor supervisor(options, p);
   std::vector<LayerSolution<S>> solutions;
   double before = 0;
-  const std::function<void(std::size_t, layer::Answer<S>)> keep = [&](std::size_t, auto answer) {
+  const std::function<void(std::size_t, layer::EngineResult<S>)> keep = [&](std::size_t,
+                                                                            auto answer) {
     solutions.push_back(layer::in_callers_units(p, std::move(answer)));
     solutions.back().seconds = supervisor.seconds() - before;
     before = supervisor.seconds();

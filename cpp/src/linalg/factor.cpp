@@ -83,7 +83,7 @@ bool OrthogonalBasis::orthonormalise(const Piece& X) {
   return true;
 }
 
-// By Householder reflections: for any X, at several times the price.
+// By Householder reflections: for any X, at several times the work.
 void OrthogonalBasis::reflect(const Piece& X) {
   const Index n = nearly_.rows();
   Matrix<double> columns(nearly_.cols(), n);

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import converted, finite_array, plain_array
+from .arrays import as_plain_array, check_finite, convert
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -17,58 +17,58 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
 
 __all__ = [
+    "check_booleans",
+    "check_choice",
+    "check_integer",
+    "check_matrix",
+    "check_number",
+    "check_precision",
+    "check_threads",
     "count_processors",
-    "matrix",
-    "number",
-    "one_of",
-    "precision_of",
-    "shown",
-    "threads",
-    "truths",
-    "whole",
+    "show",
 ]
 
-LARGEST_WHOLE = 2**63 - 1  # that the compiled core counts with
+LARGEST_INTEGER = 2**63 - 1  # that the compiled core counts with
 MOST_THREADS = (
     1024  # where there are not more processors: each takes memory whether it works or not
 )
 LONGEST_SHOWN = 100  # characters
 
 
-def precision_of(dtype: DTypeLike) -> np.dtype[Any]:
+def check_precision(dtype: DTypeLike) -> np.dtype[Any]:
     """Return the type of the arithmetic, float64 or float32."""
     try:
         precision = np.dtype(dtype)
     except (TypeError, ValueError):
-        raise TypeError(f"dtype must be float64 or float32, got {shown(dtype)}") from None
+        raise TypeError(f"dtype must be float64 or float32, got {show(dtype)}") from None
     if precision not in (np.dtype(np.float64), np.dtype(np.float32)):
         raise ValueError(f"dtype must be float64 or float32, got {precision}")
     return precision
 
 
-def matrix(value: ArrayLike, name: str, precision: np.dtype[Any]) -> Floats:
+def check_matrix(value: ArrayLike, name: str, precision: np.dtype[Any]) -> Floats:
     """Refuse what is no finite matrix; copy only what has another type or layout."""
-    return converted(finite_array(value, name, ndim=2), name, precision)
+    return convert(check_finite(value, name, ndim=2), name, precision)
 
 
-def truths(value: ArrayLike, name: str) -> NDArray[np.bool_]:
+def check_booleans(value: ArrayLike, name: str) -> NDArray[np.bool_]:
     """Return an array of True and False."""
-    array = plain_array(value, name)
+    array = as_plain_array(value, name)
     if array.dtype != bool:
         raise TypeError(f"{name} must hold True and False, got {array.dtype}")
     return array
 
 
-def one_of(value: object, choices: Sequence[str], name: str) -> str:
+def check_choice(value: object, choices: Sequence[str], name: str) -> str:
     """Return a word, if it is one of the choices."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}"
+            f"{name} must be one of {', '.join(map(repr, choices))}, got {show(value)}"
         )
     return value
 
 
-def number(
+def check_number(
     value: object,
     name: str,
     *,
@@ -78,7 +78,7 @@ def number(
 ) -> float:
     """Return a finite real number within limits."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a real number, got {type(value).__name__} {shown(value)}")
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__} {show(value)}")
     try:
         number = float(value)
     except OverflowError:
@@ -86,30 +86,30 @@ def number(
     if not np.isfinite(number) or number < least or number <= above or number > most:
         limits = [("at least", least), ("greater than", above), ("at most", most)]
         wanted = [f"{how} {limit:g}" for how, limit in limits if np.isfinite(limit)]
-        raise ValueError(f"{name} must be {' and '.join(['finite', *wanted])}, got {shown(value)}")
+        raise ValueError(f"{name} must be {' and '.join(['finite', *wanted])}, got {show(value)}")
     return number
 
 
-def whole(value: object, name: str, *, least: int = 1, most: int = LARGEST_WHOLE) -> int:
+def check_integer(value: object, name: str, *, least: int = 1, most: int = LARGEST_INTEGER) -> int:
     """Return a whole number within limits."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number, got {type(value).__name__} {shown(value)}")
+        raise TypeError(f"{name} must be a whole number, got {type(value).__name__} {show(value)}")
     number = int(value)
     if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {shown(value)}")
+        raise ValueError(f"{name} must be at least {least}, got {show(value)}")
     if number > most:
-        raise ValueError(f"{name} must be at most {most}, got {shown(value)}")
+        raise ValueError(f"{name} must be at most {most}, got {show(value)}")
     return number
 
 
-def threads(value: object) -> int:
+def check_threads(value: object) -> int:
     """Check a number of threads; None stands for all processors."""
     if value is None:
         return count_processors()
-    return whole(value, "n_threads", most=max(MOST_THREADS, count_processors()))
+    return check_integer(value, "n_threads", most=max(MOST_THREADS, count_processors()))
 
 
-def shown(value: object) -> str:
+def show(value: object) -> str:
     """Return how a message shows what came."""
     try:
         text = " ".join(repr(value).split())  # one line

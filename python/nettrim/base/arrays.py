@@ -15,7 +15,7 @@ FloatArray = TypeVar("FloatArray", bound=AnyFloat)
 LARGEST = 1e140  # entries beyond this, or all below its inverse, have squares that are no doubles
 
 
-def plain_array(value: object, name: str) -> NDArray[Any]:
+def as_plain_array(value: object, name: str) -> NDArray[Any]:
     """Return ``value`` as an array, where nothing is lost by that.
 
     Raises
@@ -48,7 +48,7 @@ def _has_mask(value: object) -> bool:
     return bool(np.ma.is_masked(value))
 
 
-def converted(array: NDArray[Any], name: str, dtype: np.dtype[Any]) -> AnyFloat:
+def convert(array: NDArray[Any], name: str, dtype: np.dtype[Any]) -> AnyFloat:
     """Return a finite array C-contiguous and of a type, itself if it is; refuse what overflows."""
     with np.errstate(over="ignore"):
         result: AnyFloat = np.ascontiguousarray(array, dtype=dtype)
@@ -58,7 +58,7 @@ def converted(array: NDArray[Any], name: str, dtype: np.dtype[Any]) -> AnyFloat:
     return result
 
 
-def finite_array(value: ArrayLike, name: str, *, ndim: int | None = None) -> AnyFloat:
+def check_finite(value: ArrayLike, name: str, *, ndim: int | None = None) -> AnyFloat:
     """Return ``value`` as a finite, non-empty array of floats; up to float64 they keep their type.
 
     Raises
@@ -69,7 +69,7 @@ def finite_array(value: ArrayLike, name: str, *, ndim: int | None = None) -> Any
         If the array is empty, has another number of dimensions than ``ndim``, or holds NaN,
         infinity, numbers beyond float64 or masked entries. The message starts with ``name``.
     """
-    array = plain_array(value, name)
+    array = as_plain_array(value, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if ndim is not None and array.ndim != ndim:
@@ -80,10 +80,10 @@ def finite_array(value: ArrayLike, name: str, *, ndim: int | None = None) -> Any
         return array.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity")
-    return array if array.dtype.itemsize <= 8 else converted(array, name, np.dtype(np.float64))
+    return array if array.dtype.itemsize <= 8 else convert(array, name, np.dtype(np.float64))
 
 
-def with_squares(array: FloatArray, name: str) -> FloatArray:
+def check_squares(array: FloatArray, name: str) -> FloatArray:
     """Refuse an array whose norm is out of reach of float64: entries too large, or all too small."""
     largest = float(np.abs(array).max())
     if largest > LARGEST or 0 < largest < 1 / LARGEST:
@@ -95,26 +95,26 @@ def with_squares(array: FloatArray, name: str) -> FloatArray:
     return array
 
 
-def sample_array(value: ArrayLike, name: str) -> NDArray[Any]:
+def check_samples(value: ArrayLike, name: str) -> NDArray[Any]:
     """Return samples along the first axis: float64, or int64 if they are whole numbers (tokens).
 
     Raises
     ------
     TypeError, ValueError
-        Like `finite_array` and `with_squares`, and if it is a single number.
+        Like `check_finite` and `check_squares`, and if it is a single number.
     """
-    plain = plain_array(value, name)
-    array = finite_array(plain, name)
+    plain = as_plain_array(value, name)
+    array = check_finite(plain, name)
     if array.ndim == 0:
         raise ValueError(f"{name} must hold samples along its first axis, got a number")
     if plain.dtype.kind not in "iu":
-        return np.ascontiguousarray(with_squares(array, name), dtype=np.float64)
+        return np.ascontiguousarray(check_squares(array, name), dtype=np.float64)
     if plain.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{name} holds whole numbers beyond int64: {plain.max()}")
     return np.ascontiguousarray(plain, dtype=np.int64)
 
 
-def frobenius(array: AnyFloat) -> float:
+def frobenius_norm(array: AnyFloat) -> float:
     """Return the square root of the sum of the squares of all entries, of any size."""
     with np.errstate(over="ignore", under="ignore"):
         norm = float(np.linalg.norm(array))
@@ -124,7 +124,7 @@ def frobenius(array: AnyFloat) -> float:
     return largest * float(np.linalg.norm(array / largest)) if 0 < largest < np.inf else norm
 
 
-def spectral(matrix: AnyFloat) -> float:
+def spectral_norm(matrix: AnyFloat) -> float:
     """Return the largest singular value."""
     largest = float(np.abs(matrix).max())
     if largest == 0:
@@ -134,6 +134,6 @@ def spectral(matrix: AnyFloat) -> float:
     return largest * float(np.sqrt(np.linalg.eigvalsh(gram)[-1]))
 
 
-def relative(value: float, scale: float) -> float:
+def relative_to(value: float, scale: float) -> float:
     """Return ``value / scale``; a signal that is zero throughout has no scale but 1."""
     return value / scale if scale > 0 else value

@@ -5,29 +5,29 @@ from __future__ import annotations
 import math
 import time
 
-__all__ = ["after", "has_passed", "remaining", "seconds_left", "share_of"]
+__all__ = ["as_time_limit", "deadline_after", "has_passed", "partial_deadline", "remaining_seconds"]
 
 
-def after(seconds: float | None) -> float | None:
+def deadline_after(seconds: float | None) -> float | None:
     """Return the deadline that many seconds from now."""
     return None if seconds is None else time.perf_counter() + seconds
 
 
-def remaining(deadline: float | None) -> float:
+def remaining_seconds(deadline: float | None) -> float:
     """Return the seconds that are left, infinite without a deadline and never below zero."""
     return math.inf if deadline is None else max(deadline - time.perf_counter(), 0.0)
 
 
-def seconds_left(deadline: float | None) -> float | None:
+def as_time_limit(deadline: float | None) -> float | None:
     """Return a `time_limit` for `nettrim.solve_layer`, which is positive or None."""
-    return None if deadline is None else max(remaining(deadline), 1e-9)
+    return None if deadline is None else max(remaining_seconds(deadline), 1e-9)
 
 
 def has_passed(deadline: float | None) -> bool:
     """Tell whether time is up."""
-    return remaining(deadline) == 0.0
+    return remaining_seconds(deadline) == 0.0
 
 
-def share_of(deadline: float | None, share: float) -> float | None:
+def partial_deadline(deadline: float | None, share: float) -> float | None:
     """Return the deadline of a task that may take a share of the time that is left."""
-    return None if deadline is None else after(share * remaining(deadline))
+    return None if deadline is None else deadline_after(share * remaining_seconds(deadline))

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import number, shown, threads, whole
+from .arguments import check_integer, check_number, check_threads, show
 
-__all__ = ["MAX_ITER", "Limits", "Listener", "listener"]
+__all__ = ["MAX_ITER", "Limits", "Listener", "make_listener"]
 
 Listener = Callable[..., object]
 MAX_ITER = 50_000
@@ -37,19 +37,19 @@ class Limits:
     ) -> Limits:
         """Check what the caller gave; None is the default of each, `most` that of `max_iter`."""
         return cls(
-            most if max_iter is None else whole(max_iter, "max_iter"),
-            np.inf if time_limit is None else number(time_limit, "time_limit", above=0.0),
-            threads(n_threads),
-            listener(callback, progress),
+            most if max_iter is None else check_integer(max_iter, "max_iter"),
+            np.inf if time_limit is None else check_number(time_limit, "time_limit", above=0.0),
+            check_threads(n_threads),
+            make_listener(callback, progress),
         )
 
 
-def listener(
+def make_listener(
     callback: Callable[[Any], object] | None, progress: Callable[..., Any]
 ) -> Listener | None:
     """Return what hears the numbers of a certificate, and calls back with them as one thing."""
     if callback is None:
         return None
     if not callable(callback):
-        raise TypeError(f"callback must be callable, got {shown(callback)}")
+        raise TypeError(f"callback must be callable, got {show(callback)}")
     return lambda *numbers: callback(progress(*numbers))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interrupts", "say", "tell", "warnings_in_lines"]
+__all__ = ["Interrupts", "print_line", "report_problem", "warnings_in_lines"]
 
 FAILED_BY_SIGNAL = 128  # exit statuses of commands that a signal ended are above this by its number
 
@@ -46,7 +46,7 @@ class Interrupts:
         raise KeyboardInterrupt
 
 
-def say(text: object) -> None:
+def print_line(text: object) -> None:
     """Print; where nobody reads it any more, that is no failure."""
     try:
         print(text, flush=True)
@@ -67,10 +67,10 @@ def warnings_in_lines() -> Iterator[None]:
         yield
 
 
-def tell(kind: str, what: object) -> None:
+def report_problem(kind: str, what: object) -> None:
     """Say what is wrong, in one line on stderr."""
     print(f"nettrim: {kind}: {' '.join(str(what).split())}", file=sys.stderr)
 
 
 def _show(message: Warning | str, *_: Any, **__: Any) -> None:
-    tell("warning", message)
+    report_problem("warning", message)

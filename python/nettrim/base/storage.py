@@ -16,14 +16,14 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-__all__ = ["check_place", "path_of", "read_npy", "read_npz", "whole_file", "write_npz"]
+__all__ = ["as_path", "check_place", "read_npy", "read_npz", "write_atomically", "write_npz"]
 
 EXPANDED = 1 << 30  # bytes that any file may become in memory
 RATIO = 250  # times its own length that a larger one may become: more is no set of weights
 VERSIONS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def path_of(value: object, name: str) -> Path:
+def as_path(value: object, name: str) -> Path:
     """Return an argument as a path.
 
     Raises
@@ -67,11 +67,11 @@ def check_place(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Let a file be written beside its place, and move it there if that ended well.
 
-    Files that it refers to may be written next to it, under its name and more; they are moved first.
-    A link stays: the file it leads to is replaced.
+    Files that it refers to may be written next to it, under its name and more; they are moved
+    first. A link stays: the file it leads to is replaced.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     """Write an ``.npz`` file whole or not at all."""
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
+    with write_atomically(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
 
 
@@ -101,8 +101,8 @@ def read_npz(
 ) -> dict[str, NDArray[Any]]:
     """Read arrays of an ``.npz`` file; nothing in it is executed.
 
-    A file of which more than 1 GiB would have to be read, and more than 250 times its own length, is
-    refused before anything is unpacked.
+    A file of which more than 1 GiB would have to be read, and more than 250 times its own length,
+    is refused before anything is unpacked.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def read_npz(
                 return _members(archive, wanted, _length(stream))
         except Exception as error:  # noqa: BLE001 (whatever a damaged file provokes)
             raise ValueError(
-                f"{os.fspath(path)!r} is not an .npz file of arrays: {_said(error)}"
+                f"{os.fspath(path)!r} is not an .npz file of arrays: {_error_line(error)}"
             ) from None
 
 
@@ -149,7 +149,9 @@ def read_npy(path: str | os.PathLike[str], content: str) -> NDArray[Any]:
                 raise ValueError(f"it holds several arrays; {content} come in an .npy file")
             return _array(stream, _length(stream))
         except Exception as error:  # noqa: BLE001 (whatever a damaged file provokes)
-            raise ValueError(f"{os.fspath(path)!r} is not an .npy file: {_said(error)}") from None
+            raise ValueError(
+                f"{os.fspath(path)!r} is not an .npy file: {_error_line(error)}"
+            ) from None
 
 
 def _members(
@@ -199,7 +201,7 @@ def _length(stream: IO[bytes]) -> int:
     return length
 
 
-def _said(error: Exception) -> str:
+def _error_line(error: Exception) -> str:
     """Return what an error says, in one line."""
     return str(error).partition("\n")[0] or type(error).__name__
 

@@ -8,14 +8,16 @@ from typing import NamedTuple
 LONGEST, GAP = 24, "..."  # characters of a name in a table, and what stands for its middle
 
 
-class Column(NamedTuple):
+class TableColumn(NamedTuple):
     """A heading and the side its entries stand on: "<" left, ">" right."""
 
     heading: str
     align: str = ">"
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], total: Sequence[str]) -> str:
+def format_table(
+    columns: Sequence[TableColumn], rows: Sequence[Sequence[str]], total: Sequence[str]
+) -> str:
     """Lay out rows of text under headings, each column as wide as its widest entry."""
     lines = [[column.heading for column in columns], *rows, total]
     widths = [max(map(len, entries)) for entries in zip(*lines, strict=True)]
@@ -28,7 +30,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], total: Seque
     )
 
 
-def shortened(names: Sequence[str], length: int = LONGEST) -> list[str]:
+def shorten_names(names: Sequence[str], length: int = LONGEST) -> list[str]:
     """Return names without the middle of long ones; different ones stay different.
 
     Where `length` characters do not suffice for that, all may have as many more as it takes.
@@ -47,6 +49,6 @@ def _without_middle(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[:head]}{GAP}{name[-tail:]}"
 
 
-def share(part: int, whole: int) -> str:
+def format_share(part: int, whole: int) -> str:
     """Return a percentage, "" of nothing."""
     return f"{100 * part / whole:.1f}%" if whole else ""

@@ -1,9 +1,9 @@
 """Which weights to keep, by alternating directions on one Gram matrix: for layers too large for surgery.
 
-This is ALPS (Meng et al., NeurIPS 2024): the weights that fit and those that are few are drawn together
-by a growing penalty. It knows no ReLU; it learns of it from its targets. Where a row is inactive, the
-least squares of all rows are asked for no more than the signal there is, at most its bound: a majoriser
-of the loss behind the ReLU, moved along with the weights.
+This is ALPS (Meng et al., NeurIPS 2024): the weights that fit and those that are few are drawn
+together by a growing penalty. It knows no ReLU; it learns of it from its targets. Where a row is
+inactive, the least squares of all rows are asked for no more than the signal there is, at most its
+bound: a majoriser of the loss behind the ReLU, moved along with the weights.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import scipy
 
 from ..base.arrays import Array
 from ..base.deadline import has_passed
-from .data import BudgetData, largest
+from .data import BudgetData, mark_largest
 from .optimal_brain_surgeon import Regularisation
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def support_by_admm(
     values, vectors = scipy.linalg.eigh(gram / length / length[:, None])
     X, prior = data.X / length, data.weights * length[:, None]
     pulled = ridge / length[:, None] ** 2 * prior
-    few = _projected(prior, data, budget)
+    few = _project(prior, data, budget)
     force, penalty = np.zeros_like(prior), PENALTY
     support = few != 0
     for iteration in range(MAX_ITER):
@@ -54,7 +54,7 @@ def support_by_admm(
             asked = X.T @ data.targets(X @ few) + pulled
         right = asked - force + penalty * few
         fitting = vectors @ ((vectors.T @ right) / (values + penalty)[:, None])
-        few = _projected(fitting + force / penalty, data, budget)
+        few = _project(fitting + force / penalty, data, budget)
         force += penalty * (fitting - few)
         if iteration % CHECK_EVERY == CHECK_EVERY - 1:
             before, support = support, few != 0
@@ -65,18 +65,18 @@ def support_by_admm(
     return np.ascontiguousarray((support | data.pattern.keep[:, None]).T)
 
 
-def _projected(weights: Array, data: BudgetData, budget: int) -> Array:
+def _project(weights: Array, data: BudgetData, budget: int) -> Array:
     """Keep the largest weights, as many as the budget or the pattern allows."""
     free = np.flatnonzero(~data.pattern.keep)
     result, sizes = weights.copy(), np.abs(weights[free])
     if data.pattern.group:
-        groups = _largest_of_groups(sizes, data.pattern.most, data.pattern.group)
+        groups = _mark_largest_of_groups(sizes, data.pattern.most, data.pattern.group)
         sizes = np.where(groups, sizes, -1.0)
-    result[free] = np.where(largest(sizes, budget), weights[free], 0.0)
+    result[free] = np.where(mark_largest(sizes, budget), weights[free], 0.0)
     return result
 
 
-def _largest_of_groups(sizes: Array, most: int, group: int) -> Mask:
+def _mark_largest_of_groups(sizes: Array, most: int, group: int) -> Mask:
     """Mark the `most` largest of every `group` rows, column by column."""
     n_rows, n_columns = sizes.shape
     padded = np.full((-(-n_rows // group) * group, n_columns), -1.0)

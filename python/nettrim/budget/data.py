@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..base.arguments import matrix, shown, truths
-from ..base.arrays import Array, frobenius, relative
+from ..base.arguments import check_booleans, check_matrix, show
+from ..base.arrays import Array, frobenius_norm, relative_to
 from ..layer.data import LayerData
 from ..models.model_view import activate
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-__all__ = ["BudgetData", "Pattern", "allowed", "double_matrix", "largest"]
+__all__ = ["BudgetData", "Pattern", "compute_budget", "double_matrix", "mark_largest"]
 
 MODERATE = 1e100  # sizes of arrays whose squares and products are no concern
 FARTHEST = 300  # powers of two between the sizes of Y and X @ weights
@@ -31,10 +31,10 @@ PATTERN = re.compile(r"0*([0-9]{1,9}):0*([0-9]{1,9})")  # more digits than any l
 
 def double_matrix(value: ArrayLike, name: str) -> Array:
     """Return a finite matrix of float64."""
-    return np.asarray(matrix(value, name, DOUBLE), dtype=np.float64)
+    return np.asarray(check_matrix(value, name, DOUBLE), dtype=np.float64)
 
 
-def allowed(sparsity: float | None, size: int, demanded: int) -> int:
+def compute_budget(sparsity: float | None, size: int, demanded: int) -> int:
     """Return how many of some weights may be left, where a pattern demands removals.
 
     Raises
@@ -52,7 +52,7 @@ def allowed(sparsity: float | None, size: int, demanded: int) -> int:
     return budget
 
 
-def largest(sizes: Array, count: int) -> Mask:
+def mark_largest(sizes: Array, count: int) -> Mask:
     """Mark the largest of all entries; of equal ones the first."""
     mask = np.zeros(sizes.shape, bool)
     mask.flat[np.argsort(-sizes, axis=None, kind="stable")[:count]] = True
@@ -68,8 +68,8 @@ class Pattern:
     keep : ndarray of bool, of shape (n_features,)
         Features whose weights all stay, like the row of biases. They do not count.
     most, group : int
-        Of every `group` of the other features in a row, at most `most` stay in an output; 0 for no such
-        pattern.
+        Of every `group` of the other features in a row, at most `most` stay in an output; 0 for no
+        such pattern.
     """
 
     keep: Mask
@@ -79,7 +79,7 @@ class Pattern:
     @classmethod
     def of(cls, keep: ArrayLike | None, pattern: str | None, n_features: int) -> Pattern:
         """Check what the caller gave."""
-        mask = np.zeros(n_features, bool) if keep is None else truths(keep, "keep")
+        mask = np.zeros(n_features, bool) if keep is None else check_booleans(keep, "keep")
         if mask.shape != (n_features,):
             raise ValueError(f"keep must have one entry for each of the {n_features} features")
         if pattern is None:
@@ -88,7 +88,7 @@ class Pattern:
         most, group = map(int, parts.groups()) if parts else (0, 0)
         if not 0 < most < group:
             raise ValueError(
-                f"pattern must be like '2:4', 2 of every 4 weights, got {shown(pattern)}"
+                f"pattern must be like '2:4', 2 of every 4 weights, got {show(pattern)}"
             )
         return cls(mask, most, group)
 
@@ -106,7 +106,7 @@ class Pattern:
         return groups * (self.group - self.most) + max(rest - self.most, 0)
 
 
-class Units(NamedTuple):
+class BinaryScale(NamedTuple):
     """The caller's numbers over those that are computed with, as exponents of two."""
 
     x: int
@@ -119,7 +119,7 @@ class Units(NamedTuple):
         ]
 
 
-AS_GIVEN = Units(0, 0)
+AS_GIVEN = BinaryScale(0, 0)
 
 
 def _exponent(array: Array) -> int:
@@ -141,8 +141,9 @@ class BudgetData:
     active : ndarray of bool, of the shape of Y, or None
         None for a linear layer.
     pattern : Pattern
-    units : Units
-        In which these are given: arrays near the limits of a double are kept at a size of about one.
+    units : BinaryScale
+        In which these are given: arrays near the limits of a double are kept at a size of about
+        one.
     """
 
     X: Array
@@ -151,7 +152,7 @@ class BudgetData:
     upper: Array | None
     active: Mask | None
     pattern: Pattern
-    units: Units = AS_GIVEN
+    units: BinaryScale = AS_GIVEN
 
     @classmethod
     def of(
@@ -196,7 +197,7 @@ class BudgetData:
                 "Y must be of a size with X @ weights, "
                 f"got 2^{signals[0]} for Y and 2^{signals[1]} for X @ weights"
             )
-        scaled = replace(self, units=Units(x, max(signals, default=0)))
+        scaled = replace(self, units=BinaryScale(x, max(signals, default=0)))
         upper = None if self.upper is None else scaled.in_own_units(self.upper, "Y")
         return replace(
             scaled,
@@ -247,7 +248,7 @@ class BudgetData:
         """What every row is drawn to: the original weights' signals, where inactive."""
         return self.targets(self.X @ self.weights)
 
-    def program(self, pull: float, ridge: float) -> Mapping[str, Any]:
+    def core_arguments(self, pull: float, ridge: float) -> Mapping[str, Any]:
         """Return the core's arguments for regularisation in units of this layer."""
         return {
             "X": self.X,
@@ -260,7 +261,7 @@ class BudgetData:
             "keep": np.ascontiguousarray(self.pattern.keep),
         }
 
-    def part(self, rows: NDArray[Any], outputs: NDArray[Any]) -> BudgetData:
+    def select(self, rows: NDArray[Any], outputs: NDArray[Any]) -> BudgetData:
         """Return some samples and outputs."""
         both = np.ix_(rows, outputs)
         return replace(
@@ -276,11 +277,11 @@ class BudgetData:
         """Return the relative error of the outputs, behind the ReLU if there is one."""
         activation = "linear" if self.active is None else "relu"
         wanted = activate(self.Y, activation)
-        return relative(
-            frobenius(activate(self.X @ weights, activation) - wanted), frobenius(wanted)
+        return relative_to(
+            frobenius_norm(activate(self.X @ weights, activation) - wanted), frobenius_norm(wanted)
         )
 
     def preactivation_error(self, weights: Array) -> float:
         """Return the same in front of the ReLU, against the weights there were."""
         before = self.X @ self.weights
-        return relative(frobenius(self.X @ weights - before), frobenius(before))
+        return relative_to(frobenius_norm(self.X @ weights - before), frobenius_norm(before))

@@ -5,10 +5,10 @@ An output's weights are removed one after the other, always the one without whic
 .. math:: \tfrac12\Big(\sum_{active}(p - y)^2 + \sum_{inactive}\max(0, p - upper)^2
           + pull\sum_{inactive}(p - z)^2 + ridge\,\Vert u - w\Vert^2\Big),\qquad p = Xu,
 
-grows least, all others following (Hassibi and Stork, 1993; Frantar and Alistarh, NeurIPS 2022, for a
-layer without a ReLU); `z` is what the original weights `w` give, at most `upper`. Every few removals the
-inactive rows are looked at again: those above their bound count in full from then on. The losses of all
-outputs in one list say which weights a budget keeps.
+grows least, all others following (Hassibi and Stork, 1992; Frantar and Alistarh, NeurIPS 2022, for
+a layer without a ReLU); `z` is what the original weights `w` give, at most `upper`. Every few
+removals the inactive rows are looked at again: those above their bound count in full from then on.
+The losses of all outputs in one list say which weights a budget keeps.
 """
 
 from __future__ import annotations
@@ -20,20 +20,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..base.arrays import Array
-from ..base.deadline import has_passed, remaining, share_of
+from ..base.deadline import has_passed, partial_deadline, remaining_seconds
 from ..base.dispatch import core
 from .data import BudgetData
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["TRACING", "TUNING", "Elimination", "Regularisation", "eliminate", "fit", "tuned"]
+__all__ = [
+    "TRACING",
+    "TUNING",
+    "Elimination",
+    "Regularisation",
+    "eliminate",
+    "fit",
+    "tune_regularisation",
+]
 
 # What is tried where nothing is given: from many samples for each weight to few.
-PULLED = ((0.003, 0.01), (0.003, 0.003), (0.03, 0.001), (0.1, 0.001), (0.3, 0.001))
-UNPULLED = ((0.0, 0.01), (0.0, 0.003), (0.0, 0.0003))
+RELU_GRID = ((0.003, 0.01), (0.003, 0.003), (0.03, 0.001), (0.1, 0.001), (0.3, 0.001))
+LINEAR_GRID = ((0.0, 0.01), (0.0, 0.003), (0.0, 0.0003))
 FOLD = 4  # one of so many samples judges
-JUDGED = 24  # outputs
+TUNED_OUTPUTS = 24  # outputs
 TUNING, TRACING = 0.4, 0.6  # shares of the time that is left: what follows needs some too
 
 
@@ -44,7 +52,8 @@ class Regularisation:
     Attributes
     ----------
     pull : float
-        Weight of inactive rows that are below their bound, drawn to what they were; active ones have 1.
+        Weight of inactive rows that are below their bound, drawn to what they were; active ones
+        have 1.
     ridge : float
         Draws weights to what they were, in units of the mean square of a feature.
     """
@@ -55,7 +64,7 @@ class Regularisation:
 
 @dataclass(frozen=True)
 class Elimination:
-    """The order in which outputs give up their weights.
+    """The order in which the weights of outputs are removed.
 
     Attributes
     ----------
@@ -77,31 +86,33 @@ class Elimination:
         return int(np.isfinite(self.losses).sum())
 
     @cached_property
-    def levels(self) -> Array:
-        """The price of every removal: the largest loss up to there, as no weight goes before its turn."""
+    def monotone_losses(self) -> Array:
+        """Loss of every removal: the largest up to there, as no weight goes before its turn."""
         return np.maximum.accumulate(self.losses, axis=1)
 
     @cached_property
-    def turns(self) -> NDArray[np.intp]:
-        """All removals, the cheapest first after those that are demanded."""
+    def removal_order(self) -> NDArray[np.intp]:
+        """All removals, the least loss first after those that are demanded."""
         free = np.broadcast_to(np.arange(self.losses.shape[1]) >= self.demanded, self.losses.shape)
-        return np.lexsort((self.levels.ravel(), free.ravel()))[: self.most]
+        return np.lexsort((self.monotone_losses.ravel(), free.ravel()))[: self.most]
 
     @property
-    def prices(self) -> Array:
-        """What each of them costs; nothing is too dear for those that are demanded."""
-        prices = self.levels.ravel()[self.turns]
-        prices[: self.demanded * len(self.order)] = -np.inf
-        return prices
+    def ranked_losses(self) -> Array:
+        """Loss of each of them; minus infinity for those that are demanded."""
+        losses = self.monotone_losses.ravel()[self.removal_order]
+        losses[: self.demanded * len(self.order)] = -np.inf
+        return losses
 
     @property
-    def course(self) -> Array:
+    def cumulative_losses(self) -> Array:
         """The layer's loss after 0, 1, 2, ... of them."""
-        return np.concatenate([[0.0], np.cumsum(self.levels.ravel()[self.turns])])
+        return np.concatenate([[0.0], np.cumsum(self.monotone_losses.ravel()[self.removal_order])])
 
     def removals(self, count: int) -> NDArray[np.intp]:
-        """Return how many weights each output gives up so that `count` go at the least price."""
-        return np.bincount(self.turns[:count] // self.order.shape[1], minlength=len(self.order))
+        """Return how many weights each output gives up so that `count` go at the least loss."""
+        return np.bincount(
+            self.removal_order[:count] // self.order.shape[1], minlength=len(self.order)
+        )
 
     def support(self, removals: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Return which weights are left, of shape (n_outputs, n_features)."""
@@ -117,10 +128,10 @@ def eliminate(
     """Remove all weights of a layer, one by one; from the deadline on those left all at once."""
     pattern = data.pattern
     fields = core.eliminate(
-        **data.program(chosen.pull, chosen.ridge),
+        **data.core_arguments(chosen.pull, chosen.ridge),
         group=pattern.group,
         most=pattern.most,
-        time_limit=remaining(deadline),
+        time_limit=remaining_seconds(deadline),
         n_threads=n_threads,
     )
     if not fields["complete"]:
@@ -141,10 +152,10 @@ def fit(
     From the deadline on the weights of further outputs are what they were, without those removed.
     """
     fields = core.fit_support(
-        **data.program(chosen.pull, chosen.ridge),
+        **data.core_arguments(chosen.pull, chosen.ridge),
         support=support,
         rounds=rounds,
-        time_limit=remaining(deadline),
+        time_limit=remaining_seconds(deadline),
         n_threads=n_threads,
     )
     if not fields["complete"]:
@@ -152,7 +163,7 @@ def fit(
     return np.ascontiguousarray(fields["weights"].T), fields["swaps"]
 
 
-def tuned(
+def tune_regularisation(
     data: BudgetData,
     sparsities: NDArray[np.float64],
     pull: float | None,
@@ -162,11 +173,11 @@ def tuned(
 ) -> Regularisation:
     """Choose what is not given: what serves samples best that were not used, for some outputs.
 
-    Terms that stand for what is known beforehand need not grow with the number of samples, and both are
-    measured by it: what was best for some of the samples is reduced by the share that was set aside.
-    With a deadline the best of those that were judged before it.
+    Terms that stand for what is known beforehand need not grow with the number of samples, and both
+    are measured by it: what was best for some of the samples is reduced by the share that was set
+    aside. With a deadline the best of those that were judged before it.
     """
-    options = PULLED if data.active is not None else UNPULLED
+    options = RELU_GRID if data.active is not None else LINEAR_GRID
     tried = {
         Regularisation(p if pull is None else pull, r if ridge is None else ridge)
         for p, r in options
@@ -175,37 +186,37 @@ def tuned(
     if len(candidates) == 1 or len(data.X) < 2 * FOLD:
         return candidates[len(candidates) // 2]
     rows = np.random.default_rng(0).permutation(len(data.X))
-    outputs = np.unique(np.linspace(0, data.Y.shape[1] - 1, JUDGED).round().astype(int))
-    n_unseen = len(rows) // FOLD
-    seen = data.part(np.sort(rows[n_unseen:]), outputs)
-    unseen = data.part(np.sort(rows[:n_unseen]), outputs)
+    outputs = np.unique(np.linspace(0, data.Y.shape[1] - 1, TUNED_OUTPUTS).round().astype(int))
+    n_held_out = len(rows) // FOLD
+    training = data.select(np.sort(rows[n_held_out:]), outputs)
+    held_out = data.select(np.sort(rows[:n_held_out]), outputs)
     best, least = candidates[len(candidates) // 2], np.inf
     for candidate in candidates:
-        error = _judged(seen, unseen, candidate, sparsities, n_threads, deadline)
+        error = _held_out_error(training, held_out, candidate, sparsities, n_threads, deadline)
         if has_passed(deadline):  # what was hurried is no judgement
             break
         if error < least:
             best, least = candidate, error
-    share = 1 - n_unseen / len(rows)
+    share = 1 - n_held_out / len(rows)
     return Regularisation(
         best.pull * share if pull is None else pull, best.ridge * share if ridge is None else ridge
     )
 
 
-def _judged(
-    seen: BudgetData,
-    unseen: BudgetData,
+def _held_out_error(
+    training: BudgetData,
+    held_out: BudgetData,
     candidate: Regularisation,
     sparsities: NDArray[np.float64],
     n_threads: int,
     deadline: float | None,
 ) -> float:
-    """Return the sum of the logarithms of the errors on unseen samples."""
-    trace = eliminate(seen, candidate, n_threads, share_of(deadline, TRACING))
+    """Return the sum of the logarithms of the errors on held-out samples."""
+    trace = eliminate(training, candidate, n_threads, partial_deadline(deadline, TRACING))
     total = 0.0
     for sparsity in sparsities:
-        count = max(seen.size - round((1 - sparsity) * seen.size), seen.demanded)
+        count = max(training.size - round((1 - sparsity) * training.size), training.demanded)
         support = trace.support(trace.removals(count))
-        weights, _ = fit(seen, candidate, support, 0, n_threads, deadline)
-        total += float(np.log(max(unseen.error(weights), np.finfo(float).tiny)))
+        weights, _ = fit(training, candidate, support, 0, n_threads, deadline)
+        total += float(np.log(max(held_out.error(weights), np.finfo(float).tiny)))
     return total

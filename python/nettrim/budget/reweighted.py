@@ -1,11 +1,11 @@
 r"""Which weights to keep, by reweighted l1: a few convex programs for each output.
 
-The program of `nettrim.solve_layer` with a penalty, every weight at a price of its own,
+The program of `nettrim.solve_layer` with a penalty, every weight with a penalty of its own,
 
 .. math:: \min_U \Vert(XU - Y)_{active}\Vert_F^2 + penalty \sum_{ij}|U_{ij}| / (|V_{ij}| + delta),
 
-from the answer `V` before (Candes, Wakin and Boyd, 2008): what is small becomes dearer. The penalty, one
-for all outputs, is moved until about as many weights are left as the budget allows.
+from the answer `V` before (Candes, Wakin and Boyd, 2008): what is small becomes dearer. The
+penalty, one for all outputs, is moved until about as many weights are left as the budget allows.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..base.arrays import Array
-from ..base.deadline import has_passed, seconds_left
+from ..base.deadline import as_time_limit, has_passed
 from ..layer.solve import solve_layer
-from .data import BudgetData, largest
+from .data import BudgetData, mark_largest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,16 +45,16 @@ def support_by_reweighting(
     scale = 1 / np.broadcast_to(size, data.weights.shape)
     with ThreadPoolExecutor(n_threads) as threads:
         for looser in LOOSER:
-            answer = _few(data, int(looser * budget), scale, threads, deadline)
+            answer = _solve_for_budget(data, int(looser * budget), scale, threads, deadline)
             felt = np.abs(answer) * size
             delta = SOFTNESS * float(np.sort(felt[free], axis=None)[-max(budget, 1) :].mean())
             scale = (felt / (delta or 1.0) + 1) / size
     felt = np.where(free[:, None], np.abs(answer) * size, -1.0)
-    support = largest(felt, budget) | data.pattern.keep[:, None]
+    support = mark_largest(felt, budget) | data.pattern.keep[:, None]
     return np.ascontiguousarray(support.T)
 
 
-def _few(
+def _solve_for_budget(
     data: BudgetData,
     budget: int,
     scale: Array,
@@ -70,7 +70,7 @@ def _few(
         if has_passed(deadline):
             break
         penalty = float(np.exp((low + high) / 2))
-        solve = partial(_column, data, scale, penalty, deadline)
+        solve = partial(_solve_column, data, scale, penalty, deadline)
         answer = np.column_stack(list(threads.map(solve, range(data.n_outputs))))
         if np.count_nonzero(answer[~data.pattern.keep]) > budget:
             low = (low + high) / 2
@@ -79,7 +79,7 @@ def _few(
     return answer
 
 
-def _column(
+def _solve_column(
     data: BudgetData, scales: Array, penalty: float, deadline: float | None, output: int
 ) -> Array:
     own, scale = slice(output, output + 1), scales[:, output]
@@ -91,7 +91,7 @@ def _column(
         upper=None if data.upper is None else data.upper[:, own],
         active=None if data.active is None else data.active[:, own],
         tol=TOL,
-        time_limit=seconds_left(deadline),
+        time_limit=as_time_limit(deadline),
         n_threads=1,
     )
     weights: Array = solution.weights[:, 0] * scale

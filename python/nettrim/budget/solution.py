@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..base.arrays import Array
-from ..base.table import share
+from ..base.table import format_share
 
 if TYPE_CHECKING:
     from ..layer.solution import LayerSolution
@@ -20,8 +20,8 @@ __all__ = ["BudgetSolution"]
 class BudgetSolution:
     """Few weights for one layer, and what they cost.
 
-    Nobody can prove that these are the best weights of their number; `certificate`, where it was asked
-    for, proves how small the sum of absolute weights can be at the same error.
+    Nobody can prove that these are the best weights of their number; `certificate`, where it was
+    asked for, proves how small the sum of absolute weights can be at the same error.
 
     Attributes
     ----------
@@ -32,8 +32,8 @@ class BudgetSolution:
     nonzeros : int
         How many there are; never more.
     error, preactivation_error : float
-        Relative Frobenius error on the calibration data: of the outputs against `Y`, behind the ReLU
-        if there is one, and in front of it against those of the original weights.
+        Relative Frobenius error on the calibration data: of the outputs against `Y`, behind the
+        ReLU if there is one, and in front of it against those of the original weights.
     held_out_error, held_out_preactivation_error : float or None
         The same on data that were not used; None if there were none.
     pull, ridge : float
@@ -47,8 +47,8 @@ class BudgetSolution:
     certificate : LayerSolution or None
         The weights of least l1 norm that fit the calibration data as well, with their proof.
     status : str
-        ``"budget"``; ``"time_limit"`` where time was up: the budget is kept, but what was left to be
-        done (regularisation, order of removal, fit, swaps) was done at once or not at all.
+        ``"budget"``; ``"time_limit"`` where time was up: the budget is kept, but what was left to
+        be done (regularisation, order of removal, fit, swaps) was done at once or not at all.
     """
 
     weights: Array = field(repr=False)
@@ -78,7 +78,7 @@ class BudgetSolution:
         late = ", TIME WAS UP" if self.status == "time_limit" else ""
         lines = [
             f"layer {rows} x {columns} with a budget of {self.budget:,}{late}",
-            f"  kept       {kept} ({share(self.nonzeros, self.weights.size)})",
+            f"  kept       {kept} ({format_share(self.nonzeros, self.weights.size)})",
             f"  error      {self.error:.6g}  (in front of the activation {self.preactivation_error:.6g})",
         ]
         if self.held_out_error is not None:

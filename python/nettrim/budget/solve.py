@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base.arguments import number, one_of, whole
-from ..base.arguments import threads as as_threads
-from ..base.arrays import LARGEST, Array, frobenius, with_squares
-from ..base.deadline import after, has_passed, seconds_left, share_of
+from ..base.arguments import check_choice, check_integer, check_number, check_threads
+from ..base.arrays import LARGEST, Array, check_squares, frobenius_norm
+from ..base.deadline import as_time_limit, deadline_after, has_passed, partial_deadline
 from ..layer.solve import solve_layer
 from .admm import support_by_admm
-from .data import BudgetData, allowed, double_matrix
+from .data import BudgetData, compute_budget, double_matrix
 from .optimal_brain_surgeon import (
     TRACING,
     TUNING,
@@ -22,7 +21,7 @@ from .optimal_brain_surgeon import (
     Regularisation,
     eliminate,
     fit,
-    tuned,
+    tune_regularisation,
 )
 from .reweighted import support_by_reweighting
 from .solution import BudgetSolution
@@ -32,12 +31,19 @@ if TYPE_CHECKING:
 
     from ..layer.solution import LayerSolution
 
-__all__ = ["BudgetTrace", "is_dear", "solve_layer_budget", "solved", "trace_budget", "traced"]
+__all__ = [
+    "BudgetTrace",
+    "is_expensive",
+    "solve_budget",
+    "solve_layer_budget",
+    "trace_budget",
+    "trace_elimination",
+]
 
 BUDGET, TIME_LIMIT = "budget", "time_limit"  # statuses
 METHODS = ("auto", "surgery", "admm", "reweighted")
 SWAPS = 5
-DEAREST = 2e12  # outputs x features^3 of an elimination that is worth its time: some minutes
+MOST_EXPENSIVE = 2e12  # outputs x features^3 of an elimination that is worth its time: some minutes
 NEARBY = np.array([2 / 3, 1, 3 / 2])  # budgets that choose the regularisation for one of them
 TYPICAL = np.array([0.5, 0.8, 0.95])  # sparsities that a whole curve is tuned for
 
@@ -69,7 +75,7 @@ class BudgetTrace:
     @property
     def losses(self) -> Array:
         """Estimate of the layer's loss with 0, 1, 2, ... weights removed: half of a squared error."""
-        return self.data.in_given_units(self.elimination.course, "losses")
+        return self.data.in_given_units(self.elimination.cumulative_losses, "losses")
 
     def at(
         self,
@@ -90,19 +96,22 @@ class BudgetTrace:
         [100, 20]
         """
         began = time.perf_counter()
-        budget = _budget(self.data, sparsity)
-        unseen, rounds = _unseen(self.data, held_out), whole(swaps, "swaps", least=0)
-        return _told(self.with_budget(budget, rounds), unseen, began)
+        budget = _check_budget(self.data, sparsity)
+        held_out_data, rounds = (
+            _check_held_out(self.data, held_out),
+            check_integer(swaps, "swaps", least=0),
+        )
+        return _with_timing(self.with_budget(budget, rounds), held_out_data, began)
 
     def with_budget(
         self, budget: int, rounds: int, deadline: float | None = None
     ) -> BudgetSolution:
         """Return the layer with a number of weights."""
-        if (solution := _trivial(self.data, budget)) is not None:
+        if (solution := _solve_trivial(self.data, budget)) is not None:
             return solution
         count = self.data.size - budget
         support = self.elimination.support(self.elimination.removals(count))
-        solution = _fitted(
+        solution = _fit_support(
             self.data,
             self.regularisation,
             support,
@@ -135,8 +144,8 @@ def trace_budget(
     Parameters
     ----------
     X, Y, weights, activation, upper, active, keep, pattern, pull, ridge, time_limit, n_threads
-        As in `solve_layer_budget`; what is not given of `pull` and `ridge` is chosen for sparsities of
-        50, 80 and 95 % together.
+        As in `solve_layer_budget`; what is not given of `pull` and `ridge` is chosen for sparsities
+        of 50, 80 and 95 % together.
 
     Returns
     -------
@@ -156,10 +165,10 @@ def trace_budget(
     >>> len(trace.losses), bool(np.all(np.diff(trace.losses) >= 0))
     (201, True)
     """
-    deadline = _deadline(time_limit)
+    deadline = _check_time_limit(time_limit)
     data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
-    given = _regularisation(pull, ridge)
-    return traced(data, TYPICAL, *given, as_threads(n_threads), deadline)
+    given = _check_regularisation(pull, ridge)
+    return trace_elimination(data, TYPICAL, *given, check_threads(n_threads), deadline)
 
 
 def solve_layer_budget(
@@ -184,9 +193,9 @@ def solve_layer_budget(
 ) -> BudgetSolution:
     """Make a layer sparse to a given number of weights, at the least error of its outputs.
 
-    At most ``round((1 - sparsity) * size)`` weights are left. Which ones is a question that nobody can
-    answer with proof; the answer here comes from removing them one by one on the rows that the ReLU
-    lets through (docs/mathematics/budget.md), fitting the rest to the outputs behind it, and
+    At most ``round((1 - sparsity) * size)`` weights are left. Which ones is a question that nobody
+    can answer with proof; the answer here comes from removing them one by one on the rows that the
+    ReLU lets through (docs/mathematics/budget.md), fitting the rest to the outputs behind it, and
     exchanging weights while that pays.
 
     Parameters
@@ -198,8 +207,8 @@ def solve_layer_budget(
     weights : array_like of shape (n_features, n_outputs)
         The layer as it is.
     sparsity : float, optional
-        Share of the weights to remove, from 0 (the weights as they are) to 1 (zeros). May be left out
-        with a `pattern`: then all that it lets go.
+        Share of the weights to remove, from 0 (the weights as they are) to 1 (zeros). May be left
+        out with a `pattern`: then all that it lets go.
     activation : {"relu", "linear"}, default "relu"
     upper, active
         As in `nettrim.solve_layer`.
@@ -209,14 +218,15 @@ def solve_layer_budget(
         "2:4" leaves at most 2 of every 4 features in a row in each output; so do other numbers. A
         larger `sparsity` removes more.
     method : {"auto", "surgery", "admm", "reweighted"}, default "auto"
-        "surgery": removal one by one, whose cost grows with ``n_outputs * n_features**3``; "admm": a
-        support by alternating directions on the Gram matrix of all rows, for layers where that is too
-        dear; "reweighted": by a few rounds of the convex program, each weight at a price of its own,
-        one output at a time, without a `pattern`; slower, and seldom better than the others. "auto": surgery up to some minutes of it.
+        "surgery": removal one by one, whose cost grows with ``n_outputs * n_features**3``; "admm":
+        a support by alternating directions on the Gram matrix of all rows, for layers where that is
+        too costly; "reweighted": by a few rounds of the convex program, each weight with its own
+        penalty, one output at a time, without a `pattern`; slower, and seldom better than the
+        others. "auto": surgery up to some minutes of it.
     pull, ridge : float, optional
         Regularisation (docs/mathematics/budget.md#the-loss); default: what serves a quarter of the
-        samples best that is set aside for some of the outputs, less a quarter, as all samples need less
-        of it than three quarters of them.
+        samples best that is set aside for some of the outputs, less a quarter, as all samples need
+        less of it than three quarters of them.
     swaps : int, default 5
         Rounds of swaps at most; none with a `pattern`.
     held_out : pair of array_like, optional
@@ -224,8 +234,8 @@ def solve_layer_budget(
     certify : bool, default False
         Solve the convex program for the same error (`nettrim.solve_layer`), for its proof.
     time_limit : float, optional
-        Seconds; default none. When they are over, what is left to be done is done in the cheapest way:
-        the budget is kept, and the status says ``"time_limit"``.
+        Seconds; default none. When they are over, what is left to be done is done in the cheapest
+        way: the budget is kept, and the status says ``"time_limit"``.
     n_threads : int, optional
         Default: every processor this process may use.
 
@@ -242,8 +252,8 @@ def solve_layer_budget(
 
     References
     ----------
-    Hassibi and Stork, Second order derivatives for network pruning, NIPS 1992. Frantar and Alistarh,
-    Optimal Brain Compression, NeurIPS 2022. Meng et al., ALPS, NeurIPS 2024, for "admm".
+    Hassibi and Stork, Second order derivatives for network pruning, NIPS 5, 1992. Frantar and
+    Alistarh, Optimal Brain Compression, NeurIPS 2022. Meng et al., ALPS, NeurIPS 2024, for "admm".
 
     Examples
     --------
@@ -254,15 +264,15 @@ def solve_layer_budget(
     >>> s.nonzeros, s.error < 0.6
     (60, True)
     """
-    began, deadline = time.perf_counter(), _deadline(time_limit)
+    began, deadline = time.perf_counter(), _check_time_limit(time_limit)
     data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
-    one_of(method, METHODS, "method")
+    check_choice(method, METHODS, "method")
     if method == "reweighted" and data.pattern.group:
         raise ValueError("method='reweighted' knows no pattern")
-    threads, rounds = as_threads(n_threads), whole(swaps, "swaps", least=0)
-    budget, unseen = _budget(data, sparsity), _unseen(data, held_out)
-    pull, ridge = _regularisation(pull, ridge)
-    solution = solved(
+    threads, rounds = check_threads(n_threads), check_integer(swaps, "swaps", least=0)
+    budget, held_out_data = _check_budget(data, sparsity), _check_held_out(data, held_out)
+    pull, ridge = _check_regularisation(pull, ridge)
+    solution = solve_budget(
         data,
         budget,
         method=method,
@@ -273,17 +283,17 @@ def solve_layer_budget(
         deadline=deadline,
     )
     if certify:
-        proof = _certificate(data, solution.weights, threads, deadline)
+        proof = _certify(data, solution.weights, threads, deadline)
         solution = replace(solution, certificate=proof)
-    return _told(solution, unseen, began)
+    return _with_timing(solution, held_out_data, began)
 
 
-def is_dear(n_features: int, n_outputs: int) -> bool:
+def is_expensive(n_features: int, n_outputs: int) -> bool:
     """Tell whether removing the weights of a layer one by one would take too long."""
-    return float(n_features) ** 3 * n_outputs > DEAREST
+    return float(n_features) ** 3 * n_outputs > MOST_EXPENSIVE
 
 
-def solved(
+def solve_budget(
     data: BudgetData,
     budget: int,
     *,
@@ -295,32 +305,34 @@ def solved(
     deadline: float | None = None,
 ) -> BudgetSolution:
     """Make a layer sparse to a number of weights."""
-    if (solution := _trivial(data, budget)) is not None:
+    if (solution := _solve_trivial(data, budget)) is not None:
         return solution
-    sparsities = around(data, budget)
+    sparsities = nearby_sparsities(data, budget)
     if method == "auto":
-        method = "admm" if is_dear(*data.weights.shape) else "surgery"
+        method = "admm" if is_expensive(*data.weights.shape) else "surgery"
     if method != "surgery":
-        tuning = share_of(deadline, TUNING)
-        chosen = tuned(data, sparsities, pull, ridge, n_threads, tuning)
-        is_late, choosing = has_passed(tuning), share_of(deadline, TRACING)
+        tuning = partial_deadline(deadline, TUNING)
+        chosen = tune_regularisation(data, sparsities, pull, ridge, n_threads, tuning)
+        is_late, choosing = has_passed(tuning), partial_deadline(deadline, TRACING)
         if method == "admm":
             support = support_by_admm(data, budget, chosen, choosing)
         else:
             support = support_by_reweighting(data, budget, n_threads, choosing)
         is_late |= has_passed(choosing)
-        solution = _fitted(data, chosen, support, budget, method, rounds, n_threads, deadline)
+        solution = _fit_support(data, chosen, support, budget, method, rounds, n_threads, deadline)
         return replace(solution, status=TIME_LIMIT) if is_late else solution
-    trace = traced(data, sparsities, pull, ridge, n_threads, share_of(deadline, TRACING))
+    trace = trace_elimination(
+        data, sparsities, pull, ridge, n_threads, partial_deadline(deadline, TRACING)
+    )
     return trace.with_budget(budget, rounds, deadline)
 
 
-def around(data: BudgetData, budget: int) -> NDArray[np.float64]:
+def nearby_sparsities(data: BudgetData, budget: int) -> NDArray[np.float64]:
     """Return the sparsities near a budget, for which its regularisation is tuned."""
     return 1 - np.minimum(NEARBY * budget / data.size, 1)
 
 
-def traced(
+def trace_elimination(
     data: BudgetData,
     sparsities: NDArray[np.float64],
     pull: float | None,
@@ -330,8 +342,8 @@ def traced(
 ) -> BudgetTrace:
     """Remove the weights of a layer one by one, regularised for some sparsities."""
     began = time.perf_counter()
-    tuning = share_of(deadline, TUNING)
-    chosen = tuned(data, sparsities, pull, ridge, n_threads, tuning)
+    tuning = partial_deadline(deadline, TUNING)
+    chosen = tune_regularisation(data, sparsities, pull, ridge, n_threads, tuning)
     is_late = has_passed(tuning)
     elimination = eliminate(data, chosen, n_threads, deadline)
     is_late |= has_passed(deadline)
@@ -340,7 +352,7 @@ def traced(
     return BudgetTrace(data, elimination, chosen, seconds, n_threads, status)
 
 
-def _fitted(
+def _fit_support(
     data: BudgetData,
     chosen: Regularisation,
     support: NDArray[np.bool_],
@@ -353,7 +365,7 @@ def _fitted(
     """Fit the weights of a support; a pattern leaves no room for swaps."""
     rounds = 0 if data.pattern.group else rounds
     weights, swaps = fit(data, chosen, support, rounds, n_threads, deadline)
-    solution = _measured(data, weights, budget, method, chosen, swaps)
+    solution = _make_solution(data, weights, budget, method, chosen, swaps)
     return replace(solution, status=TIME_LIMIT) if has_passed(deadline) else solution
 
 
@@ -362,14 +374,14 @@ def is_trivial(data: BudgetData, budget: int) -> bool:
     return budget == data.size or (budget == 0 and not data.pattern.keep.any())
 
 
-def _trivial(data: BudgetData, budget: int) -> BudgetSolution | None:
+def _solve_trivial(data: BudgetData, budget: int) -> BudgetSolution | None:
     if not is_trivial(data, budget):
         return None
     weights = data.weights if budget else np.zeros_like(data.weights)
-    return _measured(data, weights, budget, "none", Regularisation(0.0, 0.0), 0)
+    return _make_solution(data, weights, budget, "none", Regularisation(0.0, 0.0), 0)
 
 
-def _measured(
+def _make_solution(
     data: BudgetData,
     weights: Array,
     budget: int,
@@ -377,11 +389,11 @@ def _measured(
     chosen: Regularisation,
     swaps: int,
 ) -> BudgetSolution:
-    told = data.in_given_units(weights, "weights")
+    given = data.in_given_units(weights, "weights")
     return BudgetSolution(
-        weights=told,
+        weights=given,
         budget=budget,
-        nonzeros=int(np.count_nonzero(told[~data.pattern.keep])),
+        nonzeros=int(np.count_nonzero(given[~data.pattern.keep])),
         error=data.error(weights),
         preactivation_error=data.preactivation_error(weights),
         held_out_error=None,
@@ -394,36 +406,40 @@ def _measured(
     )
 
 
-def _told(solution: BudgetSolution, unseen: BudgetData | None, began: float) -> BudgetSolution:
+def _with_timing(
+    solution: BudgetSolution, held_out_data: BudgetData | None, began: float
+) -> BudgetSolution:
     """Add what held-out data say, and the time it took."""
-    if unseen is not None:
-        weights = unseen.in_own_units(solution.weights, "weights")
+    if held_out_data is not None:
+        weights = held_out_data.in_own_units(solution.weights, "weights")
         solution = replace(
             solution,
-            held_out_error=unseen.error(weights),
-            held_out_preactivation_error=unseen.preactivation_error(weights),
+            held_out_error=held_out_data.error(weights),
+            held_out_preactivation_error=held_out_data.preactivation_error(weights),
         )
     return replace(solution, seconds=time.perf_counter() - began)
 
 
-def _certificate(
+def _certify(
     data: BudgetData, weights: Array, n_threads: int, deadline: float | None
 ) -> LayerSolution:
     """Solve for the least l1 norm of weights that fit as well: no worse anywhere than these."""
     X, Y = data.in_given_units(data.X, "X"), data.in_given_units(data.Y, "Y")
-    limits: Any = {"time_limit": seconds_left(deadline), "n_threads": n_threads}
+    limits: Any = {"time_limit": as_time_limit(deadline), "n_threads": n_threads}
     signals = data.X @ data.in_own_units(weights, "weights")
     misfit = signals - data.Y
     if data.active is None:
-        epsilon = data.in_given_units(frobenius(misfit), "Y")
+        epsilon = data.in_given_units(frobenius_norm(misfit), "Y")
         return solve_layer(X, Y, epsilon=float(epsilon), activation="linear", **limits)
     bound = np.maximum(signals, 0.0 if data.upper is None else data.upper)
-    epsilon = data.in_given_units(frobenius(misfit[data.active]), "Y")
+    epsilon = data.in_given_units(frobenius_norm(misfit[data.active]), "Y")
     upper = data.in_given_units(bound, "Y")
     return solve_layer(X, Y, epsilon=float(epsilon), upper=upper, active=data.active, **limits)
 
 
-def _unseen(data: BudgetData, held_out: tuple[ArrayLike, ArrayLike] | None) -> BudgetData | None:
+def _check_held_out(
+    data: BudgetData, held_out: tuple[ArrayLike, ArrayLike] | None
+) -> BudgetData | None:
     if held_out is None:
         return None
     try:
@@ -436,27 +452,31 @@ def _unseen(data: BudgetData, held_out: tuple[ArrayLike, ArrayLike] | None) -> B
             f"held_out must hold inputs and outputs like X and Y, got shapes {X.shape} and {Y.shape}"
         )
     active = None if data.active is None else Y > 0
-    X = with_squares(data.in_own_units(X, "X"), "held_out")
-    Y = with_squares(data.in_own_units(Y, "Y"), "held_out")
+    X = check_squares(data.in_own_units(X, "X"), "held_out")
+    Y = check_squares(data.in_own_units(Y, "Y"), "held_out")
     return replace(data, X=X, Y=Y, upper=None, active=active)
 
 
-def _budget(data: BudgetData, sparsity: float | None) -> int:
+def _check_budget(data: BudgetData, sparsity: float | None) -> int:
     """Return how many weights may be left."""
     if sparsity is None and data.pattern.group == 0:
         raise ValueError("sparsity is needed: the share of weights to remove, for example 0.9")
     if sparsity is not None:
-        sparsity = number(sparsity, "sparsity", least=0, most=1)
-    return allowed(sparsity, data.size, data.demanded)
+        sparsity = check_number(sparsity, "sparsity", least=0, most=1)
+    return compute_budget(sparsity, data.size, data.demanded)
 
 
-def _regularisation(pull: float | None, ridge: float | None) -> tuple[float | None, float | None]:
+def _check_regularisation(
+    pull: float | None, ridge: float | None
+) -> tuple[float | None, float | None]:
     """Check what is given of it."""
     return (
-        None if pull is None else number(pull, "pull", least=0.0, most=LARGEST),
-        None if ridge is None else number(ridge, "ridge", above=0.0, most=LARGEST),
+        None if pull is None else check_number(pull, "pull", least=0.0, most=LARGEST),
+        None if ridge is None else check_number(ridge, "ridge", above=0.0, most=LARGEST),
     )
 
 
-def _deadline(time_limit: float | None) -> float | None:
-    return after(None if time_limit is None else number(time_limit, "time_limit", above=0.0))
+def _check_time_limit(time_limit: float | None) -> float | None:
+    return deadline_after(
+        None if time_limit is None else check_number(time_limit, "time_limit", above=0.0)
+    )

@@ -12,25 +12,25 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..base.arguments import number
-from ..base.arrays import finite_array
+from ..base.arguments import check_number
+from ..base.arrays import check_finite
 from ..base.errors import (
     CalibrationWarning,
     ConvergenceWarning,
     LargeErrorWarning,
     RuntimeMismatchWarning,
 )
-from ..base.process import Interrupts, say, tell, warnings_in_lines
+from ..base.process import Interrupts, print_line, report_problem, warnings_in_lines
 from ..base.storage import read_npy, read_npz, write_npz
-from ..base.table import Column, shortened, table
+from ..base.table import TableColumn, format_table, shorten_names
 from ..hull import branch_hull
-from ..models.io import check_output, check_places, load, recipe_in, save
+from ..models.io import check_output, check_places, load, read_recipe, save
 from ..models.model_view import ModelView, as_view
 from ..models.network import Network
-from ..models.summary import WEIGHTS, weights_of, weights_of_all
-from ..results.accuracy import Accuracy, Labels, checked_labels
+from ..models.summary import WEIGHTS, format_all_weights, format_weights
+from ..results.accuracy import Accuracy, Labels, check_labels
 from ..results.plot import check_format
-from ..results.recipe import summary
+from ..results.recipe import format_summary
 from ..results.text import untouched_lines
 from ..results.trim_result import TrimResult
 from ..trimming.trim import trim
@@ -69,11 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with interrupts.taken(), warnings_in_lines(), _log(options.verbose):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the table and the status tell it
-            for told in (CalibrationWarning, LargeErrorWarning, RuntimeMismatchWarning):
-                warnings.simplefilter("always", told)
+            for category in (CalibrationWarning, LargeErrorWarning, RuntimeMismatchWarning):
+                warnings.simplefilter("always", category)
             status = COMMANDS[options.command](options)
     except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
-        tell("error", error)
+        report_problem("error", error)
         return 2
     except KeyboardInterrupt:
         return interrupts.status
@@ -112,26 +112,28 @@ def _demo(options: Namespace) -> int:
 
 
 def _trim(options: Namespace) -> int:
-    number(options.max_error, "--max-error", least=0.0)
+    check_number(options.max_error, "--max-error", least=0.0)
     _check_places(options)
     model = load(options.network)
-    samples = _samples(options.calibration, model)
-    held_out = None if options.held_out is None else _samples(options.held_out, model)
+    samples = _load_samples(options.calibration, model)
+    held_out = None if options.held_out is None else _load_samples(options.held_out, model)
     labelled = samples if held_out is None else held_out
-    labels = None if options.labels is None else _labels(options.labels, _count(labelled))
+    labels = (
+        None if options.labels is None else _load_labels(options.labels, _count_samples(labelled))
+    )
     result = trim(
         model,
         samples,
         held_out=held_out,
         n_threads=options.threads,
         progress=_progress(options),
-        **_given(options, TRIM_OPTIONS),
+        **_given_options(options, TRIM_OPTIONS),
     )
     save(result.model, options.output, result.recipe)
-    say(result)
+    print_line(result)
     accuracy = None if labels is None else result.accuracy(labelled, labels)
     if accuracy is not None:
-        say(accuracy)
+        print_line(accuracy)
     _show(result, accuracy, options)
     if result.interrupted:
         return INTERRUPTED
@@ -164,10 +166,10 @@ def _show(result: TrimResult[Any], accuracy: Accuracy | None, options: Namespace
     if options.report is not None:
         result.report(options.report, accuracy)
     if options.export is not None:
-        say(f"\n{result.export(options.export)}")
+        print_line(f"\n{result.export(options.export)}")
 
 
-def _given(options: Namespace, names: Sequence[str]) -> dict[str, Any]:
+def _given_options(options: Namespace, names: Sequence[str]) -> dict[str, Any]:
     """Return the options that were given: what is left out gets its default where it is used."""
     values = {name: getattr(options, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
@@ -180,18 +182,18 @@ def _progress(options: Namespace) -> bool:
 def _inspect(options: Namespace) -> int:
     model = load(options.network)
     view = as_view(model)
-    say(model if isinstance(model, Network) else _layers(view))
+    print_line(model if isinstance(model, Network) else _layers(view))
     for line in untouched_lines(view.untouched()):
-        say(line)
-    recipe = recipe_in(options.network)
+        print_line(line)
+    recipe = read_recipe(options.network)
     if recipe is not None:
-        say(f"\n{_summary(recipe, options.network)}")
+        print_line(f"\n{_summary(recipe, options.network)}")
     return 0
 
 
 def _summary(recipe: dict[str, Any], path: str) -> str:
     try:
-        return summary(recipe)
+        return format_summary(recipe)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"the recipe in {path!r} is damaged: {error!r}") from None
 
@@ -199,9 +201,11 @@ def _summary(recipe: dict[str, Any], path: str) -> str:
 def _layers(view: ModelView) -> str:
     """Lay out the prunable layers of any model."""
     layers = view.prunable_layers()
-    names = shortened([layer.name for layer in layers])
-    rows = [[name, *weights_of(layer)] for name, layer in zip(names, layers, strict=True)]
-    return table([Column("layer", "<"), *WEIGHTS], rows, ["network", *weights_of_all(layers)])
+    names = shorten_names([layer.name for layer in layers])
+    rows = [[name, *format_weights(layer)] for name, layer in zip(names, layers, strict=True)]
+    return format_table(
+        [TableColumn("layer", "<"), *WEIGHTS], rows, ["network", *format_all_weights(layers)]
+    )
 
 
 def _branch_hull(options: Namespace) -> int:
@@ -215,37 +219,37 @@ def _branch_hull(options: Namespace) -> int:
         data["B"],
         data["C"],
         signs=data["signs"],
-        **_given(options, HULL_OPTIONS),
+        **_given_options(options, HULL_OPTIONS),
         n_threads=options.threads,
     )
     write_npz(options.output, {name: getattr(solution, name) for name in HULL_ARRAYS})
-    say(solution)
+    print_line(solution)
     if options.explain:
-        say(solution.explain(options.explain))
+        print_line(solution.explain(options.explain))
     return 0 if solution.converged else 1
 
 
-def _samples(path: str, model: Any) -> NDArray[Any] | dict[str, NDArray[Any]]:
+def _load_samples(path: str, model: Any) -> NDArray[Any] | dict[str, NDArray[Any]]:
     """Read samples from an ``.npy`` file, or those of a model's several inputs from an ``.npz``."""
     if not isinstance(model, Network) and zipfile.is_zipfile(path):
-        return {name: _finite(array, path) for name, array in read_npz(path).items()}
-    return _finite(read_npy(path, "samples"), path)
+        return {name: _load_finite(array, path) for name, array in read_npz(path).items()}
+    return _load_finite(read_npy(path, "samples"), path)
 
 
-def _finite(array: NDArray[Any], path: str) -> NDArray[Any]:
-    finite_array(array, path)  # the message shall name the file
+def _load_finite(array: NDArray[Any], path: str) -> NDArray[Any]:
+    check_finite(array, path)  # the message shall name the file
     return array
 
 
-def _count(samples: NDArray[Any] | dict[str, NDArray[Any]]) -> int:
+def _count_samples(samples: NDArray[Any] | dict[str, NDArray[Any]]) -> int:
     """Return the number of samples; what has another one is refused where the model is known."""
     arrays = samples.values() if isinstance(samples, dict) else [samples]
     return max((len(array) for array in arrays if array.ndim), default=0)
 
 
-def _labels(path: str, n_samples: int) -> Labels:
+def _load_labels(path: str, n_samples: int) -> Labels:
     """Read one label for each sample from an ``.npy`` file."""
-    return checked_labels(read_npy(path, "labels"), n_samples)
+    return check_labels(read_npy(path, "labels"), n_samples)
 
 
 COMMANDS = {"demo": _demo, "trim": _trim, "inspect": _inspect, "branch-hull": _branch_hull}

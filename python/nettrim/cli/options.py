@@ -160,7 +160,7 @@ def _add_branch_hull(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add("-o", "--output", required=True, metavar="OUT.npz")
     add("--which", choices=["w", "x"], help="the signal whose signs are known (default w)")
     add("--regularizer", choices=["l1", "l2"], help="default l1")
-    add("--slack", type=float, metavar="PRICE", help="price of errors (default: none allowed)")
+    add("--slack", type=float, metavar="PENALTY", help="penalty of errors (default: none allowed)")
     add("--zero", choices=["drop", "quadrant", "equality"], help="what y = 0 says (default drop)")
     add("--solver", choices=["auto", "newton", "admm", "lp"], help="default auto")
     add("--tol", type=float, help="relative gap (default 1e-6)")

@@ -95,17 +95,17 @@ def run_demo(
         for scheme in ("parallel", "cascade")
     }
     seconds = time.perf_counter() - started
-    print(_story(digits, results, epsilon, seconds))
+    print(_summarise(digits, results, epsilon, seconds))
     print(_draw(picture, digits.network, results))
     return results
 
 
-def accuracy(network: Network, X: Array, labels: NDArray[np.uint8]) -> float:
+def measure_accuracy(network: Network, X: Array, labels: NDArray[np.uint8]) -> float:
     """Return the share of samples whose largest output stands at the label."""
     return float((network.predict(X).argmax(axis=1) == labels).mean())
 
 
-def by_magnitude(network: Network, counts: Sequence[int]) -> Network:
+def prune_by_magnitude(network: Network, counts: Sequence[int]) -> Network:
     """Return the network with only the largest weights of each layer left, biases untouched."""
     weights = {}
     for position, (layer, count) in enumerate(zip(network.prunable_layers(), counts, strict=True)):
@@ -117,7 +117,7 @@ def by_magnitude(network: Network, counts: Sequence[int]) -> Network:
     return network.with_weights(weights)
 
 
-def _story(
+def _summarise(
     digits: Digits, results: dict[str, TrimResult[Network]], epsilon: float, seconds: float
 ) -> str:
     sizes = [digits.X.shape[1], *(layer.shape[1] for layer in digits.network.prunable_layers())]
@@ -131,20 +131,20 @@ def _story(
         "bound: proved for the calibration samples; gap: proved distance from the optimum.\n"
         f"Both schemes together: {seconds:.1f} s."
     )
-    return "\n\n".join([head, *tables, _accuracies(digits, results), foot])
+    return "\n\n".join([head, *tables, _compare_accuracies(digits, results), foot])
 
 
-def _accuracies(digits: Digits, results: dict[str, TrimResult[Network]]) -> str:
+def _compare_accuracies(digits: Digits, results: dict[str, TrimResult[Network]]) -> str:
     """List test accuracies, beside those of the same counts chosen by magnitude."""
     layers = next(iter(results.values())).layers
     entries = [("original", digits.network, [layer.nonzeros_before for layer in layers])]
     for scheme, result in results.items():
         counts = [layer.nonzeros_after for layer in result.layers]
         entries.append((scheme, result.model, counts))
-        entries.append(("  largest weights", by_magnitude(digits.network, counts), counts))
+        entries.append(("  largest weights", prune_by_magnitude(digits.network, counts), counts))
     lines = [f"Accuracy on {len(digits.X_test)} test digits, nothing retrained"]
     for name, network, counts in entries:
-        score = accuracy(network, digits.X_test, digits.labels_test)
+        score = measure_accuracy(network, digits.X_test, digits.labels_test)
         lines.append(f"  {name:<18} {score:7.2%}  {sum(counts):>7,} weights")
     return "\n".join(lines)
 
@@ -152,12 +152,14 @@ def _accuracies(digits: Digits, results: dict[str, TrimResult[Network]]) -> str:
 def _draw(
     picture: str | os.PathLike[str], network: Network, results: dict[str, TrimResult[Network]]
 ) -> str:
-    from ..results.plot import draw
+    from ..results.plot import plot_weights
 
     versions = {"original": network.prunable_layers()}
     versions |= {scheme: result.model.prunable_layers() for scheme, result in results.items()}
     try:
-        draw(picture, versions, "Weights of the digits network: red positive, blue negative")
+        plot_weights(
+            picture, versions, "Weights of the digits network: red positive, blue negative"
+        )
     except ImportError:
         return MISSING
     return f"Weights before and after: {os.fspath(picture)}"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import scipy
 
-from ..base.arrays import Array, finite_array, with_squares
+from ..base.arrays import Array, check_finite, check_squares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse.linalg import LinearOperator
 
-__all__ = ["Dictionary", "as_array", "dictionary", "products", "signed_rows"]
+__all__ = ["Dictionary", "as_array", "as_products", "check_dictionary", "select_signed_rows"]
 
 Dictionary: TypeAlias = "Array | LinearOperator"
 
@@ -22,7 +22,7 @@ LARGEST_ARRAY = 200_000_000  # entries of an operator that is made one
 ADJOINT = 1e-6  # of a product: how far an adjoint may be from it
 
 
-def dictionary(
+def check_dictionary(
     value: Any, name: str, rows: int | None = None, arrays_up_to: float = np.inf
 ) -> Dictionary:
     """Check that a dictionary has a row for every measurement.
@@ -33,7 +33,7 @@ def dictionary(
         value = _sparse_operator(value, name)
     operator = isinstance(value, scipy.sparse.linalg.LinearOperator)
     if not operator:
-        value = np.ascontiguousarray(finite_array(value, name, ndim=2), dtype=np.float64)
+        value = np.ascontiguousarray(check_finite(value, name, ndim=2), dtype=np.float64)
     if 0 in value.shape or (rows is not None and value.shape[0] != rows):
         measured = "measurement" if rows is None else f"of the {rows} entries of y"
         raise ValueError(f"{name} must have a row for each {measured}, got shape {value.shape}")
@@ -50,16 +50,16 @@ def _sparse_operator(matrix: Any, name: str) -> LinearOperator:
         raise ValueError(f"{name} must have 2 dimensions, got shape {matrix.shape}")
     compressed = scipy.sparse.csr_array(matrix)
     if compressed.nnz > 0:
-        compressed = compressed.astype(finite_array(compressed.data, name).dtype)
+        compressed = compressed.astype(check_finite(compressed.data, name).dtype)
     return scipy.sparse.linalg.aslinearoperator(compressed.astype(np.float64))
 
 
 def _check_products(operator: LinearOperator, name: str) -> None:
     rng = np.random.default_rng(0)
     x, y = (rng.choice([-1.0, 1.0], size) for size in reversed(operator.shape))
-    image = with_squares(finite_array(operator.matvec(x), name), name)
+    image = check_squares(check_finite(operator.matvec(x), name), name)
     try:
-        adjoint = finite_array(operator.rmatvec(y), name)
+        adjoint = check_finite(operator.rmatvec(y), name)
     except NotImplementedError:
         raise ValueError(f"{name} is a LinearOperator without rmatvec, its adjoint") from None
     difference = abs(float(y @ image) - float(adjoint @ x))
@@ -81,7 +81,7 @@ def as_array(value: Dictionary, name: str) -> Array:
     return np.ascontiguousarray(value @ np.eye(value.shape[1]), dtype=np.float64)
 
 
-def signed_rows(value: Dictionary, rows: NDArray[np.intp], signs: Array) -> Dictionary:
+def select_signed_rows(value: Dictionary, rows: NDArray[np.intp], signs: Array) -> Dictionary:
     """Return some rows of a dictionary, each times its sign."""
     if isinstance(value, np.ndarray):
         return signs[:, None] * value[rows]
@@ -102,12 +102,12 @@ def signed_rows(value: Dictionary, rows: NDArray[np.intp], signs: Array) -> Dict
 Product: TypeAlias = Callable[[Array], Array]
 
 
-def products(value: Dictionary) -> Array | tuple[Product, Product]:
+def as_products(value: Dictionary) -> Array | tuple[Product, Product]:
     """Return a dictionary as the compiled core takes it."""
     if isinstance(value, np.ndarray):
         return value
-    return _strict(value.matvec), _strict(value.rmatvec)
+    return _as_float64(value.matvec), _as_float64(value.rmatvec)
 
 
-def _strict(product: Product) -> Product:
+def _as_float64(product: Product) -> Product:
     return lambda x: np.ascontiguousarray(product(x), dtype=np.float64)

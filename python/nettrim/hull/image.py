@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy
 
-from ..base.arguments import number, one_of, whole
-from ..base.arrays import Array, finite_array, plain_array
+from ..base.arguments import check_choice, check_integer, check_number
+from ..base.arrays import Array, as_plain_array, check_finite
 from ..base.dispatch import core
 from ..base.limits import Limits
-from .image_rivals import EarlyStopped, LeastLogVariation, orthonormal
+from .image_rivals import EarlyStopped, LeastLogVariation, orthonormalise
 from .separation import ImageSeparation
 from .solution import HullProgress
 
@@ -46,7 +46,7 @@ def separate_image(
               \quad\text{s.t.}\quad w_l (x_l + \xi_l) \ge y_l,\ \ \mathrm{mean}(w) = 1
 
     where TV is the sum of absolute differences of neighbours in rows and columns: it grows with the
-    length of the edges, and so do the prices, that the same do for every size.
+    length of the edges, and so do the penalties, that the same do for every size.
 
     Parameters
     ----------
@@ -91,10 +91,10 @@ def separate_image(
 
     Notes
     -----
-    The published program (Aghasi, Ahmed, Hand and Joshi, 2018, eq. 3) has no anchor ``mean(w) = 1``:
-    a constant `w` has no variation, grows without end and makes the rest as small as it likes, so
-    that its infimum is 0 and nothing attains it. Signals that are positive and smooth both are told
-    apart by these priors alone; compare the two methods.
+    The published program (Aghasi, Ahmed, Hand and Joshi, 2018, eq. 3) has no anchor ``mean(w) =
+    1``: a constant `w` has no variation, grows without end and makes the rest as small as it likes,
+    so that its infimum is 0 and nothing attains it. Signals that are positive and smooth both are
+    told apart by these priors alone; compare the two methods.
 
     References
     ----------
@@ -111,12 +111,12 @@ def separate_image(
     >>> s.status, bool(np.corrcoef(s.reflectance.ravel(), scene.ravel())[0, 1] > 0.99)
     ('optimal', True)
     """
-    one_of(method, METHODS, "method")
-    pixels = _image(image)
-    dictionary = _modes(modes, *pixels.shape)
-    tol = number(tol, "tol", above=0.0)
-    mu = number(mu, "mu", above=0.0)
-    slack = number(slack, "slack", above=0.0)
+    check_choice(method, METHODS, "method")
+    pixels = _check_image(image)
+    dictionary = _check_modes(modes, *pixels.shape)
+    tol = check_number(tol, "tol", above=0.0)
+    mu = check_number(mu, "mu", above=0.0)
+    slack = check_number(slack, "slack", above=0.0)
     if slack < mu:
         raise ValueError(f"slack must be at least mu, got slack={slack:g} and mu={mu:g}")
     if method == "early-stopped" and max_iter is None:
@@ -128,7 +128,12 @@ def separate_image(
         return EarlyStopped(pixels, dictionary).run(limits)
     side = np.sqrt(pixels.size)
     fields = core.solve_anchored_tv(
-        pixels, orthonormal(dictionary), mu=mu / side, slack=slack / side, tol=tol, **vars(limits)
+        pixels,
+        orthonormalise(dictionary),
+        mu=mu / side,
+        slack=slack / side,
+        tol=tol,
+        **vars(limits),
     )
     x = fields["x"]
     return ImageSeparation(
@@ -146,18 +151,18 @@ def separate_image(
     )
 
 
-def _image(value: ArrayLike) -> Array:
-    pixels = np.ascontiguousarray(finite_array(value, "image", ndim=2), dtype=np.float64)
+def _check_image(value: ArrayLike) -> Array:
+    pixels = np.ascontiguousarray(check_finite(value, "image", ndim=2), dtype=np.float64)
     if (pixels < 0).any() or not pixels.any():
         raise ValueError("image must be nonnegative and not all zero")
     return pixels
 
 
-def _modes(modes: int | ArrayLike, height: int, width: int) -> Array:
+def _check_modes(modes: int | ArrayLike, height: int, width: int) -> Array:
     """Return a column of pixels for every mode."""
-    if plain_array(modes, "modes").ndim == 0:
-        return _cosines(whole(modes, "modes"), height, width)
-    images = np.asarray(finite_array(modes, "modes"), dtype=np.float64)
+    if as_plain_array(modes, "modes").ndim == 0:
+        return _cosine_modes(check_integer(modes, "modes"), height, width)
+    images = np.asarray(check_finite(modes, "modes"), dtype=np.float64)
     if images.ndim != 3 or images.shape[1:] != (height, width):
         raise ValueError(
             f"modes must be a number or have shape (n_modes, {height}, {width}), got {images.shape}"
@@ -167,7 +172,7 @@ def _modes(modes: int | ArrayLike, height: int, width: int) -> Array:
     return np.ascontiguousarray(images.reshape(len(images), -1).T)
 
 
-def _cosines(count: int, height: int, width: int) -> Array:
+def _cosine_modes(count: int, height: int, width: int) -> Array:
     """Products of cosines at unit norm, by the sum of their frequencies."""
     if count > height * width:
         raise ValueError(f"modes must be at most the number of pixels, got {count}")

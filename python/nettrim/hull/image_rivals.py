@@ -12,16 +12,16 @@ from ..base.dispatch import core
 from ..base.limits import Limits
 from .separation import ImageSeparation
 
-__all__ = ["EarlyStopped", "LeastLogVariation", "orthonormal"]
+__all__ = ["EarlyStopped", "LeastLogVariation", "orthonormalise"]
 
 DEPENDENT = 1e-10  # of the largest diagonal entry of a QR factor
 CERTIFICATE_EVERY = 25
-# What published pictures were made with: the price of slack, and the soft threshold, 1 / rho.
+# What published pictures were made with: the penalty of slack, and the soft threshold, 1 / rho.
 PUBLISHED_SLACK = 1000.0
 PUBLISHED_THRESHOLD = 7e-4
 
 
-def orthonormal(dictionary: Array) -> Array:
+def orthonormalise(dictionary: Array) -> Array:
     """Return a basis of the span, without what depends on the rest."""
     Q, R, _ = scipy.linalg.qr(dictionary, mode="economic", pivoting=True)
     sizes = np.abs(np.diag(R))
@@ -38,7 +38,7 @@ class LeastLogVariation:
         self.target = self._differences(self.log)
         slopes = [self._differences(mode.reshape(pixels.shape)) for mode in dictionary.T]
         self.slopes = np.column_stack(slopes)
-        self.basis = orthonormal(self.slopes) if self.slopes.any() else self.slopes[:, :0]
+        self.basis = orthonormalise(self.slopes) if self.slopes.any() else self.slopes[:, :0]
 
     def _differences(self, image: Array) -> Array:
         """Of neighbours in rows and columns that are both lit."""
@@ -115,7 +115,7 @@ class LeastLogVariation:
         )
 
 
-def _shrunk(values: Array, by: float) -> Array:
+def _soft_threshold(values: Array, by: float) -> Array:
     result: Array = values - np.clip(values, -by, by)
     return result
 
@@ -153,9 +153,9 @@ class EarlyStopped:
             v = self.D @ m + zeta / PUBLISHED_SLACK
             near_w, near_v = w - alpha, v - beta
             core.project_onto_branch_hulls(self.r, near_w, near_v)
-            g = _shrunk(differences - of_differences, PUBLISHED_THRESHOLD)
+            g = _soft_threshold(differences - of_differences, PUBLISHED_THRESHOLD)
             k, l = (
-                _shrunk(own - dual, PUBLISHED_THRESHOLD)
+                _soft_threshold(own - dual, PUBLISHED_THRESHOLD)
                 for own, dual in ((m, of_m), (zeta, of_zeta))
             )
             w = self._smooth(alpha + near_w + self._divergence(of_differences + g))

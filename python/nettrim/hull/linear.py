@@ -1,7 +1,7 @@
 """l1-BranchHull by linear programs: hulls are replaced by their tangents, more in every round.
 
-Every tangent ``theta u + v / theta >= 2 sqrt(r)`` holds all over its hull, so each program's optimum
-is a lower bound by itself; its point, grown until it lies in the hulls, is an upper one.
+Every tangent ``theta u + v / theta >= 2 sqrt(r)`` holds all over its hull, so each program's
+optimum is a lower bound by itself; its point, grown until it lies in the hulls, is an upper one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import scipy
 from ..base.arrays import Array
 from ..base.limits import Limits
 from .dictionary import as_array
-from .program import HullProgram, Row
+from .program import HullProgram, HullRow
 
 __all__ = ["solve"]
 
@@ -47,15 +47,15 @@ class _CuttingPlanes:
 
     def __init__(self, program: HullProgram, tangents: tuple[float, ...], limits: Limits) -> None:
         self.program, self.limits, self.began = program, limits, time.perf_counter()
-        self.hulls = np.flatnonzero(program.kinds == Row.HULL)
+        self.hulls = np.flatnonzero(program.kinds == HullRow.HULL)
         self.root = np.sqrt(program.r[self.hulls])
         A, D = as_array(program.A, "B"), as_array(program.D, "C")
-        slack = np.eye(len(D)) if program.price is not None else np.zeros((len(D), 0))
+        slack = np.eye(len(D)) if program.slack_penalty is not None else np.zeros((len(D), 0))
         none_h, none_m = np.zeros_like(A), np.zeros((len(A), D.shape[1] + slack.shape[1]))
         self.u = np.hstack([A, none_m])
         self.v = np.hstack([none_h, D, slack])
-        price = np.zeros(0) if program.price is None else program.price
-        self.cost = np.concatenate([np.ones(A.shape[1] + D.shape[1]), price])
+        slack_penalty = np.zeros(0) if program.slack_penalty is None else program.slack_penalty
+        self.cost = np.concatenate([np.ones(A.shape[1] + D.shape[1]), slack_penalty])
         self.row = np.repeat(np.arange(len(self.hulls)), len(tangents))
         self.theta = np.tile(tangents, len(self.hulls))
         self.best = np.zeros(len(self.cost))
@@ -102,7 +102,7 @@ class _CuttingPlanes:
 
     def _fields(self, status: str, rounds: int) -> dict[str, Any]:
         K, N = self.program.A.shape[1], self.program.D.shape[1]
-        xi = self.best[K + N :] if self.program.price is not None else np.zeros(len(self.p))
+        xi = self.best[K + N :] if self.program.slack_penalty is not None else np.zeros(len(self.p))
         return {
             "h": self.best[:K],
             "m": self.best[K : K + N],
@@ -137,9 +137,9 @@ class _CuttingPlanes:
     def _optimum(self) -> Array | None:
         kinds = self.program.kinds
         tangents = self._tangents()
-        above = np.vstack([self.u[kinds != Row.HULL], self.v[kinds == Row.QUADRANT]])
+        above = np.vstack([self.u[kinds != HullRow.HULL], self.v[kinds == HullRow.QUADRANT]])
         also = np.vstack([self.u[self.hulls], self.v[self.hulls], above])
-        ray = self.v[kinds == Row.RAY]
+        ray = self.v[kinds == HullRow.RAY]
         unequal = np.vstack([tangents, also])
         least = np.concatenate([np.ones(len(tangents)), np.zeros(len(also))])
         left = max(self.limits.time_limit - self._seconds(), SHORTEST)
@@ -161,7 +161,7 @@ class _CuttingPlanes:
     def _keep_multipliers(self, unequal: Array, equal: Array) -> None:
         """Keep the best ones, by measurement: of its tangents, and of the signs of its u and v."""
         kinds, hulls = self.program.kinds, self.hulls
-        parts = np.cumsum([len(self.row), len(hulls), len(hulls), np.sum(kinds != Row.HULL)])
+        parts = np.cumsum([len(self.row), len(hulls), len(hulls), np.sum(kinds != HullRow.HULL)])
         tangents, u, v, other_u, other_v = np.split(unequal, parts)
         weight = tangents / (2 * self.root[self.row])
         p, q = np.zeros(len(kinds)), np.zeros(len(kinds))
@@ -169,9 +169,9 @@ class _CuttingPlanes:
         np.add.at(q, hulls[self.row], weight / self.theta)
         p[hulls] += u
         q[hulls] += v
-        p[kinds != Row.HULL] = other_u
-        q[kinds == Row.QUADRANT] = other_v
-        q[kinds == Row.RAY] = equal
+        p[kinds != HullRow.HULL] = other_u
+        q[kinds == HullRow.QUADRANT] = other_v
+        q[kinds == HullRow.RAY] = equal
         excess = max(1.0, float((np.abs(p @ self.u + q @ self.v) / self.cost).max()))
         bound = float(tangents.sum()) / excess  # HiGHS meets the dual program to a tolerance only
         if bound > self.lower:

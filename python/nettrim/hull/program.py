@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base.arguments import number, one_of
-from ..base.arrays import Array, finite_array, with_squares
-from .dictionary import Dictionary, dictionary, signed_rows
+from ..base.arguments import check_choice, check_number
+from ..base.arrays import Array, check_finite, check_squares
+from .dictionary import Dictionary, check_dictionary, select_signed_rows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["REGULARIZERS", "ZERO", "HullProgram", "Row"]
+__all__ = ["REGULARIZERS", "ZERO", "HullProgram", "HullRow"]
 
 REGULARIZERS = ("l1", "l2")
 ZERO = ("drop", "quadrant", "equality")
@@ -26,7 +26,7 @@ TV_IS_DEGENERATE = (
 )
 
 
-class Row(IntEnum):
+class HullRow(IntEnum):
     """What a measurement asks of its u and v."""
 
     HULL = 0  # u, v >= 0 and u v >= r
@@ -35,7 +35,7 @@ class Row(IntEnum):
     RAY = 3  # u >= 0 and v = 0
 
 
-ZERO_ROWS = dict(zip(ZERO, (Row.HALF_PLANE, Row.QUADRANT, Row.RAY), strict=True))
+ZERO_ROWS = dict(zip(ZERO, (HullRow.HALF_PLANE, HullRow.QUADRANT, HullRow.RAY), strict=True))
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class HullProgram:
     r : ndarray
         Absolute measurements.
     kinds : ndarray of uint8
-        A `Row` for each.
-    turn : ndarray
+        A `HullRow` for each.
+    row_signs : ndarray
         Signs of the rows of `D`.
-    price : ndarray or None
+    slack_penalty : ndarray or None
         Of the slack xi of each row.
     """
 
@@ -66,8 +66,8 @@ class HullProgram:
     D: Dictionary
     r: Array
     kinds: NDArray[np.uint8]
-    turn: Array
-    price: Array | None
+    row_signs: Array
+    slack_penalty: Array | None
     kept: NDArray[np.intp]
     regularizer: str
 
@@ -86,40 +86,40 @@ class HullProgram:
         arrays_up_to: float = np.inf,
     ) -> HullProgram:
         """Check what the caller gave; operators with fewer entries than that become arrays."""
-        one_of(which, ("w", "x"), "which")
+        check_choice(which, ("w", "x"), "which")
         if isinstance(regularizer, str) and regularizer == "tv":
             raise ValueError(TV_IS_DEGENERATE)
-        one_of(regularizer, REGULARIZERS, "regularizer")
-        one_of(zero, ZERO, "zero")
-        measured = np.asarray(finite_array(y, "y", ndim=1), dtype=np.float64)
-        first = dictionary(B, "B", len(measured), arrays_up_to)
-        second = dictionary(C, "C", len(measured), arrays_up_to)
+        check_choice(regularizer, REGULARIZERS, "regularizer")
+        check_choice(zero, ZERO, "zero")
+        measured = np.asarray(check_finite(y, "y", ndim=1), dtype=np.float64)
+        first = check_dictionary(B, "B", len(measured), arrays_up_to)
+        second = check_dictionary(C, "C", len(measured), arrays_up_to)
         if which == "x":
             first, second = second, first
-        t = np.sign(_for_each(signs, "signs", len(measured)))
+        t = np.sign(_broadcast(signs, "signs", len(measured)))
         kept = np.flatnonzero(t)
         if len(kept) == 0:
             raise ValueError("signs are all zero: no measurement says anything")
         s = np.where(measured == 0, 1.0, np.sign(measured))
-        turn = (s * t)[kept]
+        row_signs = (s * t)[kept]
         r = np.abs(measured)[kept]
         return cls(
             B=first,
             C=second,
-            A=signed_rows(first, kept, t[kept]),
-            D=signed_rows(second, kept, turn),
+            A=select_signed_rows(first, kept, t[kept]),
+            D=select_signed_rows(second, kept, row_signs),
             r=r,
-            kinds=np.where(r > 0, Row.HULL, ZERO_ROWS[zero]).astype(np.uint8),
-            turn=turn,
-            price=_price(slack, regularizer, len(measured), kept),
+            kinds=np.where(r > 0, HullRow.HULL, ZERO_ROWS[zero]).astype(np.uint8),
+            row_signs=row_signs,
+            slack_penalty=_slack_penalty(slack, regularizer, len(measured), kept),
             kept=kept,
             regularizer=regularizer,
         )
 
 
-def _for_each(value: ArrayLike, name: str, rows: int) -> Array:
+def _broadcast(value: ArrayLike, name: str, rows: int) -> Array:
     """Return one number for every measurement, of one for each or one for all."""
-    array = np.asarray(finite_array(value, name), dtype=np.float64)
+    array = np.asarray(check_finite(value, name), dtype=np.float64)
     try:
         return np.ascontiguousarray(np.broadcast_to(array, (rows,)))
     except ValueError:
@@ -129,14 +129,14 @@ def _for_each(value: ArrayLike, name: str, rows: int) -> Array:
         ) from None
 
 
-def _price(
+def _slack_penalty(
     slack: ArrayLike | None, regularizer: str, rows: int, kept: NDArray[np.intp]
 ) -> Array | None:
     if slack is None:
         return None
     if regularizer != "l1":
         raise ValueError(f"slack goes with regularizer='l1', got {regularizer!r}")
-    price = _for_each(slack, "slack", rows)
-    with_squares(price, "slack")
-    number(float(price.min()), "slack", above=0.0)
-    return np.ascontiguousarray(price[kept])
+    penalty = _broadcast(slack, "slack", rows)
+    check_squares(penalty, "slack")
+    check_number(float(penalty.min()), "slack", above=0.0)
+    return np.ascontiguousarray(penalty[kept])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy
 
-from ..base.arguments import one_of, whole
-from ..base.arrays import Array, finite_array
-from .dictionary import as_array, dictionary
+from ..base.arguments import check_choice, check_integer
+from ..base.arrays import Array, check_finite
+from .dictionary import as_array, check_dictionary
 from .program import REGULARIZERS
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def recovery_odds(L: int, K: int, N: int) -> float:
     >>> round(nettrim.recovery_odds(16, 5, 5), 3)
     0.5
     """
-    L, K, N = whole(L, "L"), whole(K, "K"), whole(N, "N")
+    L, K, N = check_integer(L, "L"), check_integer(K, "K"), check_integer(N, "N")
     return float(scipy.stats.binom.sf(float(K + N - 3), float(L - 1), 0.5))
 
 
@@ -88,17 +88,17 @@ def is_recoverable(h: ArrayLike, m: ArrayLike, B: Any, C: Any, *, regularizer: s
     >>> nettrim.is_recoverable(np.eye(20)[0], np.eye(20)[1], B, C)
     True
     """
-    one_of(regularizer, REGULARIZERS, "regularizer")
-    h = np.asarray(finite_array(h, "h", ndim=1), dtype=np.float64)
-    m = np.asarray(finite_array(m, "m", ndim=1), dtype=np.float64)
-    B = as_array(dictionary(B, "B"), "B")
-    C = as_array(dictionary(C, "C", len(B)), "C")
+    check_choice(regularizer, REGULARIZERS, "regularizer")
+    h = np.asarray(check_finite(h, "h", ndim=1), dtype=np.float64)
+    m = np.asarray(check_finite(m, "m", ndim=1), dtype=np.float64)
+    B = as_array(check_dictionary(B, "B"), "B")
+    C = as_array(check_dictionary(C, "C", len(B)), "C")
     for coefficients, columns, name in ((h, B, "h"), (m, C, "m")):
         if columns.shape[1] != len(coefficients):
             raise ValueError(
                 f"{name} must have {columns.shape[1]} entries, got {len(coefficients)}"
             )
-    h, m, B, C = map(_of_unit_size, (h, m, B, C))
+    h, m, B, C = map(_normalise, (h, m, B, C))
     order = 1 if regularizer == "l1" else 2
     sizes = np.linalg.norm(h, order), np.linalg.norm(m, order)
     if min(sizes) == 0:
@@ -109,37 +109,41 @@ def is_recoverable(h: ArrayLike, m: ArrayLike, B: Any, C: Any, *, regularizer: s
     measured = w * x != 0
     if not measured.any():
         return False
-    pulls = np.vstack([(B * x[:, None])[measured].T, (C * w[:, None])[measured].T])
-    pulls *= np.sign(w * x)[measured]
+    normals = np.vstack([(B * x[:, None])[measured].T, (C * w[:, None])[measured].T])
+    normals *= np.sign(w * x)[measured]
     truth = np.concatenate([h, m])
-    return _pulled(pulls, truth) if regularizer == "l2" else _pulled_within(pulls, truth)
+    return (
+        _has_l2_certificate(normals, truth)
+        if regularizer == "l2"
+        else _has_l1_certificate(normals, truth)
+    )
 
 
-def _of_unit_size(array: Array) -> Array:
+def _normalise(array: Array) -> Array:
     """Return an array whose largest entry is one: neither signals nor dictionaries need units."""
     return array / (np.abs(array).max() or 1.0)
 
 
-def _pulled(pulls: Array, truth: Array) -> bool:
+def _has_l2_certificate(normals: Array, truth: Array) -> bool:
     """Whether some multipliers mu >= 0 have ``pulls @ mu = 2 truth``."""
     scale = np.abs(truth).max()
     result = scipy.optimize.linprog(
-        np.zeros(pulls.shape[1]), A_eq=pulls, b_eq=2 * truth / scale, method="highs"
+        np.zeros(normals.shape[1]), A_eq=normals, b_eq=2 * truth / scale, method="highs"
     )
     return bool(result.status == 0)
 
 
-def _pulled_within(pulls: Array, truth: Array) -> bool:
+def _has_l1_certificate(normals: Array, truth: Array) -> bool:
     """Whether some mu >= 0 pull with the sign on the support and with less than one elsewhere."""
     on = truth != 0
-    off = pulls[~on]
-    n = pulls.shape[1]
+    off = normals[~on]
+    n = normals.shape[1]
     limits = -np.ones((2 * len(off), 1))
     result = scipy.optimize.linprog(
         np.append(np.zeros(n), 1.0),
         A_ub=np.hstack([np.vstack([off, -off]), limits]),
         b_ub=np.zeros(2 * len(off)),
-        A_eq=np.hstack([pulls[on], np.zeros((int(on.sum()), 1))]),
+        A_eq=np.hstack([normals[on], np.zeros((int(on.sum()), 1))]),
         b_eq=np.sign(truth[on]),
         method="highs",
     )

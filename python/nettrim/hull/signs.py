@@ -11,12 +11,12 @@ import scipy
 
 from ..base.arrays import Array
 from .dictionary import Dictionary, as_array
-from .program import HullProgram, Row
+from .program import HullProgram, HullRow
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["SignCheck", "check_signs", "conflict"]
+__all__ = ["SignCheck", "check_signs", "find_conflict"]
 
 NO_ROOM = 1e-9  # a margin that rounding alone can make
 LARGEST_CHECKED = 20_000_000  # entries of a dictionary, when a solve has failed
@@ -84,41 +84,42 @@ def check_signs(y: ArrayLike, B: Any, C: Any, signs: ArrayLike, *, which: str = 
     False
     """
     program = HullProgram.of(y, B, C, signs, which=which)
-    sides = [_side(program.A, program, "w"), _side(program.D, program, "x")]
-    checks = [_renamed(side, which) for side in sides]
+    sides = [_maximise_margin(program.A, program, "w"), _maximise_margin(program.D, program, "x")]
+    checks = [_rename_signal(side, which) for side in sides]
     return min(checks, key=lambda check: check.margin)
 
 
-def conflict(program: HullProgram) -> SignCheck | None:
+def find_conflict(program: HullProgram) -> SignCheck | None:
     """Return the check that fails, of the first signal or, unless slack mends it, the second.
 
-    A linear program of a large operator would take longer than any answer is worth: it is not asked.
+    A linear program of a large operator would take longer than any answer is worth: it is not
+    asked.
     """
     if max(math.prod(program.A.shape), math.prod(program.D.shape)) > LARGEST_CHECKED:
         return None
-    first = _side(program.A, program, "w")
+    first = _maximise_margin(program.A, program, "w")
     if not first.feasible:
         return first
-    if program.price is not None:
+    if program.slack_penalty is not None:
         return None
-    second = _side(program.D, program, "x")
+    second = _maximise_margin(program.D, program, "x")
     return None if second.feasible else second
 
 
-def _renamed(check: SignCheck, which: str) -> SignCheck:
+def _rename_signal(check: SignCheck, which: str) -> SignCheck:
     if which == "w":
         return check
     other = "x" if check.signal == "w" else "w"
     return SignCheck(check.feasible, check.margin, other, check.worst)
 
 
-def _side(given: Dictionary, program: HullProgram, signal: str) -> SignCheck:
+def _maximise_margin(given: Dictionary, program: HullProgram, signal: str) -> SignCheck:
     """Maximise the margin of one signal; the multipliers say what holds it."""
     dictionary, kinds = as_array(given, signal), program.kinds
-    asked = np.flatnonzero((signal == "w") | (kinds != Row.HALF_PLANE))
-    equal = (signal == "x") & (kinds[asked] == Row.RAY)
-    rows = _unit_rows(dictionary[asked])
-    strict = (kinds[asked] == Row.HULL).astype(float)
+    asked = np.flatnonzero((signal == "w") | (kinds != HullRow.HALF_PLANE))
+    equal = (signal == "x") & (kinds[asked] == HullRow.RAY)
+    rows = _normalise_rows(dictionary[asked])
+    strict = (kinds[asked] == HullRow.HULL).astype(float)
     if not strict.any():
         return SignCheck(True, 1.0, signal, np.array([], dtype=np.intp))
     n, margins = rows.shape[1], np.column_stack([-rows, strict])
@@ -139,7 +140,7 @@ def _side(given: Dictionary, program: HullProgram, signal: str) -> SignCheck:
     return SignCheck(margin > NO_ROOM, margin, signal, program.kept[asked[order]])
 
 
-def _unit_rows(rows: Array) -> Array:
+def _normalise_rows(rows: Array) -> Array:
     """Return rows of norm one, and zeros as they are; their squares may be no doubles."""
     for order in (np.inf, 2):
         norms = np.linalg.norm(rows, order, axis=1)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..base.arguments import number, whole
+from ..base.arguments import check_integer, check_number
 from ..base.arrays import Array
-from ..base.table import Column, table
+from ..base.table import TableColumn, format_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class HullSolution:
     w, x : ndarray of shape (n_measurements,)
         The signals: ``B @ h`` and ``C @ m``.
     xi : ndarray of shape (n_measurements,)
-        Slack of the signal whose signs are not known; zero unless `slack` was given a price.
+        Slack of the signal whose signs are not known; zero unless `slack` was given a penalty.
     objective : float
     dual_bound : float
         No feasible point has a smaller objective. Proved by `p` and `q` alone.
@@ -100,7 +100,7 @@ class HullSolution:
         -----
         The objective and its proof are those of the balanced scale and stay as they are.
         """
-        wanted, present = number(norm_w, "norm_w", above=0.0), float(np.linalg.norm(self.w))
+        wanted, present = check_number(norm_w, "norm_w", above=0.0), float(np.linalg.norm(self.w))
         if present == 0:
             raise ValueError("norm_w: w is zero and has no scale")
         c = wanted / present
@@ -126,9 +126,9 @@ class HullSolution:
         ----------
         count : int, default 10
         """
-        share, count = self.weights_of_measurements(), whole(count, "count", least=0)
+        share, count = self.weights_of_measurements(), check_integer(count, "count", least=0)
         order: NDArray[np.intp] = np.argsort(-share, kind="stable")[:count]
-        columns = [Column(c) for c in ("measurement", "weight", "w", "x", "slack")]
+        columns = [TableColumn(c) for c in ("measurement", "weight", "w", "x", "slack")]
         rows = [
             [
                 str(i),
@@ -140,7 +140,7 @@ class HullSolution:
             for i in order
         ]
         total = ["all", "100.0%", "", "", "", ""]
-        return table([*columns, Column("", "<")], rows, total)
+        return format_table([*columns, TableColumn("", "<")], rows, total)
 
     def __str__(self) -> str:
         """Return a short report; an answer without proof says so in its first line."""

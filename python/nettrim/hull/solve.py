@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ..base.arguments import number, one_of
+from ..base.arguments import check_choice, check_number
 from ..base.arrays import Array
 from ..base.dispatch import core
 from ..base.errors import InfeasibleError
 from ..base.limits import Limits
 from . import linear
-from .dictionary import products
-from .program import HullProgram, Row
-from .signs import conflict
+from .dictionary import as_products
+from .program import HullProgram, HullRow
+from .signs import find_conflict
 from .solution import HullProgress, HullSolution
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def branch_hull(
 
     Notes
     -----
-    No measurement tells ``(h, m)`` from ``(c h, m / c)``; the answer is the balanced one, with equal
-    terms of the objective (`HullSolution.rescale` chooses another).
+    No measurement tells ``(h, m)`` from ``(c h, m / c)``; the answer is the balanced one, with
+    equal terms of the objective (`HullSolution.rescale` chooses another).
 
     References
     ----------
@@ -142,9 +142,11 @@ def branch_hull(
     >>> s.status, np.flatnonzero(s.h).tolist(), np.flatnonzero(s.m).tolist()
     ('optimal', [3, 7], [1, 2])
     """
-    one_of(solver, SOLVERS, "solver")
-    one_of(relaxation, RELAXATIONS, "relaxation")
-    ratio = number(tangent_ratio, "tangent_ratio", above=1.0) if relaxation == "tangents" else 0.0
+    check_choice(solver, SOLVERS, "solver")
+    check_choice(relaxation, RELAXATIONS, "relaxation")
+    ratio = (
+        check_number(tangent_ratio, "tangent_ratio", above=1.0) if relaxation == "tangents" else 0.0
+    )
     program = HullProgram.of(
         y,
         B,
@@ -156,39 +158,39 @@ def branch_hull(
         zero=zero,
         arrays_up_to=ARRAYS_UP_TO.get(solver, np.inf),
     )
-    tol = number(tol, "tol", above=0.0)
+    tol = check_number(tol, "tol", above=0.0)
     most = MAX_ROUNDS if solver == "lp" else ENGINES_OWN
     limits = Limits.of(max_iter, time_limit, n_threads, callback, HullProgress, most)
     if ratio and (regularizer != "l1" or slack is not None or solver == "newton"):
         raise ValueError("relaxation='tangents' goes with regularizer='l1', no slack, no 'newton'")
-    fields = _solved(program, solver, tol, limits, ratio)
+    fields = _solve(program, solver, tol, limits, ratio)
     pointless = not np.isfinite(fields["objective"])
     if ratio and fields["status"] == "optimal" and not _keeps_to_hulls(fields, program, ratio):
         fields["status"], pointless = "numerical", True
     if fields["status"] in ("numerical", "max_iter") and pointless:
-        found = conflict(program)
+        found = find_conflict(program)
         if found is not None:
             raise InfeasibleError(found.message(which))
     if solver == "auto" and fields["solver"] == "newton" and fields["status"] == "numerical":
         left = replace(limits, time_limit=max(limits.time_limit - fields["seconds"], 0.0))
-        fields = _solved(program, "admm", tol, left, ratio)
+        fields = _solve(program, "admm", tol, left, ratio)
     return _solution(fields, program, which)
 
 
-def _solved(
+def _solve(
     program: HullProgram, solver: str, tol: float, limits: Limits, ratio: float
 ) -> dict[str, Any]:
     """Return what an engine says of a program."""
     if solver == "lp":
         return linear.solve(program, tol, limits, ratio)
     fields: Any = core.solve_branch_hull(
-        products(program.A),
-        products(program.D),
+        as_products(program.A),
+        as_products(program.D),
         program.r,
         program.kinds,
         h_size=program.A.shape[1],
         m_size=program.D.shape[1],
-        price=program.price,
+        slack_penalty=program.slack_penalty,
         l1=program.regularizer == "l1",
         tangent_ratio=ratio,
         solver=solver,
@@ -205,7 +207,7 @@ def _keeps_to_hulls(fields: dict[str, Any], program: HullProgram, ratio: float) 
     u, v = (np.maximum(D @ fields[name], 0) for D, name in ((program.A, "h"), (program.D, "m")))
     root = np.sqrt(u) * np.sqrt(v)
     least = (1 - BELOW_TANGENTS) * np.sqrt(program.r) / np.cosh(np.log(ratio) / 2)
-    return bool((root >= least)[program.kinds == Row.HULL].all())
+    return bool((root >= least)[program.kinds == HullRow.HULL].all())
 
 
 def _solution(fields: Any, program: HullProgram, which: str) -> HullSolution:
@@ -225,7 +227,7 @@ def _solution(fields: Any, program: HullProgram, which: str) -> HullSolution:
         m=m,
         w=w,
         x=x,
-        xi=on_all(program.turn * fields["xi"]) + 0.0,  # no negative zeros
+        xi=on_all(program.row_signs * fields["xi"]) + 0.0,  # no negative zeros
         p=p,
         q=q,
         regularizer=program.regularizer,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base.arguments import matrix, one_of, truths, whole
-from ..base.arrays import converted, finite_array
+from ..base.arguments import check_booleans, check_choice, check_integer, check_matrix
+from ..base.arrays import check_finite, convert
 from .solution import LayerSolution
 
 if TYPE_CHECKING:
@@ -49,17 +49,17 @@ class LayerData:
         groups: int = 1,
     ) -> LayerData:
         """Check what the caller gave."""
-        X, Y = matrix(X, "X", precision), matrix(Y, "Y", precision)
+        X, Y = check_matrix(X, "X", precision), check_matrix(Y, "Y", precision)
         if len(X) != len(Y):
             raise ValueError(
                 f"X and Y must have the same number of rows, got {len(X)} and {len(Y)}"
             )
-        one_of(activation, ACTIVATIONS, "activation")
-        mask = _mask(active, Y.shape, activation)
+        check_choice(activation, ACTIVATIONS, "activation")
+        mask = _check_active(active, Y.shape, activation)
         if mask is not None and upper is None:
             upper = 0.0
-        bound = _upper(upper, Y.shape, activation, precision)
-        groups = _groups(groups, X, Y)
+        bound = _check_upper(upper, Y.shape, activation, precision)
+        groups = _check_groups(groups, X, Y)
         by_group = X.reshape(len(X), groups, -1)
         live: NDArray[np.bool_] = np.asarray(by_group.any(axis=(0, 1)))
         live[0] |= not live.any()
@@ -88,38 +88,38 @@ class LayerData:
         return replace(solution, weights=weights)
 
 
-def _upper(
+def _check_upper(
     upper: ArrayLike | None, shape: tuple[int, ...], activation: str, precision: np.dtype[Any]
 ) -> Floats | None:
     if upper is None:
         return None
     if activation == "linear":
         raise ValueError("upper bounds inactive outputs, and a linear layer has none: leave it out")
-    array = finite_array(upper, "upper")
+    array = check_finite(upper, "upper")
     try:
         full = np.broadcast_to(array, shape)
     except ValueError:
         raise ValueError(
             f"upper must broadcast to the shape of Y {shape}, got {array.shape}"
         ) from None
-    return converted(full, "upper", precision)
+    return convert(full, "upper", precision)
 
 
-def _mask(
+def _check_active(
     active: ArrayLike | None, shape: tuple[int, ...], activation: str
 ) -> NDArray[np.bool_] | None:
     if active is None:
         return None
     if activation == "linear":
         raise ValueError("active is everything in a linear layer: leave it out")
-    array = truths(active, "active")
+    array = check_booleans(active, "active")
     if array.shape != shape:
         raise ValueError(f"active must have the shape of Y {shape}, got {array.shape}")
     return np.ascontiguousarray(array)
 
 
-def _groups(groups: int, X: Floats, Y: Floats) -> int:
-    count = whole(groups, "groups")
+def _check_groups(groups: int, X: Floats, Y: Floats) -> int:
+    count = check_integer(groups, "groups")
     if X.shape[1] % count or Y.shape[1] % count:
         raise ValueError(
             "groups must divide the numbers of features and of outputs, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..base.arguments import number, one_of, whole
+from ..base.arguments import check_choice, check_integer, check_number
 from ..base.limits import Limits
 from .solution import LayerProgress
 
@@ -16,7 +16,7 @@ CHECK_EVERY = 25
 
 @dataclass(frozen=True)
 class Form:
-    """Exactly one of the two: the radius of the ball, or the price of the residual's square."""
+    """Exactly one of the two: the radius of the ball, or the penalty of the weights."""
 
     epsilon: float | None = None
     penalty: float | None = None
@@ -29,8 +29,8 @@ class Form:
                 f"give exactly one of epsilon and penalty, got {epsilon=} and {penalty=}"
             )
         if epsilon is not None:
-            return cls(epsilon=number(epsilon, "epsilon", least=0.0))
-        return cls(penalty=number(penalty, "penalty", above=0.0))
+            return cls(epsilon=check_number(epsilon, "epsilon", least=0.0))
+        return cls(penalty=check_number(penalty, "penalty", above=0.0))
 
     @property
     def unit(self) -> float:
@@ -72,10 +72,10 @@ class LayerOptions:
         """Check what the caller gave."""
         limits = Limits.of(max_iter, time_limit, n_threads, None, LayerProgress)
         return cls(
-            solver=one_of(solver, SOLVERS, "solver"),
-            tol=number(tol, "tol", above=0.0),
+            solver=check_choice(solver, SOLVERS, "solver"),
+            tol=check_number(tol, "tol", above=0.0),
             max_iter=limits.max_iter,
             time_limit=limits.time_limit,
-            check_every=whole(check_every, "check_every"),
+            check_every=check_integer(check_every, "check_every"),
             n_threads=limits.n_threads,
         )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base.arguments import number, precision_of
-from ..base.arrays import finite_array
+from ..base.arguments import check_number, check_precision
+from ..base.arrays import check_finite
 from ..base.dispatch import core
 from ..base.limits import Limits
-from ..base.table import Column, share, table
+from ..base.table import TableColumn, format_share, format_table
 from .data import LayerData
 from .solution import LayerProgress, LayerSolution
 
@@ -66,12 +66,14 @@ class LayerTrace(Sequence[LayerSolution]):
 
     def __str__(self) -> str:
         """Return a table, one line for each epsilon; what is not proved says so."""
-        columns = [Column(c) for c in ("epsilon", "kept", "share", "objective", "gap", "seconds")]
+        columns = [
+            TableColumn(c) for c in ("epsilon", "kept", "share", "objective", "gap", "seconds")
+        ]
         rows = [
             [
                 f"{s.epsilon:.6g}",
                 f"{s.nonzeros:,}",
-                share(s.nonzeros, s.weights.size),
+                format_share(s.nonzeros, s.weights.size),
                 f"{s.objective:.9g}",
                 f"{s.gap:.1e}",
                 f"{s.seconds:.3f}",
@@ -81,7 +83,7 @@ class LayerTrace(Sequence[LayerSolution]):
         ]
         seconds = sum(s.seconds for s in self.solutions)
         total = ["total", "", "", "", "", f"{seconds:.3f}", ""]
-        return table([*columns, Column("", "<")], rows, total)
+        return format_table([*columns, TableColumn("", "<")], rows, total)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the share of weights kept against epsilon into a file.
@@ -96,9 +98,9 @@ class LayerTrace(Sequence[LayerSolution]):
         ImportError
             If matplotlib is not installed.
         """
-        from ..results.plot import draw_trace
+        from ..results.plot import plot_trace
 
-        draw_trace(path, self.epsilons, 1 - self.sparsities)
+        plot_trace(path, self.epsilons, 1 - self.sparsities)
 
 
 def trace(
@@ -172,23 +174,23 @@ def trace(
     >>> len(curve), curve.converged, bool(np.all(np.diff(curve.sparsities) >= 0))
     (10, True, True)
     """
-    data = LayerData.of(X, Y, activation, upper, active, precision_of(dtype))
+    data = LayerData.of(X, Y, activation, upper, active, check_precision(dtype))
     fields = core.trace_layer(
         data.X,
         data.Y,
         upper=data.upper,
         active=data.active,
         relu=data.relu,
-        epsilons=_descending(epsilons),
-        tol=number(tol, "tol", above=0.0),
+        epsilons=_sort_descending(epsilons),
+        tol=check_number(tol, "tol", above=0.0),
         **vars(Limits.of(max_iter, time_limit, n_threads, callback, LayerProgress)),
     )
     solutions = [data.with_dead_features(LayerSolution(**f)) for f in fields]
     return LayerTrace(tuple(reversed(solutions)))
 
 
-def _descending(epsilons: ArrayLike) -> list[float]:
-    array = finite_array(epsilons, "epsilons", ndim=1)
+def _sort_descending(epsilons: ArrayLike) -> list[float]:
+    array = check_finite(epsilons, "epsilons", ndim=1)
     if not (array > 0).all():
         raise ValueError(f"epsilons must be positive, got {array.min():g}")
     return [float(e) for e in np.sort(array)[::-1]]

@@ -28,14 +28,21 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Mask = NDArray[np.bool_]
 
-__all__ = ["Certificate", "Convolution", "Iterate", "Program", "admm", "certificate"]
+__all__ = [
+    "ConvolutionOperator",
+    "Iterate",
+    "ReferenceCertificate",
+    "ReferenceProgram",
+    "admm",
+    "certify",
+]
 
-ANCHOR = 0.09  # weight of W's own copy, over the largest column norm of X squared: (0.3)^2
+PROXIMAL_WEIGHT = 0.09  # weight of W's own copy, over the largest column norm of X squared: (0.3)^2
 RELAXATION = 1.8
 
 
 @dataclass(frozen=True)
-class Program:
+class ReferenceProgram:
     """A layer program: arrays of the module's formulas, and exactly one of the two scalars.
 
     ``target`` is Y where active and the upper bound elsewhere.
@@ -57,14 +64,14 @@ class Program:
         penalty: float | None = None,
         activation: str = "relu",
         upper: Array | float = 0.0,
-    ) -> Program:
+    ) -> ReferenceProgram:
         """Read ``active`` off Y, as `nettrim.solve_layer` does."""
         active = Y > 0 if activation == "relu" else np.ones(Y.shape, bool)
         return cls(X, np.where(active, Y, upper), active, epsilon, penalty)
 
 
 @dataclass(frozen=True)
-class Certificate:
+class ReferenceCertificate:
     """What weights and a dual candidate prove about a program."""
 
     objective: float
@@ -78,13 +85,13 @@ class Certificate:
         return (self.objective - self.dual_bound) / max(abs(self.objective), np.finfo(float).tiny)
 
 
-def certificate(program: Program, weights: Array, dual: Array) -> Certificate:
+def certify(program: ReferenceProgram, weights: Array, dual: Array) -> ReferenceCertificate:
     r"""Objective and feasibility of `weights`, and the bound that `dual` proves after repair.
 
     Repair makes any candidate :math:`G` dual feasible: positive inactive entries are cut to zero
     and each output is scaled. Constrained: with :math:`\Vert X^TG\Vert_{max}\le 1`,
-    :math:`\langle G, target\rangle - \epsilon\Vert G_{active}\Vert_F` bounds the optimum from below.
-    Penalised: with :math:`\Vert X^TG\Vert_{max}\le penalty`, so does
+    :math:`\langle G, target\rangle - \epsilon\Vert G_{active}\Vert_F` bounds the optimum from
+    below. Penalised: with :math:`\Vert X^TG\Vert_{max}\le penalty`, so does
     :math:`\langle G, target\rangle - \Vert G_{active}\Vert_F^2/4`, and each output takes its best
     scale.
     """
@@ -100,13 +107,13 @@ def certificate(program: Program, weights: Array, dual: Array) -> Certificate:
     if program.epsilon is not None:
         scale = 1 / np.maximum(steepest, 1.0)
         bound = scale @ linear - program.epsilon * np.sqrt(scale**2 @ square)
-        return Certificate(l1, max(float(bound), 0.0), fit, violation)
+        return ReferenceCertificate(l1, max(float(bound), 0.0), fit, violation)
     assert program.penalty is not None
     tiny, huge = np.finfo(float).tiny, np.finfo(float).max
     most = np.minimum(program.penalty / np.maximum(steepest, tiny), huge)  # a ray's has no limit
     scale = np.clip(2 * linear / np.maximum(square, tiny), 0, most)
     bound = np.sum(scale * (linear - scale * square / 4))
-    return Certificate(fit**2 + program.penalty * l1, float(bound), fit, violation)
+    return ReferenceCertificate(fit**2 + program.penalty * l1, float(bound), fit, violation)
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ class Iterate:
 
 
 def admm(
-    program: Program, *, rho: float | None = None, relaxation: float = RELAXATION
+    program: ReferenceProgram, *, rho: float | None = None, relaxation: float = RELAXATION
 ) -> Iterator[Iterate]:
     r"""Iterate the exact splitting :math:`W_1 = XW_3,\; W_2 = W_3`, for ever.
 
@@ -132,28 +139,28 @@ def admm(
     :math:`S = XW_3 + U_1`, which is the same iteration with two arrays fewer.)
     """
     X, target = program.X, program.target
-    sigma = ANCHOR * max(float((X**2).sum(axis=0).max()), np.finfo(float).tiny)
+    sigma = PROXIMAL_WEIGHT * max(float((X**2).sum(axis=0).max()), np.finfo(float).tiny)
     factor = linalg.cho_factor(X.T @ X + sigma * np.eye(X.shape[1]))
     S1, S2 = np.zeros(target.shape), np.zeros((X.shape[1], target.shape[1]))
-    price = 1.0 if program.penalty is None else program.penalty
+    penalty = 1.0 if program.penalty is None else program.penalty
     if rho is None:
         ridge = linalg.cho_solve(factor, X.T @ target)
-        rho = price / max(sigma * float(np.abs(ridge).mean()), np.finfo(float).tiny)
+        rho = penalty / max(sigma * float(np.abs(ridge).mean()), np.finfo(float).tiny)
     iteration = 0
     while True:
         iteration += 1
         W3 = linalg.cho_solve(factor, X.T @ S1 + sigma * S2)
         XW = X @ W3
         Z1, Z2 = 2 * XW - S1, 2 * W3 - S2
-        W1 = _nearest_signals(program, Z1, rho)
-        threshold = price / (rho * sigma)
+        W1 = _proximal_step(program, Z1, rho)
+        threshold = penalty / (rho * sigma)
         W2 = np.sign(Z2) * np.maximum(np.abs(Z2) - threshold, 0)
         yield Iterate(iteration, W2, rho * (W1 - Z1), S1 - XW, S2 - W3, rho)
         S1 = S1 + relaxation * (W1 - XW)
         S2 = S2 + relaxation * (W2 - W3)
 
 
-def _nearest_signals(program: Program, Z: Array, rho: float) -> Array:
+def _proximal_step(program: ReferenceProgram, Z: Array, rho: float) -> Array:
     """Proximal step of the fit: onto ball and half-spaces, or towards Y by the quadratic."""
     difference = Z - program.target
     if program.epsilon is not None:
@@ -165,7 +172,7 @@ def _nearest_signals(program: Program, Z: Array, rho: float) -> Array:
 
 
 @dataclass(frozen=True)
-class Convolution:
+class ConvolutionOperator:
     """A convolution as a map of its weights, without unfolding.
 
     The program: docs/mathematics/layer.md#convolutions.

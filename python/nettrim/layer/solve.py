@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from ..base.arguments import matrix, precision_of, whole
-from ..base.arrays import converted, with_squares
-from ..base.limits import Listener, listener
-from .blocks.block import Start, cut, solve_alone
-from .blocks.block_solver import Alone, Together
-from .blocks.common_penalty import Crew, solve_in_blocks
-from .blocks.workers import Pool, Shared, Task
+from ..base.arguments import check_integer, check_matrix, check_precision
+from ..base.arrays import check_squares, convert
+from ..base.limits import Listener, make_listener
+from .blocks.block import BlockStart, solve_block, split_outputs
+from .blocks.block_solver import PoolSolver, SerialSolver
+from .blocks.common_penalty import BlockSolver, solve_in_blocks
+from .blocks.workers import Pool, SharedData, Task
 from .data import LayerData
 from .options import CHECK_EVERY, Form, LayerOptions
 from .solution import LayerProgress, LayerSolution
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["solve_layer", "solve_side_by_side"]
 
-TOLD = ("iterations", "objective", "dual_bound", "gap", "residual", "violation", "seconds")
+PROGRESS_FIELDS = (
+    "iterations",
+    "objective",
+    "dual_bound",
+    "gap",
+    "residual",
+    "violation",
+    "seconds",
+)
 
 
 def solve_layer(
@@ -74,7 +82,7 @@ def solve_layer(
         Largest Frobenius norm of the error over the active entries, in the units of `Y`. Zero asks
         for equality, met to ``tol * norm(Y)``.
     penalty : float, optional
-        Price of the weights in the penalised form. Exactly one of `epsilon` and `penalty`.
+        Weight of the l1 norm in the penalised form. Exactly one of `epsilon` and `penalty`.
     activation : {"relu", "linear"}, default "relu"
     groups : int, default 1
         As many outputs belong to each group, in order, and see the features of their group alone,
@@ -84,7 +92,7 @@ def solve_layer(
     active : array_like of bool, of the shape of Y, optional
         Where the output must be reproduced, and may have any sign; default where Y is positive.
     solver : {"auto", "newton", "admm"}, default "auto"
-        "newton": active sets per output and one Newton iteration on the common price of weights;
+        "newton": active sets per output and one Newton iteration on their common penalty;
         "admm": alternating directions; "auto": newton, and admm from where it makes no progress.
     tol : float, default 1e-6
         "optimal" means: gap at most `tol`, residual at most ``epsilon * (1 + tol)``, violation at
@@ -97,8 +105,9 @@ def solve_layer(
     warm_start : LayerSolution or array_like of shape (n_features, n_outputs), optional
         An answer to a similar program, or weights alone.
     n_threads : int, optional
-        Default: every processor this process may use, and 1 for every task of an `executor`. 1 means
-        one. A forked child works in one thread, whatever is asked for, for it has none of its parent's.
+        Default: every processor this process may use, and 1 for every task of an `executor`. 1
+        means one. A forked child works in one thread, whatever is asked for, for it has none of its
+        parent's.
     callback : callable, optional
         Called with a `LayerProgress` at every certificate; a true return stops the solve. An
         exception raised in it stops the solve and is raised again here. A layer in blocks has one
@@ -153,9 +162,9 @@ def solve_layer(
     >>> s.status, bool(s.gap <= 1e-6)
     ('optimal', True)
     """
-    heard = listener(callback, LayerProgress)
+    on_progress = make_listener(callback, LayerProgress)
     pool = None if executor is None else Pool(executor)
-    data = LayerData.of(X, Y, activation, upper, active, precision_of(dtype), groups)
+    data = LayerData.of(X, Y, activation, upper, active, check_precision(dtype), groups)
     form = Form.of(epsilon, penalty)
     options = LayerOptions.of(
         solver=solver,
@@ -166,11 +175,11 @@ def solve_layer(
         n_threads=1 if pool and n_threads is None else n_threads,
     )
     n_blocks = 1 if pool is None else pool.n_workers
-    job = _Job.of(data, form, options, _width(data, block_outputs, n_blocks), warm_start)
+    job = _Job.of(data, form, options, _block_width(data, block_outputs, n_blocks), warm_start)
     if pool is None:
-        return _solve(data, job, heard)
+        return _solve(data, job, on_progress)
     pool.check_threads(options.n_threads)
-    return _solve_elsewhere(data, job, pool, heard)
+    return _solve_on_pool(data, job, pool, on_progress)
 
 
 def solve_side_by_side(
@@ -195,17 +204,17 @@ def solve_side_by_side(
     with ExitStack() as stack:
         tasks = (
             Task(
-                stack.enter_context(closing(Shared(data))),
-                _solve_there,
+                stack.enter_context(closing(SharedData(data))),
+                _solve_task,
                 (_Job.of(data, form, options, data.Y.shape[1]), False),
             )
             for data, form in programs
         )
-        yield from pool.finished(tasks)
+        yield from pool.as_completed(tasks)
 
 
 class _Job(NamedTuple):
-    """What is asked of a layer."""
+    """A layer's program, and how it is solved."""
 
     form: Form
     options: LayerOptions
@@ -225,17 +234,17 @@ class _Job(NamedTuple):
         """Check that the numbers have the squares they will be asked for, and the start its shape."""
         n_outputs = data.Y.shape[1]
         if width < n_outputs:
-            with_squares(data.X, "X")
+            check_squares(data.X, "X")
         if width < n_outputs or form.penalty is not None:
-            with_squares(data.Y, "Y")
+            check_squares(data.Y, "Y")
         weights, dual = _warm_start(warm_start, data)
         return cls(form, options, width, weights, dual)
 
 
-def _width(data: LayerData, block_outputs: int | None, n_blocks: int) -> int:
+def _block_width(data: LayerData, block_outputs: int | None, n_blocks: int) -> int:
     """Return how many outputs a block has at most."""
     if block_outputs is not None:
-        return whole(block_outputs, "block_outputs")
+        return check_integer(block_outputs, "block_outputs")
     return int(-(-data.Y.shape[1] // n_blocks))
 
 
@@ -246,7 +255,7 @@ def _warm_start(
     if start is None:
         return None, None
     given = start.weights if isinstance(start, LayerSolution) else start
-    weights = matrix(given, "warm_start", data.X.dtype)
+    weights = check_matrix(given, "warm_start", data.X.dtype)
     shape = len(data.live), data.Y.shape[1]
     if weights.shape != shape:
         raise ValueError(f"warm_start must have shape {shape}, got {weights.shape}")
@@ -254,43 +263,43 @@ def _warm_start(
         weights = np.compress(data.live, weights, axis=0)
     if not isinstance(start, LayerSolution) or start.dual.shape != data.Y.shape:
         return weights, None  # multipliers of other samples mean nothing here
-    return weights, converted(start.dual, "warm_start", data.Y.dtype)
+    return weights, convert(start.dual, "warm_start", data.Y.dtype)
 
 
 def _solve(data: LayerData, job: _Job, callback: Listener | None) -> LayerSolution:
     """Solve a layer in this process: whole, or in blocks one after the other, or small ones at once."""
-    blocks = cut(data, job.width)
+    blocks = split_outputs(data, job.width)
     if len(blocks) == 1:
         start = job.weights, job.dual
-        answer = solve_alone(data, blocks[0], job.form, job.options, start, callback)
+        answer = solve_block(data, blocks[0], job.form, job.options, start, callback)
         return data.with_dead_features(answer)
     n_threads = job.options.n_threads
     if data.groups == 1 or not 1 < n_threads <= len(blocks):
-        return _solve_blocks(data, job, Alone(data), callback)
+        return _solve_blocks(data, job, SerialSolver(data), callback)
     job = job._replace(options=replace(job.options, n_threads=1))
     with ThreadPoolExecutor(n_threads) as executor:
-        return _solve_blocks(data, job, Together(Shared(data), Pool(executor)), callback)
+        return _solve_blocks(data, job, PoolSolver(SharedData(data), Pool(executor)), callback)
 
 
-def _solve_elsewhere(
+def _solve_on_pool(
     data: LayerData, job: _Job, pool: Pool, callback: Listener | None
 ) -> LayerSolution:
     """Solve a layer on the workers of a pool."""
-    with closing(Shared(data)) as arrays:
-        if len(cut(data, job.width)) > 1:
-            return _solve_blocks(data, job, Together(arrays, pool), callback)
+    with closing(SharedData(data)) as arrays:
+        if len(split_outputs(data, job.width)) > 1:
+            return _solve_blocks(data, job, PoolSolver(arrays, pool), callback)
         try:
-            ((_, whole),) = pool.finished([Task(arrays, _solve_there, (job, True))])
+            ((_, whole),) = pool.as_completed([Task(arrays, _solve_task, (job, True))])
             answer = cast(LayerSolution, whole)
         except KeyboardInterrupt:
             job = job._replace(options=replace(job.options, max_iter=1))
             answer = replace(_solve(data, job, None), status="interrupted")
     if callback is not None:
-        callback(*(getattr(answer, name) for name in TOLD))
+        callback(*(getattr(answer, name) for name in PROGRESS_FIELDS))
     return answer
 
 
-def _solve_there(
+def _solve_task(
     data: LayerData, job: _Job, with_multipliers: bool, stopped: Callable[[], bool] | None = None
 ) -> LayerSolution:
     """Solve a layer as a task."""
@@ -299,9 +308,9 @@ def _solve_there(
 
 
 def _solve_blocks(
-    data: LayerData, job: _Job, crew: Crew, callback: Listener | None
+    data: LayerData, job: _Job, solver: BlockSolver, callback: Listener | None
 ) -> LayerSolution:
-    blocks = cut(data, job.width)
-    starts = [Start.of(data, block, job.form, job.weights, job.dual) for block in blocks]
-    answer = solve_in_blocks(crew, blocks, job.form, job.options, starts, callback)
+    blocks = split_outputs(data, job.width)
+    starts = [BlockStart.of(data, block, job.form, job.weights, job.dual) for block in blocks]
+    answer = solve_in_blocks(solver, blocks, job.form, job.options, starts, callback)
     return data.with_dead_features(answer)

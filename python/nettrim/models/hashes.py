@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from .model_view import LayerView, ModelView
 from .samples import Data, Samples
 
-__all__ = ["hash_of_data", "hash_of_model"]
+__all__ = ["hash_data", "hash_model"]
 
 
-def hash_of_model(view: ModelView, layers: Sequence[LayerView]) -> str:
+def hash_model(view: ModelView, layers: Sequence[LayerView]) -> str:
     """Return the SHA-256 of a model's prunable layers, and of all else that its view tells."""
     digest = hashlib.sha256()
     for layer in layers:
@@ -29,7 +29,7 @@ def hash_of_model(view: ModelView, layers: Sequence[LayerView]) -> str:
     return digest.hexdigest()
 
 
-def hash_of_data(X: Data) -> str:
+def hash_data(X: Data) -> str:
     """Return the SHA-256 of samples."""
     digest = hashlib.sha256()
     if isinstance(X, Samples):

@@ -14,7 +14,7 @@ from .network import Network
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["check_output", "check_places", "load", "recipe_in", "save"]
+__all__ = ["check_output", "check_places", "load", "read_recipe", "save"]
 
 NUMPY, ONNX = ".npz", ".onnx"
 NPZ_KEY, ONNX_KEY = "recipe", "nettrim.results.recipe"
@@ -47,7 +47,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     ImportError
         If it is an ONNX model and onnx is not installed.
     """
-    if kind_of(path) == NUMPY:
+    if detect_format(path) == NUMPY:
         return Network.load(path)
     from .adapters.onnx import read
 
@@ -70,10 +70,10 @@ def save(model: Any, path: str | os.PathLike[str], recipe: Mapping[str, Any] | N
         return
     from .adapters.onnx import write
 
-    write(model if recipe is None else _carrying(model, recipe), path)
+    write(model if recipe is None else _attach_recipe(model, recipe), path)
 
 
-def recipe_in(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return the recipe a file of `save` carries, None if it carries none.
 
     Raises
@@ -81,7 +81,7 @@ def recipe_in(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     ValueError
         If it cannot be read.
     """
-    if kind_of(path) == NUMPY:
+    if detect_format(path) == NUMPY:
         note = read_npz(path, {NPZ_KEY}.__contains__).get(NPZ_KEY)
     else:
         note = {entry.key: entry.value for entry in load(path).metadata_props}.get(ONNX_KEY)
@@ -101,7 +101,7 @@ def check_output(path: str | os.PathLike[str], output: str | os.PathLike[str]) -
     ValueError
         If it is not.
     """
-    kind = kind_of(path)
+    kind = detect_format(path)
     if Path(output).suffix.lower() in {NUMPY, ONNX} - {kind}:
         raise ValueError(
             f"output {os.fspath(output)!r} must be a {kind} file like {os.fspath(path)!r}: a model is "
@@ -158,7 +158,7 @@ def _check_folders(taken: Mapping[str, str], folders: Mapping[str, str]) -> None
                 )
 
 
-def kind_of(path: str | os.PathLike[str]) -> str:
+def detect_format(path: str | os.PathLike[str]) -> str:
     """Return the suffix of a model's format, by its name or else by its first byte."""
     suffix = Path(path).suffix.lower()
     if suffix in (NUMPY, ONNX):
@@ -167,7 +167,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
         return ONNX if stream.read(1) == IR_VERSION else NUMPY
 
 
-def _carrying(model: onnx.ModelProto, recipe: Mapping[str, Any]) -> onnx.ModelProto:
+def _attach_recipe(model: onnx.ModelProto, recipe: Mapping[str, Any]) -> onnx.ModelProto:
     """Return a copy of a model with a recipe among its properties."""
     copy = type(model)()
     copy.CopyFrom(model)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base.arrays import AnyFloat, Array, sample_array
+from ..base.arrays import AnyFloat, Array, check_samples
 from .samples import Data, Samples
 
 ACTIVATIONS = ("relu", "linear")
@@ -191,18 +191,18 @@ class Signal(NamedTuple):
     ----------
     values : ndarray of shape (n_samples, ...)
         float64.
-    gains : mapping from int to float
+    lipschitz : mapping from int to float
         If the outputs of the prunable layers, by position, move by at most ``d[k]`` each, this
-        signal moves by at most ``sum(gains[k] * d[k])`` in the Frobenius norm. Empty for the data;
-        infinite where nothing is known of what lies between.
+        signal moves by at most ``sum(lipschitz[k] * d[k])`` in the Frobenius norm. Empty for the
+        data; infinite where nothing is known of what lies between.
     """
 
     values: NDArray[np.float64]
-    gains: Mapping[int, float] = {}
+    lipschitz: Mapping[int, float] = {}
 
     def moved(self, distances: Mapping[int, float]) -> float:
         """Return how far the signal can have moved if the layers' outputs moved that far."""
-        terms = [gain * distances[position] for position, gain in self.gains.items()]
+        terms = [constant * distances[position] for position, constant in self.lipschitz.items()]
         return float(sum(0.0 if np.isnan(term) else term for term in terms))  # inf * 0
 
 
@@ -218,9 +218,9 @@ class Prunable(Protocol):
         """Walk data through the model once.
 
         Yields one `Signal` for each prunable layer, in the order of `prunable_layers`, and then one
-        for each output of the model. ``weights`` maps positions in that order to replacements and is
-        looked up only when the walk goes on *past* a layer: `trim` stops before a layer, prunes it,
-        puts the answer into the mapping and lets the walk continue with it.
+        for each output of the model. ``weights`` maps positions in that order to replacements and
+        is looked up only when the walk goes on *past* a layer: `trim` stops before a layer, prunes
+        it, puts the answer into the mapping and lets the walk continue with it.
         """
         ...
 
@@ -233,17 +233,17 @@ class Prunable(Protocol):
 class ModelView(Prunable, Protocol):
     """All that `nettrim.trim` asks of a model; what has a default here may be left out.
 
-    A subclass defines the three methods of `Prunable`. An object that has them without being a subclass
-    is completed by these defaults (`as_view`).
+    A subclass defines the three methods of `Prunable`. An object that has them without being a
+    subclass is completed by these defaults (`as_view`).
     """
 
     def calibration(self, values: Any, name: str) -> Data:
         """Take samples as the framework has them, before anything else is asked (`nettrim.models.opened_model`).
 
         Returns a finite array of float64, or int64 if they are whole numbers; or
-        `nettrim.models.samples.Samples` of several inputs.
+        `nettrim.models.read_samples.Samples` of several inputs.
         """
-        return sample_array(values, name)
+        return check_samples(values, name)
 
     def outputs(self) -> Sequence[str]:
         """Return the names of the model's outputs that count, in the order of their signals."""
@@ -276,7 +276,7 @@ class ModelView(Prunable, Protocol):
         return None
 
 
-class Completed(ModelView):
+class CompletedView(ModelView):
     """A model that has the three methods, with the defaults of `ModelView` for those it has not."""
 
     def __init__(self, model: Prunable) -> None:
@@ -319,7 +319,7 @@ def as_view(model: Any) -> ModelView:
     if isinstance(model, ModelView):
         return model
     if isinstance(model, Prunable) and not isinstance(model, type):
-        return Completed(model)
+        return CompletedView(model)
     for origin in type(model).__mro__:
         framework = origin.__module__.partition(".")[0]
         if framework in ADAPTERS:
@@ -334,20 +334,20 @@ def as_view(model: Any) -> ModelView:
     )
 
 
-def viewed_again(model: Any) -> ModelView:
+def view_trimmed(model: Any) -> ModelView:
     """Return the view of a model that was trimmed: without the warnings there were then."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return as_view(model)
 
 
-def layers_named(model: Any, names: Iterable[str]) -> list[LayerView]:
+def find_layers(model: Any, names: Iterable[str]) -> list[LayerView]:
     """Return some layers of a model that was trimmed; a new view may list others and in another order."""
-    listed = {layer.name: layer for layer in viewed_again(model).prunable_layers()}
+    listed = {layer.name: layer for layer in view_trimmed(model).prunable_layers()}
     return [listed[name] for name in names]
 
 
-def samples(view: ModelView, values: Any, name: str) -> Data:
+def read_samples(view: ModelView, values: Any, name: str) -> Data:
     """Return samples as the view takes them."""
     data = view.calibration(values, name)
     mask = data.arrays.get("attention_mask") if isinstance(data, Samples) else None

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from .hashes import hash_of_data, hash_of_model
-from .model_view import LayerView, ModelView, Untouched, as_view, samples
-from .samples import Data, sample_shape, shape_of
+from .hashes import hash_data, hash_model
+from .model_view import LayerView, ModelView, Untouched, as_view, read_samples
+from .samples import Data, data_shape, sample_shape
 
 __all__ = ["OpenedModel"]
 
@@ -31,8 +31,8 @@ class OpenedModel(Generic[Model]):
     data : ndarray of shape (n_samples, ...), or Samples
     held_out : the same, or None
     facts : dict
-        What a recipe tells of ``model``, ``calibration`` and ``held_out``: what they are, and SHA-256
-        hashes of their numbers; None for data that were not given.
+        What a recipe tells of ``model``, ``calibration`` and ``held_out``: what they are, and
+        SHA-256 hashes of their numbers; None for data that were not given.
     """
 
     model: Model
@@ -54,22 +54,24 @@ class OpenedModel(Generic[Model]):
             If the model is of no known kind, or does not take the data.
         """
         view = as_view(model)
-        data = samples(view, X, "X")
-        unseen = None if held_out is None else samples(view, held_out, "held_out")
-        if unseen is not None and sample_shape(unseen) != sample_shape(data):
-            wanted, got = sample_shape(data), sample_shape(unseen)
+        data = read_samples(view, X, "X")
+        held_out_data = None if held_out is None else read_samples(view, held_out, "held_out")
+        if held_out_data is not None and sample_shape(held_out_data) != sample_shape(data):
+            wanted, got = sample_shape(data), sample_shape(held_out_data)
             raise ValueError(f"held_out has samples of shape {got}, X of {wanted}")
         layers = view.prunable_layers()
         facts = {
-            "model": {"type": _type_name(model), "sha256": hash_of_model(view, layers)},
+            "model": {"type": _type_name(model), "sha256": hash_model(view, layers)},
             "calibration": _facts_of(data),
-            "held_out": None if unseen is None else _facts_of(unseen),
+            "held_out": None if held_out_data is None else _facts_of(held_out_data),
         }
-        return cls(model, view, layers, view.outputs(), view.untouched(), data, unseen, facts)
+        return cls(
+            model, view, layers, view.outputs(), view.untouched(), data, held_out_data, facts
+        )
 
 
 def _facts_of(data: Data) -> dict[str, Any]:
-    return {"shape": shape_of(data), "sha256": hash_of_data(data)}
+    return {"shape": data_shape(data), "sha256": hash_data(data)}
 
 
 def _type_name(model: Any) -> str:

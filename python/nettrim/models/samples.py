@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Data", "Samples", "sample_shape", "shape_of"]
+__all__ = ["Data", "Samples", "data_shape", "sample_shape"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Samples:
 Data: TypeAlias = "NDArray[Any] | Samples"
 
 
-def shape_of(data: Data) -> Any:
+def data_shape(data: Data) -> Any:
     """Return the shape of data as plain values: a list, or one for each input by name."""
     if isinstance(data, Samples):
         return {name: list(array.shape) for name, array in data.arrays.items()}

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..base.table import Column, share
+from ..base.table import TableColumn, format_share
 from .model_view import LayerView
 
-__all__ = ["WEIGHTS", "weights_of", "weights_of_all"]
+__all__ = ["WEIGHTS", "format_all_weights", "format_weights"]
 
-WEIGHTS = [Column(name) for name in ("shape", "activation", "nonzeros", "of all", "dtype")]
+WEIGHTS = [TableColumn(name) for name in ("shape", "activation", "nonzeros", "of all", "dtype")]
 
 
-def weights_of(layer: LayerView) -> list[str]:
+def format_weights(layer: LayerView) -> list[str]:
     """Return the entries under `WEIGHTS` of a layer."""
     weights = layer.affine.weights
     shape, count = "x".join(map(str, weights.shape)), int(np.count_nonzero(weights))
@@ -22,13 +22,13 @@ def weights_of(layer: LayerView) -> list[str]:
         shape,
         layer.activation,
         f"{count:,}",
-        share(count, weights.size),
+        format_share(count, weights.size),
         str(layer.affine.precision),
     ]
 
 
-def weights_of_all(layers: Sequence[LayerView]) -> list[str]:
+def format_all_weights(layers: Sequence[LayerView]) -> list[str]:
     """Return the entries under `WEIGHTS` of the last line."""
     weights = [layer.affine.weights for layer in layers]
     count, size = sum(map(np.count_nonzero, weights)), sum(array.size for array in weights)
-    return ["", "", f"{count:,}", share(int(count), size), ""]
+    return ["", "", f"{count:,}", format_share(int(count), size), ""]

@@ -1,15 +1,15 @@
 r"""Convolutions as affine maps on patches: unfolding, and how far a convolution can stretch.
 
-A patch is what a kernel sees at one position. Its features are ordered channel by channel and, inside
-a channel, like the kernel, so that a group's channels stay side by side
+A patch is what a kernel sees at one position. Its features are ordered channel by channel and,
+inside a channel, like the kernel, so that a group's channels stay side by side
 (docs/mathematics/layer.md#convolutions).
 
-How far a convolution stretches its input is bounded in two ways, of which the smaller is taken. Every
-input lies in at most :math:`m = \prod_a \lceil k_a / s_a \rceil` patches, so the largest singular
-value of the matrix that the patches meet, times :math:`\sqrt m`. And, with the input on a torus large
-enough that nothing wraps around, the convolution is a part of a circular one, whose norm is the largest
-over the frequencies of the singular values of the kernel's transform (Sedghi, Gupta and Long, The
-singular values of convolutional layers, ICLR 2019).
+How far a convolution stretches its input is bounded in two ways, of which the smaller is taken.
+Every input lies in at most :math:`m = \prod_a \lceil k_a / s_a \rceil` patches, so the largest
+singular value of the matrix that the patches meet, times :math:`\sqrt m`. And, with the input on a
+torus large enough that nothing wraps around, the convolution is a part of a circular one, whose
+norm is the largest over the frequencies of the singular values of the kernel's transform (Sedghi,
+Gupta and Long, The singular values of convolutional layers, ICLR 2019).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..base.arrays import AnyFloat, Array, spectral
+from ..base.arrays import AnyFloat, Array, spectral_norm
 
 __all__ = ["Window"]
 
@@ -89,7 +89,7 @@ class Window:
 
     def lipschitz(self, weights: AnyFloat, size: tuple[int, ...]) -> float:
         """Bound the norm of a convolution (out, in, *kernel), without groups, on inputs of a size."""
-        by_patches = math.sqrt(self.overlap) * spectral(weights.reshape(len(weights), -1))
+        by_patches = math.sqrt(self.overlap) * spectral_norm(weights.reshape(len(weights), -1))
         torus = [n + r - 1 for n, r in zip(size, self.reach, strict=True)]
         if (
             self.overlap == 1

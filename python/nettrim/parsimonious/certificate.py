@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..models.adapters.torch.data import pairs
+from ..models.adapters.torch.data import iterate_batches
 from .onset import is_near
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ __all__ = ["Certificate", "leave_one_out"]
 class Certificate:
     """Every unit on trial: were it to go alone, the objective would change by ``rise - cost``.
 
-    Where that is negative for a unit, the network without it is better by the objective's own measure
-    (docs/mathematics/parsimonious.md#the-certificate-of-a-trained-network). It is measured, not
-    estimated: on these samples, all other units open.
+    Where that is negative for a unit, the network without it is better by the objective's own
+    measure (docs/mathematics/parsimonious.md#the-certificate-of-a-trained-network). It is measured,
+    not estimated: on these samples, all other units open.
 
     Attributes
     ----------
@@ -34,8 +34,8 @@ class Certificate:
     loss : float
         Mean loss of the whole network.
     start : float
-        The loss training began with, or that of the network's outputs with other samples' targets if that
-        is smaller: what a network that knows nothing of its targets has.
+        The loss training began with, or that of the network's outputs with other samples' targets
+        if that is smaller: what a network that knows nothing of its targets has.
     n_samples : int
     """
 
@@ -106,7 +106,7 @@ def leave_one_out(
     """
     rises: dict[str, torch.Tensor] = {}
     total, others, count = 0.0, 0.0, 0
-    for x, y in pairs(loader, "loader", gates.device):
+    for x, y in iterate_batches(loader, "loader", gates.device):
         losses, differences = gates.leave_one_out(x, y)
         for name, difference in differences.items():
             rises[name] = rises.get(name, 0.0) - difference * len(x)

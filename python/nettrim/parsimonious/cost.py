@@ -1,11 +1,12 @@
 r"""What a unit has to be worth, in nats of training loss.
 
-Either a number, or from what the network costs to store and to run. With :math:`S_l` the expected number of
-units of group `l`, a layer that maps group `l - 1` to `l` has :math:`m_l S_{l-1} S_l` weights, which are applied
-:math:`r_l` times to a sample. Both sums over layers, :math:`P` and :math:`F`, are linear in each keep
-probability; the price of a unit is the derivative of
+Either a number, or from what the network costs to store and to run. With :math:`S_l` the expected
+number of units of group `l`, a layer that maps group `l - 1` to `l` has :math:`m_l S_{l-1} S_l`
+weights, which are applied :math:`r_l` times to a sample. Both sums over layers, :math:`P` and
+:math:`F`, are linear in each keep probability; the price of a unit is the derivative of
 
-.. math:: strength\,\Big((1 - \rho)\,\frac{P}{P_{ref}} + \rho\,\frac{F}{F_{ref}} + \beta\,\frac{\sum_s t_s}{n_s}\Big)
+.. math:: strength\,\Big((1 - \rho)\,\frac{P}{P_{ref}} + \rho\,\frac{F}{F_{ref}} +
+\beta\,\frac{\sum_s t_s}{n_s}\Big)
 
 by its own probability (docs/mathematics/parsimonious.md#prices-from-the-size-of-the-network).
 References are fixed: dividing by the size at the start would make the price depend on it.
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..base.arguments import number
-from .structure import Layer, Structure
+from ..base.arguments import check_number
+from .structure import LayerUnits, Structure
 
 __all__ = ["ComplexityCost", "Costs", "FixedCost", "Size", "cost_of", "expected_size", "size_of"]
 
@@ -103,15 +104,15 @@ class ComplexityCost:
     def __post_init__(self) -> None:
         """Check the arguments."""
         for name in ("strength", "parameters"):
-            number(getattr(self, name), name, above=0.0)
+            check_number(getattr(self, name), name, above=0.0)
         for name in ("flops_share", "section_share"):
-            number(getattr(self, name), name, least=0.0)
+            check_number(getattr(self, name), name, least=0.0)
         if self.flops_share > 1:
             raise ValueError(f"flops_share must be between 0 and 1, got {self.flops_share!r}")
         if self.flops_share:
             if self.flops is None:
                 raise ValueError("flops is needed: the reference for a flops_share that is not 0")
-            number(self.flops, "flops", above=0.0)
+            check_number(self.flops, "flops", above=0.0)
 
     def __call__(self, structure: Structure, probabilities: Probabilities) -> Costs:
         """Return the price of every gate under the keep probabilities of the moment."""
@@ -143,13 +144,14 @@ def cost_of(
             raise ValueError("section_cost is part of a ComplexityCost: leave it out")
         return unit_cost
     if section_cost is not None:
-        number(section_cost, "section_cost", above=0.0)
+        check_number(section_cost, "section_cost", above=0.0)
     if isinstance(unit_cost, Mapping):
         named = {
-            name: number(v, f"unit_cost[{name!r}]", least=0.0) for name, v in unit_cost.items()
+            name: check_number(v, f"unit_cost[{name!r}]", least=0.0)
+            for name, v in unit_cost.items()
         }
         return FixedCost(named, section_cost)
-    return FixedCost(number(unit_cost, "unit_cost", least=0.0), section_cost)
+    return FixedCost(check_number(unit_cost, "unit_cost", least=0.0), section_cost)
 
 
 def expected_size(
@@ -172,7 +174,7 @@ def size_of(structure: Structure) -> Size:
     )
 
 
-def _share(layer: Layer, probabilities: Probabilities) -> torch.Tensor | float:
+def _share(layer: LayerUnits, probabilities: Probabilities) -> torch.Tensor | float:
     """Return the expected share of a layer's weights whose units and sections are there."""
     share: torch.Tensor | float = 1.0
     for group in (layer.reads, layer.makes):

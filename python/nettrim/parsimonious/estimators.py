@@ -1,7 +1,7 @@
 """What a unit is worth: estimates of ``E[loss | gate open] - E[loss | gate closed]`` for every gate.
 
-A negative difference is a useful unit. All estimators take a mini-batch and masks that were drawn for it, and
-run the module in evaluation mode with the weights as they are
+A negative difference is a useful unit. All estimators take a mini-batch and masks that were drawn
+for it, and run the module in evaluation mode with the weights as they are
 (docs/mathematics/parsimonious.md#estimating-what-a-unit-is-worth).
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .program import Program, Run, undisturbed
+from .gated_program import GatedProgram, GatedRun, undisturbed
 
 __all__ = ["Differences", "Loss", "one_flip", "random_flips", "taylor"]
 
@@ -23,13 +23,13 @@ LARGEST = 2**21  # entries of a signal of several flips at once: what a cache ho
 
 
 def one_flip(
-    program: Program, x: torch.Tensor, y: torch.Tensor, masks: Masks, loss: Loss
+    program: GatedProgram, x: torch.Tensor, y: torch.Tensor, masks: Masks, loss: Loss
 ) -> Differences:
     """Flip every gate of every sample alone: unbiased, with the least variance.
 
     Parameters
     ----------
-    program : Program
+    program : GatedProgram
     x, y : torch.Tensor of shape (n_samples, ...)
     masks : mapping of str to torch.Tensor of shape (n_samples, n_gates)
         Zeros and ones.
@@ -48,7 +48,7 @@ def one_flip(
 
 
 def random_flips(
-    program: Program,
+    program: GatedProgram,
     x: torch.Tensor,
     y: torch.Tensor,
     masks: Masks,
@@ -98,7 +98,7 @@ def random_flips(
 
 
 def taylor(
-    program: Program, x: torch.Tensor, y: torch.Tensor, masks: Masks, loss: Loss
+    program: GatedProgram, x: torch.Tensor, y: torch.Tensor, masks: Masks, loss: Loss
 ) -> Differences:
     """Take the derivative by the masks for the difference: one backward run, and biased.
 
@@ -123,7 +123,9 @@ def taylor(
     return dict(zip(leaves, sums, strict=True))
 
 
-def _flip(run: Run, name: str, y: torch.Tensor, before: torch.Tensor, loss: Loss) -> torch.Tensor:
+def _flip(
+    run: GatedRun, name: str, y: torch.Tensor, before: torch.Tensor, loss: Loss
+) -> torch.Tensor:
     """Return the mean differences of a group; a unit that is zero makes none."""
     mask = run.masks[name]
     samples, gates = run.effective(name)

@@ -1,17 +1,20 @@
 r"""What noisy estimates prove: their mean of late, and its standard error.
 
-The mean :math:`m` and variance :math:`v` of estimates :math:`d_t` are kept as in the recursion of Welford (1962),
-with a weight :math:`a_t = 1 / \min(t, T)` that after `T` estimates begins to forget (Finch 2009, section 9):
+The mean :math:`m` and variance :math:`v` of estimates :math:`d_t` are kept as in the recursion of
+Welford (1962), with a weight :math:`a_t = 1 / \min(t, T)` that after `T` estimates begins to forget
+(Finch 2009, section 9):
 
 .. math:: m \leftarrow m + a_t (d_t - m), \qquad v \leftarrow (1 - a_t)\,(v + a_t (d_t - m)^2).
 
-The standard error of the mean is :math:`s = \sqrt{v / (\min(t, T) - 1)}`; with forgetting it is rather too large, for
-the weights then are worth :math:`2T - 1` estimates. A mean is said to exceed a bar if :math:`m - 2s` does.
+The standard error of the mean is :math:`s = \sqrt{v / (\min(t, T) - 1)}`; with forgetting it is
+rather too large, for the weights then are worth :math:`2T - 1` estimates. A mean is said to exceed
+a bar if :math:`m - 2s` does.
 
 References
 ----------
-B. P. Welford, Note on a method for calculating corrected sums of squares and products, Technometrics 4(3), 1962.
-T. Finch, Incremental calculation of weighted mean and variance, University of Cambridge, 2009.
+B. P. Welford, Note on a method for calculating corrected sums of squares and products,
+Technometrics 4(3), 1962. T. Finch, Incremental calculation of weighted mean and variance,
+University of Cambridge, 2009.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class Evidence:
         zeros = torch.zeros(shape, dtype=torch.float64, device=device)
         return cls(zeros, zeros)
 
-    def heard(self, estimate: torch.Tensor, memory: int) -> Evidence:
+    def updated(self, estimate: torch.Tensor, memory: int) -> Evidence:
         """Return what is known with one more estimate, forgetting what is older than a memory."""
         count = min(self.count + 1, memory)
         change = estimate - self.mean

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .cost import Size, size_of
-from .program import Program, undisturbed
+from .gated_program import GatedProgram, undisturbed
 from .slicing import Optimizer, cut_section, keep_features, keep_units
 from .structure import INPUTS, Structure
 
@@ -30,7 +30,7 @@ class GatedModel:
     Attributes
     ----------
     structure : Structure
-    program : Program
+    program : GatedProgram
     passes : float
         How many runs of the module it is to flip every gate of a sample by itself.
     """
@@ -98,7 +98,7 @@ class GatedModel:
             self.structure = Structure.of(
                 self.model, self._example, inputs=self._inputs, sections=self._sections
             )
-        self.program = Program(self.structure)
+        self.program = GatedProgram(self.structure)
         self.passes = self._count_passes()
 
     def _narrow(self, name: str, kept: torch.Tensor, optimizer: Optimizer | None) -> None:

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..base.arguments import one_of, whole
+from ..base.arguments import check_choice, check_integer
 from .cost import ComplexityCost, Size, cost_of
 from .estimators import Differences, Loss, one_flip, random_flips, taylor
 from .gated import GatedModel
-from .keep import Keep, Schedule
+from .gated_program import undisturbed
+from .keep_probability import KeepProbability, Schedule
 from .onset import Onset
-from .program import undisturbed
 from .slicing import Optimizer
 from .structure import INPUTS
 
@@ -33,16 +33,16 @@ class CollapseWarning(UserWarning):
 class UnitGates:
     r"""Bernoulli gates on the units of a module, and what decides which of them stay.
 
-    While the module trains, every sample passes each unit with that unit's keep probability, independently.
-    The probabilities :math:`\theta` are trained along with the weights `W`, by projected stochastic gradient,
-    on
+    While the module trains, every sample passes each unit with that unit's keep probability,
+    independently. The probabilities :math:`\theta` are trained along with the weights `W`, by
+    projected stochastic gradient, on
 
     .. math:: J(W, \theta) = E_{gates}[loss] + \sum_i cost_i\,\theta_i, \qquad 0 \le \theta_i \le 1,
 
-    which is linear in each of them: useless units go to 0 and are cut out of the module on the way, the others
-    go to 1. The linear price is what a flattening hyper-prior leaves of a Bernoulli prior
-    (docs/mathematics/parsimonious.md#where-the-price-comes-from). `ParsimoniousTrainer` does all
-    this in one call.
+    which is linear in each of them: useless units go to 0 and are cut out of the module on the way,
+    the others go to 1. The linear price is what a flattening hyper-prior leaves of a Bernoulli
+    prior (docs/mathematics/parsimonious.md#where-the-price-comes-from). `ParsimoniousTrainer` does
+    all this in one call.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ class UnitGates:
     example : torch.Tensor of shape (n_samples, ...)
         A batch of inputs, for the shapes.
     unit_cost : float, mapping of str to float, or ComplexityCost
-        How many nats of mean training loss a unit must be worth: log(gamma) / n_samples. By layer as a
-        mapping (the inputs are called "inputs"); from the size of the network as a `ComplexityCost`. Units
-        without a price stay, and their gates are open.
+        How many nats of mean training loss a unit must be worth: log(gamma) / n_samples. By layer
+        as a mapping (the inputs are called "inputs"); from the size of the network as a
+        `ComplexityCost`. Units without a price stay, and their gates are open.
     steps : int
         Calls of `update` in the whole training.
     section_cost : float, optional
@@ -87,8 +87,9 @@ class UnitGates:
     collapsed : bool
         Whether a layer was about to lose all its units.
     onset : Onset
-        Whether training has begun to lower the loss. Until then gates are open and no unit goes. With a
-        ``warm_up`` of 0 gates move, and units go only if all of a layer would: it has collapsed.
+        Whether training has begun to lower the loss. Until then gates are open and no unit goes.
+        With a ``warm_up`` of 0 gates move, and units go only if all of a layer would: it has
+        collapsed.
     left_out : dict of str to str
         Layers without gates, and why.
 
@@ -99,8 +100,8 @@ class UnitGates:
 
     References
     ----------
-    Guenter and Sideris, Robust Learning of Parsimonious Deep Neural Networks, arXiv 2205.04650; Concurrent
-    Training and Layer Pruning of Deep Neural Networks, arXiv 2406.04549. Formulas:
+    Guenter and Sideris, Robust Learning of Parsimonious Deep Neural Networks, arXiv 2205.04650;
+    Concurrent Training and Layer Pruning of Deep Neural Networks, arXiv 2406.04549. Formulas:
     docs/mathematics/parsimonious.md.
 
     Examples
@@ -148,10 +149,13 @@ class UnitGates:
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         if not isinstance(example, torch.Tensor) or example.dim() < 2:
             raise TypeError("example must be a tensor with samples along its first axis")
-        one_of(estimator, ESTIMATORS, "estimator")
+        check_choice(estimator, ESTIMATORS, "estimator")
         self.model = model
         self.schedule = Schedule(steps, start, warm_up, fall, quiet, snap)
-        self.samples, self.repeats = whole(samples, "samples"), whole(repeats, "repeats")
+        self.samples, self.repeats = (
+            check_integer(samples, "samples"),
+            check_integer(repeats, "repeats"),
+        )
         self.loss: Loss = cross_entropy if loss is None else loss
         self.step = 0
         self.collapsed = False
@@ -159,7 +163,9 @@ class UnitGates:
         self._moving = False
         self._cost = cost_of(unit_cost, section_cost)
         self._estimator = estimator
-        self._generator = torch.Generator(example.device).manual_seed(whole(seed, "seed", least=0))
+        self._generator = torch.Generator(example.device).manual_seed(
+            check_integer(seed, "seed", least=0)
+        )
         self._gated = GatedModel(
             model,
             example[:2].detach(),
@@ -167,7 +173,7 @@ class UnitGates:
             sections=section_cost is not None or isinstance(unit_cost, ComplexityCost),
         )
         self._keep = {
-            name: Keep.of(count, start, example.device)
+            name: KeepProbability.of(count, start, example.device)
             for name, count in self._gated.counts.items()
         }
         if not self._keep:
@@ -261,7 +267,7 @@ class UnitGates:
         for name, difference in self.differences(x[: self.samples], y[: self.samples]).items():
             keep = self._keep[name]
             self._keep[name] = (
-                keep.heard(difference, self.schedule)
+                keep.updated(difference, self.schedule)
                 if waits
                 else keep.moved(difference, costs[name], step, self.schedule)
             )
@@ -292,7 +298,7 @@ class UnitGates:
 
     def _listen(self, x: torch.Tensor, y: torch.Tensor) -> None:
         losses, others = self.compared(x, y, drawn=True)
-        self.onset = self.onset.heard(
+        self.onset = self.onset.updated(
             float(losses.mean()), float(others.mean()), self.schedule.memory
         )
 
@@ -400,8 +406,9 @@ class UnitGates:
     def finish(self, optimizer: Optimizer | None = None) -> nn.Module:
         """Decide all gates, cut out the units of those that are closed, and return the model.
 
-        Gates are open whose keep probability is 0.5 or more (or, if less, what it was at first), or whose units
-        are not proved to be worth less than they cost; `undecided` tells how many were not sure.
+        Gates are open whose keep probability is 0.5 or more (or, if less, what it was at first), or
+        whose units are not proved to be worth less than they cost; `undecided` tells how many were
+        not sure.
         """
         self._retain(self._open, optimizer)
         self._keep = {name: keep.at(1.0) for name, keep in self._keep.items()}
@@ -481,7 +488,7 @@ class UnitGates:
         ValueError
             If it is not.
         """
-        stored = {name: Keep.of_state(keep) for name, keep in state["keep"].items()}
+        stored = {name: KeepProbability.of_state(keep) for name, keep in state["keep"].items()}
         kept = {}
         for name, keep in self._keep.items():
             mask = torch.zeros(len(keep.members), dtype=torch.bool, device=keep.members.device)

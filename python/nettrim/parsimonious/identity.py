@@ -12,12 +12,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..models.adapters.torch.data import pairs, stored
+from ..models.adapters.torch.data import iterate_batches, tensor_bytes
 
-__all__ = ["generators_of", "hash_of", "hash_of_batches", "hash_of_model", "name_of", "untouched"]
+__all__ = [
+    "find_generators",
+    "hash_batches",
+    "hash_model",
+    "hash_value",
+    "qualified_name",
+    "untouched",
+]
 
 
-def hash_of(value: Any) -> str:
+def hash_value(value: Any) -> str:
     """Return the SHA-256 of nested mappings and sequences of tensors and plain values."""
     digest = hashlib.sha256()
     for part in _parts(value):
@@ -25,37 +32,37 @@ def hash_of(value: Any) -> str:
     return digest.hexdigest()
 
 
-def hash_of_model(model: nn.Module) -> str:
+def hash_model(model: nn.Module) -> str:
     """Return the SHA-256 of a module's architecture, as it prints itself, and of its tensors."""
-    return hash_of([str(model), model.state_dict()])
+    return hash_value([str(model), model.state_dict()])
 
 
-def hash_of_batches(loader: Iterable[Any]) -> str:
+def hash_batches(loader: Iterable[Any]) -> str:
     """Return the SHA-256 of all that a loader yields in one walk: the data, and their order."""
     digest = hashlib.sha256()
-    for batch in pairs(loader, "train_loader", torch.device("cpu")):
+    for batch in iterate_batches(loader, "train_loader", torch.device("cpu")):
         for part in _parts(list(batch)):
             digest.update(part)
     return digest.hexdigest()
 
 
-def name_of(function: Callable[..., Any]) -> str:
+def qualified_name(function: Callable[..., Any]) -> str:
     """Return the name of a function, with a hash of its code and of what it has bound."""
     if isinstance(function, partial):
-        bound = hash_of([function.args, function.keywords])
-        return f"{name_of(function.func)} with {bound[:12]}"
+        bound = hash_value([function.args, function.keywords])
+        return f"{qualified_name(function.func)} with {bound[:12]}"
     if isinstance(function, nn.Module):
-        return f"{type(function).__name__} {hash_of_model(function)[:12]}"
+        return f"{type(function).__name__} {hash_model(function)[:12]}"
     code = getattr(function, "__code__", None)
     name = getattr(function, "__qualname__", type(function).__qualname__)
     if code is None:
         return str(name)
     cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
     whole = [_code(code), getattr(function, "__defaults__", None), cells]
-    return f"{name} {hash_of(whole)[:12]}"
+    return f"{name} {hash_value(whole)[:12]}"
 
 
-def generators_of(loader: Any) -> list[torch.Generator]:
+def find_generators(loader: Any) -> list[torch.Generator]:
     """Return the generators that a loader and its samplers have of their own, each once."""
     samplers = getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)
     owners = [loader, *samplers, getattr(samplers[1], "sampler", None)]
@@ -66,7 +73,7 @@ def generators_of(loader: Any) -> list[torch.Generator]:
 @contextmanager
 def untouched(loader: Any, seed: int) -> Iterator[None]:
     """Walk a loader from a seed; afterwards all random states are as they were."""
-    generators = generators_of(loader)
+    generators = find_generators(loader)
     states = [generator.get_state() for generator in generators]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -78,7 +85,7 @@ def untouched(loader: Any, seed: int) -> Iterator[None]:
 def _parts(value: Any) -> Iterator[bytes]:
     if isinstance(value, torch.Tensor):
         yield f"{value.dtype} {tuple(value.shape)}".encode()
-        yield stored(value).tobytes()
+        yield tensor_bytes(value).tobytes()
     elif isinstance(value, Mapping):
         yield f"mapping {len(value)}".encode()
         for key, entry in value.items():
@@ -91,7 +98,7 @@ def _parts(value: Any) -> Iterator[bytes]:
     elif value is None or isinstance(value, (bool, int, float, str, bytes)):
         yield f"{type(value).__name__} {value!r}".encode()
     elif callable(value):
-        yield name_of(value).encode()
+        yield qualified_name(value).encode()
     else:  # what prints itself with an address is known by its type
         yield type(value).__qualname__.encode()
 

@@ -1,15 +1,16 @@
 r"""Whether training has begun to lower the loss: before, no unit is of use yet, and none may go.
 
-A loss that falls need not have learned anything of the inputs: it falls while an output bias learns how
-frequent each class is. What the inputs have to do with it is seen by comparing the loss `C` of outputs with the
-loss `U` of the same outputs with other samples' targets; the two have the same mean as long as outputs tell
-nothing of their targets (a permutation test). Training has begun when, by more than its noise
-(`nettrim.parsimonious.evidence`),
+A loss that falls need not have learned anything of the inputs: it falls while an output bias learns
+how frequent each class is. What the inputs have to do with it is seen by comparing the loss `C` of
+outputs with the loss `U` of the same outputs with other samples' targets; the two have the same
+mean as long as outputs tell nothing of their targets (a permutation test). Training has begun when,
+by more than its noise (`nettrim.parsimonious.evidence`),
 
 .. math:: U - C > \tfrac{1}{10} |U| \quad\text{and}\quad C < C_0
 
-with :math:`C_0` the loss on the first mini-batch. The tenth keeps gates still on a plateau, where all units are
-worth next to nothing; a run that ends within it has learned next to nothing, and warns.
+with :math:`C_0` the loss on the first mini-batch. The tenth keeps gates still on a plateau, where
+all units are worth next to nothing; a run that ends within it has learned next to nothing, and
+warns.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Onset:
     first : float or None
         Loss on the first mini-batch.
     seen : Evidence of shape (2,)
-        By how much the loss is smaller than with other samples' targets, and than on the first mini-batch.
+        By how much the loss is smaller than with other samples' targets, and than on the first
+        mini-batch.
     begun : bool
     """
 
@@ -44,7 +46,7 @@ class Onset:
     seen: Evidence = field(default_factory=lambda: Evidence.none(2))
     begun: bool = False
 
-    def heard(self, loss: float, others: float, memory: int) -> Onset:
+    def updated(self, loss: float, others: float, memory: int) -> Onset:
         """Return what is known after one more mini-batch.
 
         Parameters
@@ -55,7 +57,7 @@ class Onset:
             Mini-batches after which older ones are forgotten.
         """
         first = loss if self.first is None else self.first
-        seen = self.seen.heard(torch.tensor([others - loss, first - loss]).double(), memory)
+        seen = self.seen.updated(torch.tensor([others - loss, first - loss]).double(), memory)
         gain, fall = seen.mean.tolist()
         bars = torch.tensor([NEAR * abs(first - fall + gain), 0.0])
         return Onset(first, seen, bool(seen.exceeds(bars).all()))

@@ -1,13 +1,15 @@
 r"""The hyper-prior that makes the answer of parsimonious learning a network and not a lottery.
 
-A gate that is open with probability `theta` has a Bernoulli prior whose parameter `pi` is itself unknown. The
-density of `pi` that leaves, once the best `pi` is taken, a term *linear* in `theta` is unique:
+A gate that is open with probability `theta` has a Bernoulli prior whose parameter `pi` is itself
+unknown. The density of `pi` that leaves, once the best `pi` is taken, a term *linear* in `theta` is
+unique:
 
-.. math:: p(\pi) = \frac{\gamma - 1}{\log\gamma} \cdot \frac{1}{1 + (\gamma - 1)\pi}, \qquad 0 \le \pi \le 1.
+.. math:: p(\pi) = \frac{\gamma - 1}{\log\gamma} \cdot \frac{1}{1 + (\gamma - 1)\pi}, \qquad 0 \le
+\pi \le 1.
 
-A constant slope neither holds a gate between 0 and 1 nor keeps it away from either; what is left of the
-prior in the loss is a price, :math:`\log\gamma` for each unit over all samples. All functions take
-:math:`\log\gamma`, for :math:`\gamma` itself overflows where `log_gamma` is 60
+A constant slope neither holds a gate between 0 and 1 nor keeps it away from either; what is left of
+the prior in the loss is a price, :math:`\log\gamma` for each unit over all samples. All functions
+take :math:`\log\gamma`, for :math:`\gamma` itself overflows where `log_gamma` is 60
 (docs/mathematics/parsimonious.md#where-the-price-comes-from).
 """
 
@@ -18,8 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit, logit, rel_entr
 
-from ..base.arguments import number
-from ..base.arrays import Array, finite_array
+from ..base.arguments import check_number
+from ..base.arrays import Array, check_finite
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -102,7 +104,8 @@ def flattening_profile(theta: ArrayLike, log_gamma: float) -> Array:
     Returns
     -------
     ndarray of the shape of ``theta``
-        The least value over `pi` of ``gate_divergence(theta, pi) - flattening_log_prior(pi)``, in nats.
+        The least value over `pi` of ``gate_divergence(theta, pi) - flattening_log_prior(pi)``, in
+        nats.
 
     Raises
     ------
@@ -154,11 +157,11 @@ def _log_scale(L: float) -> float:
 
 
 def _slope(log_gamma: float) -> float:
-    return number(log_gamma, "log_gamma", above=0.0)
+    return check_number(log_gamma, "log_gamma", above=0.0)
 
 
 def _probabilities(value: ArrayLike, name: str) -> Array:
-    array = finite_array(value, name).astype(np.float64)
+    array = check_finite(value, name).astype(np.float64)
     if array.min() < 0 or array.max() > 1:
         raise ValueError(f"{name} must be between 0 and 1, got {array.min():g} to {array.max():g}")
     return array

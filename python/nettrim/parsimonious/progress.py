@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from ..base.terminal import logger, on_terminal
 from .history import Epoch
 
-__all__ = ["reporter"]
+__all__ = ["make_reporter"]
 
 LINES = 10  # of a whole training
 
 
 @contextmanager
-def reporter(enabled: bool, epochs: int) -> Iterator[Callable[[Epoch], None]]:
+def make_reporter(enabled: bool, epochs: int) -> Iterator[Callable[[Epoch], None]]:
     """Open what is told every epoch; the log hears all of them."""
     with on_terminal(enabled) as bars:
         task = None if bars is None else bars.add_task("training", total=epochs, note="")
 
         def tell(epoch: Epoch) -> None:
-            note = said(epoch)
+            note = format_epoch(epoch)
             logger.info("epoch %d/%d: %s", epoch.epoch, epochs, note)
             if bars is not None and task is not None:
                 bars.update(task, completed=epoch.epoch, note=note)
@@ -31,7 +31,7 @@ def reporter(enabled: bool, epochs: int) -> Iterator[Callable[[Epoch], None]]:
         yield tell
 
 
-def said(epoch: Epoch) -> str:
+def format_epoch(epoch: Epoch) -> str:
     """Return an epoch in a line."""
     widths = "-".join(map(str, epoch.widths.values()))
     accuracy = "" if epoch.accuracy is None else f", accuracy {epoch.accuracy:.2%}"

@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ..base.table import Column, share, table
+from ..base.table import TableColumn, format_share, format_table
 from .certificate import Certificate
 from .cost import Size
 from .history import Epoch, Widths
-from .picture import draw_history
+from .plot import plot_history
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,7 @@ __all__ = ["ParsimoniousResult"]
 
 Model = TypeVar("Model")
 
-COLUMNS = [Column("layer", "<"), *(Column(name) for name in ("units", "left", "kept"))]
+COLUMNS = [TableColumn("layer", "<"), *(TableColumn(name) for name in ("units", "left", "kept"))]
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,12 +29,12 @@ class ParsimoniousResult(Generic[Model]):
     Attributes
     ----------
     model : torch.nn.Module
-        The one that was given, smaller, in evaluation mode. Of gated inputs it takes those in `inputs`:
-        ``model(x[:, result.inputs])``.
+        The one that was given, smaller, in evaluation mode. Of gated inputs it takes those in
+        `inputs`: ``model(x[:, result.inputs])``.
     status : str
-        "decided" if in the end every keep probability was near 0 or 1; "undecided" if some were not, and
-        were rounded; "collapsed" if a layer was about to lose all its units, and training ended there, or if
-        the loss ended near the one it began with; "interrupted" after Ctrl-C.
+        "decided" if in the end every keep probability was near 0 or 1; "undecided" if some were
+        not, and were rounded; "collapsed" if a layer was about to lose all its units, and training
+        ended there, or if the loss ended near the one it began with; "interrupted" after Ctrl-C.
     history : tuple of Epoch
     widths_before, widths : dict of str to int
     sections_before, sections : int
@@ -91,7 +91,7 @@ class ParsimoniousResult(Generic[Model]):
         ImportError
             If matplotlib is not installed.
         """
-        draw_history(path, self.history, self.size_before)
+        plot_history(path, self.history, self.size_before)
 
     def __str__(self) -> str:
         """Return the table."""
@@ -103,7 +103,7 @@ class ParsimoniousResult(Generic[Model]):
         if self.sections_before:
             rows.append(_row("sections", self.sections_before, self.sections))
         return "\n".join(
-            [self._title(), table(COLUMNS, rows, _row("weights", *weights)), *self._notes()]
+            [self._title(), format_table(COLUMNS, rows, _row("weights", *weights)), *self._notes()]
         )
 
     __repr__ = __str__
@@ -130,4 +130,4 @@ class ParsimoniousResult(Generic[Model]):
 
 
 def _row(name: str, before: int, after: int) -> list[str]:
-    return [name, f"{before:,}", f"{after:,}", share(after, before)]
+    return [name, f"{before:,}", f"{after:,}", format_share(after, before)]

@@ -1,8 +1,9 @@
 """Which units and sections of a module can be taken out, who makes a unit and who reads it.
 
-A unit is an output of a linear layer or a channel of a convolution. It can go if everything it reaches is
-known: normalisation and activation on its way to a place where a gate fits, and behind that only operations
-that keep zero zero, up to the layers that read it. A section is the nonlinear branch of a residual sum.
+A unit is an output of a linear layer or a channel of a convolution. It can go if everything it
+reaches is known: normalisation and activation on its way to a place where a gate fits, and behind
+that only operations that keep zero zero, up to the layers that read it. A section is the nonlinear
+branch of a residual sum.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from ..models.adapters.torch.gains import Shape
-from ..models.adapters.torch.graph import IDLE, NORMS, RELU, Graph
-from ..models.adapters.torch.inputs import Takes
+from ..models.adapters.torch.graph import IDLE, NORMS, RELU, TorchGraph
+from ..models.adapters.torch.inputs import ForwardSignature
 from ..models.adapters.torch.layers import prunable_modules
+from ..models.adapters.torch.lipschitz import Shape
 from ..models.adapters.torch.outputs import named_tensors
 
-__all__ = ["INPUTS", "Layer", "Section", "Structure", "Units", "reached"]
+__all__ = ["INPUTS", "LayerUnits", "Section", "Structure", "UnitGroup", "reached"]
 
 INPUTS = "inputs"
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
@@ -52,12 +53,12 @@ QUERIES = ("size", getattr, "dim")
 SUMS = (operator.add, operator.iadd, torch.add, "add", "add_")
 
 
-class Immovable(Exception):
+class NotPrunable(Exception):
     """Says why units have to stay."""
 
 
 @dataclass(frozen=True)
-class Units:
+class UnitGroup:
     """The outputs of one layer, or the inputs of the network, of which each can go.
 
     Attributes
@@ -70,7 +71,8 @@ class Units:
     makers : tuple of str
         Modules with one row for each unit: the layer, then what normalises it.
     readers : tuple of str
-        Layers that read the units; each reads a unit through as many features as its inputs hold it.
+        Layers that read the units; each reads a unit through as many features as its inputs hold
+        it.
     """
 
     count: int
@@ -97,13 +99,13 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerUnits:
     """A linear layer or convolution: where its inputs and outputs come under a gate, and its work.
 
     Attributes
     ----------
     reads, makes : str or None
-        Names of `Units`; None for signals that stay.
+        Names of `UnitGroup`; None for signals that stay.
     sections : tuple of str
         Those it lies in.
     positions : int
@@ -122,10 +124,10 @@ class Structure:
 
     Attributes
     ----------
-    graph : Graph
-    units : dict of str to Units
+    graph : TorchGraph
+    units : dict of str to UnitGroup
     sections : dict of str to Section
-    layers : dict of str to Layer
+    layers : dict of str to LayerUnits
         All linear layers and convolutions, gated or not.
     left_out : dict of str to str
         Layers whose units have to stay, and why.
@@ -133,10 +135,10 @@ class Structure:
         In the graph only: they stand for calls of a function, which tracing holds to one mode.
     """
 
-    graph: Graph
-    units: dict[str, Units] = field(default_factory=dict)
+    graph: TorchGraph
+    units: dict[str, UnitGroup] = field(default_factory=dict)
     sections: dict[str, Section] = field(default_factory=dict)
-    layers: dict[str, Layer] = field(default_factory=dict)
+    layers: dict[str, LayerUnits] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     dropouts: list[nn.Module] = field(default_factory=list)
 
@@ -151,10 +153,13 @@ class Structure:
         ValueError
             If torch.fx cannot follow the module's code, or, with ``inputs``, these cannot be gated.
         """
-        graph = Graph.of(model)
+        graph = TorchGraph.of(model)
         dropouts = [] if graph is None else _as_modules(graph)
         with torch.no_grad():
-            given, outputs = {Takes.of(model).names[0]: example}, named_tensors(model(example))
+            given, outputs = (
+                {ForwardSignature.of(model).names[0]: example},
+                named_tensors(model(example)),
+            )
             faithful = graph is not None and graph.confirm(given, outputs)
         if graph is None or not faithful:
             raise ValueError(
@@ -176,7 +181,7 @@ class Structure:
 class _Reading:
     """Reads the structure off a graph."""
 
-    def __init__(self, graph: Graph, model: nn.Module, batch: int) -> None:
+    def __init__(self, graph: TorchGraph, model: nn.Module, batch: int) -> None:
         self.graph, self.batch = graph, batch
         movable, self.computed = prunable_modules(model)
         self.nodes = list(graph.traced.graph.nodes)
@@ -188,17 +193,17 @@ class _Reading:
 
     def structure(self, inputs: bool, with_sections: bool) -> Structure:
         sections = dict(self.sections()) if with_sections else {}
-        units: dict[str, Units] = {}
+        units: dict[str, UnitGroup] = {}
         left_out = dict(self.computed)
         if inputs:
             units[INPUTS] = self.inputs()
         for name in self.layers:
             try:
                 units[name] = self.made_by(name)
-            except Immovable as reason:
+            except NotPrunable as reason:
                 left_out[name] = str(reason)
         layers = {
-            name: Layer(
+            name: LayerUnits(
                 next((key for key, u in units.items() if name in u.readers), None),
                 name if name in units else None,
                 tuple(key for key, section in sections.items() if name in section.modules),
@@ -210,36 +215,36 @@ class _Reading:
 
     # --- units --------------------------------------------------------------------------------
 
-    def made_by(self, name: str) -> Units:
+    def made_by(self, name: str) -> UnitGroup:
         module, call = self.module(name), self.calls[name]
         if name in self.often:
-            raise Immovable("it is called more than once")
+            raise NotPrunable("it is called more than once")
         if getattr(module, "groups", 1) > 1:
-            raise Immovable("its channels are made in groups")
+            raise NotPrunable("its channels are made in groups")
         convolution = isinstance(module, CONVOLUTIONS)
         site, norms = self.site(call, LIFTING + KEEPING + (POOLS if convolution else ()))
         shape = self.shape(site)
         axis = 1 if convolution or len(shape) == 2 else -1
         if shape[0] != self.batch or len(shape) < (3 if convolution else 2):
-            raise Immovable("its samples do not come one after another")
+            raise NotPrunable("its samples do not come one after another")
         readers = tuple(dict.fromkeys(self.readers(site, axis)))
         if not readers:
-            raise Immovable("nothing reads it")
-        return Units(shape[axis], site, axis, (name, *norms), readers)
+            raise NotPrunable("nothing reads it")
+        return UnitGroup(shape[axis], site, axis, (name, *norms), readers)
 
-    def inputs(self) -> Units:
+    def inputs(self) -> UnitGroup:
         """Return the network's inputs; they can go where a layer takes them as they are."""
         given = next(node for node in self.nodes if node.op == "placeholder")
         shape = self.shape(given)
         try:
             axis = 1 if len(shape) == 2 or self.read_by_convolution(given) else -1
             readers = tuple(dict.fromkeys(self.readers(given, axis, straight=True)))
-        except Immovable as reason:
+        except NotPrunable as reason:
             raise ValueError(
                 f"inputs cannot be gated: {reason}; the first layer must take them as they come "
                 "(flatten images beforehand for a dense one)"
             ) from None
-        return Units(shape[axis], given, axis, (), readers)
+        return UnitGroup(shape[axis], given, axis, (), readers)
 
     def read_by_convolution(self, given: fx.Node) -> bool:
         return any(
@@ -264,7 +269,7 @@ class _Reading:
 
         Raises
         ------
-        Immovable
+        NotPrunable
             If something else reads them.
         """
         for user in node.users:
@@ -276,7 +281,7 @@ class _Reading:
             elif kind in IDLE or (not straight and self.passes(user, node, axis)):
                 yield from self.readers(user, axis, straight=straight)
             else:
-                raise Immovable(_refusal(user, kind))
+                raise NotPrunable(_refusal(user, kind))
 
     def reads(self, user: fx.Node, node: fx.Node, axis: int) -> bool:
         """Whether a layer reads the units along the axis of its features."""
@@ -348,7 +353,7 @@ class _Reading:
         return math.prod(shape) // (shape[0] * int(channels))
 
 
-def _as_modules(graph: Graph) -> list[nn.Module]:
+def _as_modules(graph: TorchGraph) -> list[nn.Module]:
     """Turn calls of F.dropout into modules in evaluation mode."""
     made: list[nn.Module] = []
     traced = graph.traced

@@ -12,16 +12,16 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from ..base.arguments import number, whole
-from ..models.adapters.torch.data import pairs
+from ..base.arguments import check_integer, check_number
+from ..models.adapters.torch.data import iterate_batches
 from .certificate import Certificate, leave_one_out
 from .cost import ComplexityCost
 from .estimators import Loss
 from .gates import CollapseWarning, UnitGates, cross_entropy
 from .history import Epoch
-from .identity import hash_of_batches, hash_of_model, untouched
+from .identity import hash_batches, hash_model, untouched
 from .onset import is_near
-from .progress import reporter
+from .progress import make_reporter
 from .result import ParsimoniousResult
 from .training import Batches, Settings, Training
 
@@ -34,18 +34,19 @@ CERTIFIED = 10_000  # training samples on which the finished units are tried
 class ParsimoniousTrainer(Generic[Module]):
     r"""Trains a module and takes out, on the way, the units that are not worth their cost.
 
-    The objective is the mean loss with Bernoulli gates on all units, plus ``weight_decay / 2`` times the squared
-    weights, plus ``unit_cost`` times the sum of all keep probabilities (`UnitGates`). Units leave mostly in the
-    first third of the training, and what follows is the cheaper for it. How many stay hardly depends on how
-    many there were, if ``unit_cost`` is a visible part of what they earn.
+    The objective is the mean loss with Bernoulli gates on all units, plus ``weight_decay / 2``
+    times the squared weights, plus ``unit_cost`` times the sum of all keep probabilities
+    (`UnitGates`). Units leave mostly in the first third of the training, and what follows is the
+    cheaper for it. How many stay hardly depends on how many there were, if ``unit_cost`` is a
+    visible part of what they earn.
 
     Parameters
     ----------
     model : torch.nn.Module
         Trained in place, from scratch or on; its class and its code stay.
     unit_cost : float, mapping of str to float, or ComplexityCost
-        How many nats of mean training loss a unit must be worth. 1e-3 leaves a LeNet-300-100 on MNIST some
-        seventy hidden units. See `UnitGates`.
+        How many nats of mean training loss a unit must be worth. 1e-3 leaves a LeNet-300-100 on
+        MNIST some seventy hidden units. See `UnitGates`.
     section_cost : float, optional
         The same for a residual section; default: sections stay.
     inputs : bool, default False
@@ -53,19 +54,19 @@ class ParsimoniousTrainer(Generic[Module]):
     loss : callable, optional
         Takes outputs and targets, returns one value for each sample. Default the cross-entropy.
     optimizer : callable, optional
-        Called like a class of `torch.optim`, with groups of parameters and ``lr=``. Default SGD with
-        momentum 0.9. Its rate falls to zero on a cosine.
+        Called like a class of `torch.optim`, with groups of parameters and ``lr=``. Default SGD
+        with momentum 0.9. Its rate falls to zero on a cosine.
     lr : float, default 0.05
     weight_decay : float, default 1e-4
         Of weights, not of biases.
     update_every : int, default 1
-        Steps of the weights for one of the keep probabilities. With 4, and as many more ``samples``, the
-        estimates are as good and the training of small networks is faster.
+        Steps of the weights for one of the keep probabilities. With 4, and as many more
+        ``samples``, the estimates are as good and the training of small networks is faster.
     seed : int, default 0
         Of gates, of dropout and of loaders without a generator of their own.
     **gates
-        ``estimator``, ``samples``, ``repeats``, ``start``, ``warm_up``, ``fall``, ``quiet``, ``snap`` of
-        `UnitGates`.
+        ``estimator``, ``samples``, ``repeats``, ``start``, ``warm_up``, ``fall``, ``quiet``,
+        ``snap`` of `UnitGates`.
 
     Raises
     ------
@@ -109,13 +110,13 @@ class ParsimoniousTrainer(Generic[Module]):
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         self.model = model
-        self.seed = whole(seed, "seed", least=0)
+        self.seed = check_integer(seed, "seed", least=0)
         self.settings = Settings(
             loss=cross_entropy if loss is None else loss,
             optimizer=sgd if optimizer is None else optimizer,
-            lr=number(lr, "lr", above=0.0),
-            weight_decay=number(weight_decay, "weight_decay", least=0.0),
-            update_every=whole(update_every, "update_every"),
+            lr=check_number(lr, "lr", above=0.0),
+            weight_decay=check_number(weight_decay, "weight_decay", least=0.0),
+            update_every=check_integer(update_every, "update_every"),
             gating={
                 "unit_cost": unit_cost,
                 "section_cost": section_cost,
@@ -141,17 +142,17 @@ class ParsimoniousTrainer(Generic[Module]):
         Parameters
         ----------
         train_loader : iterable of pairs of tensors
-            Inputs and targets, for example a `torch.utils.data.DataLoader`; walked once an epoch, always
-            the same number of batches.
+            Inputs and targets, for example a `torch.utils.data.DataLoader`; walked once an epoch,
+            always the same number of batches.
         epochs : int
         validation : iterable of pairs of tensors, optional
             Judged after every epoch, with decided gates.
         checkpoint : str or path-like, optional
-            File that is written after every epoch. If it is there already, the run goes on after the last
-            one and ends with the same bits. It holds hashes of the model as it was at the beginning, of one
-            walk of the loader from the seed, of the loss, the optimizer and the options, and of itself: a
-            file of another run, or a damaged one, is refused. For the data's hash the loader is walked
-            once more.
+            File that is written after every epoch. If it is there already, the run goes on after
+            the last one and ends with the same bits. It holds hashes of the model as it was at the
+            beginning, of one walk of the loader from the seed, of the loss, the optimizer and the
+            options, and of itself: a file of another run, or a damaged one, is refused. For the
+            data's hash the loader is walked once more.
         callback : callable, optional
             Called with every `Epoch`; a true return ends the training.
         progress : bool, default True
@@ -166,16 +167,19 @@ class ParsimoniousTrainer(Generic[Module]):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not what it must be, the loss is NaN or infinite, or the checkpoint is of
-            another run or damaged.
+            If an argument is not what it must be, the loss is NaN or infinite, or the checkpoint is
+            of another run or damaged.
 
         Warns
         -----
         CollapseWarning
-            If a layer was about to lose all its units: training ends there. If the loss ends within a tenth
-            of the one it began with: the network has learned next to nothing.
+            If a layer was about to lose all its units: training ends there. If the loss ends within
+            a tenth of the one it began with: the network has learned next to nothing.
         """
-        epochs, certify = whole(epochs, "epochs"), whole(certify, "certify", least=0)
+        epochs, certify = (
+            check_integer(epochs, "epochs"),
+            check_integer(certify, "certify", least=0),
+        )
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         batches, example = _looked_at(train_loader, device, self.seed)
         origin = {} if checkpoint is None else _origin(self.model, train_loader, self.seed)
@@ -216,13 +220,13 @@ class ParsimoniousTrainer(Generic[Module]):
         progress: bool,
     ) -> str | None:
         """Train to the end; return why it ended before, if it did."""
-        with reporter(progress, run.epochs) as tell:
+        with make_reporter(progress, run.epochs) as report:
             while len(run.history) < run.epochs and not run.gates.collapsed:
                 try:
                     epoch = run.epoch(train_loader, validation)
                 except KeyboardInterrupt:
                     return "interrupted"
-                tell(epoch)
+                report(epoch)
                 if checkpoint is not None:
                     run.save(Path(checkpoint), train_loader)
                 if callback is not None and callback(epoch):
@@ -248,7 +252,7 @@ def sgd(parameters: Any, lr: float) -> torch.optim.Optimizer:
 def _looked_at(loader: Batches, device: torch.device, seed: int) -> tuple[int, torch.Tensor]:
     """Return the number of batches and the inputs of the first."""
     with untouched(loader, seed):
-        example, _ = next(pairs(loader, "train_loader", device))
+        example, _ = next(iterate_batches(loader, "train_loader", device))
         count = len(loader) if isinstance(loader, Sized) else sum(1 for _ in loader)
     return count, example
 
@@ -256,8 +260,8 @@ def _looked_at(loader: Batches, device: torch.device, seed: int) -> tuple[int, t
 def _origin(model: nn.Module, loader: Batches, seed: int) -> dict[str, str]:
     """Return what a checkpoint has to agree with: the model before training, and one walk of the loader."""
     with untouched(loader, seed):
-        data = hash_of_batches(loader)
-    return {"model": hash_of_model(model), "train_loader (data or their order)": data}
+        data = hash_batches(loader)
+    return {"model": hash_model(model), "train_loader (data or their order)": data}
 
 
 def _learned_nothing(run: Training, proof: Certificate | None) -> bool:

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..base.storage import refuse_changes, whole_file
-from ..models.adapters.torch.data import pairs
+from ..base.storage import refuse_changes, write_atomically
+from ..models.adapters.torch.data import iterate_batches
 from .cost import ComplexityCost
 from .estimators import Loss
 from .gates import UnitGates
 from .history import Epoch
-from .identity import generators_of, hash_of, name_of
+from .identity import find_generators, hash_value, qualified_name
 
 __all__ = ["Batches", "Settings", "Training"]
 
@@ -97,7 +97,7 @@ class Training:
         began = time.perf_counter()
         self.model.train()
         total, count, batches = 0.0, 0, 0
-        for x, y in pairs(loader, "train_loader", self.device):
+        for x, y in iterate_batches(loader, "train_loader", self.device):
             value = self._step(x, y)
             total, count, batches = total + value * len(x), count + len(x), batches + 1
             if not math.isfinite(value):
@@ -112,7 +112,7 @@ class Training:
             )
         self.gates.prune(self.optimizer)
         seconds = time.perf_counter() - began
-        judged = (None, None) if validation is None else self._judged(validation)
+        judged = (None, None) if validation is None else self._validate(validation)
         size = self.gates.size
         probabilities = self.gates.keep_probabilities
         self.history.append(
@@ -143,13 +143,13 @@ class Training:
         self.schedule.step()
         return loss.item()
 
-    def _judged(self, validation: Batches) -> tuple[float, float | None]:
+    def _validate(self, validation: Batches) -> tuple[float, float | None]:
         """Return the mean loss with decided gates and, if targets are classes, the accuracy."""
         self.model.eval()
         total, right, count = 0.0, 0, 0
         classes = True
         with torch.no_grad():
-            for x, y in pairs(validation, "validation", self.device):
+            for x, y in iterate_batches(validation, "validation", self.device):
                 outputs = self.gates(x)
                 total, count = total + float(self.gates.losses(outputs, y).sum()), count + len(x)
                 classes = classes and _are_classes(outputs, y)
@@ -168,10 +168,10 @@ class Training:
             "gates": self.gates.state_dict(),
             "history": [asdict(epoch) for epoch in self.history],
             "random": torch.get_rng_state(),
-            "loader": [generator.get_state() for generator in generators_of(loader)],
+            "loader": [generator.get_state() for generator in find_generators(loader)],
         }
-        with whole_file(path) as temporary:
-            torch.save({**state, "hash": hash_of(state)}, temporary)
+        with write_atomically(path) as temporary:
+            torch.save({**state, "hash": hash_value(state)}, temporary)
 
     def resume(self, path: Path, loader: Batches) -> None:
         """Go on where a file says, if there is one."""
@@ -186,7 +186,7 @@ class Training:
         self.history += [Epoch(**epoch) for epoch in state["history"]]
         self.step = len(self.history) * self.steps // self.epochs
         torch.set_rng_state(state["random"])
-        for generator, before in zip(generators_of(loader), state["loader"], strict=True):
+        for generator, before in zip(find_generators(loader), state["loader"], strict=True):
             generator.set_state(before)
 
     def _identity(self) -> dict[str, Any]:
@@ -205,8 +205,8 @@ class Training:
             "steps": self.steps,
             **options,
             "optimizer": type(self.optimizer).__name__,
-            "options of the optimizer": hash_of(self.optimizer.defaults),
-            "loss": name_of(self.settings.loss),
+            "options of the optimizer": hash_value(self.optimizer.defaults),
+            "loss": qualified_name(self.settings.loss),
             **gating,
         }
 
@@ -222,7 +222,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, weights_only=True)
         expected = state.pop("hash")
-        damaged = hash_of(state) != expected
+        damaged = hash_value(state) != expected
     except Exception as error:  # noqa: BLE001 (whatever a damaged file provokes)
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise ValueError(

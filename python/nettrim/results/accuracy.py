@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..base.arrays import plain_array
-from ..models.model_view import ModelView, samples, viewed_again
+from ..base.arrays import as_plain_array
+from ..models.model_view import ModelView, read_samples, view_trimmed
 from ..models.samples import Data
 
 Labels = NDArray[np.integer[Any]]
@@ -28,14 +28,14 @@ class Accuracy(NamedTuple):
         return f"accuracy on {self.n_samples:,} samples: {self.before:.2%} before, {self.after:.2%} after"
 
 
-def accuracy(before: Any, after: Any, X: Any, labels: ArrayLike) -> Accuracy:
-    """Measure how often two models are right; see `nettrim.TrimResult.accuracy`."""
-    views = viewed_again(before), viewed_again(after)
+def compare_accuracy(before: Any, after: Any, X: Any, labels: ArrayLike) -> Accuracy:
+    """Measure how often two models are right; see `nettrim.TrimResult.compare_accuracy`."""
+    views = view_trimmed(before), view_trimmed(after)
     first, second = (view.score(X, labels) for view in views)
     if first is not None and second is not None:
         return Accuracy(first, second, len(np.asarray(labels)))
-    data = [samples(view, X, "X") for view in views]
-    wanted = checked_labels(labels, len(data[0]))
+    data = [read_samples(view, X, "X") for view in views]
+    wanted = check_labels(labels, len(data[0]))
     original, trimmed = (_scores(*pair) for pair in zip(views, data, strict=True))
     _check_range(wanted, original.shape[1])
     threshold = _threshold(original)
@@ -43,9 +43,9 @@ def accuracy(before: Any, after: Any, X: Any, labels: ArrayLike) -> Accuracy:
     return Accuracy(first, second, len(wanted))
 
 
-def checked_labels(labels: ArrayLike, n_samples: int) -> Labels:
+def check_labels(labels: ArrayLike, n_samples: int) -> Labels:
     """Return one number of an output for each sample, or raise an error that names ``labels``."""
-    array = plain_array(labels, "labels")
+    array = as_plain_array(labels, "labels")
     if array.shape == (n_samples, 1):
         array = array[:, 0]
     if array.dtype.kind not in "iub":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base.arrays import AnyFloat
-from ..base.storage import path_of, whole_file
+from ..base.storage import as_path, write_atomically
 from ..models.model_view import LayerView
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ INK, FRAME = "#333333", "#c4c4c4"
 FAINTEST = 0.25  # depth of colour of the smallest weight: it must differ from no weight
 
 
-def draw(
+def plot_weights(
     path: str | os.PathLike[str], versions: Mapping[str, Sequence[LayerView]], title: str = ""
 ) -> None:
     """Draw the weights of several versions of a network into one file.
@@ -59,7 +59,7 @@ def draw(
     save_figure(figure, path)
 
 
-def draw_trace(
+def plot_trace(
     path: str | os.PathLike[str], epsilons: NDArray[np.float64], kept: NDArray[np.float64]
 ) -> None:
     """Draw the share of weights kept against the error allowed into one file.
@@ -98,7 +98,7 @@ def check_format(path: str | os.PathLike[str]) -> str:
         If the suffix is that of no picture.
     """
     known = empty_figure(1.0, 1.0).canvas.get_supported_filetypes()
-    suffix = path_of(path, "path").suffix.lower().removeprefix(".") or "png"
+    suffix = as_path(path, "path").suffix.lower().removeprefix(".") or "png"
     if suffix not in known:
         raise ValueError(
             f"{os.fspath(path)!r} must be a picture, one of {', '.join(sorted(known))}"
@@ -109,7 +109,7 @@ def check_format(path: str | os.PathLike[str]) -> str:
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a picture, whole or not at all."""
     format = check_format(path)
-    with whole_file(path) as temporary:
+    with write_atomically(path) as temporary:
         figure.savefig(temporary, format=format, dpi=160, facecolor="white")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 DIGITS = 16  # of a hash that are enough to tell two apart by eye
 
 
-def snippet(recipe: Mapping[str, Any]) -> str:
+def format_snippet(recipe: Mapping[str, Any]) -> str:
     """Return Python that repeats a run on the same ``model`` and ``X``, and checks that they are."""
     model, data = recipe["model"], recipe["calibration"]
     arguments = "".join(f"    {name}={value!r},\n" for name, value in recipe["arguments"].items())
@@ -24,7 +24,7 @@ def snippet(recipe: Mapping[str, Any]) -> str:
     )
 
 
-def summary(recipe: Mapping[str, Any]) -> str:
+def format_summary(recipe: Mapping[str, Any]) -> str:
     """Return the recipe in a few lines of text."""
     arguments = ", ".join(f"{name}={value!r}" for name, value in recipe["arguments"].items())
     untouched = recipe.get("untouched", [])

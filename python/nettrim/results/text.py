@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..base.errors import LARGE_ERROR
-from ..base.table import Column, share, shortened, table
+from ..base.table import TableColumn, format_share, format_table, shorten_names
 from ..models.model_view import Untouched
 from .outcome import LayerReport, Outcome, OutputReport
 
 __all__ = [
-    "cautions",
-    "gap_of",
-    "percent_of",
-    "time_of",
+    "format_gap",
+    "format_percent",
+    "format_time",
+    "format_zeros",
+    "list_cautions",
     "untouched_lines",
     "write_table",
-    "zeros",
 ]
 
 ROUNDING = 1e-4  # of the framework, above which it is told beside a bound
@@ -27,36 +27,36 @@ ROUNDING = 1e-4  # of the framework, above which it is told beside a bound
 def write_table(outcome: Outcome[Any]) -> str:
     """Return the table of an outcome, under a title and above what must not be overlooked."""
     held_out = outcome.held_out_discrepancy is not None
-    names = shortened([layer.name for layer in outcome.layers])
+    names = shorten_names([layer.name for layer in outcome.layers])
     rows = [_row(*pair, held_out) for pair in zip(names, outcome.layers, strict=True)]
     rows += [_stage(name, seconds, held_out) for name, seconds in outcome.stages.items()]
     if len(outcome.outputs) > 1:
-        names = shortened([output.name for output in outcome.outputs])
+        names = shorten_names([output.name for output in outcome.outputs])
         rows += [_output(*pair, held_out) for pair in zip(names, outcome.outputs, strict=True)]
-    grid = table(_columns(held_out), rows, _total(outcome, held_out))
+    grid = format_table(_columns(held_out), rows, _total(outcome, held_out))
     return "\n".join([_title(outcome), grid, *_notes(outcome), *untouched_lines(outcome.untouched)])
 
 
 def _title(outcome: Outcome[Any]) -> str:
     """Say in one line what came out."""
     return (
-        f"{outcome.scheme} on {outcome.n_samples:,} calibration samples: {zeros(outcome)} are zero, "
-        f"error of the network {percent_of(outcome.discrepancy)}"
+        f"{outcome.scheme} on {outcome.n_samples:,} calibration samples: {format_zeros(outcome)} are zero, "
+        f"error of the network {format_percent(outcome.discrepancy)}"
     )
 
 
-def zeros(outcome: Outcome[Any]) -> str:
+def format_zeros(outcome: Outcome[Any]) -> str:
     """Return the share of zeros in words: of the whole model, and beside it of what was handled."""
     if not outcome.untouched:
         return f"{outcome.sparsity:.1%} of the weights"
     return f"{outcome.model_sparsity:.1%} of all weights ({outcome.sparsity:.1%} of those handled)"
 
 
-def _columns(held_out: bool) -> list[Column]:
+def _columns(held_out: bool) -> list[TableColumn]:
     headings = ["before", "after", "kept", "epsilon", "error", "bound", "gap", "status", "time"]
     if held_out:
         headings.insert(5, "unseen")
-    return [Column("layer", "<"), Column("shape"), *map(Column, headings)]
+    return [TableColumn("layer", "<"), TableColumn("shape"), *map(TableColumn, headings)]
 
 
 def _row(name: str, layer: LayerReport, held_out: bool) -> list[str]:
@@ -65,14 +65,14 @@ def _row(name: str, layer: LayerReport, held_out: bool) -> list[str]:
         f"{layer.shape[0]}x{layer.shape[1]}",
         f"{layer.nonzeros_before:,}",
         f"{layer.nonzeros_after:,}",
-        share(layer.nonzeros_after, layer.nonzeros_before),
-        percent_of(layer.epsilon),
-        percent_of(layer.discrepancy),
-        *([percent_of(layer.held_out_discrepancy)] if held_out else []),
-        percent_of(layer.bound),
-        gap_of(layer.gap),
+        format_share(layer.nonzeros_after, layer.nonzeros_before),
+        format_percent(layer.epsilon),
+        format_percent(layer.discrepancy),
+        *([format_percent(layer.held_out_discrepancy)] if held_out else []),
+        format_percent(layer.bound),
+        format_gap(layer.gap),
         layer.status if layer.converged else f"{layer.status}!",
-        "" if layer.seconds is None else time_of(layer.seconds),
+        "" if layer.seconds is None else format_time(layer.seconds),
     ]
 
 
@@ -82,25 +82,25 @@ def _total(outcome: Outcome[Any], held_out: bool) -> list[str]:
         "",
         f"{outcome.nonzeros_before:,}",
         f"{outcome.nonzeros_after:,}",
-        share(outcome.nonzeros_after, outcome.nonzeros_before),
+        format_share(outcome.nonzeros_after, outcome.nonzeros_before),
         "",
-        percent_of(outcome.discrepancy),
-        *([percent_of(outcome.held_out_discrepancy)] if held_out else []),
-        percent_of(outcome.bound),
+        format_percent(outcome.discrepancy),
+        *([format_percent(outcome.held_out_discrepancy)] if held_out else []),
+        format_percent(outcome.bound),
         "",
         "",
-        time_of(outcome.seconds),
+        format_time(outcome.seconds),
     ]
 
 
 def _stage(name: str, seconds: float, held_out: bool) -> list[str]:
-    return [name, *[""] * (len(_columns(held_out)) - 2), time_of(seconds)]
+    return [name, *[""] * (len(_columns(held_out)) - 2), format_time(seconds)]
 
 
 def _output(name: str, output: OutputReport, held_out: bool) -> list[str]:
-    errors = [percent_of(output.discrepancy), percent_of(output.bound)]
+    errors = [format_percent(output.discrepancy), format_percent(output.bound)]
     if held_out:
-        errors.insert(1, percent_of(output.held_out_discrepancy))
+        errors.insert(1, format_percent(output.held_out_discrepancy))
     return [name, "output", *[""] * 4, *errors, *[""] * 3]
 
 
@@ -109,17 +109,17 @@ def untouched_lines(untouched: Sequence[Untouched]) -> list[str]:
     if not untouched:
         return []
     headings = [
-        Column("left alone", "<"),
-        Column("shape"),
-        Column("nonzeros"),
-        Column("because", "<"),
+        TableColumn("left alone", "<"),
+        TableColumn("shape"),
+        TableColumn("nonzeros"),
+        TableColumn("because", "<"),
     ]
     rows = [
         [name, "x".join(map(str, weight.shape)), f"{weight.nonzeros:,}", weight.reason]
-        for name, weight in zip(shortened([w.name for w in untouched]), untouched, strict=True)
+        for name, weight in zip(shorten_names([w.name for w in untouched]), untouched, strict=True)
     ]
     total = ["together", "", f"{sum(weight.nonzeros for weight in untouched):,}", ""]
-    return ["", table(headings, rows, total)]
+    return ["", format_table(headings, rows, total)]
 
 
 def _notes(outcome: Outcome[Any]) -> list[str]:
@@ -129,13 +129,13 @@ def _notes(outcome: Outcome[Any]) -> list[str]:
         notes.append("! not solved to the tolerance: few nonzeros there may be false sparsity")
     if outcome.interrupted:
         notes.append("! interrupted: layers not reached are as they were")
-    notes += [f"! {head}: {text}" for head, text in cautions(outcome)]
+    notes += [f"! {head}: {text}" for head, text in list_cautions(outcome)]
     if not math.isfinite(outcome.bound):
         notes.append("- not known: nothing bounds how far some step of the model can stretch")
     return notes
 
 
-def cautions(outcome: Outcome[Any]) -> list[tuple[str, str]]:
+def list_cautions(outcome: Outcome[Any]) -> list[tuple[str, str]]:
     """Return what makes an answer worth little although it is proved: heads and texts."""
     found = []
     few = [layer for layer in outcome.layers if layer.few_rows]
@@ -145,7 +145,7 @@ def cautions(outcome: Outcome[Any]) -> list[tuple[str, str]]:
         )
         found.append(("sparse without meaning", f"fewer different active rows than inputs: {told}"))
     if outcome.discrepancy > LARGE_ERROR:
-        text = f"its output moved by {percent_of(outcome.discrepancy)}"
+        text = f"its output moved by {format_percent(outcome.discrepancy)}"
         found.append(("the network may do nothing of what it did", text))
     rounding = [output for output in outcome.outputs if (output.runtime_error or 0) > ROUNDING]
     return found + [_rounding(output) for output in rounding]
@@ -155,13 +155,13 @@ def _rounding(output: OutputReport) -> tuple[str, str]:
     """Say what the framework's arithmetic adds to what was measured and proved in exact one."""
     how = "computes in another way" if output.runtime_differs else "rounds"
     text = (
-        f"{output.name!r} is up to {percent_of(output.runtime_error)} off exact arithmetic, of which "
-        f"error and bound speak; the error there is {percent_of(output.runtime_discrepancy)}"
+        f"{output.name!r} is up to {format_percent(output.runtime_error)} off exact arithmetic, of which "
+        f"error and bound speak; the error there is {format_percent(output.runtime_discrepancy)}"
     )
     return f"the framework {how}", text
 
 
-def percent_of(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
     """Return three digits of a percentage; powers of ten where it is very large or small."""
     if value is None:
         return ""
@@ -173,12 +173,12 @@ def percent_of(value: float | None) -> str:
     return f"{percent:.{2 if percent < 9.995 else 1 if percent < 99.95 else 0}f}%"
 
 
-def gap_of(gap: float | None) -> str:
+def format_gap(gap: float | None) -> str:
     """Return one digit of a gap."""
     return "" if gap is None else f"{gap:.0e}".replace("e-0", "e-")
 
 
-def time_of(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Return seconds with three digits and at most two decimals; less than that in milliseconds."""
     if 0 < seconds < 0.00995:
         return f"{1000 * seconds:.2g} ms"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import ArrayLike
 
-from ..base.storage import path_of
-from ..models.model_view import layers_named
-from .accuracy import Accuracy, accuracy
+from ..base.storage import as_path
+from ..models.model_view import find_layers
+from .accuracy import Accuracy, compare_accuracy
 from .outcome import Outcome
 from .text import write_table
 
@@ -53,11 +53,11 @@ class TrimResult(Outcome[Model]):
     seconds : float
         What the run took, all in all.
     stages : dict of str to float
-        Seconds of it that belong to no layer's solve: "sharing" a budget among layers, "tuning" their
-        regularisation, and "signals": running the model, posing programs, measuring.
+        Seconds of it that belong to no layer's solve: "sharing" a budget among layers, "tuning"
+        their regularisation, and "signals": running the model, posing programs, measuring.
     recipe : dict
-        Plain values: every argument with its default filled in, hashes of the model's weights and of
-        the data, versions and the date; what it takes to get the result again.
+        Plain values: every argument with its default filled in, hashes of the model's weights and
+        of the data, versions and the date; what it takes to get the result again.
     """
 
     def plot(self, path: str | os.PathLike[str]) -> None:
@@ -73,11 +73,11 @@ class TrimResult(Outcome[Model]):
         ImportError
             If matplotlib is not installed.
         """
-        from .plot import draw
+        from .plot import plot_weights
 
         names = [layer.name for layer in self.layers]
         versions = {"before": self.original, "after": self.model}
-        draw(path, {title: layers_named(model, names) for title, model in versions.items()})
+        plot_weights(path, {title: find_layers(model, names) for title, model in versions.items()})
 
     def accuracy(self, X: Any, labels: ArrayLike) -> Accuracy:
         """Measure how often the original and the trimmed model are right.
@@ -103,7 +103,7 @@ class TrimResult(Outcome[Model]):
             If ``labels`` are not one for each sample, or none that the model knows; or if the model
             is no classifier.
         """
-        return accuracy(self.original, self.model, X, labels)
+        return compare_accuracy(self.original, self.model, X, labels)
 
     def report(self, path: str | os.PathLike[str], accuracy: Accuracy | None = None) -> None:
         """Write a page that shows what happened, to look at and to pass on.
@@ -116,7 +116,7 @@ class TrimResult(Outcome[Model]):
         path : str or path-like
             File to write, whole or not at all.
         accuracy : Accuracy, optional
-            What `accuracy` returned, to be shown as well.
+            What `compare_accuracy` returned, to be shown as well.
         """
         from .html import write
 
@@ -124,7 +124,7 @@ class TrimResult(Outcome[Model]):
             raise TypeError(
                 f"accuracy must be what TrimResult.accuracy returned, got {type(accuracy).__name__}"
             )
-        write(path_of(path, "path"), self, accuracy)
+        write(as_path(path, "path"), self, accuracy)
 
     def export(
         self,
@@ -139,21 +139,22 @@ class TrimResult(Outcome[Model]):
             ``model.npz``, ``model.onnx`` or ``model.pt`` (a ``state_dict``): with its zeros, for
             whatever loads the original.
         ``"sparse"``
-            ``sparse.npz``: weights in CSR. `Network.load` reads it, or `nettrim.load_weights` for a model
-            of another framework.
+            ``sparse.npz``: weights in CSR. `Network.load` reads it, or `nettrim.load_weights` for a
+            model of another framework.
         ``"bitmask"``
-            ``bitmask.npz``: the same with a bit for every weight, smaller unless nearly all are zero.
+            ``bitmask.npz``: the same with a bit for every weight, smaller unless nearly all are
+            zero.
         ``"shrunk"``
             ``shrunk.npz``: `nettrim.shrink` of the network, with smaller shapes.
         ``"header"``
-            ``network.h``: the shrunk network in C99 for small devices, in float, without library and
-            heap. It defines ``static void nettrim_predict(const float *input, float *output)`` for
-            one sample.
+            ``network.h``: the shrunk network in C99 for small devices, in float, without library
+            and heap. It defines ``static void nettrim_predict(const float *input, float *output)``
+            for one sample.
         ``"recipe"``
             ``recipe.json``: how to get the result again, and hashes to know that one has.
 
-        A perceptron of scikit-learn is written as the network it computes up to its logits. PyTorch and
-        ONNX models have neither ``"shrunk"`` nor ``"header"``.
+        A perceptron of scikit-learn is written as the network it computes up to its logits. PyTorch
+        and ONNX models have neither ``"shrunk"`` nor ``"header"``.
 
         Parameters
         ----------

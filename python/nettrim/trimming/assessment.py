@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.arrays import AnyFloat, Array, frobenius, relative
+from ..base.arrays import AnyFloat, Array, frobenius_norm, relative_to
 from ..base.errors import (
     LARGE_ERROR,
     ConvergenceWarning,
@@ -24,17 +24,17 @@ from ..models.opened_model import OpenedModel
 from ..models.samples import Data
 from ..results.outcome import KEPT, UNREACHED, LayerReport, OutputReport
 from ..results.trim_result import TrimResult
-from .bounds import Account, Trimmed, account, changes
+from .bounds import SignalBounds, Trimmed, measure_and_bound, measure_changes
 from .methods.method import SOLVING
 from .solved_layer import SolvedLayer
 from .walk import Walk
 
-__all__ = ["assessed", "computed_before", "warn"]
+__all__ = ["assess", "run_before", "warn"]
 
 SIGNALS = "signals"  # the stage of a run that computes, poses and measures
 
 
-def assessed(
+def assess(
     walk: Walk, before: Sequence[AnyFloat] | None, recipe: dict[str, Any], began: float
 ) -> TrimResult[Any]:
     """Measure and bound what the walk did, and write the reports; it all began at some time."""
@@ -42,8 +42,8 @@ def assessed(
     trimmed = opened.view.with_weights(weights)
     held_out = None
     if opened.held_out is not None:
-        held_out = [c.relative for c in changes(opened.view, weights, opened.held_out)]
-    after = None if before is None else _computed(opened.view, trimmed, opened.data)
+        held_out = [c.relative for c in measure_changes(opened.view, weights, opened.held_out)]
+    after = None if before is None else _run_framework(opened.view, trimmed, opened.data)
     runs = None if before is None or after is None else (before, after)
     layers, outputs = _reports(walk, held_out, runs)
     return TrimResult(
@@ -52,8 +52,8 @@ def assessed(
         layers=layers,
         scheme="cascade" if walk.method.cascaded else "parallel",
         n_samples=len(opened.data),
-        discrepancy=_together([output.discrepancy for output in outputs]),
-        bound=_together([output.bound for output in outputs]),
+        discrepancy=_root_mean_square([output.discrepancy for output in outputs]),
+        bound=_root_mean_square([output.bound for output in outputs]),
         held_out_discrepancy=_held_out(outputs),
         interrupted=walk.interrupted,
         recipe=recipe,
@@ -72,36 +72,40 @@ def _reports(
     layers: list[LayerReport] = []
     outputs: list[OutputReport] = []
     names = walk.run.opened.outputs
-    for position, told in enumerate(account(walk.run.view, _trimmed(walk), walk.run.data)):
-        unseen = None if held_out is None else held_out[position]
+    for position, measured in enumerate(
+        measure_and_bound(walk.run.view, _trimmed(walk), walk.run.data)
+    ):
+        held_out_discrepancy = None if held_out is None else held_out[position]
         number = position - len(walk.run.layers)
         if number < 0:
-            layers.append(_layer(walk, position, told, unseen))
+            layers.append(_layer(walk, position, measured, held_out_discrepancy))
         elif number in walk.run.counted:
-            output = _output(names[number], told, unseen)
+            output = _output(names[number], measured, held_out_discrepancy)
             if runs is not None:
-                output = _compared(output, told.values, [run[number] for run in runs], walk)
+                output = _compare_runtime(
+                    output, measured.values, [run[number] for run in runs], walk
+                )
             outputs.append(output)
     return tuple(layers), tuple(outputs)
 
 
-def _output(name: str, told: Account, held_out: float | None) -> OutputReport:
-    norm = told.change.norm or 1.0
+def _output(name: str, measured: SignalBounds, held_out: float | None) -> OutputReport:
+    norm = measured.change.norm or 1.0
     return OutputReport(
         name=name,
         norm=norm,
-        discrepancy=told.change.relative,
-        bound=told.bound.proved / norm,
+        discrepancy=measured.change.relative,
+        bound=measured.bound.proved / norm,
         held_out_discrepancy=held_out,
     )
 
 
 def _held_out(outputs: Sequence[OutputReport]) -> float | None:
     known = [o.held_out_discrepancy for o in outputs if o.held_out_discrepancy is not None]
-    return _together(known) if known else None
+    return _root_mean_square(known) if known else None
 
 
-def _together(errors: Sequence[float]) -> float:
+def _root_mean_square(errors: Sequence[float]) -> float:
     """Return the root of the mean square."""
     return errors[0] if len(errors) == 1 else float(np.sqrt(np.mean(np.square(errors))))
 
@@ -113,24 +117,24 @@ def _times(watch: Stopwatch, total: float) -> dict[str, Any]:
     return {"seconds": total, "stages": {**stages, SIGNALS: rest}}
 
 
-def computed_before(opened: OpenedModel[Any]) -> Sequence[AnyFloat] | None:
+def run_before(opened: OpenedModel[Any]) -> Sequence[AnyFloat] | None:
     """Return what the framework itself computes for the model, None if that cannot be known.
 
     It is run before any work, on held-out data as well, so that what it does not take is told then.
     """
-    outputs = _computed(opened.view, opened.model, opened.data, (ValueError,))
+    outputs = _run_framework(opened.view, opened.model, opened.data, (ValueError,))
     if opened.held_out is not None:
-        _computed(opened.view, opened.model, opened.held_out, (ValueError,))
+        _run_framework(opened.view, opened.model, opened.held_out, (ValueError,))
     return outputs
 
 
-def _computed(
+def _run_framework(
     view: ModelView, model: Any, X: Data, refusal: tuple[type[Exception], ...] = ()
 ) -> Sequence[AnyFloat] | None:
     """Return what the framework itself computes for a model, None if it cannot be known.
 
-    Errors of a framework are warned of, as nothing that is solved may be lost to them, save those by
-    which it refuses the samples.
+    Errors of a framework are warned of, as nothing that is solved may be lost to them, save those
+    by which it refuses the samples.
     """
     try:
         outputs = view.run(model, X)
@@ -146,7 +150,7 @@ def _computed(
     return outputs
 
 
-def _compared(
+def _compare_runtime(
     report: OutputReport, exact: Sequence[Array], computed: Sequence[AnyFloat], walk: Walk
 ) -> OutputReport:
     """Hold the framework's results for both models against those of exact arithmetic."""
@@ -154,13 +158,13 @@ def _compared(
         own.reshape(values.shape).astype(np.float64)
         for own, values in zip(computed, exact, strict=True)
     ]
-    errors = [frobenius(own - values) for own, values in zip(runs, exact, strict=True)]
-    error = relative(max(errors), frobenius(exact[0]))
+    errors = [frobenius_norm(own - values) for own, values in zip(runs, exact, strict=True)]
+    error = relative_to(max(errors), frobenius_norm(exact[0]))
     types = {*(layer.affine.precision for layer in walk.run.layers), computed[0].dtype}
     coarsest = max(float(np.finfo(dtype).eps) for dtype in types)
     return replace(
         report,
-        runtime_discrepancy=relative(frobenius(runs[1] - runs[0]), frobenius(runs[0])),
+        runtime_discrepancy=relative_to(frobenius_norm(runs[1] - runs[0]), frobenius_norm(runs[0])),
         runtime_error=error,
         runtime_differs=not error <= math.sqrt(coarsest),
     )
@@ -179,8 +183,10 @@ def _trimmed(walk: Walk) -> dict[int, Trimmed]:
     }
 
 
-def _layer(walk: Walk, position: int, told: Account, held_out: float | None) -> LayerReport:
-    change, bound = told.change, told.bound
+def _layer(
+    walk: Walk, position: int, measured: SignalBounds, held_out: float | None
+) -> LayerReport:
+    change, bound = measured.change, measured.bound
     layer, solved = walk.run.layers[position], walk.solved.get(position)
     before, after = layer.affine, walk.weights.get(position, layer.affine)
     norm = change.norm or 1.0

@@ -17,8 +17,8 @@ the trimmed input lies at most its Lipschitz constant, between both versions of 
           e_l = \lVert\mathrm{relu}(Y_{l-1}\hat W_l) - Y_l\rVert,
 
 with :math:`\sigma` the largest singular value without the bias row. By Proposition 1 of Net-Trim
-(NIPS 2017) a feasible answer has :math:`e_l \le \epsilon_l`; for a layer left alone :math:`e_l = 0`.
-This is Theorem 1 with norms that can be computed instead of a link-normalised network.
+(NIPS 2017) a feasible answer has :math:`e_l \le \epsilon_l`; for a layer left alone :math:`e_l =
+0`. This is Theorem 1 with norms that can be computed instead of a link-normalised network.
 
 *A layer of the cascade* was solved on the trimmed input :math:`\hat Y_{l-1}` against the original
 output. On active entries its error is at most the residual :math:`r_l`; on the others, where
@@ -28,8 +28,8 @@ general V)
 .. math:: B_l^2 = \max(\epsilon_l, r_l)^2
           + \bigl(\lVert (v_l)_+\rVert + \lVert\mathrm{excess}_l\rVert\bigr)^2 .
 
-For a feasible answer :math:`r_l \le \epsilon_l` and the excess is zero: the bound is then a property
-of the program and stood before the layer was solved.
+For a feasible answer :math:`r_l \le \epsilon_l` and the excess is zero: the bound is then a
+property of the program and stood before the layer was solved.
 
 **Promised** before anything is solved (``prior_bound``), for answers that are feasible and, in the
 parallel scheme, minimal: Theorem 1 without normalisation,
@@ -47,7 +47,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..base.arrays import Array, frobenius, relative
+from ..base.arrays import Array, frobenius_norm, relative_to
 from ..models.model_view import Affine, LayerView, ModelView, activate
 from ..models.samples import Data
 
@@ -61,8 +61,8 @@ class Prospect(NamedTuple):
     Attributes
     ----------
     growth, floor : float
-        In the cascade its square is at most ``(growth * change of W's output)**2 + (floor * norm of the
-        output)**2``, in the parallel scheme it is at most ``floor * norm of the output``.
+        In the cascade its square is at most ``(growth * change of W's output)**2 + (floor * norm of
+        the output)**2``, in the parallel scheme it is at most ``floor * norm of the output``.
     """
 
     growth: float
@@ -100,7 +100,7 @@ class Change(NamedTuple):
     @property
     def relative(self) -> float:
         """Distance over norm; over 1 for a signal that is zero throughout."""
-        return relative(self.distance, self.norm)
+        return relative_to(self.distance, self.norm)
 
 
 class Bound(NamedTuple):
@@ -110,7 +110,7 @@ class Bound(NamedTuple):
     prior: float
 
 
-class Account(NamedTuple):
+class SignalBounds(NamedTuple):
     """What is known of a signal: how far it moved and can have moved, and its two versions.
 
     Attributes
@@ -126,7 +126,7 @@ class Account(NamedTuple):
     values: tuple[Array, Array]
 
 
-def changes(view: ModelView, weights: Mapping[int, Affine], X: Data) -> Iterator[Change]:
+def measure_changes(view: ModelView, weights: Mapping[int, Affine], X: Data) -> Iterator[Change]:
     """Measure how far each prunable layer's output moved, and then each of the model's."""
     layers = view.prunable_layers()
     walks = zip(view.signals(X, {}), view.signals(X, weights), strict=True)
@@ -141,7 +141,9 @@ def changes(view: ModelView, weights: Mapping[int, Affine], X: Data) -> Iterator
             yield _change(original.values, current.values)
 
 
-def account(view: ModelView, trimmed: Mapping[int, Trimmed], X: Data) -> Iterator[Account]:
+def measure_and_bound(
+    view: ModelView, trimmed: Mapping[int, Trimmed], X: Data
+) -> Iterator[SignalBounds]:
     """Measure and bound how far each prunable layer's output moved, and then each of the model's."""
     layers = view.prunable_layers()
     weights = {position: layer.affine for position, layer in trimmed.items()}
@@ -152,20 +154,20 @@ def account(view: ModelView, trimmed: Mapping[int, Trimmed], X: Data) -> Iterato
         bound = Bound(original.moved(proved), original.moved(prior))
         change = _change(original.values, current.values)
         if position < len(layers):
-            change, bound = _behind(
+            change, bound = _bound_output(
                 layers[position], trimmed.get(position), original.values, current.values, bound
             )
         bound = Bound(bound.proved * ROUNDED_UP, bound.prior * ROUNDED_UP)
         proved[position], prior[position] = bound
-        yield Account(change, bound, (original.values, current.values))
+        yield SignalBounds(change, bound, (original.values, current.values))
 
 
 def _change(original: Array, current: Array) -> Change:
-    return Change(frobenius(current - original), frobenius(original))
+    return Change(frobenius_norm(current - original), frobenius_norm(original))
 
 
-def _behind(
-    layer: LayerView, trimmed: Trimmed | None, original: Array, current: Array, arriving: Bound
+def _bound_output(
+    layer: LayerView, trimmed: Trimmed | None, original: Array, current: Array, incoming: Bound
 ) -> tuple[Change, Bound]:
     """Return change and bounds behind a layer, from its inputs and the bounds on them."""
     affine = layer.affine if trimmed is None else trimmed.affine
@@ -173,18 +175,18 @@ def _behind(
     Z = layer.apply(affine, current)
     change = _change(Y, activate(Z, layer.activation))
     if trimmed is None:
-        stretch = layer.lipschitz(affine, original.shape)
-        return change, Bound(*(_product(stretch, distance) for distance in arriving))
-    prior = _prior(layer, trimmed, original.shape, arriving.prior, frobenius(Y))
+        lipschitz = layer.lipschitz(affine, original.shape)
+        return change, Bound(*(_product(lipschitz, distance) for distance in incoming))
+    prior = _bound_beforehand(layer, trimmed, original.shape, incoming.prior, frobenius_norm(Y))
     if trimmed.cascaded:
         return change, Bound(_proposition_1(layer, trimmed, current, Y, Z), prior)
-    error = frobenius(layer.respond(affine, original) - Y)
-    stretch = layer.lipschitz(affine, original.shape)
-    return change, Bound(_product(stretch, arriving.proved) + error, prior)
+    error = frobenius_norm(layer.respond(affine, original) - Y)
+    lipschitz = layer.lipschitz(affine, original.shape)
+    return change, Bound(_product(lipschitz, incoming.proved) + error, prior)
 
 
-def _prior(
-    layer: LayerView, trimmed: Trimmed, shape: tuple[int, ...], arriving: float, norm: float
+def _bound_beforehand(
+    layer: LayerView, trimmed: Trimmed, shape: tuple[int, ...], incoming: float, norm: float
 ) -> float:
     """Return what was promised: Theorem 2 in the cascade, Theorem 1 in the parallel scheme."""
     if trimmed.prospect is None:
@@ -192,19 +194,19 @@ def _prior(
     growth, floor = trimmed.prospect
     if trimmed.cascaded:
         own = layer.lipschitz(layer.affine, shape)
-        return math.hypot(_product(growth * own, arriving), floor * norm)
+        return math.hypot(_product(growth * own, incoming), floor * norm)
     l1 = float(np.abs(layer.affine.stacked).sum())
-    return _product(l1, arriving) + floor * norm
+    return _product(l1, incoming) + floor * norm
 
 
-def _product(stretch: float, distance: float) -> float:
+def _product(lipschitz: float, distance: float) -> float:
     """Return how far what moved so far can have moved behind a layer; nothing stays nothing."""
-    return stretch * distance if stretch and distance else 0.0
+    return lipschitz * distance if lipschitz and distance else 0.0
 
 
 def _proposition_1(layer: LayerView, trimmed: Trimmed, current: Array, Y: Array, Z: Array) -> float:
     active = Y > 0 if layer.activation == "relu" else np.ones_like(Y, dtype=bool)
     slack = np.maximum(layer.apply(layer.affine, current), 0.0)[~active]
     excess = np.maximum(Z[~active] - slack, 0.0)
-    residual = max(frobenius((Z - Y)[active]), trimmed.epsilon * frobenius(Y))
-    return math.hypot(residual, frobenius(slack) + frobenius(excess))
+    residual = max(frobenius_norm((Z - Y)[active]), trimmed.epsilon * frobenius_norm(Y))
+    return math.hypot(residual, frobenius_norm(slack) + frobenius_norm(excess))

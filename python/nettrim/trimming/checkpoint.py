@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..base.storage import path_of, read_npz, refuse_changes, write_npz
+from ..base.storage import as_path, read_npz, refuse_changes, write_npz
 from .solved_layer import Proof, SolvedLayer
 
 FORMAT = 6
@@ -38,7 +38,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, Any]) -> None:
-        self.folder = path_of(folder, "checkpoint")
+        self.folder = as_path(folder, "checkpoint")
         self.identity = dict(identity)
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"checkpoint must be a folder, {str(self.folder)!r} is a file")
@@ -58,7 +58,7 @@ class Checkpoint:
         arrays = read_npz(path, {"identity", *OWN, *PROVED}.__contains__)
         try:
             stored = json.loads(str(arrays["identity"]))
-            solved = _solved(arrays)
+            solved = _from_arrays(arrays)
         except (KeyError, RecursionError, ValueError) as error:
             raise ValueError(f"{str(path)!r} is not a checkpoint of nettrim: {error}") from None
         refuse_changes(stored, self._complete(details), path)
@@ -67,7 +67,7 @@ class Checkpoint:
     def save(self, position: int, details: Mapping[str, Any], solved: SolvedLayer) -> None:
         """Store a finished layer; the file appears whole or not at all."""
         identity = json.dumps(self._complete(details))
-        write_npz(self._path(position), {"identity": identity, **_arrays(solved)})
+        write_npz(self._path(position), {"identity": identity, **_to_arrays(solved)})
 
     def _path(self, position: int) -> Path:
         return self.folder / f"layer{position + 1:03d}.npz"
@@ -80,14 +80,14 @@ class Checkpoint:
         return complete
 
 
-def _arrays(solved: SolvedLayer) -> dict[str, Any]:
+def _to_arrays(solved: SolvedLayer) -> dict[str, Any]:
     """Return what a file holds of an answer."""
     own = {name: getattr(solved, name) for name in OWN}
     proof = {} if solved.proof is None else vars(solved.proof)
     return {**own, **{f"{PROOF}{name}": value for name, value in proof.items()}}
 
 
-def _solved(arrays: Mapping[str, Any]) -> SolvedLayer:
+def _from_arrays(arrays: Mapping[str, Any]) -> SolvedLayer:
     """Return the answer that a file holds."""
     proof = None
     if any(name in arrays for name in PROVED):

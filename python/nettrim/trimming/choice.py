@@ -8,23 +8,24 @@ from typing import Any
 
 from ..models.model_view import LayerView
 
-__all__ = ["chosen_layers", "chosen_outputs"]
+__all__ = ["choose_layers", "choose_outputs"]
 
 
-def chosen_layers(layers: Sequence[LayerView], choice: Iterable[int | str] | None) -> list[int]:
+def choose_layers(layers: Sequence[LayerView], choice: Iterable[int | str] | None) -> list[int]:
     """Return the positions of the layers to be pruned, in order.
 
     Raises
     ------
     TypeError, ValueError
-        If an entry of ``layers`` is neither position nor name of a prunable layer, or there is none.
+        If an entry of ``layers`` is neither position nor name of a prunable layer, or there is
+        none.
     """
     if not layers:
         raise ValueError("model has no prunable layer")
     return _positions([layer.name for layer in layers], choice, "layers", "prunable layer")
 
 
-def chosen_outputs(names: Sequence[str], choice: Iterable[int | str] | None) -> list[int]:
+def choose_outputs(names: Sequence[str], choice: Iterable[int | str] | None) -> list[int]:
     """Return the positions of the outputs that count, in order.
 
     Raises

@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar, Literal, TypedDict
 
-from ..base.arguments import number, one_of, shown, whole
+from ..base.arguments import check_choice, check_integer, check_number, show
 from ..budget.data import Pattern
 from ..layer.blocks.workers import Pool
 from ..layer.options import SOLVERS
@@ -20,7 +20,7 @@ from .methods.method import Method, Run
 from .methods.to_error import ToError
 from .methods.to_sparsity import ToSparsity
 
-__all__ = ["SCHEMES", "Error", "Goal", "GoalOptions", "Sparsity", "goal_of"]
+__all__ = ["SCHEMES", "Error", "Goal", "GoalOptions", "Sparsity", "resolve_goal"]
 
 SCHEMES = ("cascade", "parallel")
 
@@ -134,21 +134,21 @@ class Error(Goal):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        self._set("epsilon", number(self.epsilon, "epsilon", least=0.0))
+        self._set("epsilon", check_number(self.epsilon, "epsilon", least=0.0))
         if self.gamma is not None:
-            self._set("gamma", number(self.gamma, "gamma", least=1.0))
+            self._set("gamma", check_number(self.gamma, "gamma", least=1.0))
         if self.slack is not None:
-            one_of(self.slack, ("positive", "paper"), "slack")
+            check_choice(self.slack, ("positive", "paper"), "slack")
         if self.kappa is not None:
-            self._set("kappa", number(self.kappa, "kappa", above=0.0, most=1.0))
+            self._set("kappa", check_number(self.kappa, "kappa", above=0.0, most=1.0))
         if self.tol is not None:
-            self._set("tol", number(self.tol, "tol", least=0.0))
+            self._set("tol", check_number(self.tol, "tol", least=0.0))
         if self.solver is not None:
-            one_of(self.solver, SOLVERS, "solver")
+            check_choice(self.solver, SOLVERS, "solver")
         if self.max_iter is not None:
-            self._set("max_iter", whole(self.max_iter, "max_iter"))
+            self._set("max_iter", check_integer(self.max_iter, "max_iter"))
         if self.time_limit is not None:
-            self._set("time_limit", number(self.time_limit, "time_limit", above=0.0))
+            self._set("time_limit", check_number(self.time_limit, "time_limit", above=0.0))
 
     def check(self, scheme: str, executor: Executor | None) -> None:
         """Refuse what belongs to the cascade in the parallel scheme, and what is no executor."""
@@ -190,13 +190,14 @@ class Sparsity(Goal):
     sparsity : float, optional
         Share of the weights of the pruned layers that is to be removed, to one weight.
     pattern : str, optional
-        "2:4" leaves at most 2 of every 4 inputs in a row to each output; so do other numbers. Without
-        `sparsity`: all that the pattern lets go.
+        "2:4" leaves at most 2 of every 4 inputs in a row to each output; so do other numbers.
+        Without `sparsity`: all that the pattern lets go.
     share : {"network", "layer"}, default "network"
         With `sparsity`: all layers share one budget, and a weight stays where that keeps the output
         of the network closest; or each layer is made as sparse as the others.
     min_density : float, default 0
-        With `sparsity` and ``share="network"``: share of its weights that every layer keeps at least.
+        With `sparsity` and ``share="network"``: share of its weights that every layer keeps at
+        least.
     time_limit : float, optional
         Seconds for each layer; its best answer until then is used. Default none.
 
@@ -227,13 +228,13 @@ class Sparsity(Goal):
         """Check the options."""
         Pattern.of(None, self.pattern, 1)
         if self.sparsity is not None:
-            self._set("sparsity", number(self.sparsity, "sparsity", least=0, most=1))
+            self._set("sparsity", check_number(self.sparsity, "sparsity", least=0, most=1))
         if self.share is not None:
-            one_of(self.share, ("network", "layer"), "share")
+            check_choice(self.share, ("network", "layer"), "share")
         if self.min_density is not None:
-            self._set("min_density", number(self.min_density, "min_density", least=0, most=1))
+            self._set("min_density", check_number(self.min_density, "min_density", least=0, most=1))
         if self.time_limit is not None:
-            self._set("time_limit", number(self.time_limit, "time_limit", above=0.0))
+            self._set("time_limit", check_number(self.time_limit, "time_limit", above=0.0))
         self._refuse_unused()
 
     def _refuse_unused(self) -> None:
@@ -278,7 +279,7 @@ class Sparsity(Goal):
 GOALS: tuple[type[Goal], ...] = (Error, Sparsity)
 
 
-def goal_of(goal: Goal | None, options: Mapping[str, Any]) -> Goal:
+def resolve_goal(goal: Goal | None, options: Mapping[str, Any]) -> Goal:
     """Return the goal a caller gave, or the one that options of `nettrim.trim` are short for.
 
     Raises
@@ -288,7 +289,7 @@ def goal_of(goal: Goal | None, options: Mapping[str, Any]) -> Goal:
     """
     given = {name: value for name, value in options.items() if value is not None}
     if goal is not None:
-        return _alone(goal, given)
+        return _check_alone(goal, given)
     wanted = [kind for kind in GOALS if not given.keys().isdisjoint(kind.shortcuts)]
     if not wanted:
         raise ValueError(
@@ -303,13 +304,13 @@ def goal_of(goal: Goal | None, options: Mapping[str, Any]) -> Goal:
     return wanted[0](**given)
 
 
-def _alone(goal: Any, given: Mapping[str, Any]) -> Goal:
+def _check_alone(goal: Any, given: Mapping[str, Any]) -> Goal:
     """Return a goal that was given as such; nothing may stand beside it."""
     if not isinstance(goal, Goal):
-        raise TypeError(f"goal must be nettrim.Error or nettrim.Sparsity, got {shown(goal)}")
+        raise TypeError(f"goal must be nettrim.Error or nettrim.Sparsity, got {show(goal)}")
     for name, value in given.items():
         raise ValueError(
-            f"{name} belongs into the goal: nettrim.{type(goal).__name__}(..., {name}={shown(value)})"
+            f"{name} belongs into the goal: nettrim.{type(goal).__name__}(..., {name}={show(value)})"
         )
     return goal
 
@@ -321,7 +322,7 @@ def _foreign(name: str, value: Any, wanted: type[Goal]) -> Exception:
         if name in {field.name for field in fields(kind)}:
             return ValueError(
                 f"{name} belongs to {kind.shortcuts[0]}, with {used} nothing would use it, "
-                f"got {shown(value)}"
+                f"got {show(value)}"
             )
     return TypeError(f"trim() got an unexpected keyword argument {name!r}")
 
@@ -334,4 +335,4 @@ def refuse_unused(why: str, **options: Any) -> None:
     """Raise an error that names the first option that was given although nothing would use it."""
     for name, value in options.items():
         if value is not None:
-            raise ValueError(f"{name} {why}, got {shown(value)}")
+            raise ValueError(f"{name} {why}, got {show(value)}")

@@ -1,7 +1,7 @@
 """Progress of a run: on stderr a bar if rich is installed, plain lines otherwise; and in the log.
 
-The log is the logger ``nettrim`` of the standard library: a line at INFO for each finished layer, one
-at DEBUG for each certificate. It says nothing until somebody listens.
+The log is the logger ``nettrim`` of the standard library: a line at INFO for each finished layer,
+one at DEBUG for each certificate. It says nothing until somebody listens.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Reporter(Protocol):
 
 
 @contextmanager
-def reporter(enabled: bool, n_layers: int) -> Iterator[Reporter]:
+def make_reporter(enabled: bool, n_layers: int) -> Iterator[Reporter]:
     """Open the best reporter there is: the log alone, plain lines, or a bar on a terminal."""
     with on_terminal(enabled) as bars:
         if bars is not None:

@@ -19,10 +19,10 @@ from ..base.dispatch import build_info
 from ..base.limits import MAX_ITER
 from ..models.opened_model import OpenedModel
 
-__all__ = ["recipe_of"]
+__all__ = ["make_recipe"]
 
 
-def recipe_of(opened: OpenedModel[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def make_recipe(opened: OpenedModel[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Write down a run of `nettrim.trim`.
 
     Parameters
@@ -44,7 +44,7 @@ def recipe_of(opened: OpenedModel[Any], arguments: Mapping[str, Any]) -> dict[st
         "nettrim": build["version"],
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **opened.facts,
-        "arguments": _resolved(arguments),
+        "arguments": _resolve(arguments),
         "untouched": [weight._asdict() for weight in opened.untouched],
         "environment": {
             "python": platform.python_version(),
@@ -55,7 +55,7 @@ def recipe_of(opened: OpenedModel[Any], arguments: Mapping[str, Any]) -> dict[st
     }
 
 
-def _resolved(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _resolve(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in the defaults that are decided late; NumPy's numbers become Python's."""
     late = {"max_iter": MAX_ITER, "n_threads": count_processors()}
     filled = {name: late.get(name) if v is None else v for name, v in arguments.items()}

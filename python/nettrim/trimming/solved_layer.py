@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..base.arrays import Array, relative
+from ..base.arrays import Array, relative_to
 
 __all__ = ["Proof", "SolvedLayer"]
 
@@ -64,4 +64,4 @@ class SolvedLayer:
     @property
     def radius(self) -> float | None:
         """The error allowed, relative to the norm of the output; None if none was prescribed."""
-        return None if self.proof is None else relative(self.proof.epsilon, self.output_norm)
+        return None if self.proof is None else relative_to(self.proof.epsilon, self.output_norm)

@@ -1,7 +1,7 @@
 """Trim a whole network: one walk over a model view, one convex program for each layer.
 
-What was asked for is checked and becomes a plan, the walk (see `nettrim.trimming.walk`) carries it out, and what
-came of it is measured and bounded (see `nettrim.trimming.assessment`).
+What was asked for is checked and becomes a plan, the walk (see `nettrim.trimming.walk`) carries it
+out, and what came of it is measured and bounded (see `nettrim.trimming.assessment`).
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ..base.arguments import one_of, threads, whole
+from ..base.arguments import check_choice, check_integer, check_threads
 from ..base.stopwatch import Stopwatch
 from ..models.opened_model import OpenedModel
 from ..results.trim_result import TrimResult
-from .assessment import assessed, computed_before, warn
+from .assessment import assess, run_before, warn
 from .checkpoint import Checkpoint
-from .choice import chosen_layers, chosen_outputs
-from .goals import SCHEMES, Goal, goal_of
-from .methods.method import Draw, Run
-from .progress import reporter
-from .recipe import recipe_of
+from .choice import choose_layers, choose_outputs
+from .goals import SCHEMES, Goal, resolve_goal
+from .methods.method import RowSample, Run
+from .progress import make_reporter
+from .recipe import make_recipe
 from .walk import Walk
 
 if TYPE_CHECKING:
@@ -54,38 +54,40 @@ def trim(
 ) -> TrimResult[Model]:
     r"""Make a trained network sparse, layer by layer: to an error, with proof, or to a sparsity.
 
-    Given `nettrim.Error`, or ``epsilon`` for short, each layer is a convex program. A layer with input
-    :math:`X` and original output :math:`Y` gets the weights of smallest l1 norm (biases included, as a
-    row of weights on a column of ones) that keep its response,
+    Given `nettrim.Error`, or ``epsilon`` for short, each layer is a convex program. A layer with
+    input :math:`X` and original output :math:`Y` gets the weights of smallest l1 norm (biases
+    included, as a row of weights on a column of ones) that keep its response,
 
     .. math:: \min \lVert W\rVert_1 \quad\text{s.t.}\quad
               \lVert (XW - Y)_\Omega\rVert_F \le \epsilon_l, \quad (XW)_{\Omega^c} \le V ,
 
     where :math:`\Omega` is where :math:`Y > 0` (everywhere for a linear layer).
 
-    * ``scheme="parallel"``: every layer sees the original signals, :math:`\epsilon_l` is ``epsilon``
+    * ``scheme="parallel"``: every layer sees the original signals, :math:`\epsilon_l` is
+    ``epsilon``
       times the norm of its output, :math:`V = 0`.
     * ``scheme="cascade"``: the first pruned layer as above. A later one sees the output
       :math:`\hat X` of the layers already trimmed, and what the original weights do with it is
       allowed to the new ones:
       :math:`\epsilon_l^2 = \gamma \lVert(\hat X W_l - Y)_\Omega\rVert_F^2` and
-      :math:`V = \max(\hat X W_l, 0)` (``slack="positive"``) or :math:`V = \hat X W_l` (``"paper"``).
-      Both keep the original weights feasible and the same bound; "positive" never costs l1 norm.
+      :math:`V = \max(\hat X W_l, 0)` (``slack="positive"``) or :math:`V = \hat X W_l`
+      (``"paper"``). Both keep the original weights feasible and the same bound; "positive" never
+      costs l1 norm.
 
     Given `nettrim.Sparsity`, or ``sparsity`` or ``pattern`` for short, each layer keeps a number of
-    weights, chosen and fitted for the least error of its outputs behind the ReLU (`nettrim.solve_layer_budget`): on the original signals
-    in the parallel scheme, on the outputs of the layers already trimmed in the cascade. Biases stay and
-    do not count. No one can prove that these weights are the best; the bound on the error of the
-    network holds all the same.
+    weights, chosen and fitted for the least error of its outputs behind the ReLU
+    (`nettrim.solve_layer_budget`): on the original signals in the parallel scheme, on the outputs
+    of the layers already trimmed in the cascade. Biases stay and do not count. No one can prove
+    that these weights are the best; the bound on the error of the network holds all the same.
 
     Parameters
     ----------
     model : Network
         Or any object with the three methods of docs/developers/add_an_adapter.md.
     X : array_like of shape (n_samples, ...)
-        Calibration data: samples of what the network will see. No labels are needed. Models of PyTorch
-        and ONNX also take a mapping from inputs to arrays, batches in a list, and a module what its
-        users have: tensors, tuples of them, Datasets and DataLoaders.
+        Calibration data: samples of what the network will see. No labels are needed. Models of
+        PyTorch and ONNX also take a mapping from inputs to arrays, batches in a list, and a module
+        what its users have: tensors, tuples of them, Datasets and DataLoaders.
     goal : nettrim.Error or nettrim.Sparsity, optional
         What is wanted. ``epsilon=0.05`` is short for ``nettrim.Error(0.05)``, ``sparsity=0.9`` for
         ``nettrim.Sparsity(0.9)``, and ``pattern="2:4"`` for ``nettrim.Sparsity(pattern="2:4")``.
@@ -124,10 +126,10 @@ def trim(
     progress : bool, default True
         Show progress on stderr: a bar if rich is installed, a line for each layer otherwise.
     **options
-        Further options of the goal that ``epsilon``, ``sparsity`` or ``pattern`` is short for: ``tol``,
-        ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter`` of `nettrim.Error`; ``pattern``,
-        ``share``, ``min_density`` of `nettrim.Sparsity`; ``time_limit`` of both. What the goal would
-        not use is refused.
+        Further options of the goal that ``epsilon``, ``sparsity`` or ``pattern`` is short for:
+        ``tol``, ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter`` of `nettrim.Error`;
+        ``pattern``, ``share``, ``min_density`` of `nettrim.Sparsity`; ``time_limit`` of both. What
+        the goal would not use is refused.
 
     Returns
     -------
@@ -150,8 +152,8 @@ def trim(
     CalibrationWarning
         Before a layer is solved for which there are fewer different active rows than it has inputs.
     LargeErrorWarning
-        Before a layer of the cascade is solved that may move by more than half of its output, and at
-        the end if the network did.
+        Before a layer of the cascade is solved that may move by more than half of its output, and
+        at the end if the network did.
     RuntimeMismatchWarning
         If the framework computes something else than exact arithmetic does, by more than rounding.
     RuntimeWarning
@@ -188,14 +190,16 @@ def trim(
     True
     """
     began, watch = time.perf_counter(), Stopwatch()
-    goal = goal_of(goal, {"epsilon": epsilon, "sparsity": sparsity, **options})
-    goal.check(one_of(scheme, SCHEMES, "scheme"), executor)
-    threads(n_threads)
-    draw = Draw(whole(max_patches, "max_patches"), whole(seed, "seed", least=0))
+    goal = resolve_goal(goal, {"epsilon": epsilon, "sparsity": sparsity, **options})
+    goal.check(check_choice(scheme, SCHEMES, "scheme"), executor)
+    check_threads(n_threads)
+    draw = RowSample(
+        check_integer(max_patches, "max_patches"), check_integer(seed, "seed", least=0)
+    )
     opened = OpenedModel.on(model, X, held_out)
-    chosen = chosen_layers(opened.layers, layers)
-    counted = chosen_outputs(opened.outputs, outputs)
-    before = computed_before(opened)
+    chosen = choose_layers(opened.layers, layers)
+    counted = choose_outputs(opened.outputs, outputs)
+    before = run_before(opened)
     store = None
     if checkpoint is not None:
         counts = {} if outputs is None else {"outputs": counted}
@@ -206,7 +210,7 @@ def trim(
         store = Checkpoint(
             checkpoint, {**hashes, **goal.identity(scheme), **draw._asdict(), **counts}
         )
-    with reporter(progress, len(chosen)) as report:
+    with make_reporter(progress, len(chosen)) as report:
         run = Run(opened, chosen, counted, draw, n_threads, report, watch)
         walk = Walk(run, goal.method(run, scheme, executor), store)
         walk.go()
@@ -217,7 +221,7 @@ def trim(
         "n_threads": n_threads,
         **draw._asdict(),
     }
-    recipe = recipe_of(opened, arguments)
-    result = assessed(walk, before, recipe, began)
+    recipe = make_recipe(opened, arguments)
+    result = assess(walk, before, recipe, began)
     warn(result, walk)
     return result

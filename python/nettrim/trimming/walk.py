@@ -45,7 +45,7 @@ class Walk:
         """Solve the chosen layers; Ctrl-C ends it and leaves what is finished."""
         try:
             self.method.prepare()
-            for position, solved in self.method.answers(self._tasks()):
+            for position, solved in self.method.solve(self._tasks()):
                 if solved.status == "interrupted":
                     self.interrupted = True
                 else:

@@ -140,7 +140,7 @@ def test_gains_bound_what_onnxruntime_computes(rng: np.random.Generator, kind: s
     )
     A, B = rng.standard_normal((2, 40, *shape)).astype("f4")
     _, last = adapter.view(model).signals(A, {})
-    assert last.gains.get(0, 0.0) == pytest.approx(gain, rel=1e-6)
+    assert last.lipschitz.get(0, 0.0) == pytest.approx(gain, rel=1e-6)
     for scale in (1e-2, 1.0, 10.0):
         C = A + np.float32(scale) * B
         moved = np.linalg.norm(run(model, C, "y") - run(model, A, "y"))
@@ -159,6 +159,6 @@ def test_gains_of_a_residual_sum(rng: np.random.Generator) -> None:
     model = build(nodes, arrays, ["n", 6])
     X = rng.standard_normal((200, 6)).astype("f4")
     signals = list(adapter.view(model).signals(X, {}))
-    assert [signal.gains for signal in signals] == [{}, {0: 1.0}, {0: 1.0, 1: 1.0}, {2: 1.0}]
+    assert [signal.lipschitz for signal in signals] == [{}, {0: 1.0}, {0: 1.0, 1: 1.0}, {2: 1.0}]
     for scheme in ("parallel", "cascade"):
         assert_sound(trim(model, X, epsilon=0.2, scheme=scheme), X)

@@ -91,7 +91,7 @@ def test_every_output_has_gains_of_its_own(rng: np.random.Generator) -> None:
             moved[k] = float(np.linalg.norm(ways[0] - ways[1]))
         for output, end in zip(before[3:], after[3:], strict=True):
             assert np.linalg.norm(end.values - output.values) <= output.moved(moved) * (1 + 1e-9)
-    assert [signal.gains.keys() for signal in before[3:]] == [{boxes}, {scores}, {scores}]
+    assert [signal.lipschitz.keys() for signal in before[3:]] == [{boxes}, {scores}, {scores}]
     assert body == 0
 
 

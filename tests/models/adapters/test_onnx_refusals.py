@@ -88,7 +88,7 @@ def test_the_output_is_the_first_one_of_floats_that_depends_on_a_layer() -> None
     model = build(nodes, {"W": W.astype("f4")}, ["n", 6], ["label"], result=np.int64)
     *_, last = adapter.view(model).signals(X, {})
     np.testing.assert_allclose(last.values, X @ W, rtol=1e-6)
-    assert last.gains == {0: 1.0}
+    assert last.lipschitz == {0: 1.0}
 
 
 def two_inputs() -> onnx.ModelProto:

@@ -70,7 +70,7 @@ def test_a_shared_layer_behind_a_pruned_one_has_its_gain(rng: np.random.Generato
     with pytest.warns(UserWarning, match="read elsewhere"):
         view = adapter.view(build(nodes, arrays, ["n", 6]))
     *_, last = view.signals(np.ones((3, 6)), {})
-    assert last.gains == {0: pytest.approx(np.linalg.norm(arrays["W"], 2) ** 2)}
+    assert last.lipschitz == {0: pytest.approx(np.linalg.norm(arrays["W"], 2) ** 2)}
 
 
 def test_a_shared_bias_stays(rng: np.random.Generator) -> None:
@@ -200,11 +200,11 @@ def test_scikit_learn_export(zipmap: bool) -> None:
     assert [layer.activation for layer in view.prunable_layers()] == ["relu", "relu", "linear"]
     *_, last = view.signals(X, {})
     if zipmap:  # the probabilities are no tensor: the logits stand for them
-        assert last.gains == {2: 1.0}
+        assert last.lipschitz == {2: 1.0}
         odds = np.exp(last.values - last.values.max(axis=1, keepdims=True))
         probabilities = odds / odds.sum(axis=1, keepdims=True)
     else:
-        assert last.gains == {2: 0.5}
+        assert last.lipschitz == {2: 0.5}
         probabilities = last.values
     np.testing.assert_allclose(probabilities, fitted.predict_proba(X), atol=1e-5)
     result = trim(model, X, epsilon=0.1)

@@ -208,5 +208,5 @@ def test_samples_may_become_rows(rng: np.random.Generator) -> None:
     arrived, left = adapter.view(model).signals(X, {})
     np.testing.assert_array_equal(arrived.values, X.reshape(-1, 6))
     np.testing.assert_allclose(left.values.reshape(20, 7, 5), run(model, X), atol=1e-5)
-    assert left.gains == {0: 1.0}
+    assert left.lipschitz == {0: 1.0}
     assert_sound(trim(model, X, epsilon=0.2), X)

@@ -30,8 +30,8 @@ def gain(*steps: Any, size: int = 8, axes: int = 2) -> float:
         new = {0: layer.affine._replace(weights=moved)}
         *_, other = view.signals(X, new)
         distance = np.linalg.norm(layer.respond(new[0], X) - layer.respond(layer.affine, X))
-        assert np.linalg.norm(other.values - end.values) <= end.gains[0] * distance * (1 + 1e-9)
-    return end.gains[0]
+        assert np.linalg.norm(other.values - end.values) <= end.lipschitz[0] * distance * (1 + 1e-9)
+    return end.lipschitz[0]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_gains_of_modules_with_weights() -> None:
 def test_gains_of_a_shortcut_add_up(rng: np.random.Generator) -> None:
     X = rng.standard_normal((6, 1, 8, 8))
     model = residual()
-    gains = [signal.gains for signal in settled(model, X).signals(X, {})]
+    gains = [signal.lipschitz for signal in settled(model, X).signals(X, {})]
     norm = model.norm2
     scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).abs().max().item()
     assert gains[:2] == [{}, {0: 1.0}]
@@ -122,4 +122,4 @@ def test_nothing_is_promised_of_tensors_that_are_overwritten(rng: np.random.Gene
     with pytest.warns(UserWarning, match="what follows the layers '0' is not known"):
         view = settled(nn.Sequential(nn.Linear(4, 3), Step(overwrites)), X)
     *_, end = view.signals(X, {})
-    assert end.gains == {0: math.inf}
+    assert end.lipschitz == {0: math.inf}

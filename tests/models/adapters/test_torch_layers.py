@@ -162,7 +162,7 @@ def test_tensors_with_samples_are_outputs(
 
     X = rng.standard_normal((20, 4))
     *_, end = settled(Packing(), X).signals(X, {})
-    assert end.gains == gains
+    assert end.lipschitz == gains
     assert end.values.shape == (20, 4)
 
 

@@ -105,7 +105,7 @@ def test_a_relu_however_it_is_written(
     first, second, _ = view.signals(X, {})
     layer = view.prunable_layers()[0]
     np.testing.assert_allclose(layer.respond(layer.affine, first.values), second.values, atol=1e-5)
-    assert second.gains == {0: 1.0}
+    assert second.lipschitz == {0: 1.0}
 
 
 @pytest.mark.parametrize("kind", [After, Untraceable])
@@ -122,7 +122,7 @@ def test_what_is_nearly_a_relu(
     view.calibration(X, "X")
     assert [layer.activation for layer in view.prunable_layers()] == ["linear", "linear"]
     _, second, _ = view.signals(X, {})
-    assert second.gains[0] == gain or (kind is Untraceable and second.gains[0] >= gain)
+    assert second.lipschitz[0] == gain or (kind is Untraceable and second.lipschitz[0] >= gain)
 
 
 class Convolutional(nn.Module):
@@ -148,7 +148,7 @@ def test_gains_are_the_same_by_either_way_of_tracing(rng: np.random.Generator) -
         view: Any = as_view(Convolutional(followed).eval())
         view.calibration(X, "X")
         assert [layer.activation for layer in view.prunable_layers()] == ["relu", "linear"]
-        found.append([dict(signal.gains) for signal in view.signals(X, {})])
+        found.append([dict(signal.lipschitz) for signal in view.signals(X, {})])
     assert found[0] == found[1]
     assert all(math.isfinite(gain) for gains in found[0] for gain in gains.values())
 

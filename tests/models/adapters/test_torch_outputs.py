@@ -78,7 +78,7 @@ def test_every_output_of_floats_counts(
     np.testing.assert_allclose(a.values, wanted[0], atol=1e-12)
     np.testing.assert_allclose(b.values, wanted[1], atol=1e-12)
     layers = [layer.name for layer in view.prunable_layers()]
-    assert (a.gains, b.gains) == ({layers.index("a"): 1.0}, {layers.index("b"): 3.0})
+    assert (a.lipschitz, b.lipschitz) == ({layers.index("a"): 1.0}, {layers.index("b"): 3.0})
     for seen, output in zip(view.run(model, X), wanted, strict=True):
         np.testing.assert_allclose(seen, output, atol=1e-12)
 
@@ -104,7 +104,7 @@ def test_what_a_module_of_pytorch_returns_in_parts(rng: np.random.Generator) -> 
     assert view.outputs() == ["0", "1"]
     *_, states, last = view.signals(X, {})
     assert (states.values.shape, last.values.shape) == ((9, 5, 2), (9, 1, 2))
-    assert states.gains == last.gains == {0: math.inf}
+    assert states.lipschitz == last.lipschitz == {0: math.inf}
 
 
 def test_nothing_with_samples_is_no_output(rng: np.random.Generator) -> None:

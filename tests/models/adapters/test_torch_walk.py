@@ -131,7 +131,7 @@ def test_a_declared_relu_that_the_graph_does_not_show(rng: np.random.Generator) 
     X = rng.standard_normal((20, 4))
     view.calibration(X, "X")
     assert [layer.activation for layer in view.prunable_layers()] == ["relu", "linear"]
-    assert [signal.gains for signal in view.signals(X, {})] == [{}, {0: math.inf}, {1: 1.0}]
+    assert [signal.lipschitz for signal in view.signals(X, {})] == [{}, {0: math.inf}, {1: 1.0}]
 
 
 # --- signals ------------------------------------------------------------------------------------

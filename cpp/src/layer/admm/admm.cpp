@@ -11,7 +11,7 @@ namespace {
 // the longest: halfway between one weight for all, which stalls where small signals stand beside
 // the ones of a bias, and one in proportion to each feature's square, which is slower on even
 // columns.
-constexpr double kAnchor = 0.09;
+constexpr double kProximalWeight = 0.09;
 constexpr double kRelaxation = 1.8;
 constexpr double kFirstThreshold = 4;  // over the mean size of the weights
 // rho is looked at after this many steps and then ever less often, or it may cycle and never
@@ -82,8 +82,8 @@ Admm<S>::Admm(const UnitProgram<S>& program, const LayerOptions& options)
   const Eigen::VectorXd squares = p_.lengths.cwiseAbs2();
   const double longest = squares.maxCoeff() > 0 ? squares.maxCoeff() : 1;
   const double shortest = longest * std::numeric_limits<S>::epsilon();  // dead features
-  anchor_ = kAnchor * (squares.cwiseMax(shortest) * longest).cwiseSqrt();
-  projection_ = make_projection(p_, anchor_);
+  proximal_weights_ = kProximalWeight * (squares.cwiseMax(shortest) * longest).cwiseSqrt();
+  projection_ = make_projection(p_, proximal_weights_);
 }
 
 // A cold start is the ridge solution, which the projection gives for nothing.
@@ -114,12 +114,13 @@ void Admm<S>::start(const Start<S>& start) {
 // Threshold of some times the mean size of the weights.
 template <class S>
 double Admm<S>::first_rho(const Matrix<S>& weights) const {
-  const double sum =
-      (weights.template cast<double>().cwiseAbs() * anchor_.cwiseQuotient(p_.costs).asDiagonal())
-          .sum();
+  const double sum = (weights.template cast<double>().cwiseAbs() *
+                      proximal_weights_.cwiseQuotient(p_.costs).asDiagonal())
+                         .sum();
   const auto count = (weights.array() != 0).count();
-  const double price = p_.constrained() ? 1.0 : p_.level;
-  return count > 0 && sum > 0 ? price / (kFirstThreshold * sum / static_cast<double>(count)) : 1.0;
+  const double penalty = p_.constrained() ? 1.0 : p_.level;
+  return count > 0 && sum > 0 ? penalty / (kFirstThreshold * sum / static_cast<double>(count))
+                              : 1.0;
 }
 
 template <class S>
@@ -129,13 +130,13 @@ void Admm<S>::fill_with_targets(Matrix<S>& out) const {
   });
 }
 
-// s += (G, -X'G / anchor) / rho, which keeps X'U1 + anchor U2 = 0.
+// s += (G, -X'G / proximal) / rho, which keeps X'U1 + proximal U2 = 0.
 template <class S>
 void Admm<S>::add_multipliers(const Matrix<S>& dual) {
   const S scale = static_cast<S>(1 / rho_);
   state_.signal += scale * dual;
-  state_.weights -=
-      scale * p_.gradient_of(dual) * anchor_.cwiseInverse().template cast<S>().asDiagonal();
+  state_.weights -= scale * p_.gradient_of(dual) *
+                    proximal_weights_.cwiseInverse().template cast<S>().asDiagonal();
 }
 
 template <class S>
@@ -186,9 +187,9 @@ void Admm<S>::finish_measure() {
 
 template <class S>
 void Admm<S>::threshold() {
-  const double price = p_.constrained() ? 1.0 : p_.level;
-  soft_threshold(nearest_.weights, state_.weights, price / rho_ * p_.costs.cwiseQuotient(anchor_),
-                 sparse_);
+  const double penalty = p_.constrained() ? 1.0 : p_.level;
+  soft_threshold(nearest_.weights, state_.weights,
+                 penalty / rho_ * p_.costs.cwiseQuotient(proximal_weights_), sparse_);
 }
 
 template <class S>
@@ -235,7 +236,7 @@ void Admm<S>::rebalance() {
   const auto& [x, w] = nearest_;
   const auto& [old_s, old_u] = old_state_;
   const auto& [old_x, old_w] = old_nearest_;
-  const Eigen::Vector<S, Eigen::Dynamic> root = anchor_.cwiseSqrt().template cast<S>();
+  const Eigen::Vector<S, Eigen::Dynamic> root = proximal_weights_.cwiseSqrt().template cast<S>();
   const double pair = static_cast<double>((x - old_x).squaredNorm() +
                                           ((w - old_w) * root.asDiagonal()).squaredNorm());
   const double multipliers =
@@ -252,7 +253,7 @@ void Admm<S>::rebalance() {
 }
 
 template <class S>
-void Admm<S>::report(Answer<S>& a) const {
+void Admm<S>::report(EngineResult<S>& a) const {
   a.weights = sparse_;
   dual(a.dual);
   a.certificate = certify(p_, a.weights, a.dual);
@@ -273,7 +274,7 @@ const Matrix<S>* Admm<S>::ray(Index outputs, Index samples) {
 
 // A negative gap says nothing about the dual.
 template <class S>
-void Admm<S>::hear(double infeasibility, double gap) {
+void Admm<S>::on_certificate(double infeasibility, double gap) {
   lean_ = 1;
   if (gap <= 0) return;
   const double ratio = std::max(infeasibility, kRounding) / std::max(gap, kRounding);

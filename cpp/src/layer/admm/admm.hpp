@@ -22,10 +22,10 @@ class Admm {
   // What search() asks of an engine.
   Index steps_per_certificate() const { return check_every_; }
   Patience patience() const;
-  void report(Answer<S>& a) const;
-  const Matrix<S>* ray(const Answer<S>& a) { return ray(a.dual.rows(), a.dual.cols()); }
+  void report(EngineResult<S>& a) const;
+  const Matrix<S>* ray(const EngineResult<S>& a) { return ray(a.dual.rows(), a.dual.cols()); }
   const Matrix<S>* ray(Index outputs, Index samples);
-  void hear(double infeasibility, double gap);
+  void on_certificate(double infeasibility, double gap);
 
   const Matrix<S>& weights() const { return sparse_; }
   // Multipliers of the fit, G = rho (W1 - Z): no positive inactive entry, zero where slack.
@@ -33,7 +33,7 @@ class Admm {
 
   const Pair<S>& consistent() const { return nearest_; }  // (X W3, W3)
   const Pair<S>& state() const { return state_; }  // s, of which consistent() is the projection
-  const Eigen::VectorXd& anchor() const { return anchor_; }
+  const Eigen::VectorXd& proximal_weights() const { return proximal_weights_; }
   double rho() const { return rho_; }
 
  private:
@@ -53,7 +53,7 @@ class Admm {
 
   const UnitProgram<S>& p_;
   Index check_every_, looks_for_ray_ = 0;
-  Eigen::VectorXd anchor_;  // of the copy W2 = U in the metric, one for each feature
+  Eigen::VectorXd proximal_weights_;  // of the copy W2 = U in the metric, one for each feature
   double rho_ = 1;
   double keep_ = 1, distance_ = 0;  // of Z's distance from Y over the active entries, what stays
   bool moved_ = false;              // whether there is a step for advance() to finish

@@ -31,9 +31,9 @@ class Accumulators {
 template <class S>
 class ProjectionBase : public Projection<S> {
  protected:
-  ProjectionBase(const UnitProgram<S>& p, const Eigen::VectorXd& anchor)
+  ProjectionBase(const UnitProgram<S>& p, const Eigen::VectorXd& proximal_weights)
       : p_(p),
-        anchor_(anchor.cast<S>()),
+        proximal_weights_(proximal_weights.cast<S>()),
         features_(cut(p.n_features(), kColumnsPerPiece, p.threads)),
         back_(p.threads, p.n_outputs(), p.n_features()) {}
 
@@ -45,22 +45,22 @@ class ProjectionBase : public Projection<S> {
   }
 
   const UnitProgram<S>& p_;
-  Eigen::Vector<S, Eigen::Dynamic> anchor_;
+  Eigen::Vector<S, Eigen::Dynamic> proximal_weights_;
   std::vector<Range> features_;
   Accumulators<S> back_;
 };
 
-// U = (X'X + anchor)^{-1} (X' s1 + anchor s2), signal = XU:  4 samples features outputs
+// U = (X'X + proximal)^{-1} (X' s1 + proximal s2), signal = XU:  4 samples features outputs
 // + 2 features^2 outputs flops, X read twice.
 template <class S>
 class FeatureProjection final : public ProjectionBase<S> {
   using Base = ProjectionBase<S>;
-  using Base::anchor_, Base::back_, Base::features_, Base::p_;
+  using Base::proximal_weights_, Base::back_, Base::features_, Base::p_;
 
  public:
-  FeatureProjection(const UnitProgram<S>& p, const Eigen::VectorXd& anchor)
-      : Base(p, anchor), rhs_(p.n_outputs(), p.n_features()) {
-    inverse_ = inverse_of_definite(gram(anchor), p.threads).template cast<S>();
+  FeatureProjection(const UnitProgram<S>& p, const Eigen::VectorXd& proximal_weights)
+      : Base(p, proximal_weights), rhs_(p.n_outputs(), p.n_features()) {
+    inverse_ = inverse_of_definite(gram(proximal_weights), p.threads).template cast<S>();
   }
 
   void apply(const Pair<S>& state, Pair<S>& nearest, PieceWork& work) override {
@@ -73,7 +73,7 @@ class FeatureProjection final : public ProjectionBase<S> {
       back_.sum_columns(r, rhs_);
       auto block = rhs_.middleCols(r.begin, r.size);
       block = p_.x_scale * block + state.weights.middleCols(r.begin, r.size) *
-                                       anchor_.segment(r.begin, r.size).asDiagonal();
+                                       proximal_weights_.segment(r.begin, r.size).asDiagonal();
     });
     this->over(features_, [&](Index, Range r, int) {
       nearest.weights.middleCols(r.begin, r.size).noalias() =
@@ -87,30 +87,30 @@ class FeatureProjection final : public ProjectionBase<S> {
   }
 
  private:
-  Matrix<double> gram(const Eigen::VectorXd& anchor) const {
+  Matrix<double> gram(const Eigen::VectorXd& proximal_weights) const {
     const auto X = [&](Range r) -> Matrix<double> {
       return p_.X(r).template cast<double>() * static_cast<double>(p_.x_scale);
     };
     Matrix<double> gram = gram_of(p_.n_features(), p_.samples, p_.threads, X);
-    gram.diagonal() += anchor;
+    gram.diagonal() += proximal_weights;
     return gram;
   }
 
   Matrix<S> inverse_, rhs_;
 };
 
-// Fewer samples than features (Woodbury): with Q = (X anchor^{-1} X' + 1)^{-1} (s1 - X s2),
-// U = s2 + anchor^{-1} X'Q and signal = s1 - Q.
+// Fewer samples than features (Woodbury): with Q = (X proximal^{-1} X' + 1)^{-1} (s1 - X s2),
+// U = s2 + proximal^{-1} X'Q and signal = s1 - Q.
 template <class S>
 class SampleProjection final : public ProjectionBase<S> {
   using Base = ProjectionBase<S>;
-  using Base::anchor_, Base::back_, Base::features_, Base::p_;
+  using Base::proximal_weights_, Base::back_, Base::features_, Base::p_;
 
  public:
-  SampleProjection(const UnitProgram<S>& p, const Eigen::VectorXd& anchor)
-      : Base(p, anchor), misfit_(p.n_outputs(), p.n_samples()), solved_(misfit_) {
+  SampleProjection(const UnitProgram<S>& p, const Eigen::VectorXd& proximal_weights)
+      : Base(p, proximal_weights), misfit_(p.n_outputs(), p.n_samples()), solved_(misfit_) {
     const Matrix<double> X =
-        anchor.cwiseSqrt().cwiseInverse().asDiagonal() *
+        proximal_weights.cwiseSqrt().cwiseInverse().asDiagonal() *
         (p.X({0, p.n_samples()}).template cast<double>() * static_cast<double>(p.x_scale));
     Matrix<double> gram = Matrix<double>::Zero(p.n_samples(), p.n_samples());
     gram.selfadjointView<Eigen::Lower>().rankUpdate(X.transpose());
@@ -138,7 +138,8 @@ class SampleProjection final : public ProjectionBase<S> {
       back_.sum_columns(r, nearest.weights);
       auto block = nearest.weights.middleCols(r.begin, r.size);
       block = state.weights.middleCols(r.begin, r.size) +
-              p_.x_scale * block * anchor_.segment(r.begin, r.size).cwiseInverse().asDiagonal();
+              p_.x_scale * block *
+                  proximal_weights_.segment(r.begin, r.size).cwiseInverse().asDiagonal();
     });
   }
 
@@ -150,9 +151,10 @@ class SampleProjection final : public ProjectionBase<S> {
 
 template <class S>
 std::unique_ptr<Projection<S>> make_projection(const UnitProgram<S>& p,
-                                               const Eigen::VectorXd& anchor) {
-  if (p.n_features() > p.n_samples()) return std::make_unique<SampleProjection<S>>(p, anchor);
-  return std::make_unique<FeatureProjection<S>>(p, anchor);
+                                               const Eigen::VectorXd& proximal_weights) {
+  if (p.n_features() > p.n_samples())
+    return std::make_unique<SampleProjection<S>>(p, proximal_weights);
+  return std::make_unique<FeatureProjection<S>>(p, proximal_weights);
 }
 
 template std::unique_ptr<Projection<float>> make_projection(const UnitProgram<float>&,

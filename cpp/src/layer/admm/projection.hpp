@@ -1,6 +1,6 @@
 // The least-squares half of ADMM: the consistent pair (signal = XU, weights = U) nearest to a state
-// in the metric ||signal||^2 + sum_j anchor_j ||weights_j||^2, one anchor for each feature. One
-// factorisation serves every iteration.
+// in the metric ||signal||^2 + sum_j proximal_j ||weights_j||^2, one proximal weight for each
+// feature. One factorisation serves every iteration.
 #pragma once
 
 #include <memory>
@@ -34,6 +34,6 @@ class Projection {
 // Chooses by shape: features x features, or samples x samples where those are fewer.
 template <class S>
 std::unique_ptr<Projection<S>> make_projection(const UnitProgram<S>& program,
-                                               const Eigen::VectorXd& anchor);
+                                               const Eigen::VectorXd& proximal_weights);
 
 }  // namespace nettrim::layer

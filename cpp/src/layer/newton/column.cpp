@@ -11,8 +11,8 @@ namespace {
 constexpr Index kMostExchanges = 20;
 constexpr Index kGrace = 3;
 constexpr int kMostCorrections = 3;  // of a guess's answer, beside the first
-constexpr int kCenterUpdates = 3, kFirmCenterUpdates = 50;
-constexpr double kMostStiffer = 1e5;
+constexpr int kProximalUpdates = 3, kFirmProximalUpdates = 50;
+constexpr double kMostRhoFactor = 1e5;
 constexpr double kRounding = 1e-15;  // of a gradient, over the norm of what it is the gradient of
 constexpr double kSpoilt = 1e-3;     // share of an error that rounding leaves in a spoilt answer
 
@@ -84,15 +84,15 @@ void Column::refer(const Vector& gradient, double squared_residual, const Column
   multiplier_center_ = multipliers_;
 }
 
-bool Column::is_right(double price, const ColumnTolerances& t) const {
+bool Column::is_optimal(double lambda, const ColumnTolerances& t) const {
   if (!measured_) return false;
   for (Index i = 0; i < weights_.size(); ++i) {
     const int sign = guess_.sign[static_cast<std::size_t>(i)];
     const double gradient = full_gradient_there_[i];
     if (sign != 0 && weights_[i] == 0) return false;  // it was cut off on the way here
-    const double error =
-        sign == 0 ? std::abs(gradient) - due(i, price) : std::abs(gradient + sign * due(i, price));
-    if (error > allowed(i, price, t)) return false;
+    const double error = sign == 0 ? std::abs(gradient) - due(i, lambda)
+                                   : std::abs(gradient + sign * due(i, lambda));
+    if (error > allowed(i, lambda, t)) return false;
   }
   for (Index k = 0; k < multipliers_.size(); ++k) {
     const double error = multipliers_[k] > 0 ? std::abs(slack_there_[k]) : slack_there_[k];
@@ -101,81 +101,83 @@ bool Column::is_right(double price, const ColumnTolerances& t) const {
   return true;
 }
 
-void Column::follow(double price_change, double least_weight) {
+void Column::follow(double lambda_change, double least_weight) {
   if (!measured_) return;
-  price_ += price_change;
+  lambda_ += lambda_change;
   for (Index i = 0; i < weights_.size(); ++i) {
     const int sign = guess_.sign[static_cast<std::size_t>(i)];
-    weights_[i] += price_change * weight_slope_[i];
+    weights_[i] += lambda_change * weight_slope_[i];
     if (sign * weights_[i] < least_weight) weights_[i] = 0;
   }
-  multipliers_ = (multipliers_ + price_change * multiplier_slope_).cwiseMax(0.0);
+  multipliers_ = (multipliers_ + lambda_change * multiplier_slope_).cwiseMax(0.0);
 }
 
-void Column::solve(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
-  const double dearest = costs_.size() > 0 ? price * costs_.maxCoeff() : 0;
-  stiffness_ = kStiffness * std::clamp(dearest, 1.0, kMostStiffer);  // multipliers are as large
+void Column::solve(double lambda, const ColumnTolerances& t, ColumnWorkspace& work) {
+  const double largest_cost = costs_.size() > 0 ? lambda * costs_.maxCoeff() : 0;
+  rho_ = kRho * std::clamp(largest_cost, 1.0, kMostRhoFactor);  // multipliers are as large
   work.order.clear();
-  if (!settle(price, t, kCenterUpdates, work)) settle_firmly(price, t, work);
-  price_ = price;
+  if (!settle(lambda, t, kProximalUpdates, work)) settle_firmly(lambda, t, work);
+  lambda_ = lambda;
   measure(work);
 }
 
-// Exchanges of many at a time are quick, but may go in circles; a walk does not. Then the centers
+// Exchanges of many at a time are quick, but may go in circles; a path does not. Then the centers
 // of the proximal terms follow.
-bool Column::settle(double price, const ColumnTolerances& t, int updates, ColumnWorkspace& work) {
+bool Column::settle(double lambda, const ColumnTolerances& t, int updates, ColumnWorkspace& work) {
   const Guess before = guess_;
-  bool solved = exchange_until_right(price, t, work);
+  bool solved = exchange_until_right(lambda, t, work);
   if (!solved) {
-    walk(price, work);
-    solved = exchange_until_right(price, t, work);
+    follow_path(lambda, work);
+    solved = exchange_until_right(lambda, t, work);
   }
   if (!solved) {
     guess_ = before;
     return false;
   }
-  for (int update = 1; update < updates && solved && move_centers(price, t); ++update) {
-    solved = exchange_until_right(price, t, work);
+  for (int update = 1; update < updates && solved && move_proximal_centers(lambda, t); ++update) {
+    solved = exchange_until_right(lambda, t, work);
   }
   return true;
 }
 
 // A column with few active samples is nearly a linear program, most of whose guesses are singular
-// but for the anchor: with a firm one it is solved in steps (proximal points: Rockafellar, 1976).
-void Column::settle_firmly(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
-  const double before = anchor_;
+// but for the proximal weight: with a firm one it is solved in steps (proximal points: Rockafellar,
+// 1976).
+void Column::settle_firmly(double lambda, const ColumnTolerances& t, ColumnWorkspace& work) {
+  const double before = proximal_weight_;
   bool solved = false;
-  while (!solved && raise_anchor(t.anchor, work)) {
-    solved = settle(price, t, kFirmCenterUpdates, work);
+  while (!solved && raise_proximal_weight(t.proximal_weight, work)) {
+    solved = settle(lambda, t, kFirmProximalUpdates, work);
   }
-  anchor_ = before;
+  proximal_weight_ = before;
   work.order.clear();
 }
 
 // Whether they moved by more than the tolerances.
-bool Column::move_centers(double price, const ColumnTolerances& t) {
-  bool pulled = false;
+bool Column::move_proximal_centers(double lambda, const ColumnTolerances& t) {
+  bool shifted = false;
   for (Index i = 0; i < weights_.size(); ++i) {
-    const double pull = anchor_ * std::abs(weights_[i] - weight_center_[i]);
-    pulled = pulled || pull > allowed(i, price, t);
+    const double shift = proximal_weight_ * std::abs(weights_[i] - weight_center_[i]);
+    shifted = shifted || shift > allowed(i, lambda, t);
   }
   double slack = 0;
-  if (!rows_.empty())
-    slack = (multipliers_ - multiplier_center_).cwiseAbs().maxCoeff() / stiffness_;
+  if (!rows_.empty()) slack = (multipliers_ - multiplier_center_).cwiseAbs().maxCoeff() / rho_;
   weight_center_ = weights_;
   multiplier_center_ = multipliers_;
-  return pulled || slack > t.row;
+  return shifted || slack > t.row;
 }
 
 // Leaves weights and multipliers alone unless it succeeds.
-bool Column::exchange_until_right(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
+bool Column::exchange_until_right(double lambda, const ColumnTolerances& t, ColumnWorkspace& work) {
   std::size_t fewest = std::numeric_limits<std::size_t>::max();
   Index grace = kGrace;
   for (Index round = 0; round < kMostExchanges; ++round) {
     if (!synchronise(work)) return false;
-    solve_guess(price, t, work);
-    if (!is_accurate(price, t) && raise_anchor(most_anchor(gram_.precision()), work)) continue;
-    find_wrong(price, t, work);
+    solve_guess(lambda, t, work);
+    if (!is_accurate(lambda, t) &&
+        raise_proximal_weight(most_proximal_weight(gram_.precision()), work))
+      continue;
+    find_wrong(lambda, t, work);
     const auto& wrong = work.wrong;
     if (wrong.empty()) {
       weights_ = reference_ + step_;
@@ -209,16 +211,16 @@ void Column::exchange(Index element) {
 
 // The stationary point of the guess: weights out of it are zero, rows in it are tight up to their
 // softness; then the gradient and the slack of everything there.
-void Column::solve_guess(double price, const ColumnTolerances& t, ColumnWorkspace& work) {
+void Column::solve_guess(double lambda, const ColumnTolerances& t, ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
   step_ = Vector::Zero(n);
-  gradient_ = full_gradient_there_ + anchor_ * (reference_ - weight_center_);
+  gradient_ = full_gradient_there_ + proximal_weight_ * (reference_ - weight_center_);
   slack_ = slack_there_;
   for (Index i = 0; i < n; ++i) {
     if (guess_.sign[static_cast<std::size_t>(i)] != 0 || reference_[i] == 0) continue;
     step_[i] = -reference_[i];
     gram_.add_column(i, step_[i], gradient_);
-    gradient_[i] += anchor_ * step_[i];
+    gradient_[i] += proximal_weight_ * step_[i];
     if (m > 0) slack_ += step_[i] * work.values.row(i).transpose();
   }
   candidate_ = multipliers_there_;
@@ -227,27 +229,28 @@ void Column::solve_guess(double price, const ColumnTolerances& t, ColumnWorkspac
     gradient_ -= candidate_[k] * work.values.col(k);
     candidate_[k] = 0;
   }
-  correct_guess(price, work);
-  for (int time = 0; time < kMostCorrections && !is_accurate(price, t); ++time) {
-    correct_guess(price, work);
+  correct_guess(lambda, work);
+  for (int time = 0; time < kMostCorrections && !is_accurate(lambda, t); ++time) {
+    correct_guess(lambda, work);
   }
 }
 
-// Takes out what the equations of the guess leave over; more than once, for with a small anchor the
-// factor is rounded far more than what is left over (iterative refinement).
-void Column::correct_guess(double price, ColumnWorkspace& work) {
+// Takes out what the equations of the guess leave over; more than once, for with a small proximal
+// weight the factor is rounded far more than what is left over (iterative refinement).
+void Column::correct_guess(double lambda, ColumnWorkspace& work) {
   const auto n = static_cast<Index>(features_.size());
   Vector weights, multipliers;
   respond(
       [&](Index e) {
-        return e >= n ? (candidate_[e - n] - multiplier_center_[e - n]) / stiffness_ - slack_[e - n]
-                      : -gradient_[e] - due(e, price) * guess_.sign[static_cast<std::size_t>(e)];
+        return e >= n ? (candidate_[e - n] - multiplier_center_[e - n]) / rho_ - slack_[e - n]
+                      : -gradient_[e] - due(e, lambda) * guess_.sign[static_cast<std::size_t>(e)];
       },
       weights, multipliers, work);
   step_ += weights;
   candidate_ += multipliers;
   curved_ = gram_ * step_;
-  gradient_ = full_gradient_there_ + curved_ + anchor_ * (reference_ + step_ - weight_center_);
+  gradient_ =
+      full_gradient_there_ + curved_ + proximal_weight_ * (reference_ + step_ - weight_center_);
   if (rows_.empty()) return;
   gradient_.noalias() += work.values * (candidate_ - multipliers_there_);
   slack_ = slack_there_;
@@ -256,7 +259,7 @@ void Column::correct_guess(double price, ColumnWorkspace& work) {
 
 // Whether the answer of the present guess solves its own equations, or at least much better than
 // the reference does: rounding of that size is gone after another round.
-bool Column::is_accurate(double price, const ColumnTolerances& t) const {
+bool Column::is_accurate(double lambda, const ColumnTolerances& t) const {
   const auto square = [](double x) { return x * x; };
   const auto small = [](double error, double before, double tol) {
     return std::sqrt(error) <= std::max(tol, kSpoilt * std::sqrt(before));
@@ -265,33 +268,33 @@ bool Column::is_accurate(double price, const ColumnTolerances& t) const {
   for (Index i = 0; i < step_.size(); ++i) {
     const int sign = guess_.sign[static_cast<std::size_t>(i)];
     if (sign == 0) continue;
-    const double unit = allowed(i, price, t);
-    error += square((gradient_[i] + sign * due(i, price)) / unit);
-    before += square((full_gradient_there_[i] + sign * due(i, price)) / unit);
+    const double unit = allowed(i, lambda, t);
+    error += square((gradient_[i] + sign * due(i, lambda)) / unit);
+    before += square((full_gradient_there_[i] + sign * due(i, lambda)) / unit);
   }
   if (!small(error, before, 1)) return false;
   error = before = 0;
   for (Index k = 0; k < candidate_.size(); ++k) {
     if (guess_.tight[static_cast<std::size_t>(k)] == 0) continue;
-    error += square(slack_[k] - (candidate_[k] - multiplier_center_[k]) / stiffness_);
+    error += square(slack_[k] - (candidate_[k] - multiplier_center_[k]) / rho_);
     before += square(slack_there_[k]);
   }
   return small(error, before, t.row);
 }
 
-void Column::find_wrong(double price, const ColumnTolerances& t, ColumnWorkspace& work) const {
+void Column::find_wrong(double lambda, const ColumnTolerances& t, ColumnWorkspace& work) const {
   const auto n = static_cast<Index>(features_.size()), m = static_cast<Index>(rows_.size());
   work.wrong.clear();
   for (Index i = 0; i < n; ++i) {
     const int sign = guess_.sign[static_cast<std::size_t>(i)];
-    const bool wrong = sign == 0 ? std::abs(gradient_[i]) > due(i, price) + allowed(i, price, t)
+    const bool wrong = sign == 0 ? std::abs(gradient_[i]) > due(i, lambda) + allowed(i, lambda, t)
                                  : (reference_[i] + step_[i]) * sign < 0;
     if (wrong) work.wrong.push_back(i);
   }
   for (Index k = 0; k < m; ++k) {
     const bool wrong = guess_.tight[static_cast<std::size_t>(k)] != 0
                            ? candidate_[k] < 0
-                           : slack_[k] + multiplier_center_[k] / stiffness_ > t.row;
+                           : slack_[k] + multiplier_center_[k] / rho_ > t.row;
     if (wrong) work.wrong.push_back(n + k);
   }
 }
@@ -307,11 +310,11 @@ void Column::measure(ColumnWorkspace& work) {
   measured_ = true;
   if (!synchronise(work)) return;
   const auto n = static_cast<Index>(features_.size());
-  const auto pull = [&](Index e) {
+  const auto signed_cost = [&](Index e) {
     return e < n ? guess_.sign[static_cast<std::size_t>(e)] * costs_[e] : 0;
   };
-  respond([&](Index e) { return -pull(e); }, weight_slope_, multiplier_slope_, work);
-  for (Index i = 0; i < n; ++i) slope_ -= pull(i) * weight_slope_[i];
+  respond([&](Index e) { return -signed_cost(e); }, weight_slope_, multiplier_slope_, work);
+  for (Index i = 0; i < n; ++i) slope_ -= signed_cost(i) * weight_slope_[i];
 }
 
 }  // namespace nettrim::layer

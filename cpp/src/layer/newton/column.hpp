@@ -1,11 +1,12 @@
-// One output of a layer at a given price of its weights,
-//   min 1/2 ||(Xu - y)_active||^2 + price cost'|u|   s.t.  (Xu)_inactive <= upper,
+// One output of a layer at a given penalty lambda of its weights,
+//   min 1/2 ||(Xu - y)_active||^2 + lambda cost'|u|   s.t.  (Xu)_inactive <= upper,
+// where lambda is half of the `penalty` of nettrim::LayerProgram's penalised form,
 // on a few working features and a few working rows, solved to the end by exchanging the guess of
 // which weights are nonzero and which rows are tight, many at a time (block principal pivoting:
 // Judice and Pires, 1994; Kim and Park, 2011), or where that goes in circles one at a time, on a
 // path from the program that the last answer solves (parametric active sets).
 //
-// Rows enter by an augmented Lagrangian, z = max(0, center + stiffness (Xu - upper)), so that every
+// Rows enter by an augmented Lagrangian, z = max(0, center + rho (Xu - upper)), so that every
 // guess has one answer: the matrix of a guess is quasidefinite whatever the rows. The quadratic is
 // taken about a reference point at which the gradient was computed from X itself.
 #pragma once
@@ -26,26 +27,30 @@ struct ColumnWorkspace {
   std::vector<Index> order, place;  // element in each row of the factor; row of each element or -1
   Eigen::VectorXd rhs, entries;
   std::vector<Index> wrong;  // elements
-  struct Walk {
+  struct PathChange {
     Eigen::VectorXd gradient_shift, slack_shift;              // of its start
     Eigen::VectorXd weights, multipliers, gradients, slacks;  // their change over the whole way
-  } walk;
+  } path;
 };
 
 struct ColumnTolerances {
-  double gradient;  // relative to price and cost
-  double row;       // in the units of XU
-  double weight;    // what is smaller counts as zero
-  double anchor;    // the firmest that a stuck column may have
+  double gradient;         // relative to lambda and cost
+  double row;              // in the units of XU
+  double weight;           // what is smaller counts as zero
+  double proximal_weight;  // the firmest that a stuck column may have
 };
 
-// The proximal terms: stiffness of the rows in units of a sample, anchor of the weights, where the
-// longest feature has length 1 to 2. The anchor is above the rounding of the Gram matrix, and grows
-// where a factor spoilt by rounding asks for it, and further where no guess comes right without:
-// the smaller, the fewer rounds.
-constexpr double kStiffness = 1e9;
-inline double first_anchor(Precision gram) { return gram == Precision::float32 ? 1e-6 : 1e-12; }
-inline double most_anchor(Precision gram) { return gram == Precision::float32 ? 1e-4 : 1e-8; }
+// The proximal terms: augmented-Lagrangian penalty rho of the rows in units of a sample, proximal
+// weight of the weights, where the longest feature has length 1 to 2. The proximal weight is above
+// the rounding of the Gram matrix, and grows where a factor spoilt by rounding asks for it, and
+// further where no guess comes right without: the smaller, the fewer rounds.
+constexpr double kRho = 1e9;
+inline double first_proximal_weight(Precision gram) {
+  return gram == Precision::float32 ? 1e-6 : 1e-12;
+}
+inline double most_proximal_weight(Precision gram) {
+  return gram == Precision::float32 ? 1e-4 : 1e-8;
+}
 
 // Solutions are of double precision whatever the Gram matrix is kept in, for the gradient at the
 // reference is, but single precision needs more rounds where features are nearly collinear.
@@ -53,7 +58,7 @@ class Column {
  public:
   using Vector = Eigen::VectorXd;
 
-  explicit Column(Precision gram) : gram_(gram), anchor_(first_anchor(gram)) {}
+  explicit Column(Precision gram) : gram_(gram), proximal_weight_(first_proximal_weight(gram)) {}
 
   const std::vector<Index>& features() const { return features_; }
   const std::vector<Index>& rows() const { return rows_; }
@@ -77,15 +82,15 @@ class Column {
   // Both need `work.values`. gradient: of the quadratic and the rows at the present weights and
   // multipliers, on features().
   void refer(const Vector& gradient, double squared_residual, const ColumnWorkspace& work);
-  // Whether weights and multipliers are already right at this price; asked after refer().
-  bool is_right(double price, const ColumnTolerances& tolerances) const;
+  // Whether weights and multipliers are already right at lambda; asked after refer().
+  bool is_optimal(double lambda, const ColumnTolerances& tolerances) const;
   // Weights and multipliers stay as they were where the exchanges do not come to an end.
-  void solve(double price, const ColumnTolerances& tolerances, ColumnWorkspace& work);
+  void solve(double lambda, const ColumnTolerances& tolerances, ColumnWorkspace& work);
 
-  // To another price nearby, along the last solve's line: exact as long as no guess changes.
-  void follow(double price_change, double least_weight);
+  // To another lambda nearby, along the last solve's line: exact as long as no guess changes.
+  void follow(double lambda_change, double least_weight);
 
-  // Of the last solve: ||(Xu - y)_active||^2 and its derivative by price^2.
+  // Of the last solve: ||(Xu - y)_active||^2 and its derivative by lambda^2.
   double squared_residual() const { return squared_residual_; }
   double slope() const { return slope_; }
 
@@ -95,35 +100,35 @@ class Column {
     std::vector<std::uint8_t> tight;  // of each row
   };
 
-  bool settle(double price, const ColumnTolerances& t, int updates, ColumnWorkspace& work);
-  void settle_firmly(double price, const ColumnTolerances& t, ColumnWorkspace& work);
-  bool exchange_until_right(double price, const ColumnTolerances& t, ColumnWorkspace& work);
-  void walk(double price, ColumnWorkspace& work);
-  void begin_walk(double price, ColumnWorkspace& work);
-  void find_direction(double price_change, ColumnWorkspace& work);
-  std::pair<double, Index> next_event(double price, double price_change, double left, Index last,
+  bool settle(double lambda, const ColumnTolerances& t, int updates, ColumnWorkspace& work);
+  void settle_firmly(double lambda, const ColumnTolerances& t, ColumnWorkspace& work);
+  bool exchange_until_right(double lambda, const ColumnTolerances& t, ColumnWorkspace& work);
+  void follow_path(double lambda, ColumnWorkspace& work);
+  void begin_path(double lambda, ColumnWorkspace& work);
+  void find_direction(double lambda_change, ColumnWorkspace& work);
+  std::pair<double, Index> next_event(double lambda, double lambda_change, double left, Index last,
                                       const ColumnWorkspace& work) const;
   bool synchronise(ColumnWorkspace& work);
   bool factor_anew(ColumnWorkspace& work);
   bool factor_guess(ColumnWorkspace& work);
-  bool raise_anchor(double most, ColumnWorkspace& work);
+  bool raise_proximal_weight(double most, ColumnWorkspace& work);
   bool move_in(Index element, ColumnWorkspace& work);
   using Right = std::function<double(Index element)>;
   void respond(const Right& right, Vector& weights, Vector& multipliers,
                ColumnWorkspace& work) const;
-  void solve_guess(double price, const ColumnTolerances& t, ColumnWorkspace& work);
-  void correct_guess(double price, ColumnWorkspace& work);
-  bool is_accurate(double price, const ColumnTolerances& t) const;
-  void find_wrong(double price, const ColumnTolerances& t, ColumnWorkspace& work) const;
+  void solve_guess(double lambda, const ColumnTolerances& t, ColumnWorkspace& work);
+  void correct_guess(double lambda, ColumnWorkspace& work);
+  bool is_accurate(double lambda, const ColumnTolerances& t) const;
+  void find_wrong(double lambda, const ColumnTolerances& t, ColumnWorkspace& work) const;
   void exchange(Index element);
   void measure(ColumnWorkspace& work);
-  bool move_centers(double price, const ColumnTolerances& t);
+  bool move_proximal_centers(double lambda, const ColumnTolerances& t);
   bool is_in(Index element) const;
-  // What is asked of gradients at this price: their size where the weight is in use, and how far
+  // What is asked of gradients at lambda: their size where the weight is in use, and how far
   // off it may be.
-  double due(Index place, double price) const { return price * costs_[place]; }
-  double allowed(Index place, double price, const ColumnTolerances& t) const {
-    return t.gradient * due(place, price) + noise_;
+  double due(Index place, double lambda) const { return lambda * costs_[place]; }
+  double allowed(Index place, double lambda, const ColumnTolerances& t) const {
+    return t.gradient * due(place, lambda) + noise_;
   }
 
   std::vector<Index> features_, rows_;
@@ -133,12 +138,12 @@ class Column {
   Vector weights_, multipliers_;
   Vector weight_center_, multiplier_center_;  // of the proximal terms
   Guess guess_;
-  double anchor_, stiffness_ = kStiffness;
-  double price_ = 0;  // of the last solve, and what it followed since
+  double proximal_weight_, rho_ = kRho;
+  double lambda_ = 0;  // half the API's penalty: of the last solve, and what it followed since
 
   Vector reference_, multipliers_there_, gradient_there_, slack_there_;
   Vector full_gradient_there_;              // with the rows' part
-  Vector weight_slope_, multiplier_slope_;  // by the price
+  Vector weight_slope_, multiplier_slope_;  // by lambda
   double squared_residual_there_ = 0;
   double noise_ = 0;                                     // of gradients there, by rounding
   Vector step_, curved_, gradient_, slack_, candidate_;  // of the present guess

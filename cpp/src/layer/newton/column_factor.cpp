@@ -8,7 +8,7 @@ namespace {
 constexpr Index kColumnsAtOnce = 8;
 // Up to this share of changed rows an update of the factor is cheaper than a new one.
 constexpr double kUpdateShare = 0.15;
-constexpr double kAnchorStep = 100;
+constexpr double kProximalWeightStep = 100;
 
 }  // namespace
 
@@ -50,10 +50,10 @@ bool Column::synchronise(ColumnWorkspace& work) {
   return true;
 }
 
-// False if the matrix of the guess is too near singular for any anchor.
+// False if the matrix of the guess is too near singular for any proximal weight.
 bool Column::factor_anew(ColumnWorkspace& work) {
   while (!factor_guess(work)) {
-    if (raise_anchor(most_anchor(gram_.precision()), work)) continue;
+    if (raise_proximal_weight(most_proximal_weight(gram_.precision()), work)) continue;
     work.order.clear();
     return false;
   }
@@ -90,15 +90,15 @@ bool Column::factor_guess(ColumnWorkspace& work) {
   }
   auto corner = lower.bottomRightCorner(tight_size_, tight_size_);
   corner.setZero();
-  corner.diagonal().setConstant(-1 / stiffness_);
-  lower.diagonal().head(support_size_).array() += anchor_;
+  corner.diagonal().setConstant(-1 / rho_);
+  lower.diagonal().head(support_size_).array() += proximal_weight_;
   return work.factor.factor(support_size_);
 }
 
 // False if it is as high as that already. The next factor is a new one.
-bool Column::raise_anchor(double most, ColumnWorkspace& work) {
-  if (anchor_ >= most) return false;
-  anchor_ *= kAnchorStep;
+bool Column::raise_proximal_weight(double most, ColumnWorkspace& work) {
+  if (proximal_weight_ >= most) return false;
+  proximal_weight_ *= kProximalWeightStep;
   work.order.clear();
   return true;
 }
@@ -117,7 +117,7 @@ bool Column::move_in(Index element, ColumnWorkspace& work) {
     }
     work.entries[i] = value;
   }
-  const double diagonal = element < n ? gram_(element, element) + anchor_ : -1 / stiffness_;
+  const double diagonal = element < n ? gram_(element, element) + proximal_weight_ : -1 / rho_;
   if (!work.factor.append(work.entries.head(size), diagonal, element < n)) return false;
   work.place[static_cast<std::size_t>(element)] = size;
   work.order.push_back(element);

@@ -7,23 +7,23 @@
 namespace nettrim::layer {
 namespace {
 
-constexpr double kPriceStep = 3;       // largest factor between the prices of two rounds
-constexpr Index kTrustedRounds = 15;   // of Newton's steps alone, before bounds on the price count
-constexpr Index kFewestAdded = 20;     // to a working set in a round; otherwise it doubles at most
-constexpr double kAimBelow = 0.1;      // of the tolerance, at what a round leaves undone
-constexpr double kBesidePrice = 0.01;  // of its relative change: what a column may leave undone
-constexpr double kFarthestFollowed = 0.2;  // relative change of the price
-constexpr double kLowestStart = 1e-3;      // share of the steepest gradient, for a first price
+constexpr double kLambdaStep = 3;       // largest factor between the penalties of two rounds
+constexpr Index kTrustedRounds = 15;    // of Newton's steps alone, before bounds on lambda count
+constexpr Index kFewestAdded = 20;      // to a working set in a round; otherwise it doubles at most
+constexpr double kAimBelow = 0.1;       // of the tolerance, at what a round leaves undone
+constexpr double kBesideLambda = 0.01;  // of its relative change: what a column may leave undone
+constexpr double kFarthestFollowed = 0.2;  // relative change of lambda
+constexpr double kLowestStart = 1e-3;      // share of the steepest gradient, for a first penalty
 constexpr double kSpare = 1.1;             // working features over those in use, before some leave
-constexpr double kFarFromUse = 0.7;        // gradient over price
+constexpr double kFarFromUse = 0.7;        // gradient over lambda
 constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, or those of the program's arrays
 // Rounds without progress that end a run. A Gram matrix in single precision gives way to a double
 // one as soon as it slows the rounds down.
 constexpr Index kPatience = 20, kSinglePatience = 6;
 constexpr double kSingleProgress = 0.5;
-constexpr double kFirmestAnchor = 1e-2;
+constexpr double kFirmestProximalWeight = 1e-2;
 constexpr Index kRaysApart = 4;  // rounds between looks for a proof of infeasibility
-// A weight below this share of the price moves no gradient: the longest feature has length 1 to 2.
+// A weight below this share of lambda moves no gradient: the longest feature has length 1 to 2.
 constexpr double kNegligible = 2.5e-4;
 
 // The first of the ranked candidates that are not in the working set yet: as many as are in use.
@@ -40,12 +40,12 @@ std::vector<Index> foremost(std::vector<std::pair<double, Index>>& ranked,
 }
 
 // A weight that moves no signal noticeably is what a rounded multiplier leaves of a zero. Steps
-// held by a firm anchor are as short as costs are low: it is for features of one cost.
+// held by a firm proximal weight are as short as costs are low: it is for features of one cost.
 template <class S>
 ColumnTolerances tolerances_for(const UnitProgram<S>& p, double tol) {
   const double signal = p.largest > 0 ? p.largest : 1;
-  const double anchor = p.even() ? 0 : kFirmestAnchor;
-  return {kAimBelow * tol, kAimBelow * tol * signal, kAimBelow * tol * signal, anchor};
+  const double proximal_weight = p.even() ? 0 : kFirmestProximalWeight;
+  return {kAimBelow * tol, kAimBelow * tol * signal, kAimBelow * tol * signal, proximal_weight};
 }
 
 }  // namespace
@@ -75,21 +75,21 @@ Patience Newton<S>::patience() const {
 template <class S>
 void Newton<S>::start(const Matrix<S>& weights, const Matrix<S>& dual) {
   const double size = norm_over_active(dual);
-  price_ = !p_.constrained() ? p_.level / 2 : p_.level > 0 && size > 0 ? p_.level / size : 1;
+  lambda_ = !p_.constrained() ? p_.level / 2 : p_.level > 0 && size > 0 ? p_.level / size : 1;
   start_columns(weights, dual);
   share_room();
   look_at_all_samples();
-  next_price_ = price_of_weights();
+  next_lambda_ = lambda_of_weights();
 }
 
-// At an optimum the gradient of every weight that is used equals its price. Without weights, a
-// price at which few are worth having.
+// At an optimum the gradient of every weight that is used equals its penalty. Without weights, a
+// penalty at which few are worth having.
 template <class S>
-double Newton<S>::price_of_weights() const {
+double Newton<S>::lambda_of_weights() const {
   if (!p_.constrained()) return p_.level / 2;
   const double paid = weights_.cwiseProduct(evidence_.gradient).sum() / dual_scale();
-  const double price = paid / p_.l1_of(weights_);
-  if (price > 0) return price;
+  const double lambda = paid / p_.l1_of(weights_);
+  if (lambda > 0) return lambda;
   const double share = p_.total > 0 ? p_.level / p_.total : 0;
   const double steepest =
       (evidence_.gradient.cwiseAbs() * p_.costs.cwiseInverse().asDiagonal()).maxCoeff() /
@@ -140,7 +140,7 @@ void Newton<S>::start_columns(const Matrix<S>& weights, const Matrix<S>& dual) {
 template <class S>
 void Newton<S>::step() {
   const double seen_at = dual_scale();
-  price_ = next_price_;
+  lambda_ = next_lambda_;
   const ColumnTolerances enough = tolerances_after(slack_ ? 0 : last_change_);
   std::atomic<bool> stop = false;
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
@@ -154,21 +154,22 @@ void Newton<S>::step() {
     auto& work = workspaces_[static_cast<std::size_t>(thread)];
     gather_values(column, work);
     column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at), work);
-    if (!column.is_right(price_, enough)) {
+    if (!column.is_optimal(lambda_, enough)) {
       complete_gram(output);
-      column.solve(price_,
-                   {tolerances_.gradient, tolerances_.row, least_weight(), tolerances_.anchor},
-                   work);
+      column.solve(
+          lambda_,
+          {tolerances_.gradient, tolerances_.row, least_weight(), tolerances_.proximal_weight},
+          work);
     }
     if (!keeps_gram_[static_cast<std::size_t>(output)]) column.forget_gram();
   });
   share_room();
-  find_price();
-  follow_price();
+  find_lambda();
+  follow_lambda();
   look_at_all_samples();
 }
 
-// Features that the price keeps far from use leave, once they are many: Gram matrices are large.
+// Features that lambda keeps far from use leave, once they are many: Gram matrices are large.
 template <class S>
 void Newton<S>::shrink(Column& column, const Eigen::VectorXd& gradient) {
   const auto size = static_cast<Index>(column.features().size());
@@ -178,7 +179,7 @@ void Newton<S>::shrink(Column& column, const Eigen::VectorXd& gradient) {
   for (Index i = 0; i < size; ++i) {
     const Index j = column.features()[static_cast<std::size_t>(i)];
     const double steep = std::abs(gradient[j]);
-    if (column.uses(i) || steep > kFarFromUse * price_ * p_.costs[j]) places.push_back(i);
+    if (column.uses(i) || steep > kFarFromUse * lambda_ * p_.costs[j]) places.push_back(i);
   }
   column.keep_features(places);
 }
@@ -241,12 +242,12 @@ void Newton<S>::gather_values(const Column& column, ColumnWorkspace& work) const
   }
 }
 
-// The features with the steepest gradients of those that are worth their price.
+// The features with the steepest gradients of those that are worth their penalty.
 template <class S>
 std::vector<Index> Newton<S>::missing_features(const Column& column,
                                                const Eigen::VectorXd& gradient) const {
   std::vector<std::pair<double, Index>> missing;
-  const double least = price_ * (1 + tolerances_.gradient);
+  const double least = lambda_ * (1 + tolerances_.gradient);
   for (Index j = 0; j < gradient.size(); ++j) {
     const double steep = std::abs(gradient[j]) / p_.costs[j];
     if (steep > least) missing.emplace_back(-steep, j);
@@ -276,61 +277,64 @@ void Newton<S>::write_back(Index output) {
 
 template <class S>
 double Newton<S>::least_weight() const {
-  return std::min(tolerances_.weight, kNegligible * price_);
+  return std::min(tolerances_.weight, kNegligible * lambda_);
 }
 
-// What a round may leave undone: little beside the error of the price itself.
+// What a round may leave undone: little beside the error of lambda itself.
 template <class S>
-ColumnTolerances Newton<S>::tolerances_after(double price_change) const {
+ColumnTolerances Newton<S>::tolerances_after(double lambda_change) const {
   ColumnTolerances t = tolerances_;
-  t.gradient = std::max(t.gradient, kBesidePrice * price_change);
-  t.row = std::max(t.row, kBesidePrice * price_change * p_.largest);
+  t.gradient = std::max(t.gradient, kBesideLambda * lambda_change);
+  t.row = std::max(t.row, kBesideLambda * lambda_change * p_.largest);
   return t;
 }
 
-// One Newton step on the squared price: the sum of squared residuals is to be epsilon squared.
+// One Newton step on the squared lambda: the sum of squared residuals is to be epsilon squared.
 template <class S>
-void Newton<S>::find_price() {
-  if (!p_.constrained()) return head_for(p_.level / 2);
+void Newton<S>::find_lambda() {
+  if (!p_.constrained()) return step_to(p_.level / 2);
   double squared_residual = 0;
   for (const auto& column : columns_) squared_residual += column.squared_residual();
   const double missing = p_.level * p_.level - squared_residual, slope = total_slope();
-  double price = (missing > 0 && p_.total > 0 ? kPriceStep : 1) * price_;
-  if (slope > 0) price = std::sqrt(std::max(price_ * price_ + missing / slope, 0.0));
-  head_for(safeguarded(price, missing));
+  double lambda = (missing > 0 && p_.total > 0 ? kLambdaStep : 1) * lambda_;
+  if (slope > 0) lambda = std::sqrt(std::max(lambda_ * lambda_ + missing / slope, 0.0));
+  step_to(safeguard(lambda, missing));
 }
 
-// The residual grows with the price. Steps that go on for long stay between prices that leave room
-// and prices that leave none; where none does, the ball is slack and the price goes up and up.
+// The residual grows with lambda. Steps that go on for long stay between penalties that leave room
+// and penalties that leave none; where none does, the ball is slack and lambda goes up and up.
 template <class S>
-double Newton<S>::safeguarded(double price, double missing) {
+double Newton<S>::safeguard(double lambda, double missing) {
   if (missing > 0) {
-    room_at_ = price_ < none_at_ ? std::max(room_at_, price_) : price_;
-    if (price_ >= none_at_) none_at_ = std::numeric_limits<double>::infinity();
+    feasible_lambda_ = lambda_ < infeasible_lambda_ ? std::max(feasible_lambda_, lambda_) : lambda_;
+    if (lambda_ >= infeasible_lambda_) infeasible_lambda_ = std::numeric_limits<double>::infinity();
   } else {
-    none_at_ = price_ > room_at_ ? std::min(none_at_, price_) : price_;
-    if (price_ <= room_at_) room_at_ = 0;
+    infeasible_lambda_ =
+        lambda_ > feasible_lambda_ ? std::min(infeasible_lambda_, lambda_) : lambda_;
+    if (lambda_ <= feasible_lambda_) feasible_lambda_ = 0;
   }
   slack_ = false;
-  if (++price_rounds_ <= kTrustedRounds ||
-      (price > room_at_ && price < none_at_ && std::isfinite(none_at_))) {
-    return price;
+  if (++lambda_rounds_ <= kTrustedRounds ||
+      (lambda > feasible_lambda_ && lambda < infeasible_lambda_ &&
+       std::isfinite(infeasible_lambda_))) {
+    return lambda;
   }
-  if (std::isfinite(none_at_)) return std::sqrt(std::max(room_at_, none_at_ / 9) * none_at_);
+  if (std::isfinite(infeasible_lambda_))
+    return std::sqrt(std::max(feasible_lambda_, infeasible_lambda_ / 9) * infeasible_lambda_);
   slack_ = true;
-  return kPriceStep * price_;
+  return kLambdaStep * lambda_;
 }
 
-// Far away the residual goes with a power of the price, of which its slope tells the exponent.
+// Far away the residual goes with a power of lambda, of which its slope tells the exponent.
 template <class S>
 void Newton<S>::aim() {
-  const double exponent = price_ * price_ * total_slope() / evidence_.residual;
+  const double exponent = lambda_ * lambda_ * total_slope() / evidence_.residual;
   const double ratio = exponent > 0 ? p_.level / std::sqrt(evidence_.residual) : 1;
   last_step_ = 0;
-  room_at_ = 0;
-  none_at_ = std::numeric_limits<double>::infinity();
-  price_rounds_ = 0;
-  head_for(price_ * std::pow(ratio, 1 / exponent));
+  feasible_lambda_ = 0;
+  infeasible_lambda_ = std::numeric_limits<double>::infinity();
+  lambda_rounds_ = 0;
+  step_to(lambda_ * std::pow(ratio, 1 / exponent));
 }
 
 template <class S>
@@ -343,21 +347,22 @@ double Newton<S>::total_slope() const {
 // A step back goes half as far as the one before at most: the slope changes from piece to piece,
 // and whole steps may go round and round.
 template <class S>
-void Newton<S>::head_for(double price) {
-  double step = std::clamp(std::log(price / price_), -std::log(kPriceStep), std::log(kPriceStep));
+void Newton<S>::step_to(double lambda) {
+  double step =
+      std::clamp(std::log(lambda / lambda_), -std::log(kLambdaStep), std::log(kLambdaStep));
   if (step * last_step_ < 0)
     step = std::clamp(step, -std::abs(last_step_) / 2, std::abs(last_step_) / 2);
-  next_price_ = price_ * std::exp(step);
+  next_lambda_ = lambda_ * std::exp(step);
   last_step_ = step;
-  last_change_ = std::abs(next_price_ / price_ - 1);
+  last_change_ = std::abs(next_lambda_ / lambda_ - 1);
 }
 
-// Weights and multipliers are piecewise linear in the price: a small change needs no new solve.
+// Weights and multipliers are piecewise linear in lambda: a small change needs no new solve.
 template <class S>
-void Newton<S>::follow_price() {
+void Newton<S>::follow_lambda() {
   const bool follows = last_change_ < kFarthestFollowed;
-  const double change = next_price_ - price_, least = least_weight();
-  if (follows) price_ = next_price_;
+  const double change = next_lambda_ - lambda_, least = least_weight();
+  if (follows) lambda_ = next_lambda_;
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int) {
     if (follows) columns_[static_cast<std::size_t>(output)].follow(change, least);
     write_back(output);
@@ -399,7 +404,7 @@ void Newton<S>::look_at_all_samples() {
 }
 
 template <class S>
-void Newton<S>::report(Answer<S>& a) const {
+void Newton<S>::report(EngineResult<S>& a) const {
   a.weights = weights_.template cast<S>();
   a.dual = dual_;
   if constexpr (std::is_same_v<S, double>) {
@@ -410,7 +415,7 @@ void Newton<S>::report(Answer<S>& a) const {
 }
 
 template <class S>
-const Matrix<S>* Newton<S>::ray(const Answer<S>&) {
+const Matrix<S>* Newton<S>::ray(const EngineResult<S>&) {
   return ++looks_for_ray_ % kRaysApart == 0 ? &dual_ : nullptr;
 }
 

@@ -1,7 +1,7 @@
-// Newton's method on the price of the weights, columns solved by active sets.
+// Newton's method on the penalty lambda of the weights, columns solved by active sets.
 //
-// Given the price, outputs decouple. Each round solves every output on its working features and
-// rows (column.hpp), moves the price by one Newton step on its square - the squared residual is
+// Given lambda, outputs decouple. Each round solves every output on its working features and
+// rows (column.hpp), moves lambda by one Newton step on its square - the squared residual is
 // piecewise affine in it - and looks at all samples and features once: two products, which
 // find what is missing from the working sets and certify the round's answer.
 #pragma once
@@ -30,9 +30,9 @@ class Newton {
   // What search() asks of an engine.
   Index steps_per_certificate() const { return 1; }
   Patience patience() const;
-  void report(Answer<S>& a) const;
-  const Matrix<S>* ray(const Answer<S>&);
-  void hear(double, double) {}
+  void report(EngineResult<S>& a) const;
+  const Matrix<S>* ray(const EngineResult<S>&);
+  void on_certificate(double, double) {}
 
  private:
   struct Excess {  // of an inactive entry over its bound; compact, for there may be many
@@ -45,35 +45,35 @@ class Newton {
   void complete_gram(Index output);
   void share_room();
   void start_columns(const Matrix<S>& weights, const Matrix<S>& dual);
-  double price_of_weights() const;
+  double lambda_of_weights() const;
   double norm_over_active(const Matrix<S>& dual) const;
   std::vector<Index> missing_features(const Column& column, const Eigen::VectorXd& gradient) const;
   std::vector<Index> missing_rows(const Column& column, const std::vector<Excess>& excesses) const;
   void gather_values(const Column& column, ColumnWorkspace& work) const;
   void write_back(Index output);
-  void find_price();
-  double safeguarded(double price, double missing);
-  double total_slope() const;  // of the squared residuals, by the squared price
-  void head_for(double price);
-  void follow_price();
+  void find_lambda();
+  double safeguard(double lambda, double missing);
+  double total_slope() const;  // of the squared residuals, by the squared lambda
+  void step_to(double lambda);
+  void follow_lambda();
   double least_weight() const;  // what is smaller counts as zero
-  ColumnTolerances tolerances_after(double price_change) const;
+  ColumnTolerances tolerances_after(double lambda_change) const;
   void look_at_all_samples();
-  double dual_scale() const { return p_.constrained() ? 1 / price_ : 2.0; }
+  double dual_scale() const { return p_.constrained() ? 1 / lambda_ : 2.0; }
 
   const UnitProgram<S>& p_;
   const Supervisor& supervisor_;
   Precision precision_;  // of the Gram matrices
   WorkingGram<S> grams_;
   ColumnTolerances tolerances_;
-  double price_ = 0, next_price_ = 0;
-  double last_step_ = 0;  // of the price's logarithm
-  double room_at_ = 0;    // largest price known to leave room in the ball, smallest ...
-  double none_at_ = std::numeric_limits<double>::infinity();  // ... known to leave none
-  Index price_rounds_ = 0;                                    // since the last aim
-  bool slack_ = false;  // whether the ball seems to bind at no price
+  double lambda_ = 0, next_lambda_ = 0;
+  double last_step_ = 0;        // of lambda's logarithm
+  double feasible_lambda_ = 0;  // largest penalty known to leave room in the ball, smallest ...
+  double infeasible_lambda_ = std::numeric_limits<double>::infinity();  // ... known to leave none
+  Index lambda_rounds_ = 0;                                             // since the last aim
+  bool slack_ = false;  // whether the ball seems to bind at no lambda
   Index looks_for_ray_ = 0;
-  double last_change_ = 1;  // of the price, relative
+  double last_change_ = 1;  // of lambda, relative
   std::vector<Column> columns_;
   std::vector<ColumnWorkspace> workspaces_;
   Matrix<double> weights_;  // outputs x features

@@ -1,9 +1,9 @@
-"""Blocks of a layer's outputs: what a worker is asked about them and what it answers.
+"""Blocks of a layer's outputs: what is sent to a worker and what comes back.
 
 A block is some outputs of one group. Given a share of epsilon or a penalty it is a layer program of
-its own, and nothing here knows of the others. What goes to a worker and comes back is small: weights
-and the multipliers of the tight rows, for what is active has the multipliers of its residual. All
-multipliers, as many as Y has entries, come back only if asked for.
+its own, and nothing here knows of the others. What goes to a worker and comes back is small:
+weights and the multipliers of the tight rows, for what is active has the multipliers of its
+residual. All multipliers, as many as Y has entries, come back only if asked for.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Block",
-    "Order",
-    "Part",
-    "Rows",
-    "Start",
-    "carry_out",
-    "cut",
-    "solve_alone",
+    "BlockResult",
+    "BlockStart",
+    "BlockTask",
+    "SparseMultipliers",
+    "solve_block",
+    "solve_blocks",
+    "split_outputs",
 ]
 
 
@@ -46,14 +46,14 @@ class Block(NamedTuple):
     outputs: slice
 
 
-class Rows(NamedTuple):
+class SparseMultipliers(NamedTuple):
     """Multipliers where inactive, in units of the form: those of tight rows are not zero."""
 
     places: NDArray[np.intp]  # in the flattened array of the block
     values: Floats
 
     @classmethod
-    def of(cls, dual: Floats, active: NDArray[np.bool_], unit: float) -> Rows:
+    def of(cls, dual: Floats, active: NDArray[np.bool_], unit: float) -> SparseMultipliers:
         """Pick them out of all multipliers."""
         places = np.flatnonzero(np.where(active, 0, dual))
         return cls(places, dual.ravel()[places] / unit)
@@ -65,16 +65,16 @@ class Rows(NamedTuple):
         return dual
 
 
-class Start(NamedTuple):
+class BlockStart(NamedTuple):
     """Where a block begins; None for a cold start."""
 
     weights: Floats | None = None
-    rows: Rows | None = None
+    multipliers: SparseMultipliers | None = None
 
     @classmethod
     def of(
         cls, data: LayerData, block: Block, form: Form, weights: Floats | None, dual: Floats | None
-    ) -> Start:
+    ) -> BlockStart:
         """Take a block's part of a start of the whole layer."""
         if weights is None:
             return cls()
@@ -82,59 +82,61 @@ class Start(NamedTuple):
         if dual is None:
             return cls(own)
         active = data.is_active(block.outputs)
-        return cls(own, Rows.of(dual[:, block.outputs], active, form.unit))
+        return cls(own, SparseMultipliers.of(dual[:, block.outputs], active, form.unit))
 
 
-class Order(NamedTuple):
-    """One block's program."""
+class BlockTask(NamedTuple):
+    """A block's program, and where it starts."""
 
     block: Block
     form: Form
-    start: Start
+    start: BlockStart
     max_iter: int
 
 
-class Part(NamedTuple):
-    """The answer for a block.
+class BlockResult(NamedTuple):
+    """The solution of a block.
 
     Attributes
     ----------
     solution : LayerSolution
         Its ``dual`` is empty unless all multipliers were asked for.
-    rows : Rows
+    multipliers : SparseMultipliers
     l1, linear, square : float
         Sum of absolute weights, and with multipliers G in units of the form <G, target> and
         ||G_active||^2.
     """
 
     solution: LayerSolution
-    rows: Rows
+    multipliers: SparseMultipliers
     l1: float
     linear: float
     square: float
 
     @property
-    def start(self) -> Start:
+    def start(self) -> BlockStart:
         """Where the block may begin at another penalty."""
-        return Start(self.solution.weights, self.rows)
+        return BlockStart(self.solution.weights, self.multipliers)
 
-    def as_ray(self, shape: tuple[int, ...]) -> Part:
+    def as_ray(self, shape: tuple[int, ...]) -> BlockResult:
         """Return the same with all multipliers, where those of active entries are zero."""
-        return self._replace(solution=replace(self.solution, dual=self.rows.spread(shape, 1.0)))
+        return self._replace(
+            solution=replace(self.solution, dual=self.multipliers.spread(shape, 1.0))
+        )
 
-    def scaled(self, factor: float) -> Part:
+    def scaled(self, factor: float) -> BlockResult:
         """Return the same with all multipliers times a factor."""
         solution = replace(self.solution, dual=self.solution.dual * factor)
         linear, square = self.linear * factor, self.square * factor**2
         return self._replace(solution=solution, linear=linear, square=square)
 
-    def without_multipliers(self, shape: tuple[int, ...]) -> Part:
+    def without_multipliers(self, shape: tuple[int, ...]) -> BlockResult:
         """Return the same with zero multipliers."""
         dual = np.zeros(shape, self.solution.weights.dtype)
         return self._replace(solution=replace(self.solution, dual=dual), linear=0.0, square=0.0)
 
 
-def cut(data: LayerData, width: int) -> list[Block]:
+def split_outputs(data: LayerData, width: int) -> list[Block]:
     """Cut a layer into blocks of at most ``width`` outputs."""
     n_outputs = data.Y.shape[1]
     size = n_outputs // data.groups
@@ -145,33 +147,33 @@ def cut(data: LayerData, width: int) -> list[Block]:
     ]
 
 
-def carry_out(
+def solve_blocks(
     data: LayerData,
-    orders: Sequence[Order],
+    tasks: Sequence[BlockTask],
     options: LayerOptions,
     stopped: Callable[[], bool] | None = None,
-) -> list[Part]:
+) -> list[BlockResult]:
     """Solve blocks in turn. After an interrupt, and without time, each still takes its first step."""
     deadline = time.perf_counter() + options.time_limit
-    parts: list[Part] = []
-    for order in orders:
+    results: list[BlockResult] = []
+    for task in tasks:
         left = max(deadline - time.perf_counter(), 0.0)
-        parts.append(_carry_out_one(data, order, replace(options, time_limit=left), stopped))
-        if parts[-1].solution.status == "interrupted":
+        results.append(_solve_task(data, task, replace(options, time_limit=left), stopped))
+        if results[-1].solution.status == "interrupted":
             deadline = 0.0
-    return parts
+    return results
 
 
-def _carry_out_one(
-    data: LayerData, order: Order, options: LayerOptions, stopped: Callable[[], bool] | None
-) -> Part:
-    block, form = order.block, order.form
-    weights, dual = order.start.weights, None
-    if order.start.rows is not None:
-        dual = order.start.rows.spread(data.Y[:, block.outputs].shape, form.unit)
-    options = replace(options, max_iter=order.max_iter)
+def _solve_task(
+    data: LayerData, task: BlockTask, options: LayerOptions, stopped: Callable[[], bool] | None
+) -> BlockResult:
+    block, form = task.block, task.form
+    weights, dual = task.start.weights, None
+    if task.start.multipliers is not None:
+        dual = task.start.multipliers.spread(data.Y[:, block.outputs].shape, form.unit)
+    options = replace(options, max_iter=task.max_iter)
     callback = None if stopped is None else lambda *_: stopped()
-    solution = solve_alone(data, block, form, options, (weights, dual), callback)
+    solution = solve_block(data, block, form, options, (weights, dual), callback)
     active, unit = data.is_active(block.outputs), form.unit
     on = solution.dual[active].astype(np.float64) / unit
     square = float(on @ on)
@@ -181,13 +183,13 @@ def _carry_out_one(
         linear += square * unit / 4
     elif form.epsilon is not None:
         linear += form.epsilon * np.sqrt(square)
-    rows = Rows.of(solution.dual, active, unit)
+    rows = SparseMultipliers.of(solution.dual, active, unit)
     if not options.all_multipliers:
         solution = replace(solution, dual=np.empty((0, active.shape[1]), solution.dual.dtype))
-    return Part(solution, rows, l1, linear, square)
+    return BlockResult(solution, rows, l1, linear, square)
 
 
-def solve_alone(
+def solve_block(
     data: LayerData,
     block: Block,
     form: Form,

@@ -1,4 +1,4 @@
-"""Who solves the blocks of a layer: this process, or the workers of a pool."""
+"""What solves the blocks of a layer: this process, or the workers of a pool."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Sequence
 
 from ..data import LayerData
 from ..options import LayerOptions
-from .block import Order, Part, carry_out
-from .workers import Pool, Shared, Task
+from .block import BlockResult, BlockTask, solve_blocks
+from .workers import Pool, SharedData, Task
 
-__all__ = ["Alone", "Together"]
+__all__ = ["PoolSolver", "SerialSolver"]
 
 
-class Alone:
+class SerialSolver:
     """Solves blocks here, one after the other."""
 
     def __init__(self, data: LayerData) -> None:
         self.data = data
 
-    def solve(self, orders: Sequence[Order], options: LayerOptions) -> list[Part]:
-        """Carry out orders."""
-        return carry_out(self.data, orders, options)
+    def solve(self, tasks: Sequence[BlockTask], options: LayerOptions) -> list[BlockResult]:
+        """Solve tasks."""
+        return solve_blocks(self.data, tasks, options)
 
 
-class Together:
+class PoolSolver:
     """Solves blocks on the workers of a pool, about as many at a time as there are workers."""
 
-    def __init__(self, arrays: Shared, pool: Pool) -> None:
+    def __init__(self, arrays: SharedData, pool: Pool) -> None:
         self.arrays = arrays
         self.pool = pool
 
@@ -35,11 +35,11 @@ class Together:
         """The layer."""
         return self.arrays.data
 
-    def solve(self, orders: Sequence[Order], options: LayerOptions) -> list[Part]:
-        """Carry out orders, neighbours by the same worker."""
-        n = min(self.pool.n_workers, len(orders))
-        ends = [len(orders) * (k + 1) // n for k in range(n)]
-        batches = [orders[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-        tasks = [Task(self.arrays, carry_out, (batch, options)) for batch in batches]
-        parts = dict(self.pool.finished(tasks))
-        return [part for k in range(n) for part in parts[k]]
+    def solve(self, tasks: Sequence[BlockTask], options: LayerOptions) -> list[BlockResult]:
+        """Solve tasks, neighbours by the same worker."""
+        n = min(self.pool.n_workers, len(tasks))
+        ends = [len(tasks) * (k + 1) // n for k in range(n)]
+        batches = [tasks[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        pool_tasks = [Task(self.arrays, solve_blocks, (batch, options)) for batch in batches]
+        results = dict(self.pool.as_completed(pool_tasks))
+        return [result for k in range(n) for result in results[k]]

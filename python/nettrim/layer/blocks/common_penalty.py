@@ -1,14 +1,14 @@
 r"""A layer in blocks that agree on one penalty: the answer of the whole layer, with its proof.
 
-Epsilon is all that couples the outputs, and at the optimum weights have one price in all of them.
+Epsilon is all that couples the outputs, and at the optimum one penalty holds in all of them.
 So the blocks solve their penalised programs for a common penalty, which is moved until their
-residuals add up to epsilon (`nettrim.layer.blocks.pareto`); what they tell each other is one number a round. The
-multipliers :math:`G_b` of the blocks prove together that
+residuals add up to epsilon (`nettrim.layer.blocks.pareto`); what they exchange is one number a
+round. The multipliers :math:`G_b` of the blocks prove together that
 
 .. math:: \sum_b\langle G_b, target_b\rangle - \epsilon\Vert G_{active}\Vert \le optimum,
 
-and at the common penalty this closes. Where an options is too rough to meet epsilon, a mixture of the
-answers on either side of it does.
+and at the common penalty this closes. Where the tolerance is too rough to meet epsilon, a mixture
+of the answers on either side of it does.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ...base.arrays import frobenius
+from ...base.arrays import frobenius_norm
 from ..options import Form, LayerOptions
 from ..solution import LayerSolution
-from .block import Block, Order, Part, Start, carry_out
+from .block import Block, BlockResult, BlockStart, BlockTask, solve_blocks
 from .pareto import Point, next_penalty
-from .round import Answer, Round, Target, relative_gap
+from .penalty_step import Candidate, PenaltyStep, Target, relative_gap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-__all__ = ["Crew", "solve_in_blocks"]
+__all__ = ["BlockSolver", "solve_in_blocks"]
 
 MAX_ROUNDS = 20
 SHARPER = 0.3  # tolerance of a block over that of the layer
@@ -53,46 +53,50 @@ NARROW = 1e-4
 PROMISING = 1e9  # a bound this large, in unit-size weights per output, says that there may be none
 
 
-class Crew(Protocol):
-    """Those who solve blocks."""
+class BlockSolver(Protocol):
+    """Solves the blocks of a layer."""
 
     @property
     def data(self) -> LayerData:
         """The layer."""
         ...
 
-    def solve(self, orders: Sequence[Order], options: LayerOptions) -> list[Part]:
-        """Carry out orders, here or elsewhere; the parts are in the order of the orders."""
+    def solve(self, tasks: Sequence[BlockTask], options: LayerOptions) -> list[BlockResult]:
+        """Solve tasks, here or elsewhere; results are in the order of the tasks."""
         ...
 
 
 def solve_in_blocks(
-    crew: Crew,
+    solver: BlockSolver,
     blocks: Sequence[Block],
     form: Form,
     options: LayerOptions,
-    starts: Sequence[Start],
+    starts: Sequence[BlockStart],
     callback: Listener | None = None,
 ) -> LayerSolution:
-    """Solve a layer in blocks, to the options's tolerance and within its limits for all of them."""
-    desk = _Desk(crew, blocks, options, callback)
+    """Solve a layer in blocks, to a tolerance and within limits for all of them."""
+    dispatcher = _Dispatcher(solver, blocks, options, callback)
     if form.epsilon is None:
-        return _solve_apart(desk, form, starts)
-    target = Target.of(crew.data, blocks)
+        return _solve_uncoupled(dispatcher, form, starts)
+    target = Target.of(solver.data, blocks)
     if target.zero_is_feasible and target.total <= form.epsilon * (1 + options.tol):
-        return _zero(desk, form.epsilon, target, "optimal")
+        return _zero_solution(dispatcher, form.epsilon, target, "optimal")
     if form.epsilon == 0 or target.total == 0:
-        return _solve_apart(desk, form, starts)
-    return _Agreement(desk, form.epsilon, target).solve(starts)
+        return _solve_uncoupled(dispatcher, form, starts)
+    return _PenaltySearch(dispatcher, form.epsilon, target).solve(starts)
 
 
-class _Desk:
-    """Sends orders out, and keeps the account of time and iterations."""
+class _Dispatcher:
+    """Sends tasks to the solver, and counts time and iterations."""
 
     def __init__(
-        self, crew: Crew, blocks: Sequence[Block], options: LayerOptions, callback: Listener | None
+        self,
+        solver: BlockSolver,
+        blocks: Sequence[Block],
+        options: LayerOptions,
+        callback: Listener | None,
     ) -> None:
-        self.crew = crew
+        self.solver = solver
         self.blocks = blocks
         self.options = options
         self.callback = callback
@@ -102,7 +106,7 @@ class _Desk:
 
     @property
     def data(self) -> LayerData:
-        return self.crew.data
+        return self.solver.data
 
     @property
     def seconds(self) -> float:
@@ -112,43 +116,52 @@ class _Desk:
     def iterations(self) -> int:
         return max(self.used)
 
-    def ask(
-        self, forms: Sequence[Form], starts: Sequence[Start], most: int | None = None, **terms: Any
-    ) -> list[Part]:
+    def solve(
+        self,
+        forms: Sequence[Form],
+        starts: Sequence[BlockStart],
+        most: int | None = None,
+        **terms: Any,
+    ) -> list[BlockResult]:
         """Have every block solved; ``terms`` are fields of `LayerOptions`."""
         left = 0.0 if self.interrupted else max(self.options.time_limit - self.seconds, 0.0)
         options = replace(self.options, time_limit=left, **terms)
-        parts = self.crew.solve(self._orders(forms, starts, most), options)
-        self.interrupted |= any(part.solution.status == "interrupted" for part in parts)
+        results = self.solver.solve(self._tasks(forms, starts, most), options)
+        self.interrupted |= any(result.solution.status == "interrupted" for result in results)
         self.used = [
-            used + part.solution.iterations for used, part in zip(self.used, parts, strict=True)
+            used + result.solution.iterations
+            for used, result in zip(self.used, results, strict=True)
         ]
-        return parts
+        return results
 
-    def tell(self, objective: float, bound: float, residual: float, violation: float) -> bool:
-        """Report on the whole layer; return whether the listener wants it to stop."""
+    def report(self, objective: float, bound: float, residual: float, violation: float) -> bool:
+        """Report on the whole layer; return whether the callback stops it."""
         if self.callback is None:
             return False
         gap = relative_gap(objective, bound)
         numbers = (self.iterations, objective, bound, gap, residual, violation, self.seconds)
         return bool(self.callback(*numbers))
 
-    def ask_here(self, forms: Sequence[Form], starts: Sequence[Start], **terms: Any) -> list[Part]:
+    def step_here(
+        self, forms: Sequence[Form], starts: Sequence[BlockStart], **terms: Any
+    ) -> list[BlockResult]:
         """Have every block take one step, now."""
         options = replace(self.options, time_limit=0.0, **terms)
-        return carry_out(self.data, self._orders(forms, starts, 1), options)
+        return solve_blocks(self.data, self._tasks(forms, starts, 1), options)
 
-    def _orders(
-        self, forms: Sequence[Form], starts: Sequence[Start], most: int | None
-    ) -> list[Order]:
+    def _tasks(
+        self, forms: Sequence[Form], starts: Sequence[BlockStart], most: int | None
+    ) -> list[BlockTask]:
         limit = self.options.max_iter
         left = [max(min(most or limit, limit - used), 1) for used in self.used]
-        return [Order(*order) for order in zip(self.blocks, forms, starts, left, strict=True)]
+        return [BlockTask(*task) for task in zip(self.blocks, forms, starts, left, strict=True)]
 
 
-def _zero(desk: _Desk, epsilon: float, target: Target, status: str) -> LayerSolution:
+def _zero_solution(
+    dispatcher: _Dispatcher, epsilon: float, target: Target, status: str
+) -> LayerSolution:
     """Answer zero weights: they are optimal, or there was no time for others."""
-    data = desk.data
+    data = dispatcher.data
     optimal = status == "optimal"
     return LayerSolution(
         weights=np.zeros((data.X.shape[-1], data.Y.shape[1]), data.Y.dtype),
@@ -160,24 +173,26 @@ def _zero(desk: _Desk, epsilon: float, target: Target, status: str) -> LayerSolu
         epsilon=epsilon,
         penalty=np.inf,
         status=status,
-        iterations=desk.iterations,
+        iterations=dispatcher.iterations,
         solver="none",
         reason="the start is optimal" if optimal else "stopped before the first answer",
-        seconds=desk.seconds,
+        seconds=dispatcher.seconds,
         dual=np.zeros(data.Y.shape, data.Y.dtype),
     )
 
 
-def _solve_apart(desk: _Desk, form: Form, starts: Sequence[Start]) -> LayerSolution:
+def _solve_uncoupled(
+    dispatcher: _Dispatcher, form: Form, starts: Sequence[BlockStart]
+) -> LayerSolution:
     """Solve blocks that nothing couples: a penalty is given, or no error is allowed or possible."""
-    forms = [form] * len(desk.blocks)
+    forms = [form] * len(dispatcher.blocks)
     status = None
     try:
-        parts = desk.ask(forms, starts, all_multipliers=True)
+        results = dispatcher.solve(forms, starts, all_multipliers=True)
     except KeyboardInterrupt:
-        parts = desk.ask_here(forms, starts, all_multipliers=True)
+        results = dispatcher.step_here(forms, starts, all_multipliers=True)
         status = "interrupted"
-    solutions = [part.solution for part in parts]
+    solutions = [result.solution for result in results]
     unsolved = [s.status for s in solutions if not s.converged]
     residual = math.hypot(*(s.residual for s in solutions))
     answer = LayerSolution(
@@ -190,220 +205,225 @@ def _solve_apart(desk: _Desk, form: Form, starts: Sequence[Start]) -> LayerSolut
         epsilon=residual if form.epsilon is None else form.epsilon,
         penalty=form.penalty or (np.inf if form.epsilon else 0.0),
         status=status or (unsolved[0] if unsolved else "optimal"),
-        iterations=desk.iterations,
-        **_engine_of(parts),
-        seconds=desk.seconds,
+        iterations=dispatcher.iterations,
+        **_describe_engine(results),
+        seconds=dispatcher.seconds,
         dual=np.hstack([s.dual for s in solutions]),
     )
-    desk.tell(answer.objective, answer.dual_bound, answer.residual, answer.violation)
+    dispatcher.report(answer.objective, answer.dual_bound, answer.residual, answer.violation)
     return answer
 
 
-def _engine_of(parts: Sequence[Part]) -> dict[str, str]:
-    """Tell which options gave the answer; "none" is that of blocks whose start was good enough."""
-    solutions = [part.solution for part in parts]
+def _describe_engine(results: Sequence[BlockResult]) -> dict[str, str]:
+    """Tell which engine gave the answer; "none" is that of blocks whose start was good enough."""
+    solutions = [result.solution for result in results]
     one = next((s for s in solutions if s.solver != "none"), solutions[0])
-    return {"solver": f"{one.solver}, {len(parts)} blocks", "reason": one.reason}
+    return {"solver": f"{one.solver}, {len(results)} blocks", "reason": one.reason}
 
 
-class _Agreement:
+class _PenaltySearch:
     """The search for the penalty at which the residual of all blocks is epsilon."""
 
-    def __init__(self, desk: _Desk, epsilon: float, target: Target) -> None:
-        self.desk = desk
+    def __init__(self, dispatcher: _Dispatcher, epsilon: float, target: Target) -> None:
+        self.dispatcher = dispatcher
         self.epsilon = epsilon
         self.target = target
-        self.tol = desk.options.tol
+        self.tol = dispatcher.options.tol
         self.points: list[Point] = []
-        self.last: Round | None = None
-        self.below: Round | None = None  # of the largest penalty that leaves room
-        self.above: Round | None = None  # of the smallest one that leaves none
-        self.best: Answer | None = None
-        self.told_to_stop = False
+        self.last: PenaltyStep | None = None
+        self.below: PenaltyStep | None = None  # of the largest penalty that leaves room
+        self.above: PenaltyStep | None = None  # of the smallest one that leaves none
+        self.best: Candidate | None = None
+        self.stop_requested = False
 
-    def solve(self, starts: Sequence[Start]) -> LayerSolution:
+    def solve(self, starts: Sequence[BlockStart]) -> LayerSolution:
         """Search, and return the best answer with its proof."""
         try:
             status = self._search(starts)
         except KeyboardInterrupt:
             status = "interrupted"
         if self.best is None:
-            return _zero(self.desk, self.epsilon, self.target, status)
-        return self._concluded(self.best, status)
+            return _zero_solution(self.dispatcher, self.epsilon, self.target, status)
+        return self._conclude(self.best, status)
 
-    def _search(self, starts: Sequence[Start]) -> str:
-        rough = self._share_out(starts)
+    def _search(self, starts: Sequence[BlockStart]) -> str:
+        rough = self._solve_shares(starts)
         if self._meets_no_half_spaces(rough):
             return "infeasible"
         penalty, starts = self._first_penalty(rough), self._starts(rough)
-        step = math.inf  # of the penalty's logarithm
+        change = math.inf  # of the penalty's logarithm
         while True:
-            taken = self._take_round(penalty, starts, step)
-            status = self._stopped_by(taken)
-            if any(self._is_proved(answer) for answer in self._answers(taken, last=bool(status))):
+            step = self._step(penalty, starts, change)
+            status = self._stop_status(step)
+            if any(
+                self._is_proved(candidate)
+                for candidate in self._candidates(step, last=bool(status))
+            ):
                 return "optimal"
-            if status or self.desk.interrupted:
+            if status or self.dispatcher.interrupted:
                 return status or "interrupted"
             penalty = next_penalty(self.points, self.epsilon)
-            step = abs(math.log(penalty / taken.penalty))
-            starts = self._starts(taken.parts)
+            change = abs(math.log(penalty / step.penalty))
+            starts = self._starts(step.results)
 
-    def _answers(self, taken: Round, *, last: bool) -> Iterator[Answer]:
+    def _candidates(self, step: PenaltyStep, *, last: bool) -> Iterator[Candidate]:
         """Yield what may be the answer after a round, the best first."""
-        yield Answer.of(taken)
-        if (mixture := self._mixture(widest=math.inf if last else NARROW)) is not None:
+        yield Candidate.of(step)
+        if (mixture := self._mix(widest=math.inf if last else NARROW)) is not None:
             yield mixture
 
-    def _share_out(self, starts: Sequence[Start]) -> list[Part]:
+    def _solve_shares(self, starts: Sequence[BlockStart]) -> list[BlockResult]:
         """Give each block its share of epsilon, by size, and let it take some steps."""
         forms = [Form(epsilon=share) for share in self._shares()]
         terms = {"tol": ROUGH_TOL, "all_multipliers": False}
-        return self.desk.ask(forms, starts, ROUGH_STEPS, **terms)
+        return self.dispatcher.solve(forms, starts, ROUGH_STEPS, **terms)
 
     def _shares(self) -> list[float]:
         return [self.epsilon * norm / self.target.total for norm in self.target.norms]
 
-    def _first_penalty(self, rough: Sequence[Part]) -> float:
-        """Return the price of weights, twice epsilon over the norm of the multipliers."""
+    def _first_penalty(self, rough: Sequence[BlockResult]) -> float:
+        """Return a first penalty, twice epsilon over the norm of the multipliers."""
         usable = [p.square > 0 and p.solution.status != "infeasible" for p in rough]
         if not any(usable):
-            return 2 * self.epsilon * _longest_feature(self.desk.data)
+            return 2 * self.epsilon * _longest_feature(self.dispatcher.data)
         share = math.hypot(*itertools.compress(self._shares(), usable))
         return 2 * share / math.sqrt(sum(p.square for p in itertools.compress(rough, usable)))
 
-    def _starts(self, parts: Sequence[Part]) -> list[Start]:
+    def _starts(self, results: Sequence[BlockResult]) -> list[BlockStart]:
         """Begin where the blocks are; a linear layer with many samples is faster from nothing."""
-        data = self.desk.data
+        data = self.dispatcher.data
         cold = not data.relu and data.X.shape[-2] > data.X.shape[-1]
-        return [Start() if cold else part.start for part in parts]
+        return [BlockStart() if cold else result.start for result in results]
 
-    def _take_round(self, penalty: float, starts: Sequence[Start], step: float) -> Round:
+    def _step(self, penalty: float, starts: Sequence[BlockStart], change: float) -> PenaltyStep:
         loose = LOOSE * 0.1 ** (len(self.points) // 3)
-        tol = max(self._sharp(), min(loose, BESIDE_STEP * step**2))
-        likely_last = step**2 < SOON * self._room()
-        taken = self._ask(penalty, starts, tol, all_multipliers=likely_last)
-        self.last = taken
-        self.points.append(taken.point)
-        if taken.residual > self.epsilon:
+        tol = max(self._block_tol(), min(loose, BESIDE_STEP * change**2))
+        likely_last = change**2 < SOON * self._residual_tol()
+        step = self._solve_at(penalty, starts, tol, all_multipliers=likely_last)
+        self.last = step
+        self.points.append(step.point)
+        if step.residual > self.epsilon:
             if self.above is None or penalty < self.above.penalty:
-                self.above = taken
+                self.above = step
         elif self.below is None or penalty > self.below.penalty:
-            self.below = taken
-        self._keep(Answer.of(taken))
-        bound = taken.bound(self.epsilon)
-        self.told_to_stop = self.desk.tell(taken.l1, bound, taken.residual, taken.violation)
-        return taken
+            self.below = step
+        self._keep_best(Candidate.of(step))
+        bound = step.bound(self.epsilon)
+        self.stop_requested = self.dispatcher.report(step.l1, bound, step.residual, step.violation)
+        return step
 
-    def _ask(
-        self, penalty: float, starts: Sequence[Start], tol: float, *, all_multipliers: bool
-    ) -> Round:
-        forms = [Form(penalty=penalty)] * len(self.desk.blocks)
-        parts = self.desk.ask(forms, starts, tol=tol, all_multipliers=all_multipliers)
-        return Round.of(penalty, tol, parts)
+    def _solve_at(
+        self, penalty: float, starts: Sequence[BlockStart], tol: float, *, all_multipliers: bool
+    ) -> PenaltyStep:
+        forms = [Form(penalty=penalty)] * len(self.dispatcher.blocks)
+        results = self.dispatcher.solve(forms, starts, tol=tol, all_multipliers=all_multipliers)
+        return PenaltyStep.of(penalty, tol, results)
 
-    def _sharp(self) -> float:
+    def _block_tol(self) -> float:
         """Tolerance of blocks that proves the layer: weights are but a share of their objectives."""
         if self.last is None:
             return SHARPER * self.tol
         paid = self.last.penalty * self.last.l1
         return max(SHARPER * self.tol * paid / (paid + self.last.residual**2), SHARPEST)
 
-    def _room(self) -> float:
+    def _residual_tol(self) -> float:
         """How far the residual may be from epsilon, relatively, where the proof still closes."""
         if self.last is None:
             return self.tol
         return self.tol * max(1.0, self.last.penalty * self.last.l1 / (2 * self.epsilon**2))
 
-    def _gap(self, answer: Answer) -> float:
-        return relative_gap(answer.l1, answer.proof.bound(self.epsilon))
+    def _gap(self, candidate: Candidate) -> float:
+        return relative_gap(candidate.l1, candidate.proof.bound(self.epsilon))
 
-    def _merit(self, answer: Answer) -> float:
+    def _merit(self, candidate: Candidate) -> float:
         """Return the largest relative error, of feasibility or proof."""
         errors = (
-            answer.residual / self.epsilon - 1,
-            answer.violation / self.target.largest,
-            abs(self._gap(answer)),
+            candidate.residual / self.epsilon - 1,
+            candidate.violation / self.target.largest,
+            abs(self._gap(candidate)),
         )
         return float(max(errors)) if all(map(math.isfinite, errors)) else math.inf
 
-    def _keep(self, answer: Answer) -> None:
-        if self.best is None or self._merit(answer) <= self._merit(self.best):
-            self.best = answer
+    def _keep_best(self, candidate: Candidate) -> None:
+        if self.best is None or self._merit(candidate) <= self._merit(self.best):
+            self.best = candidate
 
-    def _is_proved(self, answer: Answer) -> bool:
+    def _is_proved(self, candidate: Candidate) -> bool:
         """Tell whether an answer closes, and keep it if it does, with all of its multipliers."""
-        if self._merit(answer) > self.tol:
+        if self._merit(candidate) > self.tol:
             return False
-        if not answer.proof.has_all_multipliers:
-            before = answer.proof
-            again = self._ask(
-                before.penalty, self._starts(before.parts), before.tol, all_multipliers=True
+        if not candidate.proof.has_all_multipliers:
+            before = candidate.proof
+            again = self._solve_at(
+                before.penalty, self._starts(before.results), before.tol, all_multipliers=True
             )
-            answer = replace(answer, proof=again)
-        if self._merit(answer) > self.tol:
-            self._keep(answer)
+            candidate = replace(candidate, proof=again)
+        if self._merit(candidate) > self.tol:
+            self._keep_best(candidate)
             return False
-        self.best = answer  # also beside one that closes further, but without its multipliers
+        self.best = candidate  # also beside one that closes further, but without its multipliers
         return True
 
-    def _stopped_by(self, taken: Round) -> str | None:
+    def _stop_status(self, step: PenaltyStep) -> str | None:
         """Return the status of a search that ends here."""
-        statuses = [part.solution.status for part in taken.parts]
-        if not math.isfinite(taken.l1 + taken.residual):
+        statuses = [result.solution.status for result in step.results]
+        if not math.isfinite(step.l1 + step.residual):
             return "numerical"
-        if self._meets_no_half_spaces(taken.parts):
+        if self._meets_no_half_spaces(step.results):
             return "infeasible"
-        if self._is_hopeless(taken):
+        if self._is_hopeless(step):
             return "infeasible"
-        if self.told_to_stop or self.desk.interrupted:
+        if self.stop_requested or self.dispatcher.interrupted:
             return "interrupted"
         for status in ("time_limit", "max_iter"):
             if status in statuses:
                 return status
         return "numerical" if len(self.points) >= MAX_ROUNDS else None
 
-    def _meets_no_half_spaces(self, parts: Sequence[Part]) -> bool:
+    def _meets_no_half_spaces(self, results: Sequence[BlockResult]) -> bool:
         """Tell whether a block's half-spaces contradict each other, and keep the proof."""
         proof = next(
-            (p for p in parts if p.solution.status == "infeasible" and p.square == 0), None
+            (p for p in results if p.solution.status == "infeasible" and p.square == 0), None
         )
         if proof is None:
             return False
-        shapes = [self.desk.data.Y[:, block.outputs].shape for block in self.desk.blocks]
-        rays = [
-            part.as_ray(shape) if part is proof else part.without_multipliers(shape)
-            for part, shape in zip(parts, shapes, strict=True)
+        shapes = [
+            self.dispatcher.data.Y[:, block.outputs].shape for block in self.dispatcher.blocks
         ]
-        self.best = Answer.of(Round.of(1.0, self.tol, rays))
+        rays = [
+            result.as_ray(shape) if result is proof else result.without_multipliers(shape)
+            for result, shape in zip(results, shapes, strict=True)
+        ]
+        self.best = Candidate.of(PenaltyStep.of(1.0, self.tol, rays))
         return True
 
-    def _is_hopeless(self, taken: Round) -> bool:
+    def _is_hopeless(self, step: PenaltyStep) -> bool:
         """Tell whether no weights come within epsilon, and keep the proof.
 
         It is one if every block proves that it cannot have its share of epsilon, by its residual:
         rays as long as the shares prove together that the layer cannot have epsilon.
         """
-        unit = self.target.largest / _longest_feature(self.desk.data)
-        promising = max(taken.l1, PROMISING * unit * self.desk.data.Y.shape[1])
-        if taken.bound(self.epsilon) <= promising:
+        unit = self.target.largest / _longest_feature(self.dispatcher.data)
+        promising = max(step.l1, PROMISING * unit * self.dispatcher.data.Y.shape[1])
+        if step.bound(self.epsilon) <= promising:
             return False
-        shares = [self.epsilon * p.solution.residual / taken.residual for p in taken.parts]
+        shares = [self.epsilon * p.solution.residual / step.residual for p in step.results]
         forms = [Form(epsilon=share) for share in shares]
-        parts = self.desk.ask(forms, [Start()] * len(forms), all_multipliers=True)
-        if self._meets_no_half_spaces(parts):
+        results = self.dispatcher.solve(forms, [BlockStart()] * len(forms), all_multipliers=True)
+        if self._meets_no_half_spaces(results):
             return True
-        lengths = [math.sqrt(part.square) for part in parts]
-        if any(p.solution.status != "infeasible" for p in parts) or not all(lengths):
+        lengths = [math.sqrt(result.square) for result in results]
+        if any(p.solution.status != "infeasible" for p in results) or not all(lengths):
             return False
         most = min(length / share for length, share in zip(lengths, shares, strict=True))
         rays = [
-            part.scaled(most * share / length)
-            for part, length, share in zip(parts, lengths, shares, strict=True)
+            result.scaled(most * share / length)
+            for result, length, share in zip(results, lengths, shares, strict=True)
         ]
-        self.best = Answer.of(Round.of(1.0, self.tol, rays))
+        self.best = Candidate.of(PenaltyStep.of(1.0, self.tol, rays))
         return True
 
-    def _mixture(self, widest: float) -> Answer | None:
+    def _mix(self, widest: float) -> Candidate | None:
         """Mix the answers on either side of epsilon, so that their residual is not above it."""
         low, high = self.below, self.above
         if low is None or high is None or high.penalty / low.penalty - 1 > widest:
@@ -411,50 +431,50 @@ class _Agreement:
         share = (high.residual - self.epsilon) / (high.residual - low.residual)
         weights = [
             share * a.solution.weights + (1 - share) * b.solution.weights
-            for a, b in zip(low.parts, high.parts, strict=True)
+            for a, b in zip(low.results, high.results, strict=True)
         ]
         proof = max(low, high, key=lambda one: one.bound(self.epsilon))
-        return Answer(weights, *self._measured(weights), proof)
+        return Candidate(weights, *self._measure(weights), proof)
 
-    def _measured(self, weights: Sequence[Floats]) -> tuple[float, float, float]:
+    def _measure(self, weights: Sequence[Floats]) -> tuple[float, float, float]:
         """Return what is said of weights, in float64: their l1 norm, residual and violation."""
-        data = self.desk.data
+        data = self.dispatcher.data
         residuals, violations = [], [0.0]
-        for block, own in zip(self.desk.blocks, weights, strict=True):
+        for block, own in zip(self.dispatcher.blocks, weights, strict=True):
             signal = np.matmul(data.inputs(block.group), own, dtype=np.float64)
             active = data.is_active(block.outputs)
             upper = 0.0 if data.upper is None else data.upper[:, block.outputs]
-            residuals.append(frobenius((signal - data.Y[:, block.outputs])[active]))
+            residuals.append(frobenius_norm((signal - data.Y[:, block.outputs])[active]))
             violations.append(float((signal - upper)[~active].max(initial=0.0)))
         l1 = sum(float(np.abs(w).sum(dtype=np.float64)) for w in weights)
         return l1, math.hypot(*residuals), max(violations)
 
-    def _concluded(self, answer: Answer, status: str) -> LayerSolution:
+    def _conclude(self, candidate: Candidate, status: str) -> LayerSolution:
         """Return an answer to the whole layer; a search that was stopped gets its proof at once."""
-        proof = answer.proof
+        proof = candidate.proof
         if not proof.has_all_multipliers:
-            starts, penalty = self._starts(proof.parts), proof.penalty
+            starts, penalty = self._starts(proof.results), proof.penalty
             if status == "infeasible":
-                proof = self._ask(penalty, starts, proof.tol, all_multipliers=True)
+                proof = self._solve_at(penalty, starts, proof.tol, all_multipliers=True)
             else:
-                forms = [Form(penalty=penalty)] * len(self.desk.blocks)
-                parts = self.desk.ask_here(forms, starts, all_multipliers=True)
-                proof = Round.of(penalty, proof.tol, parts)
+                forms = [Form(penalty=penalty)] * len(self.dispatcher.blocks)
+                results = self.dispatcher.step_here(forms, starts, all_multipliers=True)
+                proof = PenaltyStep.of(penalty, proof.tol, results)
         bound = proof.bound(self.epsilon)
         return LayerSolution(
-            weights=np.hstack(answer.weights),
-            objective=answer.l1,
+            weights=np.hstack(candidate.weights),
+            objective=candidate.l1,
             dual_bound=bound,
-            gap=relative_gap(answer.l1, bound),
-            residual=answer.residual,
-            violation=answer.violation,
+            gap=relative_gap(candidate.l1, bound),
+            residual=candidate.residual,
+            violation=candidate.violation,
             epsilon=self.epsilon,
             penalty=2 * self.epsilon / proof.norm if proof.norm > 0 else np.inf,
             status=status,
-            iterations=self.desk.iterations,
-            **_engine_of(proof.parts),
-            seconds=self.desk.seconds,
-            dual=np.hstack([part.solution.dual for part in proof.parts]) / proof.penalty,
+            iterations=self.dispatcher.iterations,
+            **_describe_engine(proof.results),
+            seconds=self.dispatcher.seconds,
+            dual=np.hstack([result.solution.dual for result in proof.results]) / proof.penalty,
         )
 
 

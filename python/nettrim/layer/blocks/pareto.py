@@ -1,10 +1,10 @@
 r"""The curve of the least l1 norm for each residual: which penalty leads to which residual.
 
-Minimising :math:`\Vert R\Vert^2 + \lambda\Vert U\Vert_1` finds the point :math:`(r, l)` of the curve
-:math:`l(r)` at which its slope is :math:`-2r/\lambda`. The curve is convex, and its steepness
-:math:`2r/\lambda`, the norm of the multipliers, changes slowly along it; the penalty that leads to a
-given residual is therefore looked for as the steepness there. Two solves give the steepness at two
-points and, by the difference of their norms, its mean between them: a parabola, and steps that
+Minimising :math:`\Vert R\Vert^2 + \lambda\Vert U\Vert_1` finds the point :math:`(r, l)` of the
+curve :math:`l(r)` at which its slope is :math:`-2r/\lambda`. The curve is convex, and its steepness
+:math:`2r/\lambda`, the norm of the multipliers, changes slowly along it; the penalty that leads to
+a given residual is therefore looked for as the steepness there. Two solves give the steepness at
+two points and, by the difference of their norms, its mean between them: a parabola, and steps that
 converge faster than Newton's.
 """
 
@@ -61,7 +61,7 @@ def next_penalty(points: Sequence[Point], epsilon: float) -> float:
     last = points[-1]
     other = _partner(points, epsilon)
     if other is not None:
-        steepness = _by_two(last, other, epsilon)
+        steepness = _interpolate(last, other, epsilon)
     elif len(points) == 1 or _side(last, epsilon) == 0:
         steepness = last.steepness * (epsilon / last.residual) ** (1 - 1 / ELASTICITY)
     else:  # the residual does not move: as far as a step goes
@@ -103,7 +103,7 @@ def _partner(points: Sequence[Point], epsilon: float) -> Point | None:
     return None
 
 
-def _by_two(last: Point, other: Point, epsilon: float) -> float:
+def _interpolate(last: Point, other: Point, epsilon: float) -> float:
     """Read the steepness at epsilon off the parabola, or off the chord far outside."""
     a, b = (last, other) if last.residual < other.residual else (other, last)
     width = b.residual - a.residual

@@ -2,8 +2,8 @@
 
 Threads share the arrays of a layer. Other workers get them once: they are written to files, which
 workers on this machine map into memory; a worker that cannot see the files says so, is sent the
-arrays, and keeps them. Tasks name the arrays and carry little else. Where a worker that dies takes its
-pool along, as in `concurrent.futures`, what was lost is done again in this process.
+arrays, and keeps them. Tasks name the arrays and carry little else. Where a worker that dies takes
+its pool along, as in `concurrent.futures`, what was lost is done again in this process.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ import numpy as np
 from ...base.arguments import count_processors
 from ..data import LayerData
 
-__all__ = ["Pool", "Shared", "Task"]
+__all__ = ["Pool", "SharedData", "Task"]
 
-MOST_KEPT, MOST_BYTES_KEPT = 8, 1 << 30  # layers of which a worker keeps the arrays
+MOST_CACHED, MOST_BYTES_CACHED = 8, 1 << 30  # layers of which a worker keeps the arrays
 FILES = ("X", "Y", "upper", "active")
 
 
-class Shared:
+class SharedData:
     """Arrays of a layer that workers are to see, until it is closed."""
 
     def __init__(self, data: LayerData) -> None:
         self.data = data
-        self._name: _Name | None = None
+        self._name: _DataHandle | None = None
 
-    def name(self) -> _Name:
+    def name(self) -> _DataHandle:
         """Return what workers find the arrays by; the first call writes the files."""
         if self._name is None:
             folder = tempfile.mkdtemp(prefix="nettrim-")
@@ -59,7 +59,7 @@ class Shared:
             except BaseException:  # no room, or no time: nothing stays behind
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            self._name = _Name(uuid.uuid4().hex, folder, list(arrays), rest)
+            self._name = _DataHandle(uuid.uuid4().hex, folder, list(arrays), rest)
             self.data = self._name.opened() or self.data  # no copy in memory beside the files
         return self._name
 
@@ -69,7 +69,7 @@ class Shared:
             shutil.rmtree(self._name.folder, ignore_errors=True)
 
 
-class _Name(NamedTuple):
+class _DataHandle(NamedTuple):
     """How a task calls the arrays of a layer."""
 
     key: str
@@ -95,48 +95,53 @@ class Task(NamedTuple):
     Threads call it with a function ``stopped`` besides, which says whether to give up.
     """
 
-    arrays: Shared
+    arrays: SharedData
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
 
 
-class _Kept(NamedTuple):
+class _CachedData(NamedTuple):
     """What a worker keeps of a layer: files that are mapped take no memory of their own."""
 
     data: LayerData
     n_bytes: int
 
 
-_kept: OrderedDict[str, _Kept] = OrderedDict()  # of a worker, the last used at the end
+_cache: OrderedDict[str, _CachedData] = OrderedDict()  # of a worker, the last used at the end
 _lock = threading.Lock()
 
 
-def _work(
-    name: _Name, sent: LayerData | None, function: Callable[..., Any], arguments: tuple[Any, ...]
+def _run_task(
+    name: _DataHandle,
+    sent: LayerData | None,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
 ) -> Any:
     """Carry out a task in a worker; None says that it needs to be sent the arrays."""
-    data = _arrays(name, sent)
+    data = _load_data(name, sent)
     return None if data is None else function(data, *arguments)
 
 
-def _arrays(name: _Name, sent: LayerData | None) -> LayerData | None:
+def _load_data(name: _DataHandle, sent: LayerData | None) -> LayerData | None:
     """Return the arrays of a layer in a worker, which keeps them."""
     with _lock:
-        kept = _kept.pop(name.key, None)
+        kept = _cache.pop(name.key, None)
         if kept is None and sent is not None:
-            kept = _Kept(sent, sum(a.nbytes for a in (sent.X, sent.Y, sent.upper) if a is not None))
+            kept = _CachedData(
+                sent, sum(a.nbytes for a in (sent.X, sent.Y, sent.upper) if a is not None)
+            )
         if kept is None and (opened := name.opened()) is not None:
-            kept = _Kept(opened, 0)
+            kept = _CachedData(opened, 0)
         if kept is None:
             return None
-        while len(_kept) >= MOST_KEPT or (_kept and _bytes(kept) > MOST_BYTES_KEPT):
-            _kept.popitem(last=False)
-        _kept[name.key] = kept
+        while len(_cache) >= MOST_CACHED or (_cache and _bytes(kept) > MOST_BYTES_CACHED):
+            _cache.popitem(last=False)
+        _cache[name.key] = kept
         return kept.data
 
 
-def _bytes(one: _Kept) -> int:
-    return one.n_bytes + sum(other.n_bytes for other in _kept.values())
+def _bytes(one: _CachedData) -> int:
+    return one.n_bytes + sum(other.n_bytes for other in _cache.values())
 
 
 class Pool:
@@ -171,7 +176,7 @@ class Pool:
                 'mp_context=multiprocessing.get_context("spawn")'
             )
 
-    def finished(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Any]]:
+    def as_completed(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Any]]:
         """Yield numbers of tasks and what they return, as they finish.
 
         A consumer that stops, or Ctrl-C, cancels what has not begun.
@@ -181,7 +186,7 @@ class Pool:
         TypeError
             If the executor cannot send a task to its workers.
         """
-        running = _Running(self)
+        running = _PendingTasks(self)
         try:
             for task in tasks:
                 running.begin(task)
@@ -202,7 +207,7 @@ class Pool:
         self.is_replaced = True
 
 
-class _Running:
+class _PendingTasks:
     """Tasks that were submitted and have not been collected."""
 
     def __init__(self, pool: Pool) -> None:
@@ -224,7 +229,7 @@ class _Running:
             if isinstance(error, BrokenExecutor):
                 self._submit_elsewhere(number, error)
             elif error is not None:
-                raise _readable(error) from error
+                raise _explain_error(error) from error
             elif future.result() is None:
                 self._submit(number, with_arrays=True)
             else:
@@ -244,11 +249,11 @@ class _Running:
                 future = executor.submit(function, arrays.data, *arguments, self.stop.is_set)
             else:
                 sent = arrays.data if with_arrays else None
-                future = executor.submit(_work, arrays.name(), sent, function, arguments)
+                future = executor.submit(_run_task, arrays.name(), sent, function, arguments)
         except BrokenExecutor as error:
             self._submit_elsewhere(number, error)
         except Exception as error:
-            raise _readable(error) from error
+            raise _explain_error(error) from error
         else:
             self.futures[future] = number
 
@@ -258,7 +263,7 @@ class _Running:
         self._submit(number)
 
 
-def _readable(error: BaseException) -> BaseException:
+def _explain_error(error: BaseException) -> BaseException:
     """Return an error that says what is wrong with the executor, or the error itself."""
     unsent = isinstance(error, (TypeError, AttributeError)) and "pickle" in str(error)
     if unsent or isinstance(error, pickle.PicklingError):

@@ -17,8 +17,8 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ...base.arguments import shown
-from ...base.arrays import Array, plain_array, sample_array
+from ...base.arguments import show
+from ...base.arrays import Array, as_plain_array, check_samples
 from ..model_view import Affine, LayerView, ModelView, Signal
 from ..network import Dense, Network
 from ..samples import Data
@@ -66,13 +66,13 @@ class MlpView(ModelView):
     def calibration(self, values: Any, name: str) -> NDArray[Any]:
         """Return the perceptron's data: what the steps in front make of the model's data."""
         if np.ma.isMaskedArray(values):
-            values = plain_array(values, name)  # the steps would take what is masked for data
-        with _blaming(name):
+            values = as_plain_array(values, name)  # the steps would take what is masked for data
+        with _blame(name):
             # It knows what it was fitted to: names, numbers of features.
             self.model.predict(values[:1])
             for step in _steps(self.model):
                 values = step.transform(values)
-        return sample_array(_dense(values), name)
+        return check_samples(_dense(values), name)
 
     def prunable_layers(self) -> list[LayerView]:
         """Return every layer (see `nettrim.models.model_view.ModelView`)."""
@@ -98,9 +98,9 @@ class MlpView(ModelView):
                 f"accuracy is of classifiers, model is a {type(self.model).__name__} with an "
                 "MLPRegressor: compare model.score before and after"
             )
-        with _blaming("X"):
+        with _blame("X"):
             answers = np.asarray(self.model.predict(X))
-        wanted = plain_array(labels, "labels")
+        wanted = as_plain_array(labels, "labels")
         if wanted.dtype.kind == "V":
             raise TypeError(f"labels must be names of classes, got dtype {wanted.dtype}")
         if wanted.shape == (len(answers), 1) and answers.ndim == 1:
@@ -110,17 +110,17 @@ class MlpView(ModelView):
                 f"labels must be one for each of the {len(answers)} samples, of shape "
                 f"{answers.shape}, got shape {wanted.shape}"
             )
-        if not np.isin(wanted, answers_of(self.mlp)).any():
+        if not np.isin(wanted, list_answers(self.mlp)).any():
             raise ValueError(
-                f"labels must be among the classes of the model, {shown(answers_of(self.mlp)[:5])}, "
-                f"got {shown(wanted.ravel()[:5])}"
+                f"labels must be among the classes of the model, {show(list_answers(self.mlp)[:5])}, "
+                f"got {show(wanted.ravel()[:5])}"
             )
         right = wanted == answers
         return float(np.mean(right if right.ndim == 1 else right.all(axis=1)))
 
 
 @contextmanager
-def _blaming(name: str) -> Iterator[None]:
+def _blame(name: str) -> Iterator[None]:
     """Name the argument to which the steps of a model object."""
     try:
         yield
@@ -130,7 +130,7 @@ def _blaming(name: str) -> Iterator[None]:
         raise kind(f"{name} must be data that model.predict takes, which says: {reason}") from error
 
 
-def answers_of(mlp: MLPClassifier) -> NDArray[Any]:
+def list_answers(mlp: MLPClassifier) -> NDArray[Any]:
     """Return what a classifier can answer for a sample, or for each label of several."""
     multilabel = mlp._label_binarizer.y_type_.startswith("multilabel")
     return np.array([0, 1]) if multilabel else np.asarray(mlp.classes_)

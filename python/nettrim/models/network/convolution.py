@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...base.arguments import whole
-from ...base.arrays import AnyFloat, Array, finite_array
+from ...base.arguments import check_integer
+from ...base.arrays import AnyFloat, Array, check_finite
 from ..model_view import Affine
 from ..unfold import Window
-from .layer import PrunableLayer, checked_activation, frozen_copy
-from .shapes import Padding, Sizes, padding_of, sizes_of
+from .layer import PrunableLayer, check_activation, frozen_copy
+from .shapes import Padding, Sizes, check_padding, check_sizes
 
 __all__ = ["Conv1D", "Conv2D"]
 
@@ -36,12 +36,12 @@ class _Convolution(PrunableLayer):
         groups: int = 1,
         activation: str = "relu",
     ) -> None:
-        weights = finite_array(weights, "weights", ndim=2 + self.axes)
-        self.groups = whole(groups, "groups")
+        weights = check_finite(weights, "weights", ndim=2 + self.axes)
+        self.groups = check_integer(groups, "groups")
         if len(weights) % self.groups:
             raise ValueError(f"groups must divide the {len(weights)} outputs, got {groups}")
         if bias is not None:
-            bias = finite_array(bias, "bias", ndim=1)
+            bias = check_finite(bias, "bias", ndim=1)
             if len(bias) != len(weights):
                 raise ValueError(
                     f"bias must have one entry for each of the {len(weights)} outputs, "
@@ -49,10 +49,10 @@ class _Convolution(PrunableLayer):
                 )
         self.weights = frozen_copy(weights)
         self.bias = None if bias is None else frozen_copy(bias)
-        self.stride = sizes_of(stride, "stride", self.axes)
-        self.dilation = sizes_of(dilation, "dilation", self.axes)
-        self.padding: Any = SAME if padding == SAME else padding_of(padding, self.axes)
-        self.activation = checked_activation(activation)
+        self.stride = check_sizes(stride, "stride", self.axes)
+        self.dilation = check_sizes(dilation, "dilation", self.axes)
+        self.padding: Any = SAME if padding == SAME else check_padding(padding, self.axes)
+        self.activation = check_activation(activation)
 
     def __repr__(self) -> str:
         """Return sizes and activation."""

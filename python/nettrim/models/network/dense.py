@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...base.arrays import Array, finite_array, spectral
+from ...base.arrays import Array, check_finite, spectral_norm
 from ..model_view import Affine, rows_of_features
-from .layer import PrunableLayer, checked_activation, frozen_copy
+from .layer import PrunableLayer, check_activation, frozen_copy
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -48,11 +48,11 @@ class Dense(PrunableLayer):
 
     Notes
     -----
-    `forward` leaves the zeros out (CSR) if at most a tenth of the weights are not zero. Where BLAS has
-    one thread, as SciPy's CSR has, that is faster from about a fifth on
-    (``bench/results/inference.md``); the rest is left to BLAS, which may have more threads. A layer as
-    small as 300 x 100 answers single samples a microsecond or two later in CSR, however many zeros it
-    has. Both ways give the same up to rounding.
+    `forward` leaves the zeros out (CSR) if at most a tenth of the weights are not zero. Where BLAS
+    has one thread, as SciPy's CSR has, that is faster from about a fifth on
+    (``bench/results/inference.md``); the rest is left to BLAS, which may have more threads. A layer
+    as small as 300 x 100 answers single samples a microsecond or two later in CSR, however many
+    zeros it has. Both ways give the same up to rounding.
     """
 
     kind: ClassVar[str] = "dense"
@@ -60,9 +60,9 @@ class Dense(PrunableLayer):
     def __init__(
         self, weights: ArrayLike, bias: ArrayLike | None = None, activation: str = "relu"
     ) -> None:
-        weights = finite_array(weights, "weights", ndim=2)
+        weights = check_finite(weights, "weights", ndim=2)
         if bias is not None:
-            bias = finite_array(bias, "bias", ndim=1)
+            bias = check_finite(bias, "bias", ndim=1)
             if len(bias) != weights.shape[1]:
                 raise ValueError(
                     f"bias must have one entry for each of the {weights.shape[1]} columns of "
@@ -70,7 +70,7 @@ class Dense(PrunableLayer):
                 )
         self.weights = frozen_copy(weights)
         self.bias = None if bias is None else frozen_copy(bias)
-        self.activation = checked_activation(activation)
+        self.activation = check_activation(activation)
 
     def __repr__(self) -> str:
         """Return sizes and activation."""
@@ -88,8 +88,8 @@ class Dense(PrunableLayer):
         return int(self.weights.shape[1])
 
     def lipschitz(self, shape: tuple[int, ...]) -> float:
-        """Return the largest singular value of the weights: neither bias nor ReLU can stretch."""
-        return spectral(self.weights)
+        """Return the largest singular value of the weights: bias and ReLU are nonexpansive."""
+        return spectral_norm(self.weights)
 
     @property
     def affine(self) -> Affine:
@@ -103,7 +103,9 @@ class Dense(PrunableLayer):
     def forward(self, X: Array) -> Array:
         """Apply the layer to samples along the first axis, in float64."""
         rows = self.unfold(X).astype(np.float64, copy=False)
-        result = rows @ self.weights if self._sparse is None else _product(self._sparse, rows)
+        result = (
+            rows @ self.weights if self._sparse is None else _multiply_sparse(self._sparse, rows)
+        )
         if self.bias is not None:
             result += self.bias
         if self.activation == "relu":
@@ -143,7 +145,7 @@ class Dense(PrunableLayer):
         return cls(arrays["weights"], arrays.get("bias"), str(arrays["activation"]))
 
 
-def _product(sparse: scipy.sparse.csr_array, rows: Array) -> Array:
+def _multiply_sparse(sparse: scipy.sparse.csr_array, rows: Array) -> Array:
     """Return ``rows @ sparse.T``."""
     result = np.empty((len(rows), sparse.shape[0]))
     for first in range(0, len(rows), BLOCK):

@@ -1,8 +1,9 @@
 """Between which values the units of a network stay, whatever goes in: interval arithmetic.
 
-A unit is a channel of a convolution or an output of a dense layer. Of what goes into a network nothing is
-known; behind a ReLU nothing is negative, a unit without incoming weights is the constant its bias makes
-of it, and so on from layer to layer. A unit of which the least value is the largest is a constant.
+A unit is a channel of a convolution or an output of a dense layer. Of what goes into a network
+nothing is known; behind a ReLU nothing is negative, a unit without incoming weights is the constant
+its bias makes of it, and so on from layer to layer. A unit of which the least value is the largest
+is a constant.
 """
 
 from __future__ import annotations
@@ -30,7 +31,15 @@ from . import (
     Residual,
 )
 
-__all__ = ["Range", "arriving", "behind", "by_group", "is_padded", "meets_units", "spread"]
+__all__ = [
+    "Range",
+    "arrange_by_group",
+    "input_range",
+    "is_padded",
+    "meets_units",
+    "output_range",
+    "repeat_units",
+]
 
 Entry = TypeVar("Entry", bound=np.generic)
 
@@ -55,7 +64,7 @@ class Range(NamedTuple):
     channels: bool = False
 
 
-def arriving(layers: Sequence[Layer]) -> Range:
+def input_range(layers: Sequence[Layer]) -> Range:
     """Return what is known of the data that go into a network."""
     return Range(flat=isinstance(layers[0], Dense))  # Network.predict refuses others
 
@@ -71,18 +80,18 @@ def meets_units(layer: Layer, signal: Range) -> bool:
     return isinstance(layer, ReLU)
 
 
-def behind(layer: Layer, signal: Range) -> Range:
+def output_range(layer: Layer, signal: Range) -> Range:
     """Return the range of what a layer makes of a signal."""
     known = isinstance(layer, Residual) or meets_units(layer, signal)
-    return _behind(layer, signal if known else Range(flat=signal.flat))
+    return _propagate(layer, signal if known else Range(flat=signal.flat))
 
 
-def spread(values: NDArray[Entry], n: int) -> NDArray[Entry]:
+def repeat_units(values: NDArray[Entry], n: int) -> NDArray[Entry]:
     """Return one value for each of ``n`` inputs: a unit's for each of its positions."""
     return np.repeat(values, n // len(values))
 
 
-def by_group(values: NDArray[Entry], groups: int) -> NDArray[Entry]:
+def arrange_by_group(values: NDArray[Entry], groups: int) -> NDArray[Entry]:
     """Return one value for each input in the shape that `Affine.weights` have by group.
 
     That is (inputs of a group, their positions, groups, outputs of a group).
@@ -98,103 +107,105 @@ def is_padded(layer: Layer) -> bool:
 
 
 @singledispatch
-def _behind(layer: Layer, signal: Range) -> Range:
+def _propagate(layer: Layer, signal: Range) -> Range:
     """Nothing is known behind a layer of an unknown kind."""
     return Range()
 
 
-@_behind.register
+@_propagate.register
 def _(layer: Dense, signal: Range) -> Range:
-    low, high = _image(layer.affine, layer.n_features, signal)
-    return _activated(signal._replace(low=low, high=high, channels=False), layer.activation)
+    low, high = _affine_image(layer.affine, layer.n_features, signal)
+    return _activate(signal._replace(low=low, high=high, channels=False), layer.activation)
 
 
-@_behind.register(Conv1D)
-@_behind.register(Conv2D)
+@_propagate.register(Conv1D)
+@_propagate.register(Conv2D)
 def _(layer: Conv1D | Conv2D, signal: Range) -> Range:
     n_inputs = layer.weights.shape[1] * layer.groups
-    low, high = _image(layer.affine, n_inputs, _bordered(layer, signal))
-    return _activated(Range(low, high, channels=True), layer.activation)
+    low, high = _affine_image(layer.affine, n_inputs, _include_padding(layer, signal))
+    return _activate(Range(low, high, channels=True), layer.activation)
 
 
-@_behind.register
+@_propagate.register
 def _(layer: ReLU, signal: Range) -> Range:
-    return _activated(signal, "relu")
+    return _activate(signal, "relu")
 
 
-@_behind.register
+@_propagate.register
 def _(layer: BatchNorm, signal: Range) -> Range:
     factor = layer.factor
-    low, high = (spread(values, len(factor)) for values in (signal.low, signal.high))
+    low, high = (repeat_units(values, len(factor)) for values in (signal.low, signal.high))
     return Range(
-        _least(factor, low, high) + layer.offset,
-        _least(factor, high, low) + layer.offset,
+        _lower_bound(factor, low, high) + layer.offset,
+        _lower_bound(factor, high, low) + layer.offset,
         signal.flat,
         channels=True,
     )
 
 
-@_behind.register
+@_propagate.register
 def _(layer: MaxPool, signal: Range) -> Range:
     covered = all(max(pair) < n for pair, n in zip(layer.padding, layer.size, strict=True))
     return signal if covered else Range(flat=signal.flat)  # no window lies in the padding alone
 
 
-@_behind.register
+@_propagate.register
 def _(layer: AveragePool, signal: Range) -> Range:
-    return _bordered(layer, signal)
+    return _include_padding(layer, signal)
 
 
-@_behind.register(Flatten)
-@_behind.register(GlobalAveragePool)
+@_propagate.register(Flatten)
+@_propagate.register(GlobalAveragePool)
 def _(layer: Flatten | GlobalAveragePool, signal: Range) -> Range:
     return signal._replace(flat=True)
 
 
-@_behind.register
+@_propagate.register
 def _(layer: Residual, signal: Range) -> Range:
     ends = []
     for chain in (layer.body, layer.shortcut):
         end = signal
         for inner in chain:
-            end = behind(inner, end)
+            end = output_range(inner, end)
         ends.append(end)
     one, other = ends
     flat = one.flat and other.flat
     if not flat and (one.flat, one.channels) != (other.flat, other.channels):
         return Range()
     n = max(len(one.low), len(other.low))
-    low, high = (spread(a, n) + spread(b, n) for a, b in zip(one[:2], other[:2], strict=True))
+    low, high = (
+        repeat_units(a, n) + repeat_units(b, n) for a, b in zip(one[:2], other[:2], strict=True)
+    )
     return Range(low, high, flat, one.channels)
 
 
-def _image(affine: Affine, n_inputs: int, signal: Range) -> tuple[Array, Array]:
+def _affine_image(affine: Affine, n_inputs: int, signal: Range) -> tuple[Array, Array]:
     """Return the least and the largest values of every output of an affine map."""
     groups, n_outputs = affine.groups, affine.weights.shape[1]
     weights = affine.weights.astype(np.float64)
     weights = weights.reshape(n_inputs // groups, -1, groups, n_outputs // groups)
-    low, high = (by_group(spread(values, n_inputs), groups) for values in signal[:2])
+    low, high = (arrange_by_group(repeat_units(values, n_inputs), groups) for values in signal[:2])
     bias = 0.0 if affine.bias is None else affine.bias
     return (
-        _least(weights, low, high).sum(axis=(0, 1)).ravel() + bias,
-        _least(weights, high, low).sum(axis=(0, 1)).ravel() + bias,
+        _lower_bound(weights, low, high).sum(axis=(0, 1)).ravel() + bias,
+        _lower_bound(weights, high, low).sum(axis=(0, 1)).ravel() + bias,
     )
 
 
-def _least(factors: Array, low: Array, high: Array) -> Array:
+def _lower_bound(factors: Array, low: Array, high: Array) -> Array:
     """Return the least multiples of values from low to high; with both exchanged the largest."""
     with np.errstate(invalid="ignore"):  # zero times infinity, which is not taken
         return np.where(factors > 0, factors * low, np.where(factors < 0, factors * high, 0.0))
 
 
-def _bordered(layer: Layer, signal: Range) -> Range:
+def _include_padding(layer: Layer, signal: Range) -> Range:
     """Let the units be zero as well, if they are that in the padding."""
     if not is_padded(layer):
         return signal
     return signal._replace(low=np.minimum(signal.low, 0), high=np.maximum(signal.high, 0))
 
 
-def _activated(signal: Range, activation: str) -> Range:
+def _activate(signal: Range, activation: str) -> Range:
     if activation != "relu":
         return signal
     return signal._replace(low=np.maximum(signal.low, 0), high=np.maximum(signal.high, 0))

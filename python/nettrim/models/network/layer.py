@@ -16,17 +16,17 @@ from ..model_view import ACTIVATIONS, Affine, LayerView, Signal
 __all__ = [
     "Layer",
     "PrunableLayer",
-    "Walk",
-    "checked_activation",
-    "checked_layers",
+    "SignalWalk",
+    "check_activation",
+    "check_layers",
     "frozen_copy",
-    "named",
-    "packed",
-    "unpacked",
+    "name_layers",
+    "pack_layers",
+    "unpack_layers",
 ]
 
 
-class Walk:
+class SignalWalk:
     """How far a walk through a network has come, and with which weights it goes on."""
 
     def __init__(self, weights: Mapping[int, Affine]) -> None:
@@ -97,12 +97,14 @@ class Layer(abc.ABC):
         """Return the same step with other weights: one of ``affines`` for each of `prunable`."""
         return self
 
-    def walk(self, signal: Signal, walk: Walk) -> Generator[Signal, None, Signal]:
+    def walk(self, signal: Signal, walk: SignalWalk) -> Generator[Signal, None, Signal]:
         """Yield what arrives at each layer of `prunable`, return what comes out of the step."""
         yield from ()
-        stretch = self.lipschitz(signal.values.shape)
-        gains = {position: gain * stretch for position, gain in signal.gains.items()}
-        return Signal(self.forward(signal.values), gains)
+        own_constant = self.lipschitz(signal.values.shape)
+        lipschitz = {
+            position: constant * own_constant for position, constant in signal.lipschitz.items()
+        }
+        return Signal(self.forward(signal.values), lipschitz)
 
 
 class PrunableLayer(Layer):
@@ -156,7 +158,7 @@ class PrunableLayer(Layer):
         affine = next(affines)
         return self if affine is None else self.with_affine(affine)
 
-    def walk(self, signal: Signal, walk: Walk) -> Generator[Signal, None, Signal]:
+    def walk(self, signal: Signal, walk: SignalWalk) -> Generator[Signal, None, Signal]:
         """Yield what arrives; the weights are looked up when the walk goes on."""
         position = walk.position
         walk.position += 1
@@ -173,14 +175,14 @@ def frozen_copy(array: AnyFloat) -> AnyFloat:
     return copy
 
 
-def checked_activation(activation: str) -> str:
+def check_activation(activation: str) -> str:
     """Return an activation that layer programs know, or raise an error that names it."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {ACTIVATIONS}, got {activation!r}")
     return activation
 
 
-def checked_layers(layers: Sequence[Layer], name: str) -> tuple[Layer, ...]:
+def check_layers(layers: Sequence[Layer], name: str) -> tuple[Layer, ...]:
     """Return layers that fit each other, or raise an error that names them."""
     chain = tuple(layers)
     if not chain:
@@ -198,7 +200,7 @@ def checked_layers(layers: Sequence[Layer], name: str) -> tuple[Layer, ...]:
     return chain
 
 
-def named(layers: Sequence[Layer]) -> list[tuple[str, PrunableLayer]]:
+def name_layers(layers: Sequence[Layer]) -> list[tuple[str, PrunableLayer]]:
     """Return the prunable layers of a chain, each called by kind and position: dense1, conv2d2."""
     return [
         (f"{layer.kind}{position}{'.' * bool(inner)}{inner}", prunable)
@@ -207,7 +209,7 @@ def named(layers: Sequence[Layer]) -> list[tuple[str, PrunableLayer]]:
     ]
 
 
-def packed(layers: Sequence[Layer]) -> dict[str, NDArray[Any]]:
+def pack_layers(layers: Sequence[Layer]) -> dict[str, NDArray[Any]]:
     """Return the arrays of a chain, as a file holds them."""
     arrays: dict[str, NDArray[Any]] = {"kinds": np.array([layer.kind for layer in layers])}
     for position, layer in enumerate(layers):
@@ -215,8 +217,8 @@ def packed(layers: Sequence[Layer]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def unpacked(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:
-    """Return the chain that `packed` made the arrays of."""
+def unpack_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:
+    """Return the chain that `pack_layers` made the arrays of."""
     layers = []
     for position, kind in enumerate(arrays["kinds"]):
         prefix = f"{position}."

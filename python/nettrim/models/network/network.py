@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...base.arrays import Array, finite_array, with_squares
-from ...base.storage import path_of, read_npz, write_npz
-from ...base.table import Column, table
+from ...base.arrays import Array, check_finite, check_squares
+from ...base.storage import as_path, read_npz, write_npz
+from ...base.table import TableColumn, format_table
 from ..model_view import Affine, LayerView, Signal
-from ..summary import WEIGHTS, weights_of, weights_of_all
+from ..summary import WEIGHTS, format_all_weights, format_weights
 from .dense import Dense
-from .layer import Layer, Walk, checked_layers, named, packed, unpacked
+from .layer import Layer, SignalWalk, check_layers, name_layers, pack_layers, unpack_layers
 from .sparse_storage import unpack
 
 __all__ = ["Network"]
@@ -59,7 +59,7 @@ class Network:
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        self.layers = checked_layers(layers, "layers")
+        self.layers = check_layers(layers, "layers")
 
     def predict(self, X: ArrayLike) -> Array:
         """Run samples through the network.
@@ -80,7 +80,8 @@ class Network:
 
         Notes
         -----
-        Zeros save time in dense layers of which at least nine weights in ten are zero (see `Dense`).
+        Zeros save time in dense layers of which at least nine weights in ten are zero (see
+        `Dense`).
         """
         signal = self._data(X)
         for layer in self.layers:
@@ -95,7 +96,7 @@ class Network:
         path : str or path-like
             Taken as it is; no suffix is added.
         """
-        write_npz(path_of(path, "path"), self.to_arrays())
+        write_npz(as_path(path, "path"), self.to_arrays())
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything a file of `save` holds.
@@ -105,7 +106,7 @@ class Network:
         dict of ndarray
             By name; `numpy.savez` makes a file of it that `load` reads.
         """
-        return {"format": np.array(FORMAT), **packed(self.layers)}
+        return {"format": np.array(FORMAT), **pack_layers(self.layers)}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
@@ -114,8 +115,8 @@ class Network:
         Parameters
         ----------
         path : str or path-like
-            A file of `save`, a ``sparse.npz`` or ``bitmask.npz`` of `nettrim.TrimResult.export`, or a
-            plain one with the arrays W1, b1, W2, b2, ... of dense layers: weights of shape
+            A file of `save`, a ``sparse.npz`` or ``bitmask.npz`` of `nettrim.TrimResult.export`, or
+            a plain one with the arrays W1, b1, W2, b2, ... of dense layers: weights of shape
             (n_features, n_outputs), biases optional, ReLU after each but the last.
 
         Raises
@@ -125,7 +126,7 @@ class Network:
         ValueError
             If the file does not hold a network.
         """
-        arrays = read_npz(path_of(path, "path"), ARRAYS.fullmatch)
+        arrays = read_npz(as_path(path, "path"), ARRAYS.fullmatch)
         try:
             layers = _saved_layers(arrays) if "format" in arrays else _plain_layers(arrays)
             return cls(layers)
@@ -135,18 +136,18 @@ class Network:
 
     def prunable_layers(self) -> list[LayerView]:
         """Return the layers `trim` can prune, named by kind and position (see `ModelView`)."""
-        return [layer.view(name) for name, layer in named(self.layers)]
+        return [layer.view(name) for name, layer in name_layers(self.layers)]
 
     def signals(self, X: Array, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the network once, under the weights of the moment (`ModelView`)."""
-        signal, walk = Signal(self._data(X)), Walk(weights)
+        signal, walk = Signal(self._data(X)), SignalWalk(weights)
         for layer in self.layers:
             signal = yield from layer.walk(signal, walk)
         yield signal
 
     def with_weights(self, weights: Mapping[int, Affine]) -> Network:
         """Return a copy in which the weights of some prunable layers are replaced (`ModelView`)."""
-        affines = iter([weights.get(k) for k in range(len(named(self.layers)))])
+        affines = iter([weights.get(k) for k in range(len(name_layers(self.layers)))])
         return Network([layer.with_affines(affines) for layer in self.layers])
 
     @property
@@ -161,15 +162,17 @@ class Network:
     def __str__(self) -> str:
         """Return the layers as a table."""
         rows = [row for pair in zip(self.names, self.layers, strict=True) for row in _rows(*pair)]
-        total = ["network", "", *weights_of_all(self.prunable_layers())]
-        return table([Column("layer", "<"), Column("kind", "<"), *WEIGHTS], rows, total)
+        total = ["network", "", *format_all_weights(self.prunable_layers())]
+        return format_table(
+            [TableColumn("layer", "<"), TableColumn("kind", "<"), *WEIGHTS], rows, total
+        )
 
     def _data(self, X: ArrayLike) -> Array:
         wanted = self.layers[0].n_features
-        X = finite_array(X, "X", ndim=None if wanted is None else 2)
+        X = check_finite(X, "X", ndim=None if wanted is None else 2)
         if wanted is not None and X.shape[1] != wanted:
             raise ValueError(f"X has {X.shape[1]} features, the first layer takes {wanted}")
-        data: Array = np.ascontiguousarray(with_squares(X, "X"), dtype=np.float64)
+        data: Array = np.ascontiguousarray(check_squares(X, "X"), dtype=np.float64)
         if wanted is None:
             try:
                 self.layers[0].forward(data[:1])
@@ -181,7 +184,7 @@ class Network:
 def _saved_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:
     if str(arrays["format"]) != FORMAT:
         raise ValueError(f"its format is {str(arrays['format'])!r}, this version reads {FORMAT!r}")
-    return unpacked(unpack(arrays))
+    return unpack_layers(unpack(arrays))
 
 
 def _plain_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:
@@ -203,6 +206,6 @@ def _rows(name: str, layer: Layer) -> list[list[str]]:
     if not layer.prunable():
         return [[name, layer.kind, *("" for _ in WEIGHTS)]]
     return [
-        [f"{name}{'.' * bool(inner)}{inner}", prunable.kind, *weights_of(prunable.view(inner))]
+        [f"{name}{'.' * bool(inner)}{inner}", prunable.kind, *format_weights(prunable.view(inner))]
         for inner, prunable in layer.prunable()
     ]

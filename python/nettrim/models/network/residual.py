@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from ...base.arrays import Array
 from ..model_view import Affine, Signal
-from .layer import Layer, PrunableLayer, Walk, checked_layers, named, packed, unpacked
+from .layer import (
+    Layer,
+    PrunableLayer,
+    SignalWalk,
+    check_layers,
+    name_layers,
+    pack_layers,
+    unpack_layers,
+)
 
 __all__ = ["Residual"]
 
@@ -35,8 +43,8 @@ class Residual(Layer):
     kind: ClassVar[str] = "residual"
 
     def __init__(self, body: Sequence[Layer], shortcut: Sequence[Layer] = ()) -> None:
-        self.body = checked_layers(body, "body")
-        self.shortcut = checked_layers(shortcut, "shortcut") if len(shortcut) else ()
+        self.body = check_layers(body, "body")
+        self.shortcut = check_layers(shortcut, "shortcut") if len(shortcut) else ()
 
     def __repr__(self) -> str:
         """Return the layers inside."""
@@ -49,49 +57,49 @@ class Residual(Layer):
 
     def forward(self, X: Array) -> Array:
         """Return the sum."""
-        return _along(self.body, X) + _along(self.shortcut, X)
+        return _apply_layers(self.body, X) + _apply_layers(self.shortcut, X)
 
     def prunable(self) -> Sequence[tuple[str, PrunableLayer]]:
         """Return the layers inside, those of the body first."""
-        shortcut = [(f"shortcut.{name}", layer) for name, layer in named(self.shortcut)]
-        return [*named(self.body), *shortcut]
+        shortcut = [(f"shortcut.{name}", layer) for name, layer in name_layers(self.shortcut)]
+        return [*name_layers(self.body), *shortcut]
 
     def with_affines(self, affines: Iterator[Affine | None]) -> Residual:
         """Return the same with other weights."""
         body = [layer.with_affines(affines) for layer in self.body]
         return Residual(body, [layer.with_affines(affines) for layer in self.shortcut])
 
-    def walk(self, signal: Signal, walk: Walk) -> Generator[Signal, None, Signal]:
-        """Yield what arrives at the layers inside; gains of both ways add up."""
+    def walk(self, signal: Signal, walk: SignalWalk) -> Generator[Signal, None, Signal]:
+        """Yield what arrives at the layers inside; Lipschitz constants of both ways add up."""
         ends = []
         for layers in (self.body, self.shortcut):
             end = signal
             for layer in layers:
                 end = yield from layer.walk(end, walk)
             ends.append(end)
-        gains = dict(ends[0].gains)
-        for position, gain in ends[1].gains.items():
-            gains[position] = gains.get(position, 0.0) + gain
-        return Signal(ends[0].values + ends[1].values, gains)
+        lipschitz = dict(ends[0].lipschitz)
+        for position, constant in ends[1].lipschitz.items():
+            lipschitz[position] = lipschitz.get(position, 0.0) + constant
+        return Signal(ends[0].values + ends[1].values, lipschitz)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of both chains."""
         return {
-            **{f"body.{key}": value for key, value in packed(self.body).items()},
-            **{f"shortcut.{key}": value for key, value in packed(self.shortcut).items()},
+            **{f"body.{key}": value for key, value in pack_layers(self.body).items()},
+            **{f"shortcut.{key}": value for key, value in pack_layers(self.shortcut).items()},
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Residual:
         """Build the section from what `to_arrays` returned."""
         chains = [
-            unpacked({k.removeprefix(p): v for k, v in arrays.items() if k.startswith(p)})
+            unpack_layers({k.removeprefix(p): v for k, v in arrays.items() if k.startswith(p)})
             for p in ("body.", "shortcut.")
         ]
         return cls(*chains)
 
 
-def _along(layers: Sequence[Layer], X: Array) -> Array:
+def _apply_layers(layers: Sequence[Layer], X: Array) -> Array:
     for layer in layers:
         X = layer.forward(X)
     return X

@@ -1,8 +1,8 @@
 """Networks made smaller without any change to what they compute.
 
-Trimming leaves units that nothing arrives at, which are constants, and units that nobody reads. Both can
-go: a constant into the bias of the layer that reads it. Units are removed together from the layer that
-makes them, the layer that reads them, and what treats them one by one in between.
+Trimming leaves units that nothing arrives at, which are constants, and units that nobody reads.
+Both can go: a constant into the bias of the layer that reads it. Units are removed together from
+the layer that makes them, the layer that reads them, and what treats them one by one in between.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from ...base.arrays import Array
 from . import BatchNorm, Conv1D, Conv2D, Dense, Layer, Network, Residual
-from .interval_bounds import Range, arriving, behind, by_group, is_padded, meets_units, spread
+from .interval_bounds import (
+    Range,
+    arrange_by_group,
+    input_range,
+    is_padded,
+    meets_units,
+    output_range,
+    repeat_units,
+)
 
 __all__ = ["shrink"]
 
@@ -30,8 +38,10 @@ def shrink(network: Network) -> Network:
     A unit (an output of a dense layer, a channel of a convolution) goes
 
     * if no weight of the next layer reads it, or
-    * if it is a constant :math:`c` for whatever input, because nothing arrives at it, or because of the
-      signs of what does: the next layer's bias then grows by :math:`c` times the weights that read it.
+    * if it is a constant :math:`c` for whatever input, because nothing arrives at it, or because of
+    the
+      signs of what does: the next layer's bias then grows by :math:`c` times the weights that read
+      it.
 
     Both are repeated until nothing changes, since inputs that only such units read are not read any
     more, and units behind constants may be constants too.
@@ -54,12 +64,12 @@ def shrink(network: Network) -> Network:
 
     Notes
     -----
-    Units stay where a shape depends on them: the inputs and outputs of the network and of the chains
-    of a `Residual`, one unit of every layer, and as many in each group of a grouped convolution as in
-    the other groups. A convolution whose every output has one channel of its own (a depthwise one) is
-    no obstacle. A channel that is a constant other than zero stays in front of a convolution with
-    padding, where it is not constant at the border. Layers of kinds unknown to nettrim are left as
-    they are, and so are the units on either side of them.
+    Units stay where a shape depends on them: the inputs and outputs of the network and of the
+    chains of a `Residual`, one unit of every layer, and as many in each group of a grouped
+    convolution as in the other groups. A convolution whose every output has one channel of its own
+    (a depthwise one) is no obstacle. A channel that is a constant other than zero stays in front of
+    a convolution with padding, where it is not constant at the border. Layers of kinds unknown to
+    nettrim are left as they are, and so are the units on either side of them.
 
     Examples
     --------
@@ -75,10 +85,10 @@ def shrink(network: Network) -> Network:
     """
     if not isinstance(network, Network):
         raise TypeError(f"network must be a nettrim.Network, got {type(network).__name__}")
-    layers, known = list(network.layers), arriving(network.layers)
-    smaller = _shrunk(layers, known)
+    layers, known = list(network.layers), input_range(network.layers)
+    smaller = _shrink_layers(layers, known)
     while _size(smaller) < _size(layers):
-        layers, smaller = smaller, _shrunk(smaller, known)
+        layers, smaller = smaller, _shrink_layers(smaller, known)
     return Network(layers)
 
 
@@ -88,27 +98,27 @@ def _size(layers: Sequence[Layer]) -> tuple[int, int]:
     return sum(w.size for w in weights), sum(int(np.count_nonzero(w)) for w in weights)
 
 
-def _shrunk(layers: Sequence[Layer], signal: Range) -> list[Layer]:
+def _shrink_layers(layers: Sequence[Layer], signal: Range) -> list[Layer]:
     """Walk along a chain once, and remove units behind every layer."""
     chain = list(layers)
     for position, layer in enumerate(chain):
         if isinstance(layer, Residual):
-            shortcut = _shrunk(layer.shortcut, signal)
-            chain[position] = Residual(_shrunk(layer.body, signal), shortcut)
-        reader = _reader(chain, position, signal)
+            shortcut = _shrink_layers(layer.shortcut, signal)
+            chain[position] = Residual(_shrink_layers(layer.body, signal), shortcut)
+        reader = _find_reader(chain, position, signal)
         if reader is not None:
             section = slice(position, reader + 1)
-            chain[section] = _without_dead(chain[section], signal)
-        signal = behind(chain[position], signal)
+            chain[section] = _remove_dead(chain[section], signal)
+        signal = output_range(chain[position], signal)
     return chain
 
 
-def _reader(chain: Sequence[Layer], position: int, signal: Range) -> int | None:
+def _find_reader(chain: Sequence[Layer], position: int, signal: Range) -> int | None:
     """Return the position of the layer that reads the units a layer makes, None if there is no one."""
     if not isinstance(chain[position], (Dense, Conv1D, Conv2D)):
         return None
     for reader in range(position + 1, len(chain)):
-        signal = behind(chain[reader - 1], signal)
+        signal = output_range(chain[reader - 1], signal)
         layer = chain[reader]
         if not meets_units(layer, signal):
             return None
@@ -125,24 +135,24 @@ def _is_depthwise(layer: Layer) -> bool:
     return bool(layer.groups == n_outputs > per_group == 1)
 
 
-def _without_dead(section: Sequence[Layer], signal: Range) -> list[Layer]:
+def _remove_dead(section: Sequence[Layer], signal: Range) -> list[Layer]:
     """Remove units from the first layer of a section, which makes them, to the last, which reads."""
     maker, *between, reader = section
     for layer in section[:-1]:
-        signal = behind(layer, signal)
+        signal = output_range(layer, signal)
     assert isinstance(maker, (Dense, Conv1D, Conv2D))
     assert isinstance(reader, (Dense, Conv1D, Conv2D))
     read = _read(reader)
-    low, high = spread(signal.low, len(read)), spread(signal.high, len(read))
+    low, high = repeat_units(signal.low, len(read)), repeat_units(signal.high, len(read))
     constant = (low == high) & ((low == 0) | (not is_padded(reader)))
     dead = (constant | ~read).reshape(_n_outputs(maker), -1).all(axis=1)
     kept = ~_droppable(dead, _groups(maker), _groups(reader))
-    dead_inputs = spread(dead, len(read))
+    dead_inputs = repeat_units(dead, len(read))
     constants = np.where(dead_inputs & constant, low, 0.0)
     return [
-        _making(maker, ~dead, kept),
-        *(_of_units(layer, kept) for layer in between),
-        _reading(reader, constants, ~dead_inputs, spread(kept, len(read))),
+        _keep_outputs(maker, ~dead, kept),
+        *(_keep_units(layer, kept) for layer in between),
+        _keep_inputs(reader, constants, ~dead_inputs, repeat_units(kept, len(read))),
     ]
 
 
@@ -156,40 +166,40 @@ def _droppable(dead: Mask, *groups: int) -> Mask:
     return droppable if (droppable == dead).all() else _droppable(droppable, *groups)
 
 
-def _making(layer: Weighted, alive: Mask, kept: Mask) -> Weighted:
+def _keep_outputs(layer: Weighted, alive: Mask, kept: Mask) -> Weighted:
     """Return a layer with some of its outputs, of which those that are dead are zero."""
     columns = (layer.affine.weights * alive)[:, kept]
     bias = None if layer.bias is None else (layer.bias * alive)[kept]
-    return _with(layer, columns, bias)
+    return _rebuild(layer, columns, bias)
 
 
-def _reading(layer: Weighted, constants: Array, alive: Mask, kept: Mask) -> Weighted:
+def _keep_inputs(layer: Weighted, constants: Array, alive: Mask, kept: Mask) -> Weighted:
     """Return a layer with some of its inputs, in which dead ones have become a part of the bias."""
     weights, groups = _grouped(layer), _groups(layer)
-    added = (weights * by_group(constants, groups)).sum(axis=(0, 1)).ravel()
+    added = (weights * arrange_by_group(constants, groups)).sum(axis=(0, 1)).ravel()
     bias = layer.bias
     if added.any():
         bias = np.zeros_like(layer.weights, shape=len(added)) if bias is None else bias
         bias = (bias + added).astype(bias.dtype)
-    weights = weights * by_group(alive, groups)
+    weights = weights * arrange_by_group(alive, groups)
     chosen = [weights[mask, :, n] for n, mask in enumerate(kept.reshape(groups, -1))]
     columns = np.stack(chosen, axis=2)
-    return _with(layer, columns.reshape(-1, _n_outputs(layer)), bias)
+    return _rebuild(layer, columns.reshape(-1, _n_outputs(layer)), bias)
 
 
-def _of_units(layer: Layer, kept: Mask) -> Layer:
+def _keep_units(layer: Layer, kept: Mask) -> Layer:
     """Return what treats units one by one, for some of them."""
     if isinstance(layer, BatchNorm):
-        chosen = spread(kept, len(layer.mean))
+        chosen = repeat_units(kept, len(layer.mean))
         arrays = layer.to_arrays()
         return BatchNorm.from_arrays({k: v[chosen] if v.ndim else v for k, v in arrays.items()})
     if isinstance(layer, (Conv1D, Conv2D)):
         bias = None if layer.bias is None else layer.bias[kept]
-        return _with(layer, layer.affine.weights[:, kept], bias, groups=int(kept.sum()))
+        return _rebuild(layer, layer.affine.weights[:, kept], bias, groups=int(kept.sum()))
     return layer
 
 
-def _with(
+def _rebuild(
     layer: Weighted, columns: NDArray[Any], bias: NDArray[Any] | None, groups: int | None = None
 ) -> Weighted:
     """Return a layer with a column of weights for each output, and perhaps fewer inputs."""

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...base.arguments import number
-from ...base.arrays import Array, finite_array
+from ...base.arguments import check_number
+from ...base.arrays import Array, check_finite
 from ..unfold import Window
 from .layer import Layer, frozen_copy
-from .shapes import Padding, Sizes, padding_of, sizes_of
+from .shapes import Padding, Sizes, check_padding, check_sizes
 
 __all__ = ["AveragePool", "BatchNorm", "Flatten", "GlobalAveragePool", "MaxPool", "ReLU"]
 
@@ -78,10 +78,10 @@ class _Pool(Layer):
     """What both kinds have in common; `MaxPool` has the documentation."""
 
     def __init__(self, size: Sizes, stride: Sizes | None = None, padding: Padding = 0) -> None:
-        self.size = sizes_of(size, "size", None if isinstance(size, (list, tuple)) else 2)
+        self.size = check_sizes(size, "size", None if isinstance(size, (list, tuple)) else 2)
         axes = len(self.size)
-        self.stride = self.size if stride is None else sizes_of(stride, "stride", axes)
-        self.padding = padding_of(padding, axes)
+        self.stride = self.size if stride is None else check_sizes(stride, "stride", axes)
+        self.padding = check_padding(padding, axes)
         self.window = Window(self.size, self.stride, self.padding, (1,) * axes)
 
     def __repr__(self) -> str:
@@ -171,13 +171,13 @@ class BatchNorm(Layer):
         *,
         epsilon: float = 1e-5,
     ) -> None:
-        center = finite_array(mean, "mean", ndim=1)
+        center = check_finite(mean, "mean", ndim=1)
         given = {"variance": variance, "scale": scale, "shift": shift}
         defaults = {"variance": 1.0, "scale": 1.0, "shift": 0.0}
         arrays = {
             name: np.full(len(center), defaults[name])
             if value is None
-            else finite_array(value, name, ndim=1)
+            else check_finite(value, name, ndim=1)
             for name, value in given.items()
         }
         for name, array in arrays.items():
@@ -185,7 +185,7 @@ class BatchNorm(Layer):
                 raise ValueError(
                     f"{name} must have {len(center)} entries like mean, got {len(array)}"
                 )
-        self.epsilon = number(epsilon, "epsilon", least=0.0)
+        self.epsilon = check_number(epsilon, "epsilon", least=0.0)
         if (arrays["variance"] + self.epsilon <= 0).any():
             raise ValueError("variance must be positive, or zero with a positive epsilon")
         self.mean = frozen_copy(center)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...base.arguments import shown
-from ...base.storage import path_of
-from ...models.network.shapes import sizes_of
+from ...base.arguments import show
+from ...base.storage import as_path
+from ...models.network.shapes import check_sizes
 from . import dense, header, recipe, sparse
-from .account import Export, ExportedFile, Models, Unavailable, Viewed
+from .exported import Export, ExportedFile, Models, Unavailable, ViewedModel
 from .sparse import load_weights
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def write(
     """Write what `nettrim.TrimResult.export` describes."""
     chosen = list(FORMATS) if formats is None else _chosen(formats)
     shape = _shape(input_shape, result)
-    models = Models(Viewed(result.original), Viewed(result.model), shape, result.recipe)
-    target = path_of(folder, "folder")
+    models = Models(ViewedModel(result.original), ViewedModel(result.model), shape, result.recipe)
+    target = as_path(folder, "folder")
     if target.exists() and not target.is_dir():
         raise ValueError(f"folder must be a folder, {str(target)!r} is a file")
     target.mkdir(parents=True, exist_ok=True)
@@ -63,19 +63,19 @@ def _chosen(formats: Iterable[str]) -> list[str]:
         ) from None
     for name in names:
         if not isinstance(name, str) or name not in FORMATS:
-            raise ValueError(f"formats must be among {list(FORMATS)}, got {shown(name)}")
+            raise ValueError(f"formats must be among {list(FORMATS)}, got {show(name)}")
     return names
 
 
 def _shape(given: Sequence[int] | None, result: Outcome[Any]) -> tuple[int, ...] | None:
     """Return the shape of a sample, from the recipe if it was not given."""
     if given is not None:
-        return sizes_of(given, "input_shape")
+        return check_sizes(given, "input_shape")
     shape = result.recipe.get("calibration", {}).get("shape")
     return None if shape is None else tuple(shape[1:])
 
 
-def _notes(viewed: Viewed) -> list[str]:
+def _notes(viewed: ViewedModel) -> list[str]:
     """Say what the files do not hold."""
     if viewed.network in (None, viewed.model):
         return []

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from ...models.network.shrink import shrink
-from .account import ExportedFile, Models, Unavailable, Viewed, measured, placed
+from .exported import ExportedFile, Models, Unavailable, ViewedModel, describe_file, export_file
 
 __all__ = ["write", "write_shrunk"]
 
-Writer = Callable[[Viewed, Path], object]
+Writer = Callable[[ViewedModel, Path], object]
 SHRUNK = "shrunk.npz"
 
 
@@ -21,8 +21,8 @@ def write(models: Models, folder: Path) -> ExportedFile:
     return ExportedFile(
         name,
         "dense",
-        measured(folder, name, partial(writer, models.original)),
-        placed(folder, name, partial(writer, models.trimmed)),
+        describe_file(folder, name, partial(writer, models.original)),
+        export_file(folder, name, partial(writer, models.trimmed)),
     )
 
 
@@ -32,12 +32,12 @@ def write_shrunk(models: Models, folder: Path) -> ExportedFile:
     return ExportedFile(
         SHRUNK,
         "dense, smaller shapes",
-        measured(folder, SHRUNK, partial(_write_network, models.original)),
-        placed(folder, SHRUNK, small.save),
+        describe_file(folder, SHRUNK, partial(_write_network, models.original)),
+        export_file(folder, SHRUNK, small.save),
     )
 
 
-def _writer(viewed: Viewed) -> tuple[str, Writer]:
+def _writer(viewed: ViewedModel) -> tuple[str, Writer]:
     """Return the name of a model's file and what writes it."""
     if viewed.network is not None:
         return "model.npz", _write_network
@@ -49,18 +49,18 @@ def _writer(viewed: Viewed) -> tuple[str, Writer]:
     raise Unavailable(f"dense has no file format for a {type(viewed.model).__name__}")
 
 
-def _write_network(viewed: Viewed, path: Path) -> None:
+def _write_network(viewed: ViewedModel, path: Path) -> None:
     assert viewed.network is not None
     viewed.network.save(path)
 
 
-def _write_onnx(viewed: Viewed, path: Path) -> None:
+def _write_onnx(viewed: ViewedModel, path: Path) -> None:
     from ...models.adapters.onnx import write
 
     write(viewed.model, path)
 
 
-def _write_state(viewed: Viewed, path: Path) -> None:
+def _write_state(viewed: ViewedModel, path: Path) -> None:
     """Write the parameters of a module, for `load_state_dict`."""
     import torch
 

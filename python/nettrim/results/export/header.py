@@ -1,7 +1,7 @@
 """A network as a C header, for devices where nothing else fits.
 
-The header is C99 without library or heap: constant tables of the weights that are not zero, scratch of a
-fixed size, and ``nettrim_predict``, a list of calls of what it takes from ``kernels.h``.
+The header is C99 without library or heap: constant tables of the weights that are not zero, scratch
+of a fixed size, and ``nettrim_predict``, a list of calls of what it takes from ``kernels.h``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from ...base.dispatch import build_info
 from ...models.network import Network
 from ...models.network.shrink import shrink
-from .account import ExportedFile, Models, placed
-from .calls import along
-from .program import Place, Program
+from .c_program import Buffer, CProgram
+from .calls import emit_layers
+from .exported import ExportedFile, Models, export_file
 
 __all__ = ["header", "write"]
 
@@ -30,7 +30,7 @@ def write(models: Models, folder: Path) -> ExportedFile:
     """Write ``network.h``, of the shrunk network; its bytes are those of its tables when compiled."""
     network = shrink(models.network("header"))
     program, text = _translated(network, models.sample_shape(network))
-    placed(folder, NAME, lambda path: path.write_text(text, encoding="ascii"))
+    export_file(folder, NAME, lambda path: path.write_text(text, encoding="ascii"))
     before = _float_bytes(models.original.network or network)
     return ExportedFile(NAME, "C99, its tables", before, program.tables.bytes)
 
@@ -55,8 +55,8 @@ def header(network: Network, input_shape: tuple[int, ...]) -> str:
     Raises
     ------
     ValueError
-        If the shape does not fit the network, a layer has no counterpart in C, or numbers are beyond
-        float.
+        If the shape does not fit the network, a layer has no counterpart in C, or numbers are
+        beyond float.
 
     Examples
     --------
@@ -91,19 +91,19 @@ def _float_bytes(network: Network) -> int:
     return sum(4 * array.size for array in arrays if array.dtype.kind == "f")
 
 
-def _translated(network: Network, input_shape: tuple[int, ...]) -> tuple[Program, str]:
+def _translated(network: Network, input_shape: tuple[int, ...]) -> tuple[CProgram, str]:
     """Return the parts of a header and the header."""
     try:
         network.predict(np.zeros((1, *input_shape)))
     except ValueError as error:
         raise ValueError(f"input_shape {input_shape} does not fit the network: {error}") from None
-    program, start = Program(), Place("input", input_shape, scratch=False)
-    end = along(network.layers, program, start)
+    program, start = CProgram(), Buffer("input", input_shape, scratch=False)
+    end = emit_layers(network.layers, program, start)
     program.call("copy", end.name, "output", end.size)
     return program, _text(program, start.size, end.size)
 
 
-def _text(program: Program, n_inputs: int, n_outputs: int) -> str:
+def _text(program: CProgram, n_inputs: int, n_outputs: int) -> str:
     tables = program.tables
     scratch = [f"static float nettrim_scratch{k}[{n}];" for k, n in enumerate(program.scratch)]
     kernels = _kernels("\n".join([*tables.texts, *program.calls]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ...models.hashes import hash_of_model
-from .account import ExportedFile, Models, Unavailable, placed
+from ...models.hashes import hash_model
+from .exported import ExportedFile, Models, Unavailable, export_file
 
 __all__ = ["write"]
 
@@ -22,8 +22,8 @@ def write(models: Models, folder: Path) -> ExportedFile:
     content = {
         **models.recipe,
         "layers": {layer.name: list(layer.shape) for layer in layers},
-        "trimmed": {"sha256": hash_of_model(view, layers)},
+        "trimmed": {"sha256": hash_model(view, layers)},
     }
     text = json.dumps(content, indent=2) + "\n"
-    size = placed(folder, NAME, lambda path: path.write_text(text, encoding="utf-8"))
+    size = export_file(folder, NAME, lambda path: path.write_text(text, encoding="utf-8"))
     return ExportedFile(NAME, "JSON", None, size)

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from ...base.storage import path_of, read_npz, write_npz
+from ...base.storage import as_path, read_npz, write_npz
 from ...models.model_view import Affine, LayerView, as_view
 from ...models.network.sparse_storage import pack, unpack
-from .account import ExportedFile, Models, Viewed, measured, placed
+from .exported import ExportedFile, Models, ViewedModel, describe_file, export_file
 
 __all__ = ["load_weights", "write_bitmask", "write_csr"]
 
@@ -33,9 +33,9 @@ def write_bitmask(models: Models, folder: Path) -> ExportedFile:
 def load_weights(path: str | os.PathLike[str], model: Model) -> Model:
     """Put the weights of an exported file into a model.
 
-    The files ``sparse.npz`` and ``bitmask.npz`` of a `Network` are networks, which `Network.load` reads.
-    Those of a model of another framework hold the weights of its prunable layers; this puts them
-    back where they were.
+    The files ``sparse.npz`` and ``bitmask.npz`` of a `Network` are networks, which `Network.load`
+    reads. Those of a model of another framework hold the weights of its prunable layers; this puts
+    them back where they were.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def load_weights(path: str | os.PathLike[str], model: Model) -> Model:
     >>> torch.equal(again[0].weight, result.model[0].weight)
     True
     """
-    view, arrays = as_view(model), read_npz(path_of(path, "path"))
+    view, arrays = as_view(model), read_npz(as_path(path, "path"))
     try:
         if str(arrays["format"]) != LAYERS:
             raise ValueError(f"its format is {str(arrays['format'])!r}, not {LAYERS!r}")
@@ -91,12 +91,12 @@ def _write(
     return ExportedFile(
         name,
         description,
-        measured(folder, name, lambda path: write_npz(path, original)),
-        placed(folder, name, lambda path: write_npz(path, pack(trimmed, encoding))),
+        describe_file(folder, name, lambda path: write_npz(path, original)),
+        export_file(folder, name, lambda path: write_npz(path, pack(trimmed, encoding))),
     )
 
 
-def _arrays(viewed: Viewed) -> dict[str, Any]:
+def _arrays(viewed: ViewedModel) -> dict[str, Any]:
     """Return what a file has to hold: a network, or the prunable layers of another model."""
     if viewed.network is not None:
         return viewed.network.to_arrays()

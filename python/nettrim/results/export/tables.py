@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Tables", "single"]
+__all__ = ["Tables", "as_float32"]
 
 NULL = "0"
 WIDTH = 100  # of a line of numbers
 SHORT = (1 << 16) - 1  # the largest index of two bytes
 
 
-def single(values: NDArray[Any]) -> NDArray[np.float32]:
+def as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
     """Round numbers to float.
 
     Raises
@@ -57,7 +57,7 @@ class Tables:
         """Define a table of numbers and return its name, of None the null pointer."""
         if values is None:
             return NULL
-        rounded = single(values)
+        rounded = as_float32(values)
         self._bytes += rounded.nbytes
         return self._array("float", name, [f"{value!s}f" for value in rounded])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ...base.storage import whole_file
-from .page import page
+from ...base.storage import write_atomically
+from .page import render_page
 
 if TYPE_CHECKING:
     from ..accuracy import Accuracy
@@ -19,5 +19,5 @@ def write(
     path: str | os.PathLike[str], result: Outcome[Any], accuracy: Accuracy | None = None
 ) -> None:
     """Write the page of a result whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(page(result, accuracy), encoding="utf-8")
+    with write_atomically(path) as temporary:
+        temporary.write_text(render_page(result, accuracy), encoding="utf-8")

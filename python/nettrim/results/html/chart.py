@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ...base.table import shortened
-from ..text import gap_of, time_of
-from .markup import Markup, element, joined
+from ...base.table import shorten_names
+from ..text import format_gap, format_time
+from .markup import Markup, element, join
 
-__all__ = ["Span", "course", "key", "spans"]
+__all__ = ["Span", "draw_history", "draw_key", "draw_spans"]
 
 ROW, HEAD = 26, 24  # heights in pixels
 NAMES, TRACK = 26, 70  # shares of the width, in percent
@@ -26,7 +26,7 @@ LEFT = 12  # share of its width for the numbers
 
 
 class Span(NamedTuple):
-    """What a row of `spans` shows: two numbers of one layer, the second infinite if unknown."""
+    """What a row of `draw_spans` shows: two numbers of a layer, the second infinite if unknown."""
 
     name: str
     start: float
@@ -75,7 +75,7 @@ class LogScale:
         return [0.0] * self.zero + few[:: -(-len(few) // MOST_TICKS)]
 
 
-def spans(rows: Sequence[Span], end: str, label: str) -> Markup:
+def draw_spans(rows: Sequence[Span], end: str, label: str) -> Markup:
     """Draw one row for each layer: a dot at the first number, another mark at the second.
 
     Parameters
@@ -88,7 +88,7 @@ def spans(rows: Sequence[Span], end: str, label: str) -> Markup:
     """
     scale = LogScale.over(value for row in rows for value in (row.start, row.end))
     height = HEAD + ROW * len(rows)
-    shown = shortened([row.name for row in rows], LONGEST)
+    shown = shorten_names([row.name for row in rows], LONGEST)
     names = [
         _name(row.name, short, HEAD + ROW * k)
         for k, (row, short) in enumerate(zip(rows, shown, strict=True))
@@ -101,7 +101,7 @@ def spans(rows: Sequence[Span], end: str, label: str) -> Markup:
     return _chart(label, height, *names, track)
 
 
-def course(history: Sequence[tuple[float, float]], tol: float, label: str) -> Markup:
+def draw_history(history: Sequence[tuple[float, float]], tol: float, label: str) -> Markup:
     """Draw the gap, on a logarithmic scale, against time.
 
     Parameters
@@ -144,7 +144,7 @@ def course(history: Sequence[tuple[float, float]], tol: float, label: str) -> Ma
         *lines,
         *dots,
         _text("0 s", 0, bottom + 18, "start"),
-        _text(time_of(last), 100, bottom + 18, "end"),
+        _text(format_time(last), 100, bottom + 18, "end"),
         x=f"{LEFT}%",
         width=f"{98 - LEFT}%",
         height=bottom + 24,
@@ -154,13 +154,13 @@ def course(history: Sequence[tuple[float, float]], tol: float, label: str) -> Ma
         label,
         bottom + 24,
         _text("1", LEFT - 2, top + 4, "end"),
-        _text(gap_of(tol), LEFT - 2, limit + 4, "end"),
+        _text(format_gap(tol), LEFT - 2, limit + 4, "end"),
         plot,
     )
 
 
-def key(mark: str) -> Markup:
-    """Return a mark of `spans` on its own, to be put beside its name."""
+def draw_key(mark: str) -> Markup:
+    """Return a mark of `draw_spans` on its own, to be put beside its name."""
     return element("svg", _mark(mark, 50, 7), class_="key", width=14, height=14, aria_hidden="true")
 
 
@@ -184,19 +184,19 @@ def _name(name: str, shown: str, top: float) -> Markup:
 
 
 def _tick(x: float, text: str, height: float) -> Markup:
-    return joined(_line("grid", x, HEAD - 4, x, height), _text(text, x, HEAD - 10, "middle"))
+    return join(_line("grid", x, HEAD - 4, x, height), _text(text, x, HEAD - 10, "middle"))
 
 
 def _span(row: Span, scale: LogScale, end: str, top: float) -> Markup:
     y = top + ROW / 2
     start, stop = scale.at(row.start), scale.at(row.end)
     if math.isinf(row.end):
-        return joined(
+        return join(
             _line("unknown", start, y, 100 - UNKNOWN, y),
             _text("not known", 100, y + 4, "end"),
             _mark("dot", start, y),
         )
-    return joined(_line("range", start, y, stop, y), _mark(end, stop, y), _mark("dot", start, y))
+    return join(_line("range", start, y, stop, y), _mark(end, stop, y), _mark("dot", start, y))
 
 
 def _mark(mark: str, x: float, y: float) -> Markup:

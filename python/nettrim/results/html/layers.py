@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from ...models.model_view import LayerView, layers_named
+from ...models.model_view import LayerView, find_layers
 from ..outcome import LayerReport
-from ..text import gap_of, time_of
-from .chart import course
+from ..text import format_gap, format_time
+from .chart import draw_history
 from .markup import Markup, element
-from .parts import Result, data, facts_of, name_of, section, shape_of
-from .pattern import CELLS, picture
+from .parts import Result, format_shape, render_facts, render_name, render_number, render_section
+from .pattern import CELLS, draw_pattern
 
-__all__ = ["layers"]
+__all__ = ["render_layers"]
 
 
-def layers(result: Result) -> Markup:
+def render_layers(result: Result) -> Markup:
     """Return the section."""
     tol = result.recipe["arguments"].get("tol", 0.0)  # no course is drawn without
     names = [layer.name for layer in result.layers]
-    before, after = (layers_named(model, names) for model in (result.original, result.model))
+    before, after = (find_layers(model, names) for model in (result.original, result.model))
     about = (
         "Where weights are, inputs from top to bottom and outputs from left to right; with more than "
         f"{CELLS} of either a cell stands for several weights, fainter where fewer are left. Beside "
@@ -26,13 +26,15 @@ def layers(result: Result) -> Markup:
         "gap is negative, were not."
     )
     cards = [_layer(*three, tol) for three in zip(result.layers, before, after, strict=True)]
-    return section("Layer by layer", about, *cards)
+    return render_section("Layer by layer", about, *cards)
 
 
 def _layer(report: LayerReport, before: LayerView, after: LayerView, tol: float) -> Markup:
     return element(
         "article",
-        element("div", element("h3", name_of(report.name)), facts_of(_answer(report), "facts")),
+        element(
+            "div", element("h3", render_name(report.name)), render_facts(_answer(report), "facts")
+        ),
         _pattern(report, "before", report.nonzeros_before, before),
         _pattern(report, "after", report.nonzeros_after, after),
         element(
@@ -44,16 +46,16 @@ def _layer(report: LayerReport, before: LayerView, after: LayerView, tol: float)
 
 def _answer(report: LayerReport) -> list[tuple[str, str]]:
     status = report.status if report.converged else element("span", report.status, class_="bad")
-    facts = [("shape", shape_of(report.shape)), ("status", status)]
+    facts = [("shape", format_shape(report.shape)), ("status", status)]
     if report.gap is not None:
         facts += [
-            ("gap", data(report.gap, gap_of(report.gap))),
+            ("gap", render_number(report.gap, format_gap(report.gap))),
             ("iterations", f"{report.iterations:,}"),
         ]
     if report.active_rows is not None:
         facts.append(("active rows", f"{report.active_rows:,}"))
     if report.seconds is not None:
-        facts.append(("time", time_of(report.seconds)))
+        facts.append(("time", format_time(report.seconds)))
     return facts
 
 
@@ -63,7 +65,7 @@ def _pattern(report: LayerReport, version: str, nonzeros: int, layer: LayerView)
     return element(
         "figure",
         element("figcaption", f"{version}: {nonzeros:,} weights"),
-        element("img", src=picture(layer.affine.weights), alt=alt),
+        element("img", src=draw_pattern(layer.affine.weights), alt=alt),
     )
 
 
@@ -74,7 +76,7 @@ def _course(report: LayerReport, tol: float) -> Markup:
             reason = "the layer was not solved for"
         return element("p", f"None to show: {reason}.", class_="muted small")
     label = (
-        f"Gap of {report.name} against time: {gap_of(report.history[0][1])} at first, "
-        f"{gap_of(report.history[-1][1])} after {time_of(report.history[-1][0])}"
+        f"Gap of {report.name} against time: {format_gap(report.history[0][1])} at first, "
+        f"{format_gap(report.history[-1][1])} after {format_time(report.history[-1][0])}"
     )
-    return course(report.history, tol, label)
+    return draw_history(report.history, tol, label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-__all__ = ["Markup", "element", "joined"]
+__all__ = ["Markup", "element", "join"]
 
 
 class Markup(str):
@@ -31,9 +31,9 @@ def element(name: str, *content: str, **attributes: object) -> Markup:
         if value is not None
     )
     end = "" if name == "img" else f"</{name}>"
-    return Markup(f"<{name}{written}>{joined(*content)}{end}")
+    return Markup(f"<{name}{written}>{join(*content)}{end}")
 
 
-def joined(*content: str) -> Markup:
+def join(*content: str) -> Markup:
     """Return text and markup one after another."""
     return Markup("".join(part if isinstance(part, Markup) else escape(part) for part in content))

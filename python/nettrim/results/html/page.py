@@ -9,34 +9,34 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ...base.table import share
+from ...base.table import format_share
 from ..accuracy import Accuracy
 from ..outcome import BUDGET, KEPT, UNREACHED
-from ..recipe import snippet
-from ..text import cautions, gap_of, percent_of, time_of, zeros
-from .account import errors, untouched, weights
-from .layers import layers
-from .markup import Markup, element, joined
-from .parts import Result, count, facts_of, section, shape_of
+from ..recipe import format_snippet
+from ..text import format_gap, format_percent, format_time, format_zeros, list_cautions
+from .layers import render_layers
+from .markup import Markup, element, join
+from .parts import Result, format_count, format_shape, render_facts, render_section
+from .totals import render_errors, render_untouched, render_weights
 
-__all__ = ["page"]
+__all__ = ["render_page"]
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def page(result: Result, accuracy: Accuracy | None) -> str:
+def render_page(result: Result, accuracy: Accuracy | None) -> str:
     """Return the page as text."""
     sections = (
         _header(result),
         _headline(result, accuracy),
-        weights(result),
-        *untouched(result),
-        errors(result),
-        layers(result),
+        render_weights(result),
+        *render_untouched(result),
+        render_errors(result),
+        render_layers(result),
         _recipe(result.recipe),
     )
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=f"{zeros(result)} are zero - nettrim",
+        title=f"{format_zeros(result)} are zero - nettrim",
         body="\n".join(sections),
         recipe=json.dumps(result.recipe).replace("<", "\\u003c"),  # no tag ends the script early
     )
@@ -46,14 +46,14 @@ def _header(result: Result) -> Markup:
     recipe = result.recipe
     date = datetime.fromisoformat(recipe["date"])
     sentence = (
-        f"A network of {count(len(result.layers), 'prunable layer')}, trimmed in the "
+        f"A network of {format_count(len(result.layers), 'prunable layer')}, trimmed in the "
         f"{result.scheme} scheme {_goal(recipe['arguments'])} on "
         f"{result.n_samples:,} calibration samples."
     )
     return element(
         "header",
         element("p", f"nettrim {recipe['nettrim']}, {date.day} {date:%B %Y}", class_="muted small"),
-        element("h1", f"{zeros(result)} are zero"),
+        element("h1", f"{format_zeros(result)} are zero"),
         element("p", sentence, class_="about"),
         *_warnings(result),
     )
@@ -72,7 +72,7 @@ def _warnings(result: Result) -> list[Markup]:
     stopped = [layer for layer in result.layers if layer.pruned and not layer.converged]
     if stopped:
         names = ", ".join(
-            f"{layer.name} ({layer.status}, gap {gap_of(layer.gap)})" for layer in stopped
+            f"{layer.name} ({layer.status}, gap {format_gap(layer.gap)})" for layer in stopped
         )
         text = (
             f"{names}. The answers are used, but few nonzeros there may be false sparsity. What is "
@@ -89,7 +89,7 @@ def _warnings(result: Result) -> list[Markup]:
             "measured error stands."
         )
         found.append(_note("No bound is known for the output: ", text, "note"))
-    found += [_note(f"{head}: ", text, "note warning") for head, text in cautions(result)]
+    found += [_note(f"{head}: ", text, "note warning") for head, text in list_cautions(result)]
     return found
 
 
@@ -99,14 +99,14 @@ def _note(head: str, text: str, kind: str) -> Markup:
 
 def _headline(result: Result, accuracy: Accuracy | None) -> Markup:
     before, after = result.nonzeros_before, result.nonzeros_after
-    bound = percent_of(result.bound)
+    bound = format_percent(result.bound)
     proved = "no bound known" if math.isinf(result.bound) else f"proved to be at most {bound}"
     boxes = [
-        ("Weights", f"{before:,} → {after:,}", f"not zero, {share(after, before)} are left"),
-        ("Change of the output", percent_of(result.discrepancy), proved),
+        ("Weights", f"{before:,} → {after:,}", f"not zero, {format_share(after, before)} are left"),
+        ("Change of the output", format_percent(result.discrepancy), proved),
     ]
     if result.held_out_discrepancy is not None:
-        unseen = percent_of(result.held_out_discrepancy)
+        unseen = format_percent(result.held_out_discrepancy)
         boxes.append(("On unseen samples", unseen, "measured; no bound speaks of these"))
     if accuracy is not None:
         scores = f"{accuracy.before:.2%} → {accuracy.after:.2%}"
@@ -117,12 +117,12 @@ def _headline(result: Result, accuracy: Accuracy | None) -> Markup:
 def _solved(result: Result) -> tuple[str, str, str]:
     """Say how many layers are what was asked for, and what is proved of that."""
     wanted = [layer for layer in result.layers if layer.status != KEPT]
-    figure = f"{sum(layer.converged for layer in wanted)} of {count(len(wanted), 'layer')}"
-    seconds = f", in {time_of(result.seconds)}"
+    figure = f"{sum(layer.converged for layer in wanted)} of {format_count(len(wanted), 'layer')}"
+    seconds = f", in {format_time(result.seconds)}"
     if any(layer.status == BUDGET for layer in wanted):
         return "Trimmed", figure, f"to the number of weights they may keep{seconds}"
-    tol = element("span", gap_of(result.recipe["arguments"]["tol"]), class_="unbroken")
-    return "Solved", figure, joined("to a proved gap of ", tol, seconds)
+    tol = element("span", format_gap(result.recipe["arguments"]["tol"]), class_="unbroken")
+    return "Solved", figure, join("to a proved gap of ", tol, seconds)
 
 
 def _box(title: str, figure: str, note: str) -> Markup:
@@ -151,17 +151,17 @@ def _recipe(recipe: dict[str, Any]) -> Markup:
         "number of threads are the same and no time limit ended a solve. Hashes are SHA-256 of the "
         "numbers, not of files; the last two lines check them."
     )
-    code = element("pre", element("code", snippet(recipe)))
-    return section("Recipe", about, facts_of(facts, "facts recipe"), code)
+    code = element("pre", element("code", format_snippet(recipe)))
+    return render_section("Recipe", about, render_facts(facts, "facts recipe"), code)
 
 
 def _samples(data: dict[str, Any]) -> Markup:
     shape = data["shape"]
     if isinstance(shape, dict):  # of several inputs
-        told = ", ".join(f"{name} {shape_of(sizes)}" for name, sizes in shape.items())
+        told = ", ".join(f"{name} {format_shape(sizes)}" for name, sizes in shape.items())
     else:
-        told = shape_of(shape)
-    return joined(told, ", ", _hash(data))
+        told = format_shape(shape)
+    return join(told, ", ", _hash(data))
 
 
 def _hash(thing: dict[str, Any]) -> Markup:

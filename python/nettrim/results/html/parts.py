@@ -8,36 +8,36 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..outcome import Outcome
-from ..text import percent_of
-from .markup import Markup, element, joined
+from ..text import format_percent
+from .markup import Markup, element, join
 
 __all__ = [
     "Result",
-    "count",
-    "data",
-    "facts_of",
-    "name_of",
-    "ratio",
-    "section",
-    "shape_of",
-    "table",
+    "format_count",
+    "format_ratio",
+    "format_shape",
+    "render_facts",
+    "render_name",
+    "render_number",
+    "render_section",
+    "render_table",
 ]
 
 Result = Outcome[Any]
 
 
-def section(title: str, about: str, *content: str) -> Markup:
+def render_section(title: str, about: str, *content: str) -> Markup:
     """Return a section: its heading, what it is about, and what it holds."""
     return element("section", element("h2", title), element("p", about, class_="about"), *content)
 
 
-def facts_of(facts: Sequence[tuple[str, str]], kind: str) -> Markup:
+def render_facts(facts: Sequence[tuple[str, str]], kind: str) -> Markup:
     """Return a list of names and facts."""
-    pairs = [joined(element("dt", name), element("dd", fact)) for name, fact in facts]
+    pairs = [join(element("dt", name), element("dd", fact)) for name, fact in facts]
     return element("dl", *pairs, class_=kind)
 
 
-def table(
+def render_table(
     title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str]
 ) -> Markup:
     """Return a table with its title for screen readers and its last row apart."""
@@ -59,27 +59,27 @@ def _row(cells: Sequence[str]) -> Markup:
     )
 
 
-def name_of(name: str) -> Markup:
+def render_name(name: str) -> Markup:
     """Return a layer's name, which may be broken behind dots and slashes."""
     parts = re.split(r"(?<=[./])", name)
-    return joined(parts[0], *(joined(Markup("<wbr>"), part) for part in parts[1:]))
+    return join(parts[0], *(join(Markup("<wbr>"), part) for part in parts[1:]))
 
 
-def shape_of(sizes: Sequence[int]) -> str:
+def format_shape(sizes: Sequence[int]) -> str:
     """Return sizes in one line."""
     return " × ".join(map(str, sizes))  # noqa: RUF001
 
 
-def ratio(value: float) -> Markup:
+def format_ratio(value: float) -> Markup:
     """Return a percentage, or that none is known."""
-    return Markup("not known") if math.isinf(value) else data(value, percent_of(value))
+    return Markup("not known") if math.isinf(value) else render_number(value, format_percent(value))
 
 
-def data(value: float | None, text: str) -> Markup:
+def render_number(value: float | None, text: str) -> Markup:
     """Return a number as it is shown, which carries its value in full."""
     return element("data", text, value=value)
 
 
-def count(number: int, thing: str) -> str:
+def format_count(number: int, thing: str) -> str:
     """Return a number of things."""
     return f"{number:,} {thing}{'s' * (number != 1)}"

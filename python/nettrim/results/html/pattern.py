@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 
 from ...base.arrays import AnyFloat, Array
 
-__all__ = ["density", "picture"]
+__all__ = ["draw_pattern", "measure_density"]
 
 CELLS = 160  # along an axis at most
 PIXELS = 320  # along an axis at least: browsers smooth what they enlarge
 INK = (63, 134, 196)  # stands out from white and from black
 
 
-def picture(weights: AnyFloat) -> str:
+def draw_pattern(weights: AnyFloat) -> str:
     """Return a PNG of the density as a data URI; its shade is the root of the share kept."""
-    shades = np.rint(255 * np.sqrt(density(weights))).astype(np.uint8)
+    shades = np.rint(255 * np.sqrt(measure_density(weights))).astype(np.uint8)
     for axis, length in enumerate(shades.shape):
         shades = shades.repeat(-(-PIXELS // length), axis=axis)
     return f"data:image/png;base64,{base64.b64encode(_png(shades)).decode()}"
 
 
-def density(weights: AnyFloat) -> Array:
+def measure_density(weights: AnyFloat) -> Array:
     """Return the share of nonzero weights in each cell of a grid that is fine enough to look at."""
     shares: NDArray[Any] = weights != 0
     for axis, length in enumerate(weights.shape):

@@ -1,7 +1,7 @@
 """What a method is, and what a run lends to it.
 
-`nettrim.trimming.walk.Walk` owns the order of the layers, checkpoints, progress and Ctrl-C. A method
-poses and solves one layer after the other, and says what can be proved of them beforehand.
+`nettrim.trimming.walk.Walk` owns the order of the layers, checkpoints, progress and Ctrl-C. A
+method poses and solves one layer after the other, and says what can be proved of them beforehand.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ...models.samples import Data
 from ..bounds import Prospect
 from ..progress import Reporter
 from ..solved_layer import SolvedLayer
-from .program import LayerProgram
+from .layer_program import LayerProgram
 
-__all__ = ["SOLVING", "Draw", "LayerTask", "Method", "Place", "Run"]
+__all__ = ["SOLVING", "LayerPosition", "LayerTask", "Method", "RowSample", "Run"]
 
 SOLVING = "solving"  # the stage of a run that layers' own seconds tell of
 
 
-class Draw(NamedTuple):
+class RowSample(NamedTuple):
     """Which rows of a layer are solved for."""
 
     max_patches: int
@@ -45,7 +45,7 @@ class Draw(NamedTuple):
         return np.sort(random.choice(total, self.max_patches, replace=False))
 
 
-class Place(NamedTuple):
+class LayerPosition(NamedTuple):
     """Where a layer stands among those that are pruned."""
 
     first: bool
@@ -72,7 +72,7 @@ class Run:
         Positions of the layers to be pruned, in order.
     counted : sequence of int
         Which of the model's outputs count.
-    draw : Draw
+    draw : RowSample
     n_threads : int or None
         None for every processor.
     report : Reporter
@@ -84,7 +84,7 @@ class Run:
     opened: OpenedModel[Any]
     chosen: Sequence[int]
     counted: Sequence[int]
-    draw: Draw
+    draw: RowSample
     n_threads: int | None
     report: Reporter
     watch: Stopwatch
@@ -105,9 +105,9 @@ class Run:
         """The calibration data."""
         return self.opened.data
 
-    def place(self, position: int) -> Place:
+    def place(self, position: int) -> LayerPosition:
         """Tell where a layer stands among the chosen ones."""
-        return Place(first=position == self.chosen[0], last=position == self.chosen[-1])
+        return LayerPosition(first=position == self.chosen[0], last=position == self.chosen[-1])
 
     def task(self, position: int, original: Signal, current: Signal) -> LayerTask:
         """Return a layer with the rows that are drawn for it."""
@@ -148,12 +148,12 @@ class Method(Protocol):
         """Do what must be done before the first layer is solved."""
         ...
 
-    def answers(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
+    def solve(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
         """Yield positions of layers and their answers.
 
-        The next task is as it should be only when the answer before has been kept, unless the method
-        does not look at the trimmed signals. An interrupted layer has the status "interrupted"; nothing
-        need follow it.
+        The next task is as it should be only when the answer before has been kept, unless the
+        method does not look at the trimmed signals. An interrupted layer has the status
+        "interrupted"; nothing need follow it.
         """
         ...
 

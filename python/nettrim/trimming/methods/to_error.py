@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...base.arrays import Array, frobenius, relative
+from ...base.arrays import Array, frobenius_norm, relative_to
 from ...base.errors import LARGE_ERROR, InfeasibleError, LargeErrorWarning
 from ...layer.blocks.workers import Pool
 from ...layer.data import LayerData
@@ -19,8 +19,8 @@ from ...layer.solve import solve_layer, solve_side_by_side
 from ...models.model_view import LayerView, activate
 from ..bounds import Prospect
 from ..solved_layer import Proof, SolvedLayer
-from .method import SOLVING, LayerTask, Place, Run
-from .program import LayerProgram
+from .layer_program import LayerProgram
+from .method import SOLVING, LayerPosition, LayerTask, Run
 
 __all__ = ["ToError"]
 
@@ -29,7 +29,7 @@ LARGEST = 1 << 23  # entries of the outputs that are solved at a time
 
 
 @dataclass(frozen=True)
-class Ball:
+class ErrorBall:
     """A layer's program, and how far its answer may be from the original output.
 
     Attributes
@@ -50,7 +50,7 @@ class Ball:
     @property
     def radius(self) -> float:
         """Epsilon relative to the norm of the output."""
-        return relative(self.epsilon, self.program.output_norm)
+        return relative_to(self.epsilon, self.program.output_norm)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class ToError:
     def prepare(self) -> None:
         """Nothing comes before the first layer."""
 
-    def answers(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
+    def solve(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
         """Solve layers in turn; whole layers at once where there are as many as workers."""
         pool = None if self.cascaded else self.pool
         if pool is not None and len(self.run.chosen) >= pool.n_workers:
@@ -94,7 +94,7 @@ class ToError:
             return
         for task in tasks:
             self.run.report.start(task.layer.name, task.layer.shape)
-            ball = self._posed(task)
+            ball = self._pose_task(task)
             with self.run.watch(SOLVING):
                 solved = self._solve(task.layer, ball)
             yield task.position, solved
@@ -109,15 +109,17 @@ class ToError:
         """Return what is known of a layer's epsilon before the layers in front are solved.
 
         Factor of Theorem 2 on the change of the original weights' response. Without effect on the
-        first pruned layer, whose input does not change. ``kappa`` shrinks the ball, not the upper bound
-        on a ReLU layer's inactive entries.
+        first pruned layer, whose input does not change. ``kappa`` shrinks the ball, not the upper
+        bound on a ReLU layer's inactive entries.
         """
         place, layer = self.run.place(position), self.run.layers[position]
         inflation = self._inflation(place)
         growth = inflation if layer.activation == "linear" else max(inflation, 1.0)
         return Prospect(growth, self._floor(place))
 
-    def pose(self, layer: LayerView, original: Array, current: Array, place: Place) -> Ball:
+    def pose(
+        self, layer: LayerView, original: Array, current: Array, place: LayerPosition
+    ) -> ErrorBall:
         """Pose a layer's program.
 
         Parameters
@@ -125,21 +127,21 @@ class ToError:
         layer : LayerView
         original, current : ndarray of shape (n_rows, n_features)
             The layer's input in the original and in the trimmed network.
-        place : Place
+        place : LayerPosition
         """
         Y = activate(layer.affine.apply(original), layer.activation)
-        least = self._floor(place) * frobenius(Y)
+        least = self._floor(place) * frobenius_norm(Y)
         if not self.cascaded or place.first:
-            return Ball(LayerProgram.of(layer, original, Y), least, self._kappa(place))
+            return ErrorBall(LayerProgram.of(layer, original, Y), least, self._kappa(place))
         V = layer.affine.apply(current)
         relu = layer.activation == "relu"
         epsilon = max(self._inflation(place) * _error(V, Y, relu), least)
         if relu and self.slack == "positive":
             np.maximum(V, 0.0, out=V)
         program = LayerProgram.of(layer, current, Y, V if relu else None)
-        return Ball(program, epsilon, self._kappa(place))
+        return ErrorBall(program, epsilon, self._kappa(place))
 
-    def _posed(self, task: LayerTask) -> Ball:
+    def _pose_task(self, task: LayerTask) -> ErrorBall:
         """Pose a task's program; say before it is solved if errors have grown large."""
         place = self.run.place(task.position)
         ball = self.pose(task.layer, task.original, task.current, place)
@@ -152,7 +154,7 @@ class ToError:
             )
         return replace(ball, active_rows=self.run.count_active_rows(task, ball.program))
 
-    def _solve(self, layer: LayerView, ball: Ball) -> SolvedLayer:
+    def _solve(self, layer: LayerView, ball: ErrorBall) -> SolvedLayer:
         history: list[tuple[float, float]] = []
 
         def certified(progress: LayerProgress) -> None:
@@ -175,21 +177,23 @@ class ToError:
             n_threads=self.run.n_threads,
             callback=certified,
             executor=None if self.pool is None else self.pool.executor,
-            block_outputs=_affordable(program) if self.pool is None else None,
+            block_outputs=_affordable_outputs(program) if self.pool is None else None,
         )
-        return _accepted(layer, ball, solution, history)
+        return _accept(layer, ball, solution, history)
 
     def _solve_side_by_side(
         self, tasks: Iterator[LayerTask], pool: Pool
     ) -> Iterator[tuple[int, SolvedLayer]]:
         """Give whole layers to workers; those of the parallel scheme see the original signals alone."""
-        posed: list[tuple[LayerTask, Ball]] = []
+        posed: list[tuple[LayerTask, ErrorBall]] = []
 
         def programs() -> Iterator[tuple[LayerData, Form]]:
             for task in tasks:
-                ball = self._posed(task)
-                posed.append((task._replace(original=NOTHING, current=NOTHING), _numbers_of(ball)))
-                yield _data_of(ball.program), Form.of(ball.epsilon, None)
+                ball = self._pose_task(task)
+                posed.append(
+                    (task._replace(original=NOTHING, current=NOTHING), _without_arrays(ball))
+                )
+                yield _layer_data(ball.program), Form.of(ball.epsilon, None)
 
         threads = 1 if self.run.n_threads is None else self.run.n_threads
         options = LayerOptions.of(
@@ -204,9 +208,9 @@ class ToError:
                 task, ball = posed[number]
                 if solution.status != "interrupted":
                     self.run.report.start(task.layer.name, task.layer.shape)
-                yield task.position, _accepted(task.layer, ball, solution, [])
+                yield task.position, _accept(task.layer, ball, solution, [])
 
-    def _floor(self, place: Place) -> float:
+    def _floor(self, place: LayerPosition) -> float:
         """Epsilon, relative to the layer's output, that does not depend on the layers in front.
 
         For a layer of the cascade behind the first it is the least one: where nothing changed in
@@ -216,23 +220,23 @@ class ToError:
             return self.epsilon
         return self._kappa(place) * (self.epsilon if place.first else min(self.tol, self.epsilon))
 
-    def _inflation(self, place: Place) -> float:
+    def _inflation(self, place: LayerPosition) -> float:
         return math.sqrt(self.gamma) * self._kappa(place)
 
-    def _kappa(self, place: Place) -> float:
+    def _kappa(self, place: LayerPosition) -> float:
         return self.kappa if place.last else 1.0
 
 
 NOTHING = np.empty((0, 0))
 
 
-def _numbers_of(ball: Ball) -> Ball:
+def _without_arrays(ball: ErrorBall) -> ErrorBall:
     """Return a ball without the arrays of its program: those of all layers would take much memory."""
     program = replace(ball.program, X=NOTHING, Y=NOTHING, upper=None, active=None)
     return replace(ball, program=program)
 
 
-def _data_of(program: LayerProgram) -> LayerData:
+def _layer_data(program: LayerProgram) -> LayerData:
     return LayerData.of(
         program.X,
         program.Y,
@@ -244,7 +248,7 @@ def _data_of(program: LayerProgram) -> LayerData:
     )
 
 
-def _affordable(program: LayerProgram) -> int | None:
+def _affordable_outputs(program: LayerProgram) -> int | None:
     """Return how many outputs at a time keep a solver's arrays small; None for all of them."""
     if program.groups > 1 or program.Y.size <= LARGEST:
         return None
@@ -256,19 +260,19 @@ def _error(V: Array, Y: Array, relu: bool) -> float:
     square = 0.0
     for first in range(0, len(Y), ROWS):
         v, y = V[first : first + ROWS], Y[first : first + ROWS]
-        square += frobenius(np.where(y > 0, v - y, 0.0) if relu else v - y) ** 2
+        square += frobenius_norm(np.where(y > 0, v - y, 0.0) if relu else v - y) ** 2
     return math.sqrt(square)
 
 
-def _accepted(
+def _accept(
     layer: LayerView,
-    ball: Ball,
+    ball: ErrorBall,
     solution: LayerSolution,
     history: list[tuple[float, float]],
 ) -> SolvedLayer:
     """Return what is kept of an answer."""
     if solution.status == "infeasible":
-        raise InfeasibleError(_excuse(layer, ball))
+        raise InfeasibleError(_infeasibility_message(layer, ball))
     # An engine that broke down may return anything; the original weights are at least a model.
     broken = not np.isfinite(solution.weights).all()
     program = ball.program
@@ -280,8 +284,8 @@ def _accepted(
         seconds=solution.seconds,
         proof=Proof(
             epsilon=ball.epsilon,
-            residual=relative(solution.residual, program.output_norm),
-            violation=relative(solution.violation, program.largest),
+            residual=relative_to(solution.residual, program.output_norm),
+            violation=relative_to(solution.violation, program.largest),
             gap=solution.gap,
             iterations=solution.iterations,
             solver=solution.solver,
@@ -290,7 +294,7 @@ def _accepted(
     )
 
 
-def _excuse(layer: LayerView, ball: Ball) -> str:
+def _infeasibility_message(layer: LayerView, ball: ErrorBall) -> str:
     """Say what can be done about a layer without feasible weights, as precisely as is known."""
     if ball.kappa == 1:
         return (
@@ -300,7 +304,7 @@ def _excuse(layer: LayerView, ball: Ball) -> str:
     least, program = 0.0, ball.program
     if program.activation == "linear":
         nearest = np.linalg.lstsq(program.X, program.Y)[0]
-        distance = frobenius(program.X @ nearest - program.Y)
+        distance = frobenius_norm(program.X @ nearest - program.Y)
         least = ball.kappa * distance / ball.epsilon
     known = f" (feasible from {least:.3g} on)" if ball.kappa < least <= 1 else ""
     return (

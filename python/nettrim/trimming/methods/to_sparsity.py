@@ -1,8 +1,8 @@
 """Layers with a number of weights: the budget shared out among them, each pruned by surgery.
 
-A removal in one layer is compared with one in another by what it does to the output of the network: the
-losses of each layer count with a factor, which is measured by trimming that layer alone to the sparsity
-that is asked for.
+A removal in one layer is compared with one in another by what it does to the output of the network:
+the losses of each layer count with a factor, which is measured by trimming that layer alone to the
+sparsity that is asked for.
 """
 
 from __future__ import annotations
@@ -15,24 +15,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...base.arguments import threads
+from ...base.arguments import check_threads
 from ...base.arrays import Array
-from ...base.deadline import after, share_of
-from ...budget.data import BudgetData, Pattern, allowed
-from ...budget.optimal_brain_surgeon import TRACING, Regularisation, tuned
+from ...base.deadline import deadline_after, partial_deadline
+from ...budget.data import BudgetData, Pattern, compute_budget
+from ...budget.optimal_brain_surgeon import TRACING, Regularisation, tune_regularisation
 from ...budget.optimal_brain_surgeon import TUNING as TUNING_SHARE
 from ...budget.solution import BudgetSolution
-from ...budget.solve import SWAPS, TYPICAL, BudgetTrace, around, is_dear, is_trivial, solved, traced
+from ...budget.solve import (
+    SWAPS,
+    TYPICAL,
+    BudgetTrace,
+    is_expensive,
+    is_trivial,
+    nearby_sparsities,
+    solve_budget,
+    trace_elimination,
+)
 from ...models.model_view import activate
-from ..bounds import changes
+from ..bounds import measure_changes
 from ..solved_layer import SolvedLayer
+from .layer_program import LayerProgram
 from .method import SOLVING, LayerTask, Run
-from .program import LayerProgram
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ToSparsity", "cheapest"]
+__all__ = ["ToSparsity", "split_removals"]
 
 SHARING, TUNING = "sharing", "tuning"  # stages of a run
 TINY = float(np.finfo(float).tiny)
@@ -74,11 +83,11 @@ class ToSparsity:
         with self.run.watch(SHARING):
             self._share_out()
 
-    def answers(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
+    def solve(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
         """Trim the layers in turn."""
         for task in tasks:
             self.run.report.start(task.layer.name, task.layer.shape)
-            program = self._posed(task)
+            program = self._pose(task)
             active_rows = self.run.count_active_rows(task, program)
             with self.run.watch(SOLVING):
                 solved = self._solve(task.position, program, active_rows)
@@ -94,9 +103,9 @@ class ToSparsity:
     @property
     def n_threads(self) -> int:
         """How many threads the core may use."""
-        return threads(self.run.n_threads)
+        return check_threads(self.run.n_threads)
 
-    def _posed(self, task: LayerTask) -> LayerProgram:
+    def _pose(self, task: LayerTask) -> LayerProgram:
         Y = activate(task.layer.affine.apply(task.original), task.layer.activation)
         return LayerProgram.of(task.layer, task.current if self.cascaded else task.original, Y)
 
@@ -105,50 +114,50 @@ class ToSparsity:
         sizes = {p: self.run.layers[p].affine.weights.size for p in self.run.chosen}
         demanded = {p: self._demanded(p) for p in self.run.chosen}
         sparsity = self.sparsity
-        self.budgets = {p: allowed(sparsity, sizes[p], demanded[p]) for p in self.run.chosen}
-        sharing = [p for p in self.run.chosen if not is_dear(*self.run.layers[p].shape)]
+        self.budgets = {p: compute_budget(sparsity, sizes[p], demanded[p]) for p in self.run.chosen}
+        sharing = [p for p in self.run.chosen if not is_expensive(*self.run.layers[p].shape)]
         if sparsity is None or self.share == "layer" or len(sharing) < 2:
             return
         alone = sum(n for p, n in self.budgets.items() if p not in sharing)
-        budget = allowed(sparsity, sum(sizes.values()), sum(demanded.values())) - alone
-        prices = self._prices(sharing)
+        budget = compute_budget(sparsity, sum(sizes.values()), sum(demanded.values())) - alone
+        losses = self._removal_losses(sharing)
         count = sum(sizes[p] for p in sharing) - budget
-        available = sum(map(len, prices))
+        available = sum(map(len, losses))
         if available < count:
             raise ValueError(
                 f"sparsity: {count} weights were to be removed, and min_density lets {available} go"
             )
-        for position, removed in zip(sharing, cheapest(prices, count), strict=True):
+        for position, removed in zip(sharing, split_removals(losses, count), strict=True):
             self.budgets[position] = sizes[position] - int(removed)
 
-    def _prices(self, positions: Sequence[int]) -> list[Array]:
+    def _removal_losses(self, positions: Sequence[int]) -> list[Array]:
         """Return for some layers what their removals do to the network's output."""
-        prices: list[Array] = []
+        losses: list[Array] = []
         for position, signal in enumerate(self.run.view.signals(self.run.data, {})):
             if position in positions:
-                self.run.report.stage("sharing the budget", len(prices), len(positions))
-                program = self._posed(self.run.task(position, signal, signal))
-                parts = self._parts(position, program)
-                traces = self._traced(parts, after(self.time_limit))
+                self.run.report.stage("sharing the budget", len(losses), len(positions))
+                program = self._pose(self.run.task(position, signal, signal))
+                parts = self._split_groups(position, program)
+                traces = self._trace_parts(parts, deadline_after(self.time_limit))
                 if not self.cascaded or position == self.run.chosen[0]:
                     self.traces[position] = traces
-                prices.append(self._price(position, traces))
+                losses.append(self._weigh_losses(position, traces))
             if position == positions[-1]:
                 break
-        self.run.report.stage("sharing the budget", len(prices), len(positions))
-        return prices
+        self.run.report.stage("sharing the budget", len(losses), len(positions))
+        return losses
 
-    def _price(self, position: int, traces: list[BudgetTrace]) -> Array:
+    def _weigh_losses(self, position: int, traces: list[BudgetTrace]) -> Array:
         """Return what the removals of a layer do to the network's output, the cheapest first."""
         size, budget = self.run.layers[position].affine.weights.size, self.budgets[position]
-        prices = [trace.elimination.prices for trace in traces]
-        removed = cheapest(prices, size - budget)
+        losses = [trace.elimination.ranked_losses for trace in traces]
+        removed = split_removals(losses, size - budget)
         loss = sum(float(t.losses[n]) for t, n in zip(traces, removed, strict=True))
         effect = 1.0
         if loss > 0:
-            effect = self._effect(position, _stacked(_with_budgets(traces, removed, 0))) / loss
-        allowed = size - math.ceil(self.min_density * size)
-        return max(effect, TINY) * np.sort(np.concatenate(prices))[:allowed]
+            effect = self._effect(position, _stack(_apply_budgets(traces, removed, 0))) / loss
+        n_removable = size - math.ceil(self.min_density * size)
+        return max(effect, TINY) * np.sort(np.concatenate(losses))[:n_removable]
 
     def _effect(self, position: int, weights: Array) -> float:
         """Return what it does to the outputs when this layer alone has other weights.
@@ -156,16 +165,16 @@ class ToSparsity:
         Half of the sum of their squared relative changes.
         """
         affine = self.run.layers[position].affine.replaced(weights)
-        moved = list(changes(self.run.view, {position: affine}, self.run.data))[
+        moved = list(measure_changes(self.run.view, {position: affine}, self.run.data))[
             len(self.run.layers) :
         ]
         return sum(moved[k].relative ** 2 for k in self.run.counted) / 2
 
     def _solve(self, position: int, program: LayerProgram, active_rows: int) -> SolvedLayer:
         began, tuning = time.perf_counter(), self._tuning
-        solutions = self._solutions(position, program, after(self.time_limit))
+        solutions = self._solutions(position, program, deadline_after(self.time_limit))
         return SolvedLayer(
-            weights=_stacked(solutions),
+            weights=_stack(solutions),
             output_norm=program.output_norm,
             active_rows=active_rows,
             status=max(solution.status for solution in solutions),  # "time_limit" if it was short
@@ -178,19 +187,19 @@ class ToSparsity:
         """Return the layer with as many weights as it may keep, group by group."""
         budget, traces = self.budgets[position], self.traces.pop(position, None)
         if traces is None:
-            parts = self._parts(position, program)
+            parts = self._split_groups(position, program)
             if len(parts) == 1:
-                return [self._solved(parts[0], budget, deadline)]
-            traces = self._traced(parts, share_of(deadline, TRACING))
+                return [self._solve_part(parts[0], budget, deadline)]
+            traces = self._trace_parts(parts, partial_deadline(deadline, TRACING))
         count = self.run.layers[position].affine.weights.size - budget
-        removed = cheapest([trace.elimination.prices for trace in traces], count)
-        return _with_budgets(traces, removed, SWAPS, deadline)
+        removed = split_removals([trace.elimination.ranked_losses for trace in traces], count)
+        return _apply_budgets(traces, removed, SWAPS, deadline)
 
-    def _solved(self, part: BudgetData, budget: int, deadline: float | None) -> BudgetSolution:
+    def _solve_part(self, part: BudgetData, budget: int, deadline: float | None) -> BudgetSolution:
         if is_trivial(part, budget):
-            return solved(part, budget, n_threads=self.n_threads)
-        chosen = self._tuned(part, around(part, budget), deadline)
-        return solved(
+            return solve_budget(part, budget, n_threads=self.n_threads)
+        chosen = self._tune(part, nearby_sparsities(part, budget), deadline)
+        return solve_budget(
             part,
             budget,
             pull=chosen.pull,
@@ -199,25 +208,25 @@ class ToSparsity:
             deadline=deadline,
         )
 
-    def _traced(self, parts: list[BudgetData], deadline: float | None) -> list[BudgetTrace]:
-        chosen = [self._tuned(part, TYPICAL, deadline) for part in parts]
+    def _trace_parts(self, parts: list[BudgetData], deadline: float | None) -> list[BudgetTrace]:
+        chosen = [self._tune(part, TYPICAL, deadline) for part in parts]
         return [
-            traced(part, TYPICAL, own.pull, own.ridge, self.n_threads, deadline)
+            trace_elimination(part, TYPICAL, own.pull, own.ridge, self.n_threads, deadline)
             for part, own in zip(parts, chosen, strict=True)
         ]
 
-    def _tuned(
+    def _tune(
         self, part: BudgetData, sparsities: NDArray[np.float64], deadline: float | None
     ) -> Regularisation:
         with self.run.watch(TUNING):
-            limit = share_of(deadline, TUNING_SHARE)
-            return tuned(part, sparsities, None, None, self.n_threads, limit)
+            limit = partial_deadline(deadline, TUNING_SHARE)
+            return tune_regularisation(part, sparsities, None, None, self.n_threads, limit)
 
     @property
     def _tuning(self) -> float:
         return self.run.watch.seconds.get(TUNING, 0.0)
 
-    def _parts(self, position: int, program: LayerProgram) -> list[BudgetData]:
+    def _split_groups(self, position: int, program: LayerProgram) -> list[BudgetData]:
         """Return a layer's groups; a row of biases stays, and does not count."""
         affine = self.run.layers[position].affine
         weights = affine.stacked
@@ -243,14 +252,14 @@ class ToSparsity:
         return Pattern.of(None, self.pattern, n_features).demanded * n_outputs
 
 
-def cheapest(prices: Sequence[Array], count: int) -> NDArray[np.intp]:
-    """Return how many removals each member of a group makes so that `count` come at the least price."""
-    owner = np.repeat(np.arange(len(prices)), [len(own) for own in prices])
-    first = np.argsort(np.concatenate(prices), kind="stable")[:count]
-    return np.bincount(owner[first], minlength=len(prices))
+def split_removals(losses: Sequence[Array], count: int) -> NDArray[np.intp]:
+    """Return how many removals each member of a group makes so that `count` come at the least loss."""
+    owner = np.repeat(np.arange(len(losses)), [len(own) for own in losses])
+    first = np.argsort(np.concatenate(losses), kind="stable")[:count]
+    return np.bincount(owner[first], minlength=len(losses))
 
 
-def _with_budgets(
+def _apply_budgets(
     traces: Sequence[BudgetTrace],
     removed: Iterable[int],
     rounds: int,
@@ -263,6 +272,6 @@ def _with_budgets(
     ]
 
 
-def _stacked(solutions: Sequence[BudgetSolution]) -> Array:
+def _stack(solutions: Sequence[BudgetSolution]) -> Array:
     """Return the weights of a layer, its groups side by side."""
     return np.hstack([solution.weights for solution in solutions])

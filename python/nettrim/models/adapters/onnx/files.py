@@ -13,8 +13,8 @@ from onnx.external_data_helper import (
     uses_external_data,
 )
 
-from ....base.storage import whole_file
-from .graph import fill, size, tensors
+from ....base.storage import write_atomically
+from .graph import count_bytes, fill, tensors
 
 __all__ = ["is_large", "read", "write"]
 
@@ -24,7 +24,7 @@ SMALL = 1024  # bytes of a tensor that is kept with the nodes
 
 def is_large(model: onnx.ModelProto) -> bool:
     """Tell whether a model is too large for one file, and for functions that take its bytes."""
-    return size(tensors(model)) > LIMIT
+    return count_bytes(tensors(model)) > LIMIT
 
 
 def read(path: str | os.PathLike[str]) -> onnx.ModelProto:
@@ -92,7 +92,7 @@ def write(model: onnx.ModelProto, path: str | os.PathLike[str]) -> None:
     """
     if is_large(model) or any(tensor.external_data for tensor in tensors(model)):
         model = _outside(model, f"{Path(path).name}.data")
-    with whole_file(path) as temporary:
+    with write_atomically(path) as temporary:
         onnx.save_model(model, temporary, format="protobuf")
 
 
@@ -113,7 +113,7 @@ def _outside(model: onnx.ModelProto, location: str) -> onnx.ModelProto:
     for tensor in tensors(copy):
         del tensor.external_data[:]
     for tensor in copy.graph.initializer:
-        if size([tensor]) >= SMALL and tensor.data_type != onnx.TensorProto.STRING:
+        if count_bytes([tensor]) >= SMALL and tensor.data_type != onnx.TensorProto.STRING:
             if not tensor.HasField("raw_data"):
                 fill(tensor, onnx.numpy_helper.to_array(tensor))
             set_external_data(tensor, location)

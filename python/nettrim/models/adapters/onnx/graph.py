@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 __all__ = [
     "FLOATS",
     "KNOWN_TYPES",
-    "Graph",
+    "OnnxGraph",
     "Stored",
     "attributes",
     "constants",
-    "dense",
-    "densified",
+    "count_bytes",
+    "densify",
     "fill",
     "has_input",
     "is_float",
     "is_standard",
-    "needed",
     "reads",
-    "size",
+    "select_needed",
     "subgraphs",
     "tensors",
+    "to_dense",
 ]
 
 Values: TypeAlias = NDArray[Any]
@@ -82,7 +82,7 @@ class Stored:
         return Stored(self.name, self.tensor, seen, self.shared or shared)
 
 
-class Graph:
+class OnnxGraph:
     """The graph of a model, indexed.
 
     Attributes
@@ -155,7 +155,7 @@ def constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     return {name: tensor for name, tensor in found.items() if tensor.data_type in KNOWN_TYPES}
 
 
-def densified(model: onnx.ModelProto) -> onnx.ModelProto:
+def densify(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model with the sparse constants of its graph as dense ones, itself if it has none."""
     graph = model.graph
     nodes = [node for node in graph.node if is_standard(node, "Constant") and _sparse_value(node)]
@@ -164,17 +164,17 @@ def densified(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for sparse in graph.sparse_initializer:
-        copy.graph.initializer.append(dense(sparse, sparse.values.name))
+        copy.graph.initializer.append(to_dense(sparse, sparse.values.name))
     copy.graph.ClearField("sparse_initializer")
     for node in copy.graph.node:
         sparse = _sparse_value(node)
         if is_standard(node, "Constant") and sparse is not None:
-            value = onnx.helper.make_attribute("value", dense(sparse, node.output[0]))
+            value = onnx.helper.make_attribute("value", to_dense(sparse, node.output[0]))
             node.attribute[0].CopyFrom(value)
     return copy
 
 
-def dense(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
+def to_dense(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
     """Return a sparse tensor as a dense one."""
     indices = onnx.numpy_helper.to_array(sparse.indices)
     values = onnx.numpy_helper.to_array(sparse.values)
@@ -220,7 +220,7 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
             yield from reads(inner)
 
 
-def needed(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
+def select_needed(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
     """Return the nodes, in order, without which some outputs cannot be computed."""
     wanted, kept = set(outputs), []
     for node in reversed(nodes):
@@ -243,7 +243,7 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
                 yield from graph.initializer
 
 
-def size(of: Iterable[onnx.TensorProto]) -> int:
+def count_bytes(of: Iterable[onnx.TensorProto]) -> int:
     """Return the bytes of tensors in memory."""
     return sum(
         math.prod(t.dims) * onnx.helper.tensor_dtype_to_np_dtype(t.data_type).itemsize

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ....base.arrays import finite_array, sample_array
+from ....base.arrays import check_finite, check_samples
 from ...samples import Data, Samples
 from .graph import KNOWN_TYPES, Values
 
@@ -102,11 +102,11 @@ class _Input:
 class Inputs:
     """All that a model takes, apart from inputs that have a value in the model.
 
-    The samples lie along the first axis of the first input whose first axis may have any length. Where
-    no input has such an axis, the model takes a fixed number of samples at a time. In other inputs
-    they lie along the first axis too or, where its length is fixed to something else, along the first
-    axis of any length, like those of the state of a recurrent layer. What has no such axis goes along
-    with every batch as it is.
+    The samples lie along the first axis of the first input whose first axis may have any length.
+    Where no input has such an axis, the model takes a fixed number of samples at a time. In other
+    inputs they lie along the first axis too or, where its length is fixed to something else, along
+    the first axis of any length, like those of the state of a recurrent layer. What has no such
+    axis goes along with every batch as it is.
     """
 
     def __init__(self, graph: onnx.GraphProto) -> None:
@@ -135,7 +135,7 @@ class Inputs:
         alone = len(self._free) == 1
         values = _readable(values)
         if alone and not isinstance(values, Mapping) and not self._are_batches(values):
-            data: Data = sample_array(values, name)
+            data: Data = check_samples(values, name)
         else:
             samples = self._samples(self._joined(values, name), name)
             data = next(iter(samples.arrays.values())) if alone else samples
@@ -310,8 +310,8 @@ def _are_arrays(values: Any) -> bool:
 def _numbers(values: Any, name: str) -> Values:
     """Return finite numbers: float64, or int64 if they are whole, with or without axes."""
     values = _readable(values)
-    array = finite_array(values, name)
-    return array.astype(np.float64) if array.ndim == 0 else sample_array(values, name)
+    array = check_finite(values, name)
+    return array.astype(np.float64) if array.ndim == 0 else check_samples(values, name)
 
 
 def _readable(values: Any) -> Any:

@@ -21,12 +21,12 @@ from ....base.arrays import Array
 from ...model_view import Affine, LayerView
 from ...network import BatchNorm, Conv1D, Conv2D, Dense, PrunableLayer
 from ...unfold import Window
-from .graph import FLOATS, Graph, Stored, Values, attributes, has_input, is_standard
+from .graph import FLOATS, OnnxGraph, Stored, Values, attributes, has_input, is_standard
 
-__all__ = ["OnnxLayer", "batch_norm", "is_relu", "layers_of"]
+__all__ = ["OnnxLayer", "batch_norm", "find_prunable", "is_relu"]
 
 
-class _Scaled(Affine):
+class _ScaledAffine(Affine):
     """An affine map of weights that are multiplied by a factor for each output.
 
     Weights and bias are float64. An answer is rounded as the model's own weights will be.
@@ -36,7 +36,7 @@ class _Scaled(Affine):
     stored: np.dtype[Any]
 
     @classmethod
-    def of(cls, affine: Affine, factor: Array, stored: np.dtype[Any]) -> _Scaled:
+    def of(cls, affine: Affine, factor: Array, stored: np.dtype[Any]) -> _ScaledAffine:
         """Say of a map that its weights hold factors already."""
         scaled = cls(*affine)
         scaled.factor, scaled.stored = factor, stored
@@ -51,7 +51,9 @@ class _Scaled(Affine):
         """Return the map with weights that the model can have (see `Affine.replaced`)."""
         answer = Affine(*self).replaced(stacked)
         own = (answer.weights / self.factor).astype(self.stored)
-        return _Scaled.of(answer._replace(weights=own * self.factor), self.factor, self.stored)
+        return _ScaledAffine.of(
+            answer._replace(weights=own * self.factor), self.factor, self.stored
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ class OnnxLayer:
         affine = self.step.affine._replace(fixed_bias=self.fixed_bias)
         if self.factor is None:
             return affine
-        return _Scaled.of(affine, self.factor, self.weights.value.dtype)
+        return _ScaledAffine.of(affine, self.factor, self.weights.value.dtype)
 
     @property
     def view(self) -> LayerView:
@@ -147,22 +149,22 @@ class _Product(NamedTuple):
         return bias is not None and (bias.shared or bias.shape[-1:] != (self.n_outputs,))
 
 
-def layers_of(graph: Graph) -> list[OnnxLayer]:
+def find_prunable(graph: OnnxGraph) -> list[OnnxLayer]:
     """Return the layers in topological order, also those that share weights with other nodes."""
     found: dict[str, OnnxLayer] = {}
     for node in graph.nodes:
         try:
-            product = _product(graph, node)
+            product = _match_product(graph, node)
             if product is not None:
-                name = _unique(node.name or product.weights.name, found)
-                found[name] = _completed(graph, product, name)
+                name = _make_unique(node.name or product.weights.name, found)
+                found[name] = _complete(graph, product, name)
         except ValueError as error:
             called = node.name or node.output[0]
             raise ValueError(f"model: {node.op_type} {called!r}: {error}") from None
     return list(found.values())
 
 
-def batch_norm(graph: Graph, node: onnx.NodeProto) -> BatchNorm | None:
+def batch_norm(graph: OnnxGraph, node: onnx.NodeProto) -> BatchNorm | None:
     """Return a normalisation by constant statistics, None if the node is anything else."""
     if not is_standard(node, "BatchNormalization") or attributes(node).get("training_mode", 0):
         return None
@@ -174,7 +176,7 @@ def batch_norm(graph: Graph, node: onnx.NodeProto) -> BatchNorm | None:
     return BatchNorm(mean, variance, scale, shift, epsilon=attributes(node).get("epsilon", 1e-5))
 
 
-def is_relu(graph: Graph, node: onnx.NodeProto) -> bool:
+def is_relu(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
     """Tell whether a node is a ReLU of one tensor, however it is written."""
     options = attributes(node)
     if is_standard(node, "Relu"):
@@ -192,7 +194,7 @@ def is_relu(graph: Graph, node: onnx.NodeProto) -> bool:
     return is_standard(node, *names) and options.get("alpha", names[node.op_type]) == 0
 
 
-def _is_half_line(graph: Graph, node: onnx.NodeProto) -> bool:
+def _is_half_line(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
     """Tell whether a Clip is one to all numbers from 0 on; a bound at the largest number is none."""
     options = attributes(node)  # where the oldest versions have the bounds
     from_zero, largest = options.get("min") == 0, options.get("max", np.inf)
@@ -213,14 +215,14 @@ def _is_number(stored: Stored, number: float) -> bool:
     return math.prod(stored.shape) == 1 and len(stored.shape) <= 2 and stored.value.item() == number
 
 
-def _unique(name: str, taken: Container[str]) -> str:
+def _make_unique(name: str, taken: Container[str]) -> str:
     numbered = (f"{name}_{k}" for k in itertools.count(2))
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
 
 
-def _completed(graph: Graph, product: _Product, name: str) -> OnnxLayer:
+def _complete(graph: OnnxGraph, product: _Product, name: str) -> OnnxLayer:
     """Join a product with what follows it."""
-    output, activation, norm = _behind(graph, product)
+    output, activation, norm = _find_end(graph, product)
     step = product.build(product.weights.value, product.scaled_bias, activation=activation)
     factor = None
     if product.alpha != 1 or norm is not None:
@@ -244,7 +246,7 @@ def _completed(graph: Graph, product: _Product, name: str) -> OnnxLayer:
     )
 
 
-def _behind(graph: Graph, product: _Product) -> tuple[str, str, BatchNorm | None]:
+def _find_end(graph: OnnxGraph, product: _Product) -> tuple[str, str, BatchNorm | None]:
     """Return the layer's output, its activation, and the normalisation that is part of it."""
     reader, norm = graph.only_reader(product.output), None
     if reader is not None and product.by_channel:
@@ -256,7 +258,7 @@ def _behind(graph: Graph, product: _Product) -> tuple[str, str, BatchNorm | None
     return reader.output[0], "relu", norm
 
 
-def _product(graph: Graph, node: onnx.NodeProto) -> _Product | None:
+def _match_product(graph: OnnxGraph, node: onnx.NodeProto) -> _Product | None:
     """Return the layer that begins with a node, None if there is none to be pruned."""
     if not is_standard(node, *_PRODUCTS):
         return None
@@ -266,7 +268,7 @@ def _product(graph: Graph, node: onnx.NodeProto) -> _Product | None:
     return _PRODUCTS[node.op_type](graph, node, weights)
 
 
-def _gemm(graph: Graph, node: onnx.NodeProto, weights: Stored) -> _Product | None:
+def _match_gemm(graph: OnnxGraph, node: onnx.NodeProto, weights: Stored) -> _Product | None:
     options: dict[str, Any] = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
     options |= attributes(node)
     if options["transA"] or options["alpha"] == 0 or len(weights.shape) != 2:
@@ -282,7 +284,7 @@ def _gemm(graph: Graph, node: onnx.NodeProto, weights: Stored) -> _Product | Non
     return _Product(node.input[0], node.output[0], Dense, weights, bias, alpha, beta)
 
 
-def _matmul(graph: Graph, node: onnx.NodeProto, weights: Stored) -> _Product | None:
+def _match_matmul(graph: OnnxGraph, node: onnx.NodeProto, weights: Stored) -> _Product | None:
     if len(weights.shape) != 2:
         return None
     product = _Product(node.input[0], node.output[0], Dense, weights, bias=None, by_channel=False)
@@ -295,7 +297,7 @@ def _matmul(graph: Graph, node: onnx.NodeProto, weights: Stored) -> _Product | N
     return product._replace(output=reader.output[0], bias=bias)
 
 
-def _conv(graph: Graph, node: onnx.NodeProto, weights: Stored) -> _Product | None:
+def _match_conv(graph: OnnxGraph, node: onnx.NodeProto, weights: Stored) -> _Product | None:
     bias = graph.stored_input(node, 2)
     axes = len(weights.shape) - 2
     if axes not in (1, 2) or (bias is None and has_input(node, 2)):
@@ -319,10 +321,10 @@ def _conv(graph: Graph, node: onnx.NodeProto, weights: Stored) -> _Product | Non
     return _Product(node.input[0], node.output[0], build, weights, bias)
 
 
-_PRODUCTS: dict[str, Callable[[Graph, onnx.NodeProto, Stored], _Product | None]] = {
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-    "Conv": _conv,
+_PRODUCTS: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Stored], _Product | None]] = {
+    "Gemm": _match_gemm,
+    "MatMul": _match_matmul,
+    "Conv": _match_conv,
 }
 
 
@@ -337,7 +339,7 @@ class _SameLower1D(Conv1D):
 
     def window(self, shape: tuple[int, ...]) -> Window:
         """Return which inputs the kernel sees."""
-        return _mirrored(super().window(shape))
+        return _mirror(super().window(shape))
 
 
 class _SameLower2D(Conv2D):
@@ -345,8 +347,8 @@ class _SameLower2D(Conv2D):
 
     def window(self, shape: tuple[int, ...]) -> Window:
         """Return which inputs the kernel sees."""
-        return _mirrored(super().window(shape))
+        return _mirror(super().window(shape))
 
 
-def _mirrored(window: Window) -> Window:
+def _mirror(window: Window) -> Window:
     return replace(window, padding=tuple((behind, before) for before, behind in window.padding))

@@ -18,12 +18,12 @@ from ...model_view import Affine, LayerView, ModelView, Signal, Untouched, are_s
 from ...network import Dense
 from ...samples import Data, Samples
 from .files import is_large
-from .gains import Gains, propagate
-from .graph import Graph, Values, constants, densified, fill, is_float, is_standard, tensors
+from .graph import OnnxGraph, Values, constants, densify, fill, is_float, is_standard, tensors
 from .inputs import Inputs
-from .layers import layers_of
+from .layers import find_prunable
+from .lipschitz import LipschitzConstants, propagate_lipschitz
 from .session import Probe, Session
-from .untouched import untouched_weights
+from .untouched import list_untouched
 
 __all__ = ["OnnxView", "view"]
 
@@ -69,16 +69,16 @@ class OnnxView(ModelView):
 
     Prunable are Gemm, MatMul with a constant on its right (and an Add of a constant behind it), and
     Conv along one or two axes. A ReLU behind them may be written as Relu, as Clip between 0 and no
-    bound, as Max with 0, or as LeakyRelu, PRelu, Elu or ThresholdedRelu with a parameter of 0; a layer
-    in front of any other activation, like Clip between 0 and 6, is a linear one.
+    bound, as Max with 0, or as LeakyRelu, PRelu, Elu or ThresholdedRelu with a parameter of 0; a
+    layer in front of any other activation, like Clip between 0 and 6, is a linear one.
 
     onnxruntime computes the signals node by node, in float64 where it has the operators for it and
     otherwise in float32: what is reported then holds up to its rounding.
 
-    Those outputs of the model count that are tensors of floats, have an axis of samples, and depend on
-    a prunable layer; if there is none, what comes out of the last prunable layer. Where an output is a
-    prunable layer's own, maybe in another shape, it is computed in float64 like all responses of
-    layers.
+    Those outputs of the model count that are tensors of floats, have an axis of samples, and depend
+    on a prunable layer; if there is none, what comes out of the last prunable layer. Where an
+    output is a prunable layer's own, maybe in another shape, it is computed in float64 like all
+    responses of layers.
 
     Parameters
     ----------
@@ -93,11 +93,11 @@ class OnnxView(ModelView):
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = densified(model)
+        self.model = densify(model)
         self._inputs = Inputs(self.model.graph)
-        self._graph = Graph(self.model)
+        self._graph = OnnxGraph(self.model)
         self._moving = self._graph.reached_from(self._inputs.names)
-        found = [layer for layer in layers_of(self._graph) if layer.input in self._moving]
+        found = [layer for layer in find_prunable(self._graph) if layer.input in self._moving]
         self.left_alone = [layer.name for layer in found if layer.weights.shared]
         self._layers = [layer for layer in found if not layer.weights.shared]
         self._by_output = {layer.output: layer for layer in found}
@@ -160,7 +160,7 @@ class OnnxView(ModelView):
 
     def untouched(self) -> list[Untouched]:
         """Return the weights that no prunable layer holds (`ModelView`)."""
-        return untouched_weights(self._graph, set(self._originals), self._moving)
+        return list_untouched(self._graph, set(self._originals), self._moving)
 
     def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the model once, under the weights of the moment (`ModelView`)."""
@@ -170,16 +170,16 @@ class OnnxView(ModelView):
         names += map(self._source, situation.tensors)
         walk = self._walk(samples, names, weights, situation.probe)
         for name, values in zip(names, itertools.islice(walk, len(self._layers)), strict=False):
-            yield Signal(values.astype(np.float64), situation.gains.get(name, {}))
+            yield Signal(values.astype(np.float64), situation.lipschitz.get(name, {}))
         for name, values in zip(situation.tensors, walk, strict=True):
-            gains = situation.gains.get(name, {})
-            yield Signal(self._output(name, values.astype(np.float64), weights), gains)
+            lipschitz = situation.lipschitz.get(name, {})
+            yield Signal(self._output(name, values.astype(np.float64), weights), lipschitz)
 
     def run(self, model: onnx.ModelProto, X: Data) -> list[Values]:
         """Return the outputs that count as users of a model get them (`ModelView`).
 
-        In the settings that onnxruntime has by default and in the model's own precision, before nodes
-        that only change a shape.
+        In the settings that onnxruntime has by default and in the model's own precision, before
+        nodes that only change a shape.
         """
         samples = self._inputs.cast(X)
         situation = self._situation(samples)
@@ -248,10 +248,16 @@ class OnnxView(ModelView):
             made = [name for node in self._graph.nodes for name in node.output]
             everything = self._part(n for n in made if n and n not in self._originals)
             probe = everything.probe(samples, self._originals)
-            gains = propagate(self._graph, self._by_output, self._positions, probe.shapes)
-            counted = {k: o for k, o in self._outputs.items() if gains.get(o) and o in probe.axes}
+            lipschitz = propagate_lipschitz(
+                self._graph, self._by_output, self._positions, probe.shapes
+            )
+            counted = {
+                k: o for k, o in self._outputs.items() if lipschitz.get(o) and o in probe.axes
+            }
             counted = counted or {name: name for name in self._last} or self._outputs
-            self._situations[key] = _Situation(probe, gains, list(counted), list(counted.values()))
+            self._situations[key] = _Situation(
+                probe, lipschitz, list(counted), list(counted.values())
+            )
         return self._situations[key]
 
     def _walk(
@@ -299,14 +305,14 @@ class _Situation(NamedTuple):
     Attributes
     ----------
     probe : Probe
-    gains : mapping from str to Gains
+    lipschitz : mapping from str to LipschitzConstants
         Of every tensor.
     names, tensors : list of str
         Of the outputs that count, and of the tensors that stand for them.
     """
 
     probe: Probe
-    gains: Mapping[str, Gains]
+    lipschitz: Mapping[str, LipschitzConstants]
     names: Sequence[str]
     tensors: Sequence[str]
 
@@ -330,7 +336,7 @@ def _check(model: onnx.ModelProto) -> None:
         )
     if not is_large(model):
         try:
-            onnx.checker.check_model(_shaped(model))
+            onnx.checker.check_model(_infer_shapes(model))
         except onnx.checker.ValidationError as error:
             raise ValueError(f"model is not valid: {error}") from None
     for opset in model.opset_import:
@@ -341,7 +347,7 @@ def _check(model: onnx.ModelProto) -> None:
             )
 
 
-def _shaped(model: onnx.ModelProto) -> onnx.ModelProto:
+def _infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model whose inputs and outputs all have shapes, which onnxruntime can do without."""
     if all(map(_has_shape, (*model.graph.input, *model.graph.output))):
         return model

@@ -17,7 +17,7 @@ import onnx
 from ...model_view import BATCH
 from ...samples import Samples
 from .files import is_large, write
-from .graph import Graph, Stored, Values, needed, reads
+from .graph import OnnxGraph, Stored, Values, reads, select_needed
 from .inputs import Inputs
 from .unsigned import make_unsigned
 
@@ -92,13 +92,13 @@ class Session:
 
     @classmethod
     def part(
-        cls, graph: Graph, inputs: Inputs, given: Sequence[Stored], outputs: Sequence[str]
+        cls, graph: OnnxGraph, inputs: Inputs, given: Sequence[Stored], outputs: Sequence[str]
     ) -> Session:
         """Compute what some tensors need, with some constants to be given at every run.
 
-        The arithmetic is as exact as onnxruntime can have it: node by node, as several nodes at a time
-        may be computed with coarser numbers, and in float64 in the place of smaller floats if there
-        are all operators for it.
+        The arithmetic is as exact as onnxruntime can have it: node by node, as several nodes at a
+        time may be computed with coarser numbers, and in float64 in the place of smaller floats if
+        there are all operators for it.
         """
         return cls(inputs, outputs, _exact(_part(graph, inputs, given, outputs)))
 
@@ -224,11 +224,11 @@ def _check_order(
 
 
 def _part(
-    graph: Graph, inputs: Inputs, given: Sequence[Stored], outputs: Sequence[str]
+    graph: OnnxGraph, inputs: Inputs, given: Sequence[Stored], outputs: Sequence[str]
 ) -> onnx.ModelProto:
     """Return the model of the nodes that some outputs need; given constants become inputs."""
     names = {stored.name for stored in given}
-    nodes = [n for n in needed(graph.nodes, outputs) if not names.intersection(n.output)]
+    nodes = [n for n in select_needed(graph.nodes, outputs) if not names.intersection(n.output)]
     wanted = {*outputs, *(name for node in nodes for name in reads(node))} - names
     model = graph.model
     taken = [v for v in model.graph.input if v.name in inputs.names or v.name in wanted]
@@ -257,11 +257,11 @@ def _exact(model: onnx.ModelProto) -> Iterator[Runner]:
         for small, large in _LARGER:
             with contextlib.suppress(ValueError):
                 casts = {np.dtype(_DTYPES[kind]): _DTYPES[large] for kind in small}
-                yield _load(_converted(model, small, large), exact=True), casts
+                yield _load(_convert_floats(model, small, large), exact=True), casts
     yield _load(model, exact=True), {}
 
 
-def _converted(model: onnx.ModelProto, small: Sequence[int], large: int) -> onnx.ModelProto:
+def _convert_floats(model: onnx.ModelProto, small: Sequence[int], large: int) -> onnx.ModelProto:
     """Return the model with larger floats in the place of small ones; onnxruntime says whether it fits."""
     converted = onnx.ModelProto()
     converted.CopyFrom(model)

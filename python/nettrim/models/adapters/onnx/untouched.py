@@ -10,17 +10,17 @@ import onnx
 
 from ...model_view import Untouched
 from .graph import (
-    Graph,
+    OnnxGraph,
     Values,
     attributes,
     constants,
-    dense,
     has_input,
     is_standard,
     subgraphs,
+    to_dense,
 )
 
-__all__ = ["untouched_weights"]
+__all__ = ["list_untouched"]
 
 _TYPES = onnx.TensorProto.DataType
 FLOATING = {kind for name, kind in _TYPES.items() if "FLOAT" in name or name == "DOUBLE"}
@@ -46,7 +46,8 @@ ZERO_POINTS = {
     "QLinearConv": {3: (5, 0)},
     "ConvInteger": {1: (3, 0)},
 }
-# Where operators read weights that read other things of two dimensions as well: states, scales, biases.
+# Where operators read weights that read other things of two dimensions as well: states, scales,
+# biases.
 WEIGHTS = {
     **{op_type: tuple(places) for op_type, places in ZERO_POINTS.items()},
     **dict.fromkeys(RECURRENT, (1, 2)),
@@ -73,7 +74,7 @@ class _Use(NamedTuple):
     is_cast: bool
 
 
-def untouched_weights(graph: Graph, held: Container[str], moving: set[str]) -> list[Untouched]:
+def list_untouched(graph: OnnxGraph, held: Container[str], moving: set[str]) -> list[Untouched]:
     """Return the weights of two or more dimensions that layers do not hold, in the model's order.
 
     Weights are floats, unless they belong to single features or are masks, and whole numbers that a
@@ -81,7 +82,7 @@ def untouched_weights(graph: Graph, held: Container[str], moving: set[str]) -> l
 
     Parameters
     ----------
-    graph : Graph
+    graph : OnnxGraph
     held : container of str
         Names of the stored tensors of layers.
     moving : set of str
@@ -91,7 +92,7 @@ def untouched_weights(graph: Graph, held: Container[str], moving: set[str]) -> l
     for name, tensor in constants(graph.model.graph).items():
         uses = list(_uses(graph, name))
         if name not in held and len(tensor.dims) > 1 and _is_weight(tensor, uses):
-            found.append(_described(graph, name, tensor, uses, moving))
+            found.append(_describe(graph, name, tensor, uses, moving))
     for reason, name, tensor in _inside(graph.model):
         if len(tensor.dims) > 1 and tensor.data_type in FLOATING | QUANTISED:
             count = int(np.count_nonzero(_numbers(tensor)))
@@ -99,7 +100,7 @@ def untouched_weights(graph: Graph, held: Container[str], moving: set[str]) -> l
     return found
 
 
-def _uses(graph: Graph, name: str, is_cast: bool = False) -> Iterator[_Use]:
+def _uses(graph: OnnxGraph, name: str, is_cast: bool = False) -> Iterator[_Use]:
     """Yield what reads a tensor, behind nodes that change only its shape or type."""
     for node in {id(node): node for node in graph.readers.get(name, [])}.values():
         if node is None:
@@ -138,21 +139,21 @@ def _is_by_entry(use: _Use) -> bool:
     return is_standard(use.node, *BY_ENTRY) or (is_standard(use.node, "Gemm") and use.position == 2)
 
 
-def _described(
-    graph: Graph, name: str, tensor: onnx.TensorProto, uses: list[_Use], moving: set[str]
+def _describe(
+    graph: OnnxGraph, name: str, tensor: onnx.TensorProto, uses: list[_Use], moving: set[str]
 ) -> Untouched:
     reason = _reason(graph, tensor, uses, moving)
     packed = [
         use.node for use in uses if use.node is not None and use.node.op_type == "MatMulNBits"
     ]
     if packed:
-        values, zeros = _unpacked(graph, packed[0], tensor)
+        values, zeros = _unpack_nbits(graph, packed[0], tensor)
     else:
         values, zeros = _numbers(tensor), _zeros(graph, tensor, uses)
     return Untouched(name, values.shape, int(np.count_nonzero(values != zeros)), reason)
 
 
-def _reason(graph: Graph, tensor: onnx.TensorProto, uses: list[_Use], moving: set[str]) -> str:
+def _reason(graph: OnnxGraph, tensor: onnx.TensorProto, uses: list[_Use], moving: set[str]) -> str:
     if not uses:
         return "nothing reads it"
     node, position, is_cast = uses[0]
@@ -177,7 +178,7 @@ def _reason(graph: Graph, tensor: onnx.TensorProto, uses: list[_Use], moving: se
 
 
 def _product(
-    graph: Graph, node: onnx.NodeProto, position: int, shape: tuple[int, ...], moving: set[str]
+    graph: OnnxGraph, node: onnx.NodeProto, position: int, shape: tuple[int, ...], moving: set[str]
 ) -> str:
     """Say why the weights of a product are no layer's."""
     op_type = node.op_type
@@ -214,7 +215,7 @@ def _in_bodies(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, str, onnx
             for name, tensor in constants(body).items():
                 yield reason, name, tensor
             for sparse in body.sparse_initializer:
-                yield reason, sparse.values.name, dense(sparse, sparse.values.name)
+                yield reason, sparse.values.name, to_dense(sparse, sparse.values.name)
             yield from _in_bodies(body.node)
 
 
@@ -232,7 +233,7 @@ def _numbers(tensor: onnx.TensorProto) -> Values:
     return values if values.dtype.kind == "f" else values.astype(np.float32)
 
 
-def _zeros(graph: Graph, tensor: onnx.TensorProto, uses: list[_Use]) -> Values:
+def _zeros(graph: OnnxGraph, tensor: onnx.TensorProto, uses: list[_Use]) -> Values:
     """Return what stands for zero in a quantised tensor."""
     for node, position, _ in uses:
         places = ZERO_POINTS.get(node.op_type, {}) if node is not None else {}
@@ -241,11 +242,11 @@ def _zeros(graph: Graph, tensor: onnx.TensorProto, uses: list[_Use]) -> Values:
             zeros = graph.constant(node, place) if has_input(node, place) else None
             if zeros is not None:
                 axis = attributes(node).get("axis", axis)
-                return _spread(zeros.astype(np.int32), tuple(tensor.dims), axis)
+                return _broadcast_zeros(zeros.astype(np.int32), tuple(tensor.dims), axis)
     return np.zeros((), np.int32)
 
 
-def _spread(zeros: Values, shape: tuple[int, ...], axis: int) -> Values:
+def _broadcast_zeros(zeros: Values, shape: tuple[int, ...], axis: int) -> Values:
     """Return zero points, of one entry, of an axis or of blocks along it, so that they broadcast."""
     if zeros.size == 1:
         return zeros.reshape(())
@@ -255,8 +256,8 @@ def _spread(zeros: Values, shape: tuple[int, ...], axis: int) -> Values:
     return np.repeat(zeros, block, axis).take(range(shape[axis]), axis)
 
 
-def _unpacked(
-    graph: Graph, node: onnx.NodeProto, tensor: onnx.TensorProto
+def _unpack_nbits(
+    graph: OnnxGraph, node: onnx.NodeProto, tensor: onnx.TensorProto
 ) -> tuple[Values, Values]:
     """Return the weights of a MatMulNBits, inputs by outputs, and what stands for zero in them."""
     options = attributes(node)

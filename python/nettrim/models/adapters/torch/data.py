@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["pairs", "stored"]
+__all__ = ["iterate_batches", "tensor_bytes"]
 
 
-def pairs(
+def iterate_batches(
     loader: Iterable[Any], name: str, device: torch.device
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield the batches of a loader of inputs and targets, where a model lives.
@@ -35,7 +35,7 @@ def pairs(
         raise ValueError(f"{name} is empty, or can be walked only once")
 
 
-def stored(tensor: torch.Tensor) -> NDArray[np.uint8]:
+def tensor_bytes(tensor: torch.Tensor) -> NDArray[np.uint8]:
     """Return the bytes of a tensor, of whatever type; NumPy does not know all of them."""
     values = tensor.detach().cpu().to_dense().contiguous().flatten()
     raw: NDArray[np.uint8] = values.view(torch.uint8).numpy()

@@ -17,21 +17,21 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from .gains import Call, Shape, stretches
-from .outputs import ALONE, agree, leaves, named_tensors
-from .relu import behaviour, joins
+from .lipschitz import GraphCall, Shape, operand_lipschitz
+from .outputs import ALONE, are_close, leaves, named_tensors
+from .relu import classify_calls, find_joins
 from .run import evaluation
 
-__all__ = ["Graph", "Section"]
+__all__ = ["LayerTail", "TorchGraph"]
 
-Gains = dict[int, float]
+LipschitzConstants = dict[int, float]
 RELU = (nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
 IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)  # in evaluation mode
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 AFFINE = ("linear", "conv1d", "conv2d")  # operations of layers, weights second
 
 
-class Section(NamedTuple):
+class LayerTail(NamedTuple):
     """A layer and what belongs to it.
 
     Attributes
@@ -48,7 +48,7 @@ class Section(NamedTuple):
     norm: nn.Module | None
 
 
-class Graph:
+class TorchGraph:
     """The calls of a module in evaluation mode, in order.
 
     Parameters
@@ -63,7 +63,7 @@ class Graph:
         self.types: Mapping[fx.Node, torch.dtype] = {}
 
     @classmethod
-    def of(cls, model: nn.Module, given: Collection[str] = ()) -> Graph | None:
+    def of(cls, model: nn.Module, given: Collection[str] = ()) -> TorchGraph | None:
         """Trace a module; None where torch.fx cannot follow its code.
 
         Parameters
@@ -84,7 +84,7 @@ class Graph:
             return None
 
     @classmethod
-    def exported(cls, model: nn.Module, given: Mapping[str, torch.Tensor]) -> Graph | None:
+    def exported(cls, model: nn.Module, given: Mapping[str, torch.Tensor]) -> TorchGraph | None:
         """Follow a module by torch.export; None where that fails."""
         try:
             with _silence(), evaluation(), _returning_tensors(model):
@@ -107,10 +107,12 @@ class Graph:
         except Exception:  # noqa: BLE001 (of code that is not ours)
             return False
         self.shapes, self.types = recorder.shapes, recorder.types
-        faithful = all(name in computed and agree(computed[name], x) for name, x in outputs.items())
+        faithful = all(
+            name in computed and are_close(computed[name], x) for name, x in outputs.items()
+        )
         return faithful and not recorder.overwritten
 
-    def section(self, name: str, *, foldable: bool) -> Section | None:
+    def tail(self, name: str, *, foldable: bool) -> LayerTail | None:
         """Return what follows a layer; None for one that the graph does not show.
 
         Parameters
@@ -125,26 +127,26 @@ class Graph:
         at, norm = call, None
         while True:
             passed = at
-            for calls in joins(at):
+            for calls in find_joins(at):
                 known = self._norm(calls[0]) if foldable and norm is None else None
                 if known is not None and len(calls) == 1:
                     at, norm = calls[0], known
                     break
                 does = self._behaviour(at, calls)
                 if does == "relu":
-                    return Section(calls[-1], "relu", norm)
+                    return LayerTail(calls[-1], "relu", norm)
                 if does == "linear":
                     at = calls[-1]
                     break
             if at is passed:
-                return Section(call, "linear", None)
+                return LayerTail(call, "linear", None)
 
-    def gains(
+    def lipschitz(
         self,
         layers: Sequence[str],
         ends: Mapping[fx.Node, tuple[int, float]],
         outputs: Sequence[str],
-    ) -> list[Gains]:
+    ) -> list[LipschitzConstants]:
         """Return how far the input of each layer, and then each output, follows the layers before.
 
         Parameters
@@ -156,9 +158,9 @@ class Graph:
         outputs : sequence of str
             Names of outputs.
         """
-        found: dict[fx.Node, Gains] = {}
+        found: dict[fx.Node, LipschitzConstants] = {}
         for node in self.traced.graph.nodes:
-            found[node] = self._gains(node, found, layers, ends)
+            found[node] = self._lipschitz(node, found, layers, ends)
         arriving = []
         for position, name in enumerate(layers):
             call = self.call(name)
@@ -166,13 +168,13 @@ class Graph:
             arriving.append(unknown if call is None else found[call.all_input_nodes[0]])
         return [*arriving, *(found.get(self._exit(name), {}) for name in outputs)]
 
-    def _gains(
+    def _lipschitz(
         self,
         node: fx.Node,
-        found: Mapping[fx.Node, Gains],
+        found: Mapping[fx.Node, LipschitzConstants],
         layers: Sequence[str],
         ends: Mapping[fx.Node, tuple[int, float]],
-    ) -> Gains:
+    ) -> LipschitzConstants:
         if node in ends:
             return dict([ends[node]])
         inside = self._inside(node, layers)
@@ -181,11 +183,11 @@ class Graph:
             return dict.fromkeys(sorted(before.union(inside)), math.inf)
         if node.op == "output" or self.layer(node) in layers:
             return {}  # nothing but the layer's own section uses it
-        gains: Gains = {}
-        for operand, stretch in stretches(self._described(node)):
-            for position, gain in found[operand].items() if stretch else ():
-                gains[position] = gains.get(position, 0.0) + stretch * gain
-        return gains
+        constants: LipschitzConstants = {}
+        for operand, own_constant in operand_lipschitz(self._described(node)):
+            for position, constant in found[operand].items() if own_constant else ():
+                constants[position] = constants.get(position, 0.0) + own_constant * constant
+        return constants
 
     def _exit(self, name: str) -> Any:
         """Return the node of an output, or of what it is a part of; None for one that is a constant."""
@@ -213,18 +215,18 @@ class Graph:
         floats = (p.dtype for p in self.traced.parameters() if p.is_floating_point())
         dtype = self.types.get(at, next(floats, torch.float64))
         shape = self.shapes.get(at, (2, self._width(at)))
-        return behaviour(self.traced, at, calls, torch.empty(shape, dtype=dtype))
+        return classify_calls(self.traced, at, calls, torch.empty(shape, dtype=dtype))
 
     def _width(self, at: fx.Node) -> int:
         """Return the number of features a node gives, as far as it is known before a run; else 1."""
         module = self.modules.get(self.layer(at) or "")
         return int(getattr(module, "out_features", 1))
 
-    def _described(self, node: fx.Node) -> Call:
+    def _described(self, node: fx.Node) -> GraphCall:
         module = self.module(node) if node.op == "call_module" else None
         if node.op == "call_function" and (name := self.layer(node)) is not None:
             module = self.modules.get(name)
-        return Call(node, self.kind(node), module, self.traced, self.shapes)
+        return GraphCall(node, self.kind(node), module, self.traced, self.shapes)
 
     def _norm(self, node: fx.Node) -> nn.Module | None:
         """Return the normalisation a node calls, if its statistics do not depend on the batch."""

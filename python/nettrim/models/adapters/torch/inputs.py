@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from ....base.arrays import sample_array
+from ....base.arrays import check_samples
 from ...samples import Data, Samples
 
-__all__ = ["Takes", "loaded"]
+__all__ = ["ForwardSignature", "load_samples"]
 
 BATCH = 256  # samples that are taken from a data set at a time
 
 
-class Takes(NamedTuple):
+class ForwardSignature(NamedTuple):
     """What a module's forward takes.
 
     Attributes
@@ -42,7 +42,7 @@ class Takes(NamedTuple):
     anything: bool
 
     @classmethod
-    def of(cls, model: nn.Module) -> Takes:
+    def of(cls, model: nn.Module) -> ForwardSignature:
         """Look at a module's forward."""
         names: list[str] = []
         required, by_name, anything = 0, set(), False
@@ -62,7 +62,7 @@ class Takes(NamedTuple):
         return cls(tuple(names), required, frozenset(by_name), anything)
 
 
-def loaded(values: Any, name: str, takes: Takes) -> Data:
+def load_samples(values: Any, name: str, takes: ForwardSignature) -> Data:
     """Return samples as arrays: float64, int64 if they are whole numbers, bool for masks.
 
     Parameters
@@ -71,7 +71,7 @@ def loaded(values: Any, name: str, takes: Takes) -> Data:
         See `nettrim.models.adapters.torch.model.TorchView.calibration`.
     name : str
         How an error calls them.
-    takes : Takes
+    takes : ForwardSignature
 
     Returns
     -------
@@ -86,7 +86,7 @@ def loaded(values: Any, name: str, takes: Takes) -> Data:
     batches = _batches(values)
     if batches is None:
         return _data(values, name, takes)
-    return _joined([_data(_inputs(b, takes), name, takes) for b in batches], name)
+    return _concatenate([_data(_inputs(b, takes), name, takes) for b in batches], name)
 
 
 def _batches(values: Any) -> Iterable[Any] | None:
@@ -116,7 +116,7 @@ def _is_batch(item: Any) -> bool:
     return isinstance(item, Mapping)
 
 
-def _inputs(batch: Any, takes: Takes) -> Any:
+def _inputs(batch: Any, takes: ForwardSignature) -> Any:
     """Return what a module takes from a batch: as many items as it needs, or what the first one holds."""
     if not isinstance(batch, (list, tuple)) or not batch:
         return batch
@@ -125,9 +125,9 @@ def _inputs(batch: Any, takes: Takes) -> Any:
     return tuple(batch[: max(1, takes.required)])
 
 
-def _data(values: Any, name: str, takes: Takes) -> Data:
+def _data(values: Any, name: str, takes: ForwardSignature) -> Data:
     if isinstance(values, Mapping) and not hasattr(values, "toarray"):
-        return _named(values, name, takes)
+        return _match_names(values, name, takes)
     positional = isinstance(values, tuple) and any(_is_array(part) for part in values)
     if positional and len(values) > len(takes.names):
         raise ValueError(
@@ -139,14 +139,14 @@ def _data(values: Any, name: str, takes: Takes) -> Data:
     alone = values[0] if positional else values
     if isinstance(alone, torch.Tensor) and alone.dtype is torch.bool and takes.names:
         return _samples({takes.names[0]: alone}, name)
-    return sample_array(_plain(alone, name), name)
+    return check_samples(_plain(alone, name), name)
 
 
 def _is_array(part: Any) -> bool:
     return isinstance(part, (torch.Tensor, np.ndarray)) and part.ndim > 0
 
 
-def _named(values: Mapping[Any, Any], name: str, takes: Takes) -> Samples:
+def _match_names(values: Mapping[Any, Any], name: str, takes: ForwardSignature) -> Samples:
     """Return inputs by name, without those that the module does not take, like labels."""
     taken = {str(k): v for k, v in values.items() if takes.anything or k in takes.by_name}
     if not taken:
@@ -176,15 +176,15 @@ def _entry(value: Any, name: str) -> NDArray[Any]:
     if array.dtype == np.bool_ and array.size and not np.ma.isMaskedArray(plain):
         return array
     if array.dtype.kind == "f" and np.isneginf(array).any():
-        sample_array(np.where(np.isneginf(array), 0.0, array), name)
+        check_samples(np.where(np.isneginf(array), 0.0, array), name)
         return array.astype(np.float64)
-    return sample_array(np.atleast_1d(plain), name).reshape(array.shape)
+    return check_samples(np.atleast_1d(plain), name).reshape(array.shape)
 
 
 def _plain(values: Any, name: str) -> Any:
     """Return data as NumPy understands them."""
     if isinstance(values, (list, tuple)) and any(isinstance(v, torch.Tensor) for v in values):
-        values = _stacked(values, name)
+        values = _stack(values, name)
     if not isinstance(values, torch.Tensor):
         return values
     if values.is_nested:
@@ -194,14 +194,14 @@ def _plain(values: Any, name: str) -> Any:
     return (values.double() if values.is_floating_point() else values).resolve_conj().numpy()
 
 
-def _stacked(values: Sequence[Any], name: str) -> torch.Tensor:
+def _stack(values: Sequence[Any], name: str) -> torch.Tensor:
     try:
         return torch.stack([torch.as_tensor(value) for value in values])
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} has tensors that do not fit each other: {error}") from None
 
 
-def _joined(batches: list[Data], name: str) -> Data:
+def _concatenate(batches: list[Data], name: str) -> Data:
     """Return batches one after another."""
     if not batches:
         raise ValueError(f"{name} is empty: the loader has no batches")

@@ -11,12 +11,19 @@ from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import is_lazy
 
-from ....base.arrays import AnyFloat, Array, finite_array
+from ....base.arrays import AnyFloat, Array, check_finite
 from ...model_view import Affine, LayerView
 from ...network import BatchNorm, Conv1D, Conv2D, Dense
-from .reads import overlapping
+from .reads import find_overlapping
 
-__all__ = ["SHARED", "Normalised", "layer_view", "normalisation", "prunable_modules", "write"]
+__all__ = [
+    "SHARED",
+    "NormalisedAffine",
+    "layer_view",
+    "prunable_modules",
+    "read_normalisation",
+    "write",
+]
 
 SHARED = "it shares its parameters with another module"
 
@@ -27,7 +34,7 @@ COMPUTED = {
 }
 
 
-class Normalised(Affine):
+class NormalisedAffine(Affine):
     """An affine map with a batch normalisation folded in: ``scale * (x @ own + bias) + shift``.
 
     Weights and bias are float64. An answer is rounded as the layer's own weights will be.
@@ -38,7 +45,7 @@ class Normalised(Affine):
     shift: Array
 
     @classmethod
-    def of(cls, own: Affine, scale: Array, shift: Array) -> Normalised:
+    def of(cls, own: Affine, scale: Array, shift: Array) -> NormalisedAffine:
         """Fold a normalisation into a map; its bias is fixed from then on."""
         bias = shift if own.bias is None else scale * own.bias + shift
         folded = cls(own.weights * scale, bias, own.groups, fixed_bias=True)
@@ -52,8 +59,8 @@ class Normalised(Affine):
 
     def replaced(self, stacked: Array) -> Affine:
         """Return the map with weights that the layer can have (see `Affine.replaced`)."""
-        own = unscaled(stacked, self.scale).astype(self.own.weights.dtype)
-        return Normalised.of(self.own._replace(weights=own), self.scale, self.shift)
+        own = unscale(stacked, self.scale).astype(self.own.weights.dtype)
+        return NormalisedAffine.of(self.own._replace(weights=own), self.scale, self.shift)
 
 
 def prunable_modules(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
@@ -82,7 +89,7 @@ def _shared(model: nn.Module) -> set[int]:
     """Return the ids of parameters that several modules hold, or that lie over each other in memory."""
     owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
     parameters = [p for p in model.parameters() if not is_lazy(p)]
-    over = overlapping(parameters)
+    over = find_overlapping(parameters)
     twice = {parameter for parameter, count in owners.items() if count > 1}
     return twice | {id(parameters[k]) for k in over}
 
@@ -109,10 +116,10 @@ def layer_view(
     module : torch.nn.Linear, Conv1d or Conv2d
     activation : {"relu", "linear"}
     norm : pair of ndarrays of shape (n_outputs,), optional
-        Factors and shifts between the layer and its activation; see `normalisation`.
+        Factors and shifts between the layer and its activation; see `read_normalisation`.
     """
     step = _step(name, module)
-    affine = step.affine if norm is None else Normalised.of(step.affine, *norm)
+    affine = step.affine if norm is None else NormalisedAffine.of(step.affine, *norm)
     shape = (1,) if isinstance(step, Dense) else step.weights.shape[1:]  # axes of a sample
 
     def unfold(values: Array) -> Array:
@@ -124,7 +131,7 @@ def layer_view(
     return LayerView(name, affine, activation, lipschitz, unfold)
 
 
-def normalisation(norm: Any) -> tuple[Array, Array]:
+def read_normalisation(norm: Any) -> tuple[Array, Array]:
     """Return by what a batch normalisation multiplies each channel, and what it adds."""
     stored = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
     arrays: list[Any] = [None if t is None else t.detach().cpu().double().numpy() for t in stored]
@@ -134,14 +141,14 @@ def normalisation(norm: Any) -> tuple[Array, Array]:
 
 def write(module: Any, affine: Affine, scale: Array | None = None) -> None:
     """Put weights into a layer, in its precision and where it lives; a fixed bias stays."""
-    weights = affine.weights if scale is None else unscaled(affine.weights, scale)
+    weights = affine.weights if scale is None else unscale(affine.weights, scale)
     with torch.no_grad():
         module.weight.copy_(torch.tensor(weights.T).reshape(module.weight.shape))
         if affine.bias is not None and not affine.fixed_bias:
             module.bias.copy_(torch.tensor(affine.bias))
 
 
-def unscaled(weights: AnyFloat, scale: Array) -> Array:
+def unscale(weights: AnyFloat, scale: Array) -> Array:
     """Divide every output by its factor; where that is zero, weights mean nothing and become zero."""
     return np.divide(weights, scale, out=np.zeros(weights.shape), where=scale != 0)
 
@@ -184,4 +191,4 @@ def _array(parameter: Any, name: str) -> AnyFloat:
             f"{name} must be float16, float32 or float64, got {parameter.dtype}; "
             "model.float() converts it"
         )
-    return finite_array(parameter.detach().cpu().numpy(), name)
+    return check_finite(parameter.detach().cpu().numpy(), name)

@@ -17,15 +17,15 @@ from torch import nn
 from ....base.arrays import Array
 from ...model_view import Affine, LayerView, ModelView, Signal, Untouched, are_same
 from ...samples import Data, Samples
-from .data import stored
-from .graph import Graph, Section
-from .inputs import Takes, loaded
-from .layers import layer_view, normalisation, prunable_modules, write
-from .outputs import agree
-from .prepare import accepted, baked, copied, rewrapped, unwrapped
+from .data import tensor_bytes
+from .graph import LayerTail, TorchGraph
+from .inputs import ForwardSignature, load_samples
+from .layers import layer_view, prunable_modules, read_normalisation, write
+from .outputs import are_close
+from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unwrap
 from .reads import read_elsewhere
 from .run import Arrival, Exit, Runner, Stop, layer_names
-from .untouched import is_quantised, untouched
+from .untouched import is_quantised, list_untouched
 
 __all__ = ["TorchView", "view"]
 
@@ -47,35 +47,35 @@ def view(model: nn.Module) -> TorchView:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _LayerPlace:
     """A layer where it stands in the model.
 
     Attributes
     ----------
     layer : LayerView
-    section : Section or None
+    tail : LayerTail or None
         None where the graph does not show the layer.
     scale : ndarray of shape (n_outputs,) or None
         Of the batch normalisation that is folded in.
     """
 
     layer: LayerView
-    section: Section | None
+    tail: LayerTail | None
     scale: Array | None
 
 
 class TorchView(ModelView):
     """The view of a `torch.nn.Module` (see `nettrim.models.model_view.ModelView`).
 
-    It runs copies of the module, in evaluation mode. Which layers run, in which order, is known only
-    from a run: give data to `calibration` before asking for `prunable_layers`.
+    It runs copies of the module, in evaluation mode. Which layers run, in which order, is known
+    only from a run: give data to `calibration` before asking for `prunable_layers`.
 
     A layer whose outputs go to a ReLU and nowhere else, however that is written (``clamp(min=0)``,
-    ``x * (x > 0)``, ...), is a ReLU layer; a batch normalisation may stand between. torch.fx shows what
-    follows a layer, where it cannot trace the module torch.export, and where that fails too the user
-    (`nettrim.torch.declare`). All other layers are linear ones, held to their output before what
-    follows: so are those in front of a ReLU6 or ``clamp(0, 6)``, which is known to move no more than
-    its input does.
+    ``x * (x > 0)``, ...), is a ReLU layer; a batch normalisation may stand between. torch.fx shows
+    what follows a layer, where it cannot trace the module torch.export, and where that fails too
+    the user (`nettrim.torch.declare`). All other layers are linear ones, held to their output
+    before what follows: so are those in front of a ReLU6 or ``clamp(0, 6)``, which is known to move
+    no more than its input does.
 
     The module inside `torch.nn.DataParallel`, ``DistributedDataParallel`` and what `torch.compile`
     returned is the one that counts, and names are those in it.
@@ -94,8 +94,8 @@ class TorchView(ModelView):
     """
 
     def __init__(self, model: nn.Module, relu: Iterable[str] | None = None) -> None:
-        self._given = accepted(model)
-        self.model = baked(unwrapped(model))
+        self._given = check_model(model)
+        self.model = bake_parametrizations(unwrap(model))
         modules, self._left_out = prunable_modules(self.model)
         if "" in modules:
             raise ValueError(
@@ -115,13 +115,13 @@ class TorchView(ModelView):
         if not self._relu <= modules.keys():
             unknown = sorted(self._relu - modules.keys())
             raise ValueError(f"relu: no prunable layer is called {unknown}, there are {[*modules]}")
-        self._takes = Takes.of(self.model)
+        self._takes = ForwardSignature.of(self.model)
         self._copy(precise=all(p.device.type != "mps" for p in self.model.parameters()))
-        self._graph = Graph.of(self._runner.model)
+        self._graph = TorchGraph.of(self._runner.model)
         self._inputs: set[str] | None = None  # None for one without a name
         self._arrivals: dict[Stop, Arrival] = {}
         self._places = [self._place(name, foldable=True) for name in modules]
-        self._gains: list[dict[int, float]] = []
+        self._lipschitz: list[dict[int, float]] = []
         self._loaded: dict[int, Affine] = {}  # replacements in the copy that runs
         self._asked = False
 
@@ -132,13 +132,13 @@ class TorchView(ModelView):
         ----------
         values : array_like, torch.Tensor, mapping, tuple of tensors, or batches of these
             Samples along the first axis. Whole numbers (tokens) stay whole. A mapping, like a
-            ``BatchEncoding``, has inputs by name, and what forward does not take (labels) is left out;
-            a tuple has them by position. None stands for a default, and numbers go along with every
-            batch.
+            ``BatchEncoding``, has inputs by name, and what forward does not take (labels) is left
+            out; a tuple has them by position. None stands for a default, and numbers go along with
+            every batch.
 
-            Batches come from a `DataLoader`, a data set, an iterator or a list of tensors, tuples or
-            mappings. The first item of a batch that is a tuple or a list is the model's input, or as
-            many of its first items as forward requires; the others are labels.
+            Batches come from a `DataLoader`, a data set, an iterator or a list of tensors, tuples
+            or mappings. The first item of a batch that is a tuple or a list is the model's input,
+            or as many of its first items as forward requires; the others are labels.
         name : str
             How an error calls it.
 
@@ -156,13 +156,13 @@ class TorchView(ModelView):
         Warns
         -----
         UserWarning
-            Of layers that run more than once, whose parameters are read elsewhere, or whose input does
-            not hold the samples in order; if it is not known what follows some layers; and if the model
-            cannot compute in float64.
+            Of layers that run more than once, whose parameters are read elsewhere, or whose input
+            does not hold the samples in order; if it is not known what follows some layers; and if
+            the model cannot compute in float64.
         """
-        data = loaded(values, name, self._takes)
+        data = load_samples(values, name, self._takes)
         inputs = {*data.arrays, *data.shared} if isinstance(data, Samples) else None
-        if not self._gains:
+        if not self._lipschitz:
             listed = [place.layer.name for place in self._places]
             self._inputs = inputs
             self._settle(data, name)
@@ -193,15 +193,15 @@ class TorchView(ModelView):
         """Return the weights that no prunable layer holds (see `nettrim.models.model_view.Untouched`)."""
         handled = {place.layer.name for place in self._places}
         silent = dict.fromkeys(self._modules.keys() - handled, "it does not run")
-        return untouched(self.model, handled, {**silent, **self._left_out})
+        return list_untouched(self.model, handled, {**silent, **self._left_out})
 
     def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the module (see `nettrim.models.model_view.ModelView`).
 
-        A run ends at the first layer. From there on one run hears as many layers and outputs as 1 GB
-        holds; when the weights have changed since, another one hears the next layer alone.
+        A run ends at the first layer. From there on one run hears as many layers and outputs as 1
+        GB holds; when the weights have changed since, another one hears the next layer alone.
         """
-        if not self._gains:
+        if not self._lipschitz:
             X = self.calibration(X, "X")
         stops = list(self._arrivals)
         held: dict[Stop, Array] = {}
@@ -215,7 +215,7 @@ class TorchView(ModelView):
                 wanted = {stop: self._arrivals[stop].axis for stop in stops[position:][:keep]}
                 self._load(now)
                 held, then = self._runner.capture(X, wanted), now
-            yield Signal(held.pop(stop), self._gains[position])
+            yield Signal(held.pop(stop), self._lipschitz[position])
 
     def with_weights(self, weights: Mapping[int, Affine]) -> nn.Module:
         """Return a copy of the module with other weights (see `nettrim.models.model_view.ModelView`).
@@ -225,24 +225,24 @@ class TorchView(ModelView):
         UserWarning
             If the module came in a wrapper that cannot be put around the copy.
         """
-        trimmed = copied(self.model)
+        trimmed = copy_model(self.model)
         for position, affine in weights.items():
             place = self._places[position]
             write(trimmed.get_submodule(place.layer.name), affine, place.scale)
-        return rewrapped(trimmed, self._given)
+        return rewrap(trimmed, self._given)
 
     def run(self, model: nn.Module | TorchView, X: Data) -> list[Array]:
         """Return the outputs that count as users of a module see them (see `nettrim.models.model_view.ModelView`).
 
-        In evaluation mode, in the precision of its weights, by the fused code of PyTorch where it has
-        some; without its wrapper.
+        In evaluation mode, in the precision of its weights, by the fused code of PyTorch where it
+        has some; without its wrapper.
         """
-        if not self._gains:
+        if not self._lipschitz:
             X = self.calibration(X, "X")
         exits: dict[Stop, int] = {
             s: a.axis for s, a in self._arrivals.items() if isinstance(s, Exit)
         }
-        module = model.model if isinstance(model, TorchView) else unwrapped(model)
+        module = model.model if isinstance(model, TorchView) else unwrap(model)
         runner = Runner(module, [], precise=False, fast=True)
         runner.batch = self._runner.batch
         return [*runner.capture(X, exits).values()]
@@ -250,7 +250,9 @@ class TorchView(ModelView):
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the tensors of the module's state by name, as bytes (see `nettrim.models.model_view.ModelView`)."""
         state = self.model.state_dict().items()
-        return {name: stored(value) for name, value in state if isinstance(value, torch.Tensor)}
+        return {
+            name: tensor_bytes(value) for name, value in state if isinstance(value, torch.Tensor)
+        }
 
     def _copy(self, *, precise: bool) -> None:
         """Make the copy that runs."""
@@ -269,7 +271,7 @@ class TorchView(ModelView):
         self._accept(arrivals, samples[0])
         outputs, again = (self._runner.output(samples[0]) for _ in range(2))
         counted = {name: outputs[name] for name in self.outputs()}
-        if not all(name in again and agree(again[name], x) for name, x in counted.items()):
+        if not all(name in again and are_close(again[name], x) for name, x in counted.items()):
             raise ValueError(
                 "model must compute the same twice; a dropout may be on in evaluation too"
             )
@@ -285,7 +287,7 @@ class TorchView(ModelView):
         self._graph = self._confirmed(self._runner.given(samples[0]), counted)
         names = layer_names(self._arrivals)
         self._places = [self._place(layer, foldable=self._foldable(layer)) for layer in names]
-        self._gains = self._all_gains(names)
+        self._lipschitz = self._all_lipschitz(names)
         self._warn_of_unknown()
 
     def _mixes(self, samples: Data) -> bool:
@@ -329,20 +331,20 @@ class TorchView(ModelView):
 
     def _confirmed(
         self, given: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]
-    ) -> Graph | None:
+    ) -> TorchGraph | None:
         """Return a graph that computes what the module does and shows most layers, None for none."""
         fresh = self._inputs is not None  # an input may be one that has a default
         names = layer_names(self._arrivals)
 
-        def seen(graph: Graph | None) -> int:
+        def seen(graph: TorchGraph | None) -> int:
             return sum(graph.call(n) is not None for n in names) if graph else -1
 
-        traced = Graph.of(self._runner.model, given) if fresh else self._graph
+        traced = TorchGraph.of(self._runner.model, given) if fresh else self._graph
         if traced is not None and not traced.confirm(given, outputs):
             traced = None
         if not names or seen(traced) == len(names):
             return traced
-        exported = Graph.exported(self._runner.model, given)
+        exported = TorchGraph.exported(self._runner.model, given)
         if exported is not None and not exported.confirm(given, outputs):
             exported = None
         return max(traced, exported, key=seen)
@@ -352,7 +354,7 @@ class TorchView(ModelView):
         unknown = [
             place.layer.name
             for place in self._places
-            if place.section is None and place.layer.activation != "relu"
+            if place.tail is None and place.layer.activation != "relu"
         ]
         if unknown and not self._declares:
             warnings.warn(
@@ -371,20 +373,20 @@ class TorchView(ModelView):
             if not self._runner.precise:
                 raise ValueError(f"{name} does not pass through the model: {error}") from error
         self._copy(precise=False)
-        self._graph = Graph.of(self._runner.model)
+        self._graph = TorchGraph.of(self._runner.model)
         return self._try(samples, name)
 
-    def _place(self, name: str, *, foldable: bool) -> _Place:
+    def _place(self, name: str, *, foldable: bool) -> _LayerPlace:
         """Find out what follows a layer."""
         module = self._modules[name]
-        section = self._graph.section(name, foldable=foldable) if self._graph else None
-        activation = "linear" if section is None else section.activation
+        tail = self._graph.tail(name, foldable=foldable) if self._graph else None
+        activation = "linear" if tail is None else tail.activation
         if name in self._relu or self._feeds_relu(name):
             activation = "relu"
-        if section is None or section.norm is None:
-            return _Place(layer_view(name, module, activation), section, None)
-        scale, shift = normalisation(section.norm)
-        return _Place(layer_view(name, module, activation, (scale, shift)), section, scale)
+        if tail is None or tail.norm is None:
+            return _LayerPlace(layer_view(name, module, activation), tail, None)
+        scale, shift = read_normalisation(tail.norm)
+        return _LayerPlace(layer_view(name, module, activation, (scale, shift)), tail, scale)
 
     def _feeds_relu(self, name: str) -> bool:
         """Whether this is the first layer behind the attention in a transformer with ReLU units."""
@@ -399,19 +401,19 @@ class TorchView(ModelView):
         dense = isinstance(self._modules[name], nn.Linear)
         return not dense or self._arrivals[name].entries == self._modules[name].in_features
 
-    def _all_gains(self, names: list[str]) -> list[dict[int, float]]:
+    def _all_lipschitz(self, names: list[str]) -> list[dict[int, float]]:
         if self._graph is None:
             unknown = [dict.fromkeys(range(k), math.inf) for k in range(len(names) + 1)]
             return unknown + unknown[-1:] * (len(self.outputs()) - 1)
         ends = {}
         for position, place in enumerate(self._places):
-            if place.section is not None:
-                known = place.section.activation == place.layer.activation
-                ends[place.section.end] = (position, 1.0 if known else math.inf)
-        return self._graph.gains(names, ends, self.outputs())
+            if place.tail is not None:
+                known = place.tail.activation == place.layer.activation
+                ends[place.tail.end] = (position, 1.0 if known else math.inf)
+        return self._graph.lipschitz(names, ends, self.outputs())
 
     def _affordable(self, stops: list[Stop], n_samples: int) -> int:
-        """Return at how many of the next layers a run may listen."""
+        """Return at how many of the next layers a run may hook."""
         sizes = np.cumsum([8.0 * n_samples * self._arrivals[stop].entries for stop in stops])
         return max(1, int(np.searchsorted(sizes, MEMORY, side="right")))
 

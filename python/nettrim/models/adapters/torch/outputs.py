@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["ALONE", "agree", "leaves", "named_tensors"]
+__all__ = ["ALONE", "are_close", "leaves", "named_tensors"]
 
 ALONE = "output"  # the name of a tensor that is returned as it is
 
@@ -41,6 +41,6 @@ def _parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
     return None
 
 
-def agree(one: torch.Tensor, other: torch.Tensor) -> bool:
+def are_close(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Tell whether two tensors are the same up to rounding."""
     return one.shape == other.shape and torch.allclose(one, other, equal_nan=True)

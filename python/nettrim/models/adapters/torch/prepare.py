@@ -13,12 +13,12 @@ from torch.nn.utils import prune, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDictPreHook
 from torch.nn.utils.weight_norm import WeightNorm
 
-__all__ = ["accepted", "baked", "copied", "rewrapped", "unwrapped"]
+__all__ = ["bake_parametrizations", "check_model", "copy_model", "rewrap", "unwrap"]
 
 SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 
-def accepted(model: Any) -> nn.Module:
+def check_model(model: Any) -> nn.Module:
     """Return a model that is a module whose layers can be seen.
 
     Raises
@@ -45,13 +45,13 @@ def accepted(model: Any) -> nn.Module:
     return model
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> nn.Module:
     """Return the module inside the wrappers of parallel training and of torch.compile."""
     inner = _inner(model)
-    return model if inner is None else unwrapped(inner)
+    return model if inner is None else unwrap(inner)
 
 
-def rewrapped(module: nn.Module, model: nn.Module) -> nn.Module:
+def rewrap(module: nn.Module, model: nn.Module) -> nn.Module:
     """Put a module into wrappers like those of another one.
 
     Warns
@@ -62,7 +62,7 @@ def rewrapped(module: nn.Module, model: nn.Module) -> nn.Module:
     inner = _inner(model)
     if inner is None:
         return module
-    module = rewrapped(module, inner)
+    module = rewrap(module, inner)
     if isinstance(model, nn.DataParallel):
         wrapper = copy.copy(model)
         wrapper._modules = {**model._modules, "module": module}
@@ -80,7 +80,7 @@ def rewrapped(module: nn.Module, model: nn.Module) -> nn.Module:
     return compiled
 
 
-def copied(model: nn.Module) -> Any:
+def copy_model(model: nn.Module) -> Any:
     """Return a deep copy, of modules too that keep a computed weight, and with dense parameters."""
     memo: dict[int, Any] = {}
     for module in model.modules():
@@ -93,7 +93,7 @@ def copied(model: nn.Module) -> Any:
     return copy.deepcopy(model, memo)
 
 
-def baked(model: nn.Module) -> nn.Module:
+def bake_parametrizations(model: nn.Module) -> nn.Module:
     """Return a model whose weights are what its layers compute with.
 
     It is the model itself if nothing is to be done: no masks of `torch.nn.utils.prune`, no
@@ -108,13 +108,13 @@ def baked(model: nn.Module) -> nn.Module:
     sparse = [n for n, p in model.named_parameters() if p.layout in SPARSE]
     if not computed and not sparse:
         return model
-    plain: nn.Module = copied(model)
+    plain: nn.Module = copy_model(model)
     for _, module, hook, _ in [*_hooks(plain)]:
         _bake(module, hook)
     for name, what in computed:
-        _tell(f"layer {name!r}: its {what} is baked into its weights in the result")
+        _warn(f"layer {name!r}: its {what} is baked into its weights in the result")
     for name in sparse:
-        _tell(f"{name!r} is a sparse tensor; it is dense in the result")
+        _warn(f"{name!r} is a sparse tensor; it is dense in the result")
     return plain
 
 
@@ -153,5 +153,5 @@ def _bake(module: Any, hook: Any) -> None:
                 del module._load_state_dict_pre_hooks[key]
 
 
-def _tell(message: str) -> None:
+def _warn(message: str) -> None:
     warnings.warn(f"model: {message}", UserWarning, stacklevel=5)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["extent", "is_plain", "overlapping", "read_elsewhere"]
+__all__ = ["extent", "find_overlapping", "is_plain", "read_elsewhere"]
 
 Extent = tuple[int, int, int]  # a storage, and the first and the last byte of a tensor in it
 
@@ -29,10 +29,10 @@ def read_elsewhere(layers: Mapping[str, nn.Module], run: Callable[[], object]) -
     active: list[str] = []
     handles = []
     for name, layer in layers.items():
-        enter, leave = _brackets(active, name)
+        enter, leave = _call_hooks(active, name)
         handles.append(layer.register_forward_pre_hook(enter))
         handles.append(layer.register_forward_hook(leave, always_call=True))
-    watch = _Watch(layers, active)
+    watch = _ReadRecorder(layers, active)
     try:
         with watch:
             run()
@@ -42,7 +42,7 @@ def read_elsewhere(layers: Mapping[str, nn.Module], run: Callable[[], object]) -
     return watch.found
 
 
-def overlapping(tensors: Iterable[torch.Tensor]) -> set[int]:
+def find_overlapping(tensors: Iterable[torch.Tensor]) -> set[int]:
     """Return the positions of tensors that have numbers in common with another one in memory."""
     extents = [(extent(t), k) for k, t in enumerate(tensors) if is_plain(t)]
     found: set[int] = set()
@@ -71,7 +71,7 @@ def extent(tensor: torch.Tensor) -> Extent:
     return storage, first, first + int(length) * tensor.element_size()
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _ReadRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Hears of every operation, and notes those that read a layer's parameters outside its calls."""
 
     def __init__(self, layers: Mapping[str, nn.Module], active: list[str]) -> None:
@@ -104,7 +104,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.found.add(name)
 
 
-def _brackets(active: list[str], name: str) -> tuple[Callable[..., None], Callable[..., None]]:
+def _call_hooks(active: list[str], name: str) -> tuple[Callable[..., None], Callable[..., None]]:
     """Return hooks that tell while a layer is called."""
 
     def enter(*_: Any) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import fx
 
-__all__ = ["behaviour", "joins"]
+__all__ = ["classify_calls", "find_joins"]
 
 LONGEST = 8  # calls that one activation is written with
 VALUES = 2048  # at which an activation is tried
 
 
-def joins(start: fx.Node) -> Iterator[list[fx.Node]]:
+def find_joins(start: fx.Node) -> Iterator[list[fx.Node]]:
     """Yield the calls behind a node up to each one that all ways through the graph lead to.
 
     It ends where something else comes in that depends on the data.
@@ -34,7 +34,7 @@ def joins(start: fx.Node) -> Iterator[list[fx.Node]]:
         node = node.next
 
 
-def behaviour(
+def classify_calls(
     traced: fx.GraphModule, start: fx.Node, calls: Sequence[fx.Node], like: torch.Tensor
 ) -> str | None:
     """Tell what some calls do with the values of a node: "relu", "linear" if nothing, else None.
@@ -47,7 +47,7 @@ def behaviour(
     traced : torch.fx.GraphModule
     start : torch.fx.Node
     calls : sequence of torch.fx.Node
-        See `joins`.
+        See `find_joins`.
     like : torch.Tensor
         Of the shape and type of what the node gives.
     """
@@ -57,7 +57,7 @@ def behaviour(
         given = _numbers(like, generator)
         try:
             with torch.no_grad():
-                found = _Section(traced).follow(start, given.clone(), calls)
+                found = _BranchInterpreter(traced).follow(start, given.clone(), calls)
         except Exception:  # noqa: BLE001 (of code that is not ours)
             return None
         if not isinstance(found, torch.Tensor) or found.shape != given.shape:
@@ -70,7 +70,7 @@ def behaviour(
     return what
 
 
-class _Section(fx.Interpreter):
+class _BranchInterpreter(fx.Interpreter):
     """Computes some calls of a graph and no others, but for constants they need."""
 
     def follow(self, start: fx.Node, value: torch.Tensor, calls: Sequence[fx.Node]) -> Any:

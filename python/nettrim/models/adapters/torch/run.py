@@ -17,7 +17,7 @@ from ....base.arrays import Array
 from ....base.dispatch import core
 from ...samples import Data, Samples
 from .outputs import named_tensors
-from .prepare import copied
+from .prepare import copy_model
 
 __all__ = ["Arrival", "Exit", "Runner", "Stop", "evaluation", "layer_names"]
 
@@ -25,13 +25,13 @@ BATCH = 256  # samples that pass at a time
 
 
 class Exit(NamedTuple):
-    """An output of a model, where it stands among the layers that are listened at."""
+    """An output of a model, where it stands among the layers that are hooked."""
 
     name: str
 
 
 Stop: TypeAlias = str | Exit
-Heard = Callable[[Stop, torch.Tensor], None]
+OnInput = Callable[[Stop, torch.Tensor], None]
 Call = tuple[list[torch.Tensor], dict[str, torch.Tensor]]  # arguments by position, and by name
 
 
@@ -42,8 +42,8 @@ class Arrival(NamedTuple):
     entries: int
 
 
-class Enough(BaseException):  # no Exception, which a module's own code may catch
-    """Ends a run when everything wanted has been heard."""
+class StopForward(BaseException):  # no Exception, which a module's own code may catch
+    """Ends a run when everything wanted has been captured."""
 
 
 class Runner:
@@ -53,7 +53,7 @@ class Runner:
     ----------
     model : torch.nn.Module
     names : sequence of str
-        The layers at which it listens.
+        The layers whose inputs are captured.
     precise : bool
         Whether parameters are made float64, so that the arithmetic is that of layer programs.
     fast : bool, default False
@@ -72,7 +72,7 @@ class Runner:
     def __init__(
         self, model: nn.Module, names: Sequence[str], *, precise: bool, fast: bool = False
     ) -> None:
-        self.model = copied(model).eval()
+        self.model = copy_model(model).eval()
         self.precise = precise
         self.batch: int | None = BATCH
         self._fast = fast
@@ -112,8 +112,8 @@ class Runner:
         Returns
         -------
         dict of str or Exit to Arrival or None
-            Last the outputs of floats. None for what runs more than once, or does not hold one sample
-            after another.
+            Last the outputs of floats. None for what runs more than once, or does not hold one
+            sample after another.
         """
         first, second = (self._shapes(X) for X in samples)
         counts = len(samples[0]), len(samples[1])
@@ -144,10 +144,10 @@ class Runner:
         size = self.batch or len(X)
         for first in range(0, len(X), size):
             batch = X[first : first + size]
-            heard = self._heard(batch, wanted)
-            if len(heard) < len(wanted):
-                raise ValueError(_missing(wanted.keys() - heard.keys(), first, len(batch)))
-            for stop, values in heard.items():
+            captured = self._run_batch(batch, wanted)
+            if len(captured) < len(wanted):
+                raise ValueError(_missing(wanted.keys() - captured.keys(), first, len(batch)))
+            for stop, values in captured.items():
                 if len(values) != len(batch):
                     values = values.reshape(len(batch), -1, *values.shape[1:])
                 if stop not in held:
@@ -164,37 +164,37 @@ class Runner:
         """Return the shapes that arrive at each layer in turn, and last those of the outputs."""
         shapes: dict[Stop, list[tuple[int, ...]]] = {}
 
-        def heard(stop: Stop, values: torch.Tensor) -> None:
+        def on_input(stop: Stop, values: torch.Tensor) -> None:
             shapes.setdefault(stop, []).append(tuple(values.shape))
 
-        with self._listening(self.layers, heard):
+        with self._hooked(self.layers, on_input):
             for name, values in self.output(batch).items():
                 if values.is_floating_point():
-                    heard(Exit(name), values)
+                    on_input(Exit(name), values)
         return shapes
 
-    def _heard(self, batch: Data, wanted: Mapping[Stop, int]) -> dict[Stop, Array]:
+    def _run_batch(self, batch: Data, wanted: Mapping[Stop, int]) -> dict[Stop, Array]:
         """Run one batch as far as it takes."""
         found: dict[Stop, Array] = {}
 
-        def heard(stop: Stop, values: torch.Tensor) -> None:
+        def on_input(stop: Stop, values: torch.Tensor) -> None:
             copy = values.detach().to("cpu", torch.float64, copy=True).numpy()
             found[stop] = np.moveaxis(copy, wanted[stop], 0)
             if len(found) == len(wanted):
-                raise Enough
+                raise StopForward
 
         layers = layer_names(wanted)
-        with contextlib.suppress(Enough), self._listening(layers, heard):
+        with contextlib.suppress(StopForward), self._hooked(layers, on_input):
             for name, values in self.output(batch).items():
                 if Exit(name) in wanted:
-                    heard(Exit(name), values)
+                    on_input(Exit(name), values)
         return found
 
     @contextlib.contextmanager
-    def _listening(self, names: Iterable[str], heard: Heard) -> Iterator[None]:
+    def _hooked(self, names: Iterable[str], on_input: OnInput) -> Iterator[None]:
         """Tell what arrives at some layers."""
         handles = [
-            self.layers[name].register_forward_pre_hook(_hook(name, heard), with_kwargs=True)
+            self.layers[name].register_forward_pre_hook(_hook(name, on_input), with_kwargs=True)
             for name in names
         ]
         try:
@@ -216,9 +216,9 @@ def _missing(stops: Iterable[Stop], first: int, count: int) -> str:
     return f"model does not {what} on samples {first} to {first + count - 1}"
 
 
-def _hook(name: str, heard: Heard) -> Callable[..., None]:
+def _hook(name: str, on_input: OnInput) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        heard(name, args[0] if args else kwargs["input"])
+        on_input(name, args[0] if args else kwargs["input"])
 
     return hook
 

@@ -16,7 +16,7 @@ from ...model_view import Untouched
 from .layers import SHARED
 from .reads import extent, is_plain
 
-__all__ = ["is_quantised", "untouched"]
+__all__ = ["is_quantised", "list_untouched"]
 
 KINDS: dict[type[nn.Module] | tuple[type[nn.Module], ...], str] = {
     nn.MultiheadAttention: "attention",
@@ -30,7 +30,7 @@ KINDS: dict[type[nn.Module] | tuple[type[nn.Module], ...], str] = {
 }
 
 
-def untouched(
+def list_untouched(
     model: nn.Module, handled: Collection[str], reasons: Mapping[str, str]
 ) -> list[Untouched]:
     """Return every weight of two or more dimensions that no layer of some holds.

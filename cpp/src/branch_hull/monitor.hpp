@@ -8,9 +8,9 @@
 
 namespace nettrim::branch_hull {
 
-class Watch {
+class Monitor {
  public:
-  explicit Watch(const BranchHullOptions& options) : options_(options) {}
+  explicit Monitor(const BranchHullOptions& options) : options_(options) {}
 
   double seconds() const { return std::chrono::duration<double>(Clock::now() - began_).count(); }
   bool is_late() const { return seconds() > options_.time_limit; }

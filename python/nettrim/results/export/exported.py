@@ -8,12 +8,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ...base.storage import whole_file
-from ...base.table import Column, table
-from ...models.model_view import viewed_again
+from ...base.storage import write_atomically
+from ...base.table import TableColumn, format_table
+from ...models.model_view import view_trimmed
 from ...models.network import Network
 
-__all__ = ["Export", "ExportedFile", "Models", "Unavailable", "Viewed", "measured", "placed"]
+__all__ = [
+    "Export",
+    "ExportedFile",
+    "Models",
+    "Unavailable",
+    "ViewedModel",
+    "describe_file",
+    "export_file",
+]
 
 
 class Unavailable(ValueError):
@@ -31,8 +39,8 @@ class ExportedFile:
     format : str
         What it is, in a few words.
     before : int or None
-        Bytes of the original model in a file of this kind, its zeros written out; for ``network.h``,
-        of all its numbers as floats. None where there is nothing to compare.
+        Bytes of the original model in a file of this kind, its zeros written out; for
+        ``network.h``, of all its numbers as floats. None where there is nothing to compare.
     after : int
         Bytes of the file; of ``network.h``, those of its tables when they are compiled.
     """
@@ -74,7 +82,7 @@ class Export:
         return "\n".join([str(self.folder), *_laid_out(rows), *(f"- {n}" for n in self.notes)])
 
 
-class Viewed:
+class ViewedModel:
     """A model and what `trim` knows of it.
 
     Attributes
@@ -86,7 +94,7 @@ class Viewed:
     """
 
     def __init__(self, model: Any) -> None:
-        self.model, self.view = model, viewed_again(model)
+        self.model, self.view = model, view_trimmed(model)
         network = getattr(self.view, "network", model)
         self.network = network if isinstance(network, Network) else None
 
@@ -97,14 +105,14 @@ class Models:
 
     Attributes
     ----------
-    original, trimmed : Viewed
+    original, trimmed : ViewedModel
     input_shape : tuple of int or None
         Of a sample, None if it is not known.
     recipe : mapping
     """
 
-    original: Viewed
-    trimmed: Viewed
+    original: ViewedModel
+    trimmed: ViewedModel
     input_shape: tuple[int, ...] | None
     recipe: Mapping[str, Any]
 
@@ -125,14 +133,14 @@ class Models:
         return (n_features,)
 
 
-def placed(folder: Path, name: str, write: Callable[[Path], object]) -> int:
+def export_file(folder: Path, name: str, write: Callable[[Path], object]) -> int:
     """Let something be written whole or not at all; return its bytes, with those of files beside it."""
-    with whole_file(folder / name) as path:
+    with write_atomically(folder / name) as path:
         write(path)
         return _size(path.parent)
 
 
-def measured(folder: Path, name: str, write: Callable[[Path], object]) -> int:
+def describe_file(folder: Path, name: str, write: Callable[[Path], object]) -> int:
     """Return the bytes of what is written, of which nothing stays."""
     with TemporaryDirectory(prefix=f".{name}.", dir=folder) as temporary:
         write(Path(temporary, name))
@@ -151,8 +159,8 @@ def _row(file: ExportedFile) -> list[str]:
 
 def _laid_out(rows: list[list[str]]) -> list[str]:
     columns = [
-        Column("file", "<"),
-        Column("format", "<"),
-        *map(Column, ("bytes before", "after", "")),
+        TableColumn("file", "<"),
+        TableColumn("format", "<"),
+        *map(TableColumn, ("bytes before", "after", "")),
     ]
-    return [table(columns, rows[:-1], rows[-1])] if rows else []
+    return [format_table(columns, rows[:-1], rows[-1])] if rows else []

@@ -10,15 +10,15 @@ import numpy as np
 from ...base.arrays import Array
 from ...models.network import PrunableLayer
 from ...models.unfold import Window
-from .account import Unavailable
-from .tables import Tables, single
+from .exported import Unavailable
+from .tables import Tables, as_float32
 
-__all__ = ["Place", "Program"]
+__all__ = ["Buffer", "CProgram"]
 
 SCRATCH = "nettrim_scratch"
 
 
-class Place(NamedTuple):
+class Buffer(NamedTuple):
     """Where a signal is, its shape, and whether it may be overwritten."""
 
     name: str
@@ -31,7 +31,7 @@ class Place(NamedTuple):
         return math.prod(self.shape)
 
 
-class Program:
+class CProgram:
     """The parts of a header, which come up on the way through a network.
 
     Attributes
@@ -56,27 +56,27 @@ class Program:
         """Write one call."""
         self.calls.append(f"    nettrim_{kernel}({', '.join(map(str, arguments))});")
 
-    def room(self, shape: tuple[int, ...]) -> Place:
+    def allocate(self, shape: tuple[int, ...]) -> Buffer:
         """Return scratch that holds nothing that is still needed."""
         if not self._free:
             self._free.append(len(self.scratch))
             self.scratch.append(0)
         number = self._free.pop()
         self.scratch[number] = max(self.scratch[number], math.prod(shape))
-        return Place(f"{SCRATCH}{number}", shape, scratch=True)
+        return Buffer(f"{SCRATCH}{number}", shape, scratch=True)
 
-    def release(self, place: Place) -> None:
+    def release(self, place: Buffer) -> None:
         """Say that a signal is not needed any more."""
         if place.scratch:
             self._free.append(int(place.name.removeprefix(SCRATCH)))
 
-    def writable(self, place: Place) -> Place:
+    def writable(self, place: Buffer) -> Buffer:
         """Return a place with the same signal that may be overwritten."""
         if place.scratch:
             return place
-        room = self.room(place.shape)
-        self.call("copy", place.name, room.name, place.size)
-        return room
+        buffer = self.allocate(place.shape)
+        self.call("copy", place.name, buffer.name, place.size)
+        return buffer
 
     def named(self, name: str) -> str:
         """Return the name of a table of the layer under way."""
@@ -84,7 +84,7 @@ class Program:
 
     def rows(self, layer: PrunableLayer) -> tuple[str, str, str, str]:
         """Define the weights of a layer in CSR, a row for each output, and return the tables."""
-        weights, bias = single(layer.affine.weights).T, layer.affine.bias
+        weights, bias = as_float32(layer.affine.weights).T, layer.affine.bias
         outputs, columns = np.nonzero(weights)
         return (
             self.tables.indices(self.named("counts"), np.bincount(outputs, minlength=len(weights))),
@@ -97,7 +97,7 @@ class Program:
         """Define tables with a number for each channel, and return them."""
         return [self.tables.floats(self.named(name), array) for name, array in values.items()]
 
-    def window(self, window: Window, place: Place) -> str:
+    def window(self, window: Window, place: Buffer) -> str:
         """Define a window over a signal; one of a single axis has a single row."""
         size, padding = place.shape[1:], tuple(before for before, _ in window.padding)
         if len(size) > 2:

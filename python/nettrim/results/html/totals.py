@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from ...base.table import share
+from ...base.table import format_share
 from ..outcome import LayerReport, OutputReport
-from .chart import Span, key, spans
-from .markup import Markup, element, joined
-from .parts import Result, data, name_of, ratio, section, shape_of, table
+from .chart import Span, draw_key, draw_spans
+from .markup import Markup, element, join
+from .parts import (
+    Result,
+    format_ratio,
+    format_shape,
+    render_name,
+    render_number,
+    render_section,
+    render_table,
+)
 
-__all__ = ["errors", "untouched", "weights"]
+__all__ = ["render_errors", "render_untouched", "render_weights"]
 
 NONE = Markup("&ndash;")
 
 
-def weights(result: Result) -> Markup:
+def render_weights(result: Result) -> Markup:
     """Return the section on weights, a row for each layer."""
     rows = [
-        [name_of(layer.name), shape_of(layer.shape), *_weights(layer)] for layer in result.layers
+        [render_name(layer.name), format_shape(layer.shape), *_weights(layer)]
+        for layer in result.layers
     ]
     total = ["network", "", *_weights(result)]
     about = "Weights that are not zero, biases not counted. Shapes are inputs by outputs."
     headings = ["Layer", "Shape", "Before", "After", "Kept", ""]
-    grid = table("Weights by layer", headings, rows, total)
-    return section("Weights", about, element("div", grid, class_="weights"))
+    grid = render_table("Weights by layer", headings, rows, total)
+    return render_section("Weights", about, element("div", grid, class_="weights"))
 
 
-def untouched(result: Result) -> list[Markup]:
+def render_untouched(result: Result) -> list[Markup]:
     """Return the section on weights that are left alone, if there are any."""
     if not result.untouched:
         return []
@@ -35,26 +44,30 @@ def untouched(result: Result) -> list[Markup]:
     )
     rows: list[list[str]] = [
         [
-            name_of(weight.name),
-            shape_of(weight.shape),
-            data(weight.nonzeros, f"{weight.nonzeros:,}"),
+            render_name(weight.name),
+            format_shape(weight.shape),
+            render_number(weight.nonzeros, f"{weight.nonzeros:,}"),
             weight.reason,
         ]
         for weight in result.untouched
     ]
     nonzeros = sum(weight.nonzeros for weight in result.untouched)
-    total = ["together", "", data(nonzeros, f"{nonzeros:,}"), ""]
+    total = ["together", "", render_number(nonzeros, f"{nonzeros:,}"), ""]
     headings = ["Weight", "Shape", "Not zero", "Because"]
-    return [section("Left alone", about, table("Weights left alone", headings, rows, total))]
+    return [
+        render_section(
+            "Left alone", about, render_table("Weights left alone", headings, rows, total)
+        )
+    ]
 
 
 def _weights(account: LayerReport | Result) -> list[str]:
     """Return the cells that a layer and the network have in common."""
     before, after = account.nonzeros_before, account.nonzeros_after
     return [
-        data(before, f"{before:,}"),
-        data(after, f"{after:,}"),
-        share(after, before),
+        render_number(before, f"{before:,}"),
+        render_number(after, f"{after:,}"),
+        format_share(after, before),
         _bar(after, before),
     ]
 
@@ -71,14 +84,14 @@ def _bar(part: int, whole: int) -> Markup:
     )
 
 
-def errors(result: Result) -> Markup:
+def render_errors(result: Result) -> Markup:
     """Return the section on errors: what was allowed, measured and proved, drawn and in numbers."""
     unseen = result.held_out_discrepancy is not None
     headings = ["Layer", "Allowed", "Measured", *(["Unseen"] if unseen else []), "Proved"]
     rows = [
         [
-            name_of(layer.name),
-            NONE if layer.epsilon is None else ratio(layer.epsilon),
+            render_name(layer.name),
+            NONE if layer.epsilon is None else format_ratio(layer.epsilon),
             *_error(layer),
         ]
         for layer in result.layers
@@ -90,15 +103,15 @@ def errors(result: Result) -> Markup:
     about += "Unseen: the same on samples the solver did not see. " if unseen else ""
     about += "Proved: more it cannot be on the calibration samples."
     if len(result.outputs) > 1:
-        rows += [[joined("output ", name_of(o.name)), NONE, *_error(o)] for o in result.outputs]
-    grid = table("Errors by layer", headings, rows, ["network", "", *_error(result)])
-    return section("Error", about, element("div", *_charts(result), class_="charts"), grid)
+        rows += [[join("output ", render_name(o.name)), NONE, *_error(o)] for o in result.outputs]
+    grid = render_table("Errors by layer", headings, rows, ["network", "", *_error(result)])
+    return render_section("Error", about, element("div", *_charts(result), class_="charts"), grid)
 
 
 def _error(account: LayerReport | OutputReport | Result) -> list[Markup]:
     """Return the cells that a layer and the network have in common."""
     values = account.discrepancy, account.held_out_discrepancy, account.bound
-    return [ratio(value) for value in values if value is not None]
+    return [format_ratio(value) for value in values if value is not None]
 
 
 def _charts(result: Result) -> list[Markup]:
@@ -107,7 +120,7 @@ def _charts(result: Result) -> list[Markup]:
     proved = [Span(name, account.discrepancy, account.bound) for name, account in accounts]
     label = "Measured error and proved bound of every layer; the table below has the numbers"
     figures = [
-        _figure(spans(proved, "bound", label), ("dot", "measured"), ("bound", "proved bound"))
+        _figure(draw_spans(proved, "bound", label), ("dot", "measured"), ("bound", "proved bound"))
     ]
     unseen = [
         Span(name, account.discrepancy, account.held_out_discrepancy)
@@ -117,10 +130,10 @@ def _charts(result: Result) -> list[Markup]:
     if unseen:
         label = "Error on calibration and unseen samples; the table below has the numbers"
         keys = ("dot", "calibration samples"), ("unseen", "unseen samples")
-        figures.append(_figure(spans(unseen, "unseen", label), *keys))
+        figures.append(_figure(draw_spans(unseen, "unseen", label), *keys))
     return figures
 
 
 def _figure(chart: Markup, *keys: tuple[str, str]) -> Markup:
-    names = [element("span", key(mark), name) for mark, name in keys]
+    names = [element("span", draw_key(mark), name) for mark, name in keys]
     return element("figure", element("figcaption", *names, class_="keys"), chart)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...base.arrays import frobenius
-from .block import Block, Part
+from ...base.arrays import frobenius_norm
+from .block import Block, BlockResult
 from .pareto import Point
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-__all__ = ["Answer", "Round", "Target", "relative_gap"]
+__all__ = ["Candidate", "PenaltyStep", "Target", "relative_gap"]
 
 TINY = float(np.finfo(float).tiny)
 
@@ -52,7 +52,7 @@ class Target:
         norms, excess = [], 0.0
         for block in blocks:
             active = data.is_active(block.outputs)
-            norms.append(frobenius(data.Y[:, block.outputs][active]))
+            norms.append(frobenius_norm(data.Y[:, block.outputs][active]))
             if data.upper is not None:
                 upper = data.upper[:, block.outputs][~active]
                 excess = max(excess, -float(upper.min(initial=0.0)))
@@ -68,7 +68,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Round:
+class PenaltyStep:
     """What the blocks answered at one penalty, and the sums of their numbers.
 
     Multipliers count in units of the penalty.
@@ -76,7 +76,7 @@ class Round:
 
     penalty: float
     tol: float
-    parts: list[Part]
+    results: list[BlockResult]
     residual: float
     violation: float
     l1: float
@@ -85,18 +85,18 @@ class Round:
     doubt: float
 
     @classmethod
-    def of(cls, penalty: float, tol: float, parts: list[Part]) -> Round:
+    def of(cls, penalty: float, tol: float, results: list[BlockResult]) -> PenaltyStep:
         """Add up what the blocks answered."""
-        solutions = [part.solution for part in parts]
+        solutions = [result.solution for result in results]
         return cls(
             penalty,
             tol,
-            parts,
+            results,
             residual=max(math.hypot(*(s.residual for s in solutions)), TINY),
             violation=max(s.violation for s in solutions),
-            l1=sum(part.l1 for part in parts),
-            linear=sum(part.linear for part in parts),
-            norm=math.sqrt(sum(part.square for part in parts)),
+            l1=sum(result.l1 for result in results),
+            linear=sum(result.linear for result in results),
+            norm=math.sqrt(sum(result.square for result in results)),
             doubt=sum(abs(s.objective - s.dual_bound) for s in solutions),
         )
 
@@ -110,7 +110,7 @@ class Round:
     @property
     def has_all_multipliers(self) -> bool:
         """Whether every block sent those of all its entries."""
-        return all(len(part.solution.dual) for part in self.parts)
+        return all(len(result.solution.dual) for result in self.results)
 
     def bound(self, epsilon: float) -> float:
         """Return what the multipliers prove of the whole layer."""
@@ -118,20 +118,20 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Candidate:
     """Weights of all blocks, and the round whose multipliers prove how good they are."""
 
     weights: list[Floats]
     l1: float
     residual: float
     violation: float
-    proof: Round
+    proof: PenaltyStep
 
     @classmethod
-    def of(cls, taken: Round) -> Answer:
+    def of(cls, step: PenaltyStep) -> Candidate:
         """Take the weights of a round, which proves them itself."""
-        weights = [part.solution.weights for part in taken.parts]
-        return cls(weights, taken.l1, taken.residual, taken.violation, taken)
+        weights = [result.solution.weights for result in step.results]
+        return cls(weights, step.l1, step.residual, step.violation, step)
 
 
 def relative_gap(objective: float, bound: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...base.arrays import Array, frobenius
+from ...base.arrays import Array, frobenius_norm
 from ...models.model_view import LayerView
 
 __all__ = ["LayerProgram"]
@@ -31,8 +31,8 @@ class LayerProgram:
     groups : int
         See `nettrim.models.model_view.Affine`.
     output_norm, largest : float
-        Frobenius norm of the original output, and the largest entry of ``Y``, to which a tolerance on
-        ``upper`` refers.
+        Frobenius norm of the original output, and the largest entry of ``Y``, to which a tolerance
+        on ``upper`` refers.
     """
 
     X: Array
@@ -49,7 +49,7 @@ class LayerProgram:
         cls, layer: LayerView, rows: Array, Y: Array, upper: Array | None = None
     ) -> LayerProgram:
         """Pose a layer's program: outputs Y from some rows. A fixed bias moves to the other side."""
-        norm, active = frobenius(Y), None
+        norm, active = frobenius_norm(Y), None
         offset = layer.affine.offset
         if offset.any():
             if layer.activation == "relu":

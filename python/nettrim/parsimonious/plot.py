@@ -13,12 +13,12 @@ from .history import Epoch
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_history"]
+__all__ = ["plot_history"]
 
 SHADES = ("#1f5f99", "#c8553d", "#3d8f6b", "#8a5fa8", "#b8862b", "#5b6770")
 
 
-def draw_history(path: str | os.PathLike[str], history: Sequence[Epoch], start: Size) -> None:
+def plot_history(path: str | os.PathLike[str], history: Sequence[Epoch], start: Size) -> None:
     """Draw a history into one file of four panels.
 
     Parameters

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from ..base.arguments import number, whole
+from ..base.arguments import check_integer, check_number
 from .evidence import Evidence
 
-__all__ = ["Keep", "Schedule"]
+__all__ = ["KeepProbability", "Schedule"]
 
 GONE = 1e-3  # a keep probability that counts as zero
 SURE = 0.95  # one that is snapped to 1 at the end
@@ -29,9 +29,9 @@ class Schedule:
     start : float, default 0.5
         Keep probability at the beginning, in (0, 1].
     warm_up : float, default 0.1
-        Gates are drawn, but their probabilities stay: at first no unit is of use yet. Where training has
-        not begun after it, gates are open until it has (`nettrim.parsimonious.onset`). 0: they move at
-        once.
+        Gates are drawn, but their probabilities stay: at first no unit is of use yet. Where
+        training has not begun after it, gates are open until it has (`nettrim.parsimonious.onset`).
+        0: they move at once.
     fall : float, default 0.05
         How long it takes a useless unit from `start` to zero, at the first step's rate. It ties the
         step to the cost of a unit: ``start / (cost * fall * steps)``.
@@ -50,9 +50,9 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        whole(self.steps, "steps")
+        check_integer(self.steps, "steps")
         for name in ("start", "warm_up", "fall", "quiet", "snap"):
-            value = number(getattr(self, name), name, least=0.0)
+            value = check_number(getattr(self, name), name, least=0.0)
             if value > 1 or (value == 0 and name in ("start", "fall")):
                 raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
 
@@ -82,7 +82,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Keep:
+class KeepProbability:
     """The keep probabilities of one group of gates.
 
     Attributes
@@ -96,7 +96,8 @@ class Keep:
     difference : Evidence of shape (n_gates,)
         How the loss differs between the gate open and closed: negative for a useful unit.
     held : torch.Tensor of shape (n_gates,)
-        bool; gates that began to move from 1, or waited there, and have not been proved worthless yet.
+        bool; gates that began to move from 1, or waited there, and have not been proved worthless
+        yet.
     """
 
     probability: torch.Tensor
@@ -106,7 +107,7 @@ class Keep:
     held: torch.Tensor
 
     @classmethod
-    def of(cls, count: int, start: float, device: torch.device) -> Keep:
+    def of(cls, count: int, start: float, device: torch.device) -> KeepProbability:
         """Begin with equal probabilities."""
         zeros = torch.zeros(count, dtype=torch.int64, device=device)
         return cls(
@@ -117,22 +118,23 @@ class Keep:
             torch.full((count,), start == 1, device=device),
         )
 
-    def heard(self, difference: torch.Tensor, schedule: Schedule) -> Keep:
+    def updated(self, difference: torch.Tensor, schedule: Schedule) -> KeepProbability:
         """Learn from an estimate, and do not move."""
-        return replace(self, difference=self.difference.heard(difference, schedule.memory))
+        return replace(self, difference=self.difference.updated(difference, schedule.memory))
 
     def moved(
         self, difference: torch.Tensor, cost: torch.Tensor, step: int, schedule: Schedule
-    ) -> Keep:
+    ) -> KeepProbability:
         """Take one projected step against ``difference + cost``.
 
-        A gate that has been open so far moves, and a unit counts as quiet, only where it is proved to be
-        worth less than it costs: the mean of its estimates lies above ``-cost`` by more than its noise.
+        A gate that has been open so far moves, and a unit counts as quiet, only where it is proved
+        to be worth less than it costs: the mean of its estimates lies above ``-cost`` by more than
+        its noise.
         """
         fall = float(cost.mean()) * schedule.fall * schedule.steps
         if fall == 0:  # a closed section costs nothing, whatever is in it
             return self
-        keep = self.heard(difference, schedule)
+        keep = self.updated(difference, schedule)
         worthless = keep.difference.exceeds(-cost)
         rate = schedule.rate(step) * schedule.start / fall
         moved = (self.probability - rate * (difference + cost)).clamp(0.0, 1.0)
@@ -149,9 +151,9 @@ class Keep:
         in_doubt = ~self.difference.exceeds(-cost) if self.difference.count else likely
         return likely | in_doubt
 
-    def narrowed(self, kept: torch.Tensor) -> Keep:
+    def narrowed(self, kept: torch.Tensor) -> KeepProbability:
         """Return what is left where ``kept`` is true."""
-        return Keep(
+        return KeepProbability(
             self.probability[kept],
             self.quiet[kept],
             self.members[kept],
@@ -159,7 +161,7 @@ class Keep:
             self.held[kept],
         )
 
-    def at(self, probability: float) -> Keep:
+    def at(self, probability: float) -> KeepProbability:
         """Return the same gates, all of them with one probability."""
         return replace(
             self,
@@ -172,6 +174,6 @@ class Keep:
         return {**vars(self), "difference": vars(self.difference)}
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Any]) -> Keep:
+    def of_state(cls, state: Mapping[str, Any]) -> KeepProbability:
         """Read `state_dict`."""
         return cls(**{**state, "difference": Evidence(**state["difference"])})

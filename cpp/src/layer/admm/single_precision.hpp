@@ -7,10 +7,10 @@
 namespace nettrim::layer {
 
 // A program copied to single precision, in the units of the one it was made from.
-class SingleProgram {
+class SinglePrecisionProgram {
  public:
   template <class S>
-  explicit SingleProgram(const UnitProgram<S>& p)
+  explicit SinglePrecisionProgram(const UnitProgram<S>& p)
       : X_(scaled(p, p.given.X, p.n_features(), p.x_scale)),
         Y_(scaled(p, p.given.Y, p.n_outputs(), p.y_scale)),
         upper_(scaled(p, p.given.upper, p.n_outputs(), p.y_scale)) {
@@ -31,8 +31,8 @@ class SingleProgram {
     program_.threads = p.threads;
     program_.samples = p.samples;
   }
-  SingleProgram(const SingleProgram&) = delete;
-  SingleProgram& operator=(const SingleProgram&) = delete;
+  SinglePrecisionProgram(const SinglePrecisionProgram&) = delete;
+  SinglePrecisionProgram& operator=(const SinglePrecisionProgram&) = delete;
 
   const UnitProgram<float>& program() const { return program_; }
 
@@ -54,9 +54,9 @@ class SingleProgram {
 };
 
 template <class S>
-class SingleAdmm {
+class SinglePrecisionAdmm {
  public:
-  SingleAdmm(const UnitProgram<S>& program, const LayerOptions& options)
+  SinglePrecisionAdmm(const UnitProgram<S>& program, const LayerOptions& options)
       : p_(program), single_(program), admm_(single_.program(), options) {}
 
   void start(const Start<S>& start) {
@@ -70,13 +70,15 @@ class SingleAdmm {
   // What search() asks of an engine.
   Index steps_per_certificate() const { return admm_.steps_per_certificate(); }
   Patience patience() const { return admm_.patience(); }
-  const Matrix<S>* ray(const Answer<S>& a) {
+  const Matrix<S>* ray(const EngineResult<S>& a) {
     const Matrix<float>* const ray = admm_.ray(a.dual.rows(), a.dual.cols());
     if (ray != nullptr) ray_ = ray->template cast<S>();
     return ray != nullptr ? &ray_ : nullptr;
   }
-  void hear(double infeasibility, double gap) { admm_.hear(infeasibility, gap); }
-  void report(Answer<S>& a) const {
+  void on_certificate(double infeasibility, double gap) {
+    admm_.on_certificate(infeasibility, gap);
+  }
+  void report(EngineResult<S>& a) const {
     Matrix<float> dual(a.dual.rows(), a.dual.cols());
     admm_.dual(dual);
     a.weights = admm_.weights().template cast<S>();
@@ -88,7 +90,7 @@ class SingleAdmm {
 
  private:
   const UnitProgram<S>& p_;
-  SingleProgram single_;
+  SinglePrecisionProgram single_;
   Admm<float> admm_;
   Matrix<S> ray_;
 };

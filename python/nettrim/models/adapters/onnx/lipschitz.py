@@ -1,4 +1,4 @@
-r"""How far a tensor can move when the outputs of pruned layers move: gains along an ONNX graph.
+r"""Lipschitz constants of tensors in the outputs of pruned layers, along an ONNX graph.
 
 Every operator has a Lipschitz constant for each of its inputs, in the Frobenius norm; along a path
 they multiply, over paths they add up. Where an input is repeated (broadcasting) its norm grows with
@@ -18,17 +18,17 @@ import numpy as np
 import onnx
 
 from ...unfold import Window
-from .graph import FLOATS, Graph, attributes, has_input, is_standard, reads
+from .graph import FLOATS, OnnxGraph, attributes, has_input, is_standard, reads
 from .layers import OnnxLayer, batch_norm
 
-__all__ = ["Gains", "Shapes", "propagate"]
+__all__ = ["LipschitzConstants", "Shapes", "propagate_lipschitz"]
 
-Gains: TypeAlias = Mapping[int, float]
+LipschitzConstants: TypeAlias = Mapping[int, float]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
-# Of operators that stretch their first input by at most this. Softmax: its Jacobian diag(p) - p p'
+# Lipschitz constants of operators in their first input. Softmax: its Jacobian diag(p) - p p'
 # has rows whose absolute values sum to 2 p (1 - p).
-STRETCH = {
+LIPSCHITZ = {
     **dict.fromkeys(["Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"], 1.0),
     **dict.fromkeys(["Split", "Slice", "GlobalMaxPool"], 1.0),
     **dict.fromkeys(["Relu", "Clip", "Abs", "Neg", "Tanh", "Softplus", "Softsign"], 1.0),
@@ -38,10 +38,10 @@ STRETCH = {
 
 
 @dataclass(frozen=True)
-class _Place:
+class _NodeContext:
     """A node and what is known around it."""
 
-    graph: Graph
+    graph: OnnxGraph
     node: onnx.NodeProto
     shapes: Shapes
 
@@ -66,14 +66,14 @@ class _Place:
         return math.prod(self.shapes[name]) if name in self.shapes else None
 
 
-def propagate(
-    graph: Graph, layers: Mapping[str, OnnxLayer], positions: Mapping[str, int], shapes: Shapes
-) -> dict[str, Gains]:
-    """Return the gains of every tensor.
+def propagate_lipschitz(
+    graph: OnnxGraph, layers: Mapping[str, OnnxLayer], positions: Mapping[str, int], shapes: Shapes
+) -> dict[str, LipschitzConstants]:
+    """Return the Lipschitz constants of every tensor.
 
     Parameters
     ----------
-    graph : Graph
+    graph : OnnxGraph
     layers : mapping from str to OnnxLayer
         By name of their output.
     positions : mapping from str to int
@@ -81,127 +81,135 @@ def propagate(
     shapes : mapping from str to tuple of int
         Of all tensors for some samples; those that are missing are not known.
     """
-    gains: dict[str, Gains] = {}
+    constants: dict[str, LipschitzConstants] = {}
     for node in graph.nodes:
         output, *others = node.output
         if output in positions:
-            gains[output] = {positions[output]: 1.0}
+            constants[output] = {positions[output]: 1.0}
         elif output in layers:
-            gains[output] = _behind(layers[output], gains, shapes)
+            constants[output] = _through_layer(layers[output], constants, shapes)
         else:
-            through = _through(_Place(graph, node, shapes), gains)
+            through = _through_node(_NodeContext(graph, node, shapes), constants)
             unknown = through if node.op_type == "Split" else dict.fromkeys(through, math.inf)
-            gains |= {output: through, **dict.fromkeys(others, unknown)}
-    return gains
+            constants |= {output: through, **dict.fromkeys(others, unknown)}
+    return constants
 
 
-def _behind(layer: OnnxLayer, gains: Mapping[str, Gains], shapes: Shapes) -> Gains:
-    """Return the gains behind a layer that is left as it is."""
-    arriving = gains.get(layer.input, {})
-    if not arriving:
+def _through_layer(
+    layer: OnnxLayer, constants: Mapping[str, LipschitzConstants], shapes: Shapes
+) -> LipschitzConstants:
+    """Return the Lipschitz constants behind a layer that is left as it is."""
+    incoming = constants.get(layer.input, {})
+    if not incoming:
         return {}
-    stretch = layer.step.lipschitz(shapes[layer.input])
-    return {position: stretch * gain for position, gain in arriving.items() if stretch}
+    own_constant = layer.step.lipschitz(shapes[layer.input])
+    return {
+        position: own_constant * constant for position, constant in incoming.items() if own_constant
+    }
 
 
-def _through(place: _Place, gains: Mapping[str, Gains]) -> Gains:
-    """Return the gains behind any other node."""
+def _through_node(
+    context: _NodeContext, constants: Mapping[str, LipschitzConstants]
+) -> LipschitzConstants:
+    """Return the Lipschitz constants behind any other node."""
     total: dict[int, float] = defaultdict(float)
-    arriving = [gains.get(name, {}) for name in reads(place.node)]
-    if not any(arriving) or is_standard(place.node, "Shape", "Size"):
+    incoming = [constants.get(name, {}) for name in reads(context.node)]
+    if not any(incoming) or is_standard(context.node, "Shape", "Size"):
         return {}
-    for stretch, own in zip(_stretches(place, len(arriving)), arriving, strict=False):
-        for position, gain in own.items():
-            if stretch:
-                total[position] += stretch * gain
+    for own_constant, own in zip(_input_lipschitz(context, len(incoming)), incoming, strict=False):
+        for position, constant in own.items():
+            if own_constant:
+                total[position] += own_constant * constant
     return dict(total)
 
 
-def _stretches(place: _Place, n_inputs: int) -> list[float]:
+def _input_lipschitz(context: _NodeContext, n_inputs: int) -> list[float]:
     """Return a Lipschitz constant for each of the tensors a node reads."""
-    op_type, known = place.node.op_type, []
-    if is_standard(place.node, op_type):
-        if op_type in STRETCH:
-            known = [STRETCH[op_type]]
+    op_type, known = context.node.op_type, []
+    if is_standard(context.node, op_type):
+        if op_type in LIPSCHITZ:
+            known = [LIPSCHITZ[op_type]]
         elif op_type in _RULES:
-            known = list(_RULES[op_type](place))
+            known = list(_RULES[op_type](context))
     return known + [math.inf] * (n_inputs - len(known))
 
 
-def _added(place: _Place) -> Iterator[float]:
-    yield from (math.sqrt(growth) for growth in place.growth)
+def _added(context: _NodeContext) -> Iterator[float]:
+    yield from (math.sqrt(growth) for growth in context.growth)
 
 
-def _averaged(place: _Place) -> Iterator[float]:
-    yield from (value / len(place.node.input) for value in _added(place))
+def _averaged(context: _NodeContext) -> Iterator[float]:
+    yield from (value / len(context.node.input) for value in _added(context))
 
 
-def _joined(place: _Place) -> Iterator[float]:
-    yield from (1.0 for _ in place.node.input)
+def _joined(context: _NodeContext) -> Iterator[float]:
+    yield from (1.0 for _ in context.node.input)
 
 
-def _multiplied(place: _Place) -> Iterator[float]:
-    for position, growth in enumerate(place.growth):
-        other = place.constant(1 - position)
+def _multiplied(context: _NodeContext) -> Iterator[float]:
+    for position, growth in enumerate(context.growth):
+        other = context.constant(1 - position)
         yield math.inf if other is None else math.sqrt(growth) * float(other.max())
 
 
-def _divided(place: _Place) -> Iterator[float]:
-    other = place.constant(1)
+def _divided(context: _NodeContext) -> Iterator[float]:
+    other = context.constant(1)
     least = 0.0 if other is None else float(other.min())
-    yield math.sqrt(place.growth[0]) / least if least else math.inf
+    yield math.sqrt(context.growth[0]) / least if least else math.inf
 
 
-def _mean(place: _Place) -> Iterator[float]:
-    yield math.sqrt(place.growth[0])
+def _mean(context: _NodeContext) -> Iterator[float]:
+    yield math.sqrt(context.growth[0])
 
 
-def _sum(place: _Place) -> Iterator[float]:
-    growth = place.growth[0]
+def _sum(context: _NodeContext) -> Iterator[float]:
+    growth = context.growth[0]
     yield math.inf if math.isinf(growth) else 1 / math.sqrt(growth)
 
 
-def _cast(place: _Place) -> Iterator[float]:
-    yield 1.0 if place.options["to"] in FLOATS else math.inf
+def _cast(context: _NodeContext) -> Iterator[float]:
+    yield 1.0 if context.options["to"] in FLOATS else math.inf
 
 
-def _dropout(place: _Place) -> Iterator[float]:
-    training = place.constant(2)
-    active = has_input(place.node, 2) and (training is None or bool(training.any()))
+def _dropout(context: _NodeContext) -> Iterator[float]:
+    training = context.constant(2)
+    active = has_input(context.node, 2) and (training is None or bool(training.any()))
     yield math.inf if active else 1.0
 
 
-def _leaky(place: _Place) -> Iterator[float]:
-    yield max(1.0, abs(place.options.get("alpha", 0.01)))
+def _leaky(context: _NodeContext) -> Iterator[float]:
+    yield max(1.0, abs(context.options.get("alpha", 0.01)))
 
 
-def _elu(place: _Place) -> Iterator[float]:
-    yield max(1.0, abs(place.options.get("alpha", 1.0)))
+def _elu(context: _NodeContext) -> Iterator[float]:
+    yield max(1.0, abs(context.options.get("alpha", 1.0)))
 
 
-def _log_softmax(place: _Place) -> Iterator[float]:
+def _log_softmax(context: _NodeContext) -> Iterator[float]:
     # The Jacobian I - 1 p' is a projection: its norm is that of 1 p', at most the root of its size.
-    shape = place.shapes.get(place.node.input[0], ())
-    axis = place.options.get("axis", min(1, len(shape) - 1))  # old versions: all axes from there on
+    shape = context.shapes.get(context.node.input[0], ())
+    axis = context.options.get(
+        "axis", min(1, len(shape) - 1)
+    )  # old versions: all axes from there on
     yield math.sqrt(math.prod(shape[axis:])) if shape else math.inf
 
 
-def _padded(place: _Place) -> Iterator[float]:
-    yield 1.0 if place.options.get("mode", "constant") == "constant" else math.inf
+def _padded(context: _NodeContext) -> Iterator[float]:
+    yield 1.0 if context.options.get("mode", "constant") == "constant" else math.inf
 
 
-def _normalised(place: _Place) -> Iterator[float]:
-    norm = batch_norm(place.graph, place.node)
+def _normalised(context: _NodeContext) -> Iterator[float]:
+    norm = batch_norm(context.graph, context.node)
     yield math.inf if norm is None else norm.lipschitz(())
 
 
-def _max_pool(place: _Place) -> Iterator[float]:
-    yield math.sqrt(_window(place).overlap)
+def _max_pool(context: _NodeContext) -> Iterator[float]:
+    yield math.sqrt(_window(context).overlap)
 
 
-def _average_pool(place: _Place) -> Iterator[float]:
+def _average_pool(context: _NodeContext) -> Iterator[float]:
     """Entries of the matrix are one over the number of averaged values, rows sum to 1."""
-    window, options = _window(place), place.options
+    window, options = _window(context), context.options
     least = 1
     if not options.get("ceil_mode", 0) and options.get("auto_pad", "NOTSET") in ("NOTSET", "VALID"):
         outside = (0, 0) if options.get("count_include_pad", 0) else None
@@ -212,8 +220,8 @@ def _average_pool(place: _Place) -> Iterator[float]:
     yield math.sqrt(window.overlap / least)
 
 
-def _window(place: _Place) -> Window:
-    options = place.options
+def _window(context: _NodeContext) -> Window:
+    options = context.options
     kernel = tuple(options["kernel_shape"])
     axes = len(kernel)
     pads = options.get("pads", [0] * 2 * axes)
@@ -225,7 +233,7 @@ def _window(place: _Place) -> Window:
     )
 
 
-_RULES: dict[str, Callable[[_Place], Iterator[float]]] = {
+_RULES: dict[str, Callable[[_NodeContext], Iterator[float]]] = {
     **dict.fromkeys(["Add", "Sub", "Sum", "Max", "Min"], _added),
     "Mean": _averaged,
     "Concat": _joined,

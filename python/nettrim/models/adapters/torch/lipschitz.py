@@ -1,6 +1,6 @@
-"""How far the operations of PyTorch can stretch a signal: Lipschitz constants in the Frobenius norm.
+"""How far the operations of PyTorch can move a signal: Lipschitz constants in the Frobenius norm.
 
-An operation without a rule here may stretch without limit.
+An operation without a rule here is unbounded.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx.node import map_arg
 
-from ...network.shapes import sizes_of
+from ...network.shapes import check_sizes
 from ...unfold import Window
-from .layers import layer_view, normalisation
+from .layers import layer_view, read_normalisation
 
-__all__ = ["Call", "Shape", "stretches"]
+__all__ = ["GraphCall", "Shape", "operand_lipschitz"]
 
 Shape = tuple[int, ...]
 
 
-class Call(NamedTuple):
+class GraphCall(NamedTuple):
     """A node of a graph as the rules see it.
 
     Attributes
@@ -68,7 +68,7 @@ class Call(NamedTuple):
         return self.shapes.get(self.node, ())
 
 
-def stretches(call: Call) -> Iterator[tuple[fx.Node, float]]:
+def operand_lipschitz(call: GraphCall) -> Iterator[tuple[fx.Node, float]]:
     """Yield every operand of a call, and how far the result moves if it does."""
     rule = RULES.get(call.kind)
     for operand in _operands(call.node):
@@ -90,80 +90,80 @@ def _repeated(before: Shape, after: Shape) -> float:
     return math.sqrt(math.prod(after) / max(1, math.prod(before)))
 
 
-def _at_most(limit: float) -> Callable[[Call], float]:
+def _constant(limit: float) -> Callable[[GraphCall], float]:
     return lambda call: limit
 
 
-def _dropout(call: Call) -> float:
+def _dropout(call: GraphCall) -> float:
     training = call.options.get("training", call.options.get("train", True))
     return 1.0 if training is False else math.inf
 
 
-def _window(call: Call, axes: int) -> Window:
-    size = sizes_of(call.options["kernel_size"], "kernel_size", axes)
-    stride = sizes_of(call.options["stride"] or size, "stride", axes)
-    dilation = sizes_of(call.options.get("dilation", 1), "dilation", axes)
+def _window(call: GraphCall, axes: int) -> Window:
+    size = check_sizes(call.options["kernel_size"], "kernel_size", axes)
+    stride = check_sizes(call.options["stride"] or size, "stride", axes)
+    dilation = check_sizes(call.options.get("dilation", 1), "dilation", axes)
     return Window(size, stride, ((0, 0),) * axes, dilation)
 
 
-def _max_pool(call: Call, axes: int) -> float:
+def _max_pool(call: GraphCall, axes: int) -> float:
     """Return the root of the number of windows an input can lie in."""
     if not call.options or call.options.get("return_indices"):
         return math.inf
     return math.sqrt(_window(call, axes).overlap)
 
 
-def _average_pool(call: Call, axes: int) -> float:
+def _average_pool(call: GraphCall, axes: int) -> float:
     """Return the same over the root of the number of inputs in a mean, which may be one at a border."""
     if not call.options or call.options.get("divisor_override") is not None:
         return math.inf
-    padding = sizes_of(call.options["padding"], "padding", axes, least=0)
+    padding = check_sizes(call.options["padding"], "padding", axes, least=0)
     at_border = any(padding) and not call.options["count_include_pad"]
     least = 1 if at_border or call.options["ceil_mode"] else math.prod(_window(call, axes).kernel)
     return math.sqrt(_window(call, axes).overlap / least)
 
 
-def _adaptive(call: Call, axes: int, mean: bool) -> float:
-    """Return how far a pooling stretches whose windows are a partition."""
+def _adaptive(call: GraphCall, axes: int, mean: bool) -> float:
+    """Return the constant of a pooling whose windows are a partition."""
     sizes = list(zip(call.before[-axes:], call.after[-axes:], strict=True))
     if not sizes or any(before % after for before, after in sizes):
         return math.inf
     return 1 / math.sqrt(math.prod(b // a for b, a in sizes)) if mean else 1.0
 
 
-def _mean(call: Call) -> float:
+def _mean(call: GraphCall) -> float:
     """Return one over the root of the number of entries in a mean."""
     return math.sqrt(math.prod(call.after) / max(1, math.prod(call.before)))
 
 
-def _log_softmax(call: Call) -> float:
+def _log_softmax(call: GraphCall) -> float:
     """Return the norm of the oblique projection ``I - 1 p'`` at its largest, the root of its size."""
     return math.sqrt(max(call.before[1:], default=math.inf))
 
 
-def _leaky(call: Call) -> float:
+def _leaky(call: GraphCall) -> float:
     return max(1.0, abs(float(call.options.get("negative_slope", math.inf))))
 
 
-def _clamp(call: Call) -> float:
+def _clamp(call: GraphCall) -> float:
     """Return 1 for fixed limits."""
     return 1.0 if len(_operands(call.node)) == 1 else math.inf
 
 
-def _threshold(call: Call) -> float:
+def _threshold(call: GraphCall) -> float:
     """Return 1 where nothing jumps."""
     options = call.options
     meets = options and options["threshold"] == options["value"]
     return 1.0 if meets else math.inf
 
 
-def _batch_norm(call: Call) -> float:
+def _batch_norm(call: GraphCall) -> float:
     if call.module.running_mean is None:
         return math.inf
-    return float(np.abs(normalisation(call.module)[0]).max())
+    return float(np.abs(read_normalisation(call.module)[0]).max())
 
 
-def _layer(call: Call) -> float:
+def _layer(call: GraphCall) -> float:
     if type(call.module) not in (nn.Linear, nn.Conv1d, nn.Conv2d):
         return math.inf
     readable = call.module.weight.dtype in (torch.float16, torch.float32, torch.float64)
@@ -173,7 +173,7 @@ def _layer(call: Call) -> float:
     return layer.lipschitz(layer.affine, call.before)
 
 
-def _scaled(call: Call, power: int) -> float:
+def _scaled(call: GraphCall, power: int) -> float:
     """Return the factor of a product with a number, or of a quotient by one."""
     numbers = [abs(float(a)) for a in call.node.args if isinstance(a, (int, float))]
     by_number = len(numbers) == 1 and (power == 1 or isinstance(call.node.args[0], fx.Node))
@@ -182,7 +182,7 @@ def _scaled(call: Call, power: int) -> float:
     return float(numbers[0] ** power)
 
 
-def _item(call: Call) -> float:
+def _item(call: GraphCall) -> float:
     """Return 1 for a part of a tensor or of a tuple; lists of positions could repeat some."""
     where = call.node.args[1]
     parts = where if isinstance(where, tuple) else (where,)
@@ -190,11 +190,11 @@ def _item(call: Call) -> float:
     return 1.0 if plain else math.inf
 
 
-def _attribute(call: Call) -> float:
+def _attribute(call: GraphCall) -> float:
     return 0.0 if call.node.args[1] in ("shape", "dtype", "device", "ndim") else math.inf
 
 
-def _pad(call: Call) -> float:
+def _pad(call: GraphCall) -> float:
     return 1.0 if call.options.get("mode") == "constant" else math.inf
 
 
@@ -204,7 +204,7 @@ SUMS = {
     *(torch.maximum, torch.minimum, "maximum", "minimum"),  # move no more than the sum
 }
 
-# What moves, copies or drops entries, and activations that cannot stretch.
+# What moves, copies or drops entries, and activations that are nonexpansive.
 ONCE = [
     *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
     *(nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle),
@@ -229,12 +229,12 @@ ONCE = [
     ),
 ]
 
-RULES: dict[Any, Callable[[Call], float]] = {
-    **dict.fromkeys(ONCE, _at_most(1.0)),
-    **dict.fromkeys(["size", "dim", "numel"], _at_most(0.0)),  # numbers that do not move
-    **dict.fromkeys([nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid"], _at_most(0.25)),
-    **dict.fromkeys([nn.GELU, F.gelu, "gelu"], _at_most(1.13)),  # largest slope 1.12904
-    **dict.fromkeys([nn.SiLU, F.silu, "silu"], _at_most(1.1)),  # 1.09984
+RULES: dict[Any, Callable[[GraphCall], float]] = {
+    **dict.fromkeys(ONCE, _constant(1.0)),
+    **dict.fromkeys(["size", "dim", "numel"], _constant(0.0)),  # numbers that do not move
+    **dict.fromkeys([nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid"], _constant(0.25)),
+    **dict.fromkeys([nn.GELU, F.gelu, "gelu"], _constant(1.13)),  # largest slope 1.12904
+    **dict.fromkeys([nn.SiLU, F.silu, "silu"], _constant(1.1)),  # 1.09984
     **dict.fromkeys([nn.LeakyReLU, F.leaky_relu, "leaky_relu"], _leaky),
     **dict.fromkeys([nn.LogSoftmax, F.log_softmax, torch.log_softmax, "log_softmax"], _log_softmax),
     **dict.fromkeys([nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d], _batch_norm),

@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from .structure import Structure, reached
 
-__all__ = ["Program", "Run", "undisturbed"]
+__all__ = ["GatedProgram", "GatedRun", "undisturbed"]
 
 Masks = Mapping[str, torch.Tensor]
 
@@ -36,7 +36,7 @@ class Gate(nn.Module):
         return values * self.mask.reshape(shape).to(values.dtype)
 
 
-class Program:
+class GatedProgram:
     """The calls of a module, with a gate on every group of units and every section.
 
     Its modules are the model's own. Gates that no mask is given for are open.
@@ -77,12 +77,12 @@ class Program:
         with self.masked(masks):
             return self.traced(x)
 
-    def run(self, x: torch.Tensor, masks: Masks) -> Run:
+    def run(self, x: torch.Tensor, masks: Masks) -> GatedRun:
         """Run the module and remember all its signals."""
         interpreter = fx.Interpreter(self.traced, garbage_collect_values=False)
         with self.masked(masks):
             output = interpreter.run(x)
-        return Run(self, masks, interpreter.env, output)
+        return GatedRun(self, masks, interpreter.env, output)
 
     def behind(self, node: fx.Node) -> frozenset[fx.Node]:
         """Return all that depends on a node."""
@@ -128,7 +128,7 @@ class Program:
                 gate.mask = None
 
 
-class Run:
+class GatedRun:
     """One run of a program, that can be taken up again at a gate.
 
     Attributes
@@ -137,7 +137,7 @@ class Run:
     """
 
     def __init__(
-        self, program: Program, masks: Masks, signals: dict[fx.Node, Any], output: Any
+        self, program: GatedProgram, masks: Masks, signals: dict[fx.Node, Any], output: Any
     ) -> None:
         self.program, self.masks, self.output = program, masks, output
         self.signals = signals
@@ -155,8 +155,8 @@ class Run:
     def flipped(self, name: str, samples: torch.Tensor, gates: torch.Tensor) -> Any:
         """Return the outputs of samples of which each has one gate of a group the other way round.
 
-        Computing begins at the gate. Where a linear layer alone reads the units, it begins behind that
-        layer, whose output moves by a multiple of a row of its weights.
+        Computing begins at the gate. Where a linear layer alone reads the units, it begins behind
+        that layer, whose output moves by a multiple of a row of its weights.
 
         Parameters
         ----------
