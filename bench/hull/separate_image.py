@@ -2,9 +2,10 @@
 
     python -m bench.hull.separate_image [--threads 2]
 
-A reflectance of three levels under an illumination of slow cosines. The last case takes as many modes
-as the published experiment on an image of its size. The errors of a constant and of the square root of
-the image say how hard the scene is; logarithms are the usual way to separate the two.
+A reflectance of three levels under an illumination of slow cosines. The last case takes as many
+modes as the published experiment on an image of its size. The errors of a constant and of the
+square root of the image say how hard the scene is; logarithms are the usual way to separate the
+two.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     python -m bench.layer.hard_mix [--count 1200] [--threads 1] [--time-limit 20] [--only KIND]
 
-Small random programs, feasible by construction, as users and cascades pose them: features that nobody
-centred or scaled, clock times, collinear features, digits, upper bounds of any sign. "unproved" are
-those without status "optimal", "false infeasible" those whose status denies the weights that made
-them, "worst gap" the largest relative gap. Every program is drawn from its kind and number alone.
+Small random programs, feasible by construction, as users and cascades pose them: features that
+nobody centred or scaled, clock times, collinear features, digits, upper bounds of any sign.
+"unproved" are those without status "optimal", "false infeasible" those whose status denies the
+weights that made them, "worst gap" the largest relative gap. Every program is drawn from its kind
+and number alone.
 """
 
 from __future__ import annotations

@@ -2,11 +2,12 @@
 
     python -m bench.networks.recompute [--data DIR] [--epsilon 0.05] [--sparsity 0.5] [--threads 2]
 
-Two models, exported to files: a residual network with two outputs (a class and a projection), trained
-for a moment on images of CIFAR-10 (with --data; on scikit-learn's digits without), and a perceptron
-of scikit-learn, trained on digits. The command prints its table; then this script, which asks nettrim
-for nothing, counts the zeros of the file that was written and runs both files with onnxruntime as anyone
-would. Exit status 1 if a number of the table is not what comes out, or an error is above its bound.
+Two models, exported to files: a residual network with two outputs (a class and a projection),
+trained for a moment on images of CIFAR-10 (with --data; on scikit-learn's digits without), and a
+perceptron of scikit-learn, trained on digits. The command prints its table; then this script, which
+asks nettrim for nothing, counts the zeros of the file that was written and runs both files with
+onnxruntime as anyone would. Exit status 1 if a number of the table is not what comes out, or an
+error is above its bound.
 """
 
 from __future__ import annotations

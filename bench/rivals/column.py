@@ -5,9 +5,9 @@ With A the rows of X where the output is active and B the others, the penalised 
 
     minimise  weight * ||A u - y||^2 + ||u||_1   subject to  B u <= 0
 
-for inputs and outputs divided by their largest entries, so that absolute tolerances mean something. Its
-dual is the form that most sparse solvers like best: X stands in it once, there are no Gram matrix and no
-doubled variables, and the weights are the multipliers of its rows.
+for inputs and outputs divided by their largest entries, so that absolute tolerances mean something.
+Its dual is the form that most sparse solvers like best: X stands in it once, there are no Gram
+matrix and no doubled variables, and the weights are the multipliers of its rows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The compiled modules have what their stubs say.
 
-mypy's stubtest sees names alone: pybind11 writes signatures where only people read, above docstrings.
+mypy's stubtest sees names alone: pybind11 writes signatures where only people read, above
+docstrings.
 """
 
 from __future__ import annotations

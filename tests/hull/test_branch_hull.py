@@ -10,7 +10,8 @@ import pytest
 import nettrim
 from support.hulls import Product, proved_bound, random_product, rank_one_error, referee
 
-# --- values -----------------------------------------------------------------------------------------
+# --- values
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
@@ -138,7 +139,8 @@ def test_cutting_planes_agree(slack) -> None:
     assert proved_bound(product, s, slack) >= s.dual_bound * (1 - 1e-6)
 
 
-# --- proofs and points -----------------------------------------------------------------------------
+# --- proofs and points
+# -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("regularizer", ["l1", "l2"])
@@ -173,7 +175,8 @@ def test_slack_is_repaired_exactly() -> None:
     assert np.all(feasible >= np.abs(wrong) * (1 - 1e-9))
 
 
-# --- symmetries ------------------------------------------------------------------------------------
+# --- symmetries
+# ------------------------------------------------------------------------------------
 
 
 def test_scaling_laws() -> None:

@@ -195,7 +195,8 @@ def test_random_layers_in_blocks_of_any_width(seed, upper, activation, gain, n_o
     assert program.violation(blocks.weights) <= TOL * np.abs(program.Y).max()
 
 
-# --- groups -----------------------------------------------------------------------------------------
+# --- groups
+# -----------------------------------------------------------------------------------------
 
 
 def grouped(groups, activation="relu", seed=0, per_group=2):
@@ -287,7 +288,8 @@ def test_groups_must_be_a_positive_number():
         nettrim.solve_layer(X, Y, groups=1.5, epsilon=1.0)
 
 
-# --- limits and listeners ---------------------------------------------------------------------------
+# --- limits and listeners
+# ---------------------------------------------------------------------------
 
 
 def test_the_listener_hears_of_the_whole_layer_once_a_round():
@@ -377,7 +379,8 @@ def test_a_warm_start_and_single_precision():
     assert single.objective == pytest.approx(cold.objective, rel=2e-4)
 
 
-# --- the search for the penalty ---------------------------------------------------------------------
+# --- the search for the penalty
+# ---------------------------------------------------------------------
 
 
 class Coarse:

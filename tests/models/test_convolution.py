@@ -117,7 +117,8 @@ def test_an_input_lies_in_at_most_so_many_windows(k, s, d, seed) -> None:
     assert counts.max() == window.overlap
 
 
-# --- the program -----------------------------------------------------------------------------------
+# --- the program
+# -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("activation", ["relu", "linear"])
@@ -192,7 +193,8 @@ def test_a_program_nearly_fixed_by_its_bounds(rng) -> None:
     assert result.layers[0].seconds < 30
 
 
-# --- networks --------------------------------------------------------------------------------------
+# --- networks
+# --------------------------------------------------------------------------------------
 
 
 def small_network(rng) -> nettrim.Network:

@@ -148,9 +148,9 @@ class ToError:
         if ball.radius > max(LARGE_ERROR, self._floor(place)):
             self.run.warn_once(
                 LargeErrorWarning,
-                f"layer {task.layer.name!r} may move by {ball.radius:.0%} of its output, as the errors "
-                "in front of it have grown so large: the network may do nothing of what it did. Take a "
-                "smaller epsilon or fewer layers",
+                f"layer {task.layer.name!r} may move by {ball.radius:.0%} of its output, as the "
+                "errors in front of it have grown so large: the network may do nothing of what it "
+                "did. Take a smaller epsilon or fewer layers",
             )
         return replace(ball, active_rows=self.run.count_active_rows(task, ball.program))
 
@@ -298,8 +298,8 @@ def _infeasibility_message(layer: LayerView, ball: ErrorBall) -> str:
     """Say what can be done about a layer without feasible weights, as precisely as is known."""
     if ball.kappa == 1:
         return (
-            f"layer {layer.name!r}: the solver finds no feasible weights, although the original ones "
-            "are feasible up to rounding; a larger epsilon or gamma gives it room"
+            f"layer {layer.name!r}: the solver finds no feasible weights, although the original "
+            "ones are feasible up to rounding; a larger epsilon or gamma gives it room"
         )
     least, program = 0.0, ball.program
     if program.activation == "linear":
