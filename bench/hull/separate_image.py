@@ -1,4 +1,4 @@
-"""Reflectance and illumination of an image: time to a gap of 1e-4, and the error of the reflectance.
+"""Reflectance and illumination of an image: time to a gap of 1e-4, and the reflectance's error.
 
     python -m bench.hull.separate_image [--threads 2]
 

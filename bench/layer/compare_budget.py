@@ -1,8 +1,8 @@
-"""One layer at a given sparsity: `nettrim.solve_layer_budget` against the one-shot pruners, on the same data.
+"""One layer at a given sparsity: `nettrim.solve_layer_budget` against one-shot pruners, same data.
 
-    python -m bench.layer.compare_budget --data DIR [--fashion FILE] [--networks ...] [--layers ...]
-    [--seeds 3]
-        [--sparsities .5 .7 .8 .9 .95] [--methods ...] [--threads 2] [--output DIR]
+    python -m bench.layer.compare_budget --data DIR [--fashion FILE] [--networks ...]
+        [--layers ...] [--seeds 3] [--sparsities .5 .7 .8 .9 .95] [--methods ...] [--threads 2]
+        [--output DIR]
 
 Every ReLU layer of three networks, three draws of 2,000 calibration and 2,000 other rows from the
 training images. Each method gets the same X and W, the bias as a row of W, and the same damping,

@@ -146,7 +146,7 @@ def points(axis: str, rows: list[Row]) -> tuple[list[int], list[float]]:
 
 
 def growth(axis: str, rows: list[Row]) -> str:
-    """The power of the size that fits best, as a legend says it; nothing where points are too few."""
+    """The power of the size that fits best, for the legend; nothing where points are too few."""
     if len(rows) < 2:
         return ""
     slope, _ = np.polyfit(*np.log(points(axis, rows)), 1)

@@ -143,7 +143,7 @@ def weights_for(X: Array, rng: np.random.Generator) -> Array:
 
 
 def as_cascade(X: Array, Z: Array, W: Array, rng: np.random.Generator) -> Program:
-    """Below a trimmed layer: epsilon and upper bounds are those of weights that are off by a little."""
+    """Below a trimmed layer: epsilon and upper bounds are those of weights slightly off."""
     noise = rng.standard_normal(W.shape) * np.abs(W).mean(axis=1, keepdims=True)
     off = W + 10 ** rng.uniform(-2, -1) * noise
     Y, V = np.maximum(Z, 0), X @ off

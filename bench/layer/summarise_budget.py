@@ -1,7 +1,7 @@
 """What the cases of `compare_budget.py` say: a page of tables and a plot.
 
     python -m bench.layer.summarise_budget [results/compare_budget_cases.json]
-    [results/compare_budget]
+        [results/compare_budget]
 
 A case is a layer, a draw of the data and a sparsity. On each half of the data nettrim is compared
 with the best rival there, whichever that is: ratios below 1 are in its favour, and their means are
@@ -206,7 +206,7 @@ def curve(rows: list[Row], layer: str, method: str, half: str) -> dict[float, fl
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """A column of two panels per layer; both axes logarithmic, the horizontal one in weights kept."""
+    """A column of two panels per layer; axes are logarithmic, the horizontal in weights kept."""
     mpl.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
     layers = list(dict.fromkeys(map(layer_of, rows)))
     figure = Figure(figsize=(3.4 * len(layers) + 2.5, 7.5), layout="constrained")

@@ -1,7 +1,7 @@
 """The two slacks of the cascade on the same input: "positive" is never denser in l1 than "paper".
 
     python -m bench.networks.cascade_slack --data DIR [--network mnist_lenet300] [--samples 1000]
-    [--threads 2]
+        [--threads 2]
 
 Both programs of a layer have the same ball and the same input; they differ in the upper bound on
 the inactive entries, XW for "paper" and max(XW, 0) for "positive", and the larger bound gives the

@@ -1,8 +1,7 @@
-"""Whole networks at 90 %: test accuracy after `nettrim.trim(sparsity=...)` and after each one-shot pruner.
+"""Whole networks at 90 %: test accuracy after `nettrim.trim(sparsity=...)` and one-shot pruners.
 
     python -m bench.networks.compare_budget_networks --data DIR [--fashion FILE] [--networks ...]
-    [--seeds 1]
-        [--sparsity 0.9] [--methods ...] [--threads 2] [--output DIR]
+        [--seeds 1] [--sparsity 0.9] [--methods ...] [--threads 2] [--output DIR]
 
 Once all layers but the last are pruned, once all of them; 2,000 calibration rows of the training
 images, no retraining, accuracy on the 10,000 test images; `error` is that of the logits on them.

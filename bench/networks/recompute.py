@@ -1,4 +1,4 @@
-"""Recompute what `nettrim trim` says: the command on ONNX files, and the numbers by onnxruntime alone.
+"""Recompute what `nettrim trim` says of ONNX files: the command, the numbers by onnxruntime alone.
 
     python -m bench.networks.recompute [--data DIR] [--epsilon 0.05] [--sparsity 0.5] [--threads 2]
 
@@ -123,7 +123,7 @@ def perceptron(path: Path) -> Array:
 
 
 def weights(path: Path) -> dict[str, Array]:
-    """Everything of floats with two or more dimensions that a file stores, rows of biases left out."""
+    """All floats of two or more dimensions that a file stores, rows of biases left out."""
     stored = map(onnx.numpy_helper.to_array, onnx.load(path).graph.initializer)
     names = [tensor.name for tensor in onnx.load(path).graph.initializer]
     pairs = zip(names, stored, strict=True)
@@ -185,7 +185,8 @@ def check(name: str, original: Path, X: Array, goal: list[str], threads: int) ->
         holds = value <= bound * (1 + PRINTED)
         right &= same and holds
         print(
-            f"  {key}: table {numbers[key]:.4%}, recomputed {value:.4%}, {'same' if same else 'NOT THE SAME'}",
+            f"  {key}: table {numbers[key]:.4%}, recomputed {value:.4%}, "
+            f"{'same' if same else 'NOT THE SAME'}",
             end="",
         )
         print(f", bound {bound:.4%} {'holds' if holds else 'BROKEN'}" if np.isfinite(bound) else "")

@@ -1,7 +1,7 @@
 """Networks that shed units while they train: what is left, what it saves, and how robust it is.
 
     python -m bench.parsimonious.parsimonious --data DIR [--cases ...] [--seeds 3] [--threads 1]
-    [--output DIR]
+        [--output DIR]
 
 LeNet-300-100 on MNIST from three start widths, LeNet-5 (20-50-500), and 300-100 with gates on the
 inputs too and a cost that follows from the number of weights; then residual networks of 3, 6 and 10
@@ -229,7 +229,7 @@ def architecture(result: ParsimoniousResult) -> str:
 
 
 def draw(courses: list[Row], path: Path) -> None:
-    """Seconds of every epoch against the weights that were live in it; a straight line is in proportion."""
+    """Seconds of every epoch against the weights live in it; in proportion on a straight line."""
     mpl.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     axes = figure.subplots()

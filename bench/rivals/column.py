@@ -65,7 +65,7 @@ class Column:
         return weights[:, None] * (sy / sx)
 
     def layer_dual(self, dual: Array) -> Array:
-        """Dual of the constrained form, in the layer's units and order of samples, as one column."""
+        """Dual of the constrained form, in the layer's units and order of samples: a column."""
         result = np.empty((len(self.active), 1))
         result[self.active, 0], result[~self.active, 0] = np.split(dual, [len(self.y)])
         return result / self.sizes[0]

@@ -85,7 +85,7 @@ def eliminate(inverse: Array, weights: Array) -> tuple[NDArray[np.intp], Array]:
 
 
 def remove(inverses: list[Array], w: Array, steps: int) -> tuple[NDArray[np.intp], Array, Array]:
-    """Take ``steps`` weights from each output, in place; the inverses stay behind by the directions."""
+    """Take ``steps`` weights from each output, in place; inverses lag behind by the directions."""
     count, n = w.shape
     each = np.arange(count)
     diagonal = np.array([A.diagonal() for A in inverses])

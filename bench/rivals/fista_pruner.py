@@ -1,4 +1,4 @@
-"""FISTAPruner: the lasso by FISTA, its penalty found by bisection, every iterate rounded to the budget.
+"""FISTAPruner: the lasso by FISTA, its penalty by bisection, every iterate rounded to the budget.
 
 Zhao et al., "A Convex-optimization-based Layer-wise Post-training Pruner for Large Language Models"
 (arXiv 2408.03728; EMNLP 2025). 20 steps for a penalty; then the budget's largest weights stay, and

@@ -53,7 +53,7 @@ def solve(
     max_iter: int = 10_000,
     observer: Observer | None = None,
 ) -> PublishedSolution:
-    """Run the method to its own stop; ``observer(iteration, seconds, W2)`` looks on, off the clock."""
+    """Run the method to its stop; ``observer(iteration, seconds, W2)`` looks on, off the clock."""
     clock = Clock()
     scale = 0.3 * np.sqrt(np.max(np.einsum("ij,ij->i", X, X)))
     X, Y, epsilon = X / scale, Y / scale, epsilon / scale

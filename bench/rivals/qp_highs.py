@@ -1,4 +1,4 @@
-"""HiGHS by its interior-point method for QPs ("hipo", needs highspy-extras), in the dual or split form.
+"""HiGHS by its interior-point method for QPs ("hipo", needs highspy-extras): dual or split form.
 
 All tolerances are set alike, and no less than 1e-10, the least that HiGHS takes. The regularisation
 of the active-set method ("qp_regularization_value") is lowered: its default of 1e-7 is as large an

@@ -1,4 +1,4 @@
-"""SparseGPT: one sweep of optimal brain surgery over the features, with one inverse for all outputs.
+"""SparseGPT: one sweep of optimal brain surgery over the features, one inverse for all outputs.
 
 Frantar, Alistarh, "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot" (ICML
 2023). The mask is chosen for 128 features at a time, by w^2 / R_jj^2 with R the upper Cholesky

@@ -145,7 +145,7 @@ def six_neurons(activation: str = "relu") -> Program:
 
 
 def fixed_biases() -> Program:
-    """`six_neurons` at gain 0.1 with the biases moved out of the program, as a convolution has them.
+    """`six_neurons` at gain 0.1, biases moved out of the program, as a convolution has them.
 
     Its active set cannot be read off the shifted targets, so only the referee can be asked.
     """

@@ -238,10 +238,10 @@ class ModelView(Prunable, Protocol):
     """
 
     def calibration(self, values: Any, name: str) -> Data:
-        """Take samples as the framework has them, before anything else is asked (`nettrim.models.opened_model`).
+        """Take samples as the framework has them, before anything else is asked.
 
-        Returns a finite array of float64, or int64 if they are whole numbers; or
-        `nettrim.models.read_samples.Samples` of several inputs.
+        See `nettrim.models.opened_model`. Returns a finite array of float64, or int64 if they
+        are whole numbers; or `nettrim.models.samples.Samples` of several inputs.
         """
         return check_samples(values, name)
 

@@ -1,4 +1,4 @@
-"""How a result came about, as plain values: what it takes to get it again, and to know it.
+"""How a result came about, as plain values: enough to get it again, and to know that one has.
 
 A recipe is a dictionary that JSON can hold, so that every file a result is written to can carry it.
 """

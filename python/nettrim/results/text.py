@@ -156,7 +156,8 @@ def _rounding(output: OutputReport) -> tuple[str, str]:
     how = "computes in another way" if output.runtime_differs else "rounds"
     text = (
         f"{output.name!r} is up to {format_percent(output.runtime_error)} off exact arithmetic, of "
-        f"which error and bound speak; the error there is {format_percent(output.runtime_discrepancy)}"
+        "which error and bound speak; the error there is "
+        f"{format_percent(output.runtime_discrepancy)}"
     )
     return f"the framework {how}", text
 

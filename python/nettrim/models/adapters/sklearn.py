@@ -112,8 +112,8 @@ class MlpView(ModelView):
             )
         if not np.isin(wanted, list_answers(self.mlp)).any():
             raise ValueError(
-                f"labels must be among the classes of the model, {show(list_answers(self.mlp)[:5])}, "
-                f"got {show(wanted.ravel()[:5])}"
+                "labels must be among the classes of the model, "
+                f"{show(list_answers(self.mlp)[:5])}, got {show(wanted.ravel()[:5])}"
             )
         right = wanted == answers
         return float(np.mean(right if right.ndim == 1 else right.all(axis=1)))

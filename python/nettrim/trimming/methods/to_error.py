@@ -1,4 +1,4 @@
-"""Layers within an error: the parallel and the cascade scheme of Net-Trim, every answer certified."""
+"""Layers within an error: Net-Trim's parallel and cascade schemes, every answer certified."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class ToError:
     def _solve_side_by_side(
         self, tasks: Iterator[LayerTask], pool: Pool
     ) -> Iterator[tuple[int, SolvedLayer]]:
-        """Give whole layers to workers; those of the parallel scheme see the original signals alone."""
+        """Give whole layers to workers; in the parallel scheme they see original signals alone."""
         posed: list[tuple[LayerTask, ErrorBall]] = []
 
         def programs() -> Iterator[tuple[LayerData, Form]]:
@@ -231,7 +231,7 @@ NOTHING = np.empty((0, 0))
 
 
 def _without_arrays(ball: ErrorBall) -> ErrorBall:
-    """Return a ball without the arrays of its program: those of all layers would take much memory."""
+    """Return a ball without its program's arrays: those of all layers would take much memory."""
     program = replace(ball.program, X=NOTHING, Y=NOTHING, upper=None, active=None)
     return replace(ball, program=program)
 

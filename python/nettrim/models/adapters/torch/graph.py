@@ -240,7 +240,7 @@ class TorchGraph:
         return next((node for node in self.traced.graph.nodes if self.layer(node) == name), None)
 
     def layer(self, node: fx.Node) -> str | None:
-        """Return the name of what a node calls: a module, or an operation with its weights."""
+        """Return what a node calls by name: a module, or an operation with a layer's weights."""
         if node.op == "call_module":
             return str(node.target)
         return self._owner(node, 1) if self.kind(node) in AFFINE else None
