@@ -1,4 +1,4 @@
-"""Draw the figures of README and documentation into ``docs/_static``: ``python docs/figures.py``."""
+"""Draw the figures of README and documentation to ``docs/_static``: ``python docs/figures.py``."""
 
 from __future__ import annotations
 

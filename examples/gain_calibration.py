@@ -2,8 +2,8 @@
 
     python gain_calibration.py [gains.png]
 
-Every sensor multiplies what it measures by its own gain. Gains are positive and vary slowly from one
-sensor to the next: a few cosines. The scene changes its sign and lies in a known subspace. One
+Every sensor multiplies what it measures by its own gain. Gains are positive and vary slowly from
+one sensor to the next: a few cosines. The scene changes its sign and lies in a known subspace. One
 measurement of each sensor is then enough for both, up to one common factor.
 """
 

@@ -3,9 +3,10 @@
     pip install "nettrim[torch,sklearn,cli]"
     python parsimonious_digits.py [training.png]
 
-Training begins with two layers of 128 units. Whatever a unit must be worth is said in nats of training loss;
-those that are not leave on the way, and the rest of the training is cheaper for it. Of the network that is
-left, trim removes the weights that its outputs miss least. The picture shows the training.
+Training begins with two layers of 128 units. Whatever a unit must be worth is said in nats of
+training loss; those that are not leave on the way, and the rest of the training is cheaper for it.
+Of the network that is left, trim removes the weights that its outputs miss least. The picture shows
+the training.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python sweep_distortion.py [sweep.png]
 
 Every layer in front of the scanner returns the sweep once more, later and weaker, and the receiver
-multiplies the sum by a gain that is positive and drifts slowly. The shape of the sweep is known. Noise
-of at most 2 % is taken off the data: products may then only be larger than what is asked for.
+multiplies the sum by a gain that is positive and drifts slowly. The shape of the sweep is known.
+Noise of at most 2 % is taken off the data: products may then only be larger than what is asked for.
 """
 
 from __future__ import annotations

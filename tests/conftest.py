@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import Phase, settings
 
-# A failing example is shown as found: every step of shrinking it would solve a program. For a smaller
-# one, run that test with --hypothesis-profile=default.
+# A failing example is shown as found: every step of shrinking it would solve a program. For a
+# smaller one, run that test with --hypothesis-profile=default.
 settings.register_profile(
     "nettrim",
     deadline=None,

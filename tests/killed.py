@@ -1,4 +1,4 @@
-"""Kills training runs at random moments behind their first checkpoint: they must end with the same bits.
+"""Kills training runs at random moments behind a first checkpoint: they must end with equal bits.
 
 python tests/killed.py [--rounds 40] [--folder DIR]
 """

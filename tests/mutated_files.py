@@ -108,7 +108,7 @@ def spliced(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def with_other_members(rng: np.random.Generator, content: bytes) -> bytes:
-    """A zip of other arrays: twice the same name, another's data, shapes that are none, other text."""
+    """A zip of other arrays: a name twice, another's data, shapes that are none, other text."""
     if not zipfile.is_zipfile(io.BytesIO(content)):
         return with_other_header(rng, content)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:

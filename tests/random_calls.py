@@ -2,12 +2,13 @@
 
     python tests/random_calls.py --count 10000 --seed 0
 
-draws entry points, sensible and senseless arguments. A call is *right* if all that its answer says is
-true, by formulas of the papers computed anew in extended precision; *refused* if a ValueError or
+draws entry points, sensible and senseless arguments. A call is *right* if all that its answer says
+is true, by formulas of the papers computed anew in extended precision; *refused* if a ValueError or
 TypeError names an argument that was given; *slow* if it takes longer than the limit; and *wrong* in
-every other case: a false number, another exception, a message that names nothing, a warning of another
-library, an argument that was changed. Of the right ones some are *unproved*: their answer says itself
-that it did not converge. Every call has a seed of its own, and ``--seed N --count 1`` repeats it.
+every other case: a false number, another exception, a message that names nothing, a warning of
+another library, an argument that was changed. Of the right ones some are *unproved*: their answer
+says itself that it did not converge. Every call has a seed of its own, and ``--seed N --count 1``
+repeats it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Python of README and documentation runs, page by page, and what code cites of them is there."""
+"""The Python of README and documentation runs, page by page, and what code cites is there."""
 
 from __future__ import annotations
 

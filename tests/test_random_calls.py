@@ -1,4 +1,4 @@
-"""A short run of `random_calls`, and what the long ones have found at the doors of whole networks."""
+"""A short run of `random_calls`, and what long ones found at the doors of whole networks."""
 
 from __future__ import annotations
 

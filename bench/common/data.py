@@ -1,4 +1,4 @@
-"""The data of the benchmarks: MNIST, trained networks, the two spirals; read from ``--data DIR``."""
+"""The data of the benchmarks, from ``--data DIR``: MNIST, trained networks, the two spirals."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def spiral(data: Path) -> tuple[Array, Labels]:
 
 
 def spiral_network(X: Array, labels: Labels, hidden: int = 200, steps: int = 4000) -> Network:
-    """Train 2-200-200-2 on the spirals: full batches, Adam, cross entropy; always the same network."""
+    """Train 2-200-200-2 on the spirals, always alike: full batches, Adam, cross entropy."""
     rng = np.random.default_rng(0)
     sizes = [X.shape[1], hidden, hidden, int(labels.max()) + 1]
     shapes = list(pairwise(sizes))

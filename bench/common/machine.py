@@ -17,8 +17,8 @@ import nettrim
 def use_threads(n_threads: int) -> None:
     """Hold every BLAS to ``n_threads``, and give the rivals the kernels this processor can run.
 
-    OpenBLAS does not know some virtual processors and falls back to AVX2 kernels, at half the speed.
-    BLAS reads its settings once, when it is loaded, so the program starts itself again.
+    OpenBLAS does not know some virtual processors and falls back to AVX2 kernels, at half the
+    speed. BLAS reads its settings once, when it is loaded, so the program starts itself again.
     """
     wanted = {f"{library}_NUM_THREADS": str(n_threads) for library in ("OMP", "OPENBLAS", "MKL")}
     if "avx512f" in cpu_line("flags").split() and "OPENBLAS_CORETYPE" not in os.environ:

@@ -17,8 +17,8 @@ class Table:
     """Rows under one header, saved after every row, so that a killed run goes on where it was.
 
     ``keys`` name the columns that say what a row is about. A file that was measured on another
-    machine, with other threads or other versions is not continued: numbers of two kinds in one table
-    compare nothing.
+    machine, with other threads or other versions is not continued: numbers of two kinds in one
+    table compare nothing.
     """
 
     def __init__(self, path: Path, title: str, keys: Sequence[str], header: dict[str, Any]) -> None:

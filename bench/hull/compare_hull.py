@@ -2,11 +2,12 @@
 
     python -m bench.hull.compare_hull [--seeds 5] [--threads 1]
 
-Signals of +-1 on random supports in normal dictionaries, some with noise. Every answer is measured by
-the same scale-free certificate (a feasible point against any nonnegative multipliers), to 1e-6. The
-published method runs with rho = 1 and its per-point `numpy.roots`; it is asked for its certificate every
-20 iterations, and the time of asking is not counted. Where noise slows it down beyond --cap seconds, it
-is given up. Clarabel gets the cones directly, without a modelling language. Medians over the seeds.
+Signals of +-1 on random supports in normal dictionaries, some with noise. Every answer is measured
+by the same scale-free certificate (a feasible point against any nonnegative multipliers), to 1e-6.
+The published method runs with rho = 1 and its per-point `numpy.roots`; it is asked for its
+certificate every 20 iterations, and the time of asking is not counted. Where noise slows it down
+beyond --cap seconds, it is given up. Clarabel gets the cones directly, without a modelling
+language. Medians over the seeds.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m bench.hull.noise [--trials 10] [--threads 1]
 
-Signals of +1 on 7 of 140 coefficients each, 150 measurements, y = w x (1 + xi) with xi of Euclidean norm
-alpha. The error is that of the outer product of the coefficients, relative; solves are certified to 1e-7.
-The straight line has the slope of the published figure: .038 alpha.
+Signals of +1 on 7 of 140 coefficients each, 150 measurements, y = w x (1 + xi) with xi of Euclidean
+norm alpha. The error is that of the outer product of the coefficients, relative; solves are
+certified to 1e-7. The straight line has the slope of the published figure: .038 alpha.
 """
 
 from __future__ import annotations

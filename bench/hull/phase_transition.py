@@ -3,9 +3,10 @@
     python -m bench.hull.phase_transition [--trials 10] [--threads 1]
 
 BranchHull (l2): normal dictionaries and signals with K = N, against the exact law
-P(Bin(L - 1, 1/2) >= 2 K - 2). l1-BranchHull: signals of +-1 on 5 % of K = N coefficients, against the
-line L = 4.45 (S1 + S2) on which half of the trials were found to succeed. A trial succeeds if the outer
-product of the coefficients is right to 1e-3, at unit size; every solve is certified to 1e-7.
+P(Bin(L - 1, 1/2) >= 2 K - 2). l1-BranchHull: signals of +-1 on 5 % of K = N coefficients, against
+the line L = 4.45 (S1 + S2) on which half of the trials were found to succeed. A trial succeeds if
+the outer product of the coefficients is right to 1e-3, at unit size; every solve is certified to
+1e-7.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Reflectance and illumination of an image: time to a gap of 1e-4, and the error of the reflectance.
+"""Reflectance and illumination of an image: time to a gap of 1e-4, and the reflectance's error.
 
     python -m bench.hull.separate_image [--threads 2]
 
-A reflectance of three levels under an illumination of slow cosines. The last case takes as many modes
-as the published experiment on an image of its size. The errors of a constant and of the square root of
-the image say how hard the scene is; logarithms are the usual way to separate the two.
+A reflectance of three levels under an illumination of slow cosines. The last case takes as many
+modes as the published experiment on an image of its size. The errors of a constant and of the
+square root of the image say how hard the scene is; logarithms are the usual way to separate the
+two.
 """
 
 from __future__ import annotations

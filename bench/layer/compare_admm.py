@@ -3,18 +3,20 @@
     python -m bench.layer.compare_admm --data DIR [--samples 1000] [--epsilon 0.05]
         [--solver auto] [--threads 2] [--repeats 3]
 
-The rule. The published method stops by itself and returns an answer that is slightly infeasible, so its
-objective may lie below the optimum. An answer is therefore measured by two numbers, both better when
-smaller: its infeasibility (relative excess over epsilon, or over the half-spaces relative to max Y,
-whichever is larger) and its distance |objective - optimum| / optimum. nettrim is timed, whole call, until
-*both* are as small as the published answer's; its weights are measured again afterwards, by the same code.
-The optimum is computed once, and its proof (a dual bound) is recomputed here from the dual alone.
+The rule. The published method stops by itself and returns an answer that is slightly infeasible, so
+its objective may lie below the optimum. An answer is therefore measured by two numbers, both better
+when smaller: its infeasibility (relative excess over epsilon, or over the half-spaces relative to
+max Y, whichever is larger) and its distance |objective - optimum| / optimum. nettrim is timed,
+whole call, until *both* are as small as the published answer's; its weights are measured again
+afterwards, by the same code. The optimum is computed once, and its proof (a dual bound) is
+recomputed here from the dual alone.
 
-A second table gives the first time at which both numbers are below a common level, for both methods. The
-published method does not pay for being watched; nettrim pays for its own certificates.
+A second table gives the first time at which both numbers are below a common level, for both
+methods. The published method does not pay for being watched; nettrim pays for its own certificates.
 
 Use an idle machine, or --threads 1: OpenBLAS waits actively, and where other programs want the same
-processors its threads make the published method up to ten times slower than it is. The load is noted.
+processors its threads make the published method up to ten times slower than it is. The load is
+noted.
 """
 
 from __future__ import annotations

@@ -1,18 +1,20 @@
-"""One layer at a given sparsity: `nettrim.solve_layer_budget` against the one-shot pruners, on the same data.
+"""One layer at a given sparsity: `nettrim.solve_layer_budget` against one-shot pruners, same data.
 
-    python -m bench.layer.compare_budget --data DIR [--fashion FILE] [--networks ...] [--layers ...] [--seeds 3]
-        [--sparsities .5 .7 .8 .9 .95] [--methods ...] [--threads 2] [--output DIR]
+    python -m bench.layer.compare_budget --data DIR [--fashion FILE] [--networks ...]
+        [--layers ...] [--seeds 3] [--sparsities .5 .7 .8 .9 .95] [--methods ...] [--threads 2]
+        [--output DIR]
 
-Every ReLU layer of three networks, three draws of 2,000 calibration and 2,000 other rows from the training
-images. Each method gets the same X and W, the bias as a row of W, and the same damping, and may leave
-as many nonzeros in the whole layer as the others; that is checked. The error is that of the outputs after
-the ReLU, ||max(X U, 0) - max(X W, 0)|| / ||max(X W, 0)||, on both halves. Seconds are those of one sparsity
-alone: where one trace serves all of them, it is charged to each. nettrim stands in the tables twice: with
-one call of `solve_layer_budget` for each sparsity, and with one `trace_budget` for all of them.
+Every ReLU layer of three networks, three draws of 2,000 calibration and 2,000 other rows from the
+training images. Each method gets the same X and W, the bias as a row of W, and the same damping,
+and may leave as many nonzeros in the whole layer as the others; that is checked. The error is that
+of the outputs after the ReLU, ||max(X U, 0) - max(X W, 0)|| / ||max(X W, 0)||, on both halves.
+Seconds are those of one sparsity alone: where one trace serves all of them, it is charged to each.
+nettrim stands in the tables twice: with one call of `solve_layer_budget` for each sparsity, and
+with one `trace_budget` for all of them.
 
-`--fashion` is the file that `train_fashion.py` writes; without it that network is left out. Every case is
-written as it is finished (compare_budget_cases.json), and no case is measured twice; compare_budget.md and
-compare_budget.png are drawn from that file.
+`--fashion` is the file that `train_fashion.py` writes; without it that network is left out. Every
+case is written as it is finished (compare_budget_cases.json), and no case is measured twice;
+compare_budget.md and compare_budget.png are drawn from that file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Every general solver on the same output of the same layer, in one run, at equal certified accuracy.
+"""Every general solver on the same output of a layer, in one run, at equal certified accuracy.
 
     python -m bench.layer.compare_rivals --data DIR [--network mnist_lenet300] [--layers 1 2 3]
-    [--epsilon 0.1]
-        [--samples 2000] [--outputs 3] [--threads 1] [--cap 30]
+        [--epsilon 0.1] [--samples 2000] [--outputs 3] [--threads 1] [--cap 30]
 
 The rule. nettrim solves the layer in the epsilon form and names the penalty of the same optimum;
 with it the outputs separate, and a QP solver can be given one of them. Every answer goes through
@@ -143,7 +142,7 @@ def best_variant(case: Case, rival: ModuleType) -> str:
 
 
 def trial(case: Case, rival: ModuleType, variant: str) -> tuple[bool, float]:
-    """Whether a variant fails, and its seconds; a short solve is repeated, for the first one loads code."""
+    """Whether a variant fails, and its seconds; a short solve is repeated: the first loads code."""
 
     def attempt() -> Answer:
         return rival.solve(case.fresh(), variant, TRIAL_TOL, TRIAL_LIMIT)
@@ -289,7 +288,8 @@ def summarise(rows: list[Row], about: Row, n_outputs: int, summary: Table) -> No
                 **about,
                 "solver": solver,
                 "variant": entries[0]["variant"],
-                "certified": f"{sum(e['seconds to 1e-6'] is not None for e in entries)} of {len(entries)}",
+                "certified": f"{sum(e['seconds to 1e-6'] is not None for e in entries)} "
+                f"of {len(entries)}",
                 "s per output": median,
                 "s per layer (extrapolated)": median and median * n_outputs,
                 "times nettrim": median / ours if median and ours else None,

@@ -3,11 +3,11 @@
     python -m bench.layer.growth [--threads 2] [--repeats 3] [--time-limit 120]
         [--base 2000 300 30] [--samples ...] [--features ...] [--outputs ...]
 
-Random layers as in bench_layer.cpp: the inputs are the outputs of a random ReLU layer, the last feature is
-constant; epsilon 0.1 of the norm of Y, tolerance 1e-6. One size is varied at a time, the other two stay at
---base. A point that does not close within the time limit is in the table with the gap it reached, hollow
-in the plot and left out of the fit. Circles are answers of newton, squares of admm, which takes over where
-newton gets stuck. A solve over 20 s is not repeated.
+Random layers as in bench_layer.cpp: the inputs are the outputs of a random ReLU layer, the last
+feature is constant; epsilon 0.1 of the norm of Y, tolerance 1e-6. One size is varied at a time, the
+other two stay at --base. A point that does not close within the time limit is in the table with the
+gap it reached, hollow in the plot and left out of the fit. Circles are answers of newton, squares
+of admm, which takes over where newton gets stuck. A solve over 20 s is not repeated.
 
 Writes growth.{json,md} and growth.png, log-log; the exponents are slopes of a least-squares fit.
 """
@@ -146,7 +146,7 @@ def points(axis: str, rows: list[Row]) -> tuple[list[int], list[float]]:
 
 
 def growth(axis: str, rows: list[Row]) -> str:
-    """The power of the size that fits best, as a legend says it; nothing where points are too few."""
+    """The power of the size that fits best, for the legend; nothing where points are too few."""
     if len(rows) < 2:
         return ""
     slope, _ = np.polyfit(*np.log(points(axis, rows)), 1)

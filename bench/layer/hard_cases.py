@@ -147,7 +147,7 @@ def one_sided(net: nettrim.Network, plain: Case, k: int) -> Iterator[Case]:
 
 
 def cascades_without_room(net: nettrim.Network, images: data.Array) -> Iterator[Case]:
-    """gamma = 1: the original weights lie on the ball and, with the paper's slack, on the bounds."""
+    """gamma = 1: the original weights lie on the ball and, with the paper's slack, the bounds."""
     for gain in (1e-3, 0.05, 0.2):
         original = trimmed = images
         for k, layer in enumerate(net.layers, start=1):
@@ -166,7 +166,7 @@ def cascades_without_room(net: nettrim.Network, images: data.Array) -> Iterator[
 
 
 def more_features_than_samples(images: data.Array, rng: np.random.Generator) -> Iterator[Case]:
-    """5,000 random features of 500 images, and a layer of ten outputs that uses 2 % of them, or all."""
+    """5,000 random features of 500 images, and ten outputs that use 2 % of them, or all."""
     few = images[:500]
     X = relu(few @ rng.standard_normal((few.shape[1], 5000)) / 10)
     for density in (0.02, 1.0):

@@ -2,10 +2,11 @@
 
     python -m bench.layer.hard_mix [--count 1200] [--threads 1] [--time-limit 20] [--only KIND]
 
-Small random programs, feasible by construction, as users and cascades pose them: features that nobody
-centred or scaled, clock times, collinear features, digits, upper bounds of any sign. "unproved" are
-those without status "optimal", "false infeasible" those whose status denies the weights that made
-them, "worst gap" the largest relative gap. Every program is drawn from its kind and number alone.
+Small random programs, feasible by construction, as users and cascades pose them: features that
+nobody centred or scaled, clock times, collinear features, digits, upper bounds of any sign.
+"unproved" are those without status "optimal", "false infeasible" those whose status denies the
+weights that made them, "worst gap" the largest relative gap. Every program is drawn from its kind
+and number alone.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ def weights_for(X: Array, rng: np.random.Generator) -> Array:
 
 
 def as_cascade(X: Array, Z: Array, W: Array, rng: np.random.Generator) -> Program:
-    """Below a trimmed layer: epsilon and upper bounds are those of weights that are off by a little."""
+    """Below a trimmed layer: epsilon and upper bounds are those of weights slightly off."""
     noise = rng.standard_normal(W.shape) * np.abs(W).mean(axis=1, keepdims=True)
     off = W + 10 ** rng.uniform(-2, -1) * noise
     Y, V = np.maximum(Z, 0), X @ off

@@ -1,9 +1,10 @@
 """Certified error against time, every solver on the middle output of each layer; log-log.
 
-    python -m bench.layer.plot_rivals [results/compare_rivals_outputs.json] [results/compare_rivals.png]
+    python -m bench.layer.plot_rivals [results/compare_rivals_outputs.json]
+        [results/compare_rivals.png]
 
-A line of circles is one solver on its ladder of tolerances, a plain line one solve that was watched. The
-star is nettrim's solve of the whole layer, its time divided by the number of outputs.
+A line of circles is one solver on its ladder of tolerances, a plain line one solve that was
+watched. The star is nettrim's solve of the whole layer, its time divided by the number of outputs.
 """
 
 from __future__ import annotations

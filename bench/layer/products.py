@@ -3,13 +3,14 @@
     python -m bench.layer.products --data DIR [--samples 2000 10000] [--epsilons 0.05 0.1 0.3]
         [--solver auto] [--threads 2] [--repeats 5]
 
-Layers of trained networks, each of them twice: as a ReLU layer, Y = max(X W + b, 0), and as a linear one,
-Y = X W + b; logits count as either. epsilon is relative to the norm of Y. A solve is a whole call of
-`solve_layer`, from the arrays to the certificate at 1e-6; the median of the repeats counts.
+Layers of trained networks, each of them twice: as a ReLU layer, Y = max(X W + b, 0), and as a
+linear one, Y = X W + b; logits count as either. epsilon is relative to the norm of Y. A solve is a
+whole call of `solve_layer`, from the arrays to the certificate at 1e-6; the median of the repeats
+counts.
 
-The product is NumPy's, in double precision and with the same threads: the median of 21, measured right
-before the solves. `build/bench_layer` measures the product of our own core in the same way; where the two
-differ, BLAS does not know the processor (see common/machine.py).
+The product is NumPy's, in double precision and with the same threads: the median of 21, measured
+right before the solves. `build/bench_layer` measures the product of our own core in the same way;
+where the two differ, BLAS does not know the processor (see common/machine.py).
 """
 
 from __future__ import annotations

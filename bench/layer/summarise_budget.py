@@ -1,9 +1,11 @@
 """What the cases of `compare_budget.py` say: a page of tables and a plot.
 
-    python -m bench.layer.summarise_budget [results/compare_budget_cases.json] [results/compare_budget]
+    python -m bench.layer.summarise_budget [results/compare_budget_cases.json]
+        [results/compare_budget]
 
-A case is a layer, a draw of the data and a sparsity. On each half of the data nettrim is compared with the
-best rival there, whichever that is: ratios below 1 are in its favour, and their means are geometric.
+A case is a layer, a draw of the data and a sparsity. On each half of the data nettrim is compared
+with the best rival there, whichever that is: ratios below 1 are in its favour, and their means are
+geometric.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ OURS, ONE_TRACE = "nettrim", "nettrim, one trace"
 HALVES = ("calibration", "held-out")
 WORST = 10
 SECONDS = (
-    "Of one sparsity alone, its trace included: medians. `load` is that of the whole machine meanwhile; "
-    "methods measured under different loads are not to be compared by their seconds."
+    "Of one sparsity alone, its trace included: medians. `load` is that of the whole machine "
+    "meanwhile; methods measured under different loads are not to be compared by their seconds."
 )
 ERRORS = "After the ReLU, calibration / held-out, geometric means of the seeds."
 Case = dict[str, Row]  # its rows by their method
 
-# The colours of Okabe and Ito, which colour-blind readers can tell apart; broken where fitted anew or started
-# from another's answer.
+# The colours of Okabe and Ito, which colour-blind readers can tell apart; broken where fitted anew
+# or started from another's answer.
 STYLES: dict[str, dict[str, Any]] = {
     OURS: {"color": "black", "linewidth": 2.5, "zorder": 9},
     ONE_TRACE: {"color": "black", "linewidth": 1.2, "zorder": 8, "marker": "."},
@@ -204,7 +206,7 @@ def curve(rows: list[Row], layer: str, method: str, half: str) -> dict[float, fl
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """A column of two panels per layer; both axes logarithmic, the horizontal one in weights kept."""
+    """A column of two panels per layer; axes are logarithmic, the horizontal in weights kept."""
     mpl.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
     layers = list(dict.fromkeys(map(layer_of, rows)))
     figure = Figure(figsize=(3.4 * len(layers) + 2.5, 7.5), layout="constrained")

@@ -1,12 +1,13 @@
 """The two slacks of the cascade on the same input: "positive" is never denser in l1 than "paper".
 
-    python -m bench.networks.cascade_slack --data DIR [--network mnist_lenet300] [--samples 1000] [--threads 2]
+    python -m bench.networks.cascade_slack --data DIR [--network mnist_lenet300] [--samples 1000]
+        [--threads 2]
 
-Both programs of a layer have the same ball and the same input; they differ in the upper bound on the
-inactive entries, XW for "paper" and max(XW, 0) for "positive", and the larger bound gives the larger
-feasible set. So the optimum of "positive" can only be smaller. Solved numerically, its certified lower
-bound must not exceed the objective of "paper", and its objective may do so by no more than its own gap.
-The walk goes on with the weights of "positive".
+Both programs of a layer have the same ball and the same input; they differ in the upper bound on
+the inactive entries, XW for "paper" and max(XW, 0) for "positive", and the larger bound gives the
+larger feasible set. So the optimum of "positive" can only be smaller. Solved numerically, its
+certified lower bound must not exceed the objective of "paper", and its objective may do so by no
+more than its own gap. The walk goes on with the weights of "positive".
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""Whole networks at 90 %: test accuracy after `nettrim.trim(sparsity=...)` and after each one-shot pruner.
+"""Whole networks at 90 %: test accuracy after `nettrim.trim(sparsity=...)` and one-shot pruners.
 
-    python -m bench.networks.compare_budget_networks --data DIR [--fashion FILE] [--networks ...] [--seeds 1]
-        [--sparsity 0.9] [--methods ...] [--threads 2] [--output DIR]
+    python -m bench.networks.compare_budget_networks --data DIR [--fashion FILE] [--networks ...]
+        [--seeds 1] [--sparsity 0.9] [--methods ...] [--threads 2] [--output DIR]
 
-Once all layers but the last are pruned, once all of them; 2,000 calibration rows of the training images, no
-retraining, accuracy on the 10,000 test images; `error` is that of the logits on them.
+Once all layers but the last are pruned, once all of them; 2,000 calibration rows of the training
+images, no retraining, accuracy on the 10,000 test images; `error` is that of the logits on them.
 
-The rivals prune layer by layer, every layer to the same sparsity: each sees the outputs of those already
-pruned. Its target is what the original layer made of the original inputs, and so each of them is given the
-weights that come closest to that target (least squares, damped towards the original weights as
-everywhere); with these the networks of all of them have smaller errors than with the original weights.
-nettrim shares one budget out among the layers (`share="network"`), and once leaves every layer as many weights
-as the rivals do (`share="layer"`). Its biases stay and do not count, and the rivals may leave as many weights
-more as there are biases.
+The rivals prune layer by layer, every layer to the same sparsity: each sees the outputs of those
+already pruned. Its target is what the original layer made of the original inputs, and so each of
+them is given the weights that come closest to that target (least squares, damped towards the
+original weights as everywhere); with these the networks of all of them have smaller errors than
+with the original weights. nettrim shares one budget out among the layers (`share="network"`), and
+once leaves every layer as many weights as the rivals do (`share="layer"`). Its biases stay and do
+not count, and the rivals may leave as many weights more as there are biases.
 """
 
 from __future__ import annotations

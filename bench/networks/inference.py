@@ -3,14 +3,15 @@
     python -m bench.networks.inference [--threads 1] [--repeats 30] [--batches 1 16 256 4096]
         [--sparsities 0.5 ... 0.99]
 
-Milliseconds of `Dense.forward`, bias and ReLU included, with random weights of which a share is zero, on
-random samples: by BLAS, to which zeros are numbers like others, and in CSR at every sparsity. All ways take
-turns; the smallest time of each counts, for whatever else runs on the machine can only add to it. SciPy's
-CSR product has one thread, whatever --threads gives to BLAS. The last column is the sparsity from which CSR
-is faster, interpolated; "never" is at none of these sparsities. The answers are compared in the same run.
+Milliseconds of `Dense.forward`, bias and ReLU included, with random weights of which a share is
+zero, on random samples: by BLAS, to which zeros are numbers like others, and in CSR at every
+sparsity. All ways take turns; the smallest time of each counts, for whatever else runs on the
+machine can only add to it. SciPy's CSR product has one thread, whatever --threads gives to BLAS.
+The last column is the sparsity from which CSR is faster, interpolated; "never" is at none of these
+sparsities. The answers are compared in the same run.
 
-Writes inference.{json,md}, or inference_2.{json,md} with two threads of BLAS. These need an idle machine:
-with another program on the second processor OpenBLAS takes ten times longer, not twice.
+Writes inference.{json,md}, or inference_2.{json,md} with two threads of BLAS. These need an idle
+machine: with another program on the second processor OpenBLAS takes ten times longer, not twice.
 """
 
 from __future__ import annotations

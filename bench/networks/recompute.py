@@ -1,12 +1,13 @@
-"""Recompute what `nettrim trim` says: the command on ONNX files, and the numbers by onnxruntime alone.
+"""Recompute what `nettrim trim` says of ONNX files: the command, the numbers by onnxruntime alone.
 
     python -m bench.networks.recompute [--data DIR] [--epsilon 0.05] [--sparsity 0.5] [--threads 2]
 
-Two models, exported to files: a residual network with two outputs (a class and a projection), trained
-for a moment on images of CIFAR-10 (with --data; on scikit-learn's digits without), and a perceptron
-of scikit-learn, trained on digits. The command prints its table; then this script, which asks nettrim
-for nothing, counts the zeros of the file that was written and runs both files with onnxruntime as anyone
-would. Exit status 1 if a number of the table is not what comes out, or an error is above its bound.
+Two models, exported to files: a residual network with two outputs (a class and a projection),
+trained for a moment on images of CIFAR-10 (with --data; on scikit-learn's digits without), and a
+perceptron of scikit-learn, trained on digits. The command prints its table; then this script, which
+asks nettrim for nothing, counts the zeros of the file that was written and runs both files with
+onnxruntime as anyone would. Exit status 1 if a number of the table is not what comes out, or an
+error is above its bound.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def perceptron(path: Path) -> Array:
 
 
 def weights(path: Path) -> dict[str, Array]:
-    """Everything of floats with two or more dimensions that a file stores, rows of biases left out."""
+    """All floats of two or more dimensions that a file stores, rows of biases left out."""
     stored = map(onnx.numpy_helper.to_array, onnx.load(path).graph.initializer)
     names = [tensor.name for tensor in onnx.load(path).graph.initializer]
     pairs = zip(names, stored, strict=True)
@@ -184,7 +185,8 @@ def check(name: str, original: Path, X: Array, goal: list[str], threads: int) ->
         holds = value <= bound * (1 + PRINTED)
         right &= same and holds
         print(
-            f"  {key}: table {numbers[key]:.4%}, recomputed {value:.4%}, {'same' if same else 'NOT THE SAME'}",
+            f"  {key}: table {numbers[key]:.4%}, recomputed {value:.4%}, "
+            f"{'same' if same else 'NOT THE SAME'}",
             end="",
         )
         print(f", bound {bound:.4%} {'holds' if holds else 'BROKEN'}" if np.isfinite(bound) else "")

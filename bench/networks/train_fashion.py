@@ -2,9 +2,10 @@
 
     python -m bench.networks.train_fashion --data DIR --output FILE
 
-Needs nettrim[torch]. 12 epochs of AdamW in batches of 100, learning rate 1e-3 with cosine decay, weight
-decay 1e-2, always from the same seed and on one thread: a test accuracy of .898. The file holds W1, b1, W2,
-... as float32, as those of DIR/reference do. It is data, and no part of the package.
+Needs nettrim[torch]. 12 epochs of AdamW in batches of 100, learning rate 1e-3 with cosine decay,
+weight decay 1e-2, always from the same seed and on one thread: a test accuracy of .898. The file
+holds W1, b1, W2, ... as float32, as those of DIR/reference do. It is data, and no part of the
+package.
 """
 
 from __future__ import annotations

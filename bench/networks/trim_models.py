@@ -1,13 +1,15 @@
 """Trim whole models by three routes: a nettrim Network, a PyTorch module, an ONNX file.
 
-    python -m bench.networks.trim_models --data DIR [--models ...] [--epsilons 0.02 0.05 0.1] [--threads 2]
+    python -m bench.networks.trim_models --data DIR [--models ...] [--epsilons 0.02 0.05 0.1]
+        [--threads 2]
 
-LeNet-5 on MNIST (1,000 training images; accuracy on the 10,000 test images), and two models of MLPerf
-Tiny: keyword spotting by depthwise and pointwise convolutions (500 of its labelled inputs; accuracy
-on the other 500) and the anomaly autoencoder (150 of its windows; mean squared error on the other
-46). The PyTorch module is built with the same weights and the ONNX file is exported from it; both go
-through their adapters. Writes bench/results/trim_models.{md,json}, one row per run; `torch` and
-`onnx` are the largest difference of a weight from the Network's, over the largest weight of its layer.
+LeNet-5 on MNIST (1,000 training images; accuracy on the 10,000 test images), and two models of
+MLPerf Tiny: keyword spotting by depthwise and pointwise convolutions (500 of its labelled inputs;
+accuracy on the other 500) and the anomaly autoencoder (150 of its windows; mean squared error on
+the other 46). The PyTorch module is built with the same weights and the ONNX file is exported from
+it; both go through their adapters. Writes bench/results/trim_models.{md,json}, one row per run;
+`torch` and `onnx` are the largest difference of a weight from the Network's, over the largest
+weight of its layer.
 """
 
 from __future__ import annotations
@@ -74,7 +76,7 @@ def squared_error(net: nettrim.Network, X: data.Array) -> float:
 CASES = {f.__name__: f for f in (lenet5, keyword_spotting, anomaly_autoencoder)}
 
 
-# --- the same model elsewhere -----------------------------------------------------------------------
+# --- the same model elsewhere ---------------------------------------------------------------------
 
 
 def module_of(net: nettrim.Network, shape: tuple[int, ...]) -> torch.nn.Module:
@@ -145,7 +147,7 @@ def difference(model: Any, result: nettrim.TrimResult) -> float:
     )
 
 
-# --- the table ---------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 
 def run(case: Case, about: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Trim real networks by both schemes and keep the account of every run.
 
-    python -m bench.networks.trim_networks --data DIR [--networks ...] [--samples 1000 5000] [--threads 2]
+    python -m bench.networks.trim_networks --data DIR [--networks ...] [--samples 1000 5000]
+        [--threads 2]
 
-Writes bench/results/trim_networks.{md,json}, one row per run, each as soon as it is finished. Run it
-again after a crash and it goes on: finished rows stay, the run that was cut short starts behind its
-last finished layer.
+Writes bench/results/trim_networks.{md,json}, one row per run, each as soon as it is finished. Run
+it again after a crash and it goes on: finished rows stay, the run that was cut short starts behind
+its last finished layer.
 
 The two-spiral network is trained here (200 samples, all of them calibration data, accuracy on the
 same); the MNIST networks are calibrated on training images, tested on the test images, and their

@@ -1,18 +1,20 @@
 """Networks that shed units while they train: what is left, what it saves, and how robust it is.
 
-    python -m bench.parsimonious.parsimonious --data DIR [--cases ...] [--seeds 3] [--threads 1] [--output DIR]
+    python -m bench.parsimonious.parsimonious --data DIR [--cases ...] [--seeds 3] [--threads 1]
+        [--output DIR]
 
-LeNet-300-100 on MNIST from three start widths, LeNet-5 (20-50-500), and 300-100 with gates on the inputs too
-and a cost that follows from the number of weights; then residual networks of 3, 6 and 10 sections and dense
-ones of three widths on scikit-learn's digits, where a run takes seconds. Settings are the same for all starts
-of a group (`CASES`). Data come as they are, divided by the largest pixel; errors are those of the last epoch
-on the test images, no epoch is chosen.
+LeNet-300-100 on MNIST from three start widths, LeNet-5 (20-50-500), and 300-100 with gates on the
+inputs too and a cost that follows from the number of weights; then residual networks of 3, 6 and 10
+sections and dense ones of three widths on scikit-learn's digits, where a run takes seconds.
+Settings are the same for all starts of a group (`CASES`). Data come as they are, divided by the
+largest pixel; errors are those of the last epoch on the test images, no epoch is chosen.
 
-`saved` is the share of the work of dense training that was saved, in operations of the layers (those of the
-gates' estimates not counted); `seconds` and `dense seconds` are of the whole training, and of as many epochs
-as the first one without gates took. `settled` is the epoch by which nine tenths of all removals were done.
-Rows are written as they are finished: parsimonious.{md,json}; parsimonious_epochs.json holds the course of
-every run, parsimonious.png its seconds per epoch against the weights that were live.
+`saved` is the share of the work of dense training that was saved, in operations of the layers
+(those of the gates' estimates not counted); `seconds` and `dense seconds` are of the whole
+training, and of as many epochs as the first one without gates took. `settled` is the epoch by which
+nine tenths of all removals were done. Rows are written as they are finished:
+parsimonious.{md,json}; parsimonious_epochs.json holds the course of every run, parsimonious.png its
+seconds per epoch against the weights that were live.
 """
 
 from __future__ import annotations
@@ -227,7 +229,7 @@ def architecture(result: ParsimoniousResult) -> str:
 
 
 def draw(courses: list[Row], path: Path) -> None:
-    """Seconds of every epoch against the weights that were live in it; a straight line is in proportion."""
+    """Seconds of every epoch against the weights live in it; in proportion on a straight line."""
     mpl.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     axes = figure.subplots()

@@ -1,7 +1,7 @@
-"""Units first, then weights: what parsimonious training and `nettrim.trim` do alone, and one after the other.
+"""Units, then weights: parsimonious training and `nettrim.trim`, each alone and then in a row.
 
-    python -m bench.parsimonious.parsimonious_trim --data DIR [--seeds 3] [--threads 1] [--output
-    DIR]
+    python -m bench.parsimonious.parsimonious_trim --data DIR [--seeds 3] [--threads 1]
+        [--output DIR]
 
 LeNet-300-100 on MNIST, trained once as it is and once shedding its units (same epochs, rate and
 decay), each then trimmed on 2,000 training images to several sparsities, without retraining. Rows

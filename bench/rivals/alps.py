@@ -1,9 +1,9 @@
 """ALPS: ADMM on the l0-constrained least squares with a growing rho, then conjugate gradients.
 
-Meng, Behdin, Wang, Mazumder, "ALPS: Improved Optimization for Highly Sparse One-Shot Pruning for Large
-Language Models" (NeurIPS 2024). Features at unit norm, one eigendecomposition, rho from 0.1 on by the
-published rule: every third iteration the number of changes in the support says how fast it grows. The
-damping is 1 % of the mean diagonal; the target includes it.
+Meng, Behdin, Wang, Mazumder, "ALPS: Improved Optimization for Highly Sparse One-Shot Pruning for
+Large Language Models" (NeurIPS 2024). Features at unit norm, one eigendecomposition, rho from 0.1
+on by the published rule: every third iteration the number of changes in the support says how fast
+it grows. The damping is 1 % of the mean diagonal; the target includes it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Pruning by ADMM on the masked least squares, the mask growing on the way.
 
-Boza, "Fast and Effective Weight Update for Pruned Large Language Models" (2024, arXiv 2401.02938). Features
-at unit norm, rho = 1, 20 iterations, in the first 15 of which the mask follows |weights + dual| at a sparsity
-that rises by the cubic schedule; then it is fixed. The published program computes that schedule where the
-budget is the whole layer's, but uses the final sparsity from the start: both are run, and the smaller
-||X (W - U)|| is returned. The damping, published as 10 % of the unit diagonal, is that of all methods.
+Boza, "Fast and Effective Weight Update for Pruned Large Language Models" (2024, arXiv 2401.02938).
+Features at unit norm, rho = 1, 20 iterations, in the first 15 of which the mask follows |weights +
+dual| at a sparsity that rises by the cubic schedule; then it is fixed. The published program
+computes that schedule where the budget is the whole layer's, but uses the final sparsity from the
+start: both are run, and the smaller ||X (W - U)|| is returned. The damping, published as 10 % of
+the unit diagonal, is that of all methods.
 """
 
 from __future__ import annotations

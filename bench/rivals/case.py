@@ -1,4 +1,4 @@
-"""One output of a layer: for nettrim, for its rivals, and for the certificate that judges them all."""
+"""One output of a layer: for nettrim, its rivals, and the certificate that judges them all."""
 
 from __future__ import annotations
 

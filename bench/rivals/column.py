@@ -5,9 +5,9 @@ With A the rows of X where the output is active and B the others, the penalised 
 
     minimise  weight * ||A u - y||^2 + ||u||_1   subject to  B u <= 0
 
-for inputs and outputs divided by their largest entries, so that absolute tolerances mean something. Its
-dual is the form that most sparse solvers like best: X stands in it once, there are no Gram matrix and no
-doubled variables, and the weights are the multipliers of its rows.
+for inputs and outputs divided by their largest entries, so that absolute tolerances mean something.
+Its dual is the form that most sparse solvers like best: X stands in it once, there are no Gram
+matrix and no doubled variables, and the weights are the multipliers of its rows.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Column:
         return weights[:, None] * (sy / sx)
 
     def layer_dual(self, dual: Array) -> Array:
-        """Dual of the constrained form, in the layer's units and order of samples, as one column."""
+        """Dual of the constrained form, in the layer's units and order of samples: a column."""
         result = np.empty((len(self.active), 1))
         result[self.active, 0], result[~self.active, 0] = np.split(dual, [len(self.y)])
         return result / self.sizes[0]

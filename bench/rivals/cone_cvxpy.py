@@ -1,8 +1,8 @@
 """CVXPY with Clarabel: the constrained form, as a user of a modelling language writes it.
 
-The only rival that takes epsilon: minimise ||u||_1 subject to ||A u - y|| <= epsilon and B u <= 0. The
-ball is stated as a cone (`cvxpy.SOC`), whose dual is a vector of full accuracy. The time is that of
-`Problem.solve`, with the translation to cones, which is part of the tool.
+The only rival that takes epsilon: minimise ||u||_1 subject to ||A u - y|| <= epsilon and B u <= 0.
+The ball is stated as a cone (`cvxpy.SOC`), whose dual is a vector of full accuracy. The time is
+that of `Problem.solve`, with the translation to cones, which is part of the tool.
 """
 
 from __future__ import annotations

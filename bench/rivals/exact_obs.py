@@ -1,9 +1,10 @@
 """Exact optimal brain surgery: every output gives up its weights one by one, the cheapest first.
 
-Frantar, Singh, Alistarh, "Optimal Brain Compression" (NeurIPS 2022), method ExactOBS with the budget of the
-whole layer. A weight costs w^2 / 2 [H^-1]_ii; the other weights and the inverse then make up for it. `trace`
-takes all outputs to their ends. `Trace.at` takes the smallest of the outputs' next losses again and again
-until the budget is met, and fits the weights on what is left. One trace serves all sparsities.
+Frantar, Singh, Alistarh, "Optimal Brain Compression" (NeurIPS 2022), method ExactOBS with the
+budget of the whole layer. A weight costs w^2 / 2 [H^-1]_ii; the other weights and the inverse then
+make up for it. `trace` takes all outputs to their ends. `Trace.at` takes the smallest of the
+outputs' next losses again and again until the budget is met, and fits the weights on what is left.
+One trace serves all sparsities.
 
 It is the greedy algorithm, exactly; only the work is ordered for BLAS: the inverse is updated by 32
 removals at a time, which until then are remembered as directions, and loses their rows and columns.
@@ -84,7 +85,7 @@ def eliminate(inverse: Array, weights: Array) -> tuple[NDArray[np.intp], Array]:
 
 
 def remove(inverses: list[Array], w: Array, steps: int) -> tuple[NDArray[np.intp], Array, Array]:
-    """Take ``steps`` weights from each output, in place; the inverses stay behind by the directions."""
+    """Take ``steps`` weights from each output, in place; inverses lag behind by the directions."""
     count, n = w.shape
     each = np.arange(count)
     diagonal = np.array([A.diagonal() for A in inverses])

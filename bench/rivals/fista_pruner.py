@@ -1,12 +1,12 @@
-"""FISTAPruner: the lasso by FISTA, its penalty found by bisection, every iterate rounded to the budget.
+"""FISTAPruner: the lasso by FISTA, its penalty by bisection, every iterate rounded to the budget.
 
-Zhao et al., "A Convex-optimization-based Layer-wise Post-training Pruner for Large Language Models" (arXiv
-2408.03728; EMNLP 2025). 20 steps for a penalty; then the budget's largest weights stay, and are the start of
-the next penalty, which rises if more than 30 % of the error came from the rounding. The best rounded weights
-count. Two things are in its favour: the bisection is geometric, from 1e-6 of the largest gradient up to it,
-where the published interval fits the authors' models, and it ends after ten penalties without a gain, or
-thirty in all, not after three. `prune` starts from the dense weights, `prune_warm` from SparseGPT's, as the
-authors do.
+Zhao et al., "A Convex-optimization-based Layer-wise Post-training Pruner for Large Language Models"
+(arXiv 2408.03728; EMNLP 2025). 20 steps for a penalty; then the budget's largest weights stay, and
+are the start of the next penalty, which rises if more than 30 % of the error came from the
+rounding. The best rounded weights count. Two things are in its favour: the bisection is geometric,
+from 1e-6 of the largest gradient up to it, where the published interval fits the authors' models,
+and it ends after ten penalties without a gain, or thirty in all, not after three. `prune` starts
+from the dense weights, `prune_warm` from SparseGPT's, as the authors do.
 """
 
 from __future__ import annotations

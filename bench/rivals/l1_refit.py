@@ -1,12 +1,13 @@
 """The convex program of this package as a pruner: its largest weights, fitted anew.
 
-The l1 program of a ReLU layer is solved for six epsilons. The largest weights of an answer, each times the
-norm of its feature, are a support; on it the loss of the outputs after the ReLU is convex,
-||(X U - Y)_active||^2 + ||max(0, X U)_inactive||^2, and is minimised by accelerated steps in the metric of
-X'X, with the damping as everywhere. An answer with twice the weights that may stay often gives a better
-support than one with just as many, so that the three sparsest with enough are tried for a few steps, and
-the best goes on. Where none of them has enough, the program is solved for a seventh, smaller epsilon; if that
-answer has too few as well, the rest of the budget stays unused. The answers serve all sparsities.
+The l1 program of a ReLU layer is solved for six epsilons. The largest weights of an answer, each
+times the norm of its feature, are a support; on it the loss of the outputs after the ReLU is
+convex, ||(X U - Y)_active||^2 + ||max(0, X U)_inactive||^2, and is minimised by accelerated steps
+in the metric of X'X, with the damping as everywhere. An answer with twice the weights that may stay
+often gives a better support than one with just as many, so that the three sparsest with enough are
+tried for a few steps, and the best goes on. Where none of them has enough, the program is solved
+for a seventh, smaller epsilon; if that answer has too few as well, the rest of the budget stays
+unused. The answers serve all sparsities.
 """
 
 from __future__ import annotations

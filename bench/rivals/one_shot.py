@@ -1,7 +1,8 @@
 """The one-shot pruners by name. All see the same X and the same weights, and get the same damping.
 
-``prune(X, weights, keep)`` leaves at most ``keep`` weights of the whole layer; the column of ones in X has
-its row of weights like any other. Two methods take a trace, whose ``at(keep)`` answers for every budget.
+``prune(X, weights, keep)`` leaves at most ``keep`` weights of the whole layer; the column of ones
+in X has its row of weights like any other. Two methods take a trace, whose ``at(keep)`` answers for
+every budget.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The published ADMM for the Net-Trim layer program, in plain NumPy.
 
-Aghasi, Abdi, Romberg, "Fast Convex Pruning of Deep Neural Networks" (arXiv 1806.06457), Algorithm 1, with
-the settings of the authors' NumPy code: rho = 100, data divided by 0.3 times the largest row norm of X,
-stop when two consecutive W3 differ by less than 5e-9 times the number of weights, or after 10,000
-iterations; the answer is W2. Nothing is added: no adaptive rho, no over-relaxation, no certificate.
+Aghasi, Abdi, Romberg, "Fast Convex Pruning of Deep Neural Networks" (arXiv 1806.06457), Algorithm
+1, with the settings of the authors' NumPy code: rho = 100, data divided by 0.3 times the largest
+row norm of X, stop when two consecutive W3 differ by less than 5e-9 times the number of weights, or
+after 10,000 iterations; the answer is W2. Nothing is added: no adaptive rho, no over-relaxation, no
+certificate.
 
-Samples are columns here, as in the paper: X is (n_features, n_samples), Y is (n_outputs, n_samples).
+Samples are columns here, as in the paper: X is (n_features, n_samples), Y is (n_outputs,
+n_samples).
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def solve(
     max_iter: int = 10_000,
     observer: Observer | None = None,
 ) -> PublishedSolution:
-    """Run the method to its own stop; ``observer(iteration, seconds, W2)`` looks on, off the clock."""
+    """Run the method to its stop; ``observer(iteration, seconds, W2)`` looks on, off the clock."""
     clock = Clock()
     scale = 0.3 * np.sqrt(np.max(np.einsum("ij,ij->i", X, X)))
     X, Y, epsilon = X / scale, Y / scale, epsilon / scale

@@ -1,7 +1,7 @@
 """Clarabel: interior point on cones, in the dual or the split form.
 
-X'g gets a variable of its own in the dual form: its two bounds would otherwise hold X twice. The three
-tolerances are set alike. Which of its two factorisations is faster depends on the layer.
+X'g gets a variable of its own in the dual form: its two bounds would otherwise hold X twice. The
+three tolerances are set alike. Which of its two factorisations is faster depends on the layer.
 """
 
 from __future__ import annotations

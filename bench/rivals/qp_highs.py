@@ -1,7 +1,8 @@
-"""HiGHS by its interior-point method for QPs ("hipo", needs highspy-extras), in the dual or split form.
+"""HiGHS by its interior-point method for QPs ("hipo", needs highspy-extras): dual or split form.
 
-All tolerances are set alike, and no less than 1e-10, the least that HiGHS takes. The regularisation of
-the active-set method ("qp_regularization_value") is lowered: its default of 1e-7 is as large an error.
+All tolerances are set alike, and no less than 1e-10, the least that HiGHS takes. The regularisation
+of the active-set method ("qp_regularization_value") is lowered: its default of 1e-7 is as large an
+error.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """HiGHS by its active-set method for QPs ("qpasm"), in the dual or the split form.
 
-The Hessian of the split form is singular, and on ReLU layers the method goes round in circles on it.
+The Hessian of the split form is singular, and on ReLU layers the method goes round in circles on
+it.
 """
 
 from __future__ import annotations

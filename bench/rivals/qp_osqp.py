@@ -1,8 +1,9 @@
 """OSQP: alternating directions with polishing, in the dual or the split form.
 
-Polishing is on, as its documentation advises for accurate answers, and the limit of iterations is out of
-the way; rho adapts. The absolute tolerance alone decides when to stop. The factorisation is QDLDL's, or
-MKL Pardiso's where osqp-mkl and mkl are installed: faster on the larger layers, slower on the others.
+Polishing is on, as its documentation advises for accurate answers, and the limit of iterations is
+out of the way; rho adapts. The absolute tolerance alone decides when to stop. The factorisation is
+QDLDL's, or MKL Pardiso's where osqp-mkl and mkl are installed: faster on the larger layers, slower
+on the others.
 """
 
 from __future__ import annotations

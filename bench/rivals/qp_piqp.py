@@ -1,8 +1,8 @@
-"""PIQP: proximal interior point. Dense backend on the split form, or sparse backend on the dual form.
+"""PIQP: proximal interior point. Dense backend on the split form, or sparse one on the dual form.
 
-Bounds go in as bounds, not as rows (the solver's interface has them apart, and they cost nothing in a
-factorisation). Accuracy is asked for by the absolute tolerances, the duality gap among them, as in PIQP's
-documentation ("eps_abs", "eps_duality_gap_abs"); the relative ones are off.
+Bounds go in as bounds, not as rows (the solver's interface has them apart, and they cost nothing in
+a factorisation). Accuracy is asked for by the absolute tolerances, the duality gap among them, as
+in PIQP's documentation ("eps_abs", "eps_duality_gap_abs"); the relative ones are off.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """ProxQP: proximal augmented Lagrangian, dense backend on the split form.
 
-Bounds go in as bounds ("box_constraints"). The backend, full KKT matrix or primal matrix, is left to the
-solver's own estimate of the cost ("DenseBackend.Automatic"); the gap is checked ("check_duality_gap"). It
-starts cold: without the default initial guess, which is one solve without inequalities, it is no slower.
+Bounds go in as bounds ("box_constraints"). The backend, full KKT matrix or primal matrix, is left
+to the solver's own estimate of the cost ("DenseBackend.Automatic"); the gap is checked
+("check_duality_gap"). It starts cold: without the default initial guess, which is one solve without
+inequalities, it is no slower.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """SCS: operator splitting on cones with acceleration, in the dual or the split form.
 
 The bounds of X'g are one box cone, as SCS's documentation advises for two-sided rows. The absolute
-tolerance alone decides when to stop and the limit of iterations is out of the way. The factorisation is
-the default (MKL Pardiso where the wheel has it), QDLDL, or dense LAPACK for the dense split form.
+tolerance alone decides when to stop and the limit of iterations is out of the way. The
+factorisation is the default (MKL Pardiso where the wheel has it), QDLDL, or dense LAPACK for the
+dense split form.
 """
 
 from __future__ import annotations

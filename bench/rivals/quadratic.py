@@ -1,7 +1,8 @@
-"""What the one-shot pruners have in common: the quadratic form of a layer, and the largest of many scores.
+"""What one-shot pruners share: the quadratic form of a layer, and the largest of many scores.
 
-Those that look at the data want few weights U with a small ||X (W - U)||, for which X'X is enough. Features
-without any signal are left out beforehand: no method spends weights on them, or breaks on them.
+Those that look at the data want few weights U with a small ||X (W - U)||, for which X'X is enough.
+Features without any signal are left out beforehand: no method spends weights on them, or breaks on
+them.
 """
 
 from __future__ import annotations

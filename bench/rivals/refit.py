@@ -1,9 +1,9 @@
 """The best weights on a given support, exactly: what OPTIMA approaches.
 
-"OPTIMA" (arXiv 2512.13886) fixes the mask of another method and solves one quadratic program per output,
-by a first-order method on a GPU. Without its boxes, which only say how far to trust that method, the
-optimum is the solution of (X'X)_SS u = (X'X W)_S, here by Cholesky. The damping is part of the form, so
-that it pulls towards the original weights.
+"OPTIMA" (arXiv 2512.13886) fixes the mask of another method and solves one quadratic program per
+output, by a first-order method on a GPU. Without its boxes, which only say how far to trust that
+method, the optimum is the solution of (X'X)_SS u = (X'X W)_S, here by Cholesky. The damping is part
+of the form, so that it pulls towards the original weights.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""SparseGPT: one sweep of optimal brain surgery over the features, with one inverse for all outputs.
+"""SparseGPT: one sweep of optimal brain surgery over the features, one inverse for all outputs.
 
-Frantar, Alistarh, "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot" (ICML 2023).
-The mask is chosen for 128 features at a time, by w^2 / R_jj^2 with R the upper Cholesky factor of the
-inverse; the error of every removed weight is handed on to the features behind it. Damping 1 % of the mean
-diagonal, as published. Every block keeps the same share of its weights; features without a signal are no part
-of it, which serves the method better than when they use up the share of what is to go.
+Frantar, Alistarh, "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot" (ICML
+2023). The mask is chosen for 128 features at a time, by w^2 / R_jj^2 with R the upper Cholesky
+factor of the inverse; the error of every removed weight is handed on to the features behind it.
+Damping 1 % of the mean diagonal, as published. Every block keeps the same share of its weights;
+features without a signal are no part of it, which serves the method better than when they use up
+the share of what is to go.
 """
 
 from __future__ import annotations

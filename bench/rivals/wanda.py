@@ -1,8 +1,8 @@
-"""Wanda: in every output the weights with the largest |w| times the norm of their feature stay as they are.
+"""Wanda: in every output the weights with the largest |w| times the norm of their feature stay.
 
-Sun, Liu, Bair, Kolter, "A Simple and Effective Pruning Approach for Large Language Models" (ICLR 2024).
-Every output keeps as many weights as the others, as published; what does not divide goes, one weight each,
-to the outputs whose next score is largest.
+Sun, Liu, Bair, Kolter, "A Simple and Effective Pruning Approach for Large Language Models" (ICLR
+2024). Every output keeps as many weights as the others, as published; what does not divide goes,
+one weight each, to the outputs whose next score is largest.
 """
 
 from __future__ import annotations

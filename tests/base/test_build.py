@@ -19,8 +19,9 @@ SOLVE = """
 import json, sys
 import nettrim
 from support.problems import six_neurons, wide_and_dead, random_program
-programs = [six_neurons().at(0.1), six_neurons("linear").at(0.1), six_neurons().penalised(1.0), wide_and_dead().at(0.1),
-            random_program(2, "negative").at(0.2), random_program(0, "above").penalised(0.5)]
+programs = [six_neurons().at(0.1), six_neurons("linear").at(0.1), six_neurons().penalised(1.0),
+            wide_and_dead().at(0.1), random_program(2, "negative").at(0.2),
+            random_program(0, "above").penalised(0.5)]
 answers = {}
 for solver in ("newton", "admm"):
     for k, program in enumerate(programs):

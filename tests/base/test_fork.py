@@ -1,4 +1,4 @@
-"""Threads in a process, then a forked child: the same answers, in one thread, and no waiting for ever."""
+"""Threads in a process, then a forked child: the same answers, in one thread, no endless wait."""
 
 from __future__ import annotations
 

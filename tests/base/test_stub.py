@@ -1,6 +1,7 @@
 """The compiled modules have what their stubs say.
 
-mypy's stubtest sees names alone: pybind11 writes signatures where only people read, above docstrings.
+mypy's stubtest sees names alone: pybind11 writes signatures where only people read, above
+docstrings.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from nettrim.base.dispatch import core
 
 
 class Signature(NamedTuple):
-    """What a caller must know; ``optional`` names what may be None, ``defaults`` what may be left out."""
+    """What a caller must know: names in ``optional`` may be None, in ``defaults`` left out."""
 
     positional: list[str]
     by_name: list[str]

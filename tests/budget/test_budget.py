@@ -160,7 +160,7 @@ def test_the_ends_are_exact():
 
 
 def test_better_than_what_knows_no_relu():
-    """Against the best weights on the support of the same surgery for the signals in front of it."""
+    """Against the best weights on the same surgery's support for the signals in front of it."""
     X, W, Y = layer(500, 40, 20)
     unaware = nettrim.solve_layer_budget(
         X, X @ W, weights=W, sparsity=0.8, activation="linear", swaps=0
@@ -491,7 +491,7 @@ def test_time_limits_are_positive_numbers(value):
 @pytest.mark.parametrize("size", [5e-324, 1e-310, 1e-200, 1.0, 1e200])
 @pytest.mark.parametrize("activation", ["relu", "linear"])
 def test_errors_are_relative_at_every_size(size, activation) -> None:
-    """Without weights nothing is reproduced: the error is the whole signal, however small that is."""
+    """Without weights nothing is reproduced: the error is the whole signal, however small."""
     X = np.random.default_rng(0).standard_normal((20, 4))
     Y = np.full((20, 2), size)
     options = {"weights": np.zeros((4, 2)), "activation": activation, "n_threads": 1}

@@ -413,7 +413,7 @@ def test_the_command_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert "COMMAND" in capsys.readouterr().err
 
 
-# --- branch-hull ------------------------------------------------------------------------------------
+# --- branch-hull ----------------------------------------------------------------------------------
 
 
 def test_branch_hull_writes_the_signals(

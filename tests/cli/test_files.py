@@ -255,7 +255,8 @@ def hang_at_the_second(X, Y, **options):
     return solve_layer(X, Y, **options)
 
 to_error.solve_layer = hang_at_the_second
-sys.exit(commands.main("trim net.npz -c X.npy -e 0.1 -o out.npz -q --threads 1 --report r.html".split()))
+arguments = "trim net.npz -c X.npy -e 0.1 -o out.npz -q --threads 1 --report r.html"
+sys.exit(commands.main(arguments.split()))
 """
 ASLEEP = "time.sleep(600)"
 ENDLESS = 'options |= {"tol": 1e-300, "max_iter": 10**9}'

@@ -17,7 +17,7 @@ from support.executors import WIDTH, Here, Watched
 spawn = multiprocessing.get_context("spawn")
 
 
-# --- the same answer everywhere ---------------------------------------------------------------------
+# --- the same answer everywhere -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes", "loky", "dask"])
@@ -71,7 +71,7 @@ def test_groups_and_bounds_reach_the_workers(processes):
     assert np.array_equal(here.weights, there.weights)
 
 
-# --- what travels -----------------------------------------------------------------------------------
+# --- what travels ---------------------------------------------------------------------------------
 
 
 def test_arrays_do_not_travel_with_tasks(processes, layer, folder):

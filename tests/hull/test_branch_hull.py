@@ -10,7 +10,7 @@ import pytest
 import nettrim
 from support.hulls import Product, proved_bound, random_product, rank_one_error, referee
 
-# --- values -----------------------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
@@ -94,7 +94,7 @@ def test_tangents_at_odd_scales() -> None:
 @pytest.mark.parametrize("solver", ["auto", "lp"])
 @pytest.mark.parametrize("size", [1e-14, 1.0, 1e14])
 def test_tangents_are_optimal_only_close_to_the_hulls(solver, size) -> None:
-    """Of dictionaries so different that no slope of the grid is near, the products are too small."""
+    """Dictionaries so different that no slope of the grid is near: products are too small."""
     product = random_product(20, 4, 3, support=2, seed=7)
     odd = replace(product, B=size * product.B, y=size * product.y)
     s = odd.solve(relaxation="tangents", solver=solver, tol=1e-4)
@@ -138,7 +138,7 @@ def test_cutting_planes_agree(slack) -> None:
     assert proved_bound(product, s, slack) >= s.dual_bound * (1 - 1e-6)
 
 
-# --- proofs and points -----------------------------------------------------------------------------
+# --- proofs and points ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("regularizer", ["l1", "l2"])
@@ -173,7 +173,7 @@ def test_slack_is_repaired_exactly() -> None:
     assert np.all(feasible >= np.abs(wrong) * (1 - 1e-9))
 
 
-# --- symmetries ------------------------------------------------------------------------------------
+# --- symmetries -----------------------------------------------------------------------------------
 
 
 def test_scaling_laws() -> None:

@@ -10,7 +10,7 @@ import pytest
 import nettrim
 from support.hulls import random_product, rank_one_error, referee
 
-# --- measurements that say less ---------------------------------------------------------------------
+# --- measurements that say less -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("zero", ["drop", "quadrant", "equality"])
@@ -77,7 +77,7 @@ def test_dependent_columns(regularizer) -> None:
     assert s.objective == pytest.approx(factor * value, rel=1e-5)
 
 
-# --- signs that contradict each other ----------------------------------------------------------------
+# --- signs that contradict each other -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
@@ -107,11 +107,11 @@ def test_margin_of_good_signs() -> None:
     assert len(check.worst) > 0
 
 
-# --- equalities that say nothing new, and clocks -------------------------------------------------------
+# --- equalities that say nothing new, and clocks --------------------------------------------------
 
 
 def vanishing(kind: str):
-    """A product with zero measurements whose dictionary rows vanish, repeat or follow from others."""
+    """A product with zero measurements whose rows vanish, repeat or follow from others."""
     rng = np.random.default_rng(3)
     B, C = rng.standard_normal((2, 60, 6))
     h, m = rng.standard_normal((2, 6))

@@ -1,4 +1,4 @@
-"""What BranchHull takes: dictionaries of other kinds, operators, limits; bad input is refused by name."""
+"""What BranchHull takes: other dictionaries, operators, limits; bad input is refused by name."""
 
 from __future__ import annotations
 

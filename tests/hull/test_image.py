@@ -162,7 +162,7 @@ def test_logarithms_against_a_linear_program() -> None:
 
 
 def test_the_published_program_runs_away() -> None:
-    """Its infimum is 0 and nothing attains it: the longer it goes on, the flatter its reflectance."""
+    """Its infimum is 0 and nothing attains it: the longer it runs, the flatter its reflectance."""
     w, x = scene(16)
     answers = [
         nettrim.separate_image(w * x, method="early-stopped", max_iter=n) for n in (50, 500, 5000)

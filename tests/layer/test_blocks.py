@@ -1,4 +1,4 @@
-"""A layer in blocks of outputs, and in groups: the same optimum, proved again for the whole layer."""
+"""A layer in blocks of outputs, and in groups: the same optimum, proved for the whole layer."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_linear_layers():
 
 
 def test_no_block_can_have_its_share_of_a_floor():
-    """Targets that the inputs cannot reach, as behind trimmed layers, and more so in some blocks."""
+    """Targets that inputs cannot reach, as behind trimmed layers, and more so in some blocks."""
     rng = np.random.default_rng(4)
     X, Y = layer()
     Y = problems.relu(Y + rng.standard_normal(Y.shape) * np.geomspace(0.01, 1, Y.shape[1]))
@@ -195,11 +195,11 @@ def test_random_layers_in_blocks_of_any_width(seed, upper, activation, gain, n_o
     assert program.violation(blocks.weights) <= TOL * np.abs(program.Y).max()
 
 
-# --- groups -----------------------------------------------------------------------------------------
+# --- groups ---------------------------------------------------------------------------------------
 
 
 def grouped(groups, activation="relu", seed=0, per_group=2):
-    """Inputs and outputs of a grouped layer, and the same as one output over block-diagonal inputs."""
+    """Inputs and outputs of a grouped layer, also as one output over block-diagonal inputs."""
     rng = np.random.default_rng(seed)
     n, f, m = 24, 3, groups * per_group
     X = rng.standard_normal((n, groups * f))
@@ -287,7 +287,7 @@ def test_groups_must_be_a_positive_number():
         nettrim.solve_layer(X, Y, groups=1.5, epsilon=1.0)
 
 
-# --- limits and listeners ---------------------------------------------------------------------------
+# --- limits and listeners -------------------------------------------------------------------------
 
 
 def test_the_listener_hears_of_the_whole_layer_once_a_round():
@@ -377,7 +377,7 @@ def test_a_warm_start_and_single_precision():
     assert single.objective == pytest.approx(cold.objective, rel=2e-4)
 
 
-# --- the search for the penalty ---------------------------------------------------------------------
+# --- the search for the penalty -------------------------------------------------------------------
 
 
 class Coarse:

@@ -46,7 +46,7 @@ def weights(rng: np.random.Generator) -> Array:
 @pytest.mark.parametrize("slack", ["paper", "positive"])
 @pytest.mark.parametrize("solver", ["auto", "newton"])
 def test_a_layer_with_its_weights_on_the_boundary(slack: str, solver: str) -> None:
-    """gamma = 1: the original weights touch the ball and, with the paper's slack, every half-space."""
+    """gamma = 1: original weights touch the ball and, with the paper's slack, every half-space."""
     first, _ = two_layers()
     assert_solved(second_layer(first.solve().weights, slack, gamma=1.0), solver=solver)
 

@@ -1,4 +1,4 @@
-"""Data that nobody centred or scaled, and far more features than samples: solved, or honestly not."""
+"""Data not centred or scaled, and far more features than samples: solved, or honestly not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.proofs import TOL, assert_certified, assert_honest
 @pytest.mark.parametrize("form", ["epsilon", "penalty"])
 @pytest.mark.parametrize("activation", ["relu", "linear"])
 def test_a_clock_in_any_unit_says_the_same(rng, form, activation) -> None:
-    """A feature of 1 to 1e12 beside standard normal ones: the smaller, the dearer, within bounds."""
+    """A feature of 1 to 1e12 beside standard normal ones: the smaller the dearer, within bounds."""
     clock = 1 + 0.02 * rng.random(90)
     W = rng.standard_normal((5, 3))
     Z = rng.standard_normal((90, 5)) @ W
@@ -94,7 +94,7 @@ def test_what_is_feasible_is_never_called_infeasible(hard_mix) -> None:
 
 @pytest.mark.parametrize("form", ["constrained", "penalised"])
 def test_a_proof_of_infeasibility_is_a_ray(rng, form) -> None:
-    """Of features over nine decades: zero along each, as far as rounding can tell, and yet of value."""
+    """Features over nine decades: zero along each, as far as rounding can tell, yet of value."""
     X = rng.standard_normal((40, 6)) * np.geomspace(1, 1e9, 6)
     X = np.vstack([X, -X[:3]])
     Y = relu(X[:, ::-1] @ rng.standard_normal((6, 2)))
@@ -187,7 +187,7 @@ def test_outputs_without_an_active_sample(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 23, 41, 76, 84])
 def test_a_ball_that_binds_nothing(seed: int) -> None:
-    """Readings about a large mean, weights off it: multipliers grow as large as rounding of factors."""
+    """Readings about a large mean, weights off it: multipliers as large as factors' rounding."""
     rng = np.random.default_rng([99, seed])
     shape = int(rng.integers(20, 60)), int(rng.integers(3, 11))
     X = 10 ** rng.uniform(1, 3) + rng.standard_normal(shape)

@@ -28,7 +28,7 @@ TOL = 1e-7
 
 
 def assert_optimal(program: Program, solution: nettrim.LayerSolution, optimum: float) -> None:
-    """Six digits of the objective and of feasibility, measured here and not taken from the report."""
+    """Six digits of the objective and of feasibility, measured here, not read off the report."""
     assert solution.status == "optimal"
     assert solution.converged
     assert_feasible(program, solution.weights)
@@ -268,7 +268,7 @@ def test_the_solution_is_frozen_and_prints_its_certificate() -> None:
 @pytest.mark.parametrize("epsilon", [0.0, 0.5])
 @pytest.mark.parametrize("max_iter", [1, 2])
 def test_multipliers_are_numbers_where_nothing_is_active(epsilon, max_iter) -> None:
-    """The half-spaces alone ask for weights; the price that goes with no active entry is infinite."""
+    """The half-spaces alone ask for weights; the price without an active entry is infinite."""
     rng = np.random.default_rng(1)
     X = rng.standard_normal((17, 1))
     s = nettrim.solve_layer(

@@ -1,4 +1,4 @@
-"""What must hold whatever the numbers: symmetries, monotonicity, and the ways to split a program."""
+"""What must hold whatever the numbers: symmetries, monotonicity, and ways to split a program."""
 
 from __future__ import annotations
 

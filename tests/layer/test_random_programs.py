@@ -93,7 +93,7 @@ def decent_recipes(draw: st.DrawFn) -> Recipe:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the referee knows: the optimum lies between, and what it costs to tighten a constraint."""
+    """What the referee knows: the optimum lies between, and what a tighter constraint costs."""
 
     known: str  # "feasible", "infeasible" or "undecided"
     lower: float

@@ -108,7 +108,7 @@ def test_the_optimum_does_not_depend_on_rho(rho: float) -> None:
 
 
 def published_certificate(scaled: reference.ReferenceProgram, rho: float, iterations: int):
-    """The published method's weights, certified by the multiplier it holds at the end of the step."""
+    """The published method's weights, certified by its multiplier at the end of the step."""
     steps = reference.admm(scaled, rho=rho, relaxation=1.0)
     last, following = islice(steps, iterations - 1, iterations + 1)
     return last.weights, reference.certify(scaled, last.weights, rho * following.U1)
@@ -154,7 +154,7 @@ def optimum(index: int) -> float:
 @settings(max_examples=150)
 @given(st.integers(0, len(RANDOM) - 1), st.integers(0, 1000), st.floats(-6, 6), st.floats(0, 1))
 def test_no_candidate_proves_too_much(index: int, seed: int, size: float, near: float) -> None:
-    """Whatever dual is handed over, noise or near the best one, the bound stays below the optimum."""
+    """Whatever the dual, noise or near the best one, the bound stays below the optimum."""
     program = RANDOM[index]
     best = program.solve(tol=1e-6).dual
     noise = 10**size * np.random.default_rng(seed).standard_normal(program.Y.shape)

@@ -1,4 +1,4 @@
-"""Convolutions: unfolding and its adjoint, the operator's norm, and the layer program on patches."""
+"""Convolutions: unfolding and its adjoint, the operator's norm, the layer program on patches."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_unfolding_and_folding_are_adjoint(geometry, rng) -> None:
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_the_operator_is_the_unfolded_matrix(geometry, rng) -> None:
-    """Without unfolding: the same signals, the adjoint, and the ridge step by conjugate gradients."""
+    """Without unfolding: the same signals, the adjoint, the ridge step by conjugate gradients."""
     size, *rest = geometry
     window = Window(rest[0], rest[1], rest[2], rest[3])
     values = rng.standard_normal((40, 2, *size))
@@ -117,7 +117,7 @@ def test_an_input_lies_in_at_most_so_many_windows(k, s, d, seed) -> None:
     assert counts.max() == window.overlap
 
 
-# --- the program -----------------------------------------------------------------------------------
+# --- the program ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("activation", ["relu", "linear"])
@@ -192,7 +192,7 @@ def test_a_program_nearly_fixed_by_its_bounds(rng) -> None:
     assert result.layers[0].seconds < 30
 
 
-# --- networks --------------------------------------------------------------------------------------
+# --- networks -------------------------------------------------------------------------------------
 
 
 def small_network(rng) -> nettrim.Network:

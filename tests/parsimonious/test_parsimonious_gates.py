@@ -47,7 +47,7 @@ def exact_differences(gates: UnitGates, x, y, theta: float):
     return slopes
 
 
-# --- the objective and its estimates ---------------------------------------------------------------
+# --- the objective and its estimates --------------------------------------------------------------
 
 
 def test_the_slope_is_the_difference_and_the_loss_is_affine() -> None:
@@ -117,7 +117,7 @@ def test_flips_agree_with_brute_force_in_a_convolutional_network(model, estimato
         assert torch.equal(value, statistics[key])
 
 
-# --- theory -------------------------------------------------------------------------------------------
+# --- theory ---------------------------------------------------------------------------------------
 
 
 class Enumerated:

@@ -50,7 +50,7 @@ def total(result) -> int:
     return sum(p.numel() for p in result.model.parameters())
 
 
-# --- the robust setting -------------------------------------------------------------------------------
+# --- the robust setting ---------------------------------------------------------------------------
 
 
 def test_digits() -> None:
@@ -139,7 +139,7 @@ def test_too_fast_and_unprepared_collapses_with_a_warning(tmp_path: Path) -> Non
     assert result.model(digits().test[0][0]).shape == (540, 10)
 
 
-# --- sections and complexity ----------------------------------------------------------------------------
+# --- sections and complexity ----------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -160,7 +160,7 @@ def test_sections_leave_until_as_many_are_left_from_every_start() -> None:
     assert min(accuracies) >= 0.95
 
 
-# --- runs -------------------------------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 
 
 def small(seed: int = 0, **options) -> ParsimoniousTrainer:
@@ -257,7 +257,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         small().fit(digits(), 2, progress=False, checkpoint=file)
 
 
-# --- whose checkpoint it is --------------------------------------------------------------------------
+# --- whose checkpoint it is -----------------------------------------------------------------------
 
 
 def doubled(outputs, targets):
@@ -429,7 +429,7 @@ def test_wrong_arguments_are_named(call, error, words) -> None:
         call()
 
 
-# --- and on into trim ------------------------------------------------------------------------------------
+# --- and on into trim -----------------------------------------------------------------------------
 
 
 def test_the_result_goes_on_into_trim() -> None:

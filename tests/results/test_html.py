@@ -334,7 +334,7 @@ def test_colours_stand_out_in_both_themes() -> None:
 
 
 def opacities(uri: str) -> NDArray[np.uint8]:
-    """Decode what `draw_pattern` encodes: one image chunk, a palette in which an entry is its opacity."""
+    """Decode what `draw_pattern` encodes: one image chunk, a palette of opacities."""
     content = base64.b64decode(uri.partition(",")[2])
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     chunks, at = {}, 8

@@ -1,7 +1,7 @@
 """Every entry point, with threads in this process and then in a child; see test_fork.
 
-Run as ``python -c "from support import forked; forked.main(way)"`` by processes of their own: a child that waits for
-ever is to be stopped from outside.
+Run as ``python -c "from support import forked; forked.main(way)"`` by processes of their own: a
+child that waits for ever is to be stopped from outside.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def mlp(*sizes: int, activation: type[nn.Module] = nn.ReLU, scale: float = 1.0) 
 
 
 class Digits:
-    """Scikit-learn's digits, 1,257 for training in batches of 64 in random order, 540 for testing."""
+    """Scikit-learn's digits: 1,257 to train in batches of 64 in random order, 540 to test."""
 
     def __init__(self) -> None:
         X, y = load_digits(return_X_y=True)
@@ -103,7 +103,7 @@ def program_of(gates: UnitGates) -> GatedProgram:
 
 
 class ResNet(nn.Module):
-    """A block of convolutions beside a convolution, one beside nothing, and sizes that are asked for."""
+    """A block of convolutions beside a convolution, one beside nothing, and sizes asked for."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -22,7 +22,8 @@ class TwoHeads:
     Attributes
     ----------
     gain : float
-        What the framework multiplies the first output by when it runs the model itself; 0: it fails.
+        What the framework multiplies the first output by when it runs the model itself; 0: it
+        fails.
     """
 
     body: Dense

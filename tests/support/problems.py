@@ -1,8 +1,8 @@
 """Layer programs with known answers, and generators of random ones.
 
-The fixed problems, `six_neurons` and the like, and their optimal values are golden constants: they were
-computed once with CVXPY and Clarabel at 1e-10 and must not drift. They are drawn with samples in columns,
-as in the papers, and turned over at the end, because the package keeps samples in rows.
+The fixed problems, `six_neurons` and the like, and their optimal values are golden constants: they
+were computed once with CVXPY and Clarabel at 1e-10 and must not drift. They are drawn with samples
+in columns, as in the papers, and turned over at the end, because the package keeps samples in rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Array = NDArray[np.float64]
 class Program:
     """One layer program and a point known to satisfy its constraints.
 
-    ``weights`` generated the outputs, so they meet the ball with room to spare and every half-space.
+    ``weights`` generated the outputs, so they meet the ball with room to spare and every
+    half-space.
     """
 
     X: Array  # (n_samples, n_features), a column of ones included
@@ -144,7 +145,7 @@ def six_neurons(activation: str = "relu") -> Program:
 
 
 def fixed_biases() -> Program:
-    """`six_neurons` at gain 0.1 with the biases moved out of the program, as a convolution has them.
+    """`six_neurons` at gain 0.1, biases moved out of the program, as a convolution has them.
 
     Its active set cannot be read off the shifted targets, so only the referee can be asked.
     """
@@ -254,8 +255,9 @@ UPPERS = ("zero", "above", "negative")
 def random_program(seed: int, upper: str = "zero", activation: str = "relu") -> Program:
     """A small random layer; its weights satisfy every half-space.
 
-    ``upper``: "zero" is the papers' first layer; "above" is a random bound that is nowhere negative;
-    "negative" lies a little above the layer's own output, so zero weights are not feasible.
+    ``upper``: "zero" is the papers' first layer; "above" is a random bound that is nowhere
+    negative; "negative" lies a little above the layer's own output, so zero weights are not
+    feasible.
     """
     rng = np.random.default_rng([seed, UPPERS.index(upper), activation == "relu"])
     n_features, n_outputs = int(rng.integers(3, 10)), int(rng.integers(1, 5))
@@ -289,10 +291,11 @@ TARGETS = ("own", "shifted", "foreign")
 class Recipe:
     """A random program and all that may be wrong with its data; few of them are easy.
 
-    ``slack``: no upper bound; a random one that is nowhere negative; one of any sign; the cascade's two.
-    ``target``: the layer's own output, that of the layer on other inputs, or of no layer at all.
-    ``level``: epsilon over the norm of Y, or the penalty over the least for which zero is a lasso's
-    answer. ``gamma`` replaces it by the cascade's epsilon: the error of the weights that were drawn.
+    ``slack``: no upper bound; a random one that is nowhere negative; one of any sign; the cascade's
+    two. ``target``: the layer's own output, that of the layer on other inputs, or of no layer at
+    all. ``level``: epsilon over the norm of Y, or the penalty over the least for which zero is a
+    lasso's answer. ``gamma`` replaces it by the cascade's epsilon: the error of the weights that
+    were drawn.
     """
 
     seed: int

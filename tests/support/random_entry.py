@@ -1,4 +1,4 @@
-"""What the random calls have in common: an entry point, and the damage that users do to arguments."""
+"""What the random calls have in common: entry points, and the damage users do to arguments."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Entry:
         return chosen
 
     def spoiled(self, name: str, value: Any, rng: Random) -> Any:
-        """Return another value of an argument: one that is sensible elsewhere, or one that is none."""
+        """Return another value of an argument: sensible elsewhere, or nowhere."""
         if name in self.options and rng.random() < 0.5:
             return pick(rng, self.options[name])
         if isinstance(value, np.ndarray) and rng.random() < 0.85:
@@ -143,7 +143,7 @@ def maybe(rng: Random, probability: float, **arguments: Any) -> Arguments:
 
 
 def spoiled_array(array: NDArray[Any], rng: Random) -> Any:
-    """Return an array as users may bring it: of another kind, shape or size, or with odd entries."""
+    """Return an array as users may bring it: another kind, shape or size, or odd entries."""
     return pick(rng, (_of_another_kind, _of_another_shape, _of_another_size, _with_odd_entries))(
         array, rng
     )
@@ -234,7 +234,7 @@ def norm(value: Any) -> float:
 
 
 def close(one: Any, other: Any, rel: float, slack: float = 0.0) -> bool:
-    """Tell whether two numbers are equal up to rounding, relative to the larger one, and some slack."""
+    """Tell whether two numbers are equal up to rounding, relative to the larger, and some slack."""
     if np.isnan(one) or np.isnan(other):
         return bool(np.isnan(one) and np.isnan(other))
     if np.isinf(one) or np.isinf(other):

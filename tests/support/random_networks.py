@@ -191,7 +191,7 @@ def samples(rng: Random, shape: tuple[int, ...]) -> Array:
     return X
 
 
-# --- the same in other forms ------------------------------------------------------------------------
+# --- the same in other forms ----------------------------------------------------------------------
 
 
 def as_network(plan: Blueprint) -> nettrim.Network:

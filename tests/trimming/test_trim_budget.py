@@ -1,4 +1,4 @@
-"""Whole networks at a given sparsity: exact to one weight, shared among layers, bounds that hold."""
+"""Whole networks at a given sparsity: exact to one weight, shared among layers; bounds hold."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def as_plain_array(value: object, name: str) -> NDArray[Any]:
 
 
 def _has_mask(value: object) -> bool:
-    """Tell whether an array, or one in a list, has masked entries: NumPy would take them for data."""
+    """Tell whether an array, or one in a list, has masked entries, which NumPy takes for data."""
     if isinstance(value, (list, tuple)):
         return any(map(_has_mask, value))
     return bool(np.ma.is_masked(value))
@@ -84,7 +84,7 @@ def check_finite(value: ArrayLike, name: str, *, ndim: int | None = None) -> Any
 
 
 def check_squares(array: FloatArray, name: str) -> FloatArray:
-    """Refuse an array whose norm is out of reach of float64: entries too large, or all too small."""
+    """Refuse an array whose norm float64 cannot hold: entries too large, or all too small."""
     largest = float(np.abs(array).max())
     if largest > LARGEST or 0 < largest < 1 / LARGEST:
         size = "large" if largest > 1 else "small"

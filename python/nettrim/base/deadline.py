@@ -1,4 +1,4 @@
-"""Deadlines: readings of `time.perf_counter` at which work is to end; None where there is no limit."""
+"""Deadlines: readings of `time.perf_counter` at which work ends; None where there is no limit."""
 
 from __future__ import annotations
 

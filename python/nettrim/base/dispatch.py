@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 else:
     core = importlib.import_module(f"nettrim._core_{isa}")
 
-# A child forked before the core was loaded: another library may have left it an OpenMP runtime whose
-# threads are in the parent. The core itself notices the forks that come after it.
+# A child forked before the core was loaded: another library may have left it an OpenMP runtime
+# whose threads are in the parent. The core itself notices the forks that come after it.
 if isinstance(
     multiprocessing.current_process(), getattr(multiprocessing.context, "ForkProcess", ())
 ):

@@ -1,4 +1,4 @@
-"""Paths and files of arrays: written whole or not at all, read in bounds, nothing in them executed."""
+"""Paths, and files of arrays: written whole or not at all, read in bounds, never executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which weights to keep, by alternating directions on one Gram matrix: for layers too large for surgery.
+"""Which weights to keep, by alternating directions on one Gram matrix: for large layers.
 
 This is ALPS (Meng et al., NeurIPS 2024): the weights that fit and those that are few are drawn
 together by a growing penalty. It knows no ReLU; it learns of it from its targets. Where a row is
@@ -35,7 +35,7 @@ SETTLED = 3e-4  # share of the support that may still change at the end
 def support_by_admm(
     data: BudgetData, budget: int, chosen: Regularisation, deadline: float | None = None
 ) -> Mask:
-    """Return which weights to keep, of shape (n_outputs, n_features); at a deadline, those by then."""
+    """Return which weights to keep, (n_outputs, n_features); at a deadline, those by then."""
     ridge = max(chosen.ridge, 1e-3) * data.scale
     gram = data.X.T @ data.X
     gram[np.diag_indices_from(gram)] += ridge

@@ -38,7 +38,7 @@ RANGE = (1e-6, 1.0)  # of penalties, over the one that leaves nothing
 def support_by_reweighting(
     data: BudgetData, budget: int, n_threads: int, deadline: float | None = None
 ) -> Mask:
-    """Return which weights to keep, of shape (n_outputs, n_features); at a deadline, those by then."""
+    """Return which weights to keep, (n_outputs, n_features); at a deadline, those by then."""
     size = np.sqrt(np.einsum("ij,ij->j", data.X, data.X))[:, None]
     free = ~data.pattern.keep
     size[size == 0] = 1.0

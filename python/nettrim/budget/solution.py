@@ -76,10 +76,11 @@ class BudgetSolution:
         rows, columns = self.weights.shape
         kept = f"{self.nonzeros:,} of {self.weights.size:,} weights"
         late = ", TIME WAS UP" if self.status == "time_limit" else ""
+        in_front = f"in front of the activation {self.preactivation_error:.6g}"
         lines = [
             f"layer {rows} x {columns} with a budget of {self.budget:,}{late}",
             f"  kept       {kept} ({format_share(self.nonzeros, self.weights.size)})",
-            f"  error      {self.error:.6g}  (in front of the activation {self.preactivation_error:.6g})",
+            f"  error      {self.error:.6g}  ({in_front})",
         ]
         if self.held_out_error is not None:
             lines.append(

@@ -74,7 +74,7 @@ class BudgetTrace:
 
     @property
     def losses(self) -> Array:
-        """Estimate of the layer's loss with 0, 1, 2, ... weights removed: half of a squared error."""
+        """The layer's loss, half of a squared error, without 0, 1, 2, ... weights: an estimate."""
         return self.data.in_given_units(self.elimination.cumulative_losses, "losses")
 
     def at(
@@ -449,7 +449,8 @@ def _check_held_out(
     X, Y = double_matrix(inputs, "held_out"), double_matrix(outputs, "held_out")
     if X.shape[1] != data.X.shape[1] or Y.shape != (len(X), data.Y.shape[1]):
         raise ValueError(
-            f"held_out must hold inputs and outputs like X and Y, got shapes {X.shape} and {Y.shape}"
+            f"held_out must hold inputs and outputs like X and Y, got shapes {X.shape} and "
+            f"{Y.shape}"
         )
     active = None if data.active is None else Y > 0
     X = check_squares(data.in_own_units(X, "X"), "held_out")

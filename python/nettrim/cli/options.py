@@ -17,17 +17,18 @@ example:
   nettrim trim model.onnx --calibration X.npy --epsilon 0.05 -o small.onnx
   nettrim trim net.npz --calibration X.npy --sparsity 0.5 -o small.npz
 
-MODEL is an ONNX model, a file of nettrim.Network.save, or an .npz with the arrays W1, b1, W2, b2, ...
-of dense layers (weights n_features x n_outputs; ReLU after each layer but the last). OUT is a file of
-the same kind; it carries the recipe of the run, which nettrim inspect shows. X.npy has samples along
-its first axis; for an ONNX model with several inputs X.npz has an array for each, by its name.
+MODEL is an ONNX model, a file of nettrim.Network.save, or an .npz with the arrays W1, b1, W2, b2,
+... of dense layers (weights n_features x n_outputs; ReLU after each layer but the last). OUT is a
+file of the same kind; it carries the recipe of the run, which nettrim inspect shows. X.npy has
+samples along its first axis; for an ONNX model with several inputs X.npz has an array for each, by
+its name.
 
 exit status: 0 all layers solved to the tolerance, 1 not all (the table says which), 2 bad input,
-3 the error of the network is above --max-error, 130 interrupted by Ctrl-C, 143 by SIGTERM. OUT is written
-in all cases but 2; of an interrupted run it holds the layers that were finished.
+3 the error of the network is above --max-error, 130 interrupted by Ctrl-C, 143 by SIGTERM. OUT is
+written in all cases but 2; of an interrupted run it holds the layers that were finished.
 
-Places for output are looked at before anything else: folders of files must exist, and no file may be
-named twice or be an input.
+Places for output are looked at before anything else: folders of files must exist, and no file may
+be named twice or be an input.
 """
 INSPECT = """\
 example:

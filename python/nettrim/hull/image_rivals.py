@@ -1,4 +1,4 @@
-"""The rivals of anchored total variation: in the log domain, and the published program without end."""
+"""The rivals of anchored total variation: in the log domain, and the program as published."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class _CuttingPlanes:
         }
 
     def _is_proved(self, tol: float) -> bool:
-        """Whether there is an answer, and its gap is small enough; a tolerance of 1 asks for no bound."""
+        """Whether there is an answer of a gap small enough; a tolerance of 1 asks for no bound."""
         return bool(np.isfinite(self.upper)) and self._gap() <= tol
 
     def _gap(self) -> float:

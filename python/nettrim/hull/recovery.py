@@ -1,4 +1,4 @@
-"""When does BranchHull recover the truth? The exact law of random dictionaries, and a test of one."""
+"""When does BranchHull recover the truth? The law of random dictionaries, and a test of one."""
 
 from __future__ import annotations
 

@@ -55,11 +55,12 @@ class ImageSeparation:
     def __str__(self) -> str:
         """Return a short report; an answer without proof says so in its first line."""
         height, width = self.reflectance.shape
+        proof = f"proved >= {self.dual_bound:.9g}, gap {self.gap:.1e}"
         return "\n".join(
             [
                 f"image of {height} x {width}, {len(self.coefficients)} modes, method "
                 f"{self.method}: {self.status}" + ("" if self.converged else ", NOT CONVERGED"),
-                f"  objective  {self.objective:.9g}  (proved >= {self.dual_bound:.9g}, gap {self.gap:.1e})",
+                f"  objective  {self.objective:.9g}  ({proof})",
                 f"  slack      {np.count_nonzero(self.slack)} pixels",
                 f"  {self.iterations} iterations in {self.seconds:.3f} s",
             ]

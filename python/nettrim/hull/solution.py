@@ -144,12 +144,13 @@ class HullSolution:
 
     def __str__(self) -> str:
         """Return a short report; an answer without proof says so in its first line."""
+        proof = f"proved >= {self.dual_bound:.9g}, gap {self.gap:.1e}"
         return "\n".join(
             [
                 f"branch hull, {len(self.w)} measurements, {len(self.h)} + {len(self.m)} "
                 f"coefficients: {self.status}" + ("" if self.converged else ", NOT CONVERGED"),
                 f"  kept       {np.count_nonzero(self.h)} of h, {np.count_nonzero(self.m)} of m",
-                f"  objective  {self.objective:.9g}  (proved >= {self.dual_bound:.9g}, gap {self.gap:.1e})",
+                f"  objective  {self.objective:.9g}  ({proof})",
                 f"  slack      {np.count_nonzero(self.xi)} measurements",
                 f"  {self.iterations} iterations of {self.solver} in {self.seconds:.3f} s",
             ]

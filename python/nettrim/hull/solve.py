@@ -203,7 +203,7 @@ def _solve(
 
 
 def _keeps_to_hulls(fields: dict[str, Any], program: HullProgram, ratio: float) -> bool:
-    """Tell whether products are as close to their hulls as tangents promise between their slopes."""
+    """Tell whether products are as close to their hulls as tangents between slopes promise."""
     u, v = (np.maximum(D @ fields[name], 0) for D, name in ((program.A, "h"), (program.D, "m")))
     root = np.sqrt(u) * np.sqrt(v)
     least = (1 - BELOW_TANGENTS) * np.sqrt(program.r) / np.cosh(np.log(ratio) / 2)

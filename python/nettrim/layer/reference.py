@@ -200,10 +200,11 @@ class ConvolutionOperator:
         return np.tensordot(signals, self._patches, (positions, positions))
 
     def ridge(self, signals: Array, kernels: Array, sigma: float, n_steps: int = 20) -> Array:
-        r"""Solve :math:`(A^*A + \sigma I)\,W = A^*(signals) + \sigma\,kernels` by conjugate gradients.
+        r"""Take a ridge step by conjugate gradients.
 
-        This is the step of `admm` that the published solver for convolutions takes so, 10 at a time
-        from zero; here they begin at `kernels` and end early where the residual is rounding.
+        Solves :math:`(A^*A + \sigma I)\,W = A^*(signals) + \sigma\,kernels`. This is the step
+        of `admm` that the published solver for convolutions takes so, 10 at a time from zero; here
+        they begin at `kernels` and end early where the residual is rounding.
         """
         solution = kernels.copy()
         residual = self.correlations(signals - self.signals(kernels))

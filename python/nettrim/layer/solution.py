@@ -93,14 +93,17 @@ class LayerSolution:
         """Return a short report; an answer without proof says so in its first line."""
         rows, columns = self.weights.shape
         kept = f"{self.nonzeros:,} of {self.weights.size:,} weights"
+        proof = f"proved >= {self.dual_bound:.9g}, gap {self.gap:.1e}"
+        scales = f"epsilon {self.epsilon:.9g}, penalty {self.penalty:.6g}"
+        iterations = f"{self.iterations} iterations of {self.solver}"
         return "\n".join(
             [
                 f"layer {rows} x {columns}: {self.status}"
                 + ("" if self.converged else ", NOT CONVERGED"),
                 f"  kept       {kept} ({self.nonzeros / self.weights.size:.1%})",
-                f"  objective  {self.objective:.9g}  (proved >= {self.dual_bound:.9g}, gap {self.gap:.1e})",
-                f"  residual   {self.residual:.9g}  (epsilon {self.epsilon:.9g}, penalty {self.penalty:.6g})",
+                f"  objective  {self.objective:.9g}  ({proof})",
+                f"  residual   {self.residual:.9g}  ({scales})",
                 f"  violation  {self.violation:.1e}",
-                f"  {self.iterations} iterations of {self.solver} ({self.reason}) in {self.seconds:.2f} s",
+                f"  {iterations} ({self.reason}) in {self.seconds:.2f} s",
             ]
         )

@@ -231,7 +231,7 @@ class _Job(NamedTuple):
         width: int,
         warm_start: LayerSolution | ArrayLike | None = None,
     ) -> _Job:
-        """Check that the numbers have the squares they will be asked for, and the start its shape."""
+        """Check that the numbers have the squares they will need, and the start its shape."""
         n_outputs = data.Y.shape[1]
         if width < n_outputs:
             check_squares(data.X, "X")
@@ -267,7 +267,7 @@ def _warm_start(
 
 
 def _solve(data: LayerData, job: _Job, callback: Listener | None) -> LayerSolution:
-    """Solve a layer in this process: whole, or in blocks one after the other, or small ones at once."""
+    """Solve a layer in this process: whole, or in blocks in turn, or small ones at once."""
     blocks = split_outputs(data, job.width)
     if len(blocks) == 1:
         start = job.weights, job.dual

@@ -104,8 +104,8 @@ def check_output(path: str | os.PathLike[str], output: str | os.PathLike[str]) -
     kind = detect_format(path)
     if Path(output).suffix.lower() in {NUMPY, ONNX} - {kind}:
         raise ValueError(
-            f"output {os.fspath(output)!r} must be a {kind} file like {os.fspath(path)!r}: a model is "
-            "written in the format it was read in"
+            f"output {os.fspath(output)!r} must be a {kind} file like {os.fspath(path)!r}: a model "
+            "is written in the format it was read in"
         )
 
 

@@ -53,7 +53,7 @@ class Affine(NamedTuple):
 
     @property
     def stacked(self) -> Array:
-        """The layer program's variable in float64: the weights, and a bias that is not fixed below."""
+        """The program's variable in float64: the weights, and a bias that is not fixed below."""
         if self.bias is None or self.fixed_bias:
             return self.weights.astype(np.float64)
         return np.vstack([self.weights, self.bias]).astype(np.float64)
@@ -238,10 +238,10 @@ class ModelView(Prunable, Protocol):
     """
 
     def calibration(self, values: Any, name: str) -> Data:
-        """Take samples as the framework has them, before anything else is asked (`nettrim.models.opened_model`).
+        """Take samples as the framework has them, before anything else is asked.
 
-        Returns a finite array of float64, or int64 if they are whole numbers; or
-        `nettrim.models.read_samples.Samples` of several inputs.
+        See `nettrim.models.opened_model`. Returns a finite array of float64, or int64 if they
+        are whole numbers; or `nettrim.models.samples.Samples` of several inputs.
         """
         return check_samples(values, name)
 
@@ -328,9 +328,9 @@ def as_view(model: Any) -> ModelView:
             )
             return view
     raise TypeError(
-        "model must be a nettrim.Network, a scikit-learn MLP (or what ends in one), a torch.nn.Module, an onnx.ModelProto "
-        "or have the three methods of nettrim.models.model_view.ModelView, "
-        f"got {type(model).__name__}"
+        "model must be a nettrim.Network, a scikit-learn MLP (or what ends in one), a "
+        "torch.nn.Module, an onnx.ModelProto or have the three methods of "
+        f"nettrim.models.model_view.ModelView, got {type(model).__name__}"
     )
 
 
@@ -342,7 +342,7 @@ def view_trimmed(model: Any) -> ModelView:
 
 
 def find_layers(model: Any, names: Iterable[str]) -> list[LayerView]:
-    """Return some layers of a model that was trimmed; a new view may list others and in another order."""
+    """Return some layers of a trimmed model; a new view may list others in another order."""
     listed = {layer.name: layer for layer in view_trimmed(model).prunable_layers()}
     return [listed[name] for name in names]
 
@@ -353,8 +353,8 @@ def read_samples(view: ModelView, values: Any, name: str) -> Data:
     mask = data.arrays.get("attention_mask") if isinstance(data, Samples) else None
     if mask is not None and not mask.all():
         warnings.warn(
-            f"{name} has padding (zeros in its attention_mask), whose positions count like all others in "
-            "programs, errors and bounds: give samples of one length without any",
+            f"{name} has padding (zeros in its attention_mask), whose positions count like all "
+            "others in programs, errors and bounds: give samples of one length without any",
             UserWarning,
             stacklevel=3,
         )

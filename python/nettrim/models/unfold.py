@@ -60,7 +60,7 @@ class Window:
         )
 
     def patches(self, values: Array, fill: float = 0.0) -> Array:
-        """Return a view of shape (n, channels, *positions, *kernel) of values (n, channels, *size)."""
+        """Return a view (n, channels, *positions, *kernel) of values (n, channels, *size)."""
         padded = values
         if any(map(any, self.padding)):
             padded = np.pad(values, ((0, 0), (0, 0), *self.padding), constant_values=fill)
@@ -88,7 +88,7 @@ class Window:
         )
 
     def lipschitz(self, weights: AnyFloat, size: tuple[int, ...]) -> float:
-        """Bound the norm of a convolution (out, in, *kernel), without groups, on inputs of a size."""
+        """Bound the norm of a convolution (out, in, *kernel), of one group, on inputs of a size."""
         by_patches = math.sqrt(self.overlap) * spectral_norm(weights.reshape(len(weights), -1))
         torus = [n + r - 1 for n, r in zip(size, self.reach, strict=True)]
         if (

@@ -68,16 +68,16 @@ class Certificate:
     def __str__(self) -> str:
         """Return the verdict in a line."""
         verdict = (
-            f"{self.share():.1%} of {self.n_units} units are worth their cost on {self.n_samples:,} "
-            f"samples; the least is worth {self.least:.2f} of it"
+            f"{self.share():.1%} of {self.n_units} units are worth their cost on "
+            f"{self.n_samples:,} samples; the least is worth {self.least:.2f} of it"
         )
         return verdict if self.learned else f"{self._doubt}: {verdict}"
 
     @property
     def _doubt(self) -> str:
         return (
-            f"! the network has learned next to nothing (loss {self.loss:.4g}, {self.start:.4g} without "
-            "knowing the inputs), which says little of its units"
+            f"! the network has learned next to nothing (loss {self.loss:.4g}, {self.start:.4g} "
+            "without knowing the inputs), which says little of its units"
         )
 
 

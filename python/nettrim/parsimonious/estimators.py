@@ -1,4 +1,4 @@
-"""What a unit is worth: estimates of ``E[loss | gate open] - E[loss | gate closed]`` for every gate.
+"""What a unit is worth: for every gate, ``E[loss | open] - E[loss | closed]``, estimated.
 
 A negative difference is a useful unit. All estimators take a mini-batch and masks that were drawn
 for it, and run the module in evaluation mode with the weights as they are

@@ -69,7 +69,7 @@ class GatedModel:
         return total / sum(work.values()) if work else 0.0
 
     def is_needed(self, name: str) -> bool:
-        """Whether nothing passes by a group of units: without any of them the output is constant."""
+        """Whether nothing passes by a group of units: without them the output is constant."""
         return not any(name in section.modules for section in self.structure.sections.values())
 
     def retain(self, kept: Mapping[str, torch.Tensor], optimizer: Optimizer | None) -> None:

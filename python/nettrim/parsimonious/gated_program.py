@@ -143,7 +143,7 @@ class GatedRun:
         self.signals = signals
 
     def effective(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the samples and the gates of a group, in pairs, whose units are not zero anyway."""
+        """Return pairs of a sample and a gate of a group whose unit is not zero anyway."""
         gate = self.program.nodes[name]
         units = self.signals[gate.all_input_nodes[0]].movedim(self.program.gates[name].axis, 1)
         found = units.flatten(2).any(dim=2) if units.dim() > 2 else units != 0

@@ -27,7 +27,7 @@ ESTIMATORS = ("auto", "one-flip", "random-flip", "taylor")
 
 
 class CollapseWarning(UserWarning):
-    """The network knows nothing: a layer was about to lose all units, or the loss ended where it began."""
+    """Nothing was learned: a layer was about to lose all units, or the loss ended as it began."""
 
 
 class UnitGates:
@@ -430,8 +430,8 @@ class UnitGates:
     def _collapse(self, name: str) -> None:
         if not self.collapsed:
             warnings.warn(
-                f"all units of {name!r} were about to go; one stays, and gates no longer move. A smaller "
-                "unit_cost, a longer warm_up or a longer fall keeps more",
+                f"all units of {name!r} were about to go; one stays, and gates no longer move. A "
+                "smaller unit_cost, a longer warm_up or a longer fall keeps more",
                 CollapseWarning,
                 stacklevel=4,
             )

@@ -32,7 +32,8 @@ class Epoch:
     seconds : float
         Wall time of the epoch, without validation.
     validation_loss, accuracy : float or None
-        With decided gates, on the validation data, if there are any; accuracy if targets are classes.
+        With decided gates, on the validation data, if there are any; accuracy if targets are
+        classes.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""What a training depends on, in words and hashes: a checkpoint goes on with this and nothing else."""
+"""What a training depends on, in words and hashes: a checkpoint goes on with nothing else."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Schedule:
         return max(1, round(self.quiet * self.steps))
 
     def rate(self, step: int) -> float:
-        """Return what a step is multiplied by: nothing at first, then half a cosine down to zero."""
+        """Return the factor of a step: nothing at first, then half a cosine down to zero."""
         if step < self.warm_up * self.steps:
             return 0.0
         return 0.5 + 0.5 * math.cos(math.pi * min(step / self.steps, 1.0))
@@ -146,7 +146,7 @@ class KeepProbability:
         return replace(keep, probability=moved, quiet=quiet, held=held)
 
     def is_open(self, cost: torch.Tensor, schedule: Schedule) -> torch.Tensor:
-        """Which gates stay if all are decided now: likely ones, and those not proved to be worthless."""
+        """Which gates stay if all are decided now: likely ones, and those not proved worthless."""
         likely = self.probability >= min(0.5, schedule.start)
         in_doubt = ~self.difference.exceeds(-cost) if self.difference.count else likely
         return likely | in_doubt

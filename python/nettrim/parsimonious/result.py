@@ -63,12 +63,12 @@ class ParsimoniousResult(Generic[Model]):
 
     @property
     def collapsed(self) -> bool:
-        """Whether a layer was about to lose all its units, or the network has learned next to nothing."""
+        """Whether a layer was about to lose all its units, or next to nothing was learned."""
         return self.status == "collapsed"
 
     @property
     def flops_saved(self) -> float:
-        """Share of the work of training that was saved: of the weights' steps, not of the gates'."""
+        """Share of the work of training that was saved: of weights' steps, not of gates'."""
         work = [self.size_before.flops, *(epoch.flops for epoch in self.history)][:-1]
         return 1 - sum(work) / (len(work) * self.size_before.flops) if work else 0.0
 

@@ -1,4 +1,4 @@
-"""Taking units out of layers, of what normalises them, of layers that read them, and of an optimiser."""
+"""Taking units out of layers, what normalises them, layers that read them, and an optimiser."""
 
 from __future__ import annotations
 

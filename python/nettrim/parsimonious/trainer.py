@@ -258,7 +258,7 @@ def _looked_at(loader: Batches, device: torch.device, seed: int) -> tuple[int, t
 
 
 def _origin(model: nn.Module, loader: Batches, seed: int) -> dict[str, str]:
-    """Return what a checkpoint has to agree with: the model before training, and one walk of the loader."""
+    """Return what a checkpoint agrees with: the model before training, and a walk of the loader."""
     with untouched(loader, seed):
         data = hash_batches(loader)
     return {"model": hash_model(model), "train_loader (data or their order)": data}
@@ -273,8 +273,8 @@ def _learned_nothing(run: Training, proof: Certificate | None) -> bool:
     if not is_near(end, start):
         return False
     warnings.warn(
-        f"the loss ended at {end:.4g}, near the {start:.4g} it began with: the network has learned next to "
-        "nothing. More epochs, another lr or a smaller unit_cost let it learn",
+        f"the loss ended at {end:.4g}, near the {start:.4g} it began with: the network has learned "
+        "next to nothing. More epochs, another lr or a smaller unit_cost let it learn",
         CollapseWarning,
         stacklevel=3,
     )

@@ -102,13 +102,13 @@ class Training:
             total, count, batches = total + value * len(x), count + len(x), batches + 1
             if not math.isfinite(value):
                 raise ValueError(
-                    f"lr={self.settings.lr:g}: the loss was {value} in epoch {len(self.history) + 1}; "
-                    "take a smaller one"
+                    f"lr={self.settings.lr:g}: the loss was {value} in epoch "
+                    f"{len(self.history) + 1}; take a smaller one"
                 )
         if batches * self.epochs != self.steps:
             raise ValueError(
-                f"train_loader had {self.steps // self.epochs} batches at first and {batches} in epoch "
-                f"{len(self.history) + 1}; it must be walked anew every time"
+                f"train_loader had {self.steps // self.epochs} batches at first and {batches} in "
+                f"epoch {len(self.history) + 1}; it must be walked anew every time"
             )
         self.gates.prune(self.optimizer)
         seconds = time.perf_counter() - began

@@ -1,1 +1,1 @@
-"""What `nettrim.trim` hands back: data below, text, pages, pictures and files above, one face on top."""
+"""What `nettrim.trim` hands back: data below; text, pages and files above; one face on top."""

@@ -25,7 +25,10 @@ class Accuracy(NamedTuple):
 
     def __str__(self) -> str:
         """Return it in one line."""
-        return f"accuracy on {self.n_samples:,} samples: {self.before:.2%} before, {self.after:.2%} after"
+        return (
+            f"accuracy on {self.n_samples:,} samples: "
+            f"{self.before:.2%} before, {self.after:.2%} after"
+        )
 
 
 def compare_accuracy(before: Any, after: Any, X: Any, labels: ArrayLike) -> Accuracy:

@@ -43,11 +43,11 @@ class LayerReport:
         Promised before anything was solved, by Theorem 1 or 2 of Net-Trim; mostly very loose.
     status : str
         "optimal", or why not: "max_iter", "time_limit", "numerical". "budget" for a layer that was
-        given a number of weights, "kept" for one that was not to be pruned, "not reached" for one an
-        interrupted run left as it was.
+        given a number of weights, "kept" for one that was not to be pruned, "not reached" for one
+        an interrupted run left as it was.
     epsilon : float or None
-        Radius of the program's ball. None for a layer that was not solved for an error, like the next
-        four.
+        Radius of the program's ball. None for a layer that was not solved for an error, like the
+        next four.
     residual, violation : float or None
         Feasibility in the layer's program: distance to the original output on active entries, and
         the largest excess over the upper bound on the others, relative to the largest output
@@ -57,14 +57,14 @@ class LayerReport:
         sometimes negative, if the answer is not feasible.
     iterations : int or None
     seconds : float or None
-        Time of the solve; of the earlier run's solve if the layer came from a checkpoint. None for a
-        layer that was not pruned.
+        Time of the solve; of the earlier run's solve if the layer came from a checkpoint. None for
+        a layer that was not pruned.
     held_out_discrepancy : float or None
         ``discrepancy`` on samples the solver has not seen, if some were given.
     active_rows : int or None
-        On how many different rows of its program an output is active, the median over all outputs: so
-        many equations there are for the inputs' weights (and a bias). None for a layer that was not
-        pruned.
+        On how many different rows of its program an output is active, the median over all outputs:
+        so many equations there are for the inputs' weights (and a bias). None for a layer that was
+        not pruned.
     history : tuple of (float, float)
         Seconds and gap at every certificate of the solve.
     """
@@ -97,7 +97,7 @@ class LayerReport:
 
     @property
     def converged(self) -> bool:
-        """Whether nothing is left to be desired: optimal, within its budget, or not to be pruned."""
+        """Whether nothing is left to desire: optimal, within its budget, or not to be pruned."""
         return self.status in ("optimal", BUDGET, KEPT)
 
     @property
@@ -120,12 +120,12 @@ class OutputReport:
     held_out_discrepancy : float or None
         Measured on samples the solver has not seen, if some were given.
     runtime_discrepancy : float or None
-        ``discrepancy`` as the framework computes both models in their own precision, on the calibration
-        samples. None if the model's view cannot tell.
+        ``discrepancy`` as the framework computes both models in their own precision, on the
+        calibration samples. None if the model's view cannot tell.
     runtime_error : float or None
         How far the framework's results are from those of exact arithmetic, for the original or the
-        trimmed model, whichever is farther: ``runtime_discrepancy`` and ``discrepancy`` cannot differ
-        by more than twice this.
+        trimmed model, whichever is farther: ``runtime_discrepancy`` and ``discrepancy`` cannot
+        differ by more than twice this.
     runtime_differs : bool
         Whether that is more than rounding: half of the digits of the model's precision are lost.
     """
@@ -142,7 +142,7 @@ class OutputReport:
 
 @dataclass(frozen=True, repr=False)
 class Outcome(Generic[Model]):
-    """The trimmed model and what is known about it; the fields are those of `nettrim.TrimResult`."""
+    """The trimmed model and what is known about it: the fields of `nettrim.TrimResult`."""
 
     model: Model
     original: Model
@@ -192,6 +192,7 @@ class Outcome(Generic[Model]):
     def __repr__(self) -> str:
         """Return the outcome in one line."""
         return (
-            f"{type(self).__name__}({self.scheme}, {len(self.layers)} layers, sparsity {self.sparsity:.3f}, "
+            f"{type(self).__name__}({self.scheme}, {len(self.layers)} layers, "
+            f"sparsity {self.sparsity:.3f}, "
             f"discrepancy {self.discrepancy:.4g}, bound {self.bound:.4g})"
         )

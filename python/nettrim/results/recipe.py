@@ -1,4 +1,4 @@
-"""How a result came about, as plain values: what it takes to get it again, and to know that one has.
+"""How a result came about, as plain values: enough to get it again, and to know that one has.
 
 A recipe is a dictionary that JSON can hold, so that every file a result is written to can carry it.
 """
@@ -12,7 +12,7 @@ DIGITS = 16  # of a hash that are enough to tell two apart by eye
 
 
 def format_snippet(recipe: Mapping[str, Any]) -> str:
-    """Return Python that repeats a run on the same ``model`` and ``X``, and checks that they are."""
+    """Return Python that repeats a run on the same ``model`` and ``X``, and checks them."""
     model, data = recipe["model"], recipe["calibration"]
     arguments = "".join(f"    {name}={value!r},\n" for name, value in recipe["arguments"].items())
     held_out = "" if recipe["held_out"] is None else "    held_out=held_out,\n"

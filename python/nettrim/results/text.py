@@ -40,8 +40,8 @@ def write_table(outcome: Outcome[Any]) -> str:
 def _title(outcome: Outcome[Any]) -> str:
     """Say in one line what came out."""
     return (
-        f"{outcome.scheme} on {outcome.n_samples:,} calibration samples: {format_zeros(outcome)} are zero, "
-        f"error of the network {format_percent(outcome.discrepancy)}"
+        f"{outcome.scheme} on {outcome.n_samples:,} calibration samples: {format_zeros(outcome)} "
+        f"are zero, error of the network {format_percent(outcome.discrepancy)}"
     )
 
 
@@ -155,8 +155,9 @@ def _rounding(output: OutputReport) -> tuple[str, str]:
     """Say what the framework's arithmetic adds to what was measured and proved in exact one."""
     how = "computes in another way" if output.runtime_differs else "rounds"
     text = (
-        f"{output.name!r} is up to {format_percent(output.runtime_error)} off exact arithmetic, of which "
-        f"error and bound speak; the error there is {format_percent(output.runtime_discrepancy)}"
+        f"{output.name!r} is up to {format_percent(output.runtime_error)} off exact arithmetic, of "
+        "which error and bound speak; the error there is "
+        f"{format_percent(output.runtime_discrepancy)}"
     )
     return f"the framework {how}", text
 

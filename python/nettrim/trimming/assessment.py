@@ -142,8 +142,8 @@ def _run_framework(
         raise
     except Exception as error:  # noqa: BLE001 (of code that is not ours; what is solved is not lost)
         warn_user(
-            "model: the framework itself does not run it on X, so nothing is known of its rounding: "
-            f"{error}",
+            "model: the framework itself does not run it on X, so nothing is known of its "
+            f"rounding: {error}",
             RuntimeMismatchWarning,
         )
         return None
@@ -234,16 +234,16 @@ def warn(result: TrimResult[Any], walk: Walk) -> None:
         )
     if result.discrepancy > LARGE_ERROR and LargeErrorWarning not in walk.run.warned:
         warn_user(
-            f"the output of the network moved by {result.discrepancy:.0%}: it may do nothing of what it "
-            "did. Ask for less",
+            f"the output of the network moved by {result.discrepancy:.0%}: it may do nothing of "
+            "what it did. Ask for less",
             LargeErrorWarning,
         )
     for output in result.outputs:
         if output.runtime_differs:
             warn_user(
                 f"model: the framework computes output {output.name!r} up to "
-                f"{output.runtime_error:.1%} away from exact arithmetic, which errors and bounds speak "
-                f"of; the error there is {output.runtime_discrepancy:.1%}",
+                f"{output.runtime_error:.1%} away from exact arithmetic, which errors and bounds "
+                f"speak of; the error there is {output.runtime_discrepancy:.1%}",
                 RuntimeMismatchWarning,
             )
 

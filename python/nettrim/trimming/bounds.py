@@ -144,7 +144,7 @@ def measure_changes(view: ModelView, weights: Mapping[int, Affine], X: Data) -> 
 def measure_and_bound(
     view: ModelView, trimmed: Mapping[int, Trimmed], X: Data
 ) -> Iterator[SignalBounds]:
-    """Measure and bound how far each prunable layer's output moved, and then each of the model's."""
+    """Measure and bound how far each prunable layer's output moved, then each of the model's."""
     layers = view.prunable_layers()
     weights = {position: layer.affine for position, layer in trimmed.items()}
     walks = zip(view.signals(X, {}), view.signals(X, weights), strict=True)

@@ -26,7 +26,7 @@ SCHEMES = ("cascade", "parallel")
 
 
 class GoalOptions(TypedDict, total=False):
-    """What `nettrim.trim` takes besides ``epsilon`` or ``sparsity`` for the goal they are short for."""
+    """What `nettrim.trim` takes besides ``epsilon`` or ``sparsity``, which are short for a goal."""
 
     pattern: str | None
     share: Literal["network", "layer"] | None
@@ -62,7 +62,7 @@ class Goal(ABC):
 
     @abstractmethod
     def arguments(self, scheme: str) -> dict[str, Any]:
-        """Return the options of `nettrim.trim` that say the same, defaults filled in, None unused."""
+        """Return the same as options of `nettrim.trim`: defaults filled in, None where unused."""
 
     def identity(self, scheme: str) -> dict[str, Any]:
         """Return what every layer's answer depends on, for a checkpoint."""
@@ -162,7 +162,7 @@ class Error(Goal):
         return ToError(run, scheme == "cascade", **self._filled(), pool=_pool(executor))
 
     def arguments(self, scheme: str) -> dict[str, Any]:
-        """Return the options of `nettrim.trim` that say the same, defaults filled in, None unused."""
+        """Return the same as options of `nettrim.trim`: defaults filled in, None where unused."""
         unused = () if scheme == "cascade" else ("gamma", "slack", "kappa")
         return {
             "epsilon": self.epsilon,
@@ -261,7 +261,7 @@ class Sparsity(Goal):
         return ToSparsity(run, scheme == "cascade", **self._filled())
 
     def arguments(self, scheme: str) -> dict[str, Any]:
-        """Return the options of `nettrim.trim` that say the same, defaults filled in, None unused."""
+        """Return the same as options of `nettrim.trim`: defaults filled in, None where unused."""
         unused = ["share"] if self.sparsity is None else []
         unused += ["min_density"] if self.sparsity is None or self.share == "layer" else []
         return {
@@ -310,7 +310,8 @@ def _check_alone(goal: Any, given: Mapping[str, Any]) -> Goal:
         raise TypeError(f"goal must be nettrim.Error or nettrim.Sparsity, got {show(goal)}")
     for name, value in given.items():
         raise ValueError(
-            f"{name} belongs into the goal: nettrim.{type(goal).__name__}(..., {name}={show(value)})"
+            f"{name} belongs into the goal: "
+            f"nettrim.{type(goal).__name__}(..., {name}={show(value)})"
         )
     return goal
 

@@ -1,4 +1,4 @@
-"""Signals of ONNX models are those of exact arithmetic, whatever onnxruntime fuses; its own run is told."""
+"""ONNX models have signals of exact arithmetic whatever onnxruntime fuses; its own run is told."""
 
 from __future__ import annotations
 

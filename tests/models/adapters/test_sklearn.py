@@ -1,4 +1,4 @@
-"""scikit-learn's perceptrons: the same answers as the network they compute, and the same type back."""
+"""scikit-learn's perceptrons: the answers of the network they compute, and the same type back."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from support.torch_modules import Step, residual, settled
 
 
 def gain(*steps: Any, size: int = 8, axes: int = 2) -> float:
-    """How far the output of a convolution and some steps follows the convolution; checked on data."""
+    """How far a convolution with some steps behind it follows the convolution; checked on data."""
     kind = (nn.Conv1d, nn.Conv2d)[axes - 1]
     model = nn.Sequential(kind(2, 4, 1), *steps).eval()
     rng = np.random.default_rng(0)

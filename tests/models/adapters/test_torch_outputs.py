@@ -193,7 +193,7 @@ class TimeFirst(nn.Module):
 
 @pytest.mark.parametrize("kind", [Centred, TimeFirst])
 def test_samples_that_depend_on_each_other_pass_at_once(kind: type[nn.Module]) -> None:
-    """More samples than pass at a time otherwise, in blocks that differ: bounds hold for all of them."""
+    """More samples than usually pass at a time, in blocks that differ: bounds hold for all."""
     torch.manual_seed(0)
     shape = (600, 8) if kind is Centred else (600, 2, 8)
     X = torch.randn(shape) + 3 * torch.randn(8) * (torch.arange(600) // 256).view(

@@ -153,7 +153,7 @@ def solve_blocks(
     options: LayerOptions,
     stopped: Callable[[], bool] | None = None,
 ) -> list[BlockResult]:
-    """Solve blocks in turn. After an interrupt, and without time, each still takes its first step."""
+    """Solve blocks in turn. After an interrupt, or out of time, each still takes its first step."""
     deadline = time.perf_counter() + options.time_limit
     results: list[BlockResult] = []
     for task in tasks:

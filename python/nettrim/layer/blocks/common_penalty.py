@@ -320,7 +320,7 @@ class _PenaltySearch:
         return PenaltyStep.of(penalty, tol, results)
 
     def _block_tol(self) -> float:
-        """Tolerance of blocks that proves the layer: weights are but a share of their objectives."""
+        """Tolerance of blocks that proves the layer: weights are only a share of objectives."""
         if self.last is None:
             return SHARPER * self.tol
         paid = self.last.penalty * self.last.l1

@@ -1,1 +1,1 @@
-"""Views of models of other frameworks; a framework is imported only where one of its models comes."""
+"""Views of models of other frameworks; a framework is imported when one of its models comes."""

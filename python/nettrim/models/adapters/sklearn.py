@@ -43,8 +43,8 @@ def view(model: Any) -> MlpView:
     if not isinstance(mlp, (MLPClassifier, MLPRegressor)):
         where = "" if mlp is model else f" at the end of its {type(model).__name__}"
         raise TypeError(
-            "model must be an MLPClassifier or MLPRegressor of scikit-learn, or a Pipeline or search "
-            f"that ends in one, got {type(mlp).__name__}{where}"
+            "model must be an MLPClassifier or MLPRegressor of scikit-learn, or a Pipeline or "
+            f"search that ends in one, got {type(mlp).__name__}{where}"
         )
     if mlp.activation != "relu":
         raise ValueError(f"model must have activation='relu', got {mlp.activation!r}")
@@ -83,7 +83,7 @@ class MlpView(ModelView):
         return self.network.signals(cast(Array, X), weights)
 
     def with_weights(self, weights: Mapping[int, Affine]) -> Any:
-        """Return a copy of the estimator with other weights (see `nettrim.models.model_view.ModelView`)."""
+        """Return a copy of the estimator with other weights (see `ModelView`)."""
         trimmed = copy.deepcopy(self.model)
         mlp = _chain(trimmed)[-1]
         for position, affine in weights.items():
@@ -92,7 +92,7 @@ class MlpView(ModelView):
         return trimmed
 
     def score(self, X: Any, labels: ArrayLike) -> float:
-        """Return the share of samples whose label the model predicts, by its own names of classes."""
+        """Return the share of samples whose label the model predicts, by its names of classes."""
         if not is_classifier(self.mlp):
             raise TypeError(
                 f"accuracy is of classifiers, model is a {type(self.model).__name__} with an "
@@ -112,8 +112,8 @@ class MlpView(ModelView):
             )
         if not np.isin(wanted, list_answers(self.mlp)).any():
             raise ValueError(
-                f"labels must be among the classes of the model, {show(list_answers(self.mlp)[:5])}, "
-                f"got {show(wanted.ravel()[:5])}"
+                "labels must be among the classes of the model, "
+                f"{show(list_answers(self.mlp)[:5])}, got {show(wanted.ravel()[:5])}"
             )
         right = wanted == answers
         return float(np.mean(right if right.ndim == 1 else right.all(axis=1)))
@@ -155,8 +155,8 @@ def _inner(model: Any) -> Any:
         if isinstance(model, kind):
             if not hasattr(model, attribute):
                 raise ValueError(
-                    f"model is not fitted: {type(model).__name__} has no {attribute} (a search keeps "
-                    "one with refit=True)"
+                    f"model is not fitted: {type(model).__name__} has no {attribute} (a search "
+                    "keeps one with refit=True)"
                 )
             return getattr(model, attribute)
     return None

@@ -114,7 +114,7 @@ def _shrink_layers(layers: Sequence[Layer], signal: Range) -> list[Layer]:
 
 
 def _find_reader(chain: Sequence[Layer], position: int, signal: Range) -> int | None:
-    """Return the position of the layer that reads the units a layer makes, None if there is no one."""
+    """Return the position of the layer that reads the units of another, None without one."""
     if not isinstance(chain[position], (Dense, Conv1D, Conv2D)):
         return None
     for reader in range(position + 1, len(chain)):
@@ -136,7 +136,7 @@ def _is_depthwise(layer: Layer) -> bool:
 
 
 def _remove_dead(section: Sequence[Layer], signal: Range) -> list[Layer]:
-    """Remove units from the first layer of a section, which makes them, to the last, which reads."""
+    """Remove units from a section, from the layer that makes them to the one that reads."""
     maker, *between, reader = section
     for layer in section[:-1]:
         signal = output_range(layer, signal)
@@ -157,7 +157,7 @@ def _remove_dead(section: Sequence[Layer], signal: Range) -> list[Layer]:
 
 
 def _droppable(dead: Mask, *groups: int) -> Mask:
-    """Return units that can go: as many from each group as from the others, and one stays in each."""
+    """Return units that can go: as many from each group, and one stays in each."""
     droppable = dead
     for n in groups:
         parts = droppable.reshape(n, -1)

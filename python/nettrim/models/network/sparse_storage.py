@@ -3,16 +3,17 @@
 A file holds such an array ``name`` as several, with names of the form ``name@encoding.part``:
 
 ``csr``
-    ``values`` and ``columns`` of what is not zero, row by row, and ``starts``, where each row begins, with
-    the number of values behind: SciPy's ``csr_array((values, columns, starts))``. A row is an entry
-    of the first axis, all others count as columns. Indices are of the smallest unsigned type that
-    can hold them.
+    ``values`` and ``columns`` of what is not zero, row by row, and ``starts``, where each row
+    begins, with the number of values behind: SciPy's ``csr_array((values, columns, starts))``. A
+    row is an entry of the first axis, all others count as columns. Indices are of the smallest
+    unsigned type that can hold them.
 ``bitmask``
-    ``bits``, one for each entry of the array in C order, eight to a byte, the first one highest, and the
-    ``values`` where they are set.
+    ``bits``, one for each entry of the array in C order, eight to a byte, the first one highest,
+    and the ``values`` where they are set.
 
-Both have the ``shape`` of the array besides. Nothing is rounded. Bit masks are smaller than CSR unless
-nearly all entries are zero: a bit for each entry against some two bytes for each that is not.
+Both have the ``shape`` of the array besides. Nothing is rounded. Bit masks are smaller than CSR
+unless nearly all entries are zero: a bit for each entry against some two bytes for each that is
+not.
 """
 
 from __future__ import annotations

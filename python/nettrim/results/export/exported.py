@@ -134,7 +134,7 @@ class Models:
 
 
 def export_file(folder: Path, name: str, write: Callable[[Path], object]) -> int:
-    """Let something be written whole or not at all; return its bytes, with those of files beside it."""
+    """Let something be written whole or not at all; return its bytes, files beside it included."""
     with write_atomically(folder / name) as path:
         write(path)
         return _size(path.parent)

@@ -27,7 +27,7 @@ DEFINITION = re.compile(r"^(?:static \w+ |\} )(nettrim_\w+)", re.MULTILINE)
 
 
 def write(models: Models, folder: Path) -> ExportedFile:
-    """Write ``network.h``, of the shrunk network; its bytes are those of its tables when compiled."""
+    """Write ``network.h``, of the shrunk network; its bytes are those of its compiled tables."""
     network = shrink(models.network("header"))
     program, text = _translated(network, models.sample_shape(network))
     export_file(folder, NAME, lambda path: path.write_text(text, encoding="ascii"))
@@ -140,8 +140,8 @@ _HEADER = """\
        float input[NETTRIM_INPUTS], output[NETTRIM_OUTPUTS];
        nettrim_predict(input, output);
 
-   The tables take {table_bytes} bytes and the scratch {scratch_bytes}. All calls share the scratch: one at a
-   time. */
+   The tables take {table_bytes} bytes and the scratch {scratch_bytes}. All calls share the scratch:
+   one at a time. */
 
 #ifndef NETTRIM_NETWORK_H
 #define NETTRIM_NETWORK_H

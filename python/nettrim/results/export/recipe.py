@@ -14,7 +14,7 @@ NAME = "recipe.json"
 
 
 def write(models: Models, folder: Path) -> ExportedFile:
-    """Write ``recipe.json``: `TrimResult.recipe`, the shapes of the layers, a hash of the new weights."""
+    """Write ``recipe.json``: `TrimResult.recipe`, the layers' shapes, a hash of the new weights."""
     if not models.recipe:
         raise Unavailable("recipe is empty: the result carries none")
     view = models.trimmed.view

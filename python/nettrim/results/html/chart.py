@@ -1,4 +1,4 @@
-"""Charts in SVG. Abscissas are percentages, so that a chart fills any width and its text keeps its size."""
+"""Charts in SVG. Abscissas are percentages: a chart fills any width, its text keeps its size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class LogScale:
-    """Positions of positive numbers along a track; zero and the unknown have places of their own."""
+    """Positions of positive numbers along a track; zero and the unknown have their own."""
 
     low: float
     high: float
@@ -224,7 +224,7 @@ def _text(text: str, x: float, y: float, anchor: str) -> Markup:
 
 
 def _depth(gap: float, tol: float) -> float:
-    """Return the height of a gap in pixels: 1 at the top, a tenth of the tolerance at the bottom."""
+    """Return the height of a gap in pixels: 1 on top, a tenth of the tolerance at the bottom."""
     least = min(max(tol, 1e-15), 0.5) / 10
     size = min(max(abs(gap), least), 1.0)
     top, bottom = PLOT

@@ -1,4 +1,4 @@
-"""The section with a card for each layer: its weights before and after, and the way of its solve."""
+"""The section with a card for each layer: weights before and after, and the way of the solve."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def render_layers(result: Result) -> Markup:
     names = [layer.name for layer in result.layers]
     before, after = (find_layers(model, names) for model in (result.original, result.model))
     about = (
-        "Where weights are, inputs from top to bottom and outputs from left to right; with more than "
-        f"{CELLS} of either a cell stands for several weights, fainter where fewer are left. Beside "
-        "them the gap to the proved optimum as the layer was solved, down to the tolerance (dashed). "
-        "A solve goes on until the weights are feasible as well; those of hollow points, where the "
-        "gap is negative, were not."
+        "Where weights are, inputs from top to bottom and outputs from left to right; with more "
+        f"than {CELLS} of either a cell stands for several weights, fainter where fewer are left. "
+        "Beside them the gap to the proved optimum as the layer was solved, down to the tolerance "
+        "(dashed). A solve goes on until the weights are feasible as well; those of hollow points, "
+        "where the gap is negative, were not."
     )
     cards = [_layer(*three, tol) for three in zip(result.layers, before, after, strict=True)]
     return render_section("Layer by layer", about, *cards)

@@ -147,9 +147,9 @@ def _recipe(recipe: dict[str, Any]) -> Markup:
         ("beside it", f"Python {environment['python']}, Eigen {build['eigen']}, {libraries}"),
     ]
     about = (
-        "The same call on the same model and data gives the same weights, to the last bit if build and "
-        "number of threads are the same and no time limit ended a solve. Hashes are SHA-256 of the "
-        "numbers, not of files; the last two lines check them."
+        "The same call on the same model and data gives the same weights, to the last bit if build "
+        "and number of threads are the same and no time limit ended a solve. Hashes are SHA-256 of "
+        "the numbers, not of files; the last two lines check them."
     )
     code = element("pre", element("code", format_snippet(recipe)))
     return render_section("Recipe", about, render_facts(facts, "facts recipe"), code)

@@ -39,8 +39,8 @@ def render_untouched(result: Result) -> list[Markup]:
     if not result.untouched:
         return []
     about = (
-        "Every other weight of two or more dimensions: none of them was trimmed, all of them count in "
-        "the share of zeros at the top."
+        "Every other weight of two or more dimensions: none of them was trimmed, all of them count "
+        "in the share of zeros at the top."
     )
     rows: list[list[str]] = [
         [
@@ -97,8 +97,8 @@ def render_errors(result: Result) -> Markup:
         for layer in result.layers
     ]
     about = (
-        "How far the output of each layer has moved, relative to its size. Allowed: what the program "
-        "of the layer was given. Measured: what came out in the trimmed network. "
+        "How far the output of each layer has moved, relative to its size. Allowed: what the "
+        "program of the layer was given. Measured: what came out in the trimmed network. "
     )
     about += "Unseen: the same on samples the solver did not see. " if unseen else ""
     about += "Proved: more it cannot be on the calibration samples."

@@ -48,7 +48,7 @@ class LayerProgram:
     def of(
         cls, layer: LayerView, rows: Array, Y: Array, upper: Array | None = None
     ) -> LayerProgram:
-        """Pose a layer's program: outputs Y from some rows. A fixed bias moves to the other side."""
+        """Pose a layer's program: outputs Y from some rows; a fixed bias changes sides."""
         norm, active = frobenius_norm(Y), None
         offset = layer.affine.offset
         if offset.any():

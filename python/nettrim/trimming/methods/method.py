@@ -124,8 +124,9 @@ class Run:
             self.warn_once(
                 CalibrationWarning,
                 f"layer {task.layer.name!r} has {n_features:,} inputs, and half of its outputs are "
-                f"active on at most {active_rows:,} different rows of the calibration data: what is "
-                "sparse on so few may be sparse without meaning. Give more samples, and held_out to see",
+                f"active on at most {active_rows:,} different rows of the calibration data: what "
+                "is sparse on so few may be sparse without meaning. Give more samples, and "
+                "held_out to see",
             )
         return active_rows
 

@@ -1,4 +1,4 @@
-"""Layers within an error: the parallel and the cascade scheme of Net-Trim, every answer certified."""
+"""Layers within an error: Net-Trim's parallel and cascade schemes, every answer certified."""
 
 from __future__ import annotations
 
@@ -148,9 +148,9 @@ class ToError:
         if ball.radius > max(LARGE_ERROR, self._floor(place)):
             self.run.warn_once(
                 LargeErrorWarning,
-                f"layer {task.layer.name!r} may move by {ball.radius:.0%} of its output, as the errors "
-                "in front of it have grown so large: the network may do nothing of what it did. Take a "
-                "smaller epsilon or fewer layers",
+                f"layer {task.layer.name!r} may move by {ball.radius:.0%} of its output, as the "
+                "errors in front of it have grown so large: the network may do nothing of what it "
+                "did. Take a smaller epsilon or fewer layers",
             )
         return replace(ball, active_rows=self.run.count_active_rows(task, ball.program))
 
@@ -184,7 +184,7 @@ class ToError:
     def _solve_side_by_side(
         self, tasks: Iterator[LayerTask], pool: Pool
     ) -> Iterator[tuple[int, SolvedLayer]]:
-        """Give whole layers to workers; those of the parallel scheme see the original signals alone."""
+        """Give whole layers to workers; in the parallel scheme they see original signals alone."""
         posed: list[tuple[LayerTask, ErrorBall]] = []
 
         def programs() -> Iterator[tuple[LayerData, Form]]:
@@ -231,7 +231,7 @@ NOTHING = np.empty((0, 0))
 
 
 def _without_arrays(ball: ErrorBall) -> ErrorBall:
-    """Return a ball without the arrays of its program: those of all layers would take much memory."""
+    """Return a ball without its program's arrays: those of all layers would take much memory."""
     program = replace(ball.program, X=NOTHING, Y=NOTHING, upper=None, active=None)
     return replace(ball, program=program)
 
@@ -298,8 +298,8 @@ def _infeasibility_message(layer: LayerView, ball: ErrorBall) -> str:
     """Say what can be done about a layer without feasible weights, as precisely as is known."""
     if ball.kappa == 1:
         return (
-            f"layer {layer.name!r}: the solver finds no feasible weights, although the original ones "
-            "are feasible up to rounding; a larger epsilon or gamma gives it room"
+            f"layer {layer.name!r}: the solver finds no feasible weights, although the original "
+            "ones are feasible up to rounding; a larger epsilon or gamma gives it room"
         )
     least, program = 0.0, ball.program
     if program.activation == "linear":

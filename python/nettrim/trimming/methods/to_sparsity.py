@@ -110,7 +110,7 @@ class ToSparsity:
         return LayerProgram.of(task.layer, task.current if self.cascaded else task.original, Y)
 
     def _share_out(self) -> None:
-        """Give every layer as many weights as serve the network best, or the same share of its own."""
+        """Give layers as many weights as serve the network best, or the same share of their own."""
         sizes = {p: self.run.layers[p].affine.weights.size for p in self.run.chosen}
         demanded = {p: self._demanded(p) for p in self.run.chosen}
         sparsity = self.sparsity
@@ -253,7 +253,7 @@ class ToSparsity:
 
 
 def split_removals(losses: Sequence[Array], count: int) -> NDArray[np.intp]:
-    """Return how many removals each member of a group makes so that `count` come at the least loss."""
+    """Return how many removals each member of a group makes: `count` in all, at the least loss."""
     owner = np.repeat(np.arange(len(losses)), [len(own) for own in losses])
     first = np.argsort(np.concatenate(losses), kind="stable")[:count]
     return np.bincount(owner[first], minlength=len(losses))

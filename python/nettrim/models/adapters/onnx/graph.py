@@ -71,7 +71,7 @@ class Stored:
         return tuple(self.tensor.dims[axis] for axis in self.axes)
 
     def packed(self, value: Values) -> Values:
-        """Return what has to be stored so that the reader sees a value: order of axes, precision."""
+        """Return what is to be stored so that the reader sees a value: order of axes, precision."""
         stored = np.transpose(value.reshape(self.shape), np.argsort(self.axes))
         dtype = onnx.helper.tensor_dtype_to_np_dtype(self.tensor.data_type)
         return np.ascontiguousarray(stored, dtype=dtype)
@@ -156,7 +156,7 @@ def constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
 
 
 def densify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with the sparse constants of its graph as dense ones, itself if it has none."""
+    """Return the model with dense constants for sparse ones, itself if it has none."""
     graph = model.graph
     nodes = [node for node in graph.node if is_standard(node, "Constant") and _sparse_value(node)]
     if not nodes and not graph.sparse_initializer:

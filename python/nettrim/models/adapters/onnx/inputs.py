@@ -1,4 +1,4 @@
-"""What an ONNX model takes: which of its inputs hold samples, along which axis, and of what type."""
+"""What an ONNX model takes: which inputs hold samples, along which axis, and of what type."""
 
 from __future__ import annotations
 
@@ -229,12 +229,13 @@ class Inputs:
         for key in feed:
             if key in self._stored:
                 raise ValueError(
-                    f"{name} must not give {key!r}: its value is stored in the model, which the layers "
-                    "are read from"
+                    f"{name} must not give {key!r}: its value is stored in the model, which the "
+                    "layers are read from"
                 )
             if key not in self._free:
                 raise ValueError(
-                    f"{name} gives {key!r}, which is no input of the model; its inputs are {self.names}"
+                    f"{name} gives {key!r}, which is no input of the model; its inputs are "
+                    f"{self.names}"
                 )
         missing = [key for key in self._free if key not in feed]
         if missing:
@@ -267,8 +268,8 @@ class Inputs:
             return self._feed(values, name)
         if not self._are_batches(values):
             raise ValueError(
-                f"{name} must be a mapping from the names of the model's inputs {self.names} to arrays, "
-                f"got {type(values).__name__}"
+                f"{name} must be a mapping from the names of the model's inputs {self.names} to "
+                f"arrays, got {type(values).__name__}"
             )
         feeds = [self._feed(batch, name) for batch in values]
         if not feeds:

@@ -142,7 +142,7 @@ class _Product(NamedTuple):
 
     @property
     def fixes_bias(self) -> bool:
-        """Whether the bias cannot be a variable: the outputs, or several nodes, have it in common."""
+        """Whether the bias cannot be a variable: the outputs, or several nodes, share it."""
         if self.build is not Dense:
             return True
         bias = self.bias
@@ -195,7 +195,7 @@ def is_relu(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
 
 
 def _is_half_line(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
-    """Tell whether a Clip is one to all numbers from 0 on; a bound at the largest number is none."""
+    """Tell whether a Clip lets all numbers from 0 on pass; the largest number is no bound."""
     options = attributes(node)  # where the oldest versions have the bounds
     from_zero, largest = options.get("min") == 0, options.get("max", np.inf)
     limit = np.finfo(np.float32).max
@@ -329,7 +329,7 @@ _PRODUCTS: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Stored], _Product | No
 
 
 def _is_row(bias: Stored, n_outputs: int) -> bool:
-    """Tell whether a constant is the same for all rows: one entry for each output, or one for all."""
+    """Tell whether a constant is the same for all rows: one entry per output, or one for all."""
     *rows, size = (1, *bias.shape)
     return len(bias.shape) <= 2 and set(rows) <= {1} and size in (1, n_outputs)
 

@@ -57,8 +57,8 @@ def view(model: onnx.ModelProto) -> OnnxView:
         raise ValueError(f"model is not valid: {error}") from None
     if onnx_view.left_alone:
         warnings.warn(
-            f"model: the weights of {', '.join(onnx_view.left_alone)} are read elsewhere too; these "
-            "layers are left as they are",
+            f"model: the weights of {', '.join(onnx_view.left_alone)} are read elsewhere too; "
+            "these layers are left as they are",
             stacklevel=4,
         )
     return onnx_view
@@ -139,8 +139,8 @@ class OnnxView(ModelView):
         for layer in self._layers:
             if not isinstance(layer.step, Dense) and probe.axes.get(layer.input, 0) != 0:
                 raise ValueError(
-                    f"model: its samples run along the positions of convolution {layer.name!r}, which "
-                    "meets them all at once; there is no error of a layer by samples"
+                    f"model: its samples run along the positions of convolution {layer.name!r}, "
+                    "which meets them all at once; there is no error of a layer by samples"
                 )
 
     def outputs(self) -> list[str]:
@@ -199,7 +199,7 @@ class OnnxView(ModelView):
         return copy
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every tensor of numbers that the model stores (see `nettrim.models.model_view.ModelView`)."""
+        """Return every tensor of numbers that the model stores (see `ModelView`)."""
         numbers = [t for t in tensors(self.model) if t.data_type != onnx.TensorProto.STRING]
         return {f"{k} {t.name}": onnx.numpy_helper.to_array(t) for k, t in enumerate(numbers)}
 
@@ -216,7 +216,7 @@ class OnnxView(ModelView):
 
     @cached_property
     def _outputs(self) -> dict[str, str]:
-        """By name of the model's outputs of floats, tensors before nodes that only change a shape."""
+        """By name of the outputs of floats, tensors before nodes that only change a shape."""
         makers = {name: node for node in self._graph.nodes for name in node.output}
         found = {}
         for name in [output.name for output in self.model.graph.output if is_float(output)]:
@@ -241,7 +241,7 @@ class OnnxView(ModelView):
         return self._layers[self._positions[name]].input if name in self._positions else name
 
     def _situation(self, samples: Samples) -> _Situation:
-        """Return what depends on the shape of the samples, from a run of the whole model on a few."""
+        """Return what depends on the samples' shape, from a run of the whole model on a few."""
         fed = self._inputs.feeds(samples[:1])
         key = tuple(values.shape for values in fed.values())
         if key not in self._situations:
@@ -294,8 +294,8 @@ class OnnxView(ModelView):
         names = [s.name for s in self._graph.stored.values() if s.tensor.data_type == BFLOAT16]
         if names:
             raise ValueError(
-                f"model has constants of bfloat16, which onnxruntime computes nothing with on a CPU: "
-                f"{', '.join(names[:3])}; give the model in float32 or float16"
+                f"model has constants of bfloat16, which onnxruntime computes nothing with on a "
+                f"CPU: {', '.join(names[:3])}; give the model in float32 or float16"
             )
 
 
@@ -332,7 +332,8 @@ def _affordable(names: Sequence[str], n_samples: int, probe: Probe) -> list[str]
 def _check(model: onnx.ModelProto) -> None:
     if any(map(onnx.external_data_helper.uses_external_data, tensors(model))):
         raise ValueError(
-            "model has external data that is not loaded; nettrim.models.adapters.onnx.read(path) loads it"
+            "model has external data that is not loaded; "
+            "nettrim.models.adapters.onnx.read(path) loads it"
         )
     if not is_large(model):
         try:
@@ -342,8 +343,8 @@ def _check(model: onnx.ModelProto) -> None:
     for opset in model.opset_import:
         if opset.domain in ("", "ai.onnx") and opset.version < OLDEST_OPSET:
             raise ValueError(
-                f"model has operators of version {opset.version}, at least {OLDEST_OPSET} is wanted; "
-                "onnx.version_converter converts it"
+                f"model has operators of version {opset.version}, at least {OLDEST_OPSET} is "
+                "wanted; onnx.version_converter converts it"
             )
 
 

@@ -68,7 +68,7 @@ class Probe:
 
 
 class Session:
-    """Some tensors of a model, computed by onnxruntime for samples and, maybe, constants to be given.
+    """Some tensors of a model, computed by onnxruntime for samples and, maybe, given constants.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Session:
 
     @classmethod
     def whole(cls, model: onnx.ModelProto, inputs: Inputs, outputs: Sequence[str]) -> Session:
-        """Compute tensors of a model as its users do, in the settings that onnxruntime has by default."""
+        """Compute tensors of a model as its users do, in onnxruntime's default settings."""
         wanted = onnx.ModelProto()
         wanted.CopyFrom(model)
         wanted.graph.ClearField("output")
@@ -218,8 +218,8 @@ def _check_order(
         kept = len(other) * len(X) // size
         if not np.array_equal(values[name][:kept], other[:kept]):
             raise ValueError(
-                f"X must have a multiple of {size} samples, got {len(X)} too many: the model takes so "
-                f"many at a time and mixes them in tensor {name!r}"
+                f"X must have a multiple of {size} samples, got {len(X)} too many: the model takes "
+                f"so many at a time and mixes them in tensor {name!r}"
             )
 
 
@@ -262,7 +262,7 @@ def _exact(model: onnx.ModelProto) -> Iterator[Runner]:
 
 
 def _convert_floats(model: onnx.ModelProto, small: Sequence[int], large: int) -> onnx.ModelProto:
-    """Return the model with larger floats in the place of small ones; onnxruntime says whether it fits."""
+    """Return the model with larger floats for small ones; onnxruntime says whether it fits."""
     converted = onnx.ModelProto()
     converted.CopyFrom(model)
     attributes = [a for node in converted.graph.node for a in node.attribute]

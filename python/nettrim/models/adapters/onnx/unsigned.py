@@ -1,8 +1,8 @@
 """Products of whole numbers that no processor cuts off.
 
-A processor with AVX2 but without VNNI adds two products of uint8 by int8 in 16 bits and saturates, so
-that onnxruntime computes something else there than the model says. It does not for uint8 by uint8:
-weights and their zero point, both larger by 128, are the same numbers.
+A processor with AVX2 but without VNNI adds two products of uint8 by int8 in 16 bits and saturates,
+so that onnxruntime computes something else there than the model says. It does not for uint8 by
+uint8: weights and their zero point, both larger by 128, are the same numbers.
 """
 
 from __future__ import annotations

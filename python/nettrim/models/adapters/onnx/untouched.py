@@ -247,7 +247,7 @@ def _zeros(graph: OnnxGraph, tensor: onnx.TensorProto, uses: list[_Use]) -> Valu
 
 
 def _broadcast_zeros(zeros: Values, shape: tuple[int, ...], axis: int) -> Values:
-    """Return zero points, of one entry, of an axis or of blocks along it, so that they broadcast."""
+    """Return zero points, of one entry, of an axis or of its blocks, so that they broadcast."""
     if zeros.size == 1:
         return zeros.reshape(())
     if zeros.ndim == 1:

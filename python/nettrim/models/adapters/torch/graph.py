@@ -190,7 +190,7 @@ class TorchGraph:
         return constants
 
     def _exit(self, name: str) -> Any:
-        """Return the node of an output, or of what it is a part of; None for one that is a constant."""
+        """Return the node of an output, or of what it is a part of; None for a constant."""
         output = next(node for node in self.traced.graph.nodes if node.op == "output")
         exits = dict(_exits(self.traced.graph.process_outputs(output.args[0])))
         while name not in exits and "." in name:
@@ -218,7 +218,7 @@ class TorchGraph:
         return classify_calls(self.traced, at, calls, torch.empty(shape, dtype=dtype))
 
     def _width(self, at: fx.Node) -> int:
-        """Return the number of features a node gives, as far as it is known before a run; else 1."""
+        """Return the number of features a node gives, as far as known before a run; else 1."""
         module = self.modules.get(self.layer(at) or "")
         return int(getattr(module, "out_features", 1))
 
@@ -240,7 +240,7 @@ class TorchGraph:
         return next((node for node in self.traced.graph.nodes if self.layer(node) == name), None)
 
     def layer(self, node: fx.Node) -> str | None:
-        """Return the name of what a node calls: a module, or an operation with a layer's weights."""
+        """Return what a node calls by name: a module, or an operation with a layer's weights."""
         if node.op == "call_module":
             return str(node.target)
         return self._owner(node, 1) if self.kind(node) in AFFINE else None
@@ -264,7 +264,7 @@ class TorchGraph:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Let torch.export not warn, log and print what it could not follow; it is no user's concern."""
+    """Let torch.export not warn, log and print what it could not follow: no user's concern."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

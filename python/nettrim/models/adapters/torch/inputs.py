@@ -1,4 +1,4 @@
-"""What a module's forward takes, and calibration data as users have them: tensors, mappings, loaders."""
+"""What a module's forward takes, and data as users have them: tensors, mappings, loaders."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _is_batch(item: Any) -> bool:
 
 
 def _inputs(batch: Any, takes: ForwardSignature) -> Any:
-    """Return what a module takes from a batch: as many items as it needs, or what the first one holds."""
+    """Return what a module takes from a batch: the items it needs, or what the first holds."""
     if not isinstance(batch, (list, tuple)) or not batch:
         return batch
     if isinstance(batch[0], (list, tuple, Mapping)):
@@ -151,8 +151,8 @@ def _match_names(values: Mapping[Any, Any], name: str, takes: ForwardSignature) 
     taken = {str(k): v for k, v in values.items() if takes.anything or k in takes.by_name}
     if not taken:
         raise ValueError(
-            f"{name} has none of the inputs that forward takes ({', '.join(sorted(takes.by_name))}), "
-            f"it has {', '.join(map(str, values))}"
+            f"{name} has none of the inputs that forward takes "
+            f"({', '.join(sorted(takes.by_name))}), it has {', '.join(map(str, values))}"
         )
     return _samples(taken, name)
 

@@ -1,4 +1,4 @@
-"""Layers of PyTorch as affine maps: which there are, how they are read, and how they are written."""
+"""Layers of PyTorch as affine maps: which there are, and how they are read and written."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def prunable_modules(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, 
 
 
 def _shared(model: nn.Module) -> set[int]:
-    """Return the ids of parameters that several modules hold, or that lie over each other in memory."""
+    """Return the ids of parameters that several modules hold, or that overlap in memory."""
     owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
     parameters = [p for p in model.parameters() if not is_lazy(p)]
     over = find_overlapping(parameters)
@@ -149,7 +149,7 @@ def write(module: Any, affine: Affine, scale: Array | None = None) -> None:
 
 
 def unscale(weights: AnyFloat, scale: Array) -> Array:
-    """Divide every output by its factor; where that is zero, weights mean nothing and become zero."""
+    """Divide outputs by their factors; where one is zero, weights mean nothing: zero as well."""
     return np.divide(weights, scale, out=np.zeros(weights.shape), where=scale != 0)
 
 

@@ -114,7 +114,7 @@ def _max_pool(call: GraphCall, axes: int) -> float:
 
 
 def _average_pool(call: GraphCall, axes: int) -> float:
-    """Return the same over the root of the number of inputs in a mean, which may be one at a border."""
+    """Return the same over the root of a mean's number of inputs, which may be one at a border."""
     if not call.options or call.options.get("divisor_override") is not None:
         return math.inf
     padding = check_sizes(call.options["padding"], "padding", axes, least=0)
@@ -137,7 +137,7 @@ def _mean(call: GraphCall) -> float:
 
 
 def _log_softmax(call: GraphCall) -> float:
-    """Return the norm of the oblique projection ``I - 1 p'`` at its largest, the root of its size."""
+    """Return the largest norm of the oblique projection ``I - 1 p'``, the root of its size."""
     return math.sqrt(max(call.before[1:], default=math.inf))
 
 

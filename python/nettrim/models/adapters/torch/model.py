@@ -1,4 +1,4 @@
-"""Modules of PyTorch: which of their layers can be pruned, what arrives there, and copies of them."""
+"""Modules of PyTorch: which layers can be pruned, what arrives there, and copies of them."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ class TorchView(ModelView):
             )
         if not modules and any(map(is_quantised, self.model.modules())):
             raise ValueError(
-                "model is quantised and holds no weights of floats: give the module that it was made "
-                "from, and quantise the result"
+                "model is quantised and holds no weights of floats: give the module that it was "
+                "made from, and quantise the result"
             )
         for layer, reason in self._left_out.items():
             _warn_of(layer, reason)
@@ -190,7 +190,7 @@ class TorchView(ModelView):
         return [stop.name for stop in self._arrivals if isinstance(stop, Exit)]
 
     def untouched(self) -> list[Untouched]:
-        """Return the weights that no prunable layer holds (see `nettrim.models.model_view.Untouched`)."""
+        """Return the weights that no prunable layer holds (see `Untouched`)."""
         handled = {place.layer.name for place in self._places}
         silent = dict.fromkeys(self._modules.keys() - handled, "it does not run")
         return list_untouched(self.model, handled, {**silent, **self._left_out})
@@ -218,7 +218,7 @@ class TorchView(ModelView):
             yield Signal(held.pop(stop), self._lipschitz[position])
 
     def with_weights(self, weights: Mapping[int, Affine]) -> nn.Module:
-        """Return a copy of the module with other weights (see `nettrim.models.model_view.ModelView`).
+        """Return a copy of the module with other weights (see `ModelView`).
 
         Warns
         -----
@@ -232,7 +232,7 @@ class TorchView(ModelView):
         return rewrap(trimmed, self._given)
 
     def run(self, model: nn.Module | TorchView, X: Data) -> list[Array]:
-        """Return the outputs that count as users of a module see them (see `nettrim.models.model_view.ModelView`).
+        """Return the outputs that count as users of a module see them (see `ModelView`).
 
         In evaluation mode, in the precision of its weights, by the fused code of PyTorch where it
         has some; without its wrapper.
@@ -248,7 +248,7 @@ class TorchView(ModelView):
         return [*runner.capture(X, exits).values()]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the tensors of the module's state by name, as bytes (see `nettrim.models.model_view.ModelView`)."""
+        """Return the tensors of the module's state by name, as bytes (see `ModelView`)."""
         state = self.model.state_dict().items()
         return {
             name: tensor_bytes(value) for name, value in state if isinstance(value, torch.Tensor)
@@ -278,9 +278,10 @@ class TorchView(ModelView):
         if self._mixes(data[np.arange(4) % len(data)]):
             self._runner.batch = None
             warnings.warn(
-                "model: what comes out for a sample depends on those beside it, so all of them pass at "
-                "once, and what is reported holds for these together. If samples are not along the first "
-                "axis (a recurrent layer or attention without batch_first), put them there",
+                "model: what comes out for a sample depends on those beside it, so all of them "
+                "pass at once, and what is reported holds for these together. If samples are not "
+                "along the first axis (a recurrent layer or attention without batch_first), put "
+                "them there",
                 UserWarning,
                 stacklevel=3,
             )
@@ -332,7 +333,7 @@ class TorchView(ModelView):
     def _confirmed(
         self, given: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]
     ) -> TorchGraph | None:
-        """Return a graph that computes what the module does and shows most layers, None for none."""
+        """Return a graph that computes what the module does and shows most layers, or None."""
         fresh = self._inputs is not None  # an input may be one that has a default
         names = layer_names(self._arrivals)
 

@@ -28,8 +28,8 @@ def check_model(model: Any) -> nn.Module:
     """
     if isinstance(model, torch.jit.ScriptModule):
         raise TypeError(
-            "model is a TorchScript module, whose layers are compiled: give the torch.nn.Module that "
-            "it was made from, and script the result"
+            "model is a TorchScript module, whose layers are compiled: give the torch.nn.Module "
+            "that it was made from, and script the result"
         )
     if isinstance(model, torch.export.ExportedProgram):
         raise TypeError(

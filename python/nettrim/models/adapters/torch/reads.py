@@ -17,7 +17,7 @@ Extent = tuple[int, int, int]  # a storage, and the first and the last byte of a
 
 
 def read_elsewhere(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> set[str]:
-    """Return the layers whose parameters are operands outside of their own calls while something runs.
+    """Return the layers whose parameters are operands outside of their own calls in a run.
 
     Views do not compute; what is computed from one counts.
 
@@ -72,7 +72,7 @@ def extent(tensor: torch.Tensor) -> Extent:
 
 
 class _ReadRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Hears of every operation, and notes those that read a layer's parameters outside its calls."""
+    """Hears of every operation, and notes which read a layer's parameters outside its calls."""
 
     def __init__(self, layers: Mapping[str, nn.Module], active: list[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -89,7 +89,7 @@ class _BranchInterpreter(fx.Interpreter):
 
 
 def _numbers(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return random numbers of both signs and of all magnitudes that a sum of two of them allows."""
+    """Return random numbers of both signs and all magnitudes that a sum of two allows."""
     digits = 0.9 * math.log10(torch.finfo(like.dtype).max)
     shape = (like.numel(),)
     magnitudes = 10.0 ** (digits * (2.0 * torch.rand(shape, generator=generator).double() - 1.0))
