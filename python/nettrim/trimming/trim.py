@@ -64,8 +64,7 @@ def trim(
     where :math:`\Omega` is where :math:`Y > 0` (everywhere for a linear layer).
 
     * ``scheme="parallel"``: every layer sees the original signals, :math:`\epsilon_l` is
-    ``epsilon``
-      times the norm of its output, :math:`V = 0`.
+      ``epsilon`` times the norm of its output, :math:`V = 0`.
     * ``scheme="cascade"``: the first pruned layer as above. A later one sees the output
       :math:`\hat X` of the layers already trimmed, and what the original weights do with it is
       allowed to the new ones:

@@ -39,9 +39,8 @@ def shrink(network: Network) -> Network:
 
     * if no weight of the next layer reads it, or
     * if it is a constant :math:`c` for whatever input, because nothing arrives at it, or because of
-    the
-      signs of what does: the next layer's bias then grows by :math:`c` times the weights that read
-      it.
+      the signs of what does: the next layer's bias then grows by :math:`c` times the weights that
+      read it.
 
     Both are repeated until nothing changes, since inputs that only such units read are not read any
     more, and units behind constants may be constants too.
