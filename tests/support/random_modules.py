@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo  # takes long, and a call that is cut off within would leave half of it
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
