@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -501,3 +502,19 @@ def test_errors_are_relative_at_every_size(size, activation) -> None:
     assert nettrim.solve_layer_budget(X, negative, sparsity=1.0, **options).error == (
         pytest.approx(1.0)
     )
+
+
+def test_upper_bounds_far_below_all_signals_are_refused(rng) -> None:
+    X, W = rng.standard_normal((19, 8)), rng.standard_normal((8, 3))
+    Y = np.maximum(X @ W, 0)
+    upper = np.full(Y.shape, -1e206)
+    for call in (nettrim.trace_budget, partial(nettrim.solve_layer_budget, sparsity=0.8)):
+        with pytest.raises(ValueError, match=r"^upper must be of a size with Y .* got -1e\+206"):
+            call(X, Y, weights=W, upper=upper)
+
+
+def test_flags_are_true_or_false(rng) -> None:
+    X, W = rng.standard_normal((9, 2)), rng.standard_normal((2, 2))
+    for certify in (np.ones((2, 2)), 1, "yes"):
+        with pytest.raises(TypeError, match=r"^certify must be True or False"):
+            nettrim.solve_layer_budget(X, X @ W, weights=W, sparsity=0.5, certify=certify)

@@ -249,3 +249,9 @@ def test_bad_input_is_refused_by_name(change, error_type, name) -> None:
 def test_total_variation_without_an_anchor_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no minimiser.*separate_image"):
         nettrim.branch_hull(np.ones(4), np.eye(4), np.eye(4), signs=1, regularizer="tv")
+
+
+def test_the_brightness_does_not_matter(rng) -> None:
+    image = rng.uniform(0.5, 1.0, (6, 7))
+    plain, bright = (nettrim.separate_image(size * image, modes=3) for size in (1.0, 2.0**800))
+    np.testing.assert_allclose(bright.coefficients, 2.0**800 * plain.coefficients, rtol=1e-6)

@@ -478,3 +478,22 @@ def test_a_proof_is_the_one_whose_multipliers_are_at_hand(monkeypatch):
         s = nettrim.solve_layer(X, Y, epsilon=epsilon, block_outputs=7, tol=1e-4)
         assert s.status == "optimal"
         assert s.gap <= 1e-4
+
+
+def test_penalties_beyond_single_precision(rng) -> None:
+    """Multipliers are divided by penalties as doubles, and no warning is heard."""
+    X = (1e21 * rng.standard_normal((12, 16))).astype(np.float32)
+    Y = (X @ rng.standard_normal((16, 8))).astype(np.float32)
+    s = nettrim.solve_layer(
+        X,
+        Y,
+        epsilon=1e-3 * float(np.linalg.norm(Y.astype(float))),
+        activation="linear",
+        solver="newton",
+        groups=2,
+        dtype=np.float32,
+        tol=1e-3,
+        n_threads=1,
+        time_limit=5.0,
+    )
+    assert np.isfinite(s.dual).all()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_booleans",
     "check_choice",
+    "check_flag",
     "check_integer",
     "check_matrix",
     "check_number",
@@ -57,6 +58,13 @@ def check_booleans(value: ArrayLike, name: str) -> NDArray[np.bool_]:
     if array.dtype != bool:
         raise TypeError(f"{name} must hold True and False, got {array.dtype}")
     return array
+
+
+def check_flag(value: object, name: str) -> bool:
+    """Return True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {show(value)}")
+    return bool(value)
 
 
 def check_choice(value: object, choices: Sequence[str], name: str) -> str:

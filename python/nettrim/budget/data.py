@@ -178,7 +178,14 @@ class BudgetData:
         mask = np.ascontiguousarray(given.is_active(slice(None))) if given.relu else None
         bound = None if given.upper is None else np.asarray(given.upper, dtype=np.float64)
         data = cls(inputs, outputs, start, bound, mask, Pattern.of(keep, pattern, shape[0]))
-        return data if data._has_squares else data._in_units_of_its_size()
+        scaled = data if data._has_squares else data._in_units_of_its_size()
+        in_own_units = scaled.upper
+        if bound is not None and in_own_units is not None and in_own_units.min() <= -UNBOUNDED:
+            raise ValueError(
+                "upper must be of a size with Y and X @ weights where it is negative, "
+                f"got {bound.min():g}"
+            )
+        return scaled
 
     @property
     def _has_squares(self) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base.arguments import check_choice, check_integer, check_number, check_threads
+from ..base.arguments import check_choice, check_flag, check_integer, check_number, check_threads
 from ..base.arrays import LARGEST, Array, check_squares, frobenius_norm
 from ..base.deadline import as_time_limit, deadline_after, has_passed, partial_deadline
 from ..layer.solve import solve_layer
@@ -266,6 +266,7 @@ def solve_layer_budget(
     """
     began, deadline = time.perf_counter(), _check_time_limit(time_limit)
     data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
+    certify = check_flag(certify, "certify")
     check_choice(method, METHODS, "method")
     if method == "reweighted" and data.pattern.group:
         raise ValueError("method='reweighted' knows no pattern")

@@ -140,7 +140,7 @@ def separate_image(
         reflectance=fields["w"].reshape(pixels.shape),
         illumination=x.reshape(pixels.shape),
         slack=fields["xi"].reshape(pixels.shape),
-        coefficients=scipy.linalg.lstsq(dictionary, x)[0],
+        coefficients=_least_squares(dictionary, x),
         objective=fields["objective"],
         dual_bound=fields["dual_bound"],
         gap=fields["gap"],
@@ -186,3 +186,10 @@ def _cosine_modes(count: int, height: int, width: int) -> Array:
         key=lambda pair: (sum(pair), pair),
     )[:count]
     return np.column_stack([np.outer(waves(i, height), waves(j, width)).ravel() for i, j in pairs])
+
+
+def _least_squares(dictionary: Array, x: Array) -> Array:
+    """Return the nearest combination of columns; at unit size, for SciPy squares what is left."""
+    exponent = int(np.frexp(np.abs(x).max())[1])
+    unit: Array = scipy.linalg.lstsq(dictionary, np.ldexp(x, -exponent))[0]
+    return np.ldexp(unit, exponent)

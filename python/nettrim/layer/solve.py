@@ -96,7 +96,7 @@ def solve_layer(
         "admm": alternating directions; "auto": newton, and admm from where it makes no progress.
     tol : float, default 1e-6
         "optimal" means: gap at most `tol`, residual at most ``epsilon * (1 + tol)``, violation at
-        most ``tol * max(abs(Y))``.
+        most ``tol * max(abs(Y))``; of a block of outputs that are zero, ``tol * max(abs(upper))``.
     max_iter : int, optional
         Default 50,000. An iteration of newton is a round of all outputs, some thirty times the
         work of one of admm.

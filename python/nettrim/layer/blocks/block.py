@@ -56,12 +56,16 @@ class SparseMultipliers(NamedTuple):
     def of(cls, dual: Floats, active: NDArray[np.bool_], unit: float) -> SparseMultipliers:
         """Pick them out of all multipliers."""
         places = np.flatnonzero(np.where(active, 0, dual))
-        return cls(places, dual.ravel()[places] / unit)
+        values = (
+            dual.ravel()[places].astype(np.float64) / unit
+        )  # a unit may be beyond single precision
+        return cls(places, values.astype(dual.dtype))
 
     def spread(self, shape: tuple[int, ...], unit: float) -> Floats:
         """Return an array of all multipliers, zero where active."""
         dual = np.zeros(shape, self.values.dtype)
-        dual.ravel()[self.places] = self.values * unit
+        most = float(np.finfo(dual.dtype).max)
+        dual.ravel()[self.places] = np.clip(self.values.astype(np.float64) * unit, -most, most)
         return dual
 
 

@@ -474,9 +474,18 @@ class _PenaltySearch:
             iterations=self.dispatcher.iterations,
             **_describe_engine(proof.results),
             seconds=self.dispatcher.seconds,
-            dual=np.hstack([result.solution.dual for result in proof.results]) / proof.penalty,
+            dual=_divide_by_penalty(proof),
         )
 
 
+def _divide_by_penalty(proof: PenaltyStep) -> Floats:
+    """Return all multipliers over the penalty, which may be beyond single precision."""
+    dual = np.hstack([result.solution.dual for result in proof.results])
+    return (dual.astype(np.float64) / proof.penalty).astype(dual.dtype)
+
+
 def _longest_feature(data: LayerData) -> float:
-    return math.sqrt(float(np.einsum("...ij,...ij->...j", data.X, data.X).max())) or 1.0
+    return (
+        math.sqrt(float(np.einsum("...ij,...ij->...j", data.X, data.X, dtype=np.float64).max()))
+        or 1.0
+    )

@@ -32,7 +32,7 @@ class LayerProgram:
         See `nettrim.models.model_view.Affine`.
     output_norm, largest : float
         Frobenius norm of the original output, and the largest entry of ``Y``, to which a tolerance
-        on ``upper`` refers.
+        on ``upper`` refers; where ``Y`` is zero, that of ``upper``.
     """
 
     X: Array
@@ -64,7 +64,7 @@ class LayerProgram:
             activation=layer.activation,
             groups=layer.affine.groups,
             output_norm=norm,
-            largest=float(np.abs(Y).max()),
+            largest=_largest(Y) or _largest(upper),
         )
 
     def count_active_rows(self, original: Array) -> int:
@@ -75,3 +75,7 @@ class LayerProgram:
             return len(different)
         active = self.Y > 0 if self.active is None else self.active
         return int(np.median(np.count_nonzero(active[different], axis=0)))
+
+
+def _largest(array: Array | None) -> float:
+    return 0.0 if array is None else float(np.abs(array).max())
