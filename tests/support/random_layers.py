@@ -176,7 +176,7 @@ def assert_true(
         size = layer.size(arguments.get("block_outputs"))
         assert violation <= tol * (1 + 1e-6) * size + rounding, f"violation {violation:g}"
         if not penalised:
-            is_zero = epsilon / size == 0  # beside Y, as far as numbers reach
+            is_zero = epsilon / (size or 1.0) == 0  # beside Y, as far as numbers reach
             allowed = norm(layer.Y[layer.active]) if is_zero else epsilon
             assert residual <= epsilon + tol * (1 + 1e-6) * allowed + unsure, (
                 f"residual {residual:g} beyond {epsilon:g}"
