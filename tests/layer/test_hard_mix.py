@@ -135,6 +135,28 @@ def test_the_bound_holds_in_exact_arithmetic(rng, spread) -> None:
         assert s.dual_bound <= bound / max(float(steepest), 1.0) * (1 + 1e-15) + 1e-300
 
 
+@pytest.mark.parametrize("form", ["epsilon", "penalty"])
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+def test_multipliers_prove_the_bound_of_sizes_over_decades(form, activation) -> None:
+    """In plain arithmetic: a rounding or two of each multiplier, and those of sums of n terms."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        sizes = rng.permutation(np.geomspace(1e-10, 1e11, 6))
+        X = rng.standard_normal((30, 6)) * sizes
+        Z = X @ (rng.standard_normal((6, 3)) / sizes[:, None])
+        Y = relu(Z) if activation == "relu" else Z
+        level = 0.1 * np.linalg.norm(Y)
+        s = nettrim.solve_layer(X, Y, activation=activation, n_threads=1, **{form: level})
+        G, active = s.dual, (Y > 0) | (activation == "linear")
+        assert (G[~active] <= 0).all()
+        price = 1 if form == "epsilon" else level
+        rounding = (len(X) + 4) * np.finfo(float).eps * (np.abs(X.T) @ np.abs(G))
+        assert (np.abs(X.T @ G) <= price + rounding).all(), f"{seed}: {s}"
+        size = float(np.linalg.norm(G[active]))
+        value = np.sum(G * Y) - (level * size if form == "epsilon" else size**2 / 4)
+        assert s.dual_bound <= value + G.size * np.finfo(float).eps * np.sum(np.abs(G * Y))
+
+
 # --- many features, few samples -------------------------------------------------------------------
 
 

@@ -52,6 +52,15 @@ Evidence gather_evidence(const UnitProgram<S>& p, Examine&& examine) {
   return std::move(parts[0]);
 }
 
+// Evidence of multipliers alone, beside zero weights.
+template <class S, class D>
+Evidence evidence_of(const UnitProgram<S>& p, const Matrix<D>& dual) {
+  return gather_evidence(p, [&](Index, Range piece, Evidence& mine) {
+    const Matrix<double> no_signal = Matrix<double>::Zero(p.n_outputs(), piece.size);
+    add_piece(p, piece, no_signal, dual, mine);
+  });
+}
+
 // Bound on the rounding of (X'g)_j and of <g, target>, over |x_j| |g| and <|g|, |target|>.
 template <class S>
 double rounding_of_sums(const UnitProgram<S>& program);

@@ -83,14 +83,6 @@ Vector projected(const UnitProgram<S>& p, Index output, Vector g) {
   return Vector::Zero(g.size());
 }
 
-template <class S>
-Evidence evidence_of(const UnitProgram<S>& p, const Matrix<double>& dual) {
-  return gather_evidence(p, [&](Index, Range piece, Evidence& mine) {
-    const Matrix<double> no_signal = Matrix<double>::Zero(p.n_outputs(), piece.size);
-    add_piece(p, piece, no_signal, dual, mine);
-  });
-}
-
 // Value of a candidate, less what rounding may have added.
 template <class S>
 double value_of(const UnitProgram<S>& p, const Evidence& e) {

@@ -1,5 +1,6 @@
 #include "layer/repair.hpp"
 
+#include <Eigen/Cholesky>
 #include <Eigen/Eigenvalues>
 #include <cmath>
 #include <limits>
@@ -38,10 +39,26 @@ Excesses small_excesses(const UnitProgram<S>& p, const Vector& steepness, const 
   return found;
 }
 
-// Over the samples of an output where a repair may change the multipliers: the least singular value
-// of some features, rounded down, and the norm of the target.
+// visit(i, values of some features, target) for the samples of an output where a repair may change
+// the multipliers.
+template <class S, class Visit>
+void for_free_samples(const UnitProgram<S>& p, Index output, const Matrix<S>& dual, double firm,
+                      const std::vector<Index>& features, Visit&& visit) {
+  p.with_entries([&](auto entry) {
+    for (Index i = 0; i < p.n_samples(); ++i) {
+      const auto e = entry(i * p.n_outputs() + output);
+      if (!e.active && !(static_cast<double>(dual(output, i)) < -firm)) continue;
+      const Vector x =
+          p.X({i, 1}).template cast<double>()(features, 0) * static_cast<double>(p.x_scale);
+      visit(i, x, static_cast<double>(e.target));
+    }
+  });
+}
+
+// Over those samples: products of the features, and the norm of the target.
 struct FreePart {
-  double least = 0, target = 0;
+  Matrix<double> gram;
+  double target = 0;
 };
 
 template <class S>
@@ -50,30 +67,30 @@ FreePart free_part(const UnitProgram<S>& p, Index output, const Matrix<S>& dual,
   const auto size = static_cast<Index>(features.size());
   Matrix<double> gram = Matrix<double>::Zero(size, size);
   double square = 0;
-  p.with_entries([&](auto entry) {
-    for (Index i = 0; i < p.n_samples(); ++i) {
-      const auto e = entry(i * p.n_outputs() + output);
-      if (!e.active && !(static_cast<double>(dual(output, i)) < -firm)) continue;
-      square += static_cast<double>(e.target) * static_cast<double>(e.target);
-      const Vector x =
-          p.X({i, 1}).template cast<double>()(features, 0) * static_cast<double>(p.x_scale);
-      gram += x * x.transpose();
-    }
+  for_free_samples(p, output, dual, firm, features, [&](Index, const Vector& x, double target) {
+    square += target * target;
+    gram += x * x.transpose();
   });
+  return {std::move(gram), std::sqrt(square)};
+}
+
+// Of features with such products over some of n samples: the least singular value, rounded down.
+double least_singular_value(const Matrix<double>& gram, Index n) {
   const Eigen::SelfAdjointEigenSolver<Matrix<double>> eigen(gram, Eigen::EigenvaluesOnly);
-  const double rounding = static_cast<double>(p.n_samples() * size) *
-                          std::numeric_limits<double>::epsilon() * gram.trace();
-  return {std::sqrt(std::max(eigen.eigenvalues()[0] - rounding, 0.0)), std::sqrt(square)};
+  const double rounding =
+      static_cast<double>(n * gram.rows()) * std::numeric_limits<double>::epsilon() * gram.trace();
+  return std::sqrt(std::max(eigen.eigenvalues()[0] - rounding, 0.0));
 }
 
 // Of output m, whose constraints are violated. Kept where it loses less than to shrink.
 template <class S>
 void repair(const UnitProgram<S>& p, Index m, const Matrix<S>& dual, double firm,
             const Vector& sizes, Vector steepness, double limit, DualSums& sums) {
-  const Excesses excess = small_excesses(p, steepness, sizes, limit);
+  Excesses excess = small_excesses(p, steepness, sizes, limit);
   if (excess.features.empty()) return;
   const FreePart part = free_part(p, m, dual, firm, excess.features);
-  const double away = excess.sizes.norm() / part.least;  // ||h||
+  const double away =
+      excess.sizes.norm() / least_singular_value(part.gram, p.n_samples());  // ||h||
   if (!(away <= firm)) return;
   const double norm = std::sqrt(sums.square[m]) + away;
   const double lost = away * (part.target + (p.constrained() ? p.level : 0));
@@ -84,6 +101,28 @@ void repair(const UnitProgram<S>& p, Index m, const Matrix<S>& dual, double firm
   sums.linear[m] -= lost;
   if (!p.constrained()) sums.square[m] = norm * norm;
   sums.steepest[m] = left;
+  sums.repairs.push_back({m, std::move(excess.features)});
+}
+
+// Moves the multipliers of a repaired output by -h, and a little further: between their products
+// and the costs it leaves room for the rounding of the result, and of the sums that will judge it.
+template <class S>
+void write(const UnitProgram<S>& p, const Repair& repair, const Evidence& evidence,
+           Matrix<S>& dual) {
+  const auto& features = repair.features;
+  const double size = std::sqrt(evidence.size[repair.output]);
+  const double limit = p.constrained() ? 1 : p.level;
+  const double rounding = rounding_of_sums(p) + std::numeric_limits<S>::epsilon();
+  const Vector slope = evidence.gradient.row(repair.output).transpose()(features);
+  const Vector most =
+      (limit * p.costs(features) - rounding * size * p.lengths(features)).cwiseMax(0.0);
+  const Vector excess = slope - slope.cwiseMin(most).cwiseMax(-most);
+  const FreePart part = free_part(p, repair.output, dual, kFirm * size, features);
+  const Vector weights = part.gram.ldlt().solve(excess);
+  for_free_samples(p, repair.output, dual, kFirm * size, features,
+                   [&](Index i, const Vector& x, double) {
+                     dual(repair.output, i) -= static_cast<S>(x.dot(weights));
+                   });
 }
 
 }  // namespace
@@ -92,7 +131,9 @@ template <class S>
 DualSums repaired(const UnitProgram<S>& p, const Evidence& evidence, const Matrix<S>& dual) {
   const double rounding = rounding_of_sums(p), limit = p.constrained() ? 1 : p.level;
   DualSums sums{evidence.linear - rounding * evidence.linear_size,
-                (1 + 2 * rounding) * evidence.square, Vector(p.n_outputs())};
+                (1 + 2 * rounding) * evidence.square,
+                Vector(p.n_outputs()),
+                {}};
   for (Index m = 0; m < p.n_outputs(); ++m) {
     const double size = std::sqrt(evidence.size[m]);
     const Vector sizes = p.lengths * size;
@@ -105,7 +146,18 @@ DualSums repaired(const UnitProgram<S>& p, const Evidence& evidence, const Matri
   return sums;
 }
 
+template <class S>
+bool write_repairs(const UnitProgram<S>& p, Matrix<S>& dual) {
+  const Evidence evidence = evidence_of(p, dual);
+  const std::vector<Repair> repairs = repaired(p, evidence, dual).repairs;
+  for (const Repair& repair : repairs) write(p, repair, evidence, dual);
+  if (!repairs.empty()) cut_to_valid_signs(p, dual);
+  return !repairs.empty();
+}
+
 template DualSums repaired(const UnitProgram<float>&, const Evidence&, const Matrix<float>&);
 template DualSums repaired(const UnitProgram<double>&, const Evidence&, const Matrix<double>&);
+template bool write_repairs(const UnitProgram<float>&, Matrix<float>&);
+template bool write_repairs(const UnitProgram<double>&, Matrix<double>&);
 
 }  // namespace nettrim::layer

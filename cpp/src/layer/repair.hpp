@@ -12,13 +12,24 @@
 
 namespace nettrim::layer {
 
+// An output for which an exact candidate stands, and the features whose excess it is rid of.
+struct Repair {
+  Index output;
+  std::vector<Index> features;
+};
+
 // Per output, of a candidate or of an exact one near it: a lower bound on <g, target>, an upper one
 // on ||g_active||^2, and on the largest |x_j'g| / cost_j.
 struct DualSums {
   Eigen::VectorXd linear, square, steepest;
+  std::vector<Repair> repairs;
 };
 
 template <class S>
 DualSums repaired(const UnitProgram<S>& program, const Evidence& evidence, const Matrix<S>& dual);
+
+// Turns a candidate into the exact one near it, but for rounding; false if it stands for itself.
+template <class S>
+bool write_repairs(const UnitProgram<S>& program, Matrix<S>& dual);
 
 }  // namespace nettrim::layer

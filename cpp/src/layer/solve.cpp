@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "layer/gram.hpp"
+#include "layer/repair.hpp"
 #include "layer/run.hpp"
 
 namespace nettrim {
@@ -97,8 +98,21 @@ void run_along_in_gram_space(UnitProgram<S>& p, const Supervisor& supervisor,
   }
 }
 
+// The caller has the multipliers alone: where a candidate near them proves the bound, that one.
+template <class S>
+void hand_over_proof(const UnitProgram<S>& p, EngineResult<S>& a) {
+  if (!p.even() || a.status == Status::infeasible) return;
+  Matrix<S> dual = a.dual;
+  if (!write_repairs(p, dual)) return;
+  const Certificate c = certify(p, a.weights, dual);
+  if (!(c.dual_bound >= a.certificate.dual_bound)) return;
+  a.dual = std::move(dual);
+  a.certificate = c;
+}
+
 template <class S>
 LayerSolution<S> in_callers_units(const UnitProgram<S>& p, EngineResult<S>&& a) {
+  hand_over_proof(p, a);
   const Certificate& c = a.certificate;
   LayerSolution<S> s;
   s.weights = p.given_weights(a.weights);
