@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nettrim import Dense, Error, InfeasibleError, Network
+from nettrim import Dense, Error, InfeasibleError, Network, Sparsity
 from nettrim.trimming.methods.method import LayerPosition
 from support.networks import (
     Array,
@@ -345,3 +345,20 @@ def test_spirals() -> None:
     assert result.discrepancy < 0.1
     assert (result.model.predict(X).argmax(axis=1) == labels).mean() >= 0.95
     assert_bounded(result, X)
+
+
+def test_names_that_no_goal_has_are_refused_even_without_a_value(
+    network: Network, X: Array
+) -> None:
+    for arguments in ({"epsilon": 0.1}, {"goal": Error(0.1)}):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'kapa'"):
+            trim(network, X, **arguments, kapa=None)
+    with pytest.raises(ValueError, match=r"^share belongs to sparsity"):
+        trim(network, X, goal=Error(0.1), share="layer")
+    with pytest.raises(ValueError, match=r"^kappa belongs into the goal: nettrim.Error"):
+        trim(network, X, goal=Error(0.1), kappa=0.5)
+
+
+def test_a_checkpoint_knows_its_goal() -> None:
+    assert Error(0.1).identity("cascade")["goal"] == "Error"
+    assert Sparsity(0.1).identity("cascade")["goal"] == "Sparsity"

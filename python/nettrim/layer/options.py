@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..base.arguments import check_choice, check_integer, check_number
+from ..base.arguments import check_choice, check_integer, check_number, show
 from ..base.limits import Limits
 from .solution import LayerProgress
 
@@ -26,7 +26,8 @@ class Form:
         """Check what the caller gave."""
         if (epsilon is None) == (penalty is None):
             raise ValueError(
-                f"give exactly one of epsilon and penalty, got {epsilon=} and {penalty=}"
+                "give exactly one of epsilon and penalty, "
+                f"got epsilon={show(epsilon)} and penalty={show(penalty)}"
             )
         if epsilon is not None:
             return cls(epsilon=check_number(epsilon, "epsilon", least=0.0))

@@ -86,6 +86,8 @@ def _reports(
                     output, measured.values, [run[number] for run in runs], walk
                 )
             outputs.append(output)
+    if len(outputs) < len(walk.run.counted):
+        raise ValueError(f"model: its view names the outputs {[*names]} and has signals of fewer")
     return tuple(layers), tuple(outputs)
 
 

@@ -66,7 +66,7 @@ class Goal(ABC):
 
     def identity(self, scheme: str) -> dict[str, Any]:
         """Return what every layer's answer depends on, for a checkpoint."""
-        return self.arguments(scheme)
+        return {"goal": type(self).__name__, **self.arguments(scheme)}
 
     def given(self) -> dict[str, Any]:
         """Return the options that were given."""
@@ -123,10 +123,10 @@ class Error(Goal):
     epsilon: float
     _: KW_ONLY
     gamma: float | None = None
-    slack: str | None = None
+    slack: Literal["positive", "paper"] | None = None
     kappa: float | None = None
     tol: float | None = None
-    solver: str | None = None
+    solver: Literal["auto", "newton", "admm"] | None = None
     max_iter: int | None = None
     time_limit: float | None = None
 
@@ -142,7 +142,7 @@ class Error(Goal):
         if self.kappa is not None:
             self._set("kappa", check_number(self.kappa, "kappa", above=0.0, most=1.0))
         if self.tol is not None:
-            self._set("tol", check_number(self.tol, "tol", least=0.0))
+            self._set("tol", check_number(self.tol, "tol", above=0.0))
         if self.solver is not None:
             check_choice(self.solver, SOLVERS, "solver")
         if self.max_iter is not None:
@@ -218,7 +218,7 @@ class Sparsity(Goal):
     sparsity: float | None = None
     _: KW_ONLY
     pattern: str | None = None
-    share: str | None = None
+    share: Literal["network", "layer"] | None = None
     min_density: float | None = None
     time_limit: float | None = None
 
@@ -287,27 +287,30 @@ def resolve_goal(goal: Goal | None, options: Mapping[str, Any]) -> Goal:
     TypeError, ValueError
         If there is none or more than one, or an option does not belong to it; the message names it.
     """
+    for name in options:
+        if not any(name in _options_of(kind) for kind in GOALS):
+            raise TypeError(f"trim() got an unexpected keyword argument {name!r}")
     given = {name: value for name, value in options.items() if value is not None}
     if goal is not None:
         return _check_alone(goal, given)
     wanted = [kind for kind in GOALS if not given.keys().isdisjoint(kind.shortcuts)]
     if not wanted:
         raise ValueError(
-            "epsilon is needed, the relative error allowed, for example 0.05; or sparsity"
+            "epsilon is needed, the relative error allowed, for example 0.05; or sparsity, pattern "
+            "or a goal"
         )
     if len(wanted) > 1:
         raise ValueError("epsilon prescribes the error, sparsity and pattern the weights: give one")
-    own = {field.name for field in fields(wanted[0])}
-    for name, value in given.items():
-        if name not in own:
-            raise _foreign(name, value, wanted[0])
+    _check_own(given, wanted[0])
     return wanted[0](**given)
 
 
 def _check_alone(goal: Any, given: Mapping[str, Any]) -> Goal:
     """Return a goal that was given as such; nothing may stand beside it."""
     if not isinstance(goal, Goal):
-        raise TypeError(f"goal must be nettrim.Error or nettrim.Sparsity, got {show(goal)}")
+        kinds = " or ".join(f"nettrim.{kind.__name__}(...)" for kind in GOALS)
+        raise TypeError(f"goal must be {kinds}, got {show(goal)}")
+    _check_own(given, type(goal))
     for name, value in given.items():
         raise ValueError(
             f"{name} belongs into the goal: "
@@ -316,16 +319,20 @@ def _check_alone(goal: Any, given: Mapping[str, Any]) -> Goal:
     return goal
 
 
-def _foreign(name: str, value: Any, wanted: type[Goal]) -> Exception:
-    """Return the error for an option that is not one of a goal's."""
+def _options_of(kind: type[Goal]) -> set[str]:
+    return {field.name for field in fields(kind)}
+
+
+def _check_own(given: Mapping[str, Any], wanted: type[Goal]) -> None:
+    """Refuse options that are those of another goal."""
     used = " or ".join(wanted.shortcuts)
-    for kind in GOALS:
-        if name in {field.name for field in fields(kind)}:
-            return ValueError(
+    for name, value in given.items():
+        if name not in _options_of(wanted):
+            kind = next(kind for kind in GOALS if name in _options_of(kind))
+            raise ValueError(
                 f"{name} belongs to {kind.shortcuts[0]}, with {used} nothing would use it, "
                 f"got {show(value)}"
             )
-    return TypeError(f"trim() got an unexpected keyword argument {name!r}")
 
 
 def _pool(executor: Executor | None) -> Pool | None:

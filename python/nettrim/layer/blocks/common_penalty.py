@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockSolver", "solve_in_blocks"]
 
+# Share of the outputs whose square is a number: a smaller epsilon allows no error at all.
+SMALLEST = math.sqrt(np.finfo(np.float64).tiny)
+
 MAX_ROUNDS = 20
 SHARPER = 0.3  # tolerance of a block over that of the layer
 SHARPEST = 1e-10
@@ -81,7 +84,7 @@ def solve_in_blocks(
     target = Target.of(solver.data, blocks)
     if target.zero_is_feasible and target.total <= form.epsilon * (1 + options.tol):
         return _zero_solution(dispatcher, form.epsilon, target, "optimal")
-    if form.epsilon == 0 or target.total == 0:
+    if form.epsilon <= SMALLEST * target.total or target.total == 0:
         return _solve_uncoupled(dispatcher, form, starts)
     return _PenaltySearch(dispatcher, form.epsilon, target).solve(starts)
 
