@@ -7,7 +7,7 @@ recipe have to know of it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar, Literal, TypedDict
@@ -70,11 +70,13 @@ class Goal(ABC):
 
     def given(self) -> dict[str, Any]:
         """Return the options that were given."""
-        options = {own.name: getattr(self, own.name) for own in fields(self)}
-        return {name: value for name, value in options.items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
+    def _check(self, name: str, check: Callable[..., Any], **limits: Any) -> None:
+        """Put what a check makes of an option in its place, if it was given."""
+        value = getattr(self, name)
+        if value is not None:
+            object.__setattr__(self, name, check(value, name=name, **limits))
 
     def __repr__(self) -> str:
         """Return the call that makes it."""
@@ -134,21 +136,14 @@ class Error(Goal):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        self._set("epsilon", check_number(self.epsilon, "epsilon", least=0.0))
-        if self.gamma is not None:
-            self._set("gamma", check_number(self.gamma, "gamma", least=1.0))
-        if self.slack is not None:
-            check_choice(self.slack, ("positive", "paper"), "slack")
-        if self.kappa is not None:
-            self._set("kappa", check_number(self.kappa, "kappa", above=0.0, most=1.0))
-        if self.tol is not None:
-            self._set("tol", check_number(self.tol, "tol", above=0.0))
-        if self.solver is not None:
-            check_choice(self.solver, SOLVERS, "solver")
-        if self.max_iter is not None:
-            self._set("max_iter", check_integer(self.max_iter, "max_iter"))
-        if self.time_limit is not None:
-            self._set("time_limit", check_number(self.time_limit, "time_limit", above=0.0))
+        object.__setattr__(self, "epsilon", check_number(self.epsilon, "epsilon", least=0.0))
+        self._check("gamma", check_number, least=1.0)
+        self._check("slack", check_choice, choices=("positive", "paper"))
+        self._check("kappa", check_number, above=0.0, most=1.0)
+        self._check("tol", check_number, above=0.0)
+        self._check("solver", check_choice, choices=SOLVERS)
+        self._check("max_iter", check_integer)
+        self._check("time_limit", check_number, above=0.0)
 
     def check(self, scheme: str, executor: Executor | None) -> None:
         """Refuse what belongs to the cascade in the parallel scheme, and what is no executor."""
@@ -227,14 +222,10 @@ class Sparsity(Goal):
     def __post_init__(self) -> None:
         """Check the options."""
         Pattern.of(None, self.pattern, 1)
-        if self.sparsity is not None:
-            self._set("sparsity", check_number(self.sparsity, "sparsity", least=0, most=1))
-        if self.share is not None:
-            check_choice(self.share, ("network", "layer"), "share")
-        if self.min_density is not None:
-            self._set("min_density", check_number(self.min_density, "min_density", least=0, most=1))
-        if self.time_limit is not None:
-            self._set("time_limit", check_number(self.time_limit, "time_limit", above=0.0))
+        self._check("sparsity", check_number, least=0, most=1)
+        self._check("share", check_choice, choices=("network", "layer"))
+        self._check("min_density", check_number, least=0, most=1)
+        self._check("time_limit", check_number, above=0.0)
         self._refuse_unused()
 
     def _refuse_unused(self) -> None:
