@@ -1,8 +1,7 @@
-#include "nettrim/budget.hpp"
-
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
+#include "nettrim/quadratic.hpp"
 #include "signals.hpp"
 
 namespace nettrim::bindings {
@@ -64,6 +63,46 @@ py::dict fit(const Array<double>& X, const Array<double>& target,
                   "swaps"_a = f.swaps, "complete"_a = f.complete);
 }
 
+py::dict solve_on_grams(const Array<double>& grams, const OptionalArray<int>& form_of,
+                        const Array<double>& correlations, const Array<double>& prior, double ridge,
+                        const OptionalArray<bool>& keep, Index group, Index most, Index budget,
+                        double time_limit, int n_threads) {
+  QuadraticProgram program;
+  program.features = prior.shape(0);
+  program.outputs = prior.shape(1);
+  program.forms = grams.shape(0);
+  program.grams = grams.data();
+  program.form_of = data_or_null(form_of);
+  program.correlations = correlations.data();
+  program.prior = prior.data();
+  program.ridge = ridge;
+  QuadraticFit f;
+  {
+    const py::gil_scoped_release unlock;
+    f = solve_quadratic(program, {data_or_null(keep), group, most}, budget,
+                        budget_options(time_limit, n_threads));
+  }
+  using namespace pybind11::literals;
+  return py::dict("weights"_a = to_array(std::move(f.weights)), "iterations"_a = f.iterations,
+                  "complete"_a = f.complete);
+}
+
+py::dict choose(const Array<double>& X, const Array<double>& target,
+                const OptionalArray<double>& upper, const OptionalArray<bool>& active,
+                const Array<double>& prior, double pull, double ridge,
+                const OptionalArray<bool>& keep, Index group, Index most, Index budget,
+                double time_limit, int n_threads) {
+  const BudgetProgram program = program_of(X, target, upper, active, prior, pull, ridge);
+  SupportChoice c;
+  {
+    const py::gil_scoped_release unlock;
+    c = choose_support(program, {data_or_null(keep), group, most}, budget,
+                       budget_options(time_limit, n_threads));
+  }
+  using namespace pybind11::literals;
+  return py::dict("support"_a = to_array(std::move(c.support)), "complete"_a = c.complete);
+}
+
 }  // namespace
 
 void add_budget(py::module_& m) {
@@ -75,6 +114,14 @@ void add_budget(py::module_& m) {
   m.def("fit_support", &fit, strict("X"), strict("target"), py::kw_only(),
         strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
         py::arg("ridge"), strict("keep").none(true), strict("support"), py::arg("rounds"),
+        py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
+  m.def("choose_support", &choose, strict("X"), strict("target"), py::kw_only(),
+        strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
+        py::arg("ridge"), strict("keep").none(true), py::arg("group"), py::arg("most"),
+        py::arg("budget"), py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
+  m.def("solve_quadratic", &solve_on_grams, strict("grams"), py::kw_only(),
+        strict("form_of").none(true), strict("correlations"), strict("prior"), py::arg("ridge"),
+        strict("keep").none(true), py::arg("group"), py::arg("most"), py::arg("budget"),
         py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
 }
 

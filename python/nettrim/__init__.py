@@ -20,6 +20,7 @@ from .hull import (
     recovery_odds,
     separate_image,
 )
+from .layer.gram import Gram
 from .layer.path import LayerTrace, trace
 from .layer.solution import LayerProgress, LayerSolution
 from .layer.solve import solve_layer
@@ -63,6 +64,7 @@ __all__ = [
     "Export",
     "Flatten",
     "GlobalAveragePool",
+    "Gram",
     "HullProgress",
     "HullSolution",
     "ImageSeparation",

@@ -177,3 +177,46 @@ def fit_support(
     time_limit: float = ...,
     n_threads: int,
 ) -> FitFields: ...
+
+class SupportFields(TypedDict):
+    support: NDArray[np.bool_]
+    complete: bool
+
+class QuadraticFields(TypedDict):
+    weights: NDArray[np.float64]
+    iterations: int
+    complete: bool
+
+# From here on results are of shape (n_features, n_outputs).
+def choose_support(
+    X: NDArray[np.float64],
+    target: NDArray[np.float64],
+    *,
+    upper: NDArray[np.float64] | None,
+    active: NDArray[np.bool_] | None,
+    prior: NDArray[np.float64],
+    pull: float,
+    ridge: float,
+    keep: NDArray[np.bool_] | None,
+    group: int,
+    most: int,
+    budget: int,
+    time_limit: float = ...,
+    n_threads: int,
+) -> SupportFields: ...
+
+# grams of shape (n_forms, n_features, n_features); ridge in units of their mean diagonals.
+def solve_quadratic(
+    grams: NDArray[np.float64],
+    *,
+    form_of: NDArray[np.int32] | None,
+    correlations: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    ridge: float,
+    keep: NDArray[np.bool_] | None,
+    group: int,
+    most: int,
+    budget: int,
+    time_limit: float = ...,
+    n_threads: int,
+) -> QuadraticFields: ...

@@ -4,9 +4,9 @@
 #include <numeric>
 
 #include "budget/gram.hpp"
-#include "budget/inverse.hpp"
 #include "budget/quota.hpp"
 #include "budget/stop.hpp"
+#include "linalg/inverse.hpp"
 #include "linalg/parallel.hpp"
 
 namespace nettrim::budget {
@@ -101,8 +101,8 @@ class OutputElimination {
     if (change.empty()) return;
     const Matrix<double> entering = gram_.samples(left_, change.entering);
     const Matrix<double> leaving = gram_.samples(left_, change.leaving);
-    update(inverse(), entering, 1);
-    update(inverse(), leaving, -1);
+    update_inverse(inverse(), entering, 1);
+    update_inverse(inverse(), leaving, -1);
     inverse_diagonal_ = inverse().diagonal();
     if (!(inverse_diagonal_.minCoeff() > 0)) return rebuild();
     const Eigen::VectorXd slope =
@@ -113,7 +113,7 @@ class OutputElimination {
  private:
   void rebuild() {
     storage_ = gram_.of(rows_, left_);
-    invert(storage_);
+    invert<double>(storage_);
     inverse_diagonal_ = storage_.diagonal();
     const Eigen::VectorXd asked = rows_.residual(Eigen::VectorXd::Zero(rows_.size()));
     const Eigen::VectorXd right = gram_.correlations(left_, asked) + ridge_ * prior_(left_);

@@ -13,6 +13,7 @@ import numpy as np
 from ..base.arguments import check_booleans, check_matrix, show
 from ..base.arrays import Array, frobenius_norm, relative_to
 from ..layer.data import LayerData
+from ..layer.gram import Gram, pose
 from ..models.model_view import activate
 
 if TYPE_CHECKING:
@@ -157,19 +158,22 @@ class BudgetData:
     @classmethod
     def of(
         cls,
-        X: ArrayLike,
-        Y: ArrayLike,
+        X: ArrayLike | Gram,
+        Y: ArrayLike | None,
         weights: ArrayLike,
-        activation: str,
+        activation: str | None,
         upper: ArrayLike | None,
         active: ArrayLike | None,
         keep: ArrayLike | None,
         pattern: str | None,
     ) -> BudgetData:
         """Check what the caller gave."""
-        given = LayerData.of(X, Y, activation, upper, active, DOUBLE)
-        inputs, outputs = double_matrix(X, "X"), double_matrix(Y, "Y")
         start = double_matrix(weights, "weights")
+        if isinstance(X, Gram) and X.n_outputs is None:
+            X = X.with_weights(start)
+        samples, wanted, activation = pose(X, Y, activation)
+        given = LayerData.of(samples, wanted, activation, upper, active, DOUBLE)
+        inputs, outputs = double_matrix(samples, "X"), double_matrix(wanted, "Y")
         shape = (inputs.shape[1], outputs.shape[1])
         if start.shape != shape:
             raise ValueError(
@@ -185,7 +189,7 @@ class BudgetData:
                 "upper must be of a size with Y and X @ weights where it is negative, "
                 f"got {bound.min():g}"
             )
-        return scaled
+        return scaled._with_few_rows() if scaled.active is None else scaled
 
     @property
     def _has_squares(self) -> bool:
@@ -213,6 +217,13 @@ class BudgetData:
             weights=scaled.in_own_units(self.weights, "weights"),
             upper=None if upper is None else upper.clip(-UNBOUNDED, UNBOUNDED),
         )
+
+    def _with_few_rows(self) -> BudgetData:
+        """Return the same linear layer with no more samples than its sums need."""
+        if len(self.X) <= self.X.shape[1] + 1:
+            return self
+        rows = Gram.of(self.X, self.Y).rows()
+        return replace(self, X=rows.X, Y=rows.Y)
 
     def in_own_units(self, value: Array | float, quantity: str) -> Array:
         """Return what a caller gave as it is computed with."""
@@ -254,6 +265,17 @@ class BudgetData:
     def _target(self) -> Array:
         """What every row is drawn to: the original weights' signals, where inactive."""
         return self.targets(self.X @ self.weights)
+
+    def quadratic_arguments(self, ridge: float) -> Mapping[str, Any]:
+        """Return the core's arguments for a linear layer, posed by its Gram matrix."""
+        return {
+            "grams": (self.X.T @ self.X)[None],
+            "form_of": None,
+            "correlations": np.ascontiguousarray(self.X.T @ self.Y),
+            "prior": self.weights,
+            "ridge": ridge,
+            "keep": np.ascontiguousarray(self.pattern.keep),
+        }
 
     def core_arguments(self, pull: float, ridge: float) -> Mapping[str, Any]:
         """Return the core's arguments for regularisation in units of this layer."""

@@ -39,7 +39,9 @@ __all__ = [
 
 # What is tried where nothing is given: from many samples for each weight to few.
 RELU_GRID = ((0.003, 0.01), (0.003, 0.003), (0.03, 0.001), (0.1, 0.001), (0.3, 0.001))
-LINEAR_GRID = ((0.0, 0.01), (0.0, 0.003), (0.0, 0.0003))
+# Of a linear layer, over the share of weights that go: what many layers of transformers want, in
+# front of rows that were used and of others (bench/layer/compare_linear.py).
+LINEAR_RIDGE = 0.03
 FOLD = 4  # one of so many samples judges
 TUNED_OUTPUTS = 24  # outputs
 TUNING, TRACING = 0.4, 0.6  # shares of the time that is left: what follows needs some too
@@ -177,10 +179,12 @@ def tune_regularisation(
     are measured by it: what was best for some of the samples is reduced by the share that was set
     aside. With a deadline the best of those that were judged before it.
     """
-    options = RELU_GRID if data.active is not None else LINEAR_GRID
+    if data.active is None:
+        own = LINEAR_RIDGE * float(np.mean(sparsities)) if ridge is None else ridge
+        return Regularisation(0.0 if pull is None else pull, own)
     tried = {
         Regularisation(p if pull is None else pull, r if ridge is None else ridge)
-        for p, r in options
+        for p, r in RELU_GRID
     }
     candidates = sorted(tried, key=lambda c: (c.pull, c.ridge))
     if len(candidates) == 1 or len(data.X) < 2 * FOLD:

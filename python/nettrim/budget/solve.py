@@ -11,8 +11,9 @@ import numpy as np
 from ..base.arguments import check_choice, check_flag, check_integer, check_number, check_threads
 from ..base.arrays import LARGEST, Array, check_squares, frobenius_norm
 from ..base.deadline import as_time_limit, deadline_after, has_passed, partial_deadline
+from ..layer.gram import Gram
 from ..layer.solve import solve_layer
-from .admm import support_by_admm
+from .admm import choose_support, solve_linear
 from .data import BudgetData, compute_budget, double_matrix
 from .optimal_brain_surgeon import (
     TRACING,
@@ -125,11 +126,11 @@ class BudgetTrace:
 
 
 def trace_budget(
-    X: ArrayLike,
-    Y: ArrayLike,
+    X: ArrayLike | Gram,
+    Y: ArrayLike | None = None,
     *,
     weights: ArrayLike,
-    activation: str = "relu",
+    activation: str | None = None,
     upper: ArrayLike | None = None,
     active: ArrayLike | None = None,
     keep: ArrayLike | None = None,
@@ -172,12 +173,12 @@ def trace_budget(
 
 
 def solve_layer_budget(
-    X: ArrayLike,
-    Y: ArrayLike,
+    X: ArrayLike | Gram,
+    Y: ArrayLike | None = None,
     *,
     weights: ArrayLike,
     sparsity: float | None = None,
-    activation: str = "relu",
+    activation: str | None = None,
     upper: ArrayLike | None = None,
     active: ArrayLike | None = None,
     keep: ArrayLike | None = None,
@@ -200,16 +201,19 @@ def solve_layer_budget(
 
     Parameters
     ----------
-    X : array_like of shape (n_samples, n_features)
-        Inputs of the layer. Append a column of ones to have a bias.
+    X : array_like of shape (n_samples, n_features), or Gram
+        Inputs of the layer. Append a column of ones to have a bias. A `nettrim.Gram` poses a linear
+        layer without its samples.
     Y : array_like of shape (n_samples, n_outputs)
-        Outputs to reproduce: after the ReLU, or before the softmax for a linear layer.
+        Outputs to reproduce: after the ReLU, or before the softmax for a linear layer. Left out
+        with a `Gram`, which holds it, or wants what `weights` give.
     weights : array_like of shape (n_features, n_outputs)
         The layer as it is.
     sparsity : float, optional
         Share of the weights to remove, from 0 (the weights as they are) to 1 (zeros). May be left
         out with a `pattern`: then all that it lets go.
-    activation : {"relu", "linear"}, default "relu"
+    activation : {"relu", "linear"}, optional
+        Default "relu"; "linear" for a `Gram`.
     upper, active
         As in `nettrim.solve_layer`.
     keep : array_like of bool, of shape (n_features,), optional
@@ -315,8 +319,12 @@ def solve_budget(
         tuning = partial_deadline(deadline, TUNING)
         chosen = tune_regularisation(data, sparsities, pull, ridge, n_threads, tuning)
         is_late, choosing = has_passed(tuning), partial_deadline(deadline, TRACING)
+        if method == "admm" and data.active is None:
+            weights = solve_linear(data, budget, chosen.ridge, n_threads, deadline)
+            solution = _make_solution(data, weights, budget, method, chosen, 0)
+            return replace(solution, status=TIME_LIMIT) if has_passed(deadline) else solution
         if method == "admm":
-            support = support_by_admm(data, budget, chosen, choosing)
+            support = choose_support(data, budget, chosen, n_threads, choosing)
         else:
             support = support_by_reweighting(data, budget, n_threads, choosing)
         is_late |= has_passed(choosing)

@@ -15,7 +15,9 @@ from ..base.dispatch import core
 from ..base.limits import Limits
 from ..base.table import TableColumn, format_share, format_table
 from .data import LayerData
+from .gram import Gram, pose
 from .solution import LayerProgress, LayerSolution
+from .solve import in_sums
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -104,11 +106,11 @@ class LayerTrace(Sequence[LayerSolution]):
 
 
 def trace(
-    X: ArrayLike,
-    Y: ArrayLike,
+    X: ArrayLike | Gram,
+    Y: ArrayLike | None = None,
     *,
     epsilons: ArrayLike,
-    activation: str = "relu",
+    activation: str | None = None,
     upper: ArrayLike | None = None,
     active: ArrayLike | None = None,
     tol: float = 1e-6,
@@ -125,13 +127,14 @@ def trace(
 
     Parameters
     ----------
-    X : array_like of shape (n_samples, n_features)
+    X : array_like of shape (n_samples, n_features), or Gram
         Inputs of the layer; a column of ones makes the bias.
     Y : array_like of shape (n_samples, n_outputs)
-        Outputs to reproduce, as in `nettrim.solve_layer`.
+        Outputs to reproduce, as in `nettrim.solve_layer`; left out with a `Gram`.
     epsilons : array_like of shape (n_points,)
         Positive Frobenius norms of the error, in the units of `Y` and in any order.
-    activation : {"relu", "linear"}, default "relu"
+    activation : {"relu", "linear"}, optional
+        Default "relu"; "linear" for a `Gram`.
     upper : array_like broadcastable to the shape of Y, optional
         Upper bound where inactive; default 0.
     active : array_like of bool, of the shape of Y, optional
@@ -174,7 +177,8 @@ def trace(
     >>> len(curve), curve.converged, bool(np.all(np.diff(curve.sparsities) >= 0))
     (10, True, True)
     """
-    data = LayerData.of(X, Y, activation, upper, active, check_precision(dtype))
+    inputs, outputs, activation = pose(X, Y, activation)
+    data = LayerData.of(inputs, outputs, activation, upper, active, check_precision(dtype))
     fields = core.trace_layer(
         data.X,
         data.Y,
@@ -186,6 +190,8 @@ def trace(
         **vars(Limits.of(max_iter, time_limit, n_threads, callback, LayerProgress)),
     )
     solutions = [data.with_dead_features(LayerSolution(**f)) for f in fields]
+    if isinstance(X, Gram):
+        solutions = [in_sums(solution, inputs) for solution in solutions]
     return LayerTrace(tuple(reversed(solutions)))
 
 

@@ -18,6 +18,7 @@ from .blocks.block_solver import PoolSolver, SerialSolver
 from .blocks.common_penalty import BlockSolver, solve_in_blocks
 from .blocks.workers import Pool, SharedData, Task
 from .data import LayerData
+from .gram import Gram, pose
 from .options import CHECK_EVERY, Form, LayerOptions
 from .solution import LayerProgress, LayerSolution
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-__all__ = ["solve_layer", "solve_side_by_side"]
+__all__ = ["in_sums", "solve_layer", "solve_side_by_side"]
 
 PROGRESS_FIELDS = (
     "iterations",
@@ -40,12 +41,12 @@ PROGRESS_FIELDS = (
 
 
 def solve_layer(
-    X: ArrayLike,
-    Y: ArrayLike,
+    X: ArrayLike | Gram,
+    Y: ArrayLike | None = None,
     *,
     epsilon: float | None = None,
     penalty: float | None = None,
-    activation: str = "relu",
+    activation: str | None = None,
     groups: int = 1,
     upper: ArrayLike | None = None,
     active: ArrayLike | None = None,
@@ -73,17 +74,20 @@ def solve_layer(
 
     Parameters
     ----------
-    X : array_like of shape (n_samples, n_features)
+    X : array_like of shape (n_samples, n_features), or Gram
         Inputs of the layer. Append a column of ones to have a bias; it is a weight like any other.
         With `groups`, of shape (n_samples, groups * n_features): those of each group side by side.
+        A `nettrim.Gram` poses a linear layer without its samples.
     Y : array_like of shape (n_samples, n_outputs)
-        Outputs to reproduce: after the ReLU, or before the softmax for a linear layer.
+        Outputs to reproduce: after the ReLU, or before the softmax for a linear layer. Left out
+        with a `Gram`, which holds it.
     epsilon : float, optional
         Largest Frobenius norm of the error over the active entries, in the units of `Y`. Zero asks
         for equality, met to ``tol * norm(Y)``.
     penalty : float, optional
         Weight of the l1 norm in the penalised form. Exactly one of `epsilon` and `penalty`.
-    activation : {"relu", "linear"}, default "relu"
+    activation : {"relu", "linear"}, optional
+        Default "relu"; "linear" for a `Gram`.
     groups : int, default 1
         As many outputs belong to each group, in order, and see the features of their group alone,
         as in a grouped convolution. `epsilon` is that of all of them together.
@@ -129,6 +133,8 @@ def solve_layer(
     Returns
     -------
     LayerSolution
+        For a `Gram`, `dual` is X'G, of shape (n_features, n_outputs), for multipliers G of the
+        samples.
 
     Raises
     ------
@@ -164,7 +170,10 @@ def solve_layer(
     """
     on_progress = make_listener(callback, LayerProgress)
     pool = None if executor is None else Pool(executor)
-    data = LayerData.of(X, Y, activation, upper, active, check_precision(dtype), groups)
+    inputs, outputs, activation = pose(X, Y, activation)
+    if isinstance(X, Gram) and isinstance(warm_start, LayerSolution):
+        warm_start = warm_start.weights  # its multipliers are of other samples
+    data = LayerData.of(inputs, outputs, activation, upper, active, check_precision(dtype), groups)
     form = Form.of(epsilon, penalty)
     options = LayerOptions.of(
         solver=solver,
@@ -177,9 +186,16 @@ def solve_layer(
     n_blocks = 1 if pool is None else pool.n_workers
     job = _Job.of(data, form, options, _block_width(data, block_outputs, n_blocks), warm_start)
     if pool is None:
-        return _solve(data, job, on_progress)
-    pool.check_threads(options.n_threads)
-    return _solve_on_pool(data, job, pool, on_progress)
+        answer = _solve(data, job, on_progress)
+    else:
+        pool.check_threads(options.n_threads)
+        answer = _solve_on_pool(data, job, pool, on_progress)
+    return in_sums(answer, inputs) if isinstance(X, Gram) else answer
+
+
+def in_sums(answer: LayerSolution, rows: ArrayLike) -> LayerSolution:
+    """Return the answer to a layer posed by sums: multipliers of rows that stand for them."""
+    return replace(answer, dual=np.asarray(rows).T @ answer.dual)
 
 
 def solve_side_by_side(
