@@ -8,10 +8,14 @@ it grows. The damping is 1 % of the mean diagonal; the target includes it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.linalg import eigh
 
 from .quadratic import Array, Mask, Quadratic, largest
+
+Choice = Callable[[Array], Mask]  # of the largest of some sizes
 
 RHO, ITERATIONS, SETTLED, LOOK_EVERY = 0.1, 300, 30, 3
 STEPS = 10  # of conjugate gradients
@@ -23,19 +27,42 @@ def prune(X: Array, weights: Array, keep: int, damp: float = 0.01) -> Array:
     gram, target = form.gram / norms / norms[:, None], form.weights * norms[:, None]
     if keep >= target.size:
         return form.whole(form.weights)
-    B = alternate(gram, target, keep)
-    return form.whole(polish(gram, gram @ target, B, largest(np.abs(B), keep)) / norms[:, None])
+    return form.whole(few(gram, target, lambda sizes: largest(sizes, keep)) / norms[:, None])
 
 
-def alternate(gram: Array, target: Array, keep: int) -> Array:
+def prune_to_pattern(X: Array, weights: Array, most: int, group: int, damp: float = 0.01) -> Array:
+    """At most ``most`` of every ``group`` weights in a row of each output."""
+    form = Quadratic.of(X, weights, damp)
+    norms = np.sqrt(form.gram.diagonal())
+    gram, target = form.gram / norms / norms[:, None], form.weights * norms[:, None]
+    choose = lambda sizes: largest_of_groups(sizes, most, group)
+    return form.whole(few(gram, target, choose) / norms[:, None])
+
+
+def largest_of_groups(sizes: Array, most: int, group: int) -> Mask:
+    grouped = sizes.reshape(-1, group, sizes.shape[1])
+    order = np.argsort(-grouped, axis=1, kind="stable")
+    mask = np.zeros(grouped.shape, bool)
+    np.put_along_axis(mask, order[:, :most], True, axis=1)
+    return mask.reshape(sizes.shape)
+
+
+def few(gram: Array, target: Array, choose: Choice) -> Array:
+    """Weights of features of unit norm."""
+    B = alternate(gram, target, choose)
+    return polish(gram, gram @ target, B, choose(np.abs(B)))
+
+
+def alternate(gram: Array, target: Array, choose: Choice) -> Array:
     values, Q = eigh(gram, check_finite=False)
     moments, rho, raised = gram @ target, RHO, False
-    start = target * largest(np.abs(target), keep)
+    start = target * choose(np.abs(target))
     B, D, V, support = target, start, np.zeros_like(target), start != 0
+    keep = np.count_nonzero(support)
     for t in range(1, ITERATIONS + 1):
         B = Q @ (Q.T @ (moments - V + rho * D) / (values + rho)[:, None])
         D = B + V / rho
-        D = D * largest(np.abs(D), keep)
+        D = D * choose(np.abs(D))
         V = V + rho * (B - D)
         if t % LOOK_EVERY:
             continue

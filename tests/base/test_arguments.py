@@ -51,7 +51,7 @@ WRONG_TYPES: dict[str, list[Any]] = {
     "Y": [Y.astype(complex), np.full(Y.shape, "1"), None],
     "upper": [Y.astype(complex), "0"],
     "epsilon": ["0.1", [0.1], 1j],
-    "activation": [None, 1],
+    "activation": [1, b"relu"],
     "solver": [None, 1],
     "tol": ["small", None],
     "max_iter": [2.5, "10", "ten", NAN, INF],

@@ -182,7 +182,7 @@ def test_held_out_data_are_a_pair(pair: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["activation", "method"])
-@pytest.mark.parametrize("value", [np.array(["relu", "linear"]), ["relu"], None, 1, b"relu"])
+@pytest.mark.parametrize("value", [np.array(["relu", "linear"]), ["relu"], (), 1, b"relu"])
 def test_words_are_words(name: str, value: Any) -> None:
     refused("budget", name, value)
 

@@ -148,8 +148,8 @@ def test_budgets_are_kept_and_errors_grow(method, activation):
         assert s.error == pytest.approx(np.linalg.norm(out - Y) / np.linalg.norm(Y), abs=1e-12)
         errors.append(s.error)
     assert errors == sorted(errors)
-    assert errors[0] == 0
-    assert errors[-1] == 1
+    assert errors[0] == pytest.approx(0, abs=1e-12)
+    assert errors[-1] == pytest.approx(1, abs=1e-12)
 
 
 def test_the_ends_are_exact():

@@ -94,11 +94,17 @@ class OutputElimination {
     finished_ = true;
   }
 
+  // Takes the inverse anew, before rounding gathers in it; returns whether it was time.
+  bool refresh() {
+    if (2 * left() > built_with_) return false;
+    rebuild();
+    return true;
+  }
+
   // One Newton step towards the least loss, with the rows that count at the signal of the weights.
   void look_again(const Eigen::VectorXd& signal) {
     const Change change = rows_.look(signal);
-    if (2 * left() <= built_with_) return rebuild();
-    if (change.empty()) return;
+    if (refresh() || change.empty()) return;
     const Matrix<double> entering = gram_.samples(left_, change.entering);
     const Matrix<double> leaving = gram_.samples(left_, change.leaving);
     update_inverse(inverse(), entering, 1);
@@ -212,7 +218,11 @@ class OutputBatch {
  public:
   OutputBatch(const BudgetProgram& program, const BudgetPattern& pattern, const BudgetGram& gram,
               Range outputs, const StopFlag& stop)
-      : gram_(gram), outputs_(outputs), stop_(stop), weights_(outputs.size, program.features) {
+      : gram_(gram),
+        outputs_(outputs),
+        stop_(stop),
+        is_linear_(program.active == nullptr),
+        weights_(outputs.size, program.features) {
     const View<double> prior(program.prior, program.outputs, program.features);
     const Matrix<double> signals = prior.middleRows(outputs.begin, outputs.size) * gram.X();
     for (Index k = 0; k < outputs.size; ++k) {
@@ -245,14 +255,25 @@ class OutputBatch {
         column(k).write(weights_.row(k));
       }
       if (is_late) return;
-      const Matrix<double> signals = weights_ * gram_.X();
-      for (Index k = 0; k < outputs_.size; ++k) {
-        if (!column(k).finished()) column(k).look_again(signals.row(k));
-      }
+      look_again();
     }
   }
 
  private:
+  // In a linear layer every row counts, whatever its signal is.
+  void look_again() {
+    Matrix<double> signals;
+    if (!is_linear_) signals = weights_ * gram_.X();
+    for (Index k = 0; k < outputs_.size; ++k) {
+      if (column(k).finished()) continue;
+      if (is_linear_) {
+        column(k).refresh();
+      } else {
+        column(k).look_again(signals.row(k));
+      }
+    }
+  }
+
   OutputElimination& column(Index k) { return columns_[static_cast<std::size_t>(k)]; }
   bool finished() const {
     return std::all_of(columns_.begin(), columns_.end(), [](auto& c) { return c.finished(); });
@@ -261,6 +282,7 @@ class OutputBatch {
   const BudgetGram& gram_;
   Range outputs_;
   const StopFlag& stop_;
+  bool is_linear_;
   Matrix<double> weights_;  // outputs x features
   std::vector<OutputElimination> columns_;
 };

@@ -44,7 +44,9 @@ __all__ = [
 BUDGET, TIME_LIMIT = "budget", "time_limit"  # statuses
 METHODS = ("auto", "surgery", "admm", "reweighted")
 SWAPS = 5
-MOST_EXPENSIVE = 2e12  # outputs x features^3 of an elimination that is worth its time: some minutes
+# Outputs x features^3 of an elimination that is worth its time: some minutes behind a ReLU. In a
+# linear layer of more than a few outputs alternating directions find better supports at once.
+MOST_EXPENSIVE, MOST_EXPENSIVE_LINEAR = 2e12, 5e8
 NEARBY = np.array([2 / 3, 1, 3 / 2])  # budgets that choose the regularisation for one of them
 TYPICAL = np.array([0.5, 0.8, 0.95])  # sparsities that a whole curve is tuned for
 
@@ -223,16 +225,18 @@ def solve_layer_budget(
         larger `sparsity` removes more.
     method : {"auto", "surgery", "admm", "reweighted"}, default "auto"
         "surgery": removal one by one, whose cost grows with ``n_outputs * n_features**3``; "admm":
-        a support by alternating directions on the Gram matrix of all rows, for layers where that is
-        too costly; "reweighted": by a few rounds of the convex program, each weight with its own
+        alternating directions on the Gram matrix of all rows, all outputs at once in single
+        precision; "reweighted": by a few rounds of the convex program, each weight with its own
         penalty, one output at a time, without a `pattern`; slower, and seldom better than the
-        others. "auto": surgery up to some minutes of it.
+        others. "auto": behind a ReLU surgery up to some minutes of it; in a linear layer surgery
+        for few outputs without a pattern, else admm.
     pull, ridge : float, optional
-        Regularisation (docs/mathematics/budget.md#the-loss); default: what serves a quarter of the
-        samples best that is set aside for some of the outputs, less a quarter, as all samples need
-        less of it than three quarters of them.
+        Regularisation (docs/mathematics/budget.md#the-loss); default: behind a ReLU what serves a
+        quarter of the samples best that is set aside for some of the outputs, less a quarter, as
+        all samples need less of it than three quarters of them; in a linear layer a `ridge` of .03
+        times the share of weights to remove.
     swaps : int, default 5
-        Rounds of swaps at most; none with a `pattern`.
+        Rounds of swaps at most; none with a `pattern`, or in a linear layer by admm.
     held_out : pair of array_like, optional
         Inputs and outputs that are used for nothing but measuring errors.
     certify : bool, default False
@@ -293,9 +297,17 @@ def solve_layer_budget(
     return _with_timing(solution, held_out_data, began)
 
 
-def is_expensive(n_features: int, n_outputs: int) -> bool:
+def is_expensive(n_features: int, n_outputs: int, most: float = MOST_EXPENSIVE) -> bool:
     """Tell whether removing the weights of a layer one by one would take too long."""
-    return float(n_features) ** 3 * n_outputs > MOST_EXPENSIVE
+    return float(n_features) ** 3 * n_outputs > most
+
+
+def _choose_method(data: BudgetData) -> str:
+    """Return the engine that was measured best for a layer of its kind, shape and pattern."""
+    if data.active is not None:
+        return "admm" if is_expensive(*data.weights.shape) else "surgery"
+    is_wide = is_expensive(*data.weights.shape, MOST_EXPENSIVE_LINEAR)
+    return "admm" if is_wide or data.pattern.group else "surgery"
 
 
 def solve_budget(
@@ -314,7 +326,7 @@ def solve_budget(
         return solution
     sparsities = nearby_sparsities(data, budget)
     if method == "auto":
-        method = "admm" if is_expensive(*data.weights.shape) else "surgery"
+        method = _choose_method(data)
     if method != "surgery":
         tuning = partial_deadline(deadline, TUNING)
         chosen = tune_regularisation(data, sparsities, pull, ridge, n_threads, tuning)

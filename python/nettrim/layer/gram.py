@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import scipy.linalg
+import scipy
 
 from ..base.arguments import check_integer, check_matrix, show
 from ..base.arrays import Array, as_plain_array, check_finite, check_squares
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Gram", "Rows", "pose"]
 
 SAMPLES_AT_ONCE = 4096
-INCONSISTENT = 1e-8  # share of a sum of squares that may be missing: rounding of the sums
+# Shares of a sum of squares: what is left below the first is rounding, what is missing beyond the
+# second was never there.
+ROUNDING, INCONSISTENT = 1e-13, 1e-8
 DOUBLE = np.dtype(np.float64)
 
 
@@ -216,7 +218,8 @@ class Gram:
         length = np.sqrt(np.diag(self.XX))
         length[length == 0] = 1.0
         unit = self.XX / length / length[:, None]
-        factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(unit, lower=0)
+        least = 16 * np.finfo(float).eps * self.n_features  # of a pivot: rounding of the sums
+        factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(unit, tol=least, lower=0)
         order, factor = pivots - 1, np.triu(factor)[:rank]
         X = np.zeros((rank + 1, self.n_features))
         X[:rank, order] = factor
@@ -228,7 +231,7 @@ class Gram:
         rest = self.YY - np.einsum("ij,ij->j", Y, Y)
         if (rest < -INCONSISTENT * self.YY).any():
             raise ValueError("X and Y: the sums of this Gram are not those of any samples")
-        Y[rank] = np.sqrt(rest.clip(0.0))
+        Y[rank] = np.sqrt(np.where(rest > ROUNDING * self.YY, rest, 0.0))
         return Rows(X, Y)
 
     def _check_samples(self, value: ArrayLike, name: str, width: int) -> AnyArray:
