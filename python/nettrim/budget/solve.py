@@ -306,7 +306,8 @@ def _choose_method(data: BudgetData) -> str:
     """Return the engine that was measured best for a layer of its kind, shape and pattern."""
     if data.active is not None:
         return "admm" if is_expensive(*data.weights.shape) else "surgery"
-    is_wide = is_expensive(*data.weights.shape, MOST_EXPENSIVE_LINEAR)
+    n_features, n_outputs = data.weights.shape
+    is_wide = is_expensive(n_features, n_outputs, MOST_EXPENSIVE_LINEAR)
     return "admm" if is_wide or data.pattern.group else "surgery"
 
 
