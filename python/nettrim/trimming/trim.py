@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..base.arguments import check_choice, check_integer, check_threads
 from ..base.stopwatch import Stopwatch
+from ..layer.blocks.workers import Pool
 from ..models.opened_model import OpenedModel
 from ..results.trim_result import TrimResult
 from .assessment import assess, run_before, warn
@@ -190,7 +191,8 @@ def trim(
     """
     began, watch = time.perf_counter(), Stopwatch()
     goal = resolve_goal(goal, {"epsilon": epsilon, "sparsity": sparsity, **options})
-    goal.check(check_choice(scheme, SCHEMES, "scheme"), executor)
+    pool = None if executor is None else Pool(executor)
+    goal.check(check_choice(scheme, SCHEMES, "scheme"), pool)
     check_threads(n_threads)
     draw = RowSample(
         check_integer(max_patches, "max_patches"), check_integer(seed, "seed", least=0)
@@ -211,7 +213,7 @@ def trim(
         )
     with make_reporter(progress, len(chosen)) as report:
         run = Run(opened, chosen, counted, draw, n_threads, report, watch)
-        walk = Walk(run, goal.method(run, scheme, executor), store)
+        walk = Walk(run, goal.method(run, scheme, pool), store)
         walk.go()
     arguments = {
         **goal.arguments(scheme),
