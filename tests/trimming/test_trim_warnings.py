@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,34 @@ def deep(n_layers: int, width: int = 16) -> Network:
 @pytest.fixture(scope="module")
 def X() -> Array:
     return np.random.default_rng(1).standard_normal((300, 16))
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+@pytest.mark.parametrize("scheme", ["cascade", "parallel"])
+def test_without_time_layers_stay_as_they_were_and_that_is_said(
+    X: Array, scheme: str, workers: int
+) -> None:
+    """The nearest to the answer that is known is then the layer itself, which has no error."""
+    network = deep(2)
+    executor = ThreadPoolExecutor(workers) if workers else None
+    with pytest.warns(nettrim.ConvergenceWarning, match="time_limit"):
+        result = trim(network, X, epsilon=0.1, scheme=scheme, time_limit=1e-9, executor=executor)
+    assert result.discrepancy == 0
+    for layer, before in zip(result.layers, network.layers, strict=True):
+        assert layer.unchanged
+        assert layer.nonzeros_after == np.count_nonzero(before.weights)
+        assert (layer.status, layer.residual, layer.violation) == ("time_limit", 0, 0)
+        assert 0 <= layer.gap <= 1
+    assert "left as they were" in str(result)
+    assert all(layer.name in str(result).splitlines()[-1] for layer in result.layers)
+
+
+def test_an_answer_that_stopped_near_epsilon_is_used(X: Array) -> None:
+    with pytest.warns(nettrim.ConvergenceWarning, match="max_iter"):
+        result = trim(deep(2), X, epsilon=0.1, solver="admm", max_iter=60, tol=1e-9)
+    assert not result.converged
+    assert not any(layer.unchanged for layer in result.layers)
+    assert "left as they were" not in str(result)
 
 
 def test_a_cascade_that_loses_the_network_says_so_on_the_way(X: Array) -> None:

@@ -101,6 +101,12 @@ class LayerReport:
         return self.status in ("optimal", BUDGET, KEPT)
 
     @property
+    def unchanged(self) -> bool:
+        """Whether no answer was better than the weights there were, which are still there."""
+        same = self.l1_after == self.l1_before and self.nonzeros_after == self.nonzeros_before
+        return same and self.pruned and not self.converged
+
+    @property
     def few_rows(self) -> bool:
         """Whether there are fewer equations than weights to an output: sparse without meaning."""
         return self.active_rows is not None and self.active_rows < self.shape[0]

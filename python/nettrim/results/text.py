@@ -138,6 +138,10 @@ def _notes(outcome: Outcome[Any]) -> list[str]:
 def list_cautions(outcome: Outcome[Any]) -> list[tuple[str, str]]:
     """Return what makes an answer worth little although it is proved: heads and texts."""
     found = []
+    unchanged = [layer.name for layer in outcome.layers if layer.unchanged]
+    if unchanged:
+        text = f"what a solve had when it stopped was far beyond epsilon: {', '.join(unchanged)}"
+        found.append(("layers left as they were", text))
     few = [layer for layer in outcome.layers if layer.few_rows]
     if few:
         told = ", ".join(

@@ -230,8 +230,8 @@ def warn(result: TrimResult[Any], walk: Walk) -> None:
     if open_layers:
         names = ", ".join(map(_unproved, open_layers))
         warn_user(
-            f"not solved to the tolerance: {names}; their answers are used and flagged. Allow more "
-            "iterations or time, or a larger tol",
+            f"not solved to the tolerance: {names}; their answers are flagged, and used unless "
+            "they are far beyond epsilon. Allow more iterations or time, or a larger tol",
             ConvergenceWarning,
         )
     if result.discrepancy > LARGE_ERROR and LargeErrorWarning not in walk.run.warned:

@@ -117,7 +117,8 @@ class Error(Goal):
     max_iter : int, optional
         Of each layer, as ``solver`` passed to `nettrim.solve_layer`.
     time_limit : float, optional
-        Seconds for each layer; its best answer until then is used. Default none.
+        Seconds for each layer; its best answer until then is used, or if that errs by more than
+        twice what is allowed the weights there were. Default none.
 
     Raises
     ------

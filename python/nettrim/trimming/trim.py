@@ -148,7 +148,8 @@ def trim(
     -----
     ConvergenceWarning
         If a layer stopped before its gap and feasibility met ``tol``, or before its weights were
-        chosen with care. Its answer is used and flagged.
+        chosen with care. Its answer is flagged, and used unless it errs by more than twice what was
+        allowed: then the layer stays as it was.
     CalibrationWarning
         Before a layer is solved for which there are fewer different active rows than it has inputs.
     LargeErrorWarning
