@@ -37,6 +37,7 @@ class LayerReport:
         Frobenius norm of the layer's original output on the calibration samples (1 if it is 0).
     discrepancy : float
         Measured: distance between the layer's output in the trimmed and in the original network.
+        NaN, like bounds and norm, where Ctrl-C ended the measuring.
     bound : float
         Proved: ``discrepancy`` cannot exceed it in exact arithmetic (docs/mathematics/bounds.md).
     prior_bound : float
@@ -89,6 +90,11 @@ class LayerReport:
     held_out_discrepancy: float | None = None
     active_rows: int | None = None
     history: tuple[tuple[float, float], ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether errors were measured; Ctrl-C ends that as well."""
+        return not math.isnan(self.discrepancy)
 
     @property
     def pruned(self) -> bool:
@@ -164,6 +170,11 @@ class Outcome(Generic[Model]):
     untouched: tuple[Untouched, ...] = ()
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether errors were measured; Ctrl-C ends that as well."""
+        return not math.isnan(self.discrepancy)
 
     @property
     def nonzeros_before(self) -> int:

@@ -129,8 +129,10 @@ def _notes(outcome: Outcome[Any]) -> list[str]:
         notes.append("! not solved to the tolerance: few nonzeros there may be false sparsity")
     if outcome.interrupted:
         notes.append("! interrupted: layers not reached are as they were")
+    if not outcome.is_measured:
+        notes.append("! interrupted while errors were measured: those without a number are unknown")
     notes += [f"! {head}: {text}" for head, text in list_cautions(outcome)]
-    if not math.isfinite(outcome.bound):
+    if math.isinf(outcome.bound):
         notes.append("- not known: nothing bounds how far some step of the model can stretch")
     return notes
 

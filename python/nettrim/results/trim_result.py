@@ -45,7 +45,7 @@ class TrimResult(Outcome[Model]):
         The same, measured on held-out samples.
     interrupted : bool
         True if Ctrl-C stopped the run: the layers solved until then are trimmed, the others are as
-        they were.
+        they were, and errors not measured until then are NaN.
     outputs : tuple of OutputReport
         One for each output of the model that counts.
     untouched : tuple of Untouched

@@ -162,8 +162,9 @@ def trim(
 
     Notes
     -----
-    Ctrl-C ends the run and returns what is finished, with ``interrupted`` set. The logger
-    ``nettrim`` hears of every finished layer at INFO and of every certificate at DEBUG.
+    Ctrl-C ends the run and returns what is finished, with ``interrupted`` set; errors that were not
+    measured by then are NaN. The logger ``nettrim`` hears of every finished layer at INFO and of
+    every certificate at DEBUG.
 
     In the cascade :math:`\epsilon_l` is zero when the layers in front changed nothing, which would
     leave no room but rounding errors. It is therefore never taken below ``min(tol, epsilon)`` times
