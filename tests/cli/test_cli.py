@@ -429,6 +429,7 @@ def test_a_typo_is_told_in_one_line(
         run(command)
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nettrim: error: ")
     assert words in line
 
 

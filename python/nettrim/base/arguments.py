@@ -29,6 +29,7 @@ __all__ = [
     "check_threads",
     "check_time_limit",
     "count_processors",
+    "refuse_unused",
     "show",
 ]
 
@@ -137,6 +138,13 @@ def check_threads(value: object) -> int:
     if value is None:
         return count_processors()
     return check_integer(value, "n_threads", most=max(MOST_THREADS, count_processors()))
+
+
+def refuse_unused(why: str, **options: Any) -> None:
+    """Raise an error that names the first option that was given although nothing would use it."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name} {why}, got {show(value)}")
 
 
 def show(value: object) -> str:

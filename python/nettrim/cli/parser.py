@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from ..base.process import report_problem
+
 __all__ = ["CommandParser"]
 
 
@@ -27,7 +29,8 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with one line instead of the usage, which is long."""
         meant = "".join(f"; did you mean {word}?" for word in self._meant(message))
-        self.exit(2, f"{self.prog}: error: {message}{meant} ({self.prog} --help shows more)\n")
+        report_problem("error", f"{message}{meant} ({self.prog} --help shows more)")
+        self.exit(2)
 
     def _meant(self, message: str) -> Iterator[str]:
         """Yield what is nearest to options that there are not, and to a choice that is refused."""

@@ -17,6 +17,7 @@ from ..base.arguments import (
     check_number,
     check_share,
     check_time_limit,
+    refuse_unused,
     show,
 )
 from ..budget.pattern import check_pattern
@@ -333,10 +334,3 @@ def _check_own(given: Mapping[str, Any], wanted: type[Goal]) -> None:
                 f"{name} belongs to {kind.shortcuts[0]}, with {used} nothing would use it, "
                 f"got {show(value)}"
             )
-
-
-def refuse_unused(why: str, **options: Any) -> None:
-    """Raise an error that names the first option that was given although nothing would use it."""
-    for name, value in options.items():
-        if value is not None:
-            raise ValueError(f"{name} {why}, got {show(value)}")
