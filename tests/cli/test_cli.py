@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -404,6 +406,43 @@ def test_examples_work_as_printed(
         assert commands.main(arguments) == 0
         written = [arguments[k + 1] for k, a in enumerate(arguments) if a in ("-o", "--report")]
         assert all(Path(name).stat().st_size for name in written)
+
+
+GOOD = "trim net.npz -c X.npy -o out.npz -e 0.1"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("trimm", "; did you mean trim?"),
+        (f"{GOOD} --time-limt=9", "--time-limt=9; did you mean --time-limit?"),
+        (f"{GOOD} --scheme paralel", "did you mean parallel?"),
+        ("trim net.npz --calibraton X.npy -o out.npz", "did you mean --calibration?"),
+        ("trim trim.npz --output out.npz", "required: -c/--calibration (nettrim trim --help"),
+        (f"{GOOD} more", "unrecognized arguments: more (nettrim trim --help shows more)"),
+    ],
+)
+def test_a_typo_is_told_in_one_line(
+    command: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(command)
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nettrim: error: ")
+    assert words in line
+
+
+def test_an_interrupt_while_modules_are_imported_is_quiet(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt")  # as Ctrl-C does there
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    command = "import sys, nettrim_command; sys.exit(nettrim_command.main())"
+    environment = {**os.environ, "PYTHONPATH": path}
+    run = subprocess.run([sys.executable, "-c", command], env=environment, check=False)
+    assert run.returncode == 130
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_command_is_required(capsys: pytest.CaptureFixture[str]) -> None:
