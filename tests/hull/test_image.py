@@ -140,7 +140,8 @@ def test_black_pixels(method) -> None:
 @pytest.mark.parametrize("method", ["hull", "log", "early-stopped"])
 def test_any_shape(shape, method, rng) -> None:
     image = rng.uniform(0.5, 2, shape)
-    s = nettrim.separate_image(image, modes=1, method=method, tol=1e-3, max_iter=20_000)
+    max_iter = 200 if method == "early-stopped" else 20_000  # it always makes all of them
+    s = nettrim.separate_image(image, modes=1, method=method, tol=1e-3, max_iter=max_iter)
     assert s.converged or method == "early-stopped"
     assert s.reflectance.shape == shape
 
