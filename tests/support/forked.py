@@ -84,7 +84,7 @@ JOBS: dict[str, Callable[[int], np.ndarray]] = {
     "trace_budget": lambda n: nettrim.trace_budget(X, Y, weights=W, n_threads=n).at(0.5).weights,
     "hull by newton": lambda n: hull(solver="newton", n_threads=n),
     "hull by admm": lambda n: hull(solver="admm", n_threads=n),
-    "hull by lp": lambda n: hull(solver="lp", tol=0.5, n_threads=n),
+    "hull by lp": lambda n: hull(solver="lp", tol=0.1, n_threads=n),
     "image": lambda n: nettrim.separate_image(IMAGE, modes=4, tol=1e-2, n_threads=n).reflectance,
     "trim to an error": trimmed(WIDE, LARGE_X, epsilon=0.1),
     "trim to a sparsity": trimmed(NETWORK, X, sparsity=0.5),
