@@ -140,8 +140,9 @@ def test_black_pixels(method) -> None:
 @pytest.mark.parametrize("method", ["hull", "log", "early-stopped"])
 def test_any_shape(shape, method, rng) -> None:
     image = rng.uniform(0.5, 2, shape)
-    options = {} if method == "early-stopped" else {"tol": 1e-3}
-    s = nettrim.separate_image(image, modes=1, method=method, max_iter=20_000, **options)
+    # The early-stopped one always makes all of its iterations.
+    options = {"max_iter": 200} if method == "early-stopped" else {"max_iter": 20_000, "tol": 1e-3}
+    s = nettrim.separate_image(image, modes=1, method=method, **options)
     assert s.converged or method == "early-stopped"
     assert s.reflectance.shape == shape
 
