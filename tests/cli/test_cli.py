@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -431,18 +429,6 @@ def test_a_typo_is_told_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("nettrim: error: ")
     assert words in line
-
-
-def test_an_interrupt_while_modules_are_imported_is_quiet(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt")  # as Ctrl-C does there
-    path = os.pathsep.join([str(tmp_path), *sys.path])
-    command = "import sys, nettrim_command; sys.exit(nettrim_command.main())"
-    environment = {**os.environ, "PYTHONPATH": path}
-    run = subprocess.run([sys.executable, "-c", command], env=environment, check=False)
-    assert run.returncode == 130
-    assert capfd.readouterr() == ("", "")
 
 
 def test_the_command_is_required(capsys: pytest.CaptureFixture[str]) -> None:
