@@ -1,7 +1,9 @@
 #include "linalg/factor.hpp"
 
-#include <Eigen/Cholesky>
+#include <Eigen/Eigenvalues>
 #include <Eigen/QR>
+
+#include "linalg/cholesky.hpp"
 
 namespace nettrim {
 namespace {
@@ -16,18 +18,18 @@ class TriangularDivision {
   explicit TriangularDivision(Matrix<double> lower) : lower_(std::move(lower)) {
     for (Index i = 0; i < lower_.rows(); i += kDiagonalBlock) {
       auto block = diagonal(i);
-      const Matrix<double> unit = Matrix<double>::Identity(block.rows(), block.cols());
-      block = block.triangularView<Eigen::Lower>().solve(unit).eval();
+      Matrix<double> inverse = Matrix<double>::Identity(block.rows(), block.cols());
+      solve_from_left(block, inverse);
+      block = inverse;
     }
   }
 
-  template <class Rows>
-  void operator()(Rows& rows) const {
+  void operator()(Part<double> rows) const {
     for (Index i = 0; i < lower_.rows(); i += kDiagonalBlock) {
       const Index size = std::min(kDiagonalBlock, lower_.rows() - i);
       auto block = rows.middleRows(i, size);
-      block.noalias() -= lower_.block(i, 0, size, i) * rows.topRows(i);
-      block = (lower_.block(i, i, size, size) * block).eval();
+      add_product(lower_.block(i, 0, size, i), rows.topRows(i), block, -1);
+      block = product(lower_.block(i, i, size, size), block);
     }
   }
 
@@ -42,18 +44,6 @@ class TriangularDivision {
 
 }  // namespace
 
-Matrix<double> inverse_of_definite(const Matrix<double>& lower, int threads) {
-  const Eigen::LLT<Matrix<double>> factor(lower);
-  Matrix<double> inverse = Matrix<double>::Identity(lower.rows(), lower.cols());
-  const auto columns = cut(lower.cols(), 128, threads);
-  parallel_for(static_cast<Index>(columns.size()), threads, [&](Index k, int) {
-    const Range r = columns[static_cast<std::size_t>(k)];
-    auto block = inverse.middleCols(r.begin, r.size);
-    factor.solveInPlace(block);
-  });
-  return inverse;
-}
-
 OrthogonalBasis::OrthogonalBasis(Index features, Index samples, const Piece& X, int threads)
     : threads_(threads),
       ranges_(cut(samples, kSamplesPerPiece, threads)),
@@ -66,20 +56,20 @@ OrthogonalBasis::OrthogonalBasis(Index features, Index samples, const Piece& X, 
 // (CholeskyQR2: Yamamoto et al., 2015).
 bool OrthogonalBasis::orthonormalise(const Piece& X) {
   const Index n = nearly_.rows();
-  const Eigen::LLT<Matrix<double>> first(gram_of(n, ranges_, threads_, X));
-  if (first.info() != Eigen::Success) return false;
-  const TriangularDivision divide(first.matrixL());
-  const Matrix<double> gram = gram_of(n, ranges_, threads_, [&](Range r) {
+  Matrix<double> first = gram_of(n, ranges_, threads_, X);
+  if (!cholesky(first)) return false;
+  const TriangularDivision divide(first);
+  rest_ = gram_of(n, ranges_, threads_, [&](Range r) {
     auto rows = nearly_.middleCols(r.begin, r.size);
     rows = X(r);
     divide(rows);
     return rows;
   });
-  const Matrix<double> error = gram - Matrix<double>::Identity(n, n);
+  const Matrix<double> error = rest_ - Matrix<double>::Identity(n, n);
   if (!(error.triangularView<Eigen::Lower>().toDenseMatrix().norm() < kNearlyOrthogonal))
     return false;
-  rest_ = Eigen::LLT<Matrix<double>>(gram).matrixL();
-  lower_ = Matrix<double>(first.matrixL()) * rest_;
+  cholesky(rest_);
+  lower_ = product(first, rest_);
   return true;
 }
 
@@ -91,7 +81,7 @@ void OrthogonalBasis::reflect(const Piece& X) {
   const Eigen::HouseholderQR<Eigen::Ref<Matrix<double>>> qr(columns);
   lower_ = qr.matrixQR().topRows(n).transpose().triangularView<Eigen::Lower>();
   Matrix<double> basis = Matrix<double>::Identity(columns.rows(), n);
-  basis.applyOnTheLeft(qr.householderQ());
+  basis.applyOnTheLeft(Eigen::householderSequence(columns, qr.hCoeffs()));
   nearly_ = basis.transpose();
   rest_ = Matrix<double>::Identity(n, n);
 }
@@ -99,9 +89,9 @@ void OrthogonalBasis::reflect(const Piece& X) {
 Matrix<double> OrthogonalBasis::coordinates(Index outputs, const Piece& Y) const {
   const Matrix<double> zero = Matrix<double>::Zero(outputs, nearly_.rows());
   auto products = parallel_total(ranges_, threads_, zero, [&](Range r, Matrix<double>& sum) {
-    sum.noalias() += Y(r) * nearly_.middleCols(r.begin, r.size).transpose();
+    add_product(Y(r), nearly_.middleCols(r.begin, r.size).transpose(), sum);
   });
-  rest_.triangularView<Eigen::Lower>().transpose().solveInPlace<Eigen::OnTheRight>(products);
+  solve_from_right(rest_, products);
   return products;
 }
 
@@ -110,9 +100,37 @@ Matrix<double> OrthogonalBasis::samples(const Matrix<double>& coordinates) const
       rest_.triangularView<Eigen::Lower>().solve<Eigen::OnTheRight>(coordinates);
   Matrix<double> samples(coordinates.rows(), nearly_.cols());
   parallel_over(ranges_, threads_, [&](Range r, int) {
-    samples.middleCols(r.begin, r.size).noalias() = of_nearly * nearly_.middleCols(r.begin, r.size);
+    write_product(of_nearly, nearly_.middleCols(r.begin, r.size),
+                  samples.middleCols(r.begin, r.size));
   });
   return samples;
+}
+
+// Twice, for the first time rounds.
+Eigen::VectorXd orthogonal_part(const Matrix<double>& columns, const Eigen::VectorXd& x) {
+  if (columns.rows() == 0) return x;
+  const Eigen::ColPivHouseholderQR<Matrix<double>> qr(columns);
+  Matrix<double> part = x;
+  for (int time = 0; time < 2; ++time) {
+    part.applyOnTheLeft(qr.householderQ().adjoint());
+    part.topRows(qr.rank()).setZero();
+    part.applyOnTheLeft(qr.householderQ());
+  }
+  return part;
+}
+
+std::vector<Index> independent_columns(const Matrix<double>& columns, double threshold) {
+  Eigen::ColPivHouseholderQR<Matrix<double>> qr(columns);
+  qr.setThreshold(threshold);
+  const auto order = qr.colsPermutation().indices().head(qr.rank());
+  return {order.begin(), order.end()};
+}
+
+double least_eigenvalue(const Matrix<double>& lower) {
+  const Eigen::Tridiagonalization<Matrix<double>> reduced(lower);
+  Eigen::SelfAdjointEigenSolver<Matrix<double>> eigen;
+  eigen.computeFromTridiagonal(reduced.diagonal(), reduced.subDiagonal(), Eigen::EigenvaluesOnly);
+  return eigen.eigenvalues()[0];
 }
 
 }  // namespace nettrim
