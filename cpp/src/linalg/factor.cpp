@@ -10,7 +10,7 @@ namespace {
 
 constexpr Index kSamplesPerPiece = 128;  // they stay in cache from one pass over them to the next
 constexpr double kNearlyOrthogonal = 0.1;
-constexpr Index kDiagonalBlock = 32;
+constexpr Index kDiagonalBlock = 32, kPanel = 32;
 
 // Forward substitution in blocks, all but the diagonal ones by matrix products.
 class TriangularDivision {
@@ -40,6 +40,47 @@ class TriangularDivision {
   }
 
   Matrix<double> lower_;  // the inverse of each diagonal block in its place
+};
+
+// Reflections 1 - 2 vv' that bring columns to upper triangular form, one after the other. Their
+// product is 1 - V S'^-1 V', S being the lower triangle of V'V with its diagonal halved (Puglisi,
+// 1992): so it is applied by matrix products.
+class Reflections {
+ public:
+  explicit Reflections(Part<double> columns)
+      : V_(Matrix<double>::Zero(columns.rows(), columns.cols())) {
+    for (Index j = 0; j < columns.cols(); ++j) {
+      auto v = V_.col(j).tail(columns.rows() - j);
+      auto left = columns.bottomRightCorner(columns.rows() - j, columns.cols() - j);
+      v = left.col(0);
+      const double size = v.norm();
+      v[0] += v[0] < 0 ? -size : size;
+      if (size > 0) {
+        v.normalize();
+      } else {
+        v.setUnit(0);
+      }
+      add_product(v, product(left.transpose(), v).transpose(), left, -2);
+    }
+    S_ = Matrix<double>::Zero(columns.cols(), columns.cols());
+    add_gram(V_.transpose(), S_);
+    S_.diagonal() /= 2;
+  }
+
+  void apply(Part<double> C) const {
+    Matrix<double> image = product(V_.transpose(), C);
+    S_.triangularView<Eigen::Lower>().transpose().solveInPlace(image);
+    add_product(V_, image, C, -1);
+  }
+
+  void apply_transposed(Part<double> C) const {
+    Matrix<double> image = product(V_.transpose(), C);
+    solve_from_left(S_, image);
+    add_product(V_, image, C, -1);
+  }
+
+ private:
+  Matrix<double> V_, S_;
 };
 
 }  // namespace
@@ -75,14 +116,22 @@ bool OrthogonalBasis::orthonormalise(const Piece& X) {
 
 // By Householder reflections: for any X, at several times the work.
 void OrthogonalBasis::reflect(const Piece& X) {
-  const Index n = nearly_.rows();
-  Matrix<double> columns(nearly_.cols(), n);
+  const Index n = nearly_.rows(), samples = nearly_.cols();
+  Matrix<double> columns(samples, n);
   for (const Range r : ranges_) columns.middleRows(r.begin, r.size) = X(r).transpose();
-  const Eigen::HouseholderQR<Eigen::Ref<Matrix<double>>> qr(columns);
-  lower_ = qr.matrixQR().topRows(n).transpose().triangularView<Eigen::Lower>();
-  Matrix<double> basis = Matrix<double>::Identity(columns.rows(), n);
-  basis.applyOnTheLeft(Eigen::householderSequence(columns, qr.hCoeffs()));
-  nearly_ = basis.transpose();
+  std::vector<Reflections> panels;
+  for (Index k = 0; k < n; k += kPanel) {
+    const Index width = std::min(kPanel, n - k), right = n - k - width;
+    panels.emplace_back(columns.block(k, k, samples - k, width));
+    panels.back().apply_transposed(columns.bottomRightCorner(samples - k, right));
+  }
+  lower_ = columns.topRows(n).transpose().triangularView<Eigen::Lower>();
+  columns.setIdentity();
+  for (auto k = static_cast<Index>(panels.size()); k-- > 0;) {
+    panels[static_cast<std::size_t>(k)].apply(
+        columns.bottomRightCorner(samples - k * kPanel, n - k * kPanel));
+  }
+  nearly_ = columns.transpose();
   rest_ = Matrix<double>::Identity(n, n);
 }
 
@@ -110,11 +159,17 @@ Matrix<double> OrthogonalBasis::samples(const Matrix<double>& coordinates) const
 Eigen::VectorXd orthogonal_part(const Matrix<double>& columns, const Eigen::VectorXd& x) {
   if (columns.rows() == 0) return x;
   const Eigen::ColPivHouseholderQR<Matrix<double>> qr(columns);
-  Matrix<double> part = x;
+  const Index rows = qr.rows(), size = std::min(rows, qr.cols());
+  Eigen::VectorXd part = x;
+  double room;
+  const auto reflect = [&](Index k) {
+    part.tail(rows - k).applyHouseholderOnTheLeft(qr.matrixQR().col(k).tail(rows - k - 1),
+                                                  qr.hCoeffs()[k], &room);
+  };
   for (int time = 0; time < 2; ++time) {
-    part.applyOnTheLeft(qr.householderQ().adjoint());
-    part.topRows(qr.rank()).setZero();
-    part.applyOnTheLeft(qr.householderQ());
+    for (Index k = 0; k < size; ++k) reflect(k);
+    part.head(qr.rank()).setZero();
+    for (Index k = size; k-- > 0;) reflect(k);
   }
   return part;
 }
