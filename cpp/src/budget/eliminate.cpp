@@ -4,9 +4,9 @@
 #include <numeric>
 
 #include "budget/gram.hpp"
-#include "budget/inverse.hpp"
 #include "budget/quota.hpp"
 #include "budget/stop.hpp"
+#include "linalg/inverse.hpp"
 #include "linalg/parallel.hpp"
 
 namespace nettrim::budget {
@@ -101,12 +101,12 @@ class OutputElimination {
     if (change.empty()) return;
     const Matrix<double> entering = gram_.samples(left_, change.entering);
     const Matrix<double> leaving = gram_.samples(left_, change.leaving);
-    update(inverse(), entering, 1);
-    update(inverse(), leaving, -1);
+    update_inverse(inverse(), entering, 1);
+    update_inverse(inverse(), leaving, -1);
     inverse_diagonal_ = inverse().diagonal();
     if (!(inverse_diagonal_.minCoeff() > 0)) return rebuild();
-    const Eigen::VectorXd slope =
-        entering * excess(change.entering, signal) - leaving * excess(change.leaving, signal);
+    const Eigen::VectorXd slope = product(entering, excess(change.entering, signal)) -
+                                  product(leaving, excess(change.leaving, signal));
     weights_ -= inverse().selfadjointView<Eigen::Lower>() * slope;
   }
 
@@ -154,7 +154,7 @@ class OutputElimination {
     auto v = directions_.col(count);
     v.head(i) = storage_.row(i).head(i).transpose();
     v.tail(left() - i) = storage_.col(i).segment(i, left() - i);
-    v.noalias() -= directions_.leftCols(count) * directions_.row(i).head(count).transpose();
+    add_product(directions_.leftCols(count), directions_.row(i).head(count).transpose(), v, -1);
     v /= std::sqrt(inverse_diagonal_[i]);
     weights_ -= (weights_[i] / std::sqrt(inverse_diagonal_[i])) * v;
     inverse_diagonal_.array() -= v.array().square();
@@ -186,8 +186,7 @@ class OutputElimination {
     weights_.conservativeResize(kept);
     inverse_diagonal_.conservativeResize(kept);
     if (kept == 0 || count == 0) return;
-    inverse().selfadjointView<Eigen::Lower>().rankUpdate(directions_.topLeftCorner(kept, count),
-                                                         -1);
+    add_gram(directions_.topLeftCorner(kept, count), inverse(), -1);
   }
 
   Eigen::Ref<Matrix<double>> inverse() { return storage_.topLeftCorner(left(), left()); }
@@ -214,7 +213,7 @@ class OutputBatch {
               Range outputs, const StopFlag& stop)
       : gram_(gram), outputs_(outputs), stop_(stop), weights_(outputs.size, program.features) {
     const View<double> prior(program.prior, program.outputs, program.features);
-    const Matrix<double> signals = prior.middleRows(outputs.begin, outputs.size) * gram.X();
+    const Matrix<double> signals = product(prior.middleRows(outputs.begin, outputs.size), gram.X());
     for (Index k = 0; k < outputs.size; ++k) {
       columns_.emplace_back(program, pattern, gram, outputs.begin + k);
       if (stop.is_late()) {
@@ -245,7 +244,7 @@ class OutputBatch {
         column(k).write(weights_.row(k));
       }
       if (is_late) return;
-      const Matrix<double> signals = weights_ * gram_.X();
+      const Matrix<double> signals = product(weights_, gram_.X());
       for (Index k = 0; k < outputs_.size; ++k) {
         if (!column(k).finished()) column(k).look_again(signals.row(k));
       }

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "linalg/product.hpp"
+
 namespace nettrim::layer {
 namespace {
 
@@ -75,9 +77,9 @@ void Column::refer(const Vector& gradient, double squared_residual, const Column
   gradient_there_ = full_gradient_there_ = gradient;
   slack_there_.resize(0);
   if (!rows_.empty()) {
-    gradient_there_.noalias() -= work.values * multipliers_;
-    slack_there_.noalias() = work.values.transpose() * weights_;
-    slack_there_ -= bounds_;
+    add_product(work.values, multipliers_, gradient_there_, -1);
+    slack_there_ = -bounds_;
+    add_product(work.values.transpose(), weights_, slack_there_);
     if (!at_rest_) forget_multipliers();
   }
   multipliers_there_ = multipliers_;
@@ -268,9 +270,9 @@ void Column::correct_guess(double lambda, ColumnWorkspace& work) {
   gradient_ =
       full_gradient_there_ + curved_ + proximal_weight_ * (reference_ + step_ - weight_center_);
   if (rows_.empty()) return;
-  gradient_.noalias() += work.values * (candidate_ - multipliers_there_);
+  add_product(work.values, candidate_ - multipliers_there_, gradient_);
   slack_ = slack_there_;
-  slack_.noalias() += work.values.transpose() * step_;
+  add_product(work.values.transpose(), step_, slack_);
 }
 
 // Whether the answer of the present guess solves its own equations, or at least much better than

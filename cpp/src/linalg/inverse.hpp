@@ -1,0 +1,17 @@
+// Inverses of symmetric positive definite matrices, by their lower triangles throughout.
+#pragma once
+
+#include "linalg/product.hpp"
+
+namespace nettrim {
+
+// For well-conditioned matrices only: multiplying by it runs twice as fast as triangular solves.
+Matrix<double> inverse_of_definite(const Matrix<double>& lower, int threads);
+
+// The lower triangle of an inverse takes the place of the matrix's.
+void invert(Part<double> lower);
+
+// From the inverse of G to that of G + sign V V'.
+void update_inverse(Part<double> inverse, const Matrix<double>& V, double sign);
+
+}  // namespace nettrim
