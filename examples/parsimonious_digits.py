@@ -33,7 +33,7 @@ net = nn.Sequential(
 )
 dense = copy.deepcopy(net)
 trainer = ParsimoniousTrainer(net, unit_cost=0.01, weight_decay=1e-3)
-result = trainer.fit(DataLoader(train, 64, shuffle=True), epochs=100, validation=[test])
+result = trainer.fit(DataLoader(train, 64, shuffle=True), epochs=50, validation=[test])
 print(result)  # the units of every layer, what was saved, and whether each unit is worth its cost
 result.plot(sys.argv[1] if len(sys.argv) > 1 else "training.png")
 

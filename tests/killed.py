@@ -50,6 +50,23 @@ def killed(checkpoint: Path, draw: random.Random) -> bool:
     return running
 
 
+def survives(folder: Path, rounds: int) -> bool:
+    """Kill as many runs and begin them again; whether all ended alike, and some were under way."""
+    draw = random.Random(0)
+    whole = train(folder / "whole.pt")
+    same = hit = 0
+    for k in range(rounds):
+        checkpoint = folder / f"{k}.pt"
+        hit += killed(checkpoint, draw)
+        same += train(checkpoint) == whole
+        left = [name for name in os.listdir(folder) if name.startswith(f".{k}.pt")]
+        print(
+            f"round {k + 1}: same so far {same}, killed under way {hit}, left over {left}",
+            flush=True,
+        )
+    return same == rounds and hit > 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
@@ -59,20 +76,8 @@ def main() -> None:
     if options.train:
         train(options.train)
         return
-    draw = random.Random(0)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        whole = train(Path(folder, "whole.pt"))
-        same = hit = 0
-        for k in range(options.rounds):
-            checkpoint = Path(folder, f"{k}.pt")
-            hit += killed(checkpoint, draw)
-            same += train(checkpoint) == whole
-            left = [name for name in os.listdir(folder) if name.startswith(f".{k}.pt")]
-            print(
-                f"round {k + 1}: same so far {same}, killed under way {hit}, left over {left}",
-                flush=True,
-            )
-    sys.exit(0 if same == options.rounds and hit else 1)
+        sys.exit(0 if survives(Path(folder), options.rounds) else 1)
 
 
 if __name__ == "__main__":

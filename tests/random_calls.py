@@ -34,13 +34,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 import nettrim
-from support import random_command, random_hulls, random_layers, random_models
+from support import random_command, random_hulls, random_layers, random_models, random_results
 from support.random_entry import Arguments, Entry
 
 ENTRIES: tuple[type[Entry], ...] = (
     *random_layers.ENTRIES,
     *random_hulls.ENTRIES,
     *random_models.ENTRIES,
+    *random_results.ENTRIES,
     *random_command.ENTRIES,
 )
 OUTCOMES = ("right", "unproved", "refused", "slow", "wrong")

@@ -32,7 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nettrim
-from bench.common import data, machine
+from bench.common import machine
+from bench.common.programs import chosen_layers
 from bench.common.tables import RESULTS, Table
 from bench.common.timing import product_seconds, timed
 from bench.rivals import published_admm
@@ -228,21 +229,11 @@ def main() -> None:
         [*keys, "level"],
         header,
     )
-    net = data.trained(options.data, options.network)
-    images, _ = data.mnist(options.data, "train", options.samples)
-    for k in options.layers:
-        about = {
-            "network": options.network,
-            "layer": k,
-            "samples": options.samples,
-            "epsilon": options.epsilon,
-            "solver": options.solver,
-        }
+    for name, X, Y, activation in chosen_layers(options):
+        about = {**name, "solver": options.solver}
         if not same.has(**about):
-            X, Y, activation = data.layer_data(net, images, k)
-            layer = Layer(
-                X, Y, activation, options.epsilon * float(np.linalg.norm(Y)), options.solver
-            )
+            epsilon = options.epsilon * float(np.linalg.norm(Y))
+            layer = Layer(X, Y, activation, epsilon, options.solver)
             compare(layer, about, options.repeats, same, levels)
 
 

@@ -38,7 +38,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 import nettrim
-from bench.common import data, machine
+from bench.common import machine
+from bench.common.programs import chosen_layers
 from bench.common.tables import RESULTS, Row, Table
 from bench.common.timing import timed
 from bench.layer import plot_rivals
@@ -313,16 +314,7 @@ def main() -> None:
     outputs = Table(
         Path(f"{path}_outputs"), f"{title}: every output", [*ABOUT, "output", "solver"], header
     )
-    net = data.trained(options.data, options.network)
-    images, _ = data.mnist(options.data, "train", options.samples)
-    for k in options.layers:
-        about = {
-            "network": options.network,
-            "layer": k,
-            "samples": options.samples,
-            "epsilon": options.epsilon,
-        }
-        X, Y, activation = data.layer_data(net, images, k)
+    for about, X, Y, activation in chosen_layers(options):
         layer = Layer.of(X, Y, activation, options.epsilon * float(np.linalg.norm(Y)))
         compare_layer(layer, about, outputs, options.outputs, options.cap)
         summarise(about_rows(outputs, about), about, Y.shape[1], summary)

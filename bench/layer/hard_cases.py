@@ -22,6 +22,7 @@ import numpy as np
 
 import nettrim
 from bench.common import data, machine
+from bench.common.programs import Solvable, near_copies
 from bench.common.tables import RESULTS, Table
 from bench.common.timing import product_seconds
 from nettrim.layer import reference
@@ -45,7 +46,7 @@ def arguments() -> argparse.Namespace:
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Solvable):
     """A layer program and its name; epsilon is relative to the norm of the outputs."""
 
     name: str
@@ -59,17 +60,6 @@ class Case:
     @property
     def epsilon(self) -> float | None:
         return None if self.gain is None else self.gain * float(np.linalg.norm(self.Y))
-
-    def solve(self, **options: Any) -> nettrim.LayerSolution:
-        return nettrim.solve_layer(
-            self.X,
-            self.Y,
-            epsilon=self.epsilon,
-            penalty=self.penalty,
-            activation=self.activation,
-            upper=self.upper,
-            **options,
-        )
 
     def certificate(self, solution: nettrim.LayerSolution) -> reference.ReferenceCertificate:
         program = reference.ReferenceProgram.of(
@@ -113,7 +103,7 @@ def radii(plain: Case) -> Iterator[Case]:
 def repeated_features(plain: Case, rng: np.random.Generator) -> Iterator[Case]:
     X, n = plain.X, plain.X.shape[1]
     for blur in (0.0, 1e-10, 1e-5):
-        copies = X[:, : n // 2] * (1 + blur * rng.standard_normal((len(X), n // 2)))
+        copies = near_copies(X, n // 2, blur, rng)
         name = f"{plain.name}, half of the features again" + (f", up to {blur:g}" if blur else "")
         yield replace(plain, name=name, X=np.hstack([X, copies]))
     total = X.sum(axis=1) * (1 + 1e-10 * rng.standard_normal(len(X)))

@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import nettrim
 from bench.common import machine
+from bench.common.programs import Solvable, near_copies
 from bench.common.tables import RESULTS, Row, Table
 
 Array = NDArray[np.float64]
@@ -30,7 +30,7 @@ Inputs = Callable[[np.random.Generator], Array]
 
 
 @dataclass(frozen=True)
-class Program:
+class Program(Solvable):
     """A layer program that its ``weights`` satisfy."""
 
     X: Array
@@ -40,17 +40,6 @@ class Program:
     penalty: float | None = None
     upper: Array | None = None
     activation: str = "relu"
-
-    def solve(self, **options: Any) -> nettrim.LayerSolution:
-        return nettrim.solve_layer(
-            self.X,
-            self.Y,
-            epsilon=self.epsilon,
-            penalty=self.penalty,
-            upper=self.upper,
-            activation=self.activation,
-            **options,
-        )
 
 
 def shape(rng: np.random.Generator) -> tuple[int, int]:
@@ -74,8 +63,7 @@ def collinear(rng: np.random.Generator) -> Array:
     X = plain(rng)
     n_copies = int(rng.integers(1, 1 + X.shape[1] // 2))
     blur = 10 ** rng.uniform(-12, -6)
-    copies = X[:, :n_copies] * (1 + blur * rng.standard_normal((len(X), n_copies)))
-    return np.hstack([X, copies])
+    return np.hstack([X, near_copies(X, n_copies, blur, rng)])
 
 
 def decades(rng: np.random.Generator) -> Array:

@@ -44,7 +44,7 @@ from .results.accuracy import Accuracy
 from .results.export import Export, load_weights
 from .results.outcome import LayerReport, OutputReport
 from .results.trim_result import TrimResult
-from .trimming.goals import Error, Sparsity
+from .trimming.goals import Error, Goal, Sparsity
 from .trimming.trim import trim
 
 __version__ = "0.1.0"
@@ -64,6 +64,7 @@ __all__ = [
     "Export",
     "Flatten",
     "GlobalAveragePool",
+    "Goal",
     "Gram",
     "HullProgress",
     "HullSolution",

@@ -406,6 +406,31 @@ def test_examples_work_as_printed(
         assert all(Path(name).stat().st_size for name in written)
 
 
+GOOD = "trim net.npz -c X.npy -o out.npz -e 0.1"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("trimm", "; did you mean trim?"),
+        (f"{GOOD} --time-limt=9", "--time-limt=9; did you mean --time-limit?"),
+        (f"{GOOD} --scheme paralel", "did you mean parallel?"),
+        ("trim net.npz --calibraton X.npy -o out.npz", "did you mean --calibration?"),
+        ("trim trim.npz --output out.npz", "required: -c/--calibration (nettrim trim --help"),
+        (f"{GOOD} more", "unrecognized arguments: more (nettrim trim --help shows more)"),
+    ],
+)
+def test_a_typo_is_told_in_one_line(
+    command: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(command)
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nettrim: error: ")
+    assert words in line
+
+
 def test_the_command_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         commands.main([])

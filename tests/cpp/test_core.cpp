@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "branch_hull/admm.hpp"
-#include "budget/inverse.hpp"
 #include "layer/admm/admm.hpp"
 #include "layer/certificate.hpp"
 #include "layer/newton/newton.hpp"
 #include "linalg/factor.hpp"
+#include "linalg/inverse.hpp"
 #include "linalg/parallel.hpp"
 #include "linalg/quasidefinite.hpp"
 #include "nettrim/budget.hpp"
@@ -387,13 +387,13 @@ void test_inverses_follow_their_matrix() {
       return (inverse * gram - Matrix<double>::Identity(n, n)).cwiseAbs().maxCoeff();
     };
     Matrix<double> inverse = gram;
-    budget::invert(inverse);
+    invert(inverse);
     CHECK(error(inverse) < 1e-9);
     for (const Index columns : {Index{0}, Index{1}, n, n + 3}) {
       const Matrix<double> V = normal<double>(generator, n, columns);
       for (const double sign : {1.0, -1.0}) {
         gram += sign * V * V.transpose();
-        budget::update(inverse, V, sign);
+        update_inverse(inverse, V, sign);
         CHECK(error(inverse) < 1e-8);
       }
     }

@@ -123,6 +123,7 @@ BAD = [
     ({"solver": "lp", "regularizer": "l2"}, ValueError, "solver"),
     ({"relaxation": "box"}, ValueError, "relaxation"),
     ({"relaxation": "tangents", "tangent_ratio": 1.0}, ValueError, "tangent_ratio"),
+    ({"tangent_ratio": 1.5}, ValueError, "tangent_ratio"),
     ({"relaxation": "tangents", "slack": 1.0}, ValueError, "relaxation"),
     ({"relaxation": "tangents", "regularizer": "l2"}, ValueError, "relaxation"),
     ({"relaxation": "tangents", "solver": "newton"}, ValueError, "relaxation"),

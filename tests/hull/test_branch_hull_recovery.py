@@ -75,6 +75,19 @@ def test_outliers_are_found() -> None:
     assert s.explain(80).count("repaired") == 4
 
 
+@pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
+def test_what_the_tolerance_leaves_open_is_not_said_to_be_repaired(solver: str) -> None:
+    product = random_product(80, 12, 10, support=3, seed=4)
+    outliers = np.array([3, 17, 40, 66])
+    y = product.y.copy()
+    y[outliers] *= -1.5
+    s = replace(product, y=y).solve(slack=0.1, solver=solver, tol=1e-4)
+    np.testing.assert_array_equal(np.flatnonzero(s.repaired), outliers)
+    assert s.explain(80).count("repaired") == 4
+    assert "slack      4 measurements" in str(s)
+    np.testing.assert_array_equal(s.rescale(norm_w=1e-8).repaired, s.repaired)
+
+
 @pytest.mark.slow
 def test_noise() -> None:
     """Of .8 of the data: the slope of the published figure, .038, gives an error of .030."""

@@ -235,3 +235,15 @@ def test_outputs_without_an_active_sample_and_sizes_over_decades(hard_mix, numbe
     assert solution.status == "optimal", str(solution)
     assert (solution.dual[~active] <= 0).all()
     assert solution.dual_bound <= float(np.abs(program.weights).sum())
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"), [("plain", 254), ("plain", 289), ("collinear", 21), ("collinear", 65)]
+)
+def test_multipliers_that_run_away_come_back(hard_mix, kind: str, number: int) -> None:
+    """As they do on the first features, with which no weights satisfy the upper bounds."""
+    program = hard_mix.draw(kind, "mixed sign", number)
+    solution = program.solve(solver="newton", n_threads=1)
+    assert solution.status == "optimal", str(solution)
+    size = np.linalg.norm(solution.dual, axis=0) * np.linalg.norm(program.X, axis=1).max()
+    assert size.max() < 1e3

@@ -230,10 +230,10 @@ def test_the_referee_knows_the_impossible() -> None:
 
 
 def test_no_wrong_optimum() -> None:
-    """Two thousand programs, most of them hard. With -rP, a count of how they end."""
+    """A thousand programs, most of them hard. With -rP, a count of how they end."""
     endings: Counter[tuple[str, str, str]] = Counter()
 
-    @settings(max_examples=2000)
+    @settings(max_examples=1000)
     @given(hard_recipes(), solvers, st.sampled_from([1, 2]))
     def run(recipe: Recipe, solver: str, n_threads: int) -> None:
         endings[(solver, *check(recipe, solver, n_threads))] += 1

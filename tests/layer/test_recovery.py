@@ -11,7 +11,7 @@ import nettrim
 from support import problems
 from support.problems import sparse_neuron
 
-TRIALS = 40
+TRIALS = 20
 
 
 class Rate(NamedTuple):

@@ -177,7 +177,7 @@ def cases(shape: Shape) -> st.SearchStrategy[Case]:
 
 
 @pytest.mark.parametrize("shape", sorted(CHAINS), ids=str)
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_shrunk_networks_compute_the_same(shape: Shape, data: st.DataObject) -> None:
     case = data.draw(cases(shape))

@@ -64,10 +64,11 @@ def test_the_slope_is_the_difference_and_the_loss_is_affine() -> None:
 @pytest.mark.parametrize("theta", [0.1, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("estimator", ["one-flip", "random-flip"])
 def test_flips_are_unbiased(estimator: str, theta: float) -> None:
-    gates, x, y = small_gates(theta, estimator=estimator)
+    gates, x, y = small_gates(theta, estimator=estimator, samples=8 * 16)
     exact = exact_differences(gates, x, y, theta)
-    draws = torch.stack([torch.cat([*gates.differences(x, y).values()]) for _ in range(2000)])
-    error = draws.std(dim=0) / 2000**0.5
+    many = x.repeat(8, 1), y.repeat(8)  # the same mean loss, of gates drawn eight times
+    draws = torch.stack([torch.cat([*gates.differences(*many).values()]) for _ in range(250)])
+    error = draws.std(dim=0) / 250**0.5
     assert (((draws.mean(dim=0) - exact).abs() <= 4 * error + 1e-12).all()).item()
 
 
@@ -121,46 +122,53 @@ def test_flips_agree_with_brute_force_in_a_convolutional_network(model, estimato
 
 
 class Enumerated:
-    """The whole objective of three gated units: a function of weights and probabilities alone."""
+    """The whole objective of three gated units: a function of weights and probabilities alone.
 
-    COST, DECAY = 0.05, 0.02
+    It takes many points at once, one in each row.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, cost: float, decay: float) -> None:
+        self.cost, self.decay = cost, decay
         self.x = torch.randn(40, 2, dtype=torch.float64)
         self.y = (self.x[:, 0] * self.x[:, 1] > 0).long()
         self.states = torch.tensor([*itertools.product([0.0, 1.0], repeat=3)], dtype=torch.float64)
-        self.shapes = [(3, 2), (3,), (2, 3), (2,)]
+        self.shapes = [(2, 3), (1, 3), (3, 2), (1, 2)]
         self.sizes = [int(np.prod(shape)) for shape in self.shapes]
 
     def objective(self, z):
-        theta, weights = z[:3], z[3:]
+        theta, weights = z[:, None, :3], z[:, 3:]
         W1, b1, W2, b2 = (
-            part.reshape(shape)
-            for part, shape in zip(weights.split(self.sizes), self.shapes, strict=True)
+            part.reshape(-1, *shape)
+            for part, shape in zip(weights.split(self.sizes, dim=1), self.shapes, strict=True)
         )
-        hidden = torch.tanh(self.x @ W1.T + b1)
-        chances = torch.where(self.states == 1, theta, 1 - theta).prod(dim=1)
-        outputs = (self.states[:, None] * hidden) @ W2.T + b2
-        losses = torch.logsumexp(outputs, dim=2) - outputs[:, range(40), self.y]
-        price = self.COST * theta.sum() + 0.5 * self.DECAY * (weights**2).sum()
-        return price + chances @ losses.mean(dim=1)
+        hidden = torch.tanh(self.x @ W1 + b1)
+        chances = torch.where(self.states == 1, theta, 1 - theta).prod(dim=2)
+        outputs = (self.states[:, None] * hidden[:, None]) @ W2[:, None] + b2[:, None]
+        losses = torch.logsumexp(outputs, dim=3) - outputs[:, :, range(40), self.y]
+        price = self.cost * theta.sum(dim=(1, 2)) + 0.5 * self.decay * (weights**2).sum(dim=1)
+        return price + (chances * losses.mean(dim=2)).sum(dim=1)
+
+    def gradients(self, z: np.ndarray) -> np.ndarray:
+        at = torch.tensor(z, requires_grad=True)
+        return torch.autograd.grad(self.objective(at).sum(), at)[0].numpy()
 
     def gradient(self, z: np.ndarray) -> np.ndarray:
-        at = torch.tensor(z, requires_grad=True)
-        return torch.autograd.grad(self.objective(at), at)[0].numpy()
+        return self.gradients(z[None])[0]
 
     def hessian(self, z: np.ndarray) -> np.ndarray:
-        at = torch.tensor(z)
-        return torch.autograd.functional.hessian(self.objective, at).numpy()
+        """Central differences of the gradient."""
+        step = 1e-5 * np.eye(len(z))
+        return (self.gradients(z + step) - self.gradients(z - step)) / 2e-5
 
-    def start(self) -> np.ndarray:
-        return torch.cat([torch.rand(3).double(), torch.randn(sum(self.sizes)).double()]).numpy()
+    def starts(self, count: int) -> np.ndarray:
+        theta = torch.rand(count, 3, dtype=torch.float64)
+        return torch.hstack([theta, torch.randn(count, sum(self.sizes)).double()]).numpy()
 
 
 def test_interior_stationary_points_are_saddles() -> None:
-    problem, lowest = Enumerated(), []
-    for _ in range(40):
-        found = root(problem.gradient, problem.start(), jac=problem.hessian, method="hybr")
+    problem, lowest = Enumerated(cost=0.05, decay=0.02), []
+    for start in problem.starts(40):
+        found = root(problem.gradient, start, jac=problem.hessian, method="hybr")
         inside = ((found.x[:3] > 1e-3) & (found.x[:3] < 1 - 1e-3)).all()
         if inside and np.abs(problem.gradient(found.x)).max() < 1e-9:
             lowest.append(np.linalg.eigvalsh(problem.hessian(found.x))[0])
@@ -168,14 +176,14 @@ def test_interior_stationary_points_are_saddles() -> None:
     assert max(lowest) < -1e-6
 
 
-def test_projected_descent_ends_at_vertices() -> None:
-    problem = Enumerated()
-    for _ in range(3):
-        z = problem.start()
-        for _ in range(4000):
-            z -= 0.5 * problem.gradient(z)
-            z[:3] = z[:3].clip(0, 1)
-        assert (np.minimum(z[:3], 1 - z[:3]) < 1e-6).all()
+@pytest.mark.parametrize(("cost", "decay"), [(0.05, 0.02), (0.03, 0.002)])
+def test_projected_descent_ends_at_vertices(cost: float, decay: float) -> None:
+    problem = Enumerated(cost, decay)
+    z = problem.starts(8)
+    for _ in range(1000):
+        z -= 0.5 * problem.gradients(z)
+        z[:, :3] = z[:, :3].clip(0, 1)
+    assert (np.minimum(z[:, :3], 1 - z[:, :3]) < 1e-6).all()
 
 
 @pytest.mark.parametrize(("G", "decay", "cost"), [(1.0, 0.1, 0.3), (3.0, 0.01, 0.05)])
@@ -184,19 +192,19 @@ def test_basin_of_zero(G: float, decay: float, cost: float) -> None:
     mu = (np.sqrt(decay**2 + 4 * G**2) - decay) / 2
 
     def flow(_, state):
-        theta, r = max(state[0], 0.0), state[1]
+        theta, r = np.maximum(state[:20], 0), state[20:]
         slope = G * r - cost
-        return [slope if state[0] > 0 or slope > 0 else 0.0, G * theta - decay * r]
+        moves = (state[:20] > 0) | (slope > 0)
+        return np.hstack([np.where(moves, slope, 0), G * theta - decay * r])
 
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        share = rng.random()
-        level = 0.98 * rng.random() * cost / mu
-        start = [share * level, (1 - share) * level * G / mu]
-        path = solve_ivp(flow, (0, 12 / mu), start, max_step=0.01 / mu, rtol=1e-8)
-        bound = np.maximum(path.y[0], 0) + mu / G * path.y[1]
-        assert path.y[0][-1] < 1e-3
-        assert np.diff(bound).max() < 1e-4 * level
+    share, level = rng.random(20), 0.98 * rng.random(20) * cost / mu
+    start = np.hstack([share * level, (1 - share) * level * G / mu])
+    path = solve_ivp(flow, (0, 12 / mu), start, max_step=0.01 / mu, rtol=1e-8)
+    theta, r = path.y[:20], path.y[20:]
+    bound = np.maximum(theta, 0) + mu / G * r
+    assert (theta[:, -1] < 1e-3).all()
+    assert (np.diff(bound).max(axis=1) < 1e-4 * level).all()
 
 
 def test_a_useless_unit_falls_in_the_time_that_was_said() -> None:

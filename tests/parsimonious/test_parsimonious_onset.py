@@ -136,8 +136,8 @@ def test_a_network_that_begins_slowly_is_as_good_as_without_gates() -> None:
             return (net(X).argmax(dim=1) == y).double().mean().item()
 
     def trained(cost: float, **options) -> nn.Module:
-        trainer = ParsimoniousTrainer(small_cnn(), cost, **options)
-        result = trainer.fit(images, 60, progress=False)
+        trainer = ParsimoniousTrainer(small_cnn(), cost, lr=0.2, **options)
+        result = trainer.fit(images, 20, progress=False)
         assert not result.collapsed
         return result.model
 

@@ -113,10 +113,8 @@ class Command(Entry):
             apart = (warned, "layer ")  # those that are finished come before an error of the next
             lines = [line for line in err.splitlines() if line and not line.startswith(apart)]
             assert lines, "status 2 without a word"
-            assert "error: " in lines[-1], f"stderr ends with {lines[-1]!r}"
-            assert lines[0].startswith(("usage: ", "nettrim: error: ")), lines[0]
-            if not lines[0].startswith("usage: "):
-                assert len(lines) == 1, f"an error of {len(lines)} lines: {err[:300]}"
+            assert lines[0].startswith("nettrim: error: "), lines[0]
+            assert len(lines) == 1, f"an error of {len(lines)} lines: {err[:300]}"
         else:
             assert out.strip(), "nothing was said"
         return status in (0, 2)

@@ -335,7 +335,7 @@ def test_another_model_view(X: Array) -> None:
 def test_spirals() -> None:
     """The two-spiral network 2-200-200-2 of the Net-Trim supplement, on points of our own."""
     X, labels = spirals(np.random.default_rng(0))
-    net = train(X, labels, 200, 200, steps=3000)
+    net = train(X, labels, 200, 200, steps=1200)
     assert (net.predict(X).argmax(axis=1) == labels).all()
     result = trim(net, X, epsilon=0.01, gamma=1.1)
     assert result.converged

@@ -136,6 +136,10 @@ def test_page_and_recipe(network, X, tmp_path: Path):
         assert np.array_equal(one.weights, other.weights)
 
 
+def test_a_pattern_is_kept_as_it_is_commonly_written():
+    assert nettrim.Sparsity(pattern="02:04") == nettrim.Sparsity(pattern="2:4")
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [

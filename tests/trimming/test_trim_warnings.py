@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 import nettrim
 from nettrim import Dense, Network
+from nettrim.trimming import assessment, bounds
 from support.networks import Array, random_network, trim
 
 
@@ -20,6 +28,67 @@ def deep(n_layers: int, width: int = 16) -> Network:
 @pytest.fixture(scope="module")
 def X() -> Array:
     return np.random.default_rng(1).standard_normal((300, 16))
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+@pytest.mark.parametrize("scheme", ["cascade", "parallel"])
+def test_without_time_layers_stay_as_they_were_and_that_is_said(
+    X: Array, scheme: str, workers: int
+) -> None:
+    """The nearest to the answer that is known is then the layer itself, which has no error."""
+    network = deep(2)
+    executor = ThreadPoolExecutor(workers) if workers else None
+    with pytest.warns(nettrim.ConvergenceWarning, match="time_limit"):
+        result = trim(network, X, epsilon=0.1, scheme=scheme, time_limit=1e-9, executor=executor)
+    assert result.discrepancy == 0
+    for layer, before in zip(result.layers, network.layers, strict=True):
+        assert layer.unchanged
+        assert layer.nonzeros_after == np.count_nonzero(before.weights)
+        assert (layer.status, layer.residual, layer.violation) == ("time_limit", 0, 0)
+        assert 0 <= layer.gap <= 1
+    assert "left as they were" in str(result)
+    assert all(layer.name in str(result).splitlines()[-1] for layer in result.layers)
+
+
+@pytest.mark.parametrize("stage", ["measure_changes", "_run_framework", "measure_and_bound"])
+def test_an_interrupt_while_errors_are_measured_loses_no_layer(
+    X: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    network = deep(2)
+    whole = trim(network, X, epsilon=0.1, held_out=X[:50])
+
+    def interrupted(*arguments: Any) -> Iterator[Any]:
+        yield from itertools.islice(getattr(bounds, stage)(*arguments), 1)
+        raise KeyboardInterrupt
+
+    def immediately(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        assessment, stage, immediately if stage == "_run_framework" else interrupted
+    )
+    monkeypatch.setattr("nettrim.trimming.trim.run_before", lambda opened: [X])
+    result = trim(network, X, epsilon=0.1, held_out=X[:50])
+    assert result.interrupted
+    assert result.converged
+    np.testing.assert_array_equal(result.model.predict(X), whole.model.predict(X))
+    measured = [layer.is_measured for layer in result.layers]
+    assert measured == [stage == "measure_and_bound", False, False]
+    assert not result.is_measured
+    assert "interrupted while errors were measured" in str(result)
+    result.report(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "Errors were not all measured." in page
+    assert not re.search(r"\bnan\b", page, re.IGNORECASE)
+    result.export(tmp_path / "files")
+
+
+def test_an_answer_that_stopped_near_epsilon_is_used(X: Array) -> None:
+    with pytest.warns(nettrim.ConvergenceWarning, match="max_iter"):
+        result = trim(deep(2), X, epsilon=0.1, solver="admm", max_iter=60, tol=1e-9)
+    assert not result.converged
+    assert not any(layer.unchanged for layer in result.layers)
+    assert "left as they were" not in str(result)
 
 
 def test_a_cascade_that_loses_the_network_says_so_on_the_way(X: Array) -> None:

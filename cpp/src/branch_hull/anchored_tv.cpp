@@ -154,13 +154,13 @@ class AnchoredTv {
     const Eigen::VectorXd zero = Eigen::VectorXd::Zero(basis_.rows());
     const auto coordinates =
         parallel_total(pieces_, threads_, zero, [&](Range r, Eigen::VectorXd& sum) {
-          sum.noalias() +=
-              basis_.middleCols(r.begin, r.size) * image.reshaped().segment(r.begin, r.size);
+          add_product(basis_.middleCols(r.begin, r.size), image.reshaped().segment(r.begin, r.size),
+                      sum);
         });
     Image out(image.rows(), image.cols());
     parallel_over(pieces_, threads_, [&](Range r, int) {
-      out.reshaped().segment(r.begin, r.size).noalias() =
-          basis_.middleCols(r.begin, r.size).transpose() * coordinates;
+      write_product(basis_.middleCols(r.begin, r.size).transpose(), coordinates,
+                    out.reshaped().segment(r.begin, r.size));
     });
     return out;
   }

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <random>
 
+#include "linalg/cholesky.hpp"
+
 namespace nettrim::branch_hull {
 namespace {
 
@@ -46,14 +48,14 @@ void Dictionary::measure(const HullDictionary& given) {
 }
 
 Vector Dictionary::signal(const Vector& coefficients) const {
-  if (is_dense()) return entries_.transpose() * coefficients;
+  if (is_dense()) return product(entries_.transpose(), coefficients);
   Vector result(rows_);
   products_.signal(coefficients.data(), result.data());
   return result / scale_;
 }
 
 Vector Dictionary::correlations(const Vector& signal) const {
-  if (is_dense()) return entries_ * signal;
+  if (is_dense()) return product(entries_, signal);
   Vector result(size_);
   products_.correlations(signal.data(), result.data());
   return result / scale_;
@@ -70,21 +72,20 @@ void RidgeSolver::factor() {
   const Matrix<double>& A = dictionary_.entries();
   const bool wide = A.rows() > A.cols();
   const Index n = wide ? A.cols() : A.rows();
-  Matrix<double> gram = Matrix<double>::Zero(n, n);
-  auto lower = gram.selfadjointView<Eigen::Lower>();
+  factor_ = Matrix<double>::Zero(n, n);
   if (wide) {
-    lower.rankUpdate(A.transpose(), share_);
+    add_gram(A.transpose(), factor_, share_);
   } else {
-    lower.rankUpdate(A, share_);
+    add_gram(A, factor_, share_);
   }
-  gram.diagonal().array() += ridge_;
-  factor_.compute(gram);
+  factor_.diagonal().array() += ridge_;
+  cholesky(factor_);
 }
 
 Vector RidgeSolver::solve(const Vector& right, const Vector& guess) const {
   if (!dictionary_.is_dense()) return by_conjugate_gradients(right, guess);
-  if (dictionary_.size() <= dictionary_.rows()) return factor_.solve(right);
-  const Vector inner = factor_.solve(dictionary_.signal(right));
+  if (dictionary_.size() <= dictionary_.rows()) return solve_factored(factor_, right);
+  const Vector inner = solve_factored(factor_, dictionary_.signal(right));
   return (right - share_ * dictionary_.correlations(inner)) / ridge_;
 }
 

@@ -1,8 +1,6 @@
 // A dictionary at unit scale, and least squares on it.
 #pragma once
 
-#include <Eigen/Cholesky>
-
 #include "nettrim/branch_hull.hpp"
 
 namespace nettrim::branch_hull {
@@ -51,7 +49,7 @@ class RidgeSolver {
 
   const Dictionary& dictionary_;
   double share_, ridge_ = -1;
-  Eigen::LLT<Matrix<double>> factor_;
+  Matrix<double> factor_;
 };
 
 }  // namespace nettrim::branch_hull

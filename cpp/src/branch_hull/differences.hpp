@@ -4,7 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include "nettrim/types.hpp"
+#include "linalg/product.hpp"
 
 namespace nettrim::branch_hull {
 
@@ -52,8 +52,8 @@ class Smoother {
                      .matrix()) {}
 
   Image operator()(const Image& b) const {
-    const Image spectrum = of_rows_ * b * of_columns_.transpose();
-    return of_rows_.transpose() * spectrum.cwiseProduct(inverse_) * of_columns_;
+    const Image spectrum = product(product(of_rows_, b), of_columns_.transpose());
+    return product(product(of_rows_.transpose(), spectrum.cwiseProduct(inverse_)), of_columns_);
   }
 
  private:

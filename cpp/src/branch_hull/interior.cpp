@@ -1,8 +1,9 @@
 #include "branch_hull/interior.hpp"
 
-#include <Eigen/QR>
 #include <algorithm>
 
+#include "linalg/cholesky.hpp"
+#include "linalg/factor.hpp"
 #include "linalg/parallel.hpp"
 
 namespace nettrim::branch_hull {
@@ -67,11 +68,9 @@ Interior::Interior(const UnitHull& program, int threads)
 
 std::vector<Index> Interior::independent(const std::vector<Index>& rays) const {
   if (rays.empty()) return rays;
-  Eigen::ColPivHouseholderQR<Matrix<double>> qr(p_.D.entries()(Eigen::all, rays));
-  qr.setThreshold(kDependent);
   std::vector<Index> chosen;
-  for (Index k = 0; k < qr.rank(); ++k) {
-    chosen.push_back(rays[static_cast<std::size_t>(qr.colsPermutation().indices()[k])]);
+  for (const Index k : independent_columns(p_.D.entries()(Eigen::all, rays), kDependent)) {
+    chosen.push_back(rays[static_cast<std::size_t>(k)]);
   }
   std::sort(chosen.begin(), chosen.end());
   return chosen;
@@ -184,20 +183,20 @@ bool Interior::factor() {
     vv = vv_.cwiseProduct(left);
   }
   const Matrix<double>&A = p_.A.entries(), &D = p_.D.entries();
-  Matrix<double> K(h_size_ + m_size_, h_size_ + m_size_);
+  Matrix<double>& K = factor_;
+  K.resize(h_size_ + m_size_, h_size_ + m_size_);
   parallel_for(3, threads_, [&](Index part, int) {
     if (part == 0) {
-      K.topLeftCorner(h_size_, h_size_).noalias() = (A * uu.asDiagonal()) * A.transpose();
+      write_product(A * uu.asDiagonal(), A.transpose(), K.topLeftCorner(h_size_, h_size_));
     } else if (part == 1) {
-      K.bottomLeftCorner(m_size_, h_size_).noalias() = (D * uv.asDiagonal()) * A.transpose();
+      write_product(D * uv.asDiagonal(), A.transpose(), K.bottomLeftCorner(m_size_, h_size_));
     } else {
-      K.bottomRightCorner(m_size_, m_size_).noalias() = (D * vv.asDiagonal()) * D.transpose();
+      write_product(D * vv.asDiagonal(), D.transpose(), K.bottomRightCorner(m_size_, m_size_));
     }
   });
   K.diagonal() += own.head(h_size_ + m_size_);
   K.diagonal().array() += kRegular * K.diagonal().maxCoeff();
-  factor_.compute(K);
-  return factor_.info() == Eigen::Success && factor_rays();
+  return cholesky(K) && factor_rays();
 }
 
 // The Schur complement of v = 0.
@@ -205,7 +204,8 @@ bool Interior::factor_rays() {
   const auto count = static_cast<Index>(rays_.size());
   if (count == 0) return true;
   ray_columns_.resize(n_, count);
-  Matrix<double> E(count, count);
+  Matrix<double>& E = ray_factor_;
+  E.resize(count, count);
   for (Index j = 0; j < count; ++j) {
     Signals one{Vector::Zero(p_.rows()), Vector::Zero(p_.rows())};
     one.v[rays_[static_cast<std::size_t>(j)]] = 1;
@@ -214,8 +214,7 @@ bool Interior::factor_rays() {
     for (Index i = 0; i < count; ++i) E(i, j) = v[rays_[static_cast<std::size_t>(i)]];
   }
   E.diagonal().array() += kRegular * E.diagonal().maxCoeff();
-  ray_factor_.compute(E);
-  return ray_factor_.info() == Eigen::Success;
+  return cholesky(E);
 }
 
 Vector Interior::solve_for_x(const Vector& right) const {
@@ -226,7 +225,7 @@ Vector Interior::solve_for_x(const Vector& right) const {
     x.head(h_size_).noalias() -= p_.A.correlations(uv_.cwiseProduct(share));
     x.segment(h_size_, m_size_).noalias() -= p_.D.correlations(vv_.cwiseProduct(share));
   }
-  x.head(core) = factor_.solve(x.head(core));
+  x.head(core) = solve_factored(factor_, x.head(core));
   if (p_.has_slack()) {
     const Vector u = p_.A.signal(x.head(h_size_));
     const Vector v = p_.D.signal(x.segment(h_size_, m_size_));
@@ -248,8 +247,8 @@ Interior::Unknowns Interior::solve(const Unknowns& right) const {
     for (std::size_t j = 0; j < rays_.size(); ++j) {
       d.ray[static_cast<Index>(j)] = v[rays_[j]] - right.ray[static_cast<Index>(j)];
     }
-    d.ray = ray_factor_.solve(d.ray);
-    d.x -= ray_columns_ * d.ray;
+    d.ray = solve_factored(ray_factor_, d.ray);
+    add_product(ray_columns_, d.ray, d.x, -1);
   }
   if (bounded_) {
     d.bound = (right.bound + (plus - minus).cwiseProduct(d.x)).cwiseQuotient(plus + minus);

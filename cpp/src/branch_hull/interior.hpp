@@ -71,7 +71,7 @@ class Interior {
   Vector linear_scaling_;   // s / z
   Vector uu_, uv_, vv_;     // curvature of every row in u and v
   Vector slack_curvature_;  // of xi, with the rows' part
-  Eigen::LLT<Matrix<double>> factor_, ray_factor_;
+  Matrix<double> factor_, ray_factor_;
   Matrix<double> ray_columns_;
 };
 

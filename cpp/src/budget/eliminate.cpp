@@ -111,8 +111,8 @@ class OutputElimination {
     update_inverse(inverse(), leaving, -1);
     inverse_diagonal_ = inverse().diagonal();
     if (!(inverse_diagonal_.minCoeff() > 0)) return rebuild();
-    const Eigen::VectorXd slope =
-        entering * excess(change.entering, signal) - leaving * excess(change.leaving, signal);
+    const Eigen::VectorXd slope = product(entering, excess(change.entering, signal)) -
+                                  product(leaving, excess(change.leaving, signal));
     weights_ -= inverse().selfadjointView<Eigen::Lower>() * slope;
   }
 
@@ -160,7 +160,7 @@ class OutputElimination {
     auto v = directions_.col(count);
     v.head(i) = storage_.row(i).head(i).transpose();
     v.tail(left() - i) = storage_.col(i).segment(i, left() - i);
-    v.noalias() -= directions_.leftCols(count) * directions_.row(i).head(count).transpose();
+    add_product(directions_.leftCols(count), directions_.row(i).head(count).transpose(), v, -1);
     v /= std::sqrt(inverse_diagonal_[i]);
     weights_ -= (weights_[i] / std::sqrt(inverse_diagonal_[i])) * v;
     inverse_diagonal_.array() -= v.array().square();
@@ -192,8 +192,7 @@ class OutputElimination {
     weights_.conservativeResize(kept);
     inverse_diagonal_.conservativeResize(kept);
     if (kept == 0 || count == 0) return;
-    inverse().selfadjointView<Eigen::Lower>().rankUpdate(directions_.topLeftCorner(kept, count),
-                                                         -1);
+    add_gram(directions_.topLeftCorner(kept, count), inverse(), -1);
   }
 
   Eigen::Ref<Matrix<double>> inverse() { return storage_.topLeftCorner(left(), left()); }
@@ -224,7 +223,7 @@ class OutputBatch {
         is_linear_(program.active == nullptr),
         weights_(outputs.size, program.features) {
     const View<double> prior(program.prior, program.outputs, program.features);
-    const Matrix<double> signals = prior.middleRows(outputs.begin, outputs.size) * gram.X();
+    const Matrix<double> signals = product(prior.middleRows(outputs.begin, outputs.size), gram.X());
     for (Index k = 0; k < outputs.size; ++k) {
       columns_.emplace_back(program, pattern, gram, outputs.begin + k);
       if (stop.is_late()) {
@@ -263,7 +262,7 @@ class OutputBatch {
   // In a linear layer every row counts, whatever its signal is.
   void look_again() {
     Matrix<double> signals;
-    if (!is_linear_) signals = weights_ * gram_.X();
+    if (!is_linear_) signals = product(weights_, gram_.X());
     for (Index k = 0; k < outputs_.size; ++k) {
       if (column(k).finished()) continue;
       if (is_linear_) {

@@ -29,7 +29,7 @@ Matrix<double> BudgetGram::samples(const Features& features,
 
 Eigen::VectorXd BudgetGram::correlations(const Features& features,
                                          const Eigen::VectorXd& residual) const {
-  const Eigen::VectorXd all = X_ * residual;
+  const Eigen::VectorXd all = product(X_, residual);
   return all(features);
 }
 
@@ -48,14 +48,13 @@ Matrix<double> BudgetGram::of(const OutputRows& rows, const Features& features) 
       gram(i, j) = share * whole_(std::max(a, b), std::min(a, b));
     }
   }
-  auto lower = gram.selfadjointView<Eigen::Lower>();
   const auto& fewer = add ? counting : idle;
-  if (!fewer.empty()) lower.rankUpdate(samples(features, fewer), add ? 1 - pull_ : pull_ - 1);
+  if (!fewer.empty()) add_gram(samples(features, fewer), gram, add ? 1 - pull_ : pull_ - 1);
   // An inactive row that counts is pulled as well.
   for (const Index i : counting) {
     if (!rows.is_active(i)) unpulled.push_back(i);
   }
-  if (pull_ > 0 && !unpulled.empty()) lower.rankUpdate(samples(features, unpulled), pull_);
+  if (pull_ > 0 && !unpulled.empty()) add_gram(samples(features, unpulled), gram, pull_);
   gram.diagonal().array() += ridge_;
   return gram;
 }

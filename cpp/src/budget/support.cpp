@@ -1,9 +1,10 @@
 #include "budget/support.hpp"
 
-#include <Eigen/Cholesky>
 #include <algorithm>
 #include <limits>
 #include <numeric>
+
+#include "linalg/cholesky.hpp"
 
 namespace nettrim::budget {
 namespace {
@@ -44,9 +45,9 @@ void Support::fit(Features features) {
 // Returns whether there is more to gain.
 bool Support::newton_step(Model& model) {
   const double before = loss_;
-  Matrix<double> copy = model.gram;
-  const Eigen::LLT<Eigen::Ref<Matrix<double>>> factor(copy);
-  step_towards(factor.solve(model.right));
+  Matrix<double> factor = model.gram;
+  cholesky(factor);
+  step_towards(solve_factored(factor, model.right));
   const Change change = rows_.look(signal_);
   count(change, model);
   return !change.empty() && loss_ < (1 - kSettled) * before;
@@ -68,7 +69,6 @@ void Support::step_towards(const Eigen::VectorXd& weights) {
 }
 
 void Support::count(const Change& change, Model& model) const {
-  auto lower = model.gram.selfadjointView<Eigen::Lower>();
   for (const auto& [rows, sign] : {std::pair(&change.entering, 1.0), {&change.leaving, -1.0}}) {
     if (rows->empty()) continue;
     const Matrix<double> samples = gram_->samples(features_, *rows);
@@ -76,8 +76,8 @@ void Support::count(const Change& change, Model& model) const {
     for (Index k = 0; k < upper.size(); ++k) {
       upper[k] = rows_.upper((*rows)[static_cast<std::size_t>(k)]);
     }
-    lower.rankUpdate(samples, sign);
-    model.right += sign * (samples * upper);
+    add_gram(samples, model.gram, sign);
+    add_product(samples, upper, model.right, sign);
   }
 }
 
@@ -95,12 +95,11 @@ SwapValue Support::worth() const {
                       std::back_inserter(order));
   Matrix<double> whole = gram_->of(rows_, order);
   auto present = whole.topLeftCorner(m, m);
-  const Eigen::LLT<Eigen::Ref<Matrix<double>>> factor(present);
-  const auto L = present.triangularView<Eigen::Lower>();
+  cholesky(present);
   Matrix<double> half = Matrix<double>::Identity(m, m);
-  L.solveInPlace(half);
+  solve_from_left(present, half);
   auto absent = whole.bottomLeftCorner(n - m, m);
-  L.transpose().solveInPlace<Eigen::OnTheRight>(absent);
+  solve_from_right(present, absent);
   const Eigen::VectorXd left_over = whole.diagonal().tail(n - m) - absent.rowwise().squaredNorm();
   const Eigen::VectorXd slope =
       gram_->correlations(order, rows_.residual(signal_)) + ridge_ * (prior_ - weights())(order);
@@ -120,7 +119,7 @@ SwapValue Support::worth() const {
 Eigen::VectorXd Support::signal_of(const Eigen::VectorXd& weights) const {
   Eigen::VectorXd all = Eigen::VectorXd::Zero(prior_.size());
   all(features_) = weights;
-  return gram_->X().transpose() * all;
+  return product(gram_->X().transpose(), all);
 }
 
 double Support::loss_of(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal) const {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "layer/repair.hpp"
+#include "linalg/product.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -105,7 +106,7 @@ void add_piece(const UnitProgram<S>& p, Range piece, const Matrix<double>& signa
   p.with_entries(
       [&](auto entry) { add_entries(entry, piece.begin * p.n_outputs(), signal, G, evidence); });
   if (G.isZero(0)) return;
-  evidence.gradient.noalias() += static_cast<double>(p.x_scale) * G * X.transpose();
+  add_product(G, X.transpose(), evidence.gradient, static_cast<double>(p.x_scale));
 }
 
 // Sums within a piece of samples, and then over the pieces; and roundings of the factors.
@@ -141,7 +142,7 @@ Certificate certify(const UnitProgram<S>& p, const Matrix<S>& weights, const Mat
   const Evidence evidence = gather_evidence(p, [&](Index, Range piece, Evidence& mine) {
     const auto X_view = p.X(piece);
     Matrix<double> signal = Matrix<double>::Zero(p.n_outputs(), piece.size);
-    if (!at_zero) signal.noalias() += W * widened(X_view);
+    if (!at_zero) add_product(W, widened(X_view), signal);
     add_piece(p, piece, signal, dual, mine);
   });
   return conclude(p, p.l1_of(weights.template cast<double>()), evidence, dual);

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <limits>
 
+#include "linalg/product.hpp"
+
 namespace nettrim::layer {
 namespace {
 
@@ -80,7 +82,7 @@ void UnitProgram<S>::signals_of(const Matrix<S>& weights, Matrix<S>& out) const 
   const Matrix<S> scaled = x_scale * weights;
   parallel_for(static_cast<Index>(samples.size()), threads, [&](Index k, int) {
     const Range r = samples[static_cast<std::size_t>(k)];
-    out.middleCols(r.begin, r.size).noalias() = scaled * X(r);
+    write_product(scaled, X(r), out.middleCols(r.begin, r.size));
   });
 }
 
@@ -88,7 +90,7 @@ template <class S>
 Matrix<S> UnitProgram<S>::gradient_of(const Matrix<S>& signal) const {
   Matrix<S> gradient = Matrix<S>::Zero(n_outputs(), n_features());
   for (const Range r : samples) {
-    gradient.noalias() += signal.middleCols(r.begin, r.size) * X(r).transpose();
+    add_product(signal.middleCols(r.begin, r.size), X(r).transpose(), gradient);
   }
   return x_scale * gradient;
 }

@@ -5,12 +5,11 @@
 // is one. What an engine's multipliers run away to is such a ray but for the engine's precision:
 // the rest is taken out, and what is left must be zero as far as plain arithmetic can tell, on
 // features of like length.
-#include <Eigen/QR>
 #include <cmath>
 #include <limits>
 
 #include "layer/search.hpp"
-#include "linalg/parallel.hpp"
+#include "linalg/factor.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -47,18 +46,6 @@ RaySupport support_of(const UnitProgram<S>& p, Index output, const Vector& g) {
         static_cast<double>(p.x_scale);
   }
   return support;
-}
-
-// The part of g that is orthogonal to all features; twice, for the first time rounds.
-Vector orthogonal_part(const Matrix<double>& X, Vector g) {
-  if (X.rows() == 0) return g;
-  const Eigen::ColPivHouseholderQR<Matrix<double>> qr(X);
-  for (int time = 0; time < 2; ++time) {
-    g.applyOnTheLeft(qr.householderQ().adjoint());
-    g.head(qr.rank()).setZero();
-    g.applyOnTheLeft(qr.householderQ());
-  }
-  return g;
 }
 
 // Signs that come out wrong leave the support, until none does.

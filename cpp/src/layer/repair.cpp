@@ -1,9 +1,10 @@
 #include "layer/repair.hpp"
 
-#include <Eigen/Cholesky>
-#include <Eigen/Eigenvalues>
 #include <cmath>
 #include <limits>
+
+#include "linalg/cholesky.hpp"
+#include "linalg/factor.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -69,17 +70,16 @@ FreePart free_part(const UnitProgram<S>& p, Index output, const Matrix<S>& dual,
   double square = 0;
   for_free_samples(p, output, dual, firm, features, [&](Index, const Vector& x, double target) {
     square += target * target;
-    gram += x * x.transpose();
+    add_gram(x, gram);
   });
   return {std::move(gram), std::sqrt(square)};
 }
 
 // Of features with such products over some of n samples: the least singular value, rounded down.
 double least_singular_value(const Matrix<double>& gram, Index n) {
-  const Eigen::SelfAdjointEigenSolver<Matrix<double>> eigen(gram, Eigen::EigenvaluesOnly);
   const double rounding =
       static_cast<double>(n * gram.rows()) * std::numeric_limits<double>::epsilon() * gram.trace();
-  return std::sqrt(std::max(eigen.eigenvalues()[0] - rounding, 0.0));
+  return std::sqrt(std::max(least_eigenvalue(gram) - rounding, 0.0));
 }
 
 // Of output m, whose constraints are violated. Kept where it loses less than to shrink.
@@ -117,8 +117,9 @@ void write(const UnitProgram<S>& p, const Repair& repair, const Evidence& eviden
   const Vector most =
       (limit * p.costs(features) - rounding * size * p.lengths(features)).cwiseMax(0.0);
   const Vector excess = slope - slope.cwiseMin(most).cwiseMax(-most);
-  const FreePart part = free_part(p, repair.output, dual, kFirm * size, features);
-  const Vector weights = part.gram.ldlt().solve(excess);
+  FreePart part = free_part(p, repair.output, dual, kFirm * size, features);
+  cholesky(part.gram);
+  const Vector weights = solve_factored(part.gram, excess);
   for_free_samples(p, repair.output, dual, kFirm * size, features,
                    [&](Index i, const Vector& x, double) {
                      dual(repair.output, i) -= static_cast<S>(x.dot(weights));

@@ -5,23 +5,16 @@
 #include <vector>
 
 #include "linalg/parallel.hpp"
-#include "nettrim/types.hpp"
+#include "linalg/product.hpp"
 
 namespace nettrim {
-
-// Inverse of a symmetric positive definite matrix of which the lower triangle is given, by
-// Cholesky. For well-conditioned matrices only: multiplying by it runs twice as fast as triangular
-// solves.
-Matrix<double> inverse_of_definite(const Matrix<double>& lower, int threads);
 
 // Lower triangle of the sum of X X' over the pieces X = piece(range), of `size` rows each.
 template <class Piece>
 Matrix<double> gram_of(Index size, const std::vector<Range>& ranges, int threads, Piece&& piece) {
   const Matrix<double> zero = Matrix<double>::Zero(size, size);
-  return parallel_total(ranges, threads, zero, [&](Range r, Matrix<double>& gram) {
-    const auto& X = piece(r);
-    gram.selfadjointView<Eigen::Lower>().rankUpdate(X);
-  });
+  return parallel_total(ranges, threads, zero,
+                        [&](Range r, Matrix<double>& gram) { add_gram(piece(r), gram); });
 }
 
 // X = L Q, with X of features x samples, at least as many samples as features, and Q's rows
@@ -44,5 +37,14 @@ class OrthogonalBasis {
   Matrix<double> lower_;
   Matrix<double> nearly_, rest_;  // Q is rest^-1 nearly, with rest triangular and close to one
 };
+
+// The part of x that is orthogonal to all columns, whatever their rank.
+Eigen::VectorXd orthogonal_part(const Matrix<double>& columns, const Eigen::VectorXd& x);
+
+// As many columns as span the space of all: pivots below the threshold, over the largest, are zero.
+std::vector<Index> independent_columns(const Matrix<double>& columns, double threshold);
+
+// Of a symmetric matrix.
+double least_eigenvalue(const Matrix<double>& lower);
 
 }  // namespace nettrim

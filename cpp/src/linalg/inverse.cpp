@@ -1,49 +1,66 @@
 #include "linalg/inverse.hpp"
 
-#include <Eigen/Cholesky>
-
-#include "linalg/product.hpp"
+#include "linalg/cholesky.hpp"
+#include "linalg/parallel.hpp"
 
 namespace nettrim {
 namespace {
 
-constexpr Index kSmall = 64;
+constexpr Index kSmall = 64, kColumns = 128;  // of a thread's piece of a product
+
+// In double precision, whatever is asked for: it costs next to nothing.
+template <class S>
+void invert_small(Part<S> lower) {
+  Matrix<double> L = lower.template cast<double>();
+  cholesky(L);
+  Matrix<double> half = Matrix<double>::Identity(L.rows(), L.cols());
+  solve_from_left(L, half);
+  L.setZero();
+  add_gram(half.transpose(), L);
+  lower.template triangularView<Eigen::Lower>() = L.cast<S>();
+}
+
+// out += factor A B, each thread some columns of it.
+template <class Left, class Right, class Out>
+void add_product_by(int threads, const Left& A, const Right& B, Out&& out,
+                    typename Left::Scalar factor) {
+  parallel_over(cut(B.cols(), kColumns, threads), threads, [&](Range r, int) {
+    add_product(A, B.middleCols(r.begin, r.size), out.middleCols(r.begin, r.size), factor);
+  });
+}
 
 template <class S>
-using Part = Eigen::Ref<Matrix<S>>;
-
-template <class S>
-bool invert_small(Part<S> lower) {
-  const Index n = lower.rows();
-  const Eigen::LLT<Part<S>> factor(lower);
-  if (factor.info() != Eigen::Success) return false;
-  Matrix<S> half = Matrix<S>::Identity(n, n);
-  lower.template triangularView<Eigen::Lower>().solveInPlace(half);
-  lower.template triangularView<Eigen::Lower>().setZero();
-  lower.template selfadjointView<Eigen::Lower>().rankUpdate(half.transpose());
-  return true;
+Matrix<S> whole(const Part<S>& lower) {
+  return lower.template selfadjointView<Eigen::Lower>();
 }
 
 }  // namespace
 
+Matrix<double> inverse_of_definite(const Matrix<double>& lower, int threads) {
+  Matrix<double> inverse = lower;
+  invert<double>(inverse, threads);
+  return whole<double>(inverse);
+}
+
 // By halves, so that all but the smallest parts are matrix products: with S = C - B A^-1 B',
-// [A B'; B C]^-1 = [A^-1 + T'S^-1 T, -T'S^-1; -S^-1 T, S^-1] and T = B A^-1.
+// [A B'; B C]^-1 = [A^-1 + T'S^-1 T, -T'S^-1; -S^-1 T, S^-1] and T = B A^-1. The upper triangles
+// of A and C are free for anything.
 template <class S>
-bool invert(Part<S> lower, int threads) {
+void invert(Part<S> lower, int threads) {
   const Index n = lower.rows(), half = n / 2;
   if (n <= kSmall) return invert_small<S>(lower);
   auto A = lower.topLeftCorner(half, half);
   auto B = lower.bottomLeftCorner(n - half, half);
   auto C = lower.bottomRightCorner(n - half, n - half);
-  if (!invert<S>(A, threads)) return false;
-  Matrix<S> whole = A.template selfadjointView<Eigen::Lower>();
-  const Matrix<S> T = product(B, whole, threads);
-  C.template triangularView<Eigen::Lower>() -= product(T, B.transpose(), threads);
-  if (!invert<S>(C, threads)) return false;
-  whole = C.template selfadjointView<Eigen::Lower>();
-  B = -product(whole, T, threads);
-  A.template triangularView<Eigen::Lower>() -= product(T.transpose(), B, threads);
-  return true;
+  invert<S>(A, threads);
+  Matrix<S> T = Matrix<S>::Zero(n - half, half);
+  add_product_by(threads, B, whole<S>(A), T, S(1));
+  const Matrix<S> transposed = T.transpose();
+  add_product_by(threads, B, transposed, C, S(-1));
+  invert<S>(C, threads);
+  B.setZero();
+  add_product_by(threads, whole<S>(C), T, B, S(-1));
+  add_product_by(threads, transposed, B, A, S(-1));
 }
 
 // (G + s V V')^-1 = A - A V (s + V'A V)^-1 V'A, and s + V'A V has the sign of s.
@@ -51,19 +68,19 @@ void update_inverse(Part<double> inverse, const Matrix<double>& V, double sign) 
   if (V.cols() == 0) return;
   if (V.cols() > V.rows()) {
     invert<double>(inverse);
-    inverse.selfadjointView<Eigen::Lower>().rankUpdate(V, sign);
+    add_gram(V, inverse, sign);
     invert<double>(inverse);
     return;
   }
   Matrix<double> image = inverse.selfadjointView<Eigen::Lower>() * V;
-  Matrix<double> small = sign * (V.transpose() * image);
-  small.diagonal().array() += 1;
-  const Eigen::LLT<Part<double>> factor(small);
-  small.triangularView<Eigen::Lower>().transpose().solveInPlace<Eigen::OnTheRight>(image);
-  inverse.selfadjointView<Eigen::Lower>().rankUpdate(image, -sign);
+  Matrix<double> small = Matrix<double>::Identity(V.cols(), V.cols());
+  add_product(V.transpose(), image, small, sign);
+  cholesky(small);
+  solve_from_right(small, image);
+  add_gram(image, inverse, -sign);
 }
 
-template bool invert<float>(Part<float>, int);
-template bool invert<double>(Part<double>, int);
+template void invert<float>(Part<float>, int);
+template void invert<double>(Part<double>, int);
 
 }  // namespace nettrim

@@ -1,18 +1,12 @@
 #include "linalg/quasidefinite.hpp"
 
-#include <Eigen/Cholesky>
+#include "linalg/cholesky.hpp"
 
 namespace nettrim {
 namespace {
 
 // A pivot this much smaller than its diagonal is rounding.
 constexpr double kRounding = 1e-14;
-
-// Lower Cholesky in place; false where a pivot is not positive.
-bool cholesky(Eigen::Ref<Matrix<double>> lower) {
-  Eigen::LLT<Eigen::Ref<Matrix<double>>> factor(lower);
-  return factor.info() == Eigen::Success;
-}
 
 }  // namespace
 
@@ -38,11 +32,9 @@ bool QuasidefiniteFactor::factor(Index positive) {
   auto second = packed_.block(positive, positive, negative, negative);
   if (positive > 0 && !cholesky(first)) return false;
   if (negative > 0) {
-    if (positive > 0) {
-      first.triangularView<Eigen::Lower>().transpose().solveInPlace<Eigen::OnTheRight>(side);
-    }
+    if (positive > 0) solve_from_right(first, side);
     second.triangularView<Eigen::Lower>() *= -1.0;
-    if (positive > 0) second.selfadjointView<Eigen::Lower>().rankUpdate(side);
+    if (positive > 0) add_gram(side, second);
     if (!cholesky(second)) return false;
   }
   for (Index j = 0; j < size_; ++j) {

@@ -58,9 +58,9 @@ void Alternation::step() {
   });
   for_pieces(forms_, [&](std::size_t k, Range features) {
     const Range rows = forms_.all()[k].outputs;
-    weights_.block(rows.begin, features.begin, rows.size, features.size).noalias() +=
-        right_.middleRows(rows.begin, rows.size) *
-        inverses_[k].middleCols(features.begin, features.size);
+    add_product(right_.middleRows(rows.begin, rows.size),
+                inverses_[k].middleCols(features.begin, features.size),
+                weights_.block(rows.begin, features.begin, rows.size, features.size));
   });
   force_ = penalty_;
   selection_.mark(weights_, kept_);

@@ -1,6 +1,6 @@
 #include "quadratic/fit.hpp"
 
-#include <Eigen/Cholesky>
+#include "linalg/cholesky.hpp"
 
 namespace nettrim::quadratic {
 namespace {
@@ -81,8 +81,8 @@ Eigen::VectorXd solve(const Form& form, const Features& features, const Eigen::V
   const Eigen::VectorXd by = form.lengths(features).cwiseInverse();
   Matrix<double> gram = by.asDiagonal() * form.given(features, features) * by.asDiagonal();
   gram.diagonal().setOnes();
-  const Eigen::LLT<Eigen::Ref<Matrix<double>>> factor(gram);
-  return by.cwiseProduct(factor.solve(by.cwiseProduct(moments(features))));
+  cholesky(gram);
+  return by.cwiseProduct(solve_factored(gram, by.cwiseProduct(moments(features))));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "linalg/parallel.hpp"
+#include "linalg/product.hpp"
 #include "nettrim/quadratic.hpp"
 
 namespace nettrim::quadratic {
@@ -57,7 +58,7 @@ class Forms {
 // product(form, rows of its outputs) for some features at a time, by all threads.
 template <class Body>
 void for_pieces(const Forms& forms, Body&& body) {
-  constexpr Index kFeatures = 128;
+  constexpr Index kFeatures = 256;
   const auto columns = cut(forms.features(), kFeatures, forms.threads());
   const auto n = static_cast<Index>(columns.size());
   const auto count = n * static_cast<Index>(forms.all().size());
@@ -72,9 +73,9 @@ void multiply(const Forms& forms, const Matrix<float>& left, const MatrixOf& mat
               Matrix<float>& result) {
   for_pieces(forms, [&](std::size_t k, Range features) {
     const Range rows = forms.all()[k].outputs;
-    result.block(rows.begin, features.begin, rows.size, features.size).noalias() =
-        left.middleRows(rows.begin, rows.size) *
-        matrix_of(k).middleCols(features.begin, features.size);
+    write_product(left.middleRows(rows.begin, rows.size),
+                  matrix_of(k).middleCols(features.begin, features.size),
+                  result.block(rows.begin, features.begin, rows.size, features.size));
   });
 }
 

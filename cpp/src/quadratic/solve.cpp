@@ -29,9 +29,9 @@ class MovingTargets {
   Matrix<double> correlations(const Matrix<double>& weights) const {
     const Matrix<double> zero = Matrix<double>::Zero(p_.outputs, p_.features);
     return parallel_total(pieces_, threads_, zero, [&](Range r, Matrix<double>& sum) {
-      Matrix<double> asked = weights * X(r);
+      Matrix<double> asked = product(weights, X(r));
       bound(r, asked);
-      sum.noalias() += asked * X(r).transpose();
+      add_product(asked, X(r).transpose(), sum);
     });
   }
 

@@ -22,10 +22,14 @@ __all__ = [
     "check_flag",
     "check_integer",
     "check_matrix",
+    "check_max_iter",
     "check_number",
     "check_precision",
+    "check_share",
     "check_threads",
+    "check_time_limit",
     "count_processors",
+    "refuse_unused",
     "show",
 ]
 
@@ -110,11 +114,37 @@ def check_integer(value: object, name: str, *, least: int = 1, most: int = LARGE
     return number
 
 
+def check_share(value: object, name: str) -> float:
+    """Return a share between 0 and 1; who gives a percentage is told the share."""
+    number = check_number(value, name, least=0.0)
+    if 1 < number <= 100:
+        meant = number / 100
+        raise ValueError(f"{name} must be at most 1, got {show(value)}: did you mean {meant:g}?")
+    return check_number(value, name, most=1.0)
+
+
+def check_max_iter(value: object, default: int) -> int:
+    """Check a number of iterations; None stands for the default."""
+    return default if value is None else check_integer(value, "max_iter")
+
+
+def check_time_limit(value: object, name: str = "time_limit") -> float:
+    """Check a number of seconds; None stands for no limit, infinity."""
+    return np.inf if value is None else check_number(value, name, above=0.0)
+
+
 def check_threads(value: object) -> int:
     """Check a number of threads; None stands for all processors."""
     if value is None:
         return count_processors()
     return check_integer(value, "n_threads", most=max(MOST_THREADS, count_processors()))
+
+
+def refuse_unused(why: str, **options: Any) -> None:
+    """Raise an error that names the first option that was given although nothing would use it."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name} {why}, got {show(value)}")
 
 
 def show(value: object) -> str:

@@ -10,7 +10,7 @@ __all__ = ["as_time_limit", "deadline_after", "has_passed", "partial_deadline", 
 
 def deadline_after(seconds: float | None) -> float | None:
     """Return the deadline that many seconds from now."""
-    return None if seconds is None else time.perf_counter() + seconds
+    return None if seconds in (None, math.inf) else time.perf_counter() + seconds
 
 
 def remaining_seconds(deadline: float | None) -> float:

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from .arguments import check_integer, check_number, check_threads, show
+from .arguments import check_max_iter, check_threads, check_time_limit, show
 
 __all__ = ["MAX_ITER", "Limits", "Listener", "make_listener"]
 
@@ -37,8 +35,8 @@ class Limits:
     ) -> Limits:
         """Check what the caller gave; None is the default of each, `most` that of `max_iter`."""
         return cls(
-            most if max_iter is None else check_integer(max_iter, "max_iter"),
-            np.inf if time_limit is None else check_number(time_limit, "time_limit", above=0.0),
+            check_max_iter(max_iter, most),
+            check_time_limit(time_limit),
             check_threads(n_threads),
             make_listener(callback, progress),
         )

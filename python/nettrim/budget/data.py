@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,24 +9,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..base.arguments import check_booleans, check_matrix, show
+from ..base.arguments import check_matrix
 from ..base.arrays import Array, frobenius_norm, relative_to
 from ..layer.data import LayerData
 from ..layer.gram import Gram, pose
 from ..models.model_view import activate
+from .pattern import Pattern
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Mask = NDArray[np.bool_]
 
-__all__ = ["BudgetData", "Pattern", "compute_budget", "double_matrix", "mark_largest"]
+__all__ = ["BudgetData", "compute_budget", "double_matrix", "mark_largest"]
 
 MODERATE = 1e100  # sizes of arrays whose squares and products are no concern
 FARTHEST = 300  # powers of two between the sizes of Y and X @ weights
 UNBOUNDED = 1e140  # an upper bound of signals of about one that is none
 DOUBLE = np.dtype(np.float64)
-PATTERN = re.compile(r"0*([0-9]{1,9}):0*([0-9]{1,9})")  # more digits than any layer has features
 
 
 def double_matrix(value: ArrayLike, name: str) -> Array:
@@ -58,53 +57,6 @@ def mark_largest(sizes: Array, count: int) -> Mask:
     mask = np.zeros(sizes.shape, bool)
     mask.flat[np.argsort(-sizes, axis=None, kind="stable")[:count]] = True
     return mask
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """Which weights may be removed.
-
-    Attributes
-    ----------
-    keep : ndarray of bool, of shape (n_features,)
-        Features whose weights all stay, like the row of biases. They do not count.
-    most, group : int
-        Of every `group` of the other features in a row, at most `most` stay in an output; 0 for no
-        such pattern.
-    """
-
-    keep: Mask
-    most: int = 0
-    group: int = 0
-
-    @classmethod
-    def of(cls, keep: ArrayLike | None, pattern: str | None, n_features: int) -> Pattern:
-        """Check what the caller gave."""
-        mask = np.zeros(n_features, bool) if keep is None else check_booleans(keep, "keep")
-        if mask.shape != (n_features,):
-            raise ValueError(f"keep must have one entry for each of the {n_features} features")
-        if pattern is None:
-            return cls(mask)
-        parts = PATTERN.fullmatch(pattern) if isinstance(pattern, str) else None
-        most, group = map(int, parts.groups()) if parts else (0, 0)
-        if not 0 < most < group:
-            raise ValueError(
-                f"pattern must be like '2:4', 2 of every 4 weights, got {show(pattern)}"
-            )
-        return cls(mask, most, group)
-
-    @property
-    def n_free(self) -> int:
-        """Features whose weights may go."""
-        return int(np.count_nonzero(~self.keep))
-
-    @property
-    def demanded(self) -> int:
-        """How many weights of an output have to go."""
-        if self.group == 0:
-            return 0
-        groups, rest = divmod(self.n_free, self.group)
-        return groups * (self.group - self.most) + max(rest - self.most, 0)
 
 
 class BinaryScale(NamedTuple):

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base.arguments import check_choice, check_flag, check_integer, check_number, check_threads
+from ..base.arguments import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    check_share,
+    check_threads,
+    check_time_limit,
+)
 from ..base.arrays import LARGEST, Array, check_squares, frobenius_norm
 from ..base.deadline import as_time_limit, deadline_after, has_passed, partial_deadline
 from ..layer.gram import Gram
@@ -168,7 +176,7 @@ def trace_budget(
     >>> len(trace.losses), bool(np.all(np.diff(trace.losses) >= 0))
     (201, True)
     """
-    deadline = _check_time_limit(time_limit)
+    deadline = deadline_after(check_time_limit(time_limit))
     data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
     given = _check_regularisation(pull, ridge)
     return trace_elimination(data, TYPICAL, *given, check_threads(n_threads), deadline)
@@ -272,7 +280,7 @@ def solve_layer_budget(
     >>> s.nonzeros, s.error < 0.6
     (60, True)
     """
-    began, deadline = time.perf_counter(), _check_time_limit(time_limit)
+    began, deadline = time.perf_counter(), deadline_after(check_time_limit(time_limit))
     data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
     certify = check_flag(certify, "certify")
     check_choice(method, METHODS, "method")
@@ -485,7 +493,7 @@ def _check_budget(data: BudgetData, sparsity: float | None) -> int:
     if sparsity is None and data.pattern.group == 0:
         raise ValueError("sparsity is needed: the share of weights to remove, for example 0.9")
     if sparsity is not None:
-        sparsity = check_number(sparsity, "sparsity", least=0, most=1)
+        sparsity = check_share(sparsity, "sparsity")
     return compute_budget(sparsity, data.size, data.demanded)
 
 
@@ -496,10 +504,4 @@ def _check_regularisation(
     return (
         None if pull is None else check_number(pull, "pull", least=0.0, most=LARGEST),
         None if ridge is None else check_number(ridge, "ridge", above=0.0, most=LARGEST),
-    )
-
-
-def _check_time_limit(time_limit: float | None) -> float | None:
-    return deadline_after(
-        None if time_limit is None else check_number(time_limit, "time_limit", above=0.0)
     )

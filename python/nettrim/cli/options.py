@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from ..base.errors import LARGE_ERROR
+from .parser import CommandParser
 
 DEMO = """\
 example:
@@ -49,7 +50,7 @@ exit status: 0 proved to the tolerance, 1 not, 2 bad input or signs that contrad
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of a command, its name as ``command``; exit if they make no sense."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="nettrim", description="Make trained ReLU networks sparse, with certificates."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
@@ -61,7 +62,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: argparse._SubParsersAction[CommandParser]) -> None:
     parser = _add(commands, "demo", "trim an embedded network that reads handwritten digits", DEMO)
     parser.add_argument(
         "-o", "--output", default="nettrim-demo.png", metavar="PNG", help="picture of the weights"
@@ -69,7 +70,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _add_common(parser, epsilon=0.05)
 
 
-def _add_trim(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_trim(commands: argparse._SubParsersAction[CommandParser]) -> None:
     parser = _add(commands, "trim", "trim a network from a file", TRIM)
     add = parser.add_argument
     add("network", metavar="MODEL")
@@ -148,12 +149,12 @@ def _add_trim(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _add_common(parser)
 
 
-def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_inspect(commands: argparse._SubParsersAction[CommandParser]) -> None:
     parser = _add(commands, "inspect", "show the layers of a network in a file", INSPECT)
     parser.add_argument("network", metavar="MODEL")
 
 
-def _add_branch_hull(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_branch_hull(commands: argparse._SubParsersAction[CommandParser]) -> None:
     about = "recover two signals from their product and the signs of one"
     parser = _add(commands, "branch-hull", about, BRANCH_HULL)
     add = parser.add_argument
@@ -170,11 +171,11 @@ def _add_branch_hull(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: argparse._SubParsersAction[CommandParser],
     name: str,
     about: str,
     example: str,
-) -> argparse.ArgumentParser:
+) -> CommandParser:
     return commands.add_parser(
         name,
         help=about,

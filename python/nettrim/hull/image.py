@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy
 
-from ..base.arguments import check_choice, check_integer, check_number
+from ..base.arguments import check_choice, check_integer, check_number, refuse_unused
 from ..base.arrays import Array, as_plain_array, check_finite
 from ..base.dispatch import core
 from ..base.limits import Limits
@@ -23,16 +23,17 @@ __all__ = ["ImageSeparation", "separate_image"]
 
 METHODS = ("hull", "log", "early-stopped")
 MAX_ITER = 20_000
+MU, SLACK, TOL = 18.0, 100.0, 1e-4  # defaults
 
 
 def separate_image(
     image: ArrayLike,
     *,
     modes: int | ArrayLike = 10,
-    mu: float = 18.0,
-    slack: float = 100.0,
+    mu: float | None = None,
+    slack: float | None = None,
     method: str = "hull",
-    tol: float = 1e-4,
+    tol: float | None = None,
     max_iter: int | None = None,
     time_limit: float | None = None,
     n_threads: int | None = None,
@@ -68,13 +69,13 @@ def separate_image(
         directions happen to be, on their way from zero, after `max_iter` steps. Nothing is proved
         of it, and its status is never "optimal".
     tol : float, default 1e-4
-        "optimal" means a gap of at most `tol`.
+        "optimal" means a gap of at most `tol`; not with "early-stopped".
     max_iter : int, optional
         Default 20,000; to be given with "early-stopped", whose result it determines.
     time_limit : float, optional
         Seconds; default none.
     n_threads : int, optional
-        Default: every processor this process may use.
+        At most; all methods but "hull" take one. Default: every processor this process may use.
     callback : callable, optional
         Called with a `HullProgress` at every certificate; a true return stops the solve.
 
@@ -114,18 +115,24 @@ def separate_image(
     check_choice(method, METHODS, "method")
     pixels = _check_image(image)
     dictionary = _check_modes(modes, *pixels.shape)
-    tol = check_number(tol, "tol", above=0.0)
-    mu = check_number(mu, "mu", above=0.0)
-    slack = check_number(slack, "slack", above=0.0)
-    if slack < mu:
-        raise ValueError(f"slack must be at least mu, got slack={slack:g} and mu={mu:g}")
-    if method == "early-stopped" and max_iter is None:
-        raise ValueError("max_iter must be given with method='early-stopped': it makes the result")
+    if method != "hull":
+        refuse_unused("belongs to method='hull'", mu=mu, slack=slack)
+    if method == "early-stopped":
+        refuse_unused("belongs to what is proved, 'early-stopped' proves nothing", tol=tol)
+        if max_iter is None:
+            raise ValueError(
+                "max_iter must be given with method='early-stopped': it makes the result"
+            )
+    tol = TOL if tol is None else check_number(tol, "tol", above=0.0)
     limits = Limits.of(max_iter, time_limit, n_threads, callback, HullProgress, MAX_ITER)
     if method == "log":
         return LeastLogVariation(pixels, dictionary).run(tol, limits)
     if method == "early-stopped":
         return EarlyStopped(pixels, dictionary).run(limits)
+    mu = MU if mu is None else check_number(mu, "mu", above=0.0)
+    slack = SLACK if slack is None else check_number(slack, "slack", above=0.0)
+    if slack < mu:
+        raise ValueError(f"slack must be at least mu, got slack={slack:g} and mu={mu:g}")
     side = np.sqrt(pixels.size)
     fields = core.solve_anchored_tv(
         pixels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -83,6 +84,18 @@ class HullSolution:
         """Whether the certificate closed."""
         return self.status == "optimal"
 
+    @property
+    def repaired(self) -> NDArray[np.bool_]:
+        """Which measurements have slack that is no matter of the solver's accuracy.
+
+        A point whose objective is within a gap of the optimum is known to about the root of it,
+        relative to the largest entry of its signal.
+        """
+        signal = self.w if self.slack_of == "w" else self.x
+        open_to_doubt = math.sqrt(max(abs(self.gap), np.finfo(float).eps)) * np.abs(signal).max()
+        above: NDArray[np.bool_] = np.abs(self.xi) > open_to_doubt
+        return above
+
     def rescale(self, *, norm_w: float) -> HullSolution:
         """Return the same answer at another of the scales that measurements cannot tell apart.
 
@@ -127,6 +140,7 @@ class HullSolution:
         count : int, default 10
         """
         share, count = self.weights_of_measurements(), check_integer(count, "count", least=0)
+        repaired = self.repaired
         order: NDArray[np.intp] = np.argsort(-share, kind="stable")[:count]
         columns = [TableColumn(c) for c in ("measurement", "weight", "w", "x", "slack")]
         rows = [
@@ -135,7 +149,7 @@ class HullSolution:
                 f"{share[i]:.1%}",
                 *(f"{signal[i]:.4g}" for signal in (self.w, self.x)),
                 f"{self.xi[i]:.4g}",
-                "repaired" if self.xi[i] else "",
+                "repaired" if repaired[i] else "",
             ]
             for i in order
         ]
@@ -151,7 +165,7 @@ class HullSolution:
                 f"coefficients: {self.status}" + ("" if self.converged else ", NOT CONVERGED"),
                 f"  kept       {np.count_nonzero(self.h)} of h, {np.count_nonzero(self.m)} of m",
                 f"  objective  {self.objective:.9g}  ({proof})",
-                f"  slack      {np.count_nonzero(self.xi)} measurements",
+                f"  slack      {np.count_nonzero(self.repaired)} measurements",
                 f"  {self.iterations} iterations of {self.solver} in {self.seconds:.3f} s",
             ]
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ..base.arguments import check_choice, check_number
+from ..base.arguments import check_choice, check_number, refuse_unused
 from ..base.arrays import Array
 from ..base.dispatch import core
 from ..base.errors import InfeasibleError
@@ -26,6 +26,7 @@ __all__ = ["branch_hull"]
 
 SOLVERS = ("auto", "newton", "admm", "lp")
 RELAXATIONS = ("hull", "tangents")
+TANGENT_RATIO = 1.1  # the optimum is within about a thousandth of that of the hulls
 MAX_ROUNDS = 200  # of linear programs
 BELOW_TANGENTS = 1e-7  # share of the root of a product that rounding may take
 ENGINES_OWN = 0  # what the compiled engines take for their own limit
@@ -44,7 +45,7 @@ def branch_hull(
     slack: ArrayLike | None = None,
     zero: str = "drop",
     relaxation: str = "hull",
-    tangent_ratio: float = 1.1,
+    tangent_ratio: float | None = None,
     solver: str = "auto",
     tol: float = 1e-6,
     max_iter: int | None = None,
@@ -89,7 +90,7 @@ def branch_hull(
         that (1.0023 at the default). The slopes are 1e-4 to 1e4: where the products of an optimum
         are smaller, since `w` and `x` differ by more than that, the status is "numerical".
     tangent_ratio : float, default 1.1
-        Between the slopes of neighbouring tangents, over 1.
+        Between the slopes of neighbouring tangents, over 1; with "tangents" only.
     solver : {"auto", "newton", "admm", "lp"}, default "auto"
         "newton": interior points, in compiled code, for hulls; "admm": alternating directions, in
         compiled code, for dictionaries of many thousand columns, for sparse matrices and operators
@@ -104,7 +105,7 @@ def branch_hull(
     time_limit : float, optional
         Seconds; default none.
     n_threads : int, optional
-        Default: every processor this process may use.
+        At most; "lp" takes one. Default: every processor this process may use.
     callback : callable, optional
         Called with a `HullProgress` after every iteration; a true return stops the solve.
 
@@ -144,9 +145,7 @@ def branch_hull(
     """
     check_choice(solver, SOLVERS, "solver")
     check_choice(relaxation, RELAXATIONS, "relaxation")
-    ratio = (
-        check_number(tangent_ratio, "tangent_ratio", above=1.0) if relaxation == "tangents" else 0.0
-    )
+    ratio = _check_ratio(tangent_ratio, relaxation)
     program = HullProgram.of(
         y,
         B,
@@ -175,6 +174,16 @@ def branch_hull(
         left = replace(limits, time_limit=max(limits.time_limit - fields["seconds"], 0.0))
         fields = _solve(program, "admm", tol, left, ratio)
     return _solution(fields, program, which)
+
+
+def _check_ratio(tangent_ratio: float | None, relaxation: str) -> float:
+    """Return the ratio of slopes, 0 for hulls."""
+    if relaxation == "hull":
+        refuse_unused("belongs to relaxation='tangents'", tangent_ratio=tangent_ratio)
+        return 0.0
+    if tangent_ratio is None:
+        return TANGENT_RATIO
+    return check_number(tangent_ratio, "tangent_ratio", above=1.0)
 
 
 def _solve(

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..base.arguments import check_choice, check_integer, check_number, show
-from ..base.limits import Limits
-from .solution import LayerProgress
+from ..base.arguments import (
+    check_choice,
+    check_integer,
+    check_max_iter,
+    check_number,
+    check_threads,
+    check_time_limit,
+    show,
+)
+from ..base.limits import MAX_ITER
 
 __all__ = ["CHECK_EVERY", "SOLVERS", "Form", "LayerOptions"]
 
@@ -71,12 +78,11 @@ class LayerOptions:
         n_threads: int | None = None,
     ) -> LayerOptions:
         """Check what the caller gave."""
-        limits = Limits.of(max_iter, time_limit, n_threads, None, LayerProgress)
         return cls(
             solver=check_choice(solver, SOLVERS, "solver"),
             tol=check_number(tol, "tol", above=0.0),
-            max_iter=limits.max_iter,
-            time_limit=limits.time_limit,
+            max_iter=check_max_iter(max_iter, MAX_ITER),
+            time_limit=check_time_limit(time_limit),
             check_every=check_integer(check_every, "check_every"),
-            n_threads=limits.n_threads,
+            n_threads=check_threads(n_threads),
         )

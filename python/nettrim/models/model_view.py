@@ -21,6 +21,7 @@ from ..base.arrays import AnyFloat, Array, check_samples
 from .samples import Data, Samples
 
 ACTIVATIONS = ("relu", "linear")
+OPTIONAL = ("calibration", "outputs", "untouched", "to_arrays", "run", "score", "view_of")
 ADAPTERS = ("sklearn", "torch", "onnx")
 BATCH = 1 << 24  # entries of unfolded signals that are held at a time
 
@@ -275,13 +276,21 @@ class ModelView(Prunable, Protocol):
         """
         return None
 
+    def view_of(self, model: Any) -> ModelView | None:
+        """Return the view of a copy that `with_weights` made, for reports, exports and accuracy.
+
+        Not asked of views that `as_view` makes itself, and of models that are their own view. None
+        where there is none.
+        """
+        return None
+
 
 class CompletedView(ModelView):
     """A model that has the three methods, with the defaults of `ModelView` for those it has not."""
 
     def __init__(self, model: Prunable) -> None:
         self._model = model
-        for name in ("calibration", "outputs", "untouched", "to_arrays", "run", "score"):
+        for name in OPTIONAL:
             if hasattr(model, name):
                 setattr(self, name, getattr(model, name))
 
@@ -334,16 +343,31 @@ def as_view(model: Any) -> ModelView:
     )
 
 
-def view_trimmed(model: Any) -> ModelView:
-    """Return the view of a model that was trimmed: without the warnings there were then."""
+def view_both(original: Any, trimmed: Any) -> tuple[ModelView, ModelView]:
+    """Return the views of a model and of what trimming made of it, without the warnings of then.
+
+    Raises
+    ------
+    TypeError
+        If the model was given as a view that has none of its copies.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return as_view(model)
+        view = as_view(original)
+        if not isinstance(original, Prunable) or isinstance(trimmed, Prunable):
+            return view, as_view(trimmed)
+        of_trimmed = view.view_of(trimmed)
+    if of_trimmed is None:
+        raise TypeError(
+            f"model: {type(original).__name__} has no view_of(model), by which nettrim would see "
+            f"the trimmed {type(trimmed).__name__} (docs/developers/add_an_adapter.md)"
+        )
+    return view, of_trimmed
 
 
-def find_layers(model: Any, names: Iterable[str]) -> list[LayerView]:
+def find_layers(view: ModelView, names: Iterable[str]) -> list[LayerView]:
     """Return some layers of a trimmed model; a new view may list others in another order."""
-    listed = {layer.name: layer for layer in view_trimmed(model).prunable_layers()}
+    listed = {layer.name: layer for layer in view.prunable_layers()}
     return [listed[name] for name in names]
 
 

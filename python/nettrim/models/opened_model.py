@@ -51,7 +51,8 @@ class OpenedModel(Generic[Model]):
         Raises
         ------
         TypeError, ValueError
-            If the model is of no known kind, or does not take the data.
+            If the model is of no known kind, does not take the data, or has two layers or two
+            outputs of one name.
         """
         view = as_view(model)
         data = read_samples(view, X, "X")
@@ -59,15 +60,22 @@ class OpenedModel(Generic[Model]):
         if held_out_data is not None and sample_shape(held_out_data) != sample_shape(data):
             wanted, got = sample_shape(data), sample_shape(held_out_data)
             raise ValueError(f"held_out has samples of shape {got}, X of {wanted}")
-        layers = view.prunable_layers()
+        layers, outputs = view.prunable_layers(), view.outputs()
+        _check_names([layer.name for layer in layers], "prunable layers")
+        _check_names(outputs, "outputs")
         facts = {
             "model": {"type": _type_name(model), "sha256": hash_model(view, layers)},
             "calibration": _facts_of(data),
             "held_out": None if held_out_data is None else _facts_of(held_out_data),
         }
-        return cls(
-            model, view, layers, view.outputs(), view.untouched(), data, held_out_data, facts
-        )
+        return cls(model, view, layers, outputs, view.untouched(), data, held_out_data, facts)
+
+
+def _check_names(names: Sequence[str], what: str) -> None:
+    """Refuse what choices, tables and checkpoints could not tell apart."""
+    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+    if twice is not None:
+        raise ValueError(f"model: its view has two {what} called {twice!r}, names must differ")
 
 
 def _facts_of(data: Data) -> dict[str, Any]:

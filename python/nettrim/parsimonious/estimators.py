@@ -7,19 +7,54 @@ for it, and run the module in evaluation mode with the weights as they are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 
 from .gated_program import GatedProgram, GatedRun, undisturbed
+from .losses import Loss
 
-__all__ = ["Differences", "Loss", "one_flip", "random_flips", "taylor"]
+__all__ = ["ESTIMATORS", "Differences", "estimate", "one_flip", "random_flips", "taylor"]
 
-Loss = Callable[[Any, Any], torch.Tensor]  # one value for each sample
+ESTIMATORS = ("auto", "one-flip", "random-flip", "taylor")
 Masks = Mapping[str, torch.Tensor]
 Differences = dict[str, torch.Tensor]
+DEAREST = 128  # runs of the module, for one sample, that flipping every gate by itself may take
 LARGEST = 2**21  # entries of a signal of several flips at once: what a cache holds
+
+
+def estimate(
+    kind: str,
+    program: GatedProgram,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    masks: Masks,
+    loss: Loss,
+    *,
+    passes: float,
+    repeats: int,
+    generator: torch.Generator,
+) -> Differences:
+    """Estimate the differences in one of the ways of `ESTIMATORS`.
+
+    Parameters
+    ----------
+    kind : str
+        "auto" flips every gate by itself where that takes few runs.
+    program, x, y, masks, loss
+        As in `one_flip`.
+    passes : float
+        Runs of the module that flipping every gate of a sample by itself takes.
+    repeats, generator
+        As in `random_flips`.
+    """
+    if kind == "auto":
+        kind = "one-flip" if passes <= DEAREST else "random-flip"
+    if kind == "one-flip":
+        return one_flip(program, x, y, masks, loss)
+    if kind == "taylor":
+        return taylor(program, x, y, masks, loss)
+    return random_flips(program, x, y, masks, loss, repeats=repeats, generator=generator)
 
 
 def one_flip(

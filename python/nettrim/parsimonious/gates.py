@@ -7,23 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..base.arguments import check_choice, check_integer
 from .cost import ComplexityCost, Size, cost_of
-from .estimators import Differences, Loss, one_flip, random_flips, taylor
+from .estimators import ESTIMATORS, Differences, estimate, one_flip
 from .gated import GatedModel
 from .gated_program import undisturbed
 from .keep_probability import KeepProbability, Schedule
+from .losses import Loss, cross_entropy, sample_losses
 from .onset import Onset
 from .slicing import Optimizer
 from .structure import INPUTS
 
 __all__ = ["CollapseWarning", "UnitGates"]
-
-DEAREST = 128  # runs of the module, for one sample, that flipping every gate by itself may take
-ESTIMATORS = ("auto", "one-flip", "random-flip", "taylor")
 
 
 class CollapseWarning(UserWarning):
@@ -336,12 +333,17 @@ class UnitGates:
             float64; negative for a useful unit. Of the groups that have a price.
         """
         x = self.selected(x)
-        given = self._gated.program, x, y, self._drawn(x), self.losses
-        if self._kind == "one-flip":
-            return one_flip(*given)
-        if self._kind == "taylor":
-            return taylor(*given)
-        return random_flips(*given, repeats=self.repeats, generator=self._generator)
+        return estimate(
+            self._estimator,
+            self._gated.program,
+            x,
+            y,
+            self._drawn(x),
+            self.losses,
+            passes=self._gated.passes,
+            repeats=self.repeats,
+            generator=self._generator,
+        )
 
     def leave_one_out(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Differences]:
         """Measure the loss with all gates open, and how it differs from that with one closed.
@@ -369,13 +371,7 @@ class UnitGates:
         ValueError
             If ``loss`` does not return one value for each.
         """
-        losses = self.loss(outputs, targets)
-        if losses.shape != (len(targets),):
-            raise ValueError(
-                "loss must return one value for each sample, of shape "
-                f"({len(targets)},) (reduction='none'), got shape {tuple(losses.shape)}"
-            )
-        return losses
+        return sample_losses(self.loss, outputs, targets)
 
     # --- taking units out -----------------------------------------------------------------------
 
@@ -443,9 +439,7 @@ class UnitGates:
         """Draw the gates of every sample, as far as they are not open for good."""
         masks = {}
         for name in [name for name in self._priced if name in self._keep]:
-            p = self._keep[name].probability
-            draws = torch.rand(len(x), len(p), generator=self._generator, device=p.device)
-            masks[name] = (draws < p).to(_mask_type(x))
+            masks[name] = self._keep[name].drawn(len(x), self._generator).to(_mask_type(x))
         return masks
 
     def _decided(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -458,12 +452,6 @@ class UnitGates:
             return {n: torch.ones_like(keep.held) for n, keep in self._keep.items()}
         costs = self.costs
         return {n: keep.is_open(costs[n], self.schedule) for n, keep in self._keep.items()}
-
-    @property
-    def _kind(self) -> str:
-        if self._estimator != "auto":
-            return self._estimator
-        return "one-flip" if self._gated.passes <= DEAREST else "random-flip"
 
     # --- on disk --------------------------------------------------------------------------------
 
@@ -509,8 +497,3 @@ class UnitGates:
 
 def _mask_type(x: torch.Tensor) -> torch.dtype:
     return x.dtype if x.is_floating_point() else torch.get_default_dtype()
-
-
-def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the cross-entropy of every sample."""
-    return F.cross_entropy(outputs, targets, reduction="none")

@@ -151,6 +151,11 @@ class KeepProbability:
         in_doubt = ~self.difference.exceeds(-cost) if self.difference.count else likely
         return likely | in_doubt
 
+    def drawn(self, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw the gates of samples: where they are open, of shape (n_samples, n_gates)."""
+        p = self.probability
+        return torch.rand(n_samples, len(p), generator=generator, device=p.device) < p
+
     def narrowed(self, kept: torch.Tensor) -> KeepProbability:
         """Return what is left where ``kept`` is true."""
         return KeepProbability(

@@ -16,10 +16,10 @@ from ..base.arguments import check_integer, check_number
 from ..models.adapters.torch.data import iterate_batches
 from .certificate import Certificate, leave_one_out
 from .cost import ComplexityCost
-from .estimators import Loss
-from .gates import CollapseWarning, UnitGates, cross_entropy
+from .gates import CollapseWarning, UnitGates
 from .history import Epoch
 from .identity import hash_batches, hash_model, untouched
+from .losses import Loss, cross_entropy
 from .onset import is_near
 from .progress import make_reporter
 from .result import ParsimoniousResult

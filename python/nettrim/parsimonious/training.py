@@ -15,10 +15,10 @@ from torch import nn
 from ..base.storage import refuse_changes, write_atomically
 from ..models.adapters.torch.data import iterate_batches
 from .cost import ComplexityCost
-from .estimators import Loss
 from .gates import UnitGates
 from .history import Epoch
 from .identity import find_generators, hash_value, qualified_name
+from .losses import Loss
 
 __all__ = ["Batches", "Settings", "Training"]
 

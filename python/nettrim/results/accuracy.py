@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import as_plain_array
-from ..models.model_view import ModelView, read_samples, view_trimmed
+from ..models.model_view import ModelView, read_samples, view_both
 from ..models.samples import Data
 
 Labels = NDArray[np.integer[Any]]
@@ -33,7 +33,7 @@ class Accuracy(NamedTuple):
 
 def compare_accuracy(before: Any, after: Any, X: Any, labels: ArrayLike) -> Accuracy:
     """Measure how often two models are right; see `nettrim.TrimResult.compare_accuracy`."""
-    views = view_trimmed(before), view_trimmed(after)
+    views = view_both(before, after)
     first, second = (view.score(X, labels) for view in views)
     if first is not None and second is not None:
         return Accuracy(first, second, len(np.asarray(labels)))

@@ -37,6 +37,7 @@ class LayerReport:
         Frobenius norm of the layer's original output on the calibration samples (1 if it is 0).
     discrepancy : float
         Measured: distance between the layer's output in the trimmed and in the original network.
+        NaN, like bounds and norm, where Ctrl-C ended the measuring.
     bound : float
         Proved: ``discrepancy`` cannot exceed it in exact arithmetic (docs/mathematics/bounds.md).
     prior_bound : float
@@ -91,6 +92,11 @@ class LayerReport:
     history: tuple[tuple[float, float], ...] = field(default=(), repr=False, compare=False)
 
     @property
+    def is_measured(self) -> bool:
+        """Whether errors were measured; Ctrl-C ends that as well."""
+        return not math.isnan(self.discrepancy)
+
+    @property
     def pruned(self) -> bool:
         """Whether the layer was solved for."""
         return self.status not in (KEPT, UNREACHED)
@@ -99,6 +105,12 @@ class LayerReport:
     def converged(self) -> bool:
         """Whether nothing is left to desire: optimal, within its budget, or not to be pruned."""
         return self.status in ("optimal", BUDGET, KEPT)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether no answer was better than the weights there were, which are still there."""
+        same = self.l1_after == self.l1_before and self.nonzeros_after == self.nonzeros_before
+        return same and self.pruned and not self.converged
 
     @property
     def few_rows(self) -> bool:
@@ -158,6 +170,11 @@ class Outcome(Generic[Model]):
     untouched: tuple[Untouched, ...] = ()
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether errors were measured; Ctrl-C ends that as well."""
+        return not math.isnan(self.discrepancy)
 
     @property
     def nonzeros_before(self) -> int:

@@ -129,8 +129,10 @@ def _notes(outcome: Outcome[Any]) -> list[str]:
         notes.append("! not solved to the tolerance: few nonzeros there may be false sparsity")
     if outcome.interrupted:
         notes.append("! interrupted: layers not reached are as they were")
+    if not outcome.is_measured:
+        notes.append("! interrupted while errors were measured: those without a number are unknown")
     notes += [f"! {head}: {text}" for head, text in list_cautions(outcome)]
-    if not math.isfinite(outcome.bound):
+    if math.isinf(outcome.bound):
         notes.append("- not known: nothing bounds how far some step of the model can stretch")
     return notes
 
@@ -138,6 +140,10 @@ def _notes(outcome: Outcome[Any]) -> list[str]:
 def list_cautions(outcome: Outcome[Any]) -> list[tuple[str, str]]:
     """Return what makes an answer worth little although it is proved: heads and texts."""
     found = []
+    unchanged = [layer.name for layer in outcome.layers if layer.unchanged]
+    if unchanged:
+        text = f"what a solve had when it stopped was far beyond epsilon: {', '.join(unchanged)}"
+        found.append(("layers left as they were", text))
     few = [layer for layer in outcome.layers if layer.few_rows]
     if few:
         told = ", ".join(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from numpy.typing import ArrayLike
 
 from ..base.storage import as_path
-from ..models.model_view import find_layers
+from ..models.model_view import find_layers, view_both
 from .accuracy import Accuracy, compare_accuracy
 from .outcome import Outcome
 from .text import write_table
@@ -45,7 +45,7 @@ class TrimResult(Outcome[Model]):
         The same, measured on held-out samples.
     interrupted : bool
         True if Ctrl-C stopped the run: the layers solved until then are trimmed, the others are as
-        they were.
+        they were, and errors not measured until then are NaN.
     outputs : tuple of OutputReport
         One for each output of the model that counts.
     untouched : tuple of Untouched
@@ -76,8 +76,8 @@ class TrimResult(Outcome[Model]):
         from .plot import plot_weights
 
         names = [layer.name for layer in self.layers]
-        versions = {"before": self.original, "after": self.model}
-        plot_weights(path, {title: find_layers(model, names) for title, model in versions.items()})
+        views = zip(("before", "after"), view_both(self.original, self.model), strict=True)
+        plot_weights(path, {title: find_layers(view, names) for title, view in views})
 
     def accuracy(self, X: Any, labels: ArrayLike) -> Accuracy:
         """Measure how often the original and the trimmed model are right.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..models.opened_model import OpenedModel
 from ..models.samples import Data
 from ..results.outcome import KEPT, UNREACHED, LayerReport, OutputReport
 from ..results.trim_result import TrimResult
-from .bounds import SignalBounds, Trimmed, measure_and_bound, measure_changes
+from .bounds import UNMEASURED, SignalBounds, Trimmed, measure_and_bound, measure_changes
 from .methods.method import SOLVING
 from .solved_layer import SolvedLayer
 from .walk import Walk
@@ -38,14 +38,9 @@ def assess(
     walk: Walk, before: Sequence[AnyFloat] | None, recipe: dict[str, Any], began: float
 ) -> TrimResult[Any]:
     """Measure and bound what the walk did, and write the reports; it all began at some time."""
-    opened, weights = walk.run.opened, walk.weights
-    trimmed = opened.view.with_weights(weights)
-    held_out = None
-    if opened.held_out is not None:
-        held_out = [c.relative for c in measure_changes(opened.view, weights, opened.held_out)]
-    after = None if before is None else _run_framework(opened.view, trimmed, opened.data)
-    runs = None if before is None or after is None else (before, after)
-    layers, outputs = _reports(walk, held_out, runs)
+    opened = walk.run.opened
+    trimmed = opened.view.with_weights(walk.weights)
+    layers, outputs = _reports(walk, before, trimmed)
     return TrimResult(
         model=trimmed,
         original=opened.model,
@@ -64,31 +59,54 @@ def assess(
 
 
 def _reports(
-    walk: Walk,
-    held_out: Sequence[float] | None,
-    runs: tuple[Sequence[AnyFloat], Sequence[AnyFloat]] | None,
+    walk: Walk, before: Sequence[AnyFloat] | None, trimmed: Any
 ) -> tuple[tuple[LayerReport, ...], tuple[OutputReport, ...]]:
-    """Write the reports of the layers and of the outputs that count."""
-    layers: list[LayerReport] = []
-    outputs: list[OutputReport] = []
-    names = walk.run.opened.outputs
-    for position, measured in enumerate(
-        measure_and_bound(walk.run.view, _trimmed(walk), walk.run.data)
-    ):
-        held_out_discrepancy = None if held_out is None else held_out[position]
-        number = position - len(walk.run.layers)
+    """Write the reports of the layers and of the outputs that count.
+
+    Ctrl-C ends the measuring: what is not measured by then is NaN.
+    """
+    opened = walk.run.opened
+    n_layers, held_out = len(opened.layers), None if opened.held_out is None else math.nan
+    layers = [_layer(walk, position, UNMEASURED, held_out) for position in range(n_layers)]
+    outputs = {
+        number: _output(opened.outputs[number], UNMEASURED, held_out) for number in walk.run.counted
+    }
+    try:
+        for position, report in _measured_reports(walk, before, trimmed):
+            if isinstance(report, LayerReport):
+                layers[position] = report
+            else:
+                outputs[position - n_layers] = report
+    except KeyboardInterrupt:
+        walk.interrupted = True
+    return tuple(layers), tuple(outputs.values())
+
+
+def _measured_reports(
+    walk: Walk, before: Sequence[AnyFloat] | None, trimmed: Any
+) -> Iterator[tuple[int, LayerReport | OutputReport]]:
+    """Yield reports of layers and outputs with the positions of their signals."""
+    opened, weights = walk.run.opened, walk.weights
+    held_out: list[float] = []
+    if opened.held_out is not None:
+        held_out = [c.relative for c in measure_changes(opened.view, weights, opened.held_out)]
+    after = None if before is None else _run_framework(opened.view, trimmed, opened.data)
+    runs = [] if before is None or after is None else [before, after]
+    signals = measure_and_bound(opened.view, _trimmed(walk), opened.data)
+    missing = set(walk.run.counted)
+    for position, measured in enumerate(signals):
+        held_out_discrepancy = held_out[position] if held_out else None
+        number = position - len(opened.layers)
+        missing.discard(number)
         if number < 0:
-            layers.append(_layer(walk, position, measured, held_out_discrepancy))
+            yield position, _layer(walk, position, measured, held_out_discrepancy)
         elif number in walk.run.counted:
-            output = _output(names[number], measured, held_out_discrepancy)
-            if runs is not None:
-                output = _compare_runtime(
-                    output, measured.values, [run[number] for run in runs], walk
-                )
-            outputs.append(output)
-    if len(outputs) < len(walk.run.counted):
-        raise ValueError(f"model: its view names the outputs {[*names]} and has signals of fewer")
-    return tuple(layers), tuple(outputs)
+            output = _output(opened.outputs[number], measured, held_out_discrepancy)
+            own = [run[number] for run in runs]
+            yield position, _compare_runtime(output, measured.values, own, walk) if own else output
+    if missing:
+        names = [*opened.outputs]
+        raise ValueError(f"model: its view names the outputs {names} and has signals of fewer")
 
 
 def _output(name: str, measured: SignalBounds, held_out: float | None) -> OutputReport:
@@ -230,8 +248,8 @@ def warn(result: TrimResult[Any], walk: Walk) -> None:
     if open_layers:
         names = ", ".join(map(_unproved, open_layers))
         warn_user(
-            f"not solved to the tolerance: {names}; their answers are used and flagged. Allow more "
-            "iterations or time, or a larger tol",
+            f"not solved to the tolerance: {names}; their answers are flagged, and used unless "
+            "they are far beyond epsilon. Allow more iterations or time, or a larger tol",
             ConvergenceWarning,
         )
     if result.discrepancy > LARGE_ERROR and LargeErrorWarning not in walk.run.warned:

@@ -126,6 +126,11 @@ class SignalBounds(NamedTuple):
     values: tuple[Array, Array]
 
 
+UNMEASURED = SignalBounds(
+    Change(math.nan, math.nan), Bound(math.nan, math.nan), (np.empty(0), np.empty(0))
+)
+
+
 def measure_changes(view: ModelView, weights: Mapping[int, Affine], X: Data) -> Iterator[Change]:
     """Measure how far each prunable layer's output moved, and then each of the model's."""
     layers = view.prunable_layers()

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar, Literal, TypedDict
 
-from ..base.arguments import check_choice, check_integer, check_number, show
-from ..budget.data import Pattern
+from ..base.arguments import (
+    check_choice,
+    check_integer,
+    check_number,
+    check_share,
+    check_time_limit,
+    refuse_unused,
+    show,
+)
+from ..budget.pattern import check_pattern
 from ..layer.blocks.workers import Pool
 from ..layer.options import SOLVERS
 from .methods.method import Method, Run
@@ -42,7 +49,10 @@ class GoalOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, repr=False)
 class Goal(ABC):
-    """What is wanted; a frozen dataclass whose fields are None where the default holds.
+    """What is wanted of a trimmed model; `nettrim.Error` and `nettrim.Sparsity` are goals.
+
+    A subclass is a frozen dataclass, whose fields are its options and None where the default holds;
+    docs/developers/add_a_goal.md shows one.
 
     Attributes
     ----------
@@ -53,11 +63,11 @@ class Goal(ABC):
     shortcuts: ClassVar[tuple[str, ...]]
 
     @abstractmethod
-    def check(self, scheme: str, executor: Executor | None) -> None:
+    def check(self, scheme: str, pool: Pool | None) -> None:
         """Refuse, before any work, what this scheme or these workers would not use."""
 
     @abstractmethod
-    def method(self, run: Run, scheme: str, executor: Executor | None) -> Method:
+    def method(self, run: Run, scheme: str, pool: Pool | None) -> Method:
         """Return the method that reaches the goal."""
 
     @abstractmethod
@@ -108,7 +118,8 @@ class Error(Goal):
     max_iter : int, optional
         Of each layer, as ``solver`` passed to `nettrim.solve_layer`.
     time_limit : float, optional
-        Seconds for each layer; its best answer until then is used. Default none.
+        Seconds for each layer; its best answer until then is used, or if that errs by more than
+        twice what is allowed the weights there were. Default none.
 
     Raises
     ------
@@ -143,18 +154,17 @@ class Error(Goal):
         self._check("tol", check_number, above=0.0)
         self._check("solver", check_choice, choices=SOLVERS)
         self._check("max_iter", check_integer)
-        self._check("time_limit", check_number, above=0.0)
+        self._check("time_limit", check_time_limit)
 
-    def check(self, scheme: str, executor: Executor | None) -> None:
-        """Refuse what belongs to the cascade in the parallel scheme, and what is no executor."""
+    def check(self, scheme: str, pool: Pool | None) -> None:
+        """Refuse what belongs to the cascade in the parallel scheme."""
         if scheme == "parallel":
             why = "belongs to scheme='cascade', the parallel scheme has none"
             refuse_unused(why, gamma=self.gamma, slack=self.slack, kappa=self.kappa)
-        _pool(executor)
 
-    def method(self, run: Run, scheme: str, executor: Executor | None) -> ToError:
+    def method(self, run: Run, scheme: str, pool: Pool | None) -> ToError:
         """Return the layer programs of Net-Trim."""
-        return ToError(run, scheme == "cascade", **self._filled(), pool=_pool(executor))
+        return ToError(run, scheme == "cascade", **self._filled(), pool=pool)
 
     def arguments(self, scheme: str) -> dict[str, Any]:
         """Return the same as options of `nettrim.trim`: defaults filled in, None where unused."""
@@ -221,11 +231,11 @@ class Sparsity(Goal):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        Pattern.of(None, self.pattern, 1)
-        self._check("sparsity", check_number, least=0, most=1)
+        self._check("sparsity", check_share)
+        self._check("pattern", check_pattern)
         self._check("share", check_choice, choices=("network", "layer"))
-        self._check("min_density", check_number, least=0, most=1)
-        self._check("time_limit", check_number, above=0.0)
+        self._check("min_density", check_share)
+        self._check("time_limit", check_time_limit)
         self._refuse_unused()
 
     def _refuse_unused(self) -> None:
@@ -240,14 +250,14 @@ class Sparsity(Goal):
             why = "belongs to share='network', otherwise all layers are equally sparse"
             refuse_unused(why, min_density=self.min_density)
 
-    def check(self, scheme: str, executor: Executor | None) -> None:
+    def check(self, scheme: str, pool: Pool | None) -> None:
         """Refuse workers."""
-        if executor is not None:
+        if pool is not None:
             raise ValueError(
                 "executor: a given sparsity is trimmed to in this process, by n_threads"
             )
 
-    def method(self, run: Run, scheme: str, executor: Executor | None) -> ToSparsity:
+    def method(self, run: Run, scheme: str, pool: Pool | None) -> ToSparsity:
         """Return surgery under a shared budget."""
         return ToSparsity(run, scheme == "cascade", **self._filled())
 
@@ -324,14 +334,3 @@ def _check_own(given: Mapping[str, Any], wanted: type[Goal]) -> None:
                 f"{name} belongs to {kind.shortcuts[0]}, with {used} nothing would use it, "
                 f"got {show(value)}"
             )
-
-
-def _pool(executor: Executor | None) -> Pool | None:
-    return None if executor is None else Pool(executor)
-
-
-def refuse_unused(why: str, **options: Any) -> None:
-    """Raise an error that names the first option that was given although nothing would use it."""
-    for name, value in options.items():
-        if value is not None:
-            raise ValueError(f"{name} {why}, got {show(value)}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..base.arguments import check_choice, check_integer, check_threads
 from ..base.stopwatch import Stopwatch
+from ..layer.blocks.workers import Pool
 from ..models.opened_model import OpenedModel
 from ..results.trim_result import TrimResult
 from .assessment import assess, run_before, warn
@@ -147,7 +148,8 @@ def trim(
     -----
     ConvergenceWarning
         If a layer stopped before its gap and feasibility met ``tol``, or before its weights were
-        chosen with care. Its answer is used and flagged.
+        chosen with care. Its answer is flagged, and used unless it errs by more than twice what was
+        allowed: then the layer stays as it was.
     CalibrationWarning
         Before a layer is solved for which there are fewer different active rows than it has inputs.
     LargeErrorWarning
@@ -160,8 +162,9 @@ def trim(
 
     Notes
     -----
-    Ctrl-C ends the run and returns what is finished, with ``interrupted`` set. The logger
-    ``nettrim`` hears of every finished layer at INFO and of every certificate at DEBUG.
+    Ctrl-C ends the run and returns what is finished, with ``interrupted`` set; errors that were not
+    measured by then are NaN. The logger ``nettrim`` hears of every finished layer at INFO and of
+    every certificate at DEBUG.
 
     In the cascade :math:`\epsilon_l` is zero when the layers in front changed nothing, which would
     leave no room but rounding errors. It is therefore never taken below ``min(tol, epsilon)`` times
@@ -190,7 +193,8 @@ def trim(
     """
     began, watch = time.perf_counter(), Stopwatch()
     goal = resolve_goal(goal, {"epsilon": epsilon, "sparsity": sparsity, **options})
-    goal.check(check_choice(scheme, SCHEMES, "scheme"), executor)
+    pool = None if executor is None else Pool(executor)
+    goal.check(check_choice(scheme, SCHEMES, "scheme"), pool)
     check_threads(n_threads)
     draw = RowSample(
         check_integer(max_patches, "max_patches"), check_integer(seed, "seed", least=0)
@@ -211,7 +215,7 @@ def trim(
         )
     with make_reporter(progress, len(chosen)) as report:
         run = Run(opened, chosen, counted, draw, n_threads, report, watch)
-        walk = Walk(run, goal.method(run, scheme, executor), store)
+        walk = Walk(run, goal.method(run, scheme, pool), store)
         walk.go()
     arguments = {
         **goal.arguments(scheme),

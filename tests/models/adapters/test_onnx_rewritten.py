@@ -199,14 +199,12 @@ def test_scikit_learn_export(zipmap: bool) -> None:
     assert [layer.shape for layer in view.prunable_layers()] == [(64, 24), (24, 16), (16, 10)]
     assert [layer.activation for layer in view.prunable_layers()] == ["relu", "relu", "linear"]
     *_, last = view.signals(X, {})
-    if zipmap:  # the probabilities are no tensor: the logits stand for them
-        assert last.lipschitz == {2: 1.0}
-        odds = np.exp(last.values - last.values.max(axis=1, keepdims=True))
-        probabilities = odds / odds.sum(axis=1, keepdims=True)
-    else:
-        assert last.lipschitz == {2: 0.5}
-        probabilities = last.values
-    np.testing.assert_allclose(probabilities, fitted.predict_proba(X), atol=1e-5)
+    assert last.lipschitz == {2: 0.5}
+    np.testing.assert_allclose(last.values, fitted.predict_proba(X), atol=1e-5)
     result = trim(model, X, epsilon=0.1)
+    # Maps of classes to probabilities say the same as the tensor that they are made of.
+    name = "output_probability" if zipmap else "probabilities"
+    assert view.outputs() == [output.name for output in result.outputs] == [name]
+    assert result.accuracy(X, labels[:300]).before == fitted.score(X, labels[:300])
     assert_sound(result, X)
     assert result.sparsity > 0.2

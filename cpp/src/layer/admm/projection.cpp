@@ -1,6 +1,7 @@
 #include "layer/admm/projection.hpp"
 
 #include "linalg/factor.hpp"
+#include "linalg/inverse.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -67,7 +68,7 @@ class FeatureProjection final : public ProjectionBase<S> {
     back_.clear();
     this->over(p_.samples, [&](Index k, Range r, int thread) {
       work.before(k);
-      back_.of(thread).noalias() += state.signal.middleCols(r.begin, r.size) * p_.X(r).transpose();
+      add_product(state.signal.middleCols(r.begin, r.size), p_.X(r).transpose(), back_.of(thread));
     });
     this->over(features_, [&](Index, Range r, int) {
       back_.sum_columns(r, rhs_);
@@ -76,12 +77,12 @@ class FeatureProjection final : public ProjectionBase<S> {
                                        proximal_weights_.segment(r.begin, r.size).asDiagonal();
     });
     this->over(features_, [&](Index, Range r, int) {
-      nearest.weights.middleCols(r.begin, r.size).noalias() =
-          rhs_ * inverse_.middleCols(r.begin, r.size);
+      write_product(rhs_, inverse_.middleCols(r.begin, r.size),
+                    nearest.weights.middleCols(r.begin, r.size));
     });
     rhs_ = p_.x_scale * nearest.weights;
     this->over(p_.samples, [&](Index k, Range r, int) {
-      nearest.signal.middleCols(r.begin, r.size).noalias() = rhs_ * p_.X(r);
+      write_product(rhs_, p_.X(r), nearest.signal.middleCols(r.begin, r.size));
       work.after(k);
     });
   }
@@ -113,7 +114,7 @@ class SampleProjection final : public ProjectionBase<S> {
         proximal_weights.cwiseSqrt().cwiseInverse().asDiagonal() *
         (p.X({0, p.n_samples()}).template cast<double>() * static_cast<double>(p.x_scale));
     Matrix<double> gram = Matrix<double>::Zero(p.n_samples(), p.n_samples());
-    gram.selfadjointView<Eigen::Lower>().rankUpdate(X.transpose());
+    add_gram(X.transpose(), gram);
     gram.diagonal().array() += 1;
     inverse_ = inverse_of_definite(gram, p.threads).template cast<S>();
   }
@@ -123,14 +124,14 @@ class SampleProjection final : public ProjectionBase<S> {
     this->over(p_.samples, [&](Index k, Range r, int) {
       work.before(k);
       auto block = misfit_.middleCols(r.begin, r.size);
-      block.noalias() = scaled * p_.X(r);
+      write_product(scaled, p_.X(r), block);
       block = state.signal.middleCols(r.begin, r.size) - block;
     });
     back_.clear();
     this->over(p_.samples, [&](Index k, Range r, int thread) {
       auto block = solved_.middleCols(r.begin, r.size);
-      block.noalias() = misfit_ * inverse_.middleCols(r.begin, r.size);
-      back_.of(thread).noalias() += block * p_.X(r).transpose();
+      write_product(misfit_, inverse_.middleCols(r.begin, r.size), block);
+      add_product(block, p_.X(r).transpose(), back_.of(thread));
       nearest.signal.middleCols(r.begin, r.size) = state.signal.middleCols(r.begin, r.size) - block;
       work.after(k);
     });

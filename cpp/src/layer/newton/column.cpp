@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "linalg/product.hpp"
+
 namespace nettrim::layer {
 namespace {
 
@@ -70,18 +72,28 @@ void Column::start(const Vector& weights, const Vector& multipliers) {
 
 void Column::refer(const Vector& gradient, double squared_residual, const ColumnWorkspace& work) {
   reference_ = weights_;
-  multipliers_there_ = multipliers_;
   squared_residual_there_ = squared_residual_ = squared_residual;
   noise_ = kRounding * (std::sqrt(squared_residual) + multipliers_.lpNorm<1>());
   gradient_there_ = full_gradient_there_ = gradient;
   slack_there_.resize(0);
   if (!rows_.empty()) {
-    gradient_there_.noalias() -= work.values * multipliers_;
-    slack_there_.noalias() = work.values.transpose() * weights_;
-    slack_there_ -= bounds_;
+    add_product(work.values, multipliers_, gradient_there_, -1);
+    slack_there_ = -bounds_;
+    add_product(work.values.transpose(), weights_, slack_there_);
+    if (!at_rest_) forget_multipliers();
   }
+  multipliers_there_ = multipliers_;
   weight_center_ = weights_;
   multiplier_center_ = multipliers_;
+}
+
+// Where few working features cannot satisfy the working rows, multipliers run away. With more of
+// them they would have to come back, but what they have to be is lost in the rounding of what they
+// are, and along directions that move no gradient nothing draws them back.
+void Column::forget_multipliers() {
+  multipliers_.setZero();
+  full_gradient_there_ = gradient_there_;
+  measured_ = false;
 }
 
 bool Column::is_optimal(double lambda, const ColumnTolerances& t) const {
@@ -116,7 +128,8 @@ void Column::solve(double lambda, const ColumnTolerances& t, ColumnWorkspace& wo
   const double largest_cost = costs_.size() > 0 ? lambda * costs_.maxCoeff() : 0;
   rho_ = kRho * std::clamp(largest_cost, 1.0, kMostRhoFactor);  // multipliers are as large
   work.order.clear();
-  if (!settle(lambda, t, kProximalUpdates, work)) settle_firmly(lambda, t, work);
+  at_rest_ = (settle(lambda, t, kProximalUpdates, work) || settle_firmly(lambda, t, work)) &&
+             row_error() <= t.row;
   lambda_ = lambda;
   measure(work);
 }
@@ -143,7 +156,7 @@ bool Column::settle(double lambda, const ColumnTolerances& t, int updates, Colum
 // A column with few active samples is nearly a linear program, most of whose guesses are singular
 // but for the proximal weight: with a firm one it is solved in steps (proximal points: Rockafellar,
 // 1976).
-void Column::settle_firmly(double lambda, const ColumnTolerances& t, ColumnWorkspace& work) {
+bool Column::settle_firmly(double lambda, const ColumnTolerances& t, ColumnWorkspace& work) {
   const double before = proximal_weight_;
   bool solved = false;
   while (!solved && raise_proximal_weight(t.proximal_weight, work)) {
@@ -151,6 +164,7 @@ void Column::settle_firmly(double lambda, const ColumnTolerances& t, ColumnWorks
   }
   proximal_weight_ = before;
   work.order.clear();
+  return solved;
 }
 
 // Whether they moved by more than the tolerances.
@@ -160,11 +174,15 @@ bool Column::move_proximal_centers(double lambda, const ColumnTolerances& t) {
     const double shift = proximal_weight_ * std::abs(weights_[i] - weight_center_[i]);
     shifted = shifted || shift > allowed(i, lambda, t);
   }
-  double slack = 0;
-  if (!rows_.empty()) slack = (multipliers_ - multiplier_center_).cwiseAbs().maxCoeff() / rho_;
+  shifted = shifted || row_error() > t.row;
   weight_center_ = weights_;
   multiplier_center_ = multipliers_;
-  return shifted || slack > t.row;
+  return shifted;
+}
+
+// What the proximal terms leave of tight rows, or keep slack ones away by.
+double Column::row_error() const {
+  return (multipliers_ - multiplier_center_).lpNorm<Eigen::Infinity>() / rho_;
 }
 
 // Leaves weights and multipliers alone unless it succeeds.
@@ -252,9 +270,9 @@ void Column::correct_guess(double lambda, ColumnWorkspace& work) {
   gradient_ =
       full_gradient_there_ + curved_ + proximal_weight_ * (reference_ + step_ - weight_center_);
   if (rows_.empty()) return;
-  gradient_.noalias() += work.values * (candidate_ - multipliers_there_);
+  add_product(work.values, candidate_ - multipliers_there_, gradient_);
   slack_ = slack_there_;
-  slack_.noalias() += work.values.transpose() * step_;
+  add_product(work.values.transpose(), step_, slack_);
 }
 
 // Whether the answer of the present guess solves its own equations, or at least much better than

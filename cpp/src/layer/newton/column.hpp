@@ -101,7 +101,7 @@ class Column {
   };
 
   bool settle(double lambda, const ColumnTolerances& t, int updates, ColumnWorkspace& work);
-  void settle_firmly(double lambda, const ColumnTolerances& t, ColumnWorkspace& work);
+  bool settle_firmly(double lambda, const ColumnTolerances& t, ColumnWorkspace& work);
   bool exchange_until_right(double lambda, const ColumnTolerances& t, ColumnWorkspace& work);
   void follow_path(double lambda, ColumnWorkspace& work);
   void begin_path(double lambda, ColumnWorkspace& work);
@@ -123,6 +123,8 @@ class Column {
   void exchange(Index element);
   void measure(ColumnWorkspace& work);
   bool move_proximal_centers(double lambda, const ColumnTolerances& t);
+  double row_error() const;
+  void forget_multipliers();
   bool is_in(Index element) const;
   // What is asked of gradients at lambda: their size where the weight is in use, and how far
   // off it may be.
@@ -149,6 +151,7 @@ class Column {
   Vector step_, curved_, gradient_, slack_, candidate_;  // of the present guess
   double squared_residual_ = 0, slope_ = 0;
   bool measured_ = false;  // whether the slopes are known
+  bool at_rest_ = true;    // whether the last solve left the multipliers where they stay
   Index support_size_ = 0, tight_size_ = 0;
 };
 

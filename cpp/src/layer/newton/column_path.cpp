@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "layer/newton/column.hpp"
+#include "linalg/product.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -82,8 +83,8 @@ void Column::find_direction(double lambda_change, ColumnWorkspace& work) {
       gram_ * work.path.weights + proximal_weight_ * work.path.weights - work.path.gradient_shift;
   work.path.slacks = -work.path.slack_shift;
   if (!rows_.empty()) {
-    work.path.gradients.noalias() += work.values * work.path.multipliers;
-    work.path.slacks.noalias() += work.values.transpose() * work.path.weights;
+    add_product(work.values, work.path.multipliers, work.path.gradients);
+    add_product(work.values.transpose(), work.path.weights, work.path.slacks);
   }
 }
 

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cmath>
 
+#include "linalg/product.hpp"
+
 namespace nettrim::layer {
 namespace {
 
@@ -377,7 +379,7 @@ void Newton<S>::look_at_all_samples() {
   const double scale = dual_scale();
   std::vector<std::vector<std::pair<std::int32_t, Excess>>> found(p_.samples.size());
   evidence_ = gather_evidence(p_, [&](Index k, Range piece, Evidence& mine) {
-    const Matrix<double> signal = W * p_.X(piece).template cast<double>();
+    const Matrix<double> signal = product(W, p_.X(piece).template cast<double>());
     p_.with_entries([&](auto entry) {
       const Index first = piece.begin * outputs;
       for (Index i = 0; i < signal.size(); ++i) {

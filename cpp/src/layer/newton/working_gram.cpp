@@ -74,12 +74,12 @@ template <class G>
 void WorkingGram<S>::add_samples(Index output, bool active, const std::vector<Index>& features,
                                  Index known, double sign, Matrix<double>& side) const {
   const auto size = static_cast<Index>(features.size());
-  Matrix<G> gathered(size, kSamplesAtOnce), product(size, size - known);
+  Matrix<G> gathered(size, kSamplesAtOnce), products(size, size - known);
   Index count = 0;
   const auto flush = [&] {
     const auto all = gathered.leftCols(count);
-    product.noalias() = all * all.bottomRows(size - known).transpose();
-    side += sign * product.template cast<double>();
+    write_product(all, all.bottomRows(size - known).transpose(), products);
+    side += sign * products.template cast<double>();
     count = 0;
   };
   for (Index word = 0; word < bits_.rows(); ++word) {

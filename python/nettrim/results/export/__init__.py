@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...base.arguments import show
 from ...base.storage import as_path
+from ...models.model_view import view_both
 from ...models.network.shapes import check_sizes
 from . import dense, header, recipe, sparse
 from .exported import Export, ExportedFile, Models, Unavailable, ViewedModel
@@ -38,7 +39,9 @@ def write(
     """Write what `nettrim.TrimResult.export` describes."""
     chosen = list(FORMATS) if formats is None else _chosen(formats)
     shape = _shape(input_shape, result)
-    models = Models(ViewedModel(result.original), ViewedModel(result.model), shape, result.recipe)
+    views = view_both(result.original, result.model)
+    original, trimmed = map(ViewedModel, (result.original, result.model), views)
+    models = Models(original, trimmed, shape, result.recipe)
     target = as_path(folder, "folder")
     if target.exists() and not target.is_dir():
         raise ValueError(f"folder must be a folder, {str(target)!r} is a file")

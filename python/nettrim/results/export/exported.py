@@ -10,7 +10,7 @@ from typing import Any
 
 from ...base.storage import write_atomically
 from ...base.table import TableColumn, format_table
-from ...models.model_view import view_trimmed
+from ...models.model_view import ModelView
 from ...models.network import Network
 
 __all__ = [
@@ -93,8 +93,8 @@ class ViewedModel:
         The network that the model is; a perceptron of scikit-learn is one.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model, self.view = model, view_trimmed(model)
+    def __init__(self, model: Any, view: ModelView) -> None:
+        self.model, self.view = model, view
         network = getattr(self.view, "network", model)
         self.network = network if isinstance(network, Network) else None
 

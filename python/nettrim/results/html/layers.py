@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...models.model_view import LayerView, find_layers
+from ...models.model_view import LayerView, find_layers, view_both
 from ..outcome import LayerReport
 from ..text import format_gap, format_time
 from .chart import draw_history
@@ -17,7 +17,8 @@ def render_layers(result: Result) -> Markup:
     """Return the section."""
     tol = result.recipe["arguments"].get("tol", 0.0)  # no course is drawn without
     names = [layer.name for layer in result.layers]
-    before, after = (find_layers(model, names) for model in (result.original, result.model))
+    views = view_both(result.original, result.model)
+    before, after = (find_layers(view, names) for view in views)
     about = (
         "Where weights are, inputs from top to bottom and outputs from left to right; with more "
         f"than {CELLS} of either a cell stands for several weights, fainter where fewer are left. "

@@ -82,6 +82,8 @@ def _warnings(result: Result) -> list[Markup]:
     if result.interrupted:
         left = [layer.name for layer in result.layers if layer.status == UNREACHED]
         text = f"layers not reached, and left as they were: {', '.join(left) or 'none'}."
+        if not result.is_measured:
+            text += " Errors were not all measured."
         found.append(_note("Interrupted: ", text, "note warning"))
     if math.isinf(result.bound):
         text = (
@@ -99,11 +101,9 @@ def _note(head: str, text: str, kind: str) -> Markup:
 
 def _headline(result: Result, accuracy: Accuracy | None) -> Markup:
     before, after = result.nonzeros_before, result.nonzeros_after
-    bound = format_percent(result.bound)
-    proved = "no bound known" if math.isinf(result.bound) else f"proved to be at most {bound}"
     boxes = [
         ("Weights", f"{before:,} → {after:,}", f"not zero, {format_share(after, before)} are left"),
-        ("Change of the output", format_percent(result.discrepancy), proved),
+        ("Change of the output", format_percent(result.discrepancy), _proved(result)),
     ]
     if result.held_out_discrepancy is not None:
         unseen = format_percent(result.held_out_discrepancy)
@@ -112,6 +112,14 @@ def _headline(result: Result, accuracy: Accuracy | None) -> Markup:
         scores = f"{accuracy.before:.2%} → {accuracy.after:.2%}"
         boxes.append(("Accuracy", scores, f"on {accuracy.n_samples:,} labelled samples"))
     return element("dl", *(_box(*box) for box in [*boxes, _solved(result)]), class_="headline")
+
+
+def _proved(result: Result) -> str:
+    if not result.is_measured:
+        return "not measured"
+    if math.isinf(result.bound):
+        return "no bound known"
+    return f"proved to be at most {format_percent(result.bound)}"
 
 
 def _solved(result: Result) -> tuple[str, str, str]:

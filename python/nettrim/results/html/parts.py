@@ -72,7 +72,9 @@ def format_shape(sizes: Sequence[int]) -> str:
 
 def format_ratio(value: float) -> Markup:
     """Return a percentage, or that none is known."""
-    return Markup("not known") if math.isinf(value) else render_number(value, format_percent(value))
+    if math.isfinite(value):
+        return render_number(value, format_percent(value))
+    return Markup("not measured" if math.isnan(value) else "not known")
 
 
 def render_number(value: float | None, text: str) -> Markup:

@@ -117,6 +117,7 @@ def _error(account: LayerReport | OutputReport | Result) -> list[Markup]:
 def _charts(result: Result) -> list[Markup]:
     accounts: list[tuple[str, LayerReport | Result]] = [("network", result)]
     accounts[:0] = [(layer.name, layer) for layer in result.layers]
+    accounts = [(name, account) for name, account in accounts if account.is_measured]
     proved = [Span(name, account.discrepancy, account.bound) for name, account in accounts]
     label = "Measured error and proved bound of every layer; the table below has the numbers"
     figures = [

@@ -26,6 +26,7 @@ __all__ = ["ToError"]
 
 ROWS = 4096  # of large arrays, at a time
 LARGEST = 1 << 23  # entries of the outputs that are solved at a time
+ASTRAY = 2.0  # radii of its ball, beyond which an answer without proof is worse than none
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class ErrorBall:
     epsilon : float
     kappa : float
         The factor that is already in ``epsilon``; 1 for all but the last layer of a cascade.
+    residual : float
+        How far the original weights are from the center: not at all but behind trimmed layers.
     active_rows : int
         What it stands on.
     """
@@ -45,6 +48,7 @@ class ErrorBall:
     program: LayerProgram
     epsilon: float
     kappa: float
+    residual: float = 0.0
     active_rows: int = 0
 
     @property
@@ -135,11 +139,12 @@ class ToError:
             return ErrorBall(LayerProgram.of(layer, original, Y), least, self._kappa(place))
         V = layer.affine.apply(current)
         relu = layer.activation == "relu"
-        epsilon = max(self._inflation(place) * _error(V, Y, relu), least)
+        residual = _error(V, Y, relu)
+        epsilon = max(self._inflation(place) * residual, least)
         if relu and self.slack == "positive":
             np.maximum(V, 0.0, out=V)
         program = LayerProgram.of(layer, current, Y, V if relu else None)
-        return ErrorBall(program, epsilon, self._kappa(place))
+        return ErrorBall(program, epsilon, self._kappa(place), residual)
 
     def _pose_task(self, task: LayerTask) -> ErrorBall:
         """Pose a task's program; say before it is solved if errors have grown large."""
@@ -273,11 +278,11 @@ def _accept(
     """Return what is kept of an answer."""
     if solution.status == "infeasible":
         raise InfeasibleError(_infeasibility_message(layer, ball))
-    # An engine that broke down may return anything; the original weights are at least a model.
-    broken = not np.isfinite(solution.weights).all()
+    if _is_astray(ball, solution):
+        solution = _with_original_weights(layer, ball, solution)
     program = ball.program
     return SolvedLayer(
-        weights=layer.affine.stacked if broken else np.asarray(solution.weights, dtype=np.float64),
+        weights=np.asarray(solution.weights, dtype=np.float64),
         output_norm=program.output_norm,
         active_rows=ball.active_rows,
         status=solution.status,
@@ -291,6 +296,34 @@ def _accept(
             solver=solution.solver,
             history=np.array(history).reshape(-1, 2),
         ),
+    )
+
+
+def _is_astray(ball: ErrorBall, solution: LayerSolution) -> bool:
+    """Tell whether an answer is of no use: it stopped early and far off, or an engine broke down.
+
+    The original weights lie in the ball that there is at ``kappa=1``.
+    """
+    if solution.converged:
+        return False
+    farthest = ASTRAY * ball.epsilon / ball.kappa
+    is_near = solution.residual <= farthest and solution.violation <= farthest  # neither is NaN
+    return not (is_near and np.isfinite(solution.weights).all())
+
+
+def _with_original_weights(
+    layer: LayerView, ball: ErrorBall, solution: LayerSolution
+) -> LayerSolution:
+    """Return the layer as it was, as an answer to its program."""
+    weights = layer.affine.stacked
+    l1 = float(np.abs(weights).sum())
+    return replace(
+        solution,
+        weights=weights,
+        objective=l1,
+        gap=1 - max(0.0, solution.dual_bound) / l1 if l1 else 0.0,
+        residual=ball.residual,
+        violation=0.0,
     )
 
 

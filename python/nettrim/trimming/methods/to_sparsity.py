@@ -18,9 +18,10 @@ import numpy as np
 from ...base.arguments import check_threads
 from ...base.arrays import Array
 from ...base.deadline import deadline_after, partial_deadline
-from ...budget.data import BudgetData, Pattern, compute_budget
+from ...budget.data import BudgetData, compute_budget
 from ...budget.optimal_brain_surgeon import TRACING, Regularisation, tune_regularisation
 from ...budget.optimal_brain_surgeon import TUNING as TUNING_SHARE
+from ...budget.pattern import Pattern
 from ...budget.solution import BudgetSolution
 from ...budget.solve import (
     SWAPS,

@@ -75,10 +75,10 @@ class OnnxView(ModelView):
     onnxruntime computes the signals node by node, in float64 where it has the operators for it and
     otherwise in float32: what is reported then holds up to its rounding.
 
-    Those outputs of the model count that are tensors of floats, have an axis of samples, and depend
-    on a prunable layer; if there is none, what comes out of the last prunable layer. Where an
-    output is a prunable layer's own, maybe in another shape, it is computed in float64 like all
-    responses of layers.
+    Those outputs of the model count that are tensors of floats (or the maps that ZipMap makes of
+    one), have an axis of samples, and depend on a prunable layer; if there is none, what comes out
+    of the last prunable layer. Where an output is a prunable layer's own, maybe in another shape,
+    it is computed in float64 like all responses of layers.
 
     Parameters
     ----------
@@ -151,8 +151,7 @@ class OnnxView(ModelView):
         if self._counted is not None:
             return list(self._counted)
         moved = self._graph.reached_from(layer.output for layer in self._layers)
-        names = [output.name for output in self.model.graph.output if is_float(output)]
-        return [name for name in names if name in moved] or self._last
+        return [name for name in self._outputs if name in moved] or self._last
 
     def prunable_layers(self) -> list[LayerView]:
         """Return the layers, named like their nodes or, without a name, like their weights."""
@@ -216,11 +215,20 @@ class OnnxView(ModelView):
 
     @cached_property
     def _outputs(self) -> dict[str, str]:
-        """By name of the outputs of floats, tensors before nodes that only change a shape."""
+        """By name of the outputs of floats, tensors before nodes that only change a shape.
+
+        The maps of a scikit-learn classifier, one for each sample, hold the numbers of a tensor.
+        """
         makers = {name: node for node in self._graph.nodes for name in node.output}
         found = {}
-        for name in [output.name for output in self.model.graph.output if is_float(output)]:
-            found[name] = name
+        for output in self.model.graph.output:
+            name, maker = output.name, makers.get(output.name)
+            if is_float(output):
+                found[name] = name
+            elif maker is not None and maker.op_type == "ZipMap":
+                found[name] = maker.input[0]
+            else:
+                continue
             while found[name] in makers and is_standard(makers[found[name]], *SHAPES):
                 found[name] = makers[found[name]].input[0]
         return found

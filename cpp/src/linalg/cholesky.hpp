@@ -1,0 +1,17 @@
+// Cholesky factors of symmetric positive definite matrices, and what is solved with them.
+#pragma once
+
+#include "linalg/product.hpp"
+
+namespace nettrim {
+
+// Puts L of L L' in the place of the lower triangle; false where a pivot is not positive.
+bool cholesky(Part<double> lower);
+
+void solve_from_left(const ConstPart<double>& L, Part<double> X);   // X becomes L^-1 X
+void solve_from_right(const ConstPart<double>& L, Part<double> X);  // X becomes X L'^-1
+
+// x of L L' x = right
+Eigen::VectorXd solve_factored(const ConstPart<double>& L, const Eigen::VectorXd& right);
+
+}  // namespace nettrim
