@@ -63,10 +63,9 @@ py::dict fit(const Array<double>& X, const Array<double>& target,
                   "swaps"_a = f.swaps, "complete"_a = f.complete);
 }
 
-py::dict solve_on_grams(const Array<double>& grams, const OptionalArray<int>& form_of,
-                        const Array<double>& correlations, const Array<double>& prior, double ridge,
-                        const OptionalArray<bool>& keep, Index group, Index most, Index budget,
-                        double time_limit, int n_threads) {
+QuadraticProgram quadratic_of(const Array<double>& grams, const OptionalArray<int>& form_of,
+                              const Array<double>& correlations, const Array<double>& prior,
+                              double ridge) {
   QuadraticProgram program;
   program.features = prior.shape(0);
   program.outputs = prior.shape(1);
@@ -76,15 +75,39 @@ py::dict solve_on_grams(const Array<double>& grams, const OptionalArray<int>& fo
   program.correlations = correlations.data();
   program.prior = prior.data();
   program.ridge = ridge;
+  return program;
+}
+
+py::dict fields_of(QuadraticFit&& f) {
+  using namespace pybind11::literals;
+  return py::dict("weights"_a = to_array(std::move(f.weights)), "iterations"_a = f.iterations,
+                  "complete"_a = f.complete);
+}
+
+py::dict solve_on_grams(const Array<double>& grams, const OptionalArray<int>& form_of,
+                        const Array<double>& correlations, const Array<double>& prior, double ridge,
+                        const OptionalArray<bool>& keep, Index group, Index most, Index budget,
+                        double time_limit, int n_threads) {
+  const QuadraticProgram program = quadratic_of(grams, form_of, correlations, prior, ridge);
   QuadraticFit f;
   {
     const py::gil_scoped_release unlock;
     f = solve_quadratic(program, {data_or_null(keep), group, most}, budget,
                         budget_options(time_limit, n_threads));
   }
-  using namespace pybind11::literals;
-  return py::dict("weights"_a = to_array(std::move(f.weights)), "iterations"_a = f.iterations,
-                  "complete"_a = f.complete);
+  return fields_of(std::move(f));
+}
+
+py::dict fit_on_grams(const Array<double>& grams, const OptionalArray<int>& form_of,
+                      const Array<double>& correlations, const Array<double>& prior, double ridge,
+                      const Array<bool>& support, double time_limit, int n_threads) {
+  const QuadraticProgram program = quadratic_of(grams, form_of, correlations, prior, ridge);
+  QuadraticFit f;
+  {
+    const py::gil_scoped_release unlock;
+    f = fit_quadratic(program, support.data(), budget_options(time_limit, n_threads));
+  }
+  return fields_of(std::move(f));
 }
 
 py::dict choose(const Array<double>& X, const Array<double>& target,
@@ -119,6 +142,9 @@ void add_budget(py::module_& m) {
         strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
         py::arg("ridge"), strict("keep").none(true), py::arg("group"), py::arg("most"),
         py::arg("budget"), py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
+  m.def("fit_quadratic", &fit_on_grams, strict("grams"), py::kw_only(),
+        strict("form_of").none(true), strict("correlations"), strict("prior"), py::arg("ridge"),
+        strict("support"), py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
   m.def("solve_quadratic", &solve_on_grams, strict("grams"), py::kw_only(),
         strict("form_of").none(true), strict("correlations"), strict("prior"), py::arg("ridge"),
         strict("keep").none(true), py::arg("group"), py::arg("most"), py::arg("budget"),

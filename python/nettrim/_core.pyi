@@ -220,3 +220,16 @@ def solve_quadratic(
     time_limit: float = ...,
     n_threads: int,
 ) -> QuadraticFields: ...
+
+# From the prior on the support, of shape (n_features, n_outputs).
+def fit_quadratic(
+    grams: NDArray[np.float64],
+    *,
+    form_of: NDArray[np.int32] | None,
+    correlations: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    ridge: float,
+    support: NDArray[np.bool_],
+    time_limit: float = ...,
+    n_threads: int,
+) -> QuadraticFields: ...

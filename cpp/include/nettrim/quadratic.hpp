@@ -30,6 +30,10 @@ struct QuadraticFit {
 QuadraticFit solve_quadratic(const QuadraticProgram& program, const BudgetPattern& pattern,
                              Index budget, const BudgetOptions& options = {});
 
+// The weights of least loss on a support (outputs x features), from the prior on it.
+QuadraticFit fit_quadratic(const QuadraticProgram& program, const bool* support,
+                           const BudgetOptions& options = {});
+
 struct SupportChoice {
   Matrix<bool> support;  // outputs x features
   bool complete = true;

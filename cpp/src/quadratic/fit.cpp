@@ -5,9 +5,9 @@
 namespace nettrim::quadratic {
 namespace {
 
-constexpr int kMostGradients = 60;  // of conjugate gradients
-constexpr float kSolved = 1e-4F;    // residual over the moments, of every output
-constexpr double kStepsWorth = 30;  // of conjugate gradients, that Cholesky factors may cost
+constexpr int kMostGradients = 60;    // steps of conjugate gradients
+constexpr double kWorthwhile = 0.01;  // of a step: what it gains over what all have gained
+constexpr double kStepsWorth = 30;    // of conjugate gradients, that Cholesky factors may cost
 
 using Features = std::vector<Index>;
 
@@ -24,10 +24,9 @@ class ConjugateGradients {
     residual_ = (moments - image_).cwiseProduct(support_);
     direction_ = residual_;
     squares_ = residual_.rowwise().squaredNorm();
-    enough_ = kSolved * kSolved * moments.cwiseProduct(support_).rowwise().squaredNorm();
   }
 
-  bool done() const { return (squares_.array() <= enough_.array()).all(); }
+  bool done() const { return last_gain_ <= kWorthwhile * gain_; }
   const Matrix<float>& weights() const { return weights_; }
 
   void step() {
@@ -35,6 +34,8 @@ class ConjugateGradients {
     image_.array() *= support_.array();
     const Eigen::VectorXf curvature = direction_.cwiseProduct(image_).rowwise().sum();
     const Eigen::VectorXf length = ratio(squares_, curvature), before = squares_;
+    last_gain_ = length.cast<double>().dot(squares_.cast<double>());
+    gain_ += last_gain_;
     weights_ += length.asDiagonal() * direction_;
     residual_ -= length.asDiagonal() * image_;
     squares_ = residual_.rowwise().squaredNorm();
@@ -55,7 +56,8 @@ class ConjugateGradients {
   const Forms& forms_;
   const Matrix<float> support_;
   Matrix<float> weights_, image_, residual_, direction_;
-  Eigen::VectorXf squares_, enough_;
+  Eigen::VectorXf squares_;
+  double gain_ = 0, last_gain_ = kInfinity;  // of twice the loss
 };
 
 Features features_of(const Mask& support, Index output) {

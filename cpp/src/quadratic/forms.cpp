@@ -74,6 +74,14 @@ Matrix<double> Forms::given_weights(const Matrix<float>& unit) const {
   return given;
 }
 
+Matrix<std::uint8_t> Forms::in_order(const View<bool>& given) const {
+  Matrix<std::uint8_t> here(given.rows(), given.cols());
+  for_outputs([&](const Form&, Index from, Index to, int) {
+    here.row(to) = given.row(from).cast<std::uint8_t>();
+  });
+  return here;
+}
+
 Matrix<float> Forms::unit_moments(const Eigen::Ref<const Matrix<double>>& correlations,
                                   const View<double>& prior) const {
   Matrix<float> unit(correlations.rows(), correlations.cols());

@@ -2,6 +2,7 @@
 // one, in single precision; the outputs of a form side by side.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "linalg/parallel.hpp"
@@ -30,6 +31,7 @@ class Forms {
   // Outputs x features as they are given, and as they are here.
   Matrix<float> unit_weights(const Eigen::Ref<const Matrix<double>>& given) const;
   Matrix<double> given_weights(const Matrix<float>& unit) const;
+  Matrix<std::uint8_t> in_order(const View<bool>& given) const;
   // Of given correlations what an output asks for, the ridge towards given weights included.
   Matrix<float> unit_moments(const Eigen::Ref<const Matrix<double>>& correlations,
                              const View<double>& prior) const;

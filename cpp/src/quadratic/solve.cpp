@@ -77,6 +77,24 @@ QuadraticFit solve_quadratic(const QuadraticProgram& program, const BudgetPatter
   return result;
 }
 
+QuadraticFit fit_quadratic(const QuadraticProgram& program, const bool* support,
+                           const BudgetOptions& options) {
+  using namespace quadratic;
+  budget::StopFlag stop(options);
+  const Forms forms(program,
+                    worthwhile_threads(program.features, program.outputs, options.n_threads));
+  const View<double> prior(program.prior, program.outputs, program.features);
+  const View<double> correlations(program.correlations, program.outputs, program.features);
+  const View<bool> given(support, program.outputs, program.features);
+  const Mask mask = forms.in_order(given);
+  const Matrix<float> start =
+      forms.unit_weights(prior).array() * mask.array().template cast<float>();
+  QuadraticFit result;
+  result.weights = fit(program, forms, forms.unit_moments(correlations, prior), mask, start, stop);
+  result.complete = !stop.is_set();
+  return result;
+}
+
 SupportChoice choose_support(const BudgetProgram& program, const BudgetPattern& pattern,
                              Index budget, const BudgetOptions& options) {
   using namespace quadratic;

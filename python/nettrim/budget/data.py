@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..base.arguments import check_matrix
-from ..base.arrays import Array, frobenius_norm, relative_to
-from ..layer.data import LayerData
+from ..base.arguments import check_choice, check_matrix, show
+from ..base.arrays import AnyFloat, Array, frobenius_norm, relative_to
+from ..layer.data import ACTIVATIONS, LayerData
 from ..layer.gram import Gram, pose
 from ..models.model_view import activate
+from .activations import SMOOTH, Activation, as_smooth
 from .pattern import Pattern
 
 if TYPE_CHECKING:
@@ -92,8 +93,12 @@ class BudgetData:
         Those to begin with.
     upper : ndarray of shape (n_samples, n_outputs) or None
     active : ndarray of bool, of the shape of Y, or None
-        None for a linear layer.
+        None where every row counts.
     pattern : Pattern
+    n_samples : int
+        How many there are, of which the rows of X may be the sums.
+    behind : Activation or None
+        What follows, if it is no ReLU; then Y is what comes in front of it.
     units : BinaryScale
         In which these are given: arrays near the limits of a double are kept at a size of about
         one.
@@ -105,6 +110,8 @@ class BudgetData:
     upper: Array | None
     active: Mask | None
     pattern: Pattern
+    n_samples: int
+    behind: Activation | None = None
     units: BinaryScale = AS_GIVEN
 
     @classmethod
@@ -113,7 +120,7 @@ class BudgetData:
         X: ArrayLike | Gram,
         Y: ArrayLike | None,
         weights: ArrayLike,
-        activation: str | None,
+        activation: str | tuple[Any, Any] | None,
         upper: ArrayLike | None,
         active: ArrayLike | None,
         keep: ArrayLike | None,
@@ -123,8 +130,12 @@ class BudgetData:
         start = double_matrix(weights, "weights")
         if isinstance(X, Gram) and X.n_outputs is None:
             X = X.with_weights(start)
-        samples, wanted, activation = pose(X, Y, activation)
-        given = LayerData.of(samples, wanted, activation, upper, active, DOUBLE)
+        samples, wanted, kind = pose(X, Y, activation)
+        behind = as_smooth(kind)
+        if behind is None:
+            check_choice(kind, (*ACTIVATIONS, *SMOOTH), "activation")
+        in_core = kind if behind is None else "linear"
+        given = LayerData.of(samples, wanted, in_core, upper, active, DOUBLE)
         inputs, outputs = double_matrix(samples, "X"), double_matrix(wanted, "Y")
         shape = (inputs.shape[1], outputs.shape[1])
         if start.shape != shape:
@@ -133,7 +144,9 @@ class BudgetData:
             )
         mask = np.ascontiguousarray(given.is_active(slice(None))) if given.relu else None
         bound = None if given.upper is None else np.asarray(given.upper, dtype=np.float64)
-        data = cls(inputs, outputs, start, bound, mask, Pattern.of(keep, pattern, shape[0]))
+        allowed = Pattern.of(keep, pattern, shape[0])
+        count = X.n_samples if isinstance(X, Gram) else len(inputs)
+        data = cls(inputs, outputs, start, bound, mask, allowed, count, behind)
         scaled = data if data._has_squares else data._in_units_of_its_size()
         in_own_units = scaled.upper
         if bound is not None and in_own_units is not None and in_own_units.min() <= -UNBOUNDED:
@@ -141,7 +154,16 @@ class BudgetData:
                 "upper must be of a size with Y and X @ weights where it is negative, "
                 f"got {bound.min():g}"
             )
-        return scaled._with_few_rows() if scaled.active is None else scaled
+        if behind is not None and scaled.units != AS_GIVEN:
+            raise ValueError(
+                f"X, Y and weights must have squares in float64 in front of {show(activation)}"
+            )
+        return scaled._with_few_rows() if scaled.is_linear else scaled
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether nothing follows that the loss takes notice of."""
+        return self.active is None and self.behind is None
 
     @property
     def _has_squares(self) -> bool:
@@ -249,18 +271,23 @@ class BudgetData:
             self,
             X=self.X[rows],
             Y=self.Y[both],
+            n_samples=len(rows),
             weights=np.ascontiguousarray(self.weights[:, outputs]),
             upper=None if self.upper is None else self.upper[both],
             active=None if self.active is None else self.active[both],
         )
 
     def error(self, weights: Array) -> float:
-        """Return the relative error of the outputs, behind the ReLU if there is one."""
-        activation = "linear" if self.active is None else "relu"
-        wanted = activate(self.Y, activation)
+        """Return the relative error of the outputs, behind what follows."""
+        wanted = self._outputs(self.Y)
         return relative_to(
-            frobenius_norm(activate(self.X @ weights, activation) - wanted), frobenius_norm(wanted)
+            frobenius_norm(self._outputs(self.X @ weights) - wanted), frobenius_norm(wanted)
         )
+
+    def _outputs(self, signals: Array) -> AnyFloat:
+        if self.behind is not None:
+            return self.behind.value(signals)
+        return activate(signals, "linear" if self.active is None else "relu")
 
     def preactivation_error(self, weights: Array) -> float:
         """Return the same in front of the ReLU, against the weights there were."""

@@ -23,6 +23,7 @@ from ..base.arrays import Array
 from ..base.deadline import has_passed, partial_deadline, remaining_seconds
 from ..base.dispatch import core
 from .data import BudgetData
+from .ridge import choose_ridge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,9 +40,6 @@ __all__ = [
 
 # What is tried where nothing is given: from many samples for each weight to few.
 RELU_GRID = ((0.003, 0.01), (0.003, 0.003), (0.03, 0.001), (0.1, 0.001), (0.3, 0.001))
-# Of a linear layer, over the share of weights that go: what many layers of transformers want, in
-# front of rows that were used and of others (bench/layer/compare_linear.py).
-LINEAR_RIDGE = 0.03
 FOLD = 4  # one of so many samples judges
 TUNED_OUTPUTS = 24  # outputs
 TUNING, TRACING = 0.4, 0.6  # shares of the time that is left: what follows needs some too
@@ -180,7 +178,7 @@ def tune_regularisation(
     aside. With a deadline the best of those that were judged before it.
     """
     if data.active is None:
-        own = LINEAR_RIDGE * float(np.mean(sparsities)) if ridge is None else ridge
+        own = choose_ridge(data, float(np.mean(sparsities))) if ridge is None else ridge
         return Regularisation(0.0 if pull is None else pull, own)
     tried = {
         Regularisation(p if pull is None else pull, r if ridge is None else ridge)

@@ -22,6 +22,7 @@ from ..base.deadline import as_time_limit, deadline_after, has_passed, partial_d
 from ..layer.gram import Gram
 from ..layer.solve import solve_layer
 from .admm import choose_support, solve_linear
+from .behind import solve_behind
 from .data import BudgetData, compute_budget, double_matrix
 from .optimal_brain_surgeon import (
     TRACING,
@@ -36,7 +37,11 @@ from .reweighted import support_by_reweighting
 from .solution import BudgetSolution
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
+
+    Function = Callable[[Array], Array]
 
     from ..layer.solution import LayerSolution
 
@@ -178,6 +183,8 @@ def trace_budget(
     """
     deadline = deadline_after(check_time_limit(time_limit))
     data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
+    if data.behind is not None:
+        raise ValueError("activation must be 'relu' or 'linear' where weights go one by one")
     given = _check_regularisation(pull, ridge)
     return trace_elimination(data, TYPICAL, *given, check_threads(n_threads), deadline)
 
@@ -188,7 +195,7 @@ def solve_layer_budget(
     *,
     weights: ArrayLike,
     sparsity: float | None = None,
-    activation: str | None = None,
+    activation: str | tuple[Function, Function] | None = None,
     upper: ArrayLike | None = None,
     active: ArrayLike | None = None,
     keep: ArrayLike | None = None,
@@ -215,15 +222,18 @@ def solve_layer_budget(
         Inputs of the layer. Append a column of ones to have a bias. A `nettrim.Gram` poses a linear
         layer without its samples.
     Y : array_like of shape (n_samples, n_outputs)
-        Outputs to reproduce: after the ReLU, or before the softmax for a linear layer. Left out
-        with a `Gram`, which holds it, or wants what `weights` give.
+        Outputs to reproduce: after the ReLU, or before the softmax for a linear layer; in front of
+        any other activation. Left out with a `Gram`, which holds it, or wants what `weights` give.
     weights : array_like of shape (n_features, n_outputs)
         The layer as it is.
     sparsity : float, optional
         Share of the weights to remove, from 0 (the weights as they are) to 1 (zeros). May be left
         out with a `pattern`: then all that it lets go.
-    activation : {"relu", "linear"}, optional
-        Default "relu"; "linear" for a `Gram`.
+    activation : {"relu", "linear", "gelu", "gelu_tanh", "silu", "hardswish", "relu6", "tanh", \
+            "sigmoid"} or pair of callables, optional
+        What follows the layer; a pair is a function of arrays and its derivative. Default "relu";
+        "linear" for a `Gram`. Behind a smooth one a row counts with the square of its slope, and
+        `error` is measured there (docs/mathematics/budget.md#smooth-activations).
     upper, active
         As in `nettrim.solve_layer`.
     keep : array_like of bool, of shape (n_features,), optional
@@ -241,8 +251,8 @@ def solve_layer_budget(
     pull, ridge : float, optional
         Regularisation (docs/mathematics/budget.md#the-loss); default: behind a ReLU what serves a
         quarter of the samples best that is set aside for some of the outputs, less a quarter, as
-        all samples need less of it than three quarters of them; in a linear layer a `ridge` of .03
-        times the share of weights to remove.
+        all samples need less of it than three quarters of them; elsewhere a `ridge` by generalised
+        cross-validation, at most .03 times the share of weights to remove in a linear layer.
     swaps : int, default 5
         Rounds of swaps at most; none with a `pattern`, or in a linear layer by admm.
     held_out : pair of array_like, optional
@@ -286,6 +296,8 @@ def solve_layer_budget(
     check_choice(method, METHODS, "method")
     if method == "reweighted" and data.pattern.group:
         raise ValueError("method='reweighted' knows no pattern")
+    if method in ("surgery", "reweighted") and data.behind is not None:
+        raise ValueError(f"method={method!r} knows no activation but 'relu' and 'linear'")
     threads, rounds = check_threads(n_threads), check_integer(swaps, "swaps", least=0)
     budget, held_out_data = _check_budget(data, sparsity), _check_held_out(data, held_out)
     pull, ridge = _check_regularisation(pull, ridge)
@@ -315,6 +327,8 @@ def _choose_method(data: BudgetData) -> str:
     if data.active is not None:
         return "admm" if is_expensive(*data.weights.shape) else "surgery"
     n_features, n_outputs = data.weights.shape
+    if data.behind is not None:
+        return "admm"
     is_wide = is_expensive(n_features, n_outputs, MOST_EXPENSIVE_LINEAR)
     return "admm" if is_wide or data.pattern.group else "surgery"
 
@@ -336,14 +350,12 @@ def solve_budget(
     sparsities = nearby_sparsities(data, budget)
     if method == "auto":
         method = _choose_method(data)
+    if method == "admm" and data.active is None:
+        return _solve_on_grams(data, sparsities, budget, pull, ridge, n_threads, deadline)
     if method != "surgery":
         tuning = partial_deadline(deadline, TUNING)
         chosen = tune_regularisation(data, sparsities, pull, ridge, n_threads, tuning)
         is_late, choosing = has_passed(tuning), partial_deadline(deadline, TRACING)
-        if method == "admm" and data.active is None:
-            weights = solve_linear(data, budget, chosen.ridge, n_threads, deadline)
-            solution = _make_solution(data, weights, budget, method, chosen, 0)
-            return replace(solution, status=TIME_LIMIT) if has_passed(deadline) else solution
         if method == "admm":
             support = choose_support(data, budget, chosen, n_threads, choosing)
         else:
@@ -355,6 +367,25 @@ def solve_budget(
         data, sparsities, pull, ridge, n_threads, partial_deadline(deadline, TRACING)
     )
     return trace.with_budget(budget, rounds, deadline)
+
+
+def _solve_on_grams(
+    data: BudgetData,
+    sparsities: NDArray[np.float64],
+    budget: int,
+    pull: float | None,
+    ridge: float | None,
+    n_threads: int,
+    deadline: float | None,
+) -> BudgetSolution:
+    """Solve for few weights where no row ever ceases to count."""
+    chosen = tune_regularisation(data, sparsities, pull, ridge, n_threads, deadline)
+    if data.behind is None:
+        weights = solve_linear(data, budget, chosen.ridge, n_threads, deadline)
+    else:
+        weights = solve_behind(data, data.behind, budget, chosen.ridge, n_threads, deadline)
+    solution = _make_solution(data, weights, budget, "admm", chosen, 0)
+    return replace(solution, status=TIME_LIMIT) if has_passed(deadline) else solution
 
 
 def nearby_sparsities(data: BudgetData, budget: int) -> NDArray[np.float64]:

@@ -284,8 +284,8 @@ def _piece(array: AnyArray, part: slice, roots: Array | None, name: str) -> Arra
 
 
 def pose(
-    X: ArrayLike | Gram, Y: ArrayLike | None, activation: str | None
-) -> tuple[ArrayLike, ArrayLike, str]:
+    X: ArrayLike | Gram, Y: ArrayLike | None, activation: object
+) -> tuple[ArrayLike, ArrayLike, Any]:
     """Return the samples of a layer, or those that stand for its sums, and what is behind it.
 
     Raises

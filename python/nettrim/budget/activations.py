@@ -1,0 +1,95 @@
+"""What may follow a layer beside a ReLU: its values and its slopes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy
+
+from ..base.arguments import show
+from ..base.arrays import AnyFloat
+
+__all__ = ["SMOOTH", "Activation", "as_smooth"]
+
+
+ROOT_OF_2_PI = math.sqrt(2 * math.pi)
+GROWTH, CUBIC = math.sqrt(2 / math.pi), 0.044715  # of the tanh that stands for the error function
+
+
+class Activation(NamedTuple):
+    """A function of every signal, and its derivative."""
+
+    value: Callable[[AnyFloat], AnyFloat]
+    slope: Callable[[AnyFloat], AnyFloat]
+
+
+def _gelu(z: Any) -> Any:
+    return z * scipy.special.ndtr(z)
+
+
+def _gelu_slope(z: Any) -> Any:
+    return scipy.special.ndtr(z) + z * np.exp(-z * z / 2) / ROOT_OF_2_PI
+
+
+def _inner(z: Any) -> Any:
+    return GROWTH * (z + CUBIC * z**3)
+
+
+def _gelu_tanh(z: Any) -> Any:
+    return z * (1 + np.tanh(_inner(z))) / 2
+
+
+def _gelu_tanh_slope(z: Any) -> Any:
+    t = np.tanh(_inner(z))
+    return (1 + t) / 2 + z * (1 - t * t) * GROWTH * (1 + 3 * CUBIC * z * z) / 2
+
+
+def _sigmoid(z: Any) -> Any:
+    return scipy.special.expit(z)
+
+
+def _sigmoid_slope(z: Any) -> Any:
+    s = _sigmoid(z)
+    return s * (1 - s)
+
+
+def _silu_slope(z: Any) -> Any:
+    s = _sigmoid(z)
+    return s * (1 + z * (1 - s))
+
+
+SMOOTH = {
+    "gelu": Activation(_gelu, _gelu_slope),
+    "gelu_tanh": Activation(_gelu_tanh, _gelu_tanh_slope),
+    "silu": Activation(lambda z: z * _sigmoid(z), _silu_slope),
+    "hardswish": Activation(
+        lambda z: z * np.clip(z + 3, 0, 6) / 6,
+        lambda z: np.where(np.abs(z) < 3, (2 * z + 3) / 6, (z > 0).astype(z.dtype)),
+    ),
+    "relu6": Activation(lambda z: np.clip(z, 0, 6), lambda z: ((z > 0) & (z < 6)).astype(z.dtype)),
+    "tanh": Activation(np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+    "sigmoid": Activation(_sigmoid, _sigmoid_slope),
+}
+
+
+def as_smooth(activation: object) -> Activation | None:
+    """Return the activation that a name or a pair of functions stands for; None for other names.
+
+    Raises
+    ------
+    TypeError
+        If a pair does not hold two functions.
+    """
+    if isinstance(activation, str):
+        return SMOOTH.get(activation)
+    if not isinstance(activation, tuple):
+        return None
+    if len(activation) != 2 or not all(map(callable, activation)):
+        raise TypeError(
+            "activation must be a name, or a pair of functions, value and derivative, "
+            f"got {show(activation)}"
+        )
+    return Activation(*activation)

@@ -1,0 +1,139 @@
+"""Layers in front of smooth activations."""
+
+import numpy as np
+import pytest
+import scipy.special
+
+import nettrim
+from nettrim.budget.activations import SMOOTH
+
+
+def layer(seed=0, n_samples=600, n_features=30, n_outputs=24):
+    """Samples with a column of ones, a layer with biases that bend its signals, what stays."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.standard_normal((n_features, n_features)) / np.arange(1, n_features + 1)[:, None]
+    X = rng.standard_normal((n_samples, n_features)) @ mixing
+    X[:, -1] = 1
+    W = rng.standard_normal((n_features, n_outputs)) / 2
+    W[-1] = rng.uniform(-2, 1, n_outputs)
+    return X, W, np.arange(n_features) == n_features - 1
+
+
+def solve(X, W, keep, activation, **options):
+    return nettrim.solve_layer_budget(
+        X, X @ W, weights=W, keep=keep, activation=activation, **options
+    )
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_slopes_are_derivatives(name):
+    value, slope = SMOOTH[name]
+    z = np.linspace(-5, 7, 241) + 0.0123  # beside the kinks
+    step = 1e-6
+    np.testing.assert_allclose(
+        slope(z), (value(z + step) - value(z - step)) / (2 * step), rtol=1e-6, atol=1e-8
+    )
+    assert value(z.astype(np.float32)).dtype == slope(z.astype(np.float32)).dtype == np.float32
+
+
+def test_values_are_those_of_the_field():
+    torch = pytest.importorskip("torch")
+    z = torch.linspace(-6, 8, 57, dtype=torch.float64)
+    functions = torch.nn.functional
+    wanted = {
+        "gelu": functions.gelu(z),
+        "gelu_tanh": functions.gelu(z, approximate="tanh"),
+        "silu": functions.silu(z),
+        "hardswish": functions.hardswish(z),
+        "relu6": functions.relu6(z),
+        "tanh": torch.tanh(z),
+        "sigmoid": torch.sigmoid(z),
+    }
+    assert wanted.keys() == SMOOTH.keys()
+    for name, values in wanted.items():
+        np.testing.assert_allclose(SMOOTH[name].value(z.numpy()), values.numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_less_error_behind_than_what_looks_in_front(name):
+    """Which is told apart where signals bend: hardswish is all but straight between its kinks."""
+    X, W, keep = layer()
+    value = SMOOTH[name].value
+    aware = solve(X, W, keep, name, sparsity=0.6)
+    flat = solve(X, W, keep, "linear", sparsity=0.6, method="admm")
+    wanted = value(X @ W)
+
+    def error(weights):
+        return np.linalg.norm(value(X @ weights) - wanted) / np.linalg.norm(wanted)
+
+    assert aware.error == pytest.approx(error(aware.weights), rel=1e-9)
+    assert aware.error < error(flat.weights)
+    assert np.count_nonzero(aware.weights[:-1]) <= aware.budget == flat.budget
+
+
+def test_other_samples_gain_as_well():
+    X, W, keep = layer(1, 4000, n_outputs=128)
+    used, others = X[:2000], X[2000:]
+    aware = solve(used, W, keep, "gelu", sparsity=0.6, held_out=(others, others @ W))
+    flat = solve(used, W, keep, "linear", sparsity=0.6, method="admm")
+    value = SMOOTH["gelu"].value
+    misfit = value(others @ flat.weights) - value(others @ W)
+    assert aware.held_out_error < np.linalg.norm(misfit) / np.linalg.norm(value(others @ W))
+
+
+def test_a_pair_of_functions_is_an_activation():
+    X, W, keep = layer(2)
+    pair = (lambda z: z * scipy.special.ndtr(z), SMOOTH["gelu"].slope)
+    by_pair = solve(X, W, keep, pair, sparsity=0.5)
+    np.testing.assert_array_equal(by_pair.weights, solve(X, W, keep, "gelu", sparsity=0.5).weights)
+
+
+def test_patterns_and_rows_to_keep():
+    X, W, keep = layer(3, n_features=33)
+    s = solve(X, W, keep, "silu", pattern="2:4")
+    groups = (s.weights[:-1] != 0).reshape(8, 4, -1).sum(axis=1)
+    assert groups.max() == 2
+    assert s.weights[-1].all()
+
+
+def test_threads_change_nothing():
+    X, W, keep = layer(4)
+    one, two = (solve(X, W, keep, "gelu", sparsity=0.5, n_threads=n) for n in (1, 2))
+    np.testing.assert_allclose(one.weights, two.weights, rtol=1e-4, atol=1e-6)
+
+
+def test_time_is_up():
+    X, W, keep = layer(5)
+    s = solve(X, W, keep, "gelu", sparsity=0.5, time_limit=1e-9)
+    assert s.status == "time_limit"
+    assert np.count_nonzero(s.weights[:-1]) <= s.budget
+
+
+@pytest.mark.parametrize(
+    ("activation", "options", "message"),
+    [
+        ("gelu", {"method": "surgery"}, "method='surgery' knows no activation"),
+        ("gelu", {"method": "reweighted"}, "method='reweighted' knows no activation"),
+        ("gelu", {"upper": 0.0}, "upper"),
+        ("swish", {}, "activation must be one of .*'silu'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(activation, options, message):
+    X, W, keep = layer()
+    with pytest.raises(ValueError, match=message):
+        solve(X, W, keep, activation, sparsity=0.5, **options)
+
+
+@pytest.mark.parametrize("activation", [(np.tanh,), (np.tanh, 1), (1, 2)])
+def test_pairs_hold_two_functions(activation):
+    X, W, keep = layer()
+    with pytest.raises(TypeError, match="activation must be a name, or a pair of functions"):
+        solve(X, W, keep, activation, sparsity=0.5)
+
+
+def test_where_weights_go_one_by_one_there_is_no_smooth_activation():
+    X, W, _ = layer()
+    with pytest.raises(ValueError, match="activation must be 'relu' or 'linear'"):
+        nettrim.trace_budget(X, X @ W, weights=W, activation="gelu")
+    with pytest.raises(ValueError, match="activation must be 'linear' for a Gram"):
+        nettrim.solve_layer_budget(nettrim.Gram.of(X), weights=W, sparsity=0.5, activation="gelu")
