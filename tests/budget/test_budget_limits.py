@@ -33,7 +33,7 @@ from support.budgets import data_of, layer
         ({"ridge": 0.0}, "ridge"),
         ({"swaps": -1}, "swaps"),
         ({"n_threads": 0}, "n_threads"),
-        ({"activation": "tanh"}, "activation"),
+        ({"activation": "swish"}, "activation"),
         ({"held_out": (np.ones((5, 3)), np.ones((5, 8)))}, "held_out"),
     ],
 )
