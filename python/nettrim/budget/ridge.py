@@ -28,6 +28,7 @@ __all__ = ["choose_ridge"]
 MOST, FEW_SAMPLES = 0.03, 8.0
 SPAN, STEPS = 100.0, 9  # of the candidates: the largest over the least, and how many
 OUTPUTS, WORK = 8, 3e9  # of those that judge, at most; of their features cubed
+NEARLY = 0.005  # of the least error: among candidates as good as that the largest is the safest
 
 
 class _Regression(NamedTuple):
@@ -54,10 +55,8 @@ def choose_ridge(data: BudgetData, sparsity: float) -> float:
     errors = np.zeros(STEPS)
     for regression in _regressions(data, sparsity):
         for k, ridge in enumerate(candidates):
-            errors[k] += np.log(regression.error(ridge * data.scale, data.n_samples))
-    if not errors.any():
-        return float(candidates[-1])
-    return float(candidates[np.argmin(errors)])
+            errors[k] += regression.error(ridge * data.scale, data.n_samples)
+    return float(candidates[errors <= (1 + NEARLY) * errors.min()][-1])
 
 
 def _regressions(data: BudgetData, sparsity: float) -> Iterator[_Regression]:
