@@ -1,5 +1,8 @@
 #include "budget/gram.hpp"
 
+#include <iterator>
+#include <utility>
+
 #include "linalg/factor.hpp"
 
 namespace nettrim::budget {
@@ -33,31 +36,57 @@ Eigen::VectorXd BudgetGram::correlations(const Features& features,
   return all(features);
 }
 
-// Of rows that count and rows that do not, the fewer are added up: the rest is in X'X.
-Matrix<double> BudgetGram::of(const OutputRows& rows, const Features& features) const {
+BudgetGram::Parts BudgetGram::parts(const OutputRows& rows) const {
   std::vector<Index> counting, idle, unpulled;
   for (Index i = 0; i < rows.size(); ++i) (rows.counts(i) ? counting : idle).push_back(i);
-  const bool add = counting.size() < idle.size();
-  const double share = add ? pull_ : 1.0;  // of all rows
+  if (pull_ > 0) {
+    std::copy_if(counting.begin(), counting.end(), std::back_inserter(unpulled),
+                 [&](Index i) { return !rows.is_active(i); });
+  }
+  if (counting.size() < idle.size()) return {pull_, 1 - pull_, counting, unpulled};
+  return {1.0, pull_ - 1, idle, unpulled};
+}
+
+Matrix<double> BudgetGram::of(const OutputRows& rows, const Features& features) const {
   const auto m = static_cast<Index>(features.size());
+  const Parts part = parts(rows);
   Matrix<double> gram(m, m);
   for (Index j = 0; j < m; ++j) {
     for (Index i = j; i < m; ++i) {
-      const Index a = features[static_cast<std::size_t>(i)],
-                  b = features[static_cast<std::size_t>(j)];
-      gram(i, j) = share * whole_(std::max(a, b), std::min(a, b));
+      gram(i, j) = part.share * whole(features[static_cast<std::size_t>(i)],
+                                      features[static_cast<std::size_t>(j)]);
     }
   }
   auto lower = gram.selfadjointView<Eigen::Lower>();
-  const auto& fewer = add ? counting : idle;
-  if (!fewer.empty()) lower.rankUpdate(samples(features, fewer), add ? 1 - pull_ : pull_ - 1);
-  // An inactive row that counts is pulled as well.
-  for (const Index i : counting) {
-    if (!rows.is_active(i)) unpulled.push_back(i);
-  }
-  if (pull_ > 0 && !unpulled.empty()) lower.rankUpdate(samples(features, unpulled), pull_);
+  if (!part.fewer.empty()) lower.rankUpdate(samples(features, part.fewer), part.factor);
+  if (!part.unpulled.empty()) lower.rankUpdate(samples(features, part.unpulled), pull_);
   gram.diagonal().array() += ridge_;
   return gram;
+}
+
+Matrix<double> BudgetGram::between(const OutputRows& rows, const Features& features,
+                                   const Features& others) const {
+  const Parts part = parts(rows);
+  Matrix<double> gram(static_cast<Index>(features.size()), static_cast<Index>(others.size()));
+  for (Index j = 0; j < gram.cols(); ++j) {
+    for (Index i = 0; i < gram.rows(); ++i) {
+      gram(i, j) = part.share * whole(features[static_cast<std::size_t>(i)],
+                                      others[static_cast<std::size_t>(j)]);
+    }
+  }
+  for (const auto& [some, factor] : {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
+    gram.noalias() += (factor * samples(features, *some)) * samples(others, *some).transpose();
+  }
+  return gram;
+}
+
+Eigen::VectorXd BudgetGram::diagonal(const OutputRows& rows, const Features& features) const {
+  const Parts part = parts(rows);
+  Eigen::VectorXd result = part.share * squares_(features);
+  for (const auto& [some, factor] : {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
+    result += factor * samples(features, *some).rowwise().squaredNorm();
+  }
+  return result.array() + ridge_;
 }
 
 }  // namespace nettrim::budget

@@ -1,6 +1,8 @@
 // Second derivatives of an output's loss.
 #pragma once
 
+#include <algorithm>
+
 #include "budget/rows.hpp"
 
 namespace nettrim::budget {
@@ -17,6 +19,10 @@ class BudgetGram {
   // Lower triangle of X' D X + ridge over some features, D being the weights of the rows that
   // count.
   Matrix<double> of(const OutputRows& rows, const Features& features) const;
+  // X' D X between some features and others, and its diagonal with the ridge.
+  Matrix<double> between(const OutputRows& rows, const Features& features,
+                         const Features& others) const;
+  Eigen::VectorXd diagonal(const OutputRows& rows, const Features& features) const;
   // Some samples of some features: features x samples.
   Matrix<double> samples(const Features& features, const std::vector<Index>& samples) const;
   // X'times the residual of every sample, for some features.
@@ -25,6 +31,15 @@ class BudgetGram {
   const Eigen::VectorXd& squares() const { return squares_; }  // of every feature
 
  private:
+  // X' D X as a multiple of X'X and some samples' products: those that count or those that do not,
+  // of which there are fewer, and inactive ones that count, which are pulled as well.
+  struct Parts {
+    double share, factor;
+    std::vector<Index> fewer, unpulled;
+  };
+  Parts parts(const OutputRows& rows) const;
+  double whole(Index a, Index b) const { return whole_(std::max(a, b), std::min(a, b)); }
+
   View<double> X_;  // features x samples
   double pull_, ridge_;
   Eigen::VectorXd squares_;

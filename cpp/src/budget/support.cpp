@@ -89,31 +89,26 @@ Eigen::VectorXd Support::weights() const {
 
 SwapValue Support::worth() const {
   const Index n = prior_.size(), m = static_cast<Index>(features_.size());
-  Features order = features_, all(static_cast<std::size_t>(n));
+  Features all(static_cast<std::size_t>(n)), absent;
   std::iota(all.begin(), all.end(), Index{0});
   std::set_difference(all.begin(), all.end(), features_.begin(), features_.end(),
-                      std::back_inserter(order));
-  Matrix<double> whole = gram_->of(rows_, order);
-  auto present = whole.topLeftCorner(m, m);
+                      std::back_inserter(absent));
+  Matrix<double> present = gram_->of(rows_, features_);
   const Eigen::LLT<Eigen::Ref<Matrix<double>>> factor(present);
-  const auto L = present.triangularView<Eigen::Lower>();
+  auto L = present.triangularView<Eigen::Lower>();
   Matrix<double> half = Matrix<double>::Identity(m, m);
   L.solveInPlace(half);
-  auto absent = whole.bottomLeftCorner(n - m, m);
-  L.transpose().solveInPlace<Eigen::OnTheRight>(absent);
-  const Eigen::VectorXd left_over = whole.diagonal().tail(n - m) - absent.rowwise().squaredNorm();
+  Matrix<double> cross = gram_->between(rows_, absent, features_);
+  L.transpose().solveInPlace<Eigen::OnTheRight>(cross);
+  const Eigen::VectorXd left_over =
+      gram_->diagonal(rows_, absent) - cross.rowwise().squaredNorm();
   const Eigen::VectorXd slope =
-      gram_->correlations(order, rows_.residual(signal_)) + ridge_ * (prior_ - weights())(order);
+      gram_->correlations(absent, rows_.residual(signal_)) + ridge_ * prior_(absent);
   SwapValue worth{Eigen::VectorXd::Constant(n, std::numeric_limits<double>::infinity()),
                   Eigen::VectorXd::Zero(n)};
-  for (Index k = 0; k < m; ++k) {
-    worth.cost[order[static_cast<std::size_t>(k)]] =
-        weights_[k] * weights_[k] / (2 * half.col(k).squaredNorm());
-  }
-  for (Index k = m; k < n; ++k) {
-    const double room = std::max(left_over[k - m], ridge_);
-    worth.gain[order[static_cast<std::size_t>(k)]] = slope[k] * slope[k] / (2 * room);
-  }
+  worth.cost(features_) = weights_.array().square() /
+                          (2 * half.colwise().squaredNorm().transpose().array());
+  worth.gain(absent) = slope.array().square() / (2 * left_over.cwiseMax(ridge_).array());
   return worth;
 }
 
