@@ -12,8 +12,9 @@
 namespace nettrim::budget {
 namespace {
 
-constexpr Index kBlock = 32;  // weights removed between two looks at the rows, at most
+constexpr Index kBlock = 128;  // weights removed between two looks at the rows, at most
 constexpr Index kShare = 10;  // and no more than one of so many
+constexpr Index kDouble = 128;  // features whose inverse costs little
 constexpr Index kBatch = 16;  // outputs whose signals are computed together
 constexpr int kBatches = 8;   // or a multiple, whatever the number of threads
 
@@ -42,7 +43,8 @@ class OutputElimination {
   // From the rows as they are at the signal of some weights.
   void begin(const Eigen::VectorXd& signal) {
     rows_.look(signal);
-    rebuild();
+    weights_ = prior_(left_);
+    rebuild(signal);
   }
 
   // From weights that know nothing of one another: each counts by its signal alone.
@@ -100,40 +102,49 @@ class OutputElimination {
     finished_ = true;
   }
 
-  // Takes the inverse anew, before rounding gathers in it; returns whether it was time.
-  bool refresh() {
-    if (2 * n_live_ > built_with_) return false;
-    rebuild();
-    return true;
+  // Whether to take the inverse anew, before rounding gathers in it.
+  bool is_due() const { return 2 * n_live_ <= built_with_; }
+
+  // Takes the inverse anew, and a Newton step from the weights and their signal.
+  void rebuild(const Eigen::VectorXd& signal) {
+    const Features features = live();
+    storage_ = inverse_of(features);
+    inverse_diagonal_ = Eigen::VectorXd::Constant(left(), 1 / ridge_);
+    inverse_diagonal_.head(n_live_) = storage_.diagonal();
+    const Eigen::VectorXd slope =
+        gram_.correlations(features, rows_.residual(signal)) +
+        ridge_ * (prior_(features) - weights_.head(n_live_));
+    weights_.head(n_live_) += storage_.selfadjointView<Eigen::Lower>() * slope;
+    built_with_ = n_live_;
   }
 
   // One Newton step towards the least loss, with the rows that count at the signal of the weights.
   void look_again(const Eigen::VectorXd& signal) {
     const Change change = rows_.look(signal);
-    if (refresh() || change.empty()) return;
+    if (is_due()) return rebuild(signal);
+    if (change.empty()) return;
     const Matrix<double> entering = gram_.samples(live(), change.entering);
     const Matrix<double> leaving = gram_.samples(live(), change.leaving);
     update_inverse(inverse(), entering, 1);
     update_inverse(inverse(), leaving, -1);
     inverse_diagonal_.head(n_live_) = inverse().diagonal();
-    if (!(inverse_diagonal_.minCoeff() > 0)) return rebuild();
+    if (!(inverse_diagonal_.minCoeff() > 0)) return rebuild(signal);
     const Eigen::VectorXd slope =
         entering * excess(change.entering, signal) - leaving * excess(change.leaving, signal);
     weights_.head(n_live_) -= inverse().selfadjointView<Eigen::Lower>() * slope;
   }
 
  private:
-  void rebuild() {
-    const Features features = live();
-    storage_ = gram_.of(rows_, features);
-    invert<double>(storage_);
-    inverse_diagonal_ = Eigen::VectorXd::Constant(left(), 1 / ridge_);
-    inverse_diagonal_.head(n_live_) = storage_.diagonal();
-    const Eigen::VectorXd asked = rows_.residual(Eigen::VectorXd::Zero(rows_.size()));
-    const Eigen::VectorXd right = gram_.correlations(features, asked) + ridge_ * prior_(features);
-    weights_ = prior_(left_);
-    weights_.head(n_live_) = storage_.selfadjointView<Eigen::Lower>() * right;
-    built_with_ = n_live_;
+  // A large one in single precision, where that is enough: an order and losses come from it, and
+  // Newton's steps, whose end it does not move.
+  Matrix<double> inverse_of(const Features& features) const {
+    if (n_live_ > kDouble) {
+      Matrix<float> single = gram_.of<float>(rows_, features);
+      if (invert<float>(single) && single.diagonal().minCoeff() > 0) return single.cast<double>();
+    }
+    Matrix<double> result = gram_.of<double>(rows_, features);
+    invert<double>(result);
+    return result;
   }
 
   Features live() const { return Features(left_.begin(), left_.begin() + n_live_); }
@@ -279,10 +290,10 @@ class OutputBatch {
     if (!is_linear_) signals = weights_ * gram_.X();
     for (Index k = 0; k < outputs_.size; ++k) {
       if (column(k).finished()) continue;
-      if (is_linear_) {
-        column(k).refresh();
-      } else {
+      if (!is_linear_) {
         column(k).look_again(signals.row(k));
+      } else if (column(k).is_due()) {
+        column(k).rebuild(gram_.X().transpose() * weights_.row(k).transpose());
       }
     }
   }

@@ -18,13 +18,13 @@ BudgetGram::BudgetGram(const BudgetProgram& program, int threads) : BudgetGram(p
                    [&](Range r) { return X_.middleCols(r.begin, r.size); });
 }
 
-Matrix<double> BudgetGram::samples(const Features& features,
-                                   const std::vector<Index>& samples) const {
-  Matrix<double> result(static_cast<Index>(features.size()), static_cast<Index>(samples.size()));
+template <class S>
+Matrix<S> BudgetGram::samples(const Features& features, const std::vector<Index>& samples) const {
+  Matrix<S> result(static_cast<Index>(features.size()), static_cast<Index>(samples.size()));
   for (Index j = 0; j < result.cols(); ++j) {
     const auto sample = X_.col(samples[static_cast<std::size_t>(j)]);
     for (Index i = 0; i < result.rows(); ++i) {
-      result(i, j) = sample[features[static_cast<std::size_t>(i)]];
+      result(i, j) = static_cast<S>(sample[features[static_cast<std::size_t>(i)]]);
     }
   }
   return result;
@@ -47,20 +47,22 @@ BudgetGram::Parts BudgetGram::parts(const OutputRows& rows) const {
   return {1.0, pull_ - 1, idle, unpulled};
 }
 
-Matrix<double> BudgetGram::of(const OutputRows& rows, const Features& features) const {
+template <class S>
+Matrix<S> BudgetGram::of(const OutputRows& rows, const Features& features) const {
   const auto m = static_cast<Index>(features.size());
   const Parts part = parts(rows);
-  Matrix<double> gram(m, m);
+  Matrix<S> gram(m, m);
   for (Index j = 0; j < m; ++j) {
     for (Index i = j; i < m; ++i) {
-      gram(i, j) = part.share * whole(features[static_cast<std::size_t>(i)],
-                                      features[static_cast<std::size_t>(j)]);
+      gram(i, j) = static_cast<S>(part.share * whole(features[static_cast<std::size_t>(i)],
+                                                     features[static_cast<std::size_t>(j)]));
     }
   }
-  auto lower = gram.selfadjointView<Eigen::Lower>();
-  if (!part.fewer.empty()) lower.rankUpdate(samples(features, part.fewer), part.factor);
-  if (!part.unpulled.empty()) lower.rankUpdate(samples(features, part.unpulled), pull_);
-  gram.diagonal().array() += ridge_;
+  auto lower = gram.template selfadjointView<Eigen::Lower>();
+  for (const auto& [some, factor] : {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
+    if (!some->empty()) lower.rankUpdate(samples<S>(features, *some), static_cast<S>(factor));
+  }
+  gram.diagonal().array() += static_cast<S>(ridge_);
   return gram;
 }
 
@@ -88,5 +90,9 @@ Eigen::VectorXd BudgetGram::diagonal(const OutputRows& rows, const Features& fea
   }
   return result.array() + ridge_;
 }
+
+template Matrix<float> BudgetGram::of(const OutputRows&, const Features&) const;
+template Matrix<double> BudgetGram::of(const OutputRows&, const Features&) const;
+template Matrix<double> BudgetGram::samples(const Features&, const std::vector<Index>&) const;
 
 }  // namespace nettrim::budget

@@ -18,13 +18,15 @@ class BudgetGram {
   Index features() const { return X_.rows(); }
   // Lower triangle of X' D X + ridge over some features, D being the weights of the rows that
   // count.
-  Matrix<double> of(const OutputRows& rows, const Features& features) const;
+  template <class S = double>
+  Matrix<S> of(const OutputRows& rows, const Features& features) const;
   // X' D X between some features and others, and its diagonal with the ridge.
   Matrix<double> between(const OutputRows& rows, const Features& features,
                          const Features& others) const;
   Eigen::VectorXd diagonal(const OutputRows& rows, const Features& features) const;
   // Some samples of some features: features x samples.
-  Matrix<double> samples(const Features& features, const std::vector<Index>& samples) const;
+  template <class S = double>
+  Matrix<S> samples(const Features& features, const std::vector<Index>& samples) const;
   // X'times the residual of every sample, for some features.
   Eigen::VectorXd correlations(const Features& features, const Eigen::VectorXd& residual) const;
   const View<double>& X() const { return X_; }
