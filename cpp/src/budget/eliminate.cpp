@@ -14,7 +14,6 @@ namespace {
 
 constexpr Index kBlock = 128;  // weights removed between two looks at the rows, at most
 constexpr Index kShare = 10;  // and no more than one of so many
-constexpr Index kDouble = 128;  // features whose inverse costs little
 constexpr Index kBatch = 16;  // outputs whose signals are computed together
 constexpr int kBatches = 8;   // or a multiple, whatever the number of threads
 
@@ -40,11 +39,11 @@ class OutputElimination {
   Index left() const { return static_cast<Index>(left_.size()); }
   bool finished() const { return finished_; }
 
-  // From the rows as they are at the signal of some weights.
-  void begin(const Eigen::VectorXd& signal) {
+  // From the rows as they are at the signal of the weights there are; returns their residual.
+  Eigen::VectorXd begin(const Eigen::VectorXd& signal) {
     rows_.look(signal);
     weights_ = prior_(left_);
-    rebuild(signal);
+    return rows_.residual(signal);
   }
 
   // From weights that know nothing of one another: each counts by its signal alone.
@@ -102,43 +101,51 @@ class OutputElimination {
     finished_ = true;
   }
 
-  // Whether to take the inverse anew, before rounding gathers in it.
-  bool is_due() const { return 2 * n_live_ <= built_with_; }
 
-  // Takes the inverse anew, and a Newton step from the weights and their signal.
-  void rebuild(const Eigen::VectorXd& signal) {
+  // One Newton step towards the least loss, with the rows that count at the signal of the weights.
+  // Returns whether it is to be made by `rebuild`, with the residual that this writes.
+  bool look_again(const Eigen::VectorXd& signal, Eigen::Ref<Eigen::VectorXd> residual) {
+    const Change change = rows_.look(signal);
+    const bool must_rebuild = is_due() || !step(change, signal);
+    if (must_rebuild) residual = rows_.residual(signal);
+    return must_rebuild;
+  }
+
+  // Takes the inverse anew, and a step with X'residual.
+  void rebuild(const Eigen::VectorXd& correlations) {
     const Features features = live();
     storage_ = inverse_of(features);
     inverse_diagonal_ = Eigen::VectorXd::Constant(left(), 1 / ridge_);
     inverse_diagonal_.head(n_live_) = storage_.diagonal();
     const Eigen::VectorXd slope =
-        gram_.correlations(features, rows_.residual(signal)) +
-        ridge_ * (prior_(features) - weights_.head(n_live_));
+        correlations(features) + ridge_ * (prior_(features) - weights_.head(n_live_));
     weights_.head(n_live_) += storage_.selfadjointView<Eigen::Lower>() * slope;
     built_with_ = n_live_;
   }
 
-  // One Newton step towards the least loss, with the rows that count at the signal of the weights.
-  void look_again(const Eigen::VectorXd& signal) {
-    const Change change = rows_.look(signal);
-    if (is_due()) return rebuild(signal);
-    if (change.empty()) return;
+  // Whether to take the inverse anew, before rounding gathers in it.
+  bool is_due() const { return 2 * n_live_ <= built_with_; }
+
+ private:
+  // Returns whether rounding has left the inverse definite.
+  bool step(const Change& change, const Eigen::VectorXd& signal) {
+    if (change.empty()) return true;
     const Matrix<double> entering = gram_.samples(live(), change.entering);
     const Matrix<double> leaving = gram_.samples(live(), change.leaving);
     update_inverse(inverse(), entering, 1);
     update_inverse(inverse(), leaving, -1);
     inverse_diagonal_.head(n_live_) = inverse().diagonal();
-    if (!(inverse_diagonal_.minCoeff() > 0)) return rebuild(signal);
+    if (!(inverse_diagonal_.minCoeff() > 0)) return false;
     const Eigen::VectorXd slope =
         entering * excess(change.entering, signal) - leaving * excess(change.leaving, signal);
     weights_.head(n_live_) -= inverse().selfadjointView<Eigen::Lower>() * slope;
+    return true;
   }
 
- private:
   // A large one in single precision, where that is enough: an order and losses come from it, and
   // Newton's steps, whose end it does not move.
   Matrix<double> inverse_of(const Features& features) const {
-    if (n_live_ > kDouble) {
+    if (n_live_ > kAlwaysDouble) {
       Matrix<float> single = gram_.of<float>(rows_, features);
       if (invert<float>(single) && single.diagonal().minCoeff() > 0) return single.cast<double>();
     }
@@ -248,15 +255,21 @@ class OutputBatch {
         is_linear_(program.active == nullptr),
         weights_(outputs.size, program.features) {
     const View<double> prior(program.prior, program.outputs, program.features);
-    const Matrix<double> signals = prior.middleRows(outputs.begin, outputs.size) * gram.X();
     for (Index k = 0; k < outputs.size; ++k) {
       columns_.emplace_back(program, pattern, gram, outputs.begin + k);
+    }
+    const Matrix<double> signals = prior.middleRows(outputs.begin, outputs.size) * gram.X();
+    Matrix<double> residuals(program.samples, outputs.size);
+    std::vector<Index> begun;
+    for (Index k = 0; k < outputs.size; ++k) {
       if (stop.is_late()) {
-        columns_.back().begin_alone();
+        column(k).begin_alone();
       } else {
-        columns_.back().begin(signals.row(k));
+        residuals.col(k) = column(k).begin(signals.row(k));
+        begun.push_back(k);
       }
     }
+    rebuild(begun, residuals);
   }
 
   template <class Stopped>
@@ -286,15 +299,24 @@ class OutputBatch {
  private:
   // In a linear layer every row counts, whatever its signal is.
   void look_again() {
-    Matrix<double> signals;
-    if (!is_linear_) signals = weights_ * gram_.X();
+    std::vector<Index> looking, due;
     for (Index k = 0; k < outputs_.size; ++k) {
-      if (column(k).finished()) continue;
-      if (!is_linear_) {
-        column(k).look_again(signals.row(k));
-      } else if (column(k).is_due()) {
-        column(k).rebuild(gram_.X().transpose() * weights_.row(k).transpose());
-      }
+      if (!column(k).finished() && (!is_linear_ || column(k).is_due())) looking.push_back(k);
+    }
+    if (looking.empty()) return;
+    const Matrix<double> signals = gram_.signals(weights_);
+    Matrix<double> residuals(signals.cols(), outputs_.size);
+    for (const Index k : looking) {
+      if (column(k).look_again(signals.row(k), residuals.col(k))) due.push_back(k);
+    }
+    rebuild(due, residuals);
+  }
+
+  void rebuild(const std::vector<Index>& due, const Matrix<double>& residuals) {
+    if (due.empty()) return;
+    const Matrix<double> correlations = gram_.X() * residuals(Eigen::all, due);
+    for (std::size_t i = 0; i < due.size(); ++i) {
+      column(due[i]).rebuild(correlations.col(static_cast<Index>(i)));
     }
   }
 

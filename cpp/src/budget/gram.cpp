@@ -16,6 +16,7 @@ BudgetGram::BudgetGram(const BudgetProgram& program)
 BudgetGram::BudgetGram(const BudgetProgram& program, int threads) : BudgetGram(program) {
   whole_ = gram_of(program.features, cut(program.samples, 256, threads), threads,
                    [&](Range r) { return X_.middleCols(r.begin, r.size); });
+  if (features() > kAlwaysDouble) single_ = X_.cast<float>();
 }
 
 template <class S>
@@ -34,6 +35,11 @@ Eigen::VectorXd BudgetGram::correlations(const Features& features,
                                          const Eigen::VectorXd& residual) const {
   const Eigen::VectorXd all = X_ * residual;
   return all(features);
+}
+
+Matrix<double> BudgetGram::signals(const Matrix<double>& weights) const {
+  if (single_.size() == 0) return weights * X_;
+  return (weights.cast<float>() * single_).cast<double>();
 }
 
 BudgetGram::Parts BudgetGram::parts(const OutputRows& rows) const {

@@ -9,6 +9,8 @@ namespace nettrim::budget {
 
 using Features = std::vector<Index>;
 
+constexpr Index kAlwaysDouble = 128;  // features: single precision would save little time
+
 class BudgetGram {
  public:
   BudgetGram(const BudgetProgram& program, int threads);
@@ -29,6 +31,8 @@ class BudgetGram {
   Matrix<S> samples(const Features& features, const std::vector<Index>& samples) const;
   // X'times the residual of every sample, for some features.
   Eigen::VectorXd correlations(const Features& features, const Eigen::VectorXd& residual) const;
+  // Of outputs x features, outputs x samples; in single precision where there are many features.
+  Matrix<double> signals(const Matrix<double>& weights) const;
   const View<double>& X() const { return X_; }
   const Eigen::VectorXd& squares() const { return squares_; }  // of every feature
 
@@ -46,6 +50,7 @@ class BudgetGram {
   double pull_, ridge_;
   Eigen::VectorXd squares_;
   Matrix<double> whole_;  // X'X, lower triangle
+  Matrix<float> single_;  // X, where there are many features
 };
 
 }  // namespace nettrim::budget
