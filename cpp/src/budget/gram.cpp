@@ -31,6 +31,10 @@ Matrix<S> BudgetGram::samples(const Features& features, const std::vector<Index>
   return result;
 }
 
+Matrix<double> BudgetGram::samples(const Features& features) const {
+  return X_(features, Eigen::all);
+}
+
 Eigen::VectorXd BudgetGram::correlations(const Features& features,
                                          const Eigen::VectorXd& residual) const {
   const Eigen::VectorXd all = X_ * residual;

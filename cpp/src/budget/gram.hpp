@@ -29,6 +29,7 @@ class BudgetGram {
   // Some samples of some features: features x samples.
   template <class S = double>
   Matrix<S> samples(const Features& features, const std::vector<Index>& samples) const;
+  Matrix<double> samples(const Features& features) const;  // all of them
   // X'times the residual of every sample, for some features.
   Eigen::VectorXd correlations(const Features& features, const Eigen::VectorXd& residual) const;
   // Of outputs x features, outputs x samples; in single precision where there are many features.

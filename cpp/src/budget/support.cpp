@@ -36,8 +36,8 @@ void Support::take(Features features) {
 void Support::fit(Features features) {
   take(std::move(features));
   const Eigen::VectorXd asked = rows_.residual(Eigen::VectorXd::Zero(rows_.size()));
-  Model model{gram_->of(rows_, features_),
-              gram_->correlations(features_, asked) + ridge_ * prior_(features_)};
+  const Matrix<double> X = gram_->samples(features_);
+  Model model{X, gram_->of(rows_, features_), X * asked + ridge_ * prior_(features_)};
   for (int step = 0; step < kSteps && newton_step(model);) ++step;
 }
 
@@ -46,14 +46,14 @@ bool Support::newton_step(Model& model) {
   const double before = loss_;
   Matrix<double> copy = model.gram;
   const Eigen::LLT<Eigen::Ref<Matrix<double>>> factor(copy);
-  step_towards(factor.solve(model.right));
+  const Eigen::VectorXd weights = factor.solve(model.right);
+  step_towards(weights, model.X.transpose() * weights);
   const Change change = rows_.look(signal_);
   count(change, model);
   return !change.empty() && loss_ < (1 - kSettled) * before;
 }
 
-void Support::step_towards(const Eigen::VectorXd& weights) {
-  const Eigen::VectorXd signal = signal_of(weights);
+void Support::step_towards(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal) {
   double share = 1;
   for (int k = 0; k < kHalvings; ++k, share /= 2) {
     const Eigen::VectorXd w = weights_ + share * (weights - weights_);

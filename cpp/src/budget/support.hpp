@@ -28,12 +28,13 @@ class Support {
  private:
   // Newton's model of the loss: least where gram * weights = right.
   struct Model {
+    const Matrix<double>& X;      // of the support
     Matrix<double> gram;  // lower triangle
     Eigen::VectorXd right;
   };
   bool newton_step(Model& model);
   void count(const Change& change, Model& model) const;
-  void step_towards(const Eigen::VectorXd& weights);
+  void step_towards(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal);
   Eigen::VectorXd signal_of(const Eigen::VectorXd& weights) const;
   double loss_of(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal) const;
 
