@@ -76,18 +76,21 @@ Matrix<S> BudgetGram::of(const OutputRows& rows, const Features& features) const
   return gram;
 }
 
-Matrix<double> BudgetGram::between(const OutputRows& rows, const Features& features,
-                                   const Features& others) const {
+template <class S>
+Matrix<S> BudgetGram::between(const OutputRows& rows, const Features& features,
+                              const Features& others) const {
   const Parts part = parts(rows);
-  Matrix<double> gram(static_cast<Index>(features.size()), static_cast<Index>(others.size()));
+  Matrix<S> gram(static_cast<Index>(features.size()), static_cast<Index>(others.size()));
   for (Index j = 0; j < gram.cols(); ++j) {
     for (Index i = 0; i < gram.rows(); ++i) {
-      gram(i, j) = part.share * whole(features[static_cast<std::size_t>(i)],
-                                      others[static_cast<std::size_t>(j)]);
+      gram(i, j) = static_cast<S>(part.share * whole(features[static_cast<std::size_t>(i)],
+                                                     others[static_cast<std::size_t>(j)]));
     }
   }
   for (const auto& [some, factor] : {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
-    gram.noalias() += (factor * samples(features, *some)) * samples(others, *some).transpose();
+    if (some->empty()) continue;
+    gram.noalias() += static_cast<S>(factor) * samples<S>(features, *some) *
+                      samples<S>(others, *some).transpose();
   }
   return gram;
 }
@@ -96,13 +99,17 @@ Eigen::VectorXd BudgetGram::diagonal(const OutputRows& rows, const Features& fea
   const Parts part = parts(rows);
   Eigen::VectorXd result = part.share * squares_(features);
   for (const auto& [some, factor] : {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
-    result += factor * samples(features, *some).rowwise().squaredNorm();
+    for (const Index i : *some) result += factor * X_.col(i)(features).cwiseAbs2();
   }
   return result.array() + ridge_;
 }
 
 template Matrix<float> BudgetGram::of(const OutputRows&, const Features&) const;
 template Matrix<double> BudgetGram::of(const OutputRows&, const Features&) const;
+template Matrix<float> BudgetGram::between(const OutputRows&, const Features&,
+                                           const Features&) const;
+template Matrix<double> BudgetGram::between(const OutputRows&, const Features&,
+                                            const Features&) const;
 template Matrix<double> BudgetGram::samples(const Features&, const std::vector<Index>&) const;
 
 }  // namespace nettrim::budget

@@ -88,26 +88,32 @@ Eigen::VectorXd Support::weights() const {
 }
 
 SwapValue Support::worth() const {
+  return prior_.size() > kAlwaysDouble ? worth_in<float>() : worth_in<double>();
+}
+
+template <class S>
+SwapValue Support::worth_in() const {
   const Index n = prior_.size(), m = static_cast<Index>(features_.size());
   Features all(static_cast<std::size_t>(n)), absent;
   std::iota(all.begin(), all.end(), Index{0});
   std::set_difference(all.begin(), all.end(), features_.begin(), features_.end(),
                       std::back_inserter(absent));
-  Matrix<double> present = gram_->of(rows_, features_);
-  const Eigen::LLT<Eigen::Ref<Matrix<double>>> factor(present);
-  auto L = present.triangularView<Eigen::Lower>();
-  Matrix<double> half = Matrix<double>::Identity(m, m);
+  Matrix<S> present = gram_->of<S>(rows_, features_);
+  const Eigen::LLT<Eigen::Ref<Matrix<S>>> factor(present);
+  auto L = present.template triangularView<Eigen::Lower>();
+  Matrix<S> half = Matrix<S>::Identity(m, m);
   L.solveInPlace(half);
-  Matrix<double> cross = gram_->between(rows_, absent, features_);
-  L.transpose().solveInPlace<Eigen::OnTheRight>(cross);
-  const Eigen::VectorXd left_over =
-      gram_->diagonal(rows_, absent) - cross.rowwise().squaredNorm();
+  Matrix<S> cross = gram_->between<S>(rows_, absent, features_);
+  L.transpose().template solveInPlace<Eigen::OnTheRight>(cross);
+  const Eigen::VectorXd left_over = gram_->diagonal(rows_, absent) -
+                                    cross.rowwise().squaredNorm().template cast<double>();
+  const Eigen::VectorXd inverse_diagonal =
+      half.colwise().squaredNorm().transpose().template cast<double>();
   const Eigen::VectorXd slope =
       gram_->correlations(absent, rows_.residual(signal_)) + ridge_ * prior_(absent);
   SwapValue worth{Eigen::VectorXd::Constant(n, std::numeric_limits<double>::infinity()),
                   Eigen::VectorXd::Zero(n)};
-  worth.cost(features_) = weights_.array().square() /
-                          (2 * half.colwise().squaredNorm().transpose().array());
+  worth.cost(features_) = weights_.array().square() / (2 * inverse_diagonal.array());
   worth.gain(absent) = slope.array().square() / (2 * left_over.cwiseMax(ridge_).array());
   return worth;
 }
