@@ -43,7 +43,7 @@ __all__ = [
 
 BUDGET, TIME_LIMIT = "budget", "time_limit"  # statuses
 METHODS = ("auto", "surgery", "admm", "reweighted")
-SWAPS = 5
+SWAPS = 2
 # Outputs x features^3 of an elimination that is worth its time: some minutes behind a ReLU. In a
 # linear layer of more than a few outputs alternating directions find better supports at once.
 MOST_EXPENSIVE, MOST_EXPENSIVE_LINEAR = 2e12, 5e8
@@ -235,7 +235,7 @@ def solve_layer_budget(
         quarter of the samples best that is set aside for some of the outputs, less a quarter, as
         all samples need less of it than three quarters of them; in a linear layer a `ridge` of .03
         times the share of weights to remove.
-    swaps : int, default 5
+    swaps : int, default 2
         Rounds of swaps at most; none with a `pattern`, or in a linear layer by admm.
     held_out : pair of array_like, optional
         Inputs and outputs that are used for nothing but measuring errors.
