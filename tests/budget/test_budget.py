@@ -100,9 +100,7 @@ def test_single_precision_knows_no_size(power):
     X, W, Y = layer(200, 140, 3)
     size = np.ldexp(1.0, power)
     one = nettrim.solve_layer_budget(X, Y, weights=W, sparsity=0.8, n_threads=1)
-    other = nettrim.solve_layer_budget(
-        X * size, Y * size, weights=W, sparsity=0.8, n_threads=1
-    )
+    other = nettrim.solve_layer_budget(X * size, Y * size, weights=W, sparsity=0.8, n_threads=1)
     assert np.array_equal(other.weights, one.weights)
 
 

@@ -13,9 +13,9 @@ namespace nettrim::budget {
 namespace {
 
 constexpr Index kBlock = 128;  // weights removed between two looks at the rows, at most
-constexpr Index kShare = 10;  // and no more than one of so many
-constexpr Index kBatch = 16;  // outputs whose signals are computed together
-constexpr int kBatches = 8;   // or a multiple, whatever the number of threads
+constexpr Index kShare = 10;   // and no more than one of so many
+constexpr Index kBatch = 16;   // outputs whose signals are computed together
+constexpr int kBatches = 8;    // or a multiple, whatever the number of threads
 
 // One output that gives up its weights: the inverse of its Gram matrix over the features that are
 // left, and the weights of least loss among theirs. A feature that is zero in all samples is idle:
@@ -100,7 +100,6 @@ class OutputElimination {
     } while (quota_.lift());
     finished_ = true;
   }
-
 
   // One Newton step towards the least loss, with the rows that count at the signal of the weights.
   // Returns whether it is to be made by `rebuild`, with the residual that this writes.
@@ -222,8 +221,8 @@ class OutputElimination {
     weights_.conservativeResize(kept);
     inverse_diagonal_.conservativeResize(kept);
     if (n_live_ == 0 || count == 0) return;
-    inverse().selfadjointView<Eigen::Lower>().rankUpdate(
-        directions_.topLeftCorner(n_live_, count), -1);
+    inverse().selfadjointView<Eigen::Lower>().rankUpdate(directions_.topLeftCorner(n_live_, count),
+                                                         -1);
   }
 
   Eigen::Ref<Matrix<double>> inverse() { return storage_.topLeftCorner(n_live_, n_live_); }

@@ -69,7 +69,8 @@ Matrix<S> BudgetGram::of(const OutputRows& rows, const Features& features) const
     }
   }
   auto lower = gram.template selfadjointView<Eigen::Lower>();
-  for (const auto& [some, factor] : {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
+  for (const auto& [some, factor] :
+       {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
     if (!some->empty()) lower.rankUpdate(samples<S>(features, *some), static_cast<S>(factor));
   }
   gram.diagonal().array() += static_cast<S>(ridge_);
@@ -87,7 +88,8 @@ Matrix<S> BudgetGram::between(const OutputRows& rows, const Features& features,
                                                      others[static_cast<std::size_t>(j)]));
     }
   }
-  for (const auto& [some, factor] : {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
+  for (const auto& [some, factor] :
+       {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
     if (some->empty()) continue;
     gram.noalias() += static_cast<S>(factor) * samples<S>(features, *some) *
                       samples<S>(others, *some).transpose();
@@ -98,7 +100,8 @@ Matrix<S> BudgetGram::between(const OutputRows& rows, const Features& features,
 Eigen::VectorXd BudgetGram::diagonal(const OutputRows& rows, const Features& features) const {
   const Parts part = parts(rows);
   Eigen::VectorXd result = part.share * squares_(features);
-  for (const auto& [some, factor] : {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
+  for (const auto& [some, factor] :
+       {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
     for (const Index i : *some) result += factor * X_.col(i)(features).cwiseAbs2();
   }
   return result.array() + ridge_;

@@ -24,8 +24,7 @@ class BudgetGram {
   Matrix<S> of(const OutputRows& rows, const Features& features) const;
   // X' D X between some features and others, and its diagonal with the ridge.
   template <class S>
-  Matrix<S> between(const OutputRows& rows, const Features& features,
-                    const Features& others) const;
+  Matrix<S> between(const OutputRows& rows, const Features& features, const Features& others) const;
   Eigen::VectorXd diagonal(const OutputRows& rows, const Features& features) const;
   // Some samples of some features: features x samples.
   template <class S = double>

@@ -105,8 +105,8 @@ SwapValue Support::worth_in() const {
   L.solveInPlace(half);
   Matrix<S> cross = gram_->between<S>(rows_, absent, features_);
   L.transpose().template solveInPlace<Eigen::OnTheRight>(cross);
-  const Eigen::VectorXd left_over = gram_->diagonal(rows_, absent) -
-                                    cross.rowwise().squaredNorm().template cast<double>();
+  const Eigen::VectorXd left_over =
+      gram_->diagonal(rows_, absent) - cross.rowwise().squaredNorm().template cast<double>();
   const Eigen::VectorXd inverse_diagonal =
       half.colwise().squaredNorm().transpose().template cast<double>();
   const Eigen::VectorXd slope =

@@ -29,8 +29,8 @@ class Support {
  private:
   // Newton's model of the loss: least where gram * weights = right.
   struct Model {
-    const Matrix<double>& X;      // of the support
-    Matrix<double> gram;  // lower triangle
+    const Matrix<double>& X;  // of the support
+    Matrix<double> gram;      // lower triangle
     Eigen::VectorXd right;
   };
   bool newton_step(Model& model);
