@@ -8,7 +8,7 @@
 namespace nettrim::budget {
 namespace {
 
-constexpr double kFirstShare = 0.005; // of the weights that change places in the first round
+constexpr double kFirstShare = 0.005;  // of the weights that change places in the first round
 constexpr double kMargin = 1.05;       // a swap must promise more than it costs
 constexpr double kWorthwhile = 1e-5;   // relative decrease of a round that is kept
 
