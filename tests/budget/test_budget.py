@@ -54,6 +54,36 @@ def test_removals_of_a_linear_layer_are_those_of_the_naive_algorithm(n_features)
         np.testing.assert_allclose(trace.losses[j], losses, rtol=1e-6)
 
 
+def test_features_that_are_zero_go_in_their_turn():
+    X, W, _ = layer(n_features=12)
+    X[:, [0, 3, 7]] = 0
+    data = data_of(X, X @ W, W, "linear")
+    trace = eliminate(data, Regularisation(0.0, 1.0), 1)
+    gram = X.T @ X + data.scale * np.eye(X.shape[1])
+    for j, column in enumerate(W.T):
+        order, losses = naive_surgery(gram, column)
+        assert list(trace.order[j]) == order
+        np.testing.assert_allclose(trace.losses[j], losses, rtol=1e-6)
+
+
+def test_single_precision_of_a_large_layer_is_enough():
+    """Losses of removals, in whatever order those of about the same loss go."""
+    X, W, _ = layer(500, 160, 3)
+    data, chosen = data_of(X, X @ W, W, "linear"), Regularisation(0.0, 1e-3)
+    gram = X.T @ X + 1e-3 * data.scale * np.eye(X.shape[1])
+    for losses, column in zip(eliminate(data, chosen, 1).losses, W.T, strict=True):
+        np.testing.assert_allclose(losses, naive_surgery(gram, column)[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("power", [-450, -60, 60, 450])
+def test_single_precision_knows_no_size(power):
+    X, W, Y = layer(200, 140, 3)
+    size = np.ldexp(1.0, power)
+    one = nettrim.solve_layer_budget(X, Y, weights=W, sparsity=0.8, n_threads=1)
+    other = nettrim.solve_layer_budget(X * size, Y * size, weights=W, sparsity=0.8, n_threads=1)
+    assert np.array_equal(other.weights, one.weights)
+
+
 def test_with_all_rows_pulled_a_relu_layer_is_a_linear_one():
     X, W, Y = layer()
     chosen = Regularisation(1.0, 1e-3)

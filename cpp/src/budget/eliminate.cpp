@@ -12,13 +12,14 @@
 namespace nettrim::budget {
 namespace {
 
-constexpr Index kBlock = 32;  // weights removed between two looks at the rows, at most
-constexpr Index kShare = 10;  // and no more than one of so many
-constexpr Index kBatch = 16;  // outputs whose signals are computed together
-constexpr int kBatches = 8;   // or a multiple, whatever the number of threads
+constexpr Index kBlock = 128;  // weights removed between two looks at the rows, at most
+constexpr Index kShare = 10;   // and no more than one of so many
+constexpr Index kBatch = 16;   // outputs whose signals are computed together
+constexpr int kBatches = 8;    // or a multiple, whatever the number of threads
 
 // One output that gives up its weights: the inverse of its Gram matrix over the features that are
-// left, and the weights of least loss among theirs.
+// left, and the weights of least loss among theirs. A feature that is zero in all samples is idle:
+// its weight stays what it was, whatever becomes of others, and it takes no part in the inverse.
 class OutputElimination {
  public:
   OutputElimination(const BudgetProgram& program, const BudgetPattern& pattern,
@@ -30,15 +31,19 @@ class OutputElimination {
         quota_(pattern, program.features),
         left_(static_cast<std::size_t>(program.features)) {
     std::iota(left_.begin(), left_.end(), Index{0});
+    const auto idle = std::stable_partition(left_.begin(), left_.end(),
+                                            [&](Index i) { return gram.squares()[i] > 0; });
+    n_live_ = idle - left_.begin();
   }
 
   Index left() const { return static_cast<Index>(left_.size()); }
   bool finished() const { return finished_; }
 
-  // From the rows as they are at the signal of some weights.
-  void begin(const Eigen::VectorXd& signal) {
+  // From the rows as they are at the signal of the weights there are; returns their residual.
+  Eigen::VectorXd begin(const Eigen::VectorXd& signal) {
     rows_.look(signal);
-    rebuild();
+    weights_ = prior_(left_);
+    return rows_.residual(signal);
   }
 
   // From weights that know nothing of one another: each counts by its signal alone.
@@ -56,11 +61,11 @@ class OutputElimination {
   // Removes some weights, cheapest first; tells each to gone(feature, loss).
   template <class Gone>
   void remove_block(Gone&& gone) {
-    const Index most = std::clamp<Index>(left() / kShare, 1, kBlock);
-    directions_.resize(left(), most);
+    const Index most = std::clamp<Index>(n_live_ / kShare, 1, kBlock);
+    directions_.resize(n_live_, most);
     removed_.assign(left_.size(), false);
     Index count = 0;
-    for (; count < most; ++count) {
+    while (count < most) {
       Index i = cheapest();
       if (i < 0 && quota_.lift()) i = cheapest();
       if (i < 0) {
@@ -68,7 +73,9 @@ class OutputElimination {
         break;
       }
       gone(left_[static_cast<std::size_t>(i)], removal_loss(i));
-      remove(i, count);
+      if (i < n_live_) follow(i, count++);
+      removed_[static_cast<std::size_t>(i)] = true;
+      quota_.remove(left_[static_cast<std::size_t>(i)]);
     }
     compact(count);
     finished_ |= left() == 0;
@@ -94,38 +101,59 @@ class OutputElimination {
     finished_ = true;
   }
 
-  // Takes the inverse anew, before rounding gathers in it; returns whether it was time.
-  bool refresh() {
-    if (2 * left() > built_with_) return false;
-    rebuild();
+  // One Newton step towards the least loss, with the rows that count at the signal of the weights.
+  // Returns whether it is to be made by `rebuild`, with the residual that this writes.
+  bool look_again(const Eigen::VectorXd& signal, Eigen::Ref<Eigen::VectorXd> residual) {
+    const Change change = rows_.look(signal);
+    const bool must_rebuild = is_due() || !step(change, signal);
+    if (must_rebuild) residual = rows_.residual(signal);
+    return must_rebuild;
+  }
+
+  // Takes the inverse anew, and a step with X'residual.
+  void rebuild(const Eigen::VectorXd& correlations) {
+    const Features features = live();
+    storage_ = inverse_of(features);
+    inverse_diagonal_ = Eigen::VectorXd::Constant(left(), 1 / ridge_);
+    inverse_diagonal_.head(n_live_) = storage_.diagonal();
+    const Eigen::VectorXd slope =
+        correlations(features) + ridge_ * (prior_(features) - weights_.head(n_live_));
+    weights_.head(n_live_) += storage_.selfadjointView<Eigen::Lower>() * slope;
+    built_with_ = n_live_;
+  }
+
+  // Whether to take the inverse anew, before rounding gathers in it.
+  bool is_due() const { return 2 * n_live_ <= built_with_; }
+
+ private:
+  // Returns whether rounding has left the inverse definite.
+  bool step(const Change& change, const Eigen::VectorXd& signal) {
+    if (change.empty()) return true;
+    const Matrix<double> entering = gram_.samples(live(), change.entering);
+    const Matrix<double> leaving = gram_.samples(live(), change.leaving);
+    update_inverse(inverse(), entering, 1);
+    update_inverse(inverse(), leaving, -1);
+    inverse_diagonal_.head(n_live_) = inverse().diagonal();
+    if (!(inverse_diagonal_.minCoeff() > 0)) return false;
+    const Eigen::VectorXd slope = product(entering, excess(change.entering, signal)) -
+                                  product(leaving, excess(change.leaving, signal));
+    weights_.head(n_live_) -= inverse().selfadjointView<Eigen::Lower>() * slope;
     return true;
   }
 
-  // One Newton step towards the least loss, with the rows that count at the signal of the weights.
-  void look_again(const Eigen::VectorXd& signal) {
-    const Change change = rows_.look(signal);
-    if (refresh() || change.empty()) return;
-    const Matrix<double> entering = gram_.samples(left_, change.entering);
-    const Matrix<double> leaving = gram_.samples(left_, change.leaving);
-    update_inverse(inverse(), entering, 1);
-    update_inverse(inverse(), leaving, -1);
-    inverse_diagonal_ = inverse().diagonal();
-    if (!(inverse_diagonal_.minCoeff() > 0)) return rebuild();
-    const Eigen::VectorXd slope = product(entering, excess(change.entering, signal)) -
-                                  product(leaving, excess(change.leaving, signal));
-    weights_ -= inverse().selfadjointView<Eigen::Lower>() * slope;
+  // A large one in single precision, where that is enough: an order and losses come from it, and
+  // Newton's steps, whose end it does not move.
+  Matrix<double> inverse_of(const Features& features) const {
+    if (n_live_ > kAlwaysDouble) {
+      Matrix<float> single = gram_.of<float>(rows_, features);
+      if (invert<float>(single) && single.diagonal().minCoeff() > 0) return single.cast<double>();
+    }
+    Matrix<double> result = gram_.of<double>(rows_, features);
+    invert<double>(result);
+    return result;
   }
 
- private:
-  void rebuild() {
-    storage_ = gram_.of(rows_, left_);
-    invert<double>(storage_);
-    inverse_diagonal_ = storage_.diagonal();
-    const Eigen::VectorXd asked = rows_.residual(Eigen::VectorXd::Zero(rows_.size()));
-    const Eigen::VectorXd right = gram_.correlations(left_, asked) + ridge_ * prior_(left_);
-    weights_ = storage_.selfadjointView<Eigen::Lower>() * right;
-    built_with_ = left();
-  }
+  Features live() const { return Features(left_.begin(), left_.begin() + n_live_); }
 
   Eigen::VectorXd excess(const std::vector<Index>& rows, const Eigen::VectorXd& signal) const {
     Eigen::VectorXd result(static_cast<Index>(rows.size()));
@@ -154,55 +182,57 @@ class OutputElimination {
     return best;
   }
 
-  // The inverse itself follows at the block's end: until then it is corrected by the directions of
-  // the removals before.
-  void remove(Index i, Index count) {
+  // Lets the other weights follow a removal. The inverse itself follows at the block's end: until
+  // then it is corrected by the directions of the removals before.
+  void follow(Index i, Index count) {
     auto v = directions_.col(count);
     v.head(i) = storage_.row(i).head(i).transpose();
-    v.tail(left() - i) = storage_.col(i).segment(i, left() - i);
+    v.tail(n_live_ - i) = storage_.col(i).segment(i, n_live_ - i);
     add_product(directions_.leftCols(count), directions_.row(i).head(count).transpose(), v, -1);
     v /= std::sqrt(inverse_diagonal_[i]);
-    weights_ -= (weights_[i] / std::sqrt(inverse_diagonal_[i])) * v;
-    inverse_diagonal_.array() -= v.array().square();
+    weights_.head(n_live_) -= (weights_[i] / std::sqrt(inverse_diagonal_[i])) * v;
+    inverse_diagonal_.head(n_live_).array() -= v.array().square();
     inverse_diagonal_ = inverse_diagonal_.cwiseMax(std::numeric_limits<double>::min());
-    removed_[static_cast<std::size_t>(i)] = true;
-    quota_.remove(left_[static_cast<std::size_t>(i)]);
   }
 
   void compact(Index count) {
-    Index kept = 0;
+    Index kept = 0, kept_live = 0;
     for (Index i = 0; i < left(); ++i) {
       const auto from = static_cast<std::size_t>(i), to = static_cast<std::size_t>(kept);
       if (removed_[from]) continue;
       left_[to] = left_[from];
       weights_[kept] = weights_[i];
       inverse_diagonal_[kept] = inverse_diagonal_[i];
-      directions_.row(kept) = directions_.row(i);
+      ++kept;
+      if (i >= n_live_) continue;
+      directions_.row(kept_live) = directions_.row(i);
       places_.resize(to + 1);
       places_[to] = i;
-      ++kept;
+      ++kept_live;
     }
-    for (Index b = 0; b < kept; ++b) {
+    for (Index b = 0; b < kept_live; ++b) {
       const Index from = places_[static_cast<std::size_t>(b)];
-      for (Index a = b; a < kept; ++a) {
+      for (Index a = b; a < kept_live; ++a) {
         storage_(a, b) = storage_(places_[static_cast<std::size_t>(a)], from);
       }
     }
+    n_live_ = kept_live;
     left_.resize(static_cast<std::size_t>(kept));
     weights_.conservativeResize(kept);
     inverse_diagonal_.conservativeResize(kept);
-    if (kept == 0 || count == 0) return;
-    add_gram(directions_.topLeftCorner(kept, count), inverse(), -1);
+    if (n_live_ == 0 || count == 0) return;
+    add_gram(directions_.topLeftCorner(n_live_, count), inverse(), -1);
   }
 
-  Eigen::Ref<Matrix<double>> inverse() { return storage_.topLeftCorner(left(), left()); }
+  Eigen::Ref<Matrix<double>> inverse() { return storage_.topLeftCorner(n_live_, n_live_); }
 
   const BudgetGram& gram_;
   Eigen::VectorXd prior_;
   double ridge_;
   OutputRows rows_;
   Quota quota_;
-  Features left_;
+  Features left_;  // idle ones at the end
+  Index n_live_;
   Matrix<double> storage_;  // the inverse's lower triangle in its upper left corner
   Matrix<double> directions_;
   Eigen::VectorXd weights_, inverse_diagonal_;
@@ -223,15 +253,21 @@ class OutputBatch {
         is_linear_(program.active == nullptr),
         weights_(outputs.size, program.features) {
     const View<double> prior(program.prior, program.outputs, program.features);
-    const Matrix<double> signals = product(prior.middleRows(outputs.begin, outputs.size), gram.X());
     for (Index k = 0; k < outputs.size; ++k) {
       columns_.emplace_back(program, pattern, gram, outputs.begin + k);
+    }
+    const Matrix<double> signals = product(prior.middleRows(outputs.begin, outputs.size), gram.X());
+    Matrix<double> residuals(program.samples, outputs.size);
+    std::vector<Index> begun;
+    for (Index k = 0; k < outputs.size; ++k) {
       if (stop.is_late()) {
-        columns_.back().begin_alone();
+        column(k).begin_alone();
       } else {
-        columns_.back().begin(signals.row(k));
+        residuals.col(k) = column(k).begin(signals.row(k));
+        begun.push_back(k);
       }
     }
+    rebuild(begun, residuals);
   }
 
   template <class Stopped>
@@ -261,15 +297,25 @@ class OutputBatch {
  private:
   // In a linear layer every row counts, whatever its signal is.
   void look_again() {
-    Matrix<double> signals;
-    if (!is_linear_) signals = product(weights_, gram_.X());
+    std::vector<Index> looking, due;
     for (Index k = 0; k < outputs_.size; ++k) {
-      if (column(k).finished()) continue;
-      if (is_linear_) {
-        column(k).refresh();
-      } else {
-        column(k).look_again(signals.row(k));
-      }
+      if (!column(k).finished() && (!is_linear_ || column(k).is_due())) looking.push_back(k);
+    }
+    if (looking.empty()) return;
+    const Matrix<double> signals = gram_.signals(weights_);
+    Matrix<double> residuals(signals.cols(), outputs_.size);
+    for (const Index k : looking) {
+      if (column(k).look_again(signals.row(k), residuals.col(k))) due.push_back(k);
+    }
+    rebuild(due, residuals);
+  }
+
+  void rebuild(const std::vector<Index>& due, const Matrix<double>& residuals) {
+    if (due.empty()) return;
+    const Matrix<double> asked = residuals(Eigen::all, due);
+    const Matrix<double> correlations = product(gram_.X(), asked);
+    for (std::size_t i = 0; i < due.size(); ++i) {
+      column(due[i]).rebuild(correlations.col(static_cast<Index>(i)));
     }
   }
 

@@ -8,9 +8,9 @@
 namespace nettrim::budget {
 namespace {
 
-constexpr double kFirstShare = 0.02;  // of the weights that change places in the first round
-constexpr double kMargin = 1.05;      // a swap must promise more than it costs
-constexpr double kWorthwhile = 1e-5;  // relative decrease of a round that is kept
+constexpr double kFirstShare = 0.005;  // of the weights that change places in the first round
+constexpr double kMargin = 1.05;       // a swap must promise more than it costs
+constexpr double kWorthwhile = 1e-5;   // relative decrease of a round that is kept
 
 struct Swap {
   Index output, feature;
@@ -59,6 +59,7 @@ class LayerFit {
       if (cheap.empty()) break;
       if (try_swaps(cheap, good)) {
         swaps += static_cast<Index>(cheap.size());
+        share *= 2;
       } else if (cheap.size() == 1) {
         break;
       } else {

@@ -1,5 +1,8 @@
 #include "budget/gram.hpp"
 
+#include <iterator>
+#include <utility>
+
 #include "linalg/factor.hpp"
 
 namespace nettrim::budget {
@@ -13,18 +16,23 @@ BudgetGram::BudgetGram(const BudgetProgram& program)
 BudgetGram::BudgetGram(const BudgetProgram& program, int threads) : BudgetGram(program) {
   whole_ = gram_of(program.features, cut(program.samples, 256, threads), threads,
                    [&](Range r) { return X_.middleCols(r.begin, r.size); });
+  if (features() > kAlwaysDouble) single_ = X_.cast<float>();
 }
 
-Matrix<double> BudgetGram::samples(const Features& features,
-                                   const std::vector<Index>& samples) const {
-  Matrix<double> result(static_cast<Index>(features.size()), static_cast<Index>(samples.size()));
+template <class S>
+Matrix<S> BudgetGram::samples(const Features& features, const std::vector<Index>& samples) const {
+  Matrix<S> result(static_cast<Index>(features.size()), static_cast<Index>(samples.size()));
   for (Index j = 0; j < result.cols(); ++j) {
     const auto sample = X_.col(samples[static_cast<std::size_t>(j)]);
     for (Index i = 0; i < result.rows(); ++i) {
-      result(i, j) = sample[features[static_cast<std::size_t>(i)]];
+      result(i, j) = static_cast<S>(sample[features[static_cast<std::size_t>(i)]]);
     }
   }
   return result;
+}
+
+Matrix<double> BudgetGram::samples(const Features& features) const {
+  return X_(features, Eigen::all);
 }
 
 Eigen::VectorXd BudgetGram::correlations(const Features& features,
@@ -33,30 +41,78 @@ Eigen::VectorXd BudgetGram::correlations(const Features& features,
   return all(features);
 }
 
-// Of rows that count and rows that do not, the fewer are added up: the rest is in X'X.
-Matrix<double> BudgetGram::of(const OutputRows& rows, const Features& features) const {
+Matrix<double> BudgetGram::signals(const Matrix<double>& weights) const {
+  if (single_.size() == 0) return product(weights, X_);
+  return (weights.cast<float>() * single_).cast<double>();
+}
+
+BudgetGram::Parts BudgetGram::parts(const OutputRows& rows) const {
   std::vector<Index> counting, idle, unpulled;
   for (Index i = 0; i < rows.size(); ++i) (rows.counts(i) ? counting : idle).push_back(i);
-  const bool add = counting.size() < idle.size();
-  const double share = add ? pull_ : 1.0;  // of all rows
+  if (pull_ > 0) {
+    std::copy_if(counting.begin(), counting.end(), std::back_inserter(unpulled),
+                 [&](Index i) { return !rows.is_active(i); });
+  }
+  if (counting.size() < idle.size()) return {pull_, 1 - pull_, counting, unpulled};
+  return {1.0, pull_ - 1, idle, unpulled};
+}
+
+template <class S>
+Matrix<S> BudgetGram::of(const OutputRows& rows, const Features& features) const {
   const auto m = static_cast<Index>(features.size());
-  Matrix<double> gram(m, m);
+  const Parts part = parts(rows);
+  Matrix<S> gram(m, m);
   for (Index j = 0; j < m; ++j) {
     for (Index i = j; i < m; ++i) {
-      const Index a = features[static_cast<std::size_t>(i)],
-                  b = features[static_cast<std::size_t>(j)];
-      gram(i, j) = share * whole_(std::max(a, b), std::min(a, b));
+      gram(i, j) = static_cast<S>(part.share * whole(features[static_cast<std::size_t>(i)],
+                                                     features[static_cast<std::size_t>(j)]));
     }
   }
-  const auto& fewer = add ? counting : idle;
-  if (!fewer.empty()) add_gram(samples(features, fewer), gram, add ? 1 - pull_ : pull_ - 1);
-  // An inactive row that counts is pulled as well.
-  for (const Index i : counting) {
-    if (!rows.is_active(i)) unpulled.push_back(i);
+  auto lower = gram.template selfadjointView<Eigen::Lower>();
+  for (const auto& [some, factor] :
+       {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
+    if (!some->empty()) lower.rankUpdate(samples<S>(features, *some), static_cast<S>(factor));
   }
-  if (pull_ > 0 && !unpulled.empty()) add_gram(samples(features, unpulled), gram, pull_);
-  gram.diagonal().array() += ridge_;
+  gram.diagonal().array() += static_cast<S>(ridge_);
   return gram;
 }
+
+template <class S>
+Matrix<S> BudgetGram::between(const OutputRows& rows, const Features& features,
+                              const Features& others) const {
+  const Parts part = parts(rows);
+  Matrix<S> gram(static_cast<Index>(features.size()), static_cast<Index>(others.size()));
+  for (Index j = 0; j < gram.cols(); ++j) {
+    for (Index i = 0; i < gram.rows(); ++i) {
+      gram(i, j) = static_cast<S>(part.share * whole(features[static_cast<std::size_t>(i)],
+                                                     others[static_cast<std::size_t>(j)]));
+    }
+  }
+  for (const auto& [some, factor] :
+       {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
+    if (some->empty()) continue;
+    gram.noalias() += static_cast<S>(factor) * samples<S>(features, *some) *
+                      samples<S>(others, *some).transpose();
+  }
+  return gram;
+}
+
+Eigen::VectorXd BudgetGram::diagonal(const OutputRows& rows, const Features& features) const {
+  const Parts part = parts(rows);
+  Eigen::VectorXd result = part.share * squares_(features);
+  for (const auto& [some, factor] :
+       {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
+    for (const Index i : *some) result += factor * X_.col(i)(features).cwiseAbs2();
+  }
+  return result.array() + ridge_;
+}
+
+template Matrix<float> BudgetGram::of(const OutputRows&, const Features&) const;
+template Matrix<double> BudgetGram::of(const OutputRows&, const Features&) const;
+template Matrix<float> BudgetGram::between(const OutputRows&, const Features&,
+                                           const Features&) const;
+template Matrix<double> BudgetGram::between(const OutputRows&, const Features&,
+                                            const Features&) const;
+template Matrix<double> BudgetGram::samples(const Features&, const std::vector<Index>&) const;
 
 }  // namespace nettrim::budget

@@ -1,11 +1,15 @@
 // Second derivatives of an output's loss.
 #pragma once
 
+#include <algorithm>
+
 #include "budget/rows.hpp"
 
 namespace nettrim::budget {
 
 using Features = std::vector<Index>;
+
+constexpr Index kAlwaysDouble = 128;  // features: single precision would save little time
 
 class BudgetGram {
  public:
@@ -16,19 +20,38 @@ class BudgetGram {
   Index features() const { return X_.rows(); }
   // Lower triangle of X' D X + ridge over some features, D being the weights of the rows that
   // count.
-  Matrix<double> of(const OutputRows& rows, const Features& features) const;
+  template <class S = double>
+  Matrix<S> of(const OutputRows& rows, const Features& features) const;
+  // X' D X between some features and others, and its diagonal with the ridge.
+  template <class S>
+  Matrix<S> between(const OutputRows& rows, const Features& features, const Features& others) const;
+  Eigen::VectorXd diagonal(const OutputRows& rows, const Features& features) const;
   // Some samples of some features: features x samples.
-  Matrix<double> samples(const Features& features, const std::vector<Index>& samples) const;
+  template <class S = double>
+  Matrix<S> samples(const Features& features, const std::vector<Index>& samples) const;
+  Matrix<double> samples(const Features& features) const;  // all of them
   // X'times the residual of every sample, for some features.
   Eigen::VectorXd correlations(const Features& features, const Eigen::VectorXd& residual) const;
+  // Of outputs x features, outputs x samples; in single precision where there are many features.
+  Matrix<double> signals(const Matrix<double>& weights) const;
   const View<double>& X() const { return X_; }
   const Eigen::VectorXd& squares() const { return squares_; }  // of every feature
 
  private:
+  // X' D X as a multiple of X'X and some samples' products: those that count or those that do not,
+  // of which there are fewer, and inactive ones that count, which are pulled as well.
+  struct Parts {
+    double share, factor;
+    std::vector<Index> fewer, unpulled;
+  };
+  Parts parts(const OutputRows& rows) const;
+  double whole(Index a, Index b) const { return whole_(std::max(a, b), std::min(a, b)); }
+
   View<double> X_;  // features x samples
   double pull_, ridge_;
   Eigen::VectorXd squares_;
   Matrix<double> whole_;  // X'X, lower triangle
+  Matrix<float> single_;  // X, where there are many features
 };
 
 }  // namespace nettrim::budget

@@ -37,8 +37,8 @@ void Support::take(Features features) {
 void Support::fit(Features features) {
   take(std::move(features));
   const Eigen::VectorXd asked = rows_.residual(Eigen::VectorXd::Zero(rows_.size()));
-  Model model{gram_->of(rows_, features_),
-              gram_->correlations(features_, asked) + ridge_ * prior_(features_)};
+  const Matrix<double> X = gram_->samples(features_);
+  Model model{X, gram_->of(rows_, features_), X * asked + ridge_ * prior_(features_)};
   for (int step = 0; step < kSteps && newton_step(model);) ++step;
 }
 
@@ -47,14 +47,14 @@ bool Support::newton_step(Model& model) {
   const double before = loss_;
   Matrix<double> factor = model.gram;
   cholesky(factor);
-  step_towards(solve_factored(factor, model.right));
+  const Eigen::VectorXd weights = solve_factored(factor, model.right);
+  step_towards(weights, model.X.transpose() * weights);
   const Change change = rows_.look(signal_);
   count(change, model);
   return !change.empty() && loss_ < (1 - kSettled) * before;
 }
 
-void Support::step_towards(const Eigen::VectorXd& weights) {
-  const Eigen::VectorXd signal = signal_of(weights);
+void Support::step_towards(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal) {
   double share = 1;
   for (int k = 0; k < kHalvings; ++k, share /= 2) {
     const Eigen::VectorXd w = weights_ + share * (weights - weights_);
@@ -88,31 +88,32 @@ Eigen::VectorXd Support::weights() const {
 }
 
 SwapValue Support::worth() const {
+  return prior_.size() > kAlwaysDouble ? worth_in<float>() : worth_in<double>();
+}
+
+template <class S>
+SwapValue Support::worth_in() const {
   const Index n = prior_.size(), m = static_cast<Index>(features_.size());
-  Features order = features_, all(static_cast<std::size_t>(n));
+  Features all(static_cast<std::size_t>(n)), absent;
   std::iota(all.begin(), all.end(), Index{0});
   std::set_difference(all.begin(), all.end(), features_.begin(), features_.end(),
-                      std::back_inserter(order));
-  Matrix<double> whole = gram_->of(rows_, order);
-  auto present = whole.topLeftCorner(m, m);
+                      std::back_inserter(absent));
+  Matrix<S> present = gram_->of<S>(rows_, features_);
   cholesky(present);
-  Matrix<double> half = Matrix<double>::Identity(m, m);
+  Matrix<S> half = Matrix<S>::Identity(m, m);
   solve_from_left(present, half);
-  auto absent = whole.bottomLeftCorner(n - m, m);
-  solve_from_right(present, absent);
-  const Eigen::VectorXd left_over = whole.diagonal().tail(n - m) - absent.rowwise().squaredNorm();
+  Matrix<S> cross = gram_->between<S>(rows_, absent, features_);
+  solve_from_right(present, cross);
+  const Eigen::VectorXd left_over =
+      gram_->diagonal(rows_, absent) - cross.rowwise().squaredNorm().template cast<double>();
+  const Eigen::VectorXd inverse_diagonal =
+      half.colwise().squaredNorm().transpose().template cast<double>();
   const Eigen::VectorXd slope =
-      gram_->correlations(order, rows_.residual(signal_)) + ridge_ * (prior_ - weights())(order);
+      gram_->correlations(absent, rows_.residual(signal_)) + ridge_ * prior_(absent);
   SwapValue worth{Eigen::VectorXd::Constant(n, std::numeric_limits<double>::infinity()),
                   Eigen::VectorXd::Zero(n)};
-  for (Index k = 0; k < m; ++k) {
-    worth.cost[order[static_cast<std::size_t>(k)]] =
-        weights_[k] * weights_[k] / (2 * half.col(k).squaredNorm());
-  }
-  for (Index k = m; k < n; ++k) {
-    const double room = std::max(left_over[k - m], ridge_);
-    worth.gain[order[static_cast<std::size_t>(k)]] = slope[k] * slope[k] / (2 * room);
-  }
+  worth.cost(features_) = weights_.array().square() / (2 * inverse_diagonal.array());
+  worth.gain(absent) = slope.array().square() / (2 * left_over.cwiseMax(ridge_).array());
   return worth;
 }
 

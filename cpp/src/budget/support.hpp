@@ -23,17 +23,21 @@ class Support {
   double loss() const { return loss_; }
   const Features& features() const { return features_; }
   Eigen::VectorXd weights() const;  // of all features
+  // In single precision where there are many features: it is but what a swap promises.
   SwapValue worth() const;
 
  private:
   // Newton's model of the loss: least where gram * weights = right.
   struct Model {
-    Matrix<double> gram;  // lower triangle
+    const Matrix<double>& X;  // of the support
+    Matrix<double> gram;      // lower triangle
     Eigen::VectorXd right;
   };
   bool newton_step(Model& model);
+  template <class S>
+  SwapValue worth_in() const;
   void count(const Change& change, Model& model) const;
-  void step_towards(const Eigen::VectorXd& weights);
+  void step_towards(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal);
   Eigen::VectorXd signal_of(const Eigen::VectorXd& weights) const;
   double loss_of(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal) const;
 

@@ -4,17 +4,17 @@
 
 namespace nettrim {
 
-bool cholesky(Part<double> lower) {
-  return Eigen::LLT<Part<double>>(lower).info() == Eigen::Success;
-}
-
-void solve_from_left(const ConstPart<double>& L, Part<double> X) {
-  L.triangularView<Eigen::Lower>().solveInPlace(X);
-}
-
-void solve_from_right(const ConstPart<double>& L, Part<double> X) {
-  L.triangularView<Eigen::Lower>().transpose().solveInPlace<Eigen::OnTheRight>(X);
-}
+#define NETTRIM_FOR(S)                                                                         \
+  bool cholesky(Part<S> lower) { return Eigen::LLT<Part<S>>(lower).info() == Eigen::Success; } \
+  void solve_from_left(const ConstPart<S>& L, Part<S> X) {                                     \
+    L.triangularView<Eigen::Lower>().solveInPlace(X);                                          \
+  }                                                                                            \
+  void solve_from_right(const ConstPart<S>& L, Part<S> X) {                                    \
+    L.triangularView<Eigen::Lower>().transpose().solveInPlace<Eigen::OnTheRight>(X);           \
+  }
+NETTRIM_FOR(float)
+NETTRIM_FOR(double)
+#undef NETTRIM_FOR
 
 Eigen::VectorXd solve_factored(const ConstPart<double>& L, const Eigen::VectorXd& right) {
   Eigen::VectorXd x = right;

@@ -7,9 +7,14 @@ namespace nettrim {
 
 // Puts L of L L' in the place of the lower triangle; false where a pivot is not positive.
 bool cholesky(Part<double> lower);
+bool cholesky(Part<float> lower);
 
-void solve_from_left(const ConstPart<double>& L, Part<double> X);   // X becomes L^-1 X
-void solve_from_right(const ConstPart<double>& L, Part<double> X);  // X becomes X L'^-1
+// X becomes L^-1 X
+void solve_from_left(const ConstPart<double>& L, Part<double> X);
+void solve_from_left(const ConstPart<float>& L, Part<float> X);
+// X becomes X L'^-1
+void solve_from_right(const ConstPart<double>& L, Part<double> X);
+void solve_from_right(const ConstPart<float>& L, Part<float> X);
 
 // x of L L' x = right
 Eigen::VectorXd solve_factored(const ConstPart<double>& L, const Eigen::VectorXd& right);

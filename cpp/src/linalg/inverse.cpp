@@ -10,14 +10,15 @@ constexpr Index kSmall = 64, kColumns = 128;  // of a thread's piece of a produc
 
 // In double precision, whatever is asked for: it costs next to nothing.
 template <class S>
-void invert_small(Part<S> lower) {
+bool invert_small(Part<S> lower) {
   Matrix<double> L = lower.template cast<double>();
-  cholesky(L);
+  if (!cholesky(L)) return false;
   Matrix<double> half = Matrix<double>::Identity(L.rows(), L.cols());
   solve_from_left(L, half);
   L.setZero();
   add_gram(half.transpose(), L);
   lower.template triangularView<Eigen::Lower>() = L.cast<S>();
+  return true;
 }
 
 // out += factor A B, each thread some columns of it.
@@ -46,21 +47,22 @@ Matrix<double> inverse_of_definite(const Matrix<double>& lower, int threads) {
 // [A B'; B C]^-1 = [A^-1 + T'S^-1 T, -T'S^-1; -S^-1 T, S^-1] and T = B A^-1. The upper triangles
 // of A and C are free for anything.
 template <class S>
-void invert(Part<S> lower, int threads) {
+bool invert(Part<S> lower, int threads) {
   const Index n = lower.rows(), half = n / 2;
   if (n <= kSmall) return invert_small<S>(lower);
   auto A = lower.topLeftCorner(half, half);
   auto B = lower.bottomLeftCorner(n - half, half);
   auto C = lower.bottomRightCorner(n - half, n - half);
-  invert<S>(A, threads);
+  if (!invert<S>(A, threads)) return false;
   Matrix<S> T = Matrix<S>::Zero(n - half, half);
   add_product_by(threads, B, whole<S>(A), T, S(1));
   const Matrix<S> transposed = T.transpose();
   add_product_by(threads, B, transposed, C, S(-1));
-  invert<S>(C, threads);
+  if (!invert<S>(C, threads)) return false;
   B.setZero();
   add_product_by(threads, whole<S>(C), T, B, S(-1));
   add_product_by(threads, transposed, B, A, S(-1));
+  return true;
 }
 
 // (G + s V V')^-1 = A - A V (s + V'A V)^-1 V'A, and s + V'A V has the sign of s.
@@ -80,7 +82,7 @@ void update_inverse(Part<double> inverse, const Matrix<double>& V, double sign) 
   add_gram(image, inverse, -sign);
 }
 
-template void invert<float>(Part<float>, int);
-template void invert<double>(Part<double>, int);
+template bool invert<float>(Part<float>, int);
+template bool invert<double>(Part<double>, int);
 
 }  // namespace nettrim

@@ -8,9 +8,10 @@ namespace nettrim {
 // For well-conditioned matrices only: multiplying by it runs twice as fast as triangular solves.
 Matrix<double> inverse_of_definite(const Matrix<double>& lower, int threads);
 
-// The lower triangle of an inverse takes the place of the matrix's.
+// The lower triangle of an inverse takes the place of the matrix's; false where that is not
+// definite as far as its precision can tell.
 template <class S>
-void invert(Part<S> lower, int threads = 1);
+bool invert(Part<S> lower, int threads = 1);
 
 // From the inverse of G to that of G + sign V V'.
 void update_inverse(Part<double> inverse, const Matrix<double>& V, double sign);

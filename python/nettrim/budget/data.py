@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BudgetData", "compute_budget", "double_matrix", "mark_largest"]
 
-MODERATE = 1e100  # sizes of arrays whose squares and products are no concern
+MODERATE = 1e15  # sizes of arrays with squares and products that single precision holds
 FARTHEST = 300  # powers of two between the sizes of Y and X @ weights
 UNBOUNDED = 1e140  # an upper bound of signals of about one that is none
 DOUBLE = np.dtype(np.float64)

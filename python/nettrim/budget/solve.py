@@ -56,7 +56,7 @@ __all__ = [
 
 BUDGET, TIME_LIMIT = "budget", "time_limit"  # statuses
 METHODS = ("auto", "surgery", "admm", "reweighted")
-SWAPS = 5
+SWAPS = 3
 # Outputs x features^3 of an elimination that is worth its time: some minutes behind a ReLU. In a
 # linear layer of more than a few outputs alternating directions find better supports at once.
 MOST_EXPENSIVE, MOST_EXPENSIVE_LINEAR = 2e12, 5e8
@@ -249,11 +249,12 @@ def solve_layer_budget(
         others. "auto": behind a ReLU surgery up to some minutes of it; in a linear layer surgery
         for few outputs without a pattern, else admm.
     pull, ridge : float, optional
-        Regularisation (docs/mathematics/budget.md#the-loss); default: behind a ReLU what serves a
-        quarter of the samples best that is set aside for some of the outputs, less a quarter, as
-        all samples need less of it than three quarters of them; elsewhere a `ridge` by generalised
-        cross-validation, at most .03 times the share of weights to remove in a linear layer.
-    swaps : int, default 5
+        Regularisation (docs/mathematics/budget.md#the-loss); default: behind a ReLU the first
+        of a few, with more and more pull, that serves a quarter of the samples, set aside for some
+        of the outputs, better than the next one; less a quarter, as all samples need less of it
+        than three quarters of them; elsewhere a `ridge` by generalised cross-validation, at most
+        .03 times the share of weights to remove in a linear layer.
+    swaps : int, default 3
         Rounds of swaps at most; none with a `pattern`, or in a linear layer by admm.
     held_out : pair of array_like, optional
         Inputs and outputs that are used for nothing but measuring errors.

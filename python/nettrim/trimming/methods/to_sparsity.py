@@ -67,6 +67,9 @@ class ToSparsity:
         How many weights the layers may keep, by position.
     traces : dict of list of BudgetTrace
         Of the layers that will be met again as they were, one for each group.
+    tuned : dict of list of Regularisation
+        What was chosen for each group of a layer when the budget was shared out; it serves the
+        layer as well when it is met on trimmed signals.
     """
 
     run: Run
@@ -78,6 +81,7 @@ class ToSparsity:
     time_limit: float | None
     budgets: dict[int, int] = field(default_factory=dict, init=False)
     traces: dict[int, list[BudgetTrace]] = field(default_factory=dict, init=False)
+    tuned: dict[int, list[Regularisation]] = field(default_factory=dict, init=False)
 
     def prepare(self) -> None:
         """Share the budget out."""
@@ -139,7 +143,7 @@ class ToSparsity:
                 self.run.report.stage("sharing the budget", len(losses), len(positions))
                 program = self._pose(self.run.task(position, signal, signal))
                 parts = self._split_groups(position, program)
-                traces = self._trace_parts(parts, deadline_after(self.time_limit))
+                traces = self._trace_parts(position, parts, deadline_after(self.time_limit))
                 if not self.cascaded or position == self.run.chosen[0]:
                     self.traces[position] = traces
                 losses.append(self._weigh_losses(position, traces))
@@ -190,16 +194,18 @@ class ToSparsity:
         if traces is None:
             parts = self._split_groups(position, program)
             if len(parts) == 1:
-                return [self._solve_part(parts[0], budget, deadline)]
-            traces = self._trace_parts(parts, partial_deadline(deadline, TRACING))
+                return [self._solve_part(position, parts[0], budget, deadline)]
+            traces = self._trace_parts(position, parts, partial_deadline(deadline, TRACING))
         count = self.run.layers[position].affine.weights.size - budget
         removed = split_removals([trace.elimination.ranked_losses for trace in traces], count)
         return _apply_budgets(traces, removed, SWAPS, deadline)
 
-    def _solve_part(self, part: BudgetData, budget: int, deadline: float | None) -> BudgetSolution:
+    def _solve_part(
+        self, position: int, part: BudgetData, budget: int, deadline: float | None
+    ) -> BudgetSolution:
         if is_trivial(part, budget):
             return solve_budget(part, budget, n_threads=self.n_threads)
-        chosen = self._tune(part, nearby_sparsities(part, budget), deadline)
+        chosen = self._tune(position, [part], nearby_sparsities(part, budget), deadline)[0]
         return solve_budget(
             part,
             budget,
@@ -209,19 +215,30 @@ class ToSparsity:
             deadline=deadline,
         )
 
-    def _trace_parts(self, parts: list[BudgetData], deadline: float | None) -> list[BudgetTrace]:
-        chosen = [self._tune(part, TYPICAL, deadline) for part in parts]
+    def _trace_parts(
+        self, position: int, parts: list[BudgetData], deadline: float | None
+    ) -> list[BudgetTrace]:
+        chosen = self._tune(position, parts, TYPICAL, deadline)
         return [
             trace_elimination(part, TYPICAL, own.pull, own.ridge, self.n_threads, deadline)
             for part, own in zip(parts, chosen, strict=True)
         ]
 
     def _tune(
-        self, part: BudgetData, sparsities: NDArray[np.float64], deadline: float | None
-    ) -> Regularisation:
-        with self.run.watch(TUNING):
-            limit = partial_deadline(deadline, TUNING_SHARE)
-            return tune_regularisation(part, sparsities, None, None, self.n_threads, limit)
+        self,
+        position: int,
+        parts: list[BudgetData],
+        sparsities: NDArray[np.float64],
+        deadline: float | None,
+    ) -> list[Regularisation]:
+        if position not in self.tuned:
+            with self.run.watch(TUNING):
+                limit = partial_deadline(deadline, TUNING_SHARE)
+                self.tuned[position] = [
+                    tune_regularisation(part, sparsities, None, None, self.n_threads, limit)
+                    for part in parts
+                ]
+        return self.tuned[position]
 
     @property
     def _tuning(self) -> float:
