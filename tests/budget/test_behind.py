@@ -8,13 +8,13 @@ import nettrim
 from nettrim.budget.activations import SMOOTH
 
 
-def layer(seed=0, n_samples=600, n_features=30, n_outputs=24):
+def layer(seed=0, n_samples=2000, n_features=30, n_outputs=24):
     """Samples with a column of ones, a layer with biases that bend its signals, what stays."""
     rng = np.random.default_rng(seed)
     mixing = rng.standard_normal((n_features, n_features)) / np.arange(1, n_features + 1)[:, None]
     X = rng.standard_normal((n_samples, n_features)) @ mixing
     X[:, -1] = 1
-    W = rng.standard_normal((n_features, n_outputs)) / 2
+    W = rng.standard_normal((n_features, n_outputs)) / 4
     W[-1] = rng.uniform(-2, 1, n_outputs)
     return X, W, np.arange(n_features) == n_features - 1
 
@@ -56,8 +56,9 @@ def test_values_are_those_of_the_field():
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_less_error_behind_than_what_looks_in_front(name):
-    """Which is told apart where signals bend: hardswish is all but straight between its kinks."""
     X, W, keep = layer()
+    if name in ("tanh", "sigmoid"):  # which bend small signals hardly at all
+        W = 4 * W
     value = SMOOTH[name].value
     aware = solve(X, W, keep, name, sparsity=0.6)
     flat = solve(X, W, keep, "linear", sparsity=0.6, method="admm")

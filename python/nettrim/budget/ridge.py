@@ -28,7 +28,7 @@ __all__ = ["choose_ridge"]
 MOST, FEW_SAMPLES = 0.03, 8.0
 SPAN, STEPS = 100.0, 9  # of the candidates: the largest over the least, and how many
 OUTPUTS, WORK = 8, 3e9  # of those that judge, at most; of their features cubed
-NEARLY = 0.005  # of the least error: among candidates as good as that the largest is the safest
+NEARLY = 0.002  # of the least error: among candidates as good as that the largest is the safest
 
 
 class _Regression(NamedTuple):
