@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import nettrim
+from nettrim.results.recipe import format_summary
 from support.heads import TABLE, TwoHeads
 from support.networks import Array, trim
 
@@ -81,7 +82,7 @@ def test_weights_left_alone_count_and_are_named(X: Array, tmp_path: Path) -> Non
     assert "table.weight" in text
     assert "embedding" in text
     assert result.recipe["untouched"][0]["name"] == "table.weight"
-    assert "table.weight" in nettrim.results.recipe.format_summary(result.recipe)
+    assert "table.weight" in format_summary(result.recipe)
 
 
 # --- what the framework itself computes -----------------------------------------------------------
