@@ -8,7 +8,7 @@ import nettrim
 from nettrim.budget.activations import SMOOTH
 
 
-def layer(seed=0, n_samples=2000, n_features=30, n_outputs=24):
+def layer(seed=0, n_samples=2000, n_features=30, n_outputs=64):
     """Samples with a column of ones, a layer with biases that bend its signals, what stays."""
     rng = np.random.default_rng(seed)
     mixing = rng.standard_normal((n_features, n_features)) / np.arange(1, n_features + 1)[:, None]

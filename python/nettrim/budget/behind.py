@@ -31,8 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["solve_behind"]
 
-LEAST_WEIGHT = 3e-3  # of a row: where the activation is flat, the signal may not run away
-MOST_FORMS, FEWEST_OUTPUTS = 16, 8  # Gram matrices, and outputs of each
+LEAST_WEIGHT = (
+    3e-3  # of a row, over the largest: where the activation is flat, the signal may not run away
+)
+MOST_FORMS, FEWEST_OUTPUTS = 48, 8  # Gram matrices, and outputs of each
+# A form costs samples + INVERSES * features in units of features^2, and a layer is worth WORTH of
+# them for every output.
+INVERSES, WORTH = 15, 150
 MOST_BYTES = 1e9  # of all Gram matrices, working copies included
 BYTES = 24  # of an entry of one of them
 COMPARED_ROWS, ROUNDS = 256, 8  # of the search for outputs with like slopes
@@ -50,7 +55,8 @@ def solve_behind(
     deadline: float | None,
 ) -> Array:
     """Return few weights of a layer; at a deadline, those by then."""
-    forms = _Forms.of(data, np.maximum(activation.slope(data.Y) ** 2, LEAST_WEIGHT))
+    steepness = activation.slope(data.Y) ** 2
+    forms = _Forms.of(data, np.maximum(steepness, LEAST_WEIGHT * steepness.max()))
     fields = core.solve_quadratic(
         forms.grams,
         form_of=forms.form_of,
@@ -96,12 +102,11 @@ class _Forms:
     @classmethod
     def of(cls, data: BudgetData, row_weights: Array) -> _Forms:
         """Let outputs whose rows have like weights share their mean."""
-        n_features = data.X.shape[1]
-        count = min(
-            MOST_FORMS,
-            -(-data.n_outputs // FEWEST_OUTPUTS),
-            max(int(MOST_BYTES / BYTES / n_features**2), 1),
-        )
+        n_samples, n_features = data.X.shape
+        worthwhile = WORTH * data.n_outputs // (n_samples + INVERSES * n_features)
+        room = int(MOST_BYTES / BYTES / n_features**2)
+        fewest = data.n_outputs // FEWEST_OUTPUTS
+        count = max(min(MOST_FORMS, worthwhile, room, fewest), 1)
         form_of = _cluster(row_weights, count)
         means = np.column_stack(
             [row_weights[:, form_of == k].mean(axis=1) for k in range(form_of.max() + 1)]
