@@ -19,20 +19,13 @@ from ...base.arguments import check_threads
 from ...base.arrays import Array
 from ...base.deadline import deadline_after, partial_deadline
 from ...budget.data import BudgetData, compute_budget
+from ...budget.fitted import SWAPS, is_trivial
 from ...budget.optimal_brain_surgeon import TRACING, Regularisation, tune_regularisation
 from ...budget.optimal_brain_surgeon import TUNING as TUNING_SHARE
 from ...budget.pattern import Pattern
 from ...budget.solution import BudgetSolution
-from ...budget.solve import (
-    SWAPS,
-    TYPICAL,
-    BudgetTrace,
-    is_expensive,
-    is_trivial,
-    nearby_sparsities,
-    solve_budget,
-    trace_elimination,
-)
+from ...budget.solve import is_expensive, nearby_sparsities, solve_budget
+from ...budget.trace import TYPICAL, BudgetTrace, trace_elimination
 from ...models.model_view import activate
 from ..bounds import measure_changes
 from ..solved_layer import SolvedLayer
