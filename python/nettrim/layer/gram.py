@@ -142,9 +142,9 @@ class Gram:
         --------
         >>> import numpy as np, nettrim
         >>> gram = nettrim.Gram(2, 1)
-        >>> gram.update(np.ones((3, 2)), np.ones((3, 1)), row_weights=[1, 0, 2])
+        >>> gram.update(np.ones((3, 2)), np.ones((3, 1)), row_weights=[1, 0, 4])
         >>> gram.XY.ravel().tolist(), gram.n_samples
-        ([3.0, 3.0], 3)
+        ([5.0, 5.0], 3)
         """
         inputs = self._check_samples(X, "X", self.n_features)
         outputs = self._check_outputs(Y, len(inputs))
