@@ -387,7 +387,7 @@ void test_inverses_follow_their_matrix() {
       return (inverse * gram - Matrix<double>::Identity(n, n)).cwiseAbs().maxCoeff();
     };
     Matrix<double> inverse = gram;
-    invert(inverse);
+    invert<double>(inverse);
     CHECK(error(inverse) < 1e-9);
     for (const Index columns : {Index{0}, Index{1}, n, n + 3}) {
       const Matrix<double> V = normal<double>(generator, n, columns);
