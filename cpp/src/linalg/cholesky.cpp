@@ -4,13 +4,16 @@
 
 namespace nettrim {
 
-#define NETTRIM_FOR(S)                                                                         \
-  bool cholesky(Part<S> lower) { return Eigen::LLT<Part<S>>(lower).info() == Eigen::Success; } \
-  void solve_from_left(const ConstPart<S>& L, Part<S> X) {                                     \
-    L.triangularView<Eigen::Lower>().solveInPlace(X);                                          \
-  }                                                                                            \
-  void solve_from_right(const ConstPart<S>& L, Part<S> X) {                                    \
-    L.triangularView<Eigen::Lower>().transpose().solveInPlace<Eigen::OnTheRight>(X);           \
+#define NETTRIM_FOR(S)                                                               \
+  bool cholesky(Part<S> lower) {                                                     \
+    return lower.size() == 0 || Eigen::LLT<Part<S>>(lower).info() == Eigen::Success; \
+  }                                                                                  \
+  void solve_from_left(const ConstPart<S>& L, Part<S> X) {                           \
+    if (X.size() > 0) L.triangularView<Eigen::Lower>().solveInPlace(X);              \
+  }                                                                                  \
+  void solve_from_right(const ConstPart<S>& L, Part<S> X) {                          \
+    if (X.size() == 0) return;                                                       \
+    L.triangularView<Eigen::Lower>().transpose().solveInPlace<Eigen::OnTheRight>(X); \
   }
 NETTRIM_FOR(float)
 NETTRIM_FOR(double)
@@ -18,6 +21,7 @@ NETTRIM_FOR(double)
 
 Eigen::VectorXd solve_factored(const ConstPart<double>& L, const Eigen::VectorXd& right) {
   Eigen::VectorXd x = right;
+  if (x.size() == 0) return x;
   L.triangularView<Eigen::Lower>().solveInPlace(x);
   L.triangularView<Eigen::Lower>().transpose().solveInPlace(x);
   return x;

@@ -49,6 +49,7 @@ Matrix<double> inverse_of_definite(const Matrix<double>& lower, int threads) {
 template <class S>
 bool invert(Part<S> lower, int threads) {
   const Index n = lower.rows(), half = n / 2;
+  if (n == 0) return true;
   if (n <= kSmall) return invert_small<S>(lower);
   auto A = lower.topLeftCorner(half, half);
   auto B = lower.bottomLeftCorner(n - half, half);

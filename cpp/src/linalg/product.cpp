@@ -4,12 +4,12 @@ namespace nettrim::compiled {
 
 template <class S, int Left, int Right>
 void add_product(const ConstPart<S, Left>& A, const ConstPart<S, Right>& B, Part<S> out, S factor) {
-  out.noalias() += factor * A * B;
+  if (A.size() > 0 && B.size() > 0) out.noalias() += factor * A * B;
 }
 
 template <int Order>
 void add_gram(const ConstPart<double, Order>& A, Part<double> lower, double factor) {
-  lower.selfadjointView<Eigen::Lower>().rankUpdate(A, factor);
+  if (A.size() > 0) lower.selfadjointView<Eigen::Lower>().rankUpdate(A, factor);
 }
 
 #define NETTRIM_FOR(S, Left, Right)                        \
