@@ -43,7 +43,7 @@ Eigen::VectorXd BudgetGram::correlations(const Features& features,
 
 Matrix<double> BudgetGram::signals(const Matrix<double>& weights) const {
   if (single_.size() == 0) return product(weights, X_);
-  return (weights.cast<float>() * single_).cast<double>();
+  return product(weights.cast<float>(), single_).cast<double>();
 }
 
 BudgetGram::Parts BudgetGram::parts(const OutputRows& rows) const {
@@ -68,10 +68,9 @@ Matrix<S> BudgetGram::of(const OutputRows& rows, const Features& features) const
                                                      features[static_cast<std::size_t>(j)]));
     }
   }
-  auto lower = gram.template selfadjointView<Eigen::Lower>();
   for (const auto& [some, factor] :
        {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
-    if (!some->empty()) lower.rankUpdate(samples<S>(features, *some), static_cast<S>(factor));
+    if (!some->empty()) add_gram(samples<S>(features, *some), gram, static_cast<S>(factor));
   }
   gram.diagonal().array() += static_cast<S>(ridge_);
   return gram;
@@ -91,8 +90,8 @@ Matrix<S> BudgetGram::between(const OutputRows& rows, const Features& features,
   for (const auto& [some, factor] :
        {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
     if (some->empty()) continue;
-    gram.noalias() += static_cast<S>(factor) * samples<S>(features, *some) *
-                      samples<S>(others, *some).transpose();
+    add_product(samples<S>(features, *some), samples<S>(others, *some).transpose(), gram,
+                static_cast<S>(factor));
   }
   return gram;
 }

@@ -7,9 +7,9 @@ void add_product(const ConstPart<S, Left>& A, const ConstPart<S, Right>& B, Part
   if (A.size() > 0 && B.size() > 0) out.noalias() += factor * A * B;
 }
 
-template <int Order>
-void add_gram(const ConstPart<double, Order>& A, Part<double> lower, double factor) {
-  if (A.size() > 0) lower.selfadjointView<Eigen::Lower>().rankUpdate(A, factor);
+template <class S, int Order>
+void add_gram(const ConstPart<S, Order>& A, Part<S> lower, S factor) {
+  if (A.size() > 0) lower.template selfadjointView<Eigen::Lower>().rankUpdate(A, factor);
 }
 
 #define NETTRIM_FOR(S, Left, Right)                        \
@@ -21,6 +21,7 @@ NETTRIM_FOR(double, ColMajor, ColMajor)
 NETTRIM_FOR(double, ColMajor, RowMajor)
 NETTRIM_FOR(double, RowMajor, ColMajor)
 #undef NETTRIM_FOR
+template void add_gram(const ConstPart<float, Eigen::ColMajor>&, Part<float>, float);
 template void add_gram(const ConstPart<double, Eigen::ColMajor>&, Part<double>, double);
 template void add_gram(const ConstPart<double, Eigen::RowMajor>&, Part<double>, double);
 

@@ -17,8 +17,8 @@ namespace compiled {
 template <class S, int Left, int Right>
 void add_product(const ConstPart<S, Left>& A, const ConstPart<S, Right>& B, Part<S> out, S factor);
 
-template <int Order>
-void add_gram(const ConstPart<double, Order>& A, Part<double> lower, double factor);
+template <class S, int Order>
+void add_gram(const ConstPart<S, Order>& A, Part<S> lower, S factor);
 
 }  // namespace compiled
 
@@ -48,8 +48,8 @@ Matrix<typename Left::Scalar> product(const Left& A, const Right& B) {
 
 // The lower triangle of A A', times a factor, is added to `lower`.
 template <class Operand, class Out>
-void add_gram(const Operand& A, Out&& lower, double factor = 1) {
-  compiled::add_gram<order_of<Operand>>(A, lower, factor);
+void add_gram(const Operand& A, Out&& lower, typename Operand::Scalar factor = 1) {
+  compiled::add_gram<typename Operand::Scalar, order_of<Operand>>(A, lower, factor);
 }
 
 }  // namespace nettrim

@@ -56,6 +56,43 @@ class MovingTargets {
   std::vector<Range> pieces_;
 };
 
+// A program at unit size, and its fit to a support.
+class UnitQuadratic {
+ public:
+  UnitQuadratic(const QuadraticProgram& program, int threads)
+      : p_(program),
+        forms_(program, threads),
+        prior_(program.prior, program.outputs, program.features),
+        weights_(forms_.unit_weights(prior_)),
+        moments_(forms_.unit_moments(
+            View<double>(program.correlations, program.outputs, program.features), prior_)) {}
+
+  const Forms& forms() const { return forms_; }
+  const View<double>& prior() const { return prior_; }
+  const Matrix<float>& weights() const { return weights_; }  // of the prior
+
+  Alternation alternation(const BudgetPattern& pattern, Index budget) const {
+    return {forms_, pattern, budget, weights_, moments_};
+  }
+
+  QuadraticFit fit(const Mask& support, Matrix<float> start, budget::StopFlag& stop) const {
+    QuadraticFit result;
+    result.weights = quadratic::fit(p_, forms_, moments_, support, std::move(start), stop);
+    result.complete = !stop.is_set();
+    return result;
+  }
+
+ private:
+  const QuadraticProgram& p_;
+  Forms forms_;
+  View<double> prior_;
+  Matrix<float> weights_, moments_;
+};
+
+UnitQuadratic to_unit_size(const QuadraticProgram& program, const BudgetOptions& options) {
+  return {program, worthwhile_threads(program.features, program.outputs, options.n_threads)};
+}
+
 }  // namespace
 }  // namespace quadratic
 
@@ -63,17 +100,11 @@ QuadraticFit solve_quadratic(const QuadraticProgram& program, const BudgetPatter
                              Index budget, const BudgetOptions& options) {
   using namespace quadratic;
   budget::StopFlag stop(options);
-  const Forms forms(program,
-                    worthwhile_threads(program.features, program.outputs, options.n_threads));
-  const View<double> prior(program.prior, program.outputs, program.features);
-  const View<double> correlations(program.correlations, program.outputs, program.features);
-  const Matrix<float> moments = forms.unit_moments(correlations, prior);
-  Alternation alternation(forms, pattern, budget, forms.unit_weights(prior), moments);
+  const UnitQuadratic unit = to_unit_size(program, options);
+  Alternation alternation = unit.alternation(pattern, budget);
   alternation.run(stop);
-  QuadraticFit result;
+  QuadraticFit result = unit.fit(alternation.support(), alternation.weights(), stop);
   result.iterations = alternation.iterations();
-  result.weights = fit(program, forms, moments, alternation.support(), alternation.weights(), stop);
-  result.complete = !stop.is_set();
   return result;
 }
 
@@ -81,18 +112,9 @@ QuadraticFit fit_quadratic(const QuadraticProgram& program, const bool* support,
                            const BudgetOptions& options) {
   using namespace quadratic;
   budget::StopFlag stop(options);
-  const Forms forms(program,
-                    worthwhile_threads(program.features, program.outputs, options.n_threads));
-  const View<double> prior(program.prior, program.outputs, program.features);
-  const View<double> correlations(program.correlations, program.outputs, program.features);
-  const View<bool> given(support, program.outputs, program.features);
-  const Mask mask = forms.in_order(given);
-  const Matrix<float> start =
-      forms.unit_weights(prior).array() * mask.array().template cast<float>();
-  QuadraticFit result;
-  result.weights = fit(program, forms, forms.unit_moments(correlations, prior), mask, start, stop);
-  result.complete = !stop.is_set();
-  return result;
+  const UnitQuadratic unit = to_unit_size(program, options);
+  const Mask mask = unit.forms().in_order({support, program.outputs, program.features});
+  return unit.fit(mask, unit.weights().array() * mask.array().template cast<float>(), stop);
 }
 
 SupportChoice choose_support(const BudgetProgram& program, const BudgetPattern& pattern,
@@ -101,8 +123,9 @@ SupportChoice choose_support(const BudgetProgram& program, const BudgetPattern& 
   budget::StopFlag stop(options);
   const int threads = worthwhile_threads(program.features, program.outputs, options.n_threads);
   const MovingTargets targets(program, threads);
-  const View<double> prior(program.prior, program.outputs, program.features);
-  const Matrix<double> gram = targets.gram(), first = targets.correlations(prior);
+  const Matrix<double> gram = targets.gram();
+  const Matrix<double> first =
+      targets.correlations(View<double>(program.prior, program.outputs, program.features));
   const double mean = gram.diagonal().mean();
   QuadraticProgram form;
   form.features = program.features;
@@ -111,11 +134,11 @@ SupportChoice choose_support(const BudgetProgram& program, const BudgetPattern& 
   form.correlations = first.data();
   form.prior = program.prior;
   form.ridge = program.ridge / (mean > 0 ? mean : 1.0);
-  const Forms forms(form, threads);
-  Alternation alternation(forms, pattern, budget, forms.unit_weights(prior),
-                          forms.unit_moments(first, prior));
+  const UnitQuadratic unit(form, threads);
+  Alternation alternation = unit.alternation(pattern, budget);
   alternation.run(stop, [&](const Matrix<float>& weights, Matrix<float>& moments) {
-    moments = forms.unit_moments(targets.correlations(forms.given_weights(weights)), prior);
+    const Matrix<double> asked = targets.correlations(unit.forms().given_weights(weights));
+    moments = unit.forms().unit_moments(asked, unit.prior());
   });
   return {alternation.support().cast<bool>(), !stop.is_set()};
 }

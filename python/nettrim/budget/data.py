@@ -228,22 +228,23 @@ class BudgetData:
         """Mean square of a feature, the unit of the ridge; 1 where there is none."""
         return float(np.mean(np.einsum("ij,ij->j", self.X, self.X))) or 1.0
 
-    def targets(self, signals: Array) -> Array:
-        """Return Y, and where inactive what the signals are, at most the upper bound."""
-        if self.active is None:
-            return self.Y
-        bound = 0.0 if self.upper is None else self.upper
-        return np.where(self.active, self.Y, np.minimum(signals, bound))
+    @cached_property
+    def gram(self) -> Array:
+        """X'X: of a linear layer all that its samples say beside X'Y."""
+        return self.X.T @ self.X
 
     @cached_property
     def _target(self) -> Array:
         """What every row is drawn to: the original weights' signals, where inactive."""
-        return self.targets(self.X @ self.weights)
+        if self.active is None:
+            return self.Y
+        bound = 0.0 if self.upper is None else self.upper
+        return np.where(self.active, self.Y, np.minimum(self.X @ self.weights, bound))
 
     def quadratic_arguments(self, ridge: float) -> Mapping[str, Any]:
         """Return the core's arguments for a linear layer, posed by its Gram matrix."""
         return {
-            "grams": (self.X.T @ self.X)[None],
+            "grams": self.gram[None],
             "form_of": None,
             "correlations": np.ascontiguousarray(self.X.T @ self.Y),
             "prior": self.weights,

@@ -60,7 +60,7 @@ def choose_ridge(data: BudgetData, sparsity: float) -> float:
 
 
 def _regressions(data: BudgetData, sparsity: float) -> Iterator[_Regression]:
-    gram = data.X.T @ data.X
+    gram = data.gram
     sizes = np.abs(data.weights) * np.sqrt(np.diag(gram))[:, None]
     sizes[data.pattern.keep] = np.inf
     support = mark_largest(sizes, round((1 - sparsity) * sizes.size))
