@@ -132,6 +132,17 @@ def test_pairs_hold_two_functions(activation):
         solve(X, W, keep, activation, sparsity=0.5)
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [(np.log, np.reciprocal), (lambda z: z[:1], np.cos), (np.sin, lambda z: 1.0)],
+    ids=["no number", "another shape", "a constant"],
+)
+def test_functions_give_a_number_for_each_signal(pair):
+    X, W, keep = layer()
+    with pytest.raises(ValueError, match="activation must give a finite number for each signal"):
+        solve(X, W, keep, pair, sparsity=0.5)
+
+
 def test_where_weights_go_one_by_one_there_is_no_smooth_activation():
     X, W, _ = layer()
     with pytest.raises(ValueError, match="activation must be 'relu' or 'linear'"):

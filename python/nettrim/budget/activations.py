@@ -81,7 +81,7 @@ def as_smooth(activation: object) -> Activation | None:
     Raises
     ------
     TypeError
-        If a pair does not hold two functions.
+        If a pair does not hold two functions. What these return is checked when they are called.
     """
     if isinstance(activation, str):
         return SMOOTH.get(activation)
@@ -92,4 +92,20 @@ def as_smooth(activation: object) -> Activation | None:
             "activation must be a name, or a pair of functions, value and derivative, "
             f"got {show(activation)}"
         )
-    return Activation(*activation)
+    return Activation(*map(_checked, activation))
+
+
+def _checked(function: Callable[[AnyFloat], Any]) -> Callable[[AnyFloat], AnyFloat]:
+    """Return a caller's function, whose results are looked at."""
+
+    def apply(signals: AnyFloat) -> AnyFloat:
+        with np.errstate(all="ignore"):
+            result = np.asarray(function(signals))
+        if result.shape != signals.shape or not np.isfinite(result).all():
+            raise ValueError(
+                "activation must give a finite number for each signal, got "
+                f"{result.dtype} of shape {result.shape} for signals of shape {signals.shape}"
+            )
+        return result.astype(signals.dtype, copy=False)
+
+    return apply
