@@ -149,3 +149,73 @@ def test_where_weights_go_one_by_one_there_is_no_smooth_activation():
         nettrim.trace_budget(X, X @ W, weights=W, activation="gelu")
     with pytest.raises(ValueError, match="activation must be 'linear' for a Gram"):
         nettrim.solve_layer_budget(nettrim.Gram.of(X), weights=W, sparsity=0.5, activation="gelu")
+
+
+def test_row_weights_of_outputs_say_what_counts():
+    X, W, keep = layer(2)
+    directions = np.random.default_rng(3).standard_normal(W.shape)
+    gate = np.maximum(X @ directions, 0)
+    plain = solve(X, W, keep, "linear", sparsity=0.5)
+    gated = solve(X, W, keep, "linear", sparsity=0.5, row_weights=gate**2)
+
+    def error(weights):
+        return np.linalg.norm(gate * (X @ (weights - W))) / np.linalg.norm(gate * (X @ W))
+
+    assert gated.error == pytest.approx(error(gated.weights), rel=1e-9)
+    assert gated.preactivation_error == pytest.approx(gated.error, rel=1e-9)
+    assert gated.error < 0.97 * error(plain.weights)
+    assert gated.nonzeros <= plain.budget
+    few = solve(X, W, keep, "linear", pattern="2:4", row_weights=gate**2)
+    groups = np.add.reduceat(few.weights[:-1] != 0, np.arange(0, len(W) - 1, 4))
+    assert groups.max() <= 2
+
+
+def test_a_fit_with_row_weights_of_outputs_is_that_of_least_squares():
+    X, W, keep = layer(4, n_outputs=16)
+    weights = np.random.default_rng(5).uniform(0.1, 4, W.shape[1]) * (1 + X[:, :1] ** 2)
+    ridge = 1e-6
+    s = solve(X, W, keep, "linear", row_weights=weights, sparsity=0.4, ridge=ridge)
+    for k in range(W.shape[1]):
+        root = np.sqrt(weights[:, k : k + 1])
+        support = np.flatnonzero(s.weights[:, k])
+        best = np.linalg.lstsq((root * X)[:, support], (root * X) @ W[:, k], rcond=None)[0]
+        np.testing.assert_allclose(s.weights[support, k], best, atol=2e-3 * np.abs(best).max())
+
+
+def test_row_weights_of_samples_are_those_of_a_gram():
+    X, W, keep = layer(6, n_outputs=8)
+    weights = np.random.default_rng(7).uniform(0, 3, len(X))
+    s = solve(X, W, keep, "linear", row_weights=weights, sparsity=0.5, certify=True)
+    gram = nettrim.Gram.of(X, X @ W, row_weights=weights)
+    t = nettrim.solve_layer_budget(gram, weights=W, keep=keep, sparsity=0.5)
+    np.testing.assert_array_equal(s.weights != 0, t.weights != 0)
+    np.testing.assert_allclose(s.weights, t.weights, atol=1e-5)
+    assert s.error == pytest.approx(t.error, rel=1e-6)
+    assert s.certificate.status == "optimal"
+
+
+@pytest.mark.parametrize(
+    ("row_weights", "options"),
+    [
+        (np.ones(3), {}),
+        (-np.ones(2000), {}),
+        (np.zeros((2000, 64)), {}),
+        (np.full(2000, np.nan), {}),
+        (np.ones(2000), {"activation": "gelu"}),
+        (np.ones(2000), {"activation": "relu"}),
+        ("heavy", {}),
+    ],
+)
+def test_row_weights_that_make_no_sense(row_weights, options):
+    X, W, keep = layer()
+    with pytest.raises((ValueError, TypeError), match="row_weights"):
+        solve(
+            X, W, keep, **{"activation": "linear", **options}, sparsity=0.5, row_weights=row_weights
+        )
+
+
+@pytest.mark.parametrize("options", [{"method": "surgery"}, {"certify": True}])
+def test_what_knows_no_row_weights_of_outputs_says_so(options):
+    X, W, keep = layer()
+    with pytest.raises(ValueError, match=r"row_weights"):
+        solve(X, W, keep, "linear", sparsity=0.5, row_weights=np.ones((2000, 64)), **options)

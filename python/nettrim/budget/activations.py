@@ -1,18 +1,23 @@
-"""What may follow a layer beside a ReLU: its values and its slopes."""
+"""What may follow a layer beside a ReLU: its values and its slopes; or what its rows count."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy
 
 from ..base.arguments import show
-from ..base.arrays import AnyFloat
+from ..base.arrays import AnyFloat, Array
 
-__all__ = ["SMOOTH", "Activation", "as_smooth"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ALL", "SMOOTH", "Activation", "RowWeights", "as_smooth"]
+
+ALL = slice(None)
 
 
 ROOT_OF_2_PI = math.sqrt(2 * math.pi)
@@ -24,6 +29,32 @@ class Activation(NamedTuple):
 
     value: Callable[[AnyFloat], AnyFloat]
     slope: Callable[[AnyFloat], AnyFloat]
+
+    def of(self, outputs: NDArray[np.bool_] | slice) -> Activation:
+        """Return what follows some outputs."""
+        return self
+
+
+class RowWeights(NamedTuple):
+    """What follows where every signal's error counts as much as the caller says: its root times it.
+
+    Attributes
+    ----------
+    roots : ndarray of shape (n_samples, n_outputs)
+        Square roots of the weights.
+    """
+
+    roots: Array
+
+    def value(self, signals: AnyFloat) -> AnyFloat:  # noqa: D102
+        return signals * self.slope(signals)
+
+    def slope(self, signals: AnyFloat) -> AnyFloat:  # noqa: D102
+        return self.roots.astype(signals.dtype, copy=False)
+
+    def of(self, outputs: NDArray[np.bool_] | slice) -> RowWeights:
+        """Return what follows some outputs."""
+        return RowWeights(self.roots[:, outputs])
 
 
 def _gelu(z: Any) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 from ..base.arrays import AnyFloat, Array
 from ..base.deadline import has_passed, remaining_seconds
 from ..base.dispatch import core
-from .activations import Activation
+from .activations import ALL, Activation, RowWeights
 from .data import BudgetData
 
 if TYPE_CHECKING:
@@ -36,19 +36,18 @@ LEAST_WEIGHT = (
 )
 MOST_FORMS, FEWEST_OUTPUTS = 48, 8  # Gram matrices, and outputs of each
 # A form costs samples + INVERSES * features in units of features^2, and a layer is worth WORTH of
-# them for every output.
-INVERSES, WORTH = 15, 150
+# them for every output; SMALL multiplications are worth no thought.
+INVERSES, WORTH, SMALL = 15, 150, 1e8
 MOST_BYTES = 1e9  # of all Gram matrices, working copies included
 BYTES = 24  # of an entry of one of them
 COMPARED_ROWS, ROUNDS = 256, 8  # of the search for outputs with like slopes
 STEPS = 3  # of Gauss-Newton
 HALVINGS = 2  # of a step that leads uphill
-ALL = slice(None)
 
 
 def solve_behind(
     data: BudgetData,
-    activation: Activation,
+    activation: Activation | RowWeights,
     budget: int,
     ridge: float,
     n_threads: int,
@@ -103,7 +102,8 @@ class _Forms:
     def of(cls, data: BudgetData, row_weights: Array) -> _Forms:
         """Let outputs whose rows have like weights share their mean."""
         n_samples, n_features = data.X.shape
-        worthwhile = WORTH * data.n_outputs // (n_samples + INVERSES * n_features)
+        worth = max(WORTH * data.n_outputs, SMALL / n_features**2)
+        worthwhile = int(worth / (n_samples + INVERSES * n_features))
         room = int(MOST_BYTES / BYTES / n_features**2)
         fewest = data.n_outputs // FEWEST_OUTPUTS
         count = max(min(MOST_FORMS, worthwhile, room, fewest), 1)
@@ -152,7 +152,7 @@ class _Loss:
     X: AnyFloat
     Y: AnyFloat
     prior: AnyFloat
-    activation: Activation
+    activation: Activation | RowWeights
     gram: Array
     ridge: float
 
@@ -162,12 +162,12 @@ class _Loss:
         data: BudgetData,
         X: AnyFloat,
         outputs: Mask,
-        activation: Activation,
+        activation: Activation | RowWeights,
         gram: Array,
         ridge: float,
     ) -> _Loss:
         Y, prior = (a[:, outputs].astype(np.float32) for a in (data.Y, data.weights))
-        return cls(X, Y, prior, activation, gram, ridge)
+        return cls(X, Y, prior, activation.of(outputs), gram, ridge)
 
     @cached_property
     def wanted(self) -> AnyFloat:
@@ -180,7 +180,7 @@ class _Loss:
 
     def at(self, weights: AnyFloat, signals: AnyFloat, outputs: Mask | slice = ALL) -> _Point:
         """Return what outputs lose with some weights."""
-        misfit = self.activation.value(signals) - self.wanted[:, outputs]
+        misfit = self.activation.of(outputs).value(signals) - self.wanted[:, outputs]
         apart = weights - self.prior[:, outputs]
         losses = np.einsum("ij,ij->j", misfit, misfit)
         return _Point(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..base.arguments import check_number, check_share
 from ..base.arrays import LARGEST, check_squares
+from .activations import RowWeights
 from .data import BudgetData, compute_budget, double_matrix
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def check_held_out(
     active = None if data.active is None else Y > 0
     X = check_squares(data.in_own_units(X, "X"), "held_out")
     Y = check_squares(data.in_own_units(Y, "Y"), "held_out")
-    return replace(data, X=X, Y=Y, upper=None, active=active)
+    behind = None if isinstance(data.behind, RowWeights) else data.behind
+    return replace(data, X=X, Y=Y, upper=None, active=active, behind=behind)
 
 
 def check_budget(data: BudgetData, sparsity: float | None) -> int:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..base.arguments import check_choice, check_matrix, show
-from ..base.arrays import AnyFloat, Array, frobenius_norm, relative_to
+from ..base.arrays import AnyFloat, Array, check_finite, frobenius_norm, relative_to
 from ..layer.data import ACTIVATIONS, LayerData
 from ..layer.gram import Gram, pose
 from ..models.model_view import activate
-from .activations import SMOOTH, Activation, as_smooth
+from .activations import SMOOTH, Activation, RowWeights, as_smooth
 from .pattern import Pattern
 
 if TYPE_CHECKING:
@@ -76,6 +76,27 @@ class BinaryScale(NamedTuple):
 AS_GIVEN = BinaryScale(0, 0)
 
 
+def _roots(row_weights: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Return square roots of row weights, the largest 1: one for each sample, or for each output.
+
+    Raises
+    ------
+    ValueError
+        If the weights are of no such shape, or are negative, or all zero.
+    """
+    weights = check_finite(row_weights, "row_weights")
+    if weights.ndim == 1:
+        weights = weights[:, None]
+    if weights.shape not in (shape, (shape[0], 1)):
+        raise ValueError(
+            f"row_weights must have shape ({shape[0]},) or {shape}, got {np.shape(row_weights)}"
+        )
+    if weights.min() < 0 or weights.max() == 0:
+        raise ValueError("row_weights must be at least 0, and not all of them 0")
+    roots: Array = np.sqrt(weights / weights.max(), dtype=np.float64)
+    return roots
+
+
 def _exponent(array: Array) -> int:
     """Return the power of two just above the largest entry."""
     return int(np.frexp(np.abs(array).max())[1])
@@ -97,8 +118,9 @@ class BudgetData:
     pattern : Pattern
     n_samples : int
         How many there are, of which the rows of X may be the sums.
-    behind : Activation or None
-        What follows, if it is no ReLU; then Y is what comes in front of it.
+    behind : Activation, RowWeights or None
+        What follows, if it is no ReLU; then Y is what comes in front of it. Or how much rows of
+        each output count.
     units : BinaryScale
         In which these are given: arrays near the limits of a double are kept at a size of about
         one.
@@ -111,7 +133,7 @@ class BudgetData:
     active: Mask | None
     pattern: Pattern
     n_samples: int
-    behind: Activation | None = None
+    behind: Activation | RowWeights | None = None
     units: BinaryScale = AS_GIVEN
 
     @classmethod
@@ -125,6 +147,7 @@ class BudgetData:
         active: ArrayLike | None,
         keep: ArrayLike | None,
         pattern: str | None,
+        row_weights: ArrayLike | None = None,
     ) -> BudgetData:
         """Check what the caller gave."""
         start = double_matrix(weights, "weights")
@@ -142,23 +165,30 @@ class BudgetData:
             raise ValueError(
                 f"weights must have shape (n_features, n_outputs) = {shape}, got {start.shape}"
             )
+        if row_weights is not None and (isinstance(X, Gram) or kind != "linear"):
+            raise ValueError(
+                "row_weights are for samples of a linear layer: a Gram is given them when it is "
+                "updated, and behind an activation slopes take their place"
+            )
         mask = np.ascontiguousarray(given.is_active(slice(None))) if given.relu else None
         bound = None if given.upper is None else np.asarray(given.upper, dtype=np.float64)
         allowed = Pattern.of(keep, pattern, shape[0])
         count = X.n_samples if isinstance(X, Gram) else len(inputs)
         data = cls(inputs, outputs, start, bound, mask, allowed, count, behind)
-        scaled = data if data._has_squares else data._in_units_of_its_size()
-        in_own_units = scaled.upper
-        if bound is not None and in_own_units is not None and in_own_units.min() <= -UNBOUNDED:
+        if not data._has_squares:
+            data = data._in_units_of_its_size()
+            if behind is not None:
+                raise ValueError(
+                    f"X, Y and weights must have squares in float64 in front of {show(activation)}"
+                )
+        if bound is not None and data.upper is not None and data.upper.min() <= -UNBOUNDED:
             raise ValueError(
                 "upper must be of a size with Y and X @ weights where it is negative, "
                 f"got {bound.min():g}"
             )
-        if behind is not None and scaled.units != AS_GIVEN:
-            raise ValueError(
-                f"X, Y and weights must have squares in float64 in front of {show(activation)}"
-            )
-        return scaled._with_few_rows() if scaled.is_linear else scaled
+        if row_weights is not None:
+            data = data._with_row_weights(row_weights)
+        return data._with_few_rows() if data.is_linear else data
 
     @property
     def is_linear(self) -> bool:
@@ -191,6 +221,13 @@ class BudgetData:
             weights=scaled.in_own_units(self.weights, "weights"),
             upper=None if upper is None else upper.clip(-UNBOUNDED, UNBOUNDED),
         )
+
+    def _with_row_weights(self, row_weights: ArrayLike) -> BudgetData:
+        """Return the same linear layer where rows count as much as the caller says."""
+        roots = _roots(row_weights, self.Y.shape)
+        if roots.shape == self.Y.shape:
+            return replace(self, behind=RowWeights(roots))
+        return replace(self, X=self.X * roots, Y=self.Y * roots)
 
     def _with_few_rows(self) -> BudgetData:
         """Return the same linear layer with no more samples than its sums need."""
@@ -292,5 +329,8 @@ class BudgetData:
 
     def preactivation_error(self, weights: Array) -> float:
         """Return the same in front of the ReLU, against the weights there were."""
-        before = self.X @ self.weights
-        return relative_to(frobenius_norm(self.X @ weights - before), frobenius_norm(before))
+        before: AnyFloat = self.X @ self.weights
+        change: AnyFloat = self.X @ (weights - self.weights)
+        if isinstance(self.behind, RowWeights):
+            before, change = self.behind.value(before), self.behind.value(change)
+        return relative_to(frobenius_norm(change), frobenius_norm(before))

@@ -19,6 +19,7 @@ from ..base.arrays import Array, frobenius_norm
 from ..base.deadline import as_time_limit, deadline_after, has_passed, partial_deadline
 from ..layer.gram import Gram
 from ..layer.solve import solve_layer
+from .activations import RowWeights
 from .admm import choose_support, solve_linear
 from .behind import solve_behind
 from .checks import check_budget, check_held_out, check_regularisation
@@ -54,6 +55,7 @@ def solve_layer_budget(
     weights: ArrayLike,
     sparsity: float | None = None,
     activation: str | tuple[Function, Function] | None = None,
+    row_weights: ArrayLike | None = None,
     upper: ArrayLike | None = None,
     active: ArrayLike | None = None,
     keep: ArrayLike | None = None,
@@ -92,6 +94,10 @@ def solve_layer_budget(
         What follows the layer; a pair is a function of arrays and its derivative. Default "relu";
         "linear" for a `Gram`. Behind a smooth one a row counts with the square of its slope, and
         `error` is measured there (docs/mathematics/budget.md#smooth-activations).
+    row_weights : array_like of shape (n_samples,) or (n_samples, n_outputs), optional
+        How much the square of an error counts in a linear layer, at least 0: of a sample, or of
+        each of its outputs, as where these are multiplied by something else ("gate times up").
+        Default: all alike. `held_out` samples count alike.
     upper, active
         As in `nettrim.solve_layer`.
     keep : array_like of bool, of shape (n_features,), optional
@@ -150,13 +156,18 @@ def solve_layer_budget(
     (60, True)
     """
     began, deadline = time.perf_counter(), deadline_after(check_time_limit(time_limit))
-    data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern)
+    data = BudgetData.of(X, Y, weights, activation, upper, active, keep, pattern, row_weights)
     certify = check_flag(certify, "certify")
+    if certify and isinstance(data.behind, RowWeights):
+        raise ValueError("certify knows no row_weights but those of samples, (n_samples,)")
     check_choice(method, METHODS, "method")
     if method == "reweighted" and data.pattern.group:
         raise ValueError("method='reweighted' knows no pattern")
     if method in ("surgery", "reweighted") and data.behind is not None:
-        raise ValueError(f"method={method!r} knows no activation but 'relu' and 'linear'")
+        raise ValueError(
+            f"method={method!r} knows no activation but 'relu' and 'linear', and no row_weights of "
+            "single outputs"
+        )
     threads, rounds = check_threads(n_threads), check_integer(swaps, "swaps", least=0)
     budget, held_out_data = check_budget(data, sparsity), check_held_out(data, held_out)
     pull, ridge = check_regularisation(pull, ridge)
