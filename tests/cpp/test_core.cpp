@@ -314,6 +314,26 @@ void test_engines_agree() {
   }
 }
 
+// A linear layer's own engine, on its Gram matrix, with and without a part of Y out of reach.
+void test_linear_engine_agrees() {
+  for (const Form form : {Form::constrained, Form::penalised}) {
+    for (const Index samples : {31, 400}) {
+      Layer<double> layer(14, samples, 30, 8, 0.9);
+      layer.program.activation = Activation::linear;
+      layer.program.form = form;
+      if (form == Form::penalised) layer.program.level *= 0.1;
+      LayerOptions options;
+      const auto automatic = solve_layer(layer.program, options);
+      options.solver = Solver::newton;
+      const auto newton = solve_layer(layer.program, options);
+      CHECK(automatic.status == Status::optimal && newton.status == Status::optimal);
+      CHECK(form == Form::constrained || automatic.solver == std::string("admm"));
+      CHECK(std::abs(newton.objective - automatic.objective) <= 2e-6 * newton.objective);
+      CHECK(automatic.dual_bound <= newton.objective * (1 + 1e-9));
+    }
+  }
+}
+
 // Started at its own answer a solve has nothing to do; started at a neighbour's it has less.
 void test_newton_starts_warm() {
   Layer<double> layer(13, 400, 30, 10, 0.1);
@@ -467,6 +487,7 @@ int main() {
   test_quasidefinite_updates();
   test_working_gram();
   test_engines_agree();
+  test_linear_engine_agrees();
   test_newton_starts_warm();
   std::printf("%d checks, %d failed\n", checks, failures);
   return failures == 0 ? 0 : 1;

@@ -31,7 +31,8 @@ struct LayerProgram {
 };
 
 // newton: active sets per output and one Newton iteration on their common penalty; admm:
-// alternating directions; automatic: newton, and admm from where it makes no progress.
+// alternating directions; automatic: in a linear layer of no more features than samples alternating
+// directions on its Gram matrix, elsewhere newton, and each from where the other makes no progress.
 enum class Solver { automatic, admm, newton };
 
 // "auto", "admm" or "newton". Throws std::invalid_argument for another name.

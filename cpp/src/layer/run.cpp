@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "layer/admm/admm.hpp"
+#include "layer/admm/gram_admm.hpp"
 #include "layer/admm/single_precision.hpp"
 #include "layer/newton/newton.hpp"
 
@@ -20,6 +21,9 @@ constexpr double kTightBall = 3e-3;  // epsilon, relative to Y, below which it s
 // Steps of alternating directions before newton is tried again from where they are, and their
 // growth.
 constexpr Index kFirstLeg = 1000, kLegGrowth = 4;
+// Steps of alternating directions on a Gram matrix, in single and in double precision, before
+// newton has its turn.
+constexpr Index kSingleSteps = 32, kGramSteps = 300;
 constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
 
 // An engine's run; what it reaches replaces `a`, whose iterations count on. newton begins at `a`.
@@ -138,12 +142,35 @@ EngineResult<S> run_leg(const UnitProgram<S>& p, const Supervisor& supervisor,
   return a;
 }
 
+// A linear layer's alternating directions, the first of them in single precision, in which there is
+// nothing to be proved.
+EngineResult<double> run_on_gram(const UnitProgram<double>& p, const Supervisor& supervisor,
+                                 EngineResult<double> a) {
+  LayerOptions options = supervisor.options();
+  const LinearForm form(p);
+  GramAdmm<float> single(p, form, options);
+  const Index last = std::min(a.iterations + kSingleSteps, options.max_iter - 1);
+  for (; a.iterations < last && !supervisor.limit(a.iterations); ++a.iterations) single.step();
+  GramAdmm<double> engine(std::move(single), options);
+  options.max_iter = std::min(options.max_iter, a.iterations + kGramSteps);
+  a = search(p, Supervisor(supervisor, options), engine, std::move(a));
+  a.solver = "admm";
+  a.reason = "fastest on linear layers";
+  return a;
+}
+
 // Where newton gets stuck alternating directions take over, from its answer if that is good.
 template <class S>
 EngineResult<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
                               const Start<S>& start, EngineResult<S> a) {
   if (p.constrained() && p.level == 0) {
     return run_admm(p, supervisor, start, std::move(a), "epsilon is zero: a linear program");
+  }
+  if constexpr (std::is_same_v<S, double>) {
+    if (p.given.activation == Activation::linear && p.n_features() <= p.n_samples()) {
+      a = run_on_gram(p, supervisor, std::move(a));
+      if (is_final(p, supervisor.options(), a)) return a;
+    }
   }
   a = run_rough_newton(p, supervisor, start, std::move(a), "fastest on most layers");
   if (a.status != Status::numerical) return a;

@@ -93,7 +93,7 @@ template <class S>
 bool prove_infeasible(const UnitProgram<S>& program, const Matrix<S>& dual, EngineResult<S>& a);
 
 // Engine:  void step();
-//          Index steps_per_certificate() const;
+//          bool wants_certificate(Index iterations) const;
 //          Patience patience() const;               with certificates that make no progress
 //          void report(EngineResult<S>&);                 its weights, dual and certificate
 //          const Matrix<S>* ray(const EngineResult<S>&);  multipliers that run away, or null
@@ -121,7 +121,7 @@ EngineResult<S> search(const UnitProgram<S>& p, const Supervisor& supervisor, En
   while (true) {
     engine.step();
     const auto limit = supervisor.limit(++a.iterations);
-    if (!limit && a.iterations % engine.steps_per_certificate() != 0) continue;
+    if (!limit && !engine.wants_certificate(a.iterations)) continue;
     engine.report(a);
     if (const auto status = verdict(limit)) {
       a.status = *status;

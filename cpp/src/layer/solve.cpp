@@ -57,9 +57,10 @@ EngineResult<S> run_in_gram_space(const UnitProgram<S>& p, const Supervisor& sup
   return lifted(p, space, q, inner, supervisor.options().tol);
 }
 
+// Rows that stand for a Gram matrix are one more than features: they are few enough.
 template <class S>
 bool has_gram_space(const UnitProgram<S>& p) {
-  return p.given.activation == Activation::linear && p.n_samples() > p.n_features();
+  return p.given.activation == Activation::linear && p.n_samples() > p.n_features() + 1;
 }
 
 template <class S>

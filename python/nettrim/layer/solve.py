@@ -97,7 +97,9 @@ def solve_layer(
         Where the output must be reproduced, and may have any sign; default where Y is positive.
     solver : {"auto", "newton", "admm"}, default "auto"
         "newton": active sets per output and one Newton iteration on their common penalty;
-        "admm": alternating directions; "auto": newton, and admm from where it makes no progress.
+        "admm": alternating directions; "auto": in a linear layer of no more features than samples
+        alternating directions on its Gram matrix, elsewhere newton; and each from where the other
+        makes no progress.
     tol : float, default 1e-6
         "optimal" means: gap at most `tol`, residual at most ``epsilon * (1 + tol)``, violation at
         most ``tol * max(abs(Y))``; of a block of outputs that are zero, ``tol * max(abs(upper))``.

@@ -7,23 +7,8 @@
 namespace nettrim::layer {
 namespace {
 
-// Weight of the copy W2 = U in the metric, over the product of the lengths of its feature and of
-// the longest: halfway between one weight for all, which stalls where small signals stand beside
-// the ones of a bias, and one in proportion to each feature's square, which is slower on even
-// columns.
-constexpr double kProximalWeight = 0.09;
-constexpr double kRelaxation = 1.8;
-constexpr double kFirstThreshold = 4;  // over the mean size of the weights
-// rho is looked at after this many steps and then ever less often, or it may cycle and never
-// settle; it is left alone within the first factor and changed by at most the second.
-constexpr Index kFirstWait = 30;
-constexpr double kWorthwhile = 1.2, kBoldest = 5;
-// Beyond this ratio of infeasibility and gap, rho leans against it. Errors below the second are
-// one.
-constexpr double kLopsided = 100, kRounding = 1e-12;
 // Single precision stalls before it converges: this many certificates without progress end it.
 constexpr Index kPatience = 40;
-constexpr Index kRaysApart = 4;  // certificates between looks for a proof of infeasibility
 
 // Signal entries of one piece: W1 is the point nearest to Z = 2 XU - s that the entry allows.
 template <class S, class Entries>
@@ -79,10 +64,7 @@ class Admm<S>::Work final : public PieceWork {
 template <class S>
 Admm<S>::Admm(const UnitProgram<S>& program, const LayerOptions& options)
     : p_(program), check_every_(options.check_every), partial_(program.samples.size()) {
-  const Eigen::VectorXd squares = p_.lengths.cwiseAbs2();
-  const double longest = squares.maxCoeff() > 0 ? squares.maxCoeff() : 1;
-  const double shortest = longest * std::numeric_limits<S>::epsilon();  // dead features
-  proximal_weights_ = kProximalWeight * (squares.cwiseMax(shortest) * longest).cwiseSqrt();
+  proximal_weights_ = proximal_weights_of(p_.lengths, std::numeric_limits<S>::epsilon());
   projection_ = make_projection(p_, proximal_weights_);
 }
 
@@ -104,23 +86,20 @@ void Admm<S>::start(const Start<S>& start) {
     p_.signals_of(*start.weights, state_.signal);
     nearest_ = state_;
   }
-  rho_ = first_rho(state_.weights);
+  begin_rho();
   if (start.dual != nullptr) add_multipliers(*start.dual);
   old_state_ = state_;
   old_nearest_ = nearest_;
-  until_rebalance_ = wait_ = kFirstWait;
+  balance_ = Balance(kFirstWait);
 }
 
-// Threshold of some times the mean size of the weights.
 template <class S>
-double Admm<S>::first_rho(const Matrix<S>& weights) const {
-  const double sum = (weights.template cast<double>().cwiseAbs() *
-                      proximal_weights_.cwiseQuotient(p_.costs).asDiagonal())
-                         .sum();
-  const auto count = (weights.array() != 0).count();
-  const double penalty = p_.constrained() ? 1.0 : p_.level;
-  return count > 0 && sum > 0 ? penalty / (kFirstThreshold * sum / static_cast<double>(count))
-                              : 1.0;
+void Admm<S>::begin_rho() {
+  const double l1 = (state_.weights.template cast<double>().cwiseAbs() *
+                     proximal_weights_.cwiseQuotient(p_.costs).asDiagonal())
+                        .sum();
+  const auto count = (state_.weights.array() != 0).count();
+  rho_ = first_rho(p_.constrained() ? 1.0 : p_.level, l1, count);
 }
 
 template <class S>
@@ -147,7 +126,7 @@ void Admm<S>::step() {
   Work work(*this);
   projection_->apply(state_, nearest_, work);
   finish_measure();
-  if (--until_rebalance_ == 0) rebalance();
+  if (balance_.is_due()) rebalance();
   threshold();
   moved_ = true;
 }
@@ -228,8 +207,6 @@ void Admm<S>::over_entries(Matrix<S>& out, Formula&& formula) const {
   });
 }
 
-// The distance that the iteration still has to go is least when multipliers and pair have equally
-// far to go: rho follows the ratio of what they travelled since the last look, half way.
 template <class S>
 void Admm<S>::rebalance() {
   const auto& [s, u] = state_;
@@ -242,14 +219,9 @@ void Admm<S>::rebalance() {
   const double multipliers =
       static_cast<double>(((s - x) - (old_s - old_x)).squaredNorm() +
                           (((u - w) - (old_u - old_w)) * root.asDiagonal()).squaredNorm());
-  if (pair > 0 && multipliers > 0) {
-    const double factor = std::pow(multipliers / pair, 0.25);
-    const double bounded = std::clamp(lean_ * factor, 1 / kBoldest, kBoldest);
-    if (bounded > kWorthwhile || bounded < 1 / kWorthwhile) change_rho(bounded);
-  }
+  if (const double factor = balance_.factor(pair, multipliers); factor != 1) change_rho(factor);
   old_state_ = state_;
   old_nearest_ = nearest_;
-  until_rebalance_ = wait_ += wait_ / 4;
 }
 
 template <class S>
@@ -270,15 +242,6 @@ const Matrix<S>* Admm<S>::ray(Index outputs, Index samples) {
   ray_.resize(outputs, samples);
   direction(ray_);
   return &ray_;
-}
-
-// A negative gap says nothing about the dual.
-template <class S>
-void Admm<S>::on_certificate(double infeasibility, double gap) {
-  lean_ = 1;
-  if (gap <= 0) return;
-  const double ratio = std::max(infeasibility, kRounding) / std::max(gap, kRounding);
-  lean_ = std::pow(ratio / std::clamp(ratio, 1 / kLopsided, kLopsided), 0.25);
 }
 
 // Keeps the multipliers rho U as they are; the factorisation does not mind.

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "layer/admm/projection.hpp"
+#include "layer/admm/splitting.hpp"
 #include "layer/search.hpp"
 
 namespace nettrim::layer {
@@ -20,12 +21,14 @@ class Admm {
   void step();
 
   // What search() asks of an engine.
-  Index steps_per_certificate() const { return check_every_; }
+  bool wants_certificate(Index iterations) const { return iterations % check_every_ == 0; }
   Patience patience() const;
   void report(EngineResult<S>& a) const;
   const Matrix<S>* ray(const EngineResult<S>& a) { return ray(a.dual.rows(), a.dual.cols()); }
   const Matrix<S>* ray(Index outputs, Index samples);
-  void on_certificate(double infeasibility, double gap);
+  void on_certificate(double infeasibility, double gap) {
+    balance_.on_certificate(infeasibility, gap);
+  }
 
   const Matrix<S>& weights() const { return sparse_; }
   // Multipliers of the fit, G = rho (W1 - Z): no positive inactive entry, zero where slack.
@@ -37,6 +40,7 @@ class Admm {
   double rho() const { return rho_; }
 
  private:
+  static constexpr Index kFirstWait = 30;  // for a look at rho
   class Work;
   void advance(Index piece);
   void measure(Index piece);
@@ -45,7 +49,7 @@ class Admm {
   void finish_measure();
   void threshold();
   void direction(Matrix<S>& out) const;
-  double first_rho(const Matrix<S>& weights) const;
+  void begin_rho();
   void fill_with_targets(Matrix<S>& out) const;
   void add_multipliers(const Matrix<S>& dual);
   template <class Formula>
@@ -57,8 +61,7 @@ class Admm {
   double rho_ = 1;
   double keep_ = 1, distance_ = 0;  // of Z's distance from Y over the active entries, what stays
   bool moved_ = false;              // whether there is a step for advance() to finish
-  Index until_rebalance_ = 0, wait_ = 0;
-  double lean_ = 1;  // factor on the next change of rho
+  Balance balance_{kFirstWait};
   Pair<S> state_, nearest_;
   Pair<S> old_state_, old_nearest_;  // at the last rebalance
   Matrix<S> sparse_, ray_;

@@ -68,7 +68,7 @@ class SinglePrecisionAdmm {
   void step() { admm_.step(); }
 
   // What search() asks of an engine.
-  Index steps_per_certificate() const { return admm_.steps_per_certificate(); }
+  bool wants_certificate(Index iterations) const { return admm_.wants_certificate(iterations); }
   Patience patience() const { return admm_.patience(); }
   const Matrix<S>* ray(const EngineResult<S>& a) {
     const Matrix<float>* const ray = admm_.ray(a.dual.rows(), a.dual.cols());

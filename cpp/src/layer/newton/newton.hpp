@@ -28,7 +28,7 @@ class Newton {
   void aim();  // at the level that the program has now, from here
 
   // What search() asks of an engine.
-  Index steps_per_certificate() const { return 1; }
+  bool wants_certificate(Index) const { return true; }
   Patience patience() const;
   void report(EngineResult<S>& a) const;
   const Matrix<S>* ray(const EngineResult<S>&);
