@@ -27,13 +27,14 @@ def solve(X, W, keep, activation, **options):
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_slopes_are_derivatives(name):
-    value, slope = SMOOTH[name]
+    value, slope, _ = SMOOTH[name]
     z = np.linspace(-5, 7, 241) + 0.0123  # beside the kinks
     step = 1e-6
     np.testing.assert_allclose(
         slope(z), (value(z + step) - value(z - step)) / (2 * step), rtol=1e-6, atol=1e-8
     )
     assert value(z.astype(np.float32)).dtype == slope(z.astype(np.float32)).dtype == np.float32
+    np.testing.assert_array_equal(SMOOTH[name].value_and_slope(z), (value(z), slope(z)))
 
 
 def test_values_are_those_of_the_field():

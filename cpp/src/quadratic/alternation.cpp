@@ -74,15 +74,18 @@ void Alternation::raise_penalty(double changed) {
   }
 }
 
+// Many forms are inverted by a thread each, few of them by all threads together.
 void Alternation::invert_forms() {
+  const auto count = static_cast<Index>(forms_.all().size());
+  const bool many = count >= forms_.threads();
   inverses_.resize(forms_.all().size());
-  for (std::size_t k = 0; k < inverses_.size(); ++k) {
-    Matrix<float>& inverse = inverses_[k];
-    inverse = forms_.all()[k].gram;
+  parallel_for_uneven(count, many ? forms_.threads() : 1, [&](Index k, int) {
+    Matrix<float>& inverse = inverses_[static_cast<std::size_t>(k)];
+    inverse = forms_.all()[static_cast<std::size_t>(k)].gram;
     inverse.diagonal().array() += penalty_;
-    invert<float>(inverse, forms_.threads());
+    invert<float>(inverse, many ? 1 : forms_.threads());
     inverse.triangularView<Eigen::StrictlyUpper>() = inverse.transpose();
-  }
+  });
 }
 
 }  // namespace nettrim::quadratic

@@ -15,9 +15,7 @@ from ..base.arrays import AnyFloat, Array
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ALL", "SMOOTH", "Activation", "RowWeights", "as_smooth"]
-
-ALL = slice(None)
+__all__ = ["SMOOTH", "Activation", "RowWeights", "as_smooth"]
 
 
 ROOT_OF_2_PI = math.sqrt(2 * math.pi)
@@ -29,8 +27,13 @@ class Activation(NamedTuple):
 
     value: Callable[[AnyFloat], AnyFloat]
     slope: Callable[[AnyFloat], AnyFloat]
+    both: Callable[[AnyFloat], tuple[AnyFloat, AnyFloat]] | None = None
 
-    def of(self, outputs: NDArray[np.bool_] | slice) -> Activation:
+    def value_and_slope(self, signals: AnyFloat) -> tuple[AnyFloat, AnyFloat]:
+        """Return both, which often have most of their work in common."""
+        return self.both(signals) if self.both else (self.value(signals), self.slope(signals))
+
+    def of(self, outputs: NDArray[np.bool_]) -> Activation:
         """Return what follows some outputs."""
         return self
 
@@ -52,7 +55,10 @@ class RowWeights(NamedTuple):
     def slope(self, signals: AnyFloat) -> AnyFloat:  # noqa: D102
         return self.roots.astype(signals.dtype, copy=False)
 
-    def of(self, outputs: NDArray[np.bool_] | slice) -> RowWeights:
+    def value_and_slope(self, signals: AnyFloat) -> tuple[AnyFloat, AnyFloat]:  # noqa: D102
+        return self.value(signals), self.slope(signals)
+
+    def of(self, outputs: NDArray[np.bool_]) -> RowWeights:
         """Return what follows some outputs."""
         return RowWeights(self.roots[:, outputs])
 
@@ -61,8 +67,9 @@ def _gelu(z: Any) -> Any:
     return z * scipy.special.ndtr(z)
 
 
-def _gelu_slope(z: Any) -> Any:
-    return scipy.special.ndtr(z) + z * np.exp(-z * z / 2) / ROOT_OF_2_PI
+def _gelu_and_slope(z: Any) -> tuple[Any, Any]:
+    share = scipy.special.ndtr(z)
+    return z * share, share + z * np.exp(-z * z / 2) / ROOT_OF_2_PI
 
 
 def _inner(z: Any) -> Any:
@@ -87,15 +94,15 @@ def _sigmoid_slope(z: Any) -> Any:
     return s * (1 - s)
 
 
-def _silu_slope(z: Any) -> Any:
+def _silu_and_slope(z: Any) -> tuple[Any, Any]:
     s = _sigmoid(z)
-    return s * (1 + z * (1 - s))
+    return z * s, s * (1 + z * (1 - s))
 
 
 SMOOTH = {
-    "gelu": Activation(_gelu, _gelu_slope),
+    "gelu": Activation(_gelu, lambda z: _gelu_and_slope(z)[1], _gelu_and_slope),
     "gelu_tanh": Activation(_gelu_tanh, _gelu_tanh_slope),
-    "silu": Activation(lambda z: z * _sigmoid(z), _silu_slope),
+    "silu": Activation(lambda z: z * _sigmoid(z), lambda z: _silu_and_slope(z)[1], _silu_and_slope),
     "hardswish": Activation(
         lambda z: z * np.clip(z + 3, 0, 6) / 6,
         lambda z: np.where(np.abs(z) < 3, (2 * z + 3) / 6, (z > 0).astype(z.dtype)),
@@ -123,7 +130,7 @@ def as_smooth(activation: object) -> Activation | None:
             "activation must be a name, or a pair of functions, value and derivative, "
             f"got {show(activation)}"
         )
-    return Activation(*map(_checked, activation))
+    return Activation(_checked(activation[0]), _checked(activation[1]))
 
 
 def _checked(function: Callable[[AnyFloat], Any]) -> Callable[[AnyFloat], AnyFloat]:

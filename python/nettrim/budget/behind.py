@@ -21,7 +21,7 @@ import numpy as np
 from ..base.arrays import AnyFloat, Array
 from ..base.deadline import has_passed, remaining_seconds
 from ..base.dispatch import core
-from .activations import ALL, Activation, RowWeights
+from .activations import Activation, RowWeights
 from .data import BudgetData
 
 if TYPE_CHECKING:
@@ -34,15 +34,14 @@ __all__ = ["solve_behind"]
 LEAST_WEIGHT = (
     3e-3  # of a row, over the largest: where the activation is flat, the signal may not run away
 )
-MOST_FORMS, FEWEST_OUTPUTS = 48, 8  # Gram matrices, and outputs of each
+MOST_FORMS, FEWEST_OUTPUTS = 64, 8  # Gram matrices, and outputs of each
 # A form costs samples + INVERSES * features in units of features^2, and a layer is worth WORTH of
 # them for every output; SMALL multiplications are worth no thought.
-INVERSES, WORTH, SMALL = 15, 150, 1e8
+INVERSES, WORTH, SMALL = 15, 250, 1e8
 MOST_BYTES = 1e9  # of all Gram matrices, working copies included
 BYTES = 24  # of an entry of one of them
 COMPARED_ROWS, ROUNDS = 256, 8  # of the search for outputs with like slopes
 STEPS = 3  # of Gauss-Newton
-HALVINGS = 2  # of a step that leads uphill
 
 
 def solve_behind(
@@ -54,12 +53,13 @@ def solve_behind(
     deadline: float | None,
 ) -> Array:
     """Return few weights of a layer; at a deadline, those by then."""
-    steepness = activation.slope(data.Y) ** 2
-    forms = _Forms.of(data, np.maximum(steepness, LEAST_WEIGHT * steepness.max()))
+    X, Y = data.X.astype(np.float32), data.Y.astype(np.float32)
+    steepness = activation.slope(Y) ** 2
+    forms = _Forms.of(X, Y, np.maximum(steepness, LEAST_WEIGHT * steepness.max()))
     fields = core.solve_quadratic(
         forms.grams,
         form_of=forms.form_of,
-        correlations=forms.correlations(data),
+        correlations=forms.correlations,
         prior=data.weights,
         ridge=ridge,
         keep=np.ascontiguousarray(data.pattern.keep),
@@ -71,11 +71,12 @@ def solve_behind(
     )
     if not fields["complete"]:
         raise KeyboardInterrupt
-    weights, X = fields["weights"], data.X.astype(np.float32)
+    weights = fields["weights"]
 
     def polish(form: int) -> None:
         own = forms.form_of == form
-        loss = _Loss.of(data, X, own, activation, forms.grams[form], ridge)
+        prior = data.weights[:, own].astype(np.float32)
+        loss = _Loss(X, Y[:, own], prior, activation.of(own), forms.grams[form], ridge)
         weights[:, own] = _polished(loss, np.ascontiguousarray(weights[:, own]), deadline)
 
     with ThreadPoolExecutor(n_threads) as threads:
@@ -89,40 +90,38 @@ class _Forms:
 
     Attributes
     ----------
-    row_weights : ndarray of shape (n_samples, n_forms)
     form_of : ndarray of int, of shape (n_outputs,)
     grams : ndarray of shape (n_forms, n_features, n_features)
+    correlations : ndarray of shape (n_features, n_outputs)
+        What the outputs ask for.
     """
 
-    row_weights: Array
     form_of: NDArray[np.int32]
     grams: Array
+    correlations: Array
 
     @classmethod
-    def of(cls, data: BudgetData, row_weights: Array) -> _Forms:
+    def of(cls, X: AnyFloat, Y: AnyFloat, row_weights: AnyFloat) -> _Forms:
         """Let outputs whose rows have like weights share their mean."""
-        n_samples, n_features = data.X.shape
-        worth = max(WORTH * data.n_outputs, SMALL / n_features**2)
+        (n_samples, n_features), n_outputs = X.shape, Y.shape[1]
+        worth = max(WORTH * n_outputs, SMALL / n_features**2)
         worthwhile = int(worth / (n_samples + INVERSES * n_features))
         room = int(MOST_BYTES / BYTES / n_features**2)
-        fewest = data.n_outputs // FEWEST_OUTPUTS
+        fewest = n_outputs // FEWEST_OUTPUTS
         count = max(min(MOST_FORMS, worthwhile, room, fewest), 1)
         form_of = _cluster(row_weights, count)
-        means = np.column_stack(
-            [row_weights[:, form_of == k].mean(axis=1) for k in range(form_of.max() + 1)]
-        )
-        grams = np.empty((means.shape[1], n_features, n_features))
+        grams = np.empty((form_of.max() + 1, n_features, n_features))
+        correlations = np.empty((n_features, n_outputs))
         for k, gram in enumerate(grams):
-            weighted = data.X * np.sqrt(means[:, k, None])
-            np.matmul(weighted.T, weighted, out=gram)
-        return cls(means, form_of, grams)
+            own = form_of == k
+            roots = np.sqrt(row_weights[:, own].mean(axis=1, keepdims=True))
+            weighted = X * roots
+            gram[:] = weighted.T @ weighted
+            correlations[:, own] = weighted.T @ (Y[:, own] * roots)
+        return cls(form_of, grams, correlations)
 
-    def correlations(self, data: BudgetData) -> Array:
-        """Return what the outputs ask for."""
-        return data.X.T @ (data.Y * self.row_weights[:, self.form_of])
 
-
-def _cluster(rows: Array, count: int) -> NDArray[np.int32]:
+def _cluster(rows: AnyFloat, count: int) -> NDArray[np.int32]:
     """Return clusters of columns that are alike, numbered from 0 (Lloyd, 1982)."""
     rng = np.random.default_rng(0)
     few = rng.choice(len(rows), min(COMPARED_ROWS, len(rows)), replace=False)
@@ -156,19 +155,6 @@ class _Loss:
     gram: Array
     ridge: float
 
-    @classmethod
-    def of(
-        cls,
-        data: BudgetData,
-        X: AnyFloat,
-        outputs: Mask,
-        activation: Activation | RowWeights,
-        gram: Array,
-        ridge: float,
-    ) -> _Loss:
-        Y, prior = (a[:, outputs].astype(np.float32) for a in (data.Y, data.weights))
-        return cls(X, Y, prior, activation.of(outputs), gram, ridge)
-
     @cached_property
     def wanted(self) -> AnyFloat:
         return self.activation.value(self.Y)
@@ -178,28 +164,40 @@ class _Loss:
         """The ridge in absolute units."""
         return self.ridge * (float(np.trace(self.gram)) / len(self.gram) or 1.0)
 
-    def at(self, weights: AnyFloat, signals: AnyFloat, outputs: Mask | slice = ALL) -> _Point:
-        """Return what outputs lose with some weights."""
-        misfit = self.activation.of(outputs).value(signals) - self.wanted[:, outputs]
-        apart = weights - self.prior[:, outputs]
+    def at(self, weights: AnyFloat, signals: AnyFloat) -> _Point:
+        """Return what the outputs lose with some weights."""
+        value, slope = self.activation.value_and_slope(signals)
+        misfit = value - self.wanted
+        apart = weights - self.prior
         losses = np.einsum("ij,ij->j", misfit, misfit)
-        return _Point(
-            weights, signals, misfit, losses + self.strength * np.einsum("ij,ij->j", apart, apart)
-        )
+        losses += self.strength * np.einsum("ij,ij->j", apart, apart)
+        return _Point(weights, signals, slope, misfit, losses)
 
     def gradient(self, point: _Point) -> AnyFloat:
         """Return that of half the losses."""
-        slope = self.activation.slope(point.signals)
-        gradient: AnyFloat = self.X.T @ (slope * point.misfit)
+        gradient: AnyFloat = self.X.T @ (point.slope * point.misfit)
         return gradient + self.strength * (point.weights - self.prior)
+
+    def advised_length(
+        self, point: _Point, gradient: AnyFloat, way: AnyFloat, signals: AnyFloat
+    ) -> AnyFloat:
+        """Return how far to go a way, and with it the signals, if slopes stayed what they are."""
+        bent = point.slope * signals
+        curvature = np.einsum("ij,ij->j", bent, bent)
+        curvature += self.strength * np.einsum("ij,ij->j", way, way)
+        descent = -np.einsum("ij,ij->j", gradient, way)
+        length: AnyFloat = np.ones_like(descent)
+        np.divide(descent, curvature, out=length, where=curvature > 0)
+        return length
 
 
 @dataclass(frozen=True)
 class _Point:
-    """Weights, their signals, their errors behind the activation, and the loss of every output."""
+    """Weights, signals, slopes and errors behind the activation, and the loss of every output."""
 
     weights: AnyFloat
     signals: AnyFloat
+    slope: AnyFloat
     misfit: AnyFloat
     losses: AnyFloat
 
@@ -208,6 +206,7 @@ class _Point:
         return _Point(
             self.weights[:, outputs],
             self.signals[:, outputs],
+            self.slope[:, outputs],
             self.misfit[:, outputs],
             self.losses[outputs],
         )
@@ -216,6 +215,7 @@ class _Point:
         """Move some outputs to where they lose less."""
         self.weights[:, outputs] = other.weights
         self.signals[:, outputs] = other.signals
+        self.slope[:, outputs] = other.slope
         self.misfit[:, outputs] = other.misfit
         self.losses[outputs] = other.losses
 
@@ -232,12 +232,13 @@ def _polished(loss: _Loss, weights: Array, deadline: float | None) -> Array:
 
 
 def _step(loss: _Loss, support: Mask, point: _Point, deadline: float | None) -> _Point:
-    """Step towards the least loss on the support; outputs that this does not serve go less far."""
+    """Step towards the least loss on the support, as far as the slopes of each output advise."""
     here = np.ascontiguousarray(point.weights, dtype=np.float64)
+    gradient = loss.gradient(point)
     fields = core.fit_quadratic(
         loss.gram[None],
         form_of=None,
-        correlations=np.ascontiguousarray(loss.gram @ here - loss.gradient(point)),
+        correlations=np.ascontiguousarray(loss.gram @ here - gradient),
         prior=here,
         ridge=loss.ridge,
         support=support,
@@ -246,14 +247,10 @@ def _step(loss: _Loss, support: Mask, point: _Point, deadline: float | None) -> 
     )
     if not fields["complete"]:
         raise KeyboardInterrupt
-    weights = fields["weights"].astype(np.float32)
-    reached = loss.at(weights, loss.X @ weights)
-    for _ in range(HALVINGS):
-        if not (left := reached.losses > point.losses).any():
-            break
-        ahead, behind = reached.of(left), point.of(left)
-        halfway = (ahead.weights + behind.weights) / 2, (ahead.signals + behind.signals) / 2
-        reached.put(left, loss.at(*halfway, left))
-    left = reached.losses > point.losses
-    reached.put(left, point.of(left))
+    way = (fields["weights"] - here).astype(np.float32)
+    signals = loss.X @ way
+    length = loss.advised_length(point, gradient, way, signals)
+    reached = loss.at(point.weights + length * way, point.signals + length * signals)
+    worse = reached.losses > point.losses
+    reached.put(worse, point.of(worse))
     return reached

@@ -329,8 +329,14 @@ class BudgetData:
 
     def preactivation_error(self, weights: Array) -> float:
         """Return the same in front of the ReLU, against the weights there were."""
-        before: AnyFloat = self.X @ self.weights
-        change: AnyFloat = self.X @ (weights - self.weights)
+        change = weights - self.weights
+        if isinstance(self.behind, Activation):  # where all rows count alike, and X'X is at hand
+            return relative_to(self._size_by_gram(change), self._size_by_gram(self.weights))
+        before, after = self.X @ self.weights, self.X @ change
         if isinstance(self.behind, RowWeights):
-            before, change = self.behind.value(before), self.behind.value(change)
-        return relative_to(frobenius_norm(change), frobenius_norm(before))
+            before, after = before * self.behind.roots, after * self.behind.roots
+        return relative_to(frobenius_norm(after), frobenius_norm(before))
+
+    def _size_by_gram(self, weights: Array) -> float:
+        """Return the norm of X @ weights."""
+        return float(np.sqrt(max(float(np.vdot(weights, self.gram @ weights)), 0.0)))
