@@ -119,7 +119,7 @@ class OutputElimination {
   }
 
   // Whether to take the inverse anew, before rounding gathers in it.
-  bool is_due() const { return 2 * n_live_ <= built_with_; }
+  bool is_due() const { return 4 * n_live_ <= built_with_; }
 
  private:
   using Vector = Eigen::Matrix<S, Eigen::Dynamic, 1>;

@@ -11,7 +11,7 @@ namespace {
 constexpr int kSteps = 30;             // of Newton; some five is what it takes
 constexpr int kHalvings = 10;          // of a step that does not pay
 constexpr double kSettled = 1e-10;     // a relative decrease that is the last
-constexpr std::size_t kPromising = 8;  // one of so many absent weights is looked at closely
+constexpr std::size_t kPromising = 2;  // one of so many absent weights is looked at closely
 
 }  // namespace
 
