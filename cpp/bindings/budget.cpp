@@ -31,11 +31,12 @@ BudgetOptions budget_options(double time_limit, int n_threads) {
 }
 
 py::dict trace(const Array<double>& X, const Array<double>& target,
-               const OptionalArray<double>& upper, const OptionalArray<bool>& active,
-               const Array<double>& prior, double pull, double ridge,
-               const OptionalArray<bool>& keep, Index group, Index most, double time_limit,
-               int n_threads) {
-  const BudgetProgram program = program_of(X, target, upper, active, prior, pull, ridge);
+               const OptionalArray<double>& gram, const OptionalArray<double>& upper,
+               const OptionalArray<bool>& active, const Array<double>& prior, double pull,
+               double ridge, const OptionalArray<bool>& keep, Index group, Index most,
+               double time_limit, int n_threads) {
+  BudgetProgram program = program_of(X, target, upper, active, prior, pull, ridge);
+  program.gram = data_or_null(gram);
   Elimination e;
   {
     const py::gil_scoped_release unlock;
@@ -47,11 +48,12 @@ py::dict trace(const Array<double>& X, const Array<double>& target,
                   "losses"_a = to_array(std::move(e.losses)), "complete"_a = e.complete);
 }
 
-py::dict fit(const Array<double>& X, const Array<double>& target,
+py::dict fit(const Array<double>& X, const Array<double>& target, const OptionalArray<double>& gram,
              const OptionalArray<double>& upper, const OptionalArray<bool>& active,
              const Array<double>& prior, double pull, double ridge, const OptionalArray<bool>& keep,
              const Array<bool>& support, Index rounds, double time_limit, int n_threads) {
-  const BudgetProgram program = program_of(X, target, upper, active, prior, pull, ridge);
+  BudgetProgram program = program_of(X, target, upper, active, prior, pull, ridge);
+  program.gram = data_or_null(gram);
   BudgetFit f;
   {
     const py::gil_scoped_release unlock;
@@ -131,12 +133,14 @@ py::dict choose(const Array<double>& X, const Array<double>& target,
 void add_budget(py::module_& m) {
   const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
   m.def("eliminate", &trace, strict("X"), strict("target"), py::kw_only(),
-        strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
-        py::arg("ridge"), strict("keep").none(true), py::arg("group"), py::arg("most"),
+        strict("gram").none(true) = py::none(), strict("upper").none(true),
+        strict("active").none(true), strict("prior"), py::arg("pull"), py::arg("ridge"),
+        strict("keep").none(true), py::arg("group"), py::arg("most"),
         py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
   m.def("fit_support", &fit, strict("X"), strict("target"), py::kw_only(),
-        strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
-        py::arg("ridge"), strict("keep").none(true), strict("support"), py::arg("rounds"),
+        strict("gram").none(true) = py::none(), strict("upper").none(true),
+        strict("active").none(true), strict("prior"), py::arg("pull"), py::arg("ridge"),
+        strict("keep").none(true), strict("support"), py::arg("rounds"),
         py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
   m.def("choose_support", &choose, strict("X"), strict("target"), py::kw_only(),
         strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),

@@ -413,7 +413,7 @@ void test_inverses_follow_their_matrix() {
       const Matrix<double> V = normal<double>(generator, n, columns);
       for (const double sign : {1.0, -1.0}) {
         gram += sign * V * V.transpose();
-        update_inverse(inverse, V, sign);
+        update_inverse<double>(inverse, V, sign);
         CHECK(error(inverse) < 1e-8);
       }
     }

@@ -17,6 +17,7 @@ namespace nettrim {
 struct BudgetProgram {
   Index samples = 0, features = 0, outputs = 0;
   const double* X = nullptr;       // samples x features
+  const double* gram = nullptr;    // X'X, where it is known
   const double* target = nullptr;  // samples x outputs
   const double* upper = nullptr;   // samples x outputs, read where inactive; null means zero
   const bool* active = nullptr;    // samples x outputs; null means everything

@@ -5,6 +5,7 @@
 
 #include "budget/gram.hpp"
 #include "budget/quota.hpp"
+#include "budget/shared_inverse.hpp"
 #include "budget/stop.hpp"
 #include "linalg/inverse.hpp"
 #include "linalg/parallel.hpp"
@@ -20,6 +21,9 @@ constexpr int kBatches = 8;    // or a multiple, whatever the number of threads
 // One output that gives up its weights: the inverse of its Gram matrix over the features that are
 // left, and the weights of least loss among theirs. A feature that is zero in all samples is idle:
 // its weight stays what it was, whatever becomes of others, and it takes no part in the inverse.
+// That is kept in precision S, single where it is large: an order and losses come from it, and
+// Newton's steps, whose end it does not move.
+template <class S>
 class OutputElimination {
  public:
   OutputElimination(const BudgetProgram& program, const BudgetPattern& pattern,
@@ -39,11 +43,16 @@ class OutputElimination {
   Index left() const { return static_cast<Index>(left_.size()); }
   bool finished() const { return finished_; }
 
-  // From the rows as they are at the signal of the weights there are; returns their residual.
-  Eigen::VectorXd begin(const Eigen::VectorXd& signal) {
+  // From the rows as they are at the signal of the weights there are.
+  void begin(const Eigen::VectorXd& signal, const SharedInverse<S>& shared) {
     rows_.look(signal);
     weights_ = prior_(left_);
-    return rows_.residual(signal);
+    Matrix<S> inverse;
+    if (shared.write(rows_, inverse)) {
+      take_inverse(std::move(inverse), signal);
+    } else {
+      rebuild(signal);
+    }
   }
 
   // From weights that know nothing of one another: each counts by its signal alone.
@@ -55,7 +64,9 @@ class OutputElimination {
   template <class Vector>
   void write(Vector&& weights) const {
     weights.setZero();
-    for (Index i = 0; i < left(); ++i) weights[left_[static_cast<std::size_t>(i)]] = weights_[i];
+    for (Index i = 0; i < left(); ++i) {
+      weights[left_[static_cast<std::size_t>(i)]] = static_cast<S>(weights_[i]);
+    }
   }
 
   // Removes some weights, cheapest first; tells each to gone(feature, loss).
@@ -102,64 +113,67 @@ class OutputElimination {
   }
 
   // One Newton step towards the least loss, with the rows that count at the signal of the weights.
-  // Returns whether it is to be made by `rebuild`, with the residual that this writes.
-  bool look_again(const Eigen::VectorXd& signal, Eigen::Ref<Eigen::VectorXd> residual) {
+  void look_again(const Eigen::VectorXd& signal) {
     const Change change = rows_.look(signal);
-    const bool must_rebuild = is_due() || !step(change, signal);
-    if (must_rebuild) residual = rows_.residual(signal);
-    return must_rebuild;
-  }
-
-  // Takes the inverse anew, and a step with X'residual.
-  void rebuild(const Eigen::VectorXd& correlations) {
-    const Features features = live();
-    storage_ = inverse_of(features);
-    inverse_diagonal_ = Eigen::VectorXd::Constant(left(), 1 / ridge_);
-    inverse_diagonal_.head(n_live_) = storage_.diagonal();
-    const Eigen::VectorXd slope =
-        correlations(features) + ridge_ * (prior_(features) - weights_.head(n_live_));
-    weights_.head(n_live_) += storage_.selfadjointView<Eigen::Lower>() * slope;
-    built_with_ = n_live_;
+    if (is_due() || !step(change, signal)) rebuild(signal);
   }
 
   // Whether to take the inverse anew, before rounding gathers in it.
-  bool is_due() const { return 2 * n_live_ <= built_with_; }
+  bool is_due() const { return 4 * n_live_ <= built_with_; }
 
  private:
+  using Vector = Eigen::Matrix<S, Eigen::Dynamic, 1>;
+
+  void rebuild(const Eigen::VectorXd& signal) { take_inverse(inverse_of(live()), signal); }
+
+  // From an inverse that is new, with a Newton step that minds all rows.
+  void take_inverse(Matrix<S> inverse, const Eigen::VectorXd& signal) {
+    const Features features = live();
+    storage_ = std::move(inverse);
+    inverse_diagonal_ = Eigen::VectorXd::Constant(left(), 1 / ridge_);
+    inverse_diagonal_.head(n_live_) = storage_.diagonal().template cast<double>();
+    const Eigen::VectorXd slope = gram_.correlations<S>(features, rows_.residual(signal)) +
+                                  ridge_ * (prior_(features) - weights_.head(n_live_));
+    weights_.head(n_live_) += times_inverse(slope);
+    built_with_ = n_live_;
+  }
+
   // Returns whether rounding has left the inverse definite.
   bool step(const Change& change, const Eigen::VectorXd& signal) {
     if (change.empty()) return true;
-    const Matrix<double> entering = gram_.samples(live(), change.entering);
-    const Matrix<double> leaving = gram_.samples(live(), change.leaving);
-    update_inverse(inverse(), entering, 1);
-    update_inverse(inverse(), leaving, -1);
-    inverse_diagonal_.head(n_live_) = inverse().diagonal();
-    if (!(inverse_diagonal_.minCoeff() > 0)) return false;
-    const Eigen::VectorXd slope = product(entering, excess(change.entering, signal)) -
-                                  product(leaving, excess(change.leaving, signal));
-    weights_.head(n_live_) -= inverse().selfadjointView<Eigen::Lower>() * slope;
+    const Matrix<S> entering = gram_.samples<S>(live(), change.entering);
+    const Matrix<S> leaving = gram_.samples<S>(live(), change.leaving);
+    update_inverse<S>(inverse(), entering, 1);
+    update_inverse<S>(inverse(), leaving, -1);
+    inverse_diagonal_.head(n_live_) = inverse().diagonal().template cast<double>();
+    if (!(inverse_diagonal_.array() > 0).all()) return false;
+    const Vector slope = product(entering, excess(change.entering, signal)) -
+                         product(leaving, excess(change.leaving, signal));
+    weights_.head(n_live_) -= times_inverse(slope.template cast<double>());
     return true;
   }
 
-  // A large one in single precision, where that is enough: an order and losses come from it, and
-  // Newton's steps, whose end it does not move.
-  Matrix<double> inverse_of(const Features& features) const {
-    if (n_live_ > kAlwaysDouble) {
-      Matrix<float> single = gram_.of<float>(rows_, features);
-      if (invert<float>(single) && single.diagonal().minCoeff() > 0) return single.cast<double>();
-    }
-    Matrix<double> result = gram_.of<double>(rows_, features);
-    invert<double>(result);
-    return result;
+  // Computed in double precision where single is not enough.
+  Matrix<S> inverse_of(const Features& features) const {
+    Matrix<S> result = gram_.of<S>(rows_, features);
+    if (invert<S>(result) && (result.diagonal().array() > 0).all()) return result;
+    Matrix<double> exact = gram_.of<double>(rows_, features);
+    invert<double>(exact);
+    return exact.cast<S>();
+  }
+
+  Eigen::VectorXd times_inverse(const Eigen::VectorXd& slope) {
+    const Vector step = inverse().template selfadjointView<Eigen::Lower>() * slope.cast<S>();
+    return step.template cast<double>();
   }
 
   Features live() const { return Features(left_.begin(), left_.begin() + n_live_); }
 
-  Eigen::VectorXd excess(const std::vector<Index>& rows, const Eigen::VectorXd& signal) const {
-    Eigen::VectorXd result(static_cast<Index>(rows.size()));
+  Vector excess(const std::vector<Index>& rows, const Eigen::VectorXd& signal) const {
+    Vector result(static_cast<Index>(rows.size()));
     for (Index k = 0; k < result.size(); ++k) {
       const Index i = rows[static_cast<std::size_t>(k)];
-      result[k] = signal[i] - rows_.upper(i);
+      result[k] = static_cast<S>(signal[i] - rows_.upper(i));
     }
     return result;
   }
@@ -168,16 +182,14 @@ class OutputElimination {
     return weights_[i] * weights_[i] / (2 * inverse_diagonal_[i]);
   }
 
-  Index cheapest() const {
+  // All losses first, as SIMD divides several at a time.
+  Index cheapest() {
+    removal_losses_ = weights_.array().square() / (2 * inverse_diagonal_.array());
     Index best = -1;
-    double least = kInfinity;
     for (Index i = 0; i < left(); ++i) {
+      if (best >= 0 && !(removal_losses_[i] < removal_losses_[best])) continue;
       const auto k = static_cast<std::size_t>(i);
-      if (removed_[k] || !quota_.may_go(left_[k])) continue;
-      if (const double loss = removal_loss(i); loss < least || best < 0) {
-        least = loss;
-        best = i;
-      }
+      if (!removed_[k] && quota_.may_go(left_[k])) best = i;
     }
     return best;
   }
@@ -189,9 +201,10 @@ class OutputElimination {
     v.head(i) = storage_.row(i).head(i).transpose();
     v.tail(n_live_ - i) = storage_.col(i).segment(i, n_live_ - i);
     add_product(directions_.leftCols(count), directions_.row(i).head(count).transpose(), v, -1);
-    v /= std::sqrt(inverse_diagonal_[i]);
-    weights_.head(n_live_) -= (weights_[i] / std::sqrt(inverse_diagonal_[i])) * v;
-    inverse_diagonal_.head(n_live_).array() -= v.array().square();
+    const double root = std::sqrt(inverse_diagonal_[i]);
+    v /= static_cast<S>(root);
+    weights_.head(n_live_) -= (weights_[i] / root) * v.template cast<double>();
+    inverse_diagonal_.head(n_live_).array() -= v.template cast<double>().array().square();
     inverse_diagonal_ = inverse_diagonal_.cwiseMax(std::numeric_limits<double>::min());
   }
 
@@ -224,7 +237,7 @@ class OutputElimination {
     add_gram(directions_.topLeftCorner(n_live_, count), inverse(), -1);
   }
 
-  Eigen::Ref<Matrix<double>> inverse() { return storage_.topLeftCorner(n_live_, n_live_); }
+  Part<S> inverse() { return storage_.topLeftCorner(n_live_, n_live_); }
 
   const BudgetGram& gram_;
   Eigen::VectorXd prior_;
@@ -233,9 +246,9 @@ class OutputElimination {
   Quota quota_;
   Features left_;  // idle ones at the end
   Index n_live_;
-  Matrix<double> storage_;  // the inverse's lower triangle in its upper left corner
-  Matrix<double> directions_;
-  Eigen::VectorXd weights_, inverse_diagonal_;
+  Matrix<S> storage_;  // the inverse's lower triangle in its upper left corner
+  Matrix<S> directions_;
+  Eigen::VectorXd weights_, inverse_diagonal_, removal_losses_;
   std::vector<bool> removed_;
   std::vector<Index> places_;
   Index built_with_ = 0;
@@ -243,10 +256,11 @@ class OutputElimination {
 };
 
 // A few outputs in step, so that their signals are one product.
+template <class S>
 class OutputBatch {
  public:
   OutputBatch(const BudgetProgram& program, const BudgetPattern& pattern, const BudgetGram& gram,
-              Range outputs, const StopFlag& stop)
+              const SharedInverse<S>& shared, Range outputs, const StopFlag& stop)
       : gram_(gram),
         outputs_(outputs),
         stop_(stop),
@@ -256,18 +270,15 @@ class OutputBatch {
     for (Index k = 0; k < outputs.size; ++k) {
       columns_.emplace_back(program, pattern, gram, outputs.begin + k);
     }
-    const Matrix<double> signals = product(prior.middleRows(outputs.begin, outputs.size), gram.X());
-    Matrix<double> residuals(program.samples, outputs.size);
-    std::vector<Index> begun;
+    const Matrix<S> signals =
+        gram.signals<S>(prior.middleRows(outputs.begin, outputs.size).template cast<S>());
     for (Index k = 0; k < outputs.size; ++k) {
       if (stop.is_late()) {
         column(k).begin_alone();
       } else {
-        residuals.col(k) = column(k).begin(signals.row(k));
-        begun.push_back(k);
+        column(k).begin(signals.col(k).template cast<double>(), shared);
       }
     }
-    rebuild(begun, residuals);
   }
 
   template <class Stopped>
@@ -297,29 +308,18 @@ class OutputBatch {
  private:
   // In a linear layer every row counts, whatever its signal is.
   void look_again() {
-    std::vector<Index> looking, due;
+    std::vector<Index> looking;
     for (Index k = 0; k < outputs_.size; ++k) {
       if (!column(k).finished() && (!is_linear_ || column(k).is_due())) looking.push_back(k);
     }
     if (looking.empty()) return;
-    const Matrix<double> signals = gram_.signals(weights_);
-    Matrix<double> residuals(signals.cols(), outputs_.size);
+    const Matrix<S> signals = gram_.signals<S>(weights_);
     for (const Index k : looking) {
-      if (column(k).look_again(signals.row(k), residuals.col(k))) due.push_back(k);
-    }
-    rebuild(due, residuals);
-  }
-
-  void rebuild(const std::vector<Index>& due, const Matrix<double>& residuals) {
-    if (due.empty()) return;
-    const Matrix<double> asked = residuals(Eigen::all, due);
-    const Matrix<double> correlations = product(gram_.X(), asked);
-    for (std::size_t i = 0; i < due.size(); ++i) {
-      column(due[i]).rebuild(correlations.col(static_cast<Index>(i)));
+      column(k).look_again(signals.col(k).template cast<double>());
     }
   }
 
-  OutputElimination& column(Index k) { return columns_[static_cast<std::size_t>(k)]; }
+  OutputElimination<S>& column(Index k) { return columns_[static_cast<std::size_t>(k)]; }
   bool finished() const {
     return std::all_of(columns_.begin(), columns_.end(), [](auto& c) { return c.finished(); });
   }
@@ -328,9 +328,32 @@ class OutputBatch {
   Range outputs_;
   const StopFlag& stop_;
   bool is_linear_;
-  Matrix<double> weights_;  // outputs x features
-  std::vector<OutputElimination> columns_;
+  Matrix<S> weights_;  // outputs x features
+  std::vector<OutputElimination<S>> columns_;
 };
+
+Features live_features(const BudgetGram& gram) {
+  Features live;
+  for (Index i = 0; i < gram.features(); ++i) {
+    if (gram.squares()[i] > 0) live.push_back(i);
+  }
+  return live;
+}
+
+template <class S>
+void eliminate_in(const BudgetProgram& program, const BudgetPattern& pattern,
+                  const BudgetOptions& options, const BudgetGram& gram, StopFlag& stop,
+                  Elimination& result) {
+  const SharedInverse<S> shared(program, gram, stop.is_late() ? Features() : live_features(gram),
+                                options.n_threads);
+  const auto batches = cut(program.outputs, kBatch, kBatches);
+  parallel_for_uneven(
+      static_cast<Index>(batches.size()), options.n_threads, [&](Index k, int thread) {
+        if (stop.poll(thread)) return;
+        OutputBatch<S>(program, pattern, gram, shared, batches[static_cast<std::size_t>(k)], stop)
+            .run(result, [&] { return stop.poll(thread); });
+      });
+}
 
 }  // namespace
 }  // namespace nettrim::budget
@@ -346,13 +369,9 @@ Elimination eliminate(const BudgetProgram& program, const BudgetPattern& pattern
   Elimination result;
   result.order = Matrix<int>::Constant(program.features, program.outputs, -1);
   result.losses = Matrix<double>::Constant(program.features, program.outputs, kInfinity);
-  const auto batches = cut(program.outputs, kBatch, kBatches);
-  parallel_for_uneven(
-      static_cast<Index>(batches.size()), options.n_threads, [&](Index k, int thread) {
-        if (stop.poll(thread)) return;
-        OutputBatch(program, pattern, gram, batches[static_cast<std::size_t>(k)], stop)
-            .run(result, [&] { return stop.poll(thread); });
-      });
+  in_precision_for(program.features, [&](auto zero) {
+    eliminate_in<decltype(zero)>(program, pattern, options, gram, stop, result);
+  });
   result.complete = !stop.is_set();
   return result;
 }

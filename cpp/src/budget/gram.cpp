@@ -6,17 +6,54 @@
 #include "linalg/factor.hpp"
 
 namespace nettrim::budget {
+namespace {
+
+constexpr Index kPiece = 128;  // samples: all features of so many stay in a cache
+
+template <class S>
+using Vector = Eigen::Matrix<S, Eigen::Dynamic, 1>;
+
+template <class S>
+struct Term {
+  Index feature;
+  S weight;
+};
+
+template <class S>
+using Terms = std::vector<Term<S>>;
+
+// Several at a time: every load and store of a sum then serves them all.
+template <class S, class Samples, class Sums>
+void add_terms(const Samples& X, const Terms<S>& terms, Sums&& sums) {
+  std::size_t i = 0;
+  for (; i + 4 <= terms.size(); i += 4) {
+    const Term<S>* const t = terms.data() + i;
+    sums += t[0].weight * X.col(t[0].feature) + t[1].weight * X.col(t[1].feature) +
+            t[2].weight * X.col(t[2].feature) + t[3].weight * X.col(t[3].feature);
+  }
+  for (; i < terms.size(); ++i) sums += terms[i].weight * X.col(terms[i].feature);
+}
+
+}  // namespace
 
 BudgetGram::BudgetGram(const BudgetProgram& program)
     : X_(program.X, program.features, program.samples),
       pull_(program.pull),
       ridge_(program.ridge),
-      squares_(X_.rowwise().squaredNorm()) {}
+      squares_(X_.rowwise().squaredNorm()),
+      whole_(program.gram) {
+  if (features() > kAlwaysDouble) {
+    single_ = X_.transpose().cast<float>();
+  } else {
+    double_ = X_.transpose();
+  }
+}
 
 BudgetGram::BudgetGram(const BudgetProgram& program, int threads) : BudgetGram(program) {
-  whole_ = gram_of(program.features, cut(program.samples, 256, threads), threads,
-                   [&](Range r) { return X_.middleCols(r.begin, r.size); });
-  if (features() > kAlwaysDouble) single_ = X_.cast<float>();
+  if (whole_) return;
+  own_ = gram_of(program.features, cut(program.samples, 256, threads), threads,
+                 [&](Range r) { return X_.middleCols(r.begin, r.size); });
+  whole_ = own_.data();
 }
 
 template <class S>
@@ -35,15 +72,46 @@ Matrix<double> BudgetGram::samples(const Features& features) const {
   return X_(features, Eigen::all);
 }
 
-Eigen::VectorXd BudgetGram::correlations(const Features& features,
-                                         const Eigen::VectorXd& residual) const {
-  const Eigen::VectorXd all = product(X_, residual);
-  return all(features);
+template <>
+const Matrix<float>& BudgetGram::by_feature() const {
+  return single_;
 }
 
-Matrix<double> BudgetGram::signals(const Matrix<double>& weights) const {
-  if (single_.size() == 0) return product(weights, X_);
-  return product(weights.cast<float>(), single_).cast<double>();
+template <>
+const Matrix<double>& BudgetGram::by_feature() const {
+  return double_;
+}
+
+template <class S>
+Eigen::VectorXd BudgetGram::correlations(const Features& features,
+                                         const Eigen::VectorXd& residual) const {
+  const Vector<S> given = residual.cast<S>();
+  Eigen::VectorXd result(static_cast<Index>(features.size()));
+  for (Index i = 0; i < result.size(); ++i) {
+    const auto values = by_feature<S>().col(features[static_cast<std::size_t>(i)]);
+    result[i] = static_cast<double>(values.dot(given));
+  }
+  return result;
+}
+
+template <class S>
+Matrix<S> BudgetGram::signals(const Matrix<S>& weights) const {
+  const Matrix<S>& X = by_feature<S>();
+  if (2 * (weights.array() != 0).count() > weights.size()) return product(X, weights.transpose());
+  Matrix<S> result = Matrix<S>::Zero(X.rows(), weights.rows());
+  std::vector<Terms<S>> terms(static_cast<std::size_t>(weights.rows()));
+  for (Index i = 0; i < weights.cols(); ++i) {
+    for (Index k = 0; k < weights.rows(); ++k) {
+      if (weights(k, i) != 0) terms[static_cast<std::size_t>(k)].push_back({i, weights(k, i)});
+    }
+  }
+  for (const Range r : cut(X.rows(), kPiece, 1)) {
+    for (Index k = 0; k < weights.rows(); ++k) {
+      add_terms<S>(X.middleRows(r.begin, r.size), terms[static_cast<std::size_t>(k)],
+                   result.col(k).segment(r.begin, r.size));
+    }
+  }
+  return result;
 }
 
 BudgetGram::Parts BudgetGram::parts(const OutputRows& rows) const {
@@ -57,22 +125,34 @@ BudgetGram::Parts BudgetGram::parts(const OutputRows& rows) const {
   return {1.0, pull_ - 1, idle, unpulled};
 }
 
+// Lower triangle of a multiple of X'X, with the ridge.
 template <class S>
-Matrix<S> BudgetGram::of(const OutputRows& rows, const Features& features) const {
+Matrix<S> BudgetGram::scaled(const Features& features, double factor) const {
   const auto m = static_cast<Index>(features.size());
-  const Parts part = parts(rows);
   Matrix<S> gram(m, m);
   for (Index j = 0; j < m; ++j) {
     for (Index i = j; i < m; ++i) {
-      gram(i, j) = static_cast<S>(part.share * whole(features[static_cast<std::size_t>(i)],
-                                                     features[static_cast<std::size_t>(j)]));
+      gram(i, j) = static_cast<S>(factor * whole(features[static_cast<std::size_t>(i)],
+                                                 features[static_cast<std::size_t>(j)]));
     }
   }
+  gram.diagonal().array() += static_cast<S>(ridge_);
+  return gram;
+}
+
+template <class S>
+Matrix<S> BudgetGram::pulled(const Features& features) const {
+  return scaled<S>(features, pull_);
+}
+
+template <class S>
+Matrix<S> BudgetGram::of(const OutputRows& rows, const Features& features) const {
+  const Parts part = parts(rows);
+  Matrix<S> gram = scaled<S>(features, part.share);
   for (const auto& [some, factor] :
        {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
     if (!some->empty()) add_gram(samples<S>(features, *some), gram, static_cast<S>(factor));
   }
-  gram.diagonal().array() += static_cast<S>(ridge_);
   return gram;
 }
 
@@ -96,22 +176,37 @@ Matrix<S> BudgetGram::between(const OutputRows& rows, const Features& features,
   return gram;
 }
 
+template <class S>
 Eigen::VectorXd BudgetGram::diagonal(const OutputRows& rows, const Features& features) const {
-  const Parts part = parts(rows);
-  Eigen::VectorXd result = part.share * squares_(features);
-  for (const auto& [some, factor] :
-       {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
-    for (const Index i : *some) result += factor * X_.col(i)(features).cwiseAbs2();
+  Vector<S> counting(rows.size());
+  for (Index i = 0; i < rows.size(); ++i) {
+    counting[i] = static_cast<S>((rows.counts(i) ? 1 : 0) + (rows.is_active(i) ? 0 : pull_));
+  }
+  Eigen::VectorXd result(static_cast<Index>(features.size()));
+  for (Index i = 0; i < result.size(); ++i) {
+    const auto values = by_feature<S>().col(features[static_cast<std::size_t>(i)]);
+    result[i] = static_cast<double>(values.cwiseAbs2().dot(counting));
   }
   return result.array() + ridge_;
 }
 
 template Matrix<float> BudgetGram::of(const OutputRows&, const Features&) const;
 template Matrix<double> BudgetGram::of(const OutputRows&, const Features&) const;
+template Matrix<float> BudgetGram::pulled(const Features&) const;
+template Matrix<double> BudgetGram::pulled(const Features&) const;
 template Matrix<float> BudgetGram::between(const OutputRows&, const Features&,
                                            const Features&) const;
 template Matrix<double> BudgetGram::between(const OutputRows&, const Features&,
                                             const Features&) const;
+template Eigen::VectorXd BudgetGram::diagonal<float>(const OutputRows&, const Features&) const;
+template Eigen::VectorXd BudgetGram::diagonal<double>(const OutputRows&, const Features&) const;
+template Eigen::VectorXd BudgetGram::correlations<float>(const Features&,
+                                                         const Eigen::VectorXd&) const;
+template Eigen::VectorXd BudgetGram::correlations<double>(const Features&,
+                                                          const Eigen::VectorXd&) const;
+template Matrix<float> BudgetGram::signals(const Matrix<float>&) const;
+template Matrix<double> BudgetGram::signals(const Matrix<double>&) const;
+template Matrix<float> BudgetGram::samples(const Features&, const std::vector<Index>&) const;
 template Matrix<double> BudgetGram::samples(const Features&, const std::vector<Index>&) const;
 
 }  // namespace nettrim::budget

@@ -11,6 +11,12 @@ using Features = std::vector<Index>;
 
 constexpr Index kAlwaysDouble = 128;  // features: single precision would save little time
 
+// body(S()), S being the precision that does for a layer of so many features.
+template <class Body>
+auto in_precision_for(Index features, Body&& body) {
+  return features > kAlwaysDouble ? body(float()) : body(double());
+}
+
 class BudgetGram {
  public:
   BudgetGram(const BudgetProgram& program, int threads);
@@ -22,18 +28,24 @@ class BudgetGram {
   // count.
   template <class S = double>
   Matrix<S> of(const OutputRows& rows, const Features& features) const;
+  // The same where no row counts but by its pull.
+  template <class S>
+  Matrix<S> pulled(const Features& features) const;
   // X' D X between some features and others, and its diagonal with the ridge.
   template <class S>
   Matrix<S> between(const OutputRows& rows, const Features& features, const Features& others) const;
+  template <class S>
   Eigen::VectorXd diagonal(const OutputRows& rows, const Features& features) const;
   // Some samples of some features: features x samples.
   template <class S = double>
   Matrix<S> samples(const Features& features, const std::vector<Index>& samples) const;
   Matrix<double> samples(const Features& features) const;  // all of them
   // X'times the residual of every sample, for some features.
+  template <class S>
   Eigen::VectorXd correlations(const Features& features, const Eigen::VectorXd& residual) const;
-  // Of outputs x features, outputs x samples; in single precision where there are many features.
-  Matrix<double> signals(const Matrix<double>& weights) const;
+  // Of outputs x features, samples x outputs.
+  template <class S>
+  Matrix<S> signals(const Matrix<S>& weights) const;
   const View<double>& X() const { return X_; }
   const Eigen::VectorXd& squares() const { return squares_; }  // of every feature
 
@@ -45,13 +57,22 @@ class BudgetGram {
     std::vector<Index> fewer, unpulled;
   };
   Parts parts(const OutputRows& rows) const;
-  double whole(Index a, Index b) const { return whole_(std::max(a, b), std::min(a, b)); }
+  template <class S>
+  Matrix<S> scaled(const Features& features, double factor) const;
+  template <class S>
+  const Matrix<S>& by_feature() const;
+  double whole(Index a, Index b) const {
+    return whole_[std::max(a, b) + std::min(a, b) * features()];
+  }
 
   View<double> X_;  // features x samples
   double pull_, ridge_;
   Eigen::VectorXd squares_;
-  Matrix<double> whole_;  // X'X, lower triangle
-  Matrix<float> single_;  // X, where there are many features
+  const double* whole_;  // X'X, lower triangle
+  Matrix<double> own_;   // the same, where it was not given
+  // X with the samples of a feature side by side: one of them, by how many features there are.
+  Matrix<float> single_;
+  Matrix<double> double_;
 };
 
 }  // namespace nettrim::budget

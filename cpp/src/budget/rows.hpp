@@ -1,6 +1,7 @@
 // One output's rows: what they ask, and which of them count at a signal.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "nettrim/budget.hpp"
@@ -18,6 +19,7 @@ class OutputRows {
   OutputRows(const BudgetProgram& program, Index output);
 
   Index size() const { return static_cast<Index>(counts_.size()); }
+  Index count() const { return std::count(counts_.begin(), counts_.end(), true); }  // in full
   bool is_active(Index i) const { return active_[static_cast<std::size_t>(i)]; }
   bool counts(Index i) const { return counts_[static_cast<std::size_t>(i)]; }  // in full
   double upper(Index i) const { return upper_[i]; }

@@ -1,7 +1,6 @@
 #include "budget/support.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 
 #include "linalg/cholesky.hpp"
@@ -9,9 +8,10 @@
 namespace nettrim::budget {
 namespace {
 
-constexpr int kSteps = 30;          // of Newton; some five is what it takes
-constexpr int kHalvings = 10;       // of a step that does not pay
-constexpr double kSettled = 1e-10;  // a relative decrease that is the last
+constexpr int kSteps = 30;             // of Newton; some five is what it takes
+constexpr int kHalvings = 10;          // of a step that does not pay
+constexpr double kSettled = 1e-10;     // a relative decrease that is the last
+constexpr std::size_t kPromising = 2;  // one of so many absent weights is looked at closely
 
 }  // namespace
 
@@ -25,19 +25,20 @@ Support::Support(const BudgetProgram& program, const BudgetGram& gram, Index out
   std::iota(features_.begin(), features_.end(), Index{0});
 }
 
-void Support::take(Features features) {
+Matrix<double> Support::take(Features features) {
   const Eigen::VectorXd before = weights();
   features_ = std::move(features);
   weights_ = before(features_);
-  signal_ = signal_of(weights_);
+  Matrix<double> X = gram_->samples(features_);
+  signal_ = X.transpose() * weights_;
   rows_.look(signal_);
   loss_ = loss_of(weights_, signal_);
+  return X;
 }
 
 void Support::fit(Features features) {
-  take(std::move(features));
+  const Matrix<double> X = take(std::move(features));
   const Eigen::VectorXd asked = rows_.residual(Eigen::VectorXd::Zero(rows_.size()));
-  const Matrix<double> X = gram_->samples(features_);
   Model model{X, gram_->of(rows_, features_), X * asked + ridge_ * prior_(features_)};
   for (int step = 0; step < kSteps && newton_step(model);) ++step;
 }
@@ -88,39 +89,50 @@ Eigen::VectorXd Support::weights() const {
 }
 
 SwapValue Support::worth() const {
-  return prior_.size() > kAlwaysDouble ? worth_in<float>() : worth_in<double>();
+  return in_precision_for(prior_.size(), [&](auto zero) { return worth_in<decltype(zero)>(); });
 }
 
 template <class S>
 SwapValue Support::worth_in() const {
   const Index n = prior_.size(), m = static_cast<Index>(features_.size());
-  Features all(static_cast<std::size_t>(n)), absent;
-  std::iota(all.begin(), all.end(), Index{0});
-  std::set_difference(all.begin(), all.end(), features_.begin(), features_.end(),
-                      std::back_inserter(absent));
+  const Candidates absent = candidates<S>();
   Matrix<S> present = gram_->of<S>(rows_, features_);
   cholesky(present);
   Matrix<S> half = Matrix<S>::Identity(m, m);
   solve_from_left(present, half);
-  Matrix<S> cross = gram_->between<S>(rows_, absent, features_);
+  Matrix<S> cross = gram_->between<S>(rows_, absent.features, features_);
   solve_from_right(present, cross);
   const Eigen::VectorXd left_over =
-      gram_->diagonal(rows_, absent) - cross.rowwise().squaredNorm().template cast<double>();
+      absent.squares - cross.rowwise().squaredNorm().template cast<double>();
   const Eigen::VectorXd inverse_diagonal =
       half.colwise().squaredNorm().transpose().template cast<double>();
-  const Eigen::VectorXd slope =
-      gram_->correlations(absent, rows_.residual(signal_)) + ridge_ * prior_(absent);
-  SwapValue worth{Eigen::VectorXd::Constant(n, std::numeric_limits<double>::infinity()),
-                  Eigen::VectorXd::Zero(n)};
+  SwapValue worth{Eigen::VectorXd::Constant(n, kInfinity), Eigen::VectorXd::Zero(n)};
   worth.cost(features_) = weights_.array().square() / (2 * inverse_diagonal.array());
-  worth.gain(absent) = slope.array().square() / (2 * left_over.cwiseMax(ridge_).array());
+  worth.gain(absent.features) =
+      absent.slope.array().square() / (2 * left_over.cwiseMax(ridge_).array());
   return worth;
 }
 
-Eigen::VectorXd Support::signal_of(const Eigen::VectorXd& weights) const {
-  Eigen::VectorXd all = Eigen::VectorXd::Zero(prior_.size());
-  all(features_) = weights;
-  return product(gram_->X().transpose(), all);
+// By what they gain if no other weight follows, which is less than they are worth.
+template <class S>
+Support::Candidates Support::candidates() const {
+  Features all(static_cast<std::size_t>(prior_.size())), absent;
+  std::iota(all.begin(), all.end(), Index{0});
+  std::set_difference(all.begin(), all.end(), features_.begin(), features_.end(),
+                      std::back_inserter(absent));
+  const Eigen::VectorXd squares = gram_->diagonal<S>(rows_, absent);
+  const Eigen::VectorXd slope =
+      gram_->correlations<S>(absent, rows_.residual(signal_)) + ridge_ * prior_(absent);
+  const Eigen::VectorXd alone = slope.array().square() / squares.array();
+  std::vector<Index> order(absent.size());
+  std::iota(order.begin(), order.end(), Index{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](Index a, Index b) { return alone[a] > alone[b]; });
+  order.resize((absent.size() + kPromising - 1) / kPromising);
+  const Eigen::Map<const Eigen::Matrix<Index, Eigen::Dynamic, 1>> features(
+      absent.data(), static_cast<Index>(absent.size()));
+  const auto chosen = features(order);
+  return {Features(chosen.begin(), chosen.end()), slope(order), squares(order)};
 }
 
 double Support::loss_of(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal) const {

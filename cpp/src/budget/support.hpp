@@ -6,7 +6,7 @@
 namespace nettrim::budget {
 
 // By how much an output's loss would grow without a weight, or shrink with an absent one; to second
-// order, all other weights following. Infinite and zero where there is none.
+// order, all other weights following. Infinite and zero where there is none, or where it is little.
 struct SwapValue {
   Eigen::VectorXd cost, gain;  // of every feature
 };
@@ -15,8 +15,8 @@ class Support {
  public:
   Support(const BudgetProgram& program, const BudgetGram& gram, Index output);
 
-  // The weights there were, on some features.
-  void take(Features features);
+  // The weights there were, on some features; returns the samples of these.
+  Matrix<double> take(Features features);
   // The weights of least loss on some features, by Newton steps from those there were.
   void fit(Features features);
 
@@ -34,11 +34,17 @@ class Support {
     Eigen::VectorXd right;
   };
   bool newton_step(Model& model);
+  // Absent weights that promise most, and what is needed of them.
+  struct Candidates {
+    Features features;
+    Eigen::VectorXd slope, squares;
+  };
   template <class S>
   SwapValue worth_in() const;
+  template <class S>
+  Candidates candidates() const;
   void count(const Change& change, Model& model) const;
   void step_towards(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal);
-  Eigen::VectorXd signal_of(const Eigen::VectorXd& weights) const;
   double loss_of(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal) const;
 
   const BudgetGram* gram_;

@@ -6,7 +6,7 @@
 namespace nettrim {
 namespace {
 
-constexpr Index kSmall = 64, kColumns = 128;  // of a thread's piece of a product
+constexpr Index kSmall = 64, kColumns = 64;  // of a thread's piece of a product
 
 // In double precision, whatever is asked for: it costs next to nothing.
 template <class S>
@@ -27,6 +27,17 @@ void add_product_by(int threads, const Left& A, const Right& B, Out&& out,
                     typename Left::Scalar factor) {
   parallel_over(cut(B.cols(), kColumns, threads), threads, [&](Range r, int) {
     add_product(A, B.middleCols(r.begin, r.size), out.middleCols(r.begin, r.size), factor);
+  });
+}
+
+// The same for a symmetric product, of which the lower triangle is needed.
+template <class Left, class Right, class Out>
+void add_lower_product_by(int threads, const Left& A, const Right& B, Out&& out,
+                          typename Left::Scalar factor) {
+  parallel_over(cut(B.cols(), kColumns, threads), threads, [&](Range r, int) {
+    const Index rows = A.rows() - r.begin;
+    add_product(A.bottomRows(rows), B.middleCols(r.begin, r.size),
+                out.block(r.begin, r.begin, rows, r.size), factor);
   });
 }
 
@@ -58,26 +69,31 @@ bool invert(Part<S> lower, int threads) {
   Matrix<S> T = Matrix<S>::Zero(n - half, half);
   add_product_by(threads, B, whole<S>(A), T, S(1));
   const Matrix<S> transposed = T.transpose();
-  add_product_by(threads, B, transposed, C, S(-1));
+  add_lower_product_by(threads, B, transposed, C, S(-1));
   if (!invert<S>(C, threads)) return false;
   B.setZero();
   add_product_by(threads, whole<S>(C), T, B, S(-1));
-  add_product_by(threads, transposed, B, A, S(-1));
+  add_lower_product_by(threads, transposed, B, A, S(-1));
   return true;
 }
 
-// (G + s V V')^-1 = A - A V (s + V'A V)^-1 V'A, and s + V'A V has the sign of s.
-void update_inverse(Part<double> inverse, const Matrix<double>& V, double sign) {
+template <class S>
+void update_inverse(Part<S> inverse, const Matrix<S>& V, S sign) {
   if (V.cols() == 0) return;
   if (V.cols() > V.rows()) {
-    invert<double>(inverse);
+    invert<S>(inverse);
     add_gram(V, inverse, sign);
-    invert<double>(inverse);
+    invert<S>(inverse);
     return;
   }
-  Matrix<double> image = inverse.selfadjointView<Eigen::Lower>() * V;
-  Matrix<double> small = Matrix<double>::Identity(V.cols(), V.cols());
-  add_product(V.transpose(), image, small, sign);
+  update_inverse<S>(inverse, V, inverse.template selfadjointView<Eigen::Lower>() * V, sign);
+}
+
+// (G + s V V')^-1 = A - A V (s + V'A V)^-1 V'A, and s + V'A V has the sign of s.
+template <class S>
+void update_inverse(Part<S> inverse, const Matrix<S>& V, Matrix<S> image, S sign) {
+  Matrix<S> small = Matrix<S>::Identity(V.cols(), V.cols());
+  add_lower_product_by(1, V.transpose(), image, small, sign);
   cholesky(small);
   solve_from_right(small, image);
   add_gram(image, inverse, -sign);
@@ -85,5 +101,9 @@ void update_inverse(Part<double> inverse, const Matrix<double>& V, double sign) 
 
 template bool invert<float>(Part<float>, int);
 template bool invert<double>(Part<double>, int);
+template void update_inverse(Part<float>, const Matrix<float>&, float);
+template void update_inverse(Part<double>, const Matrix<double>&, double);
+template void update_inverse(Part<float>, const Matrix<float>&, Matrix<float>, float);
+template void update_inverse(Part<double>, const Matrix<double>&, Matrix<double>, double);
 
 }  // namespace nettrim

@@ -14,6 +14,10 @@ template <class S>
 bool invert(Part<S> lower, int threads = 1);
 
 // From the inverse of G to that of G + sign V V'.
-void update_inverse(Part<double> inverse, const Matrix<double>& V, double sign);
+template <class S>
+void update_inverse(Part<S> inverse, const Matrix<S>& V, S sign);
+// The same where the inverse of G times V is known; V has no more columns than rows.
+template <class S>
+void update_inverse(Part<S> inverse, const Matrix<S>& V, Matrix<S> image, S sign);
 
 }  // namespace nettrim

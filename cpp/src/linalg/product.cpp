@@ -17,6 +17,7 @@ void add_gram(const ConstPart<S, Order>& A, Part<S> lower, S factor) {
       const ConstPart<S, Eigen::Left>&, const ConstPart<S, Eigen::Right>&, Part<S>, S);
 NETTRIM_FOR(float, ColMajor, ColMajor)
 NETTRIM_FOR(float, ColMajor, RowMajor)
+NETTRIM_FOR(float, RowMajor, ColMajor)
 NETTRIM_FOR(double, ColMajor, ColMajor)
 NETTRIM_FOR(double, ColMajor, RowMajor)
 NETTRIM_FOR(double, RowMajor, ColMajor)

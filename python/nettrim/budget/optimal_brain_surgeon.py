@@ -130,6 +130,7 @@ def eliminate(
     pattern = data.pattern
     fields = core.eliminate(
         **data.core_arguments(chosen.pull, chosen.ridge),
+        gram=None if has_passed(deadline) else data.gram,
         group=pattern.group,
         most=pattern.most,
         time_limit=remaining_seconds(deadline),
@@ -154,6 +155,7 @@ def fit(
     """
     fields = core.fit_support(
         **data.core_arguments(chosen.pull, chosen.ridge),
+        gram=None if has_passed(deadline) else data.gram,
         support=support,
         rounds=rounds,
         time_limit=remaining_seconds(deadline),
