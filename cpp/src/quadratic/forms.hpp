@@ -60,7 +60,7 @@ class Forms {
 // product(form, rows of its outputs) for some features at a time, by all threads.
 template <class Body>
 void for_pieces(const Forms& forms, Body&& body) {
-  constexpr Index kFeatures = 256;
+  constexpr Index kFeatures = 1024;
   const auto columns = cut(forms.features(), kFeatures, forms.threads());
   const auto n = static_cast<Index>(columns.size());
   const auto count = n * static_cast<Index>(forms.all().size());
