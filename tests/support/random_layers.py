@@ -378,7 +378,7 @@ def assert_within_budget(
     if arguments.get("pattern") is not None:
         assert_pattern(U[free], arguments["pattern"])
     target, signal = layer.Y, layer.signal(U)
-    if arguments.get("activation", "relu") == "relu":
+    if arguments.get("activation") in (None, "relu"):
         target, signal = np.maximum(target, 0), np.maximum(signal, 0)
     size = norm(target) or 1.0
     error, grain = norm(signal - target) / size, layer.rounding(U) * np.sqrt(target.size) / size
