@@ -46,7 +46,6 @@ class BudgetGram {
   // Of outputs x features, samples x outputs.
   template <class S>
   Matrix<S> signals(const Matrix<S>& weights) const;
-  const View<double>& X() const { return X_; }
   const Eigen::VectorXd& squares() const { return squares_; }  // of every feature
 
  private:

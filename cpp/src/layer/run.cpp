@@ -167,7 +167,9 @@ EngineResult<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervi
     return run_admm(p, supervisor, start, std::move(a), "epsilon is zero: a linear program");
   }
   if constexpr (std::is_same_v<S, double>) {
-    if (p.given.activation == Activation::linear && p.n_features() <= p.n_samples()) {
+    const bool has_gram =
+        p.given.activation == Activation::linear && p.n_features() <= p.n_samples();
+    if (has_gram && start.dual == nullptr) {  // from multipliers newton begins at once
       a = run_on_gram(p, supervisor, std::move(a));
       if (is_final(p, supervisor.options(), a)) return a;
     }
