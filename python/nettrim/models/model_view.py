@@ -123,6 +123,8 @@ class LayerView:
     activation: str
     lipschitz: Callable[[Affine, tuple[int, ...]], float]
     unfold: Callable[[Array], Array] = rows_of_features
+    follower: str | None = None
+    factor: str | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -282,6 +282,7 @@ class TorchView(ModelView):
         self._graph = self._confirmed(self._runner.given(samples[0]), counted)
         names = layer_names(self._arrivals)
         self._places = [self._place(layer, foldable=self._foldable(layer)) for layer in names]
+        self._find_factors()
         self._lipschitz = self._all_lipschitz(names)
         self._warn_of_unknown()
 
@@ -375,10 +376,20 @@ class TorchView(ModelView):
         activation = "linear" if tail is None else tail.activation
         if name in self._relu or self._feeds_relu(name):
             activation = "relu"
-        if tail is None or tail.norm is None:
-            return _LayerPlace(layer_view(name, module, activation), tail, None)
-        scale, shift = read_normalisation(tail.norm)
-        return _LayerPlace(layer_view(name, module, activation, (scale, shift)), tail, scale)
+        norm = None if tail is None or tail.norm is None else read_normalisation(tail.norm)
+        layer = layer_view(name, module, activation, norm)
+        if tail is not None and activation == "linear":
+            layer = replace(layer, follower=tail.follower)
+        return _LayerPlace(layer, tail, None if norm is None else norm[0])
+
+    def _find_factors(self) -> None:
+        """Find the layers whose outputs are multiplied by those of another one."""
+        tails = {place.layer.name: place.tail for place in self._places if place.tail is not None}
+        for number, place in enumerate(self._places):
+            if self._graph is not None and place.tail is not None:
+                factor = self._graph.factor(place.layer.name, tails)
+                layer = replace(place.layer, factor=factor)
+                self._places[number] = replace(place, layer=layer)
 
     def _feeds_relu(self, name: str) -> bool:
         """Whether this is the first layer behind the attention in a transformer with ReLU units."""
