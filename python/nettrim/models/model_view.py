@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,7 +22,16 @@ from ..base.arrays import AnyFloat, Array, check_samples
 from .samples import Data, Samples
 
 ACTIVATIONS = ("relu", "linear")
-OPTIONAL = ("calibration", "outputs", "untouched", "to_arrays", "run", "score", "view_of")
+OPTIONAL = (
+    "calibration",
+    "outputs",
+    "untouched",
+    "output_values",
+    "to_arrays",
+    "run",
+    "score",
+    "view_of",
+)
 ADAPTERS = ("sklearn", "torch", "onnx")
 BATCH = 1 << 24  # entries of unfolded signals that are held at a time
 
@@ -255,6 +265,11 @@ class ModelView(Prunable, Protocol):
     def untouched(self) -> Sequence[Untouched]:
         """Return the weights of two or more dimensions that no prunable layer holds."""
         return []
+
+    def output_values(self, X: Data, weights: Mapping[int, Affine]) -> list[Array]:
+        """Return the outputs that count under some weights, as `signals` has them."""
+        n_layers = len(self.prunable_layers())
+        return [signal.values for signal in islice(self.signals(X, weights), n_layers, None)]
 
     def to_arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return all numbers that signals may depend on, by name, to tell models apart.

@@ -234,8 +234,11 @@ def _product(lipschitz: float, distance: float) -> float:
 
 
 def _proposition_1(layer: LayerView, trimmed: Trimmed, current: Array, Y: Array, Z: Array) -> float:
-    active = Y > 0 if layer.activation == "relu" else np.ones_like(Y, dtype=bool)
+    radius = trimmed.epsilon * frobenius_norm(Y)
+    if layer.activation == "linear":
+        return max(frobenius_norm(Z - Y), radius)
+    active = Y > 0
     slack = np.maximum(layer.apply(layer.affine, current), 0.0)[~active]
     excess = np.maximum(Z[~active] - slack, 0.0)
-    residual = max(frobenius_norm((Z - Y)[active]), trimmed.epsilon * frobenius_norm(Y))
+    residual = max(frobenius_norm((Z - Y)[active]), radius)
     return math.hypot(residual, frobenius_norm(slack) + frobenius_norm(excess))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...base.arguments import check_threads
-from ...base.arrays import Array
+from ...base.arrays import Array, frobenius_norm, relative_to
 from ...base.deadline import deadline_after, partial_deadline
 from ...budget.activations import LINEAR, SMOOTH, Activation, Shifted
 from ...budget.data import BudgetData, compute_budget
@@ -27,8 +27,8 @@ from ...budget.pattern import Pattern
 from ...budget.solution import BudgetSolution
 from ...budget.solve import is_expensive, nearby_sparsities, solve_budget
 from ...budget.trace import TYPICAL, BudgetTrace, trace_elimination
-from ...models.model_view import LayerView, activate
-from ..bounds import measure_changes
+from ...models.model_view import Affine, LayerView, activate
+from ...models.samples import Data
 from ..solved_layer import SolvedLayer
 from .layer_program import LayerProgram
 from .method import SOLVING, LayerTask, Run
@@ -40,7 +40,48 @@ __all__ = ["ToSparsity", "split_removals"]
 
 SHARING, TUNING = "sharing", "tuning"  # stages of a run
 TINY = float(np.finfo(float).tiny)
+JUDGING_RUNS = 8  # of all samples through the model, to share a budget
 SHARED_LINEAR = 2e10  # outputs x features^3 of a linear layer's elimination, to share a budget
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What single layers do to the outputs that count, on some of the samples.
+
+    Each layer takes a run of its own. So that all of them together take as many as a few layers do,
+    however many there are, each is judged on its share of the samples.
+
+    Attributes
+    ----------
+    run : Run
+    samples : ndarray or Samples
+    before : sequence of ndarray
+        The outputs of the original model on them.
+    """
+
+    run: Run
+    samples: Data
+    before: Sequence[Array]
+
+    @classmethod
+    def of(cls, run: Run, n_layers: int) -> _Judge:
+        """Take as many samples as are affordable, from all over the data."""
+        n_samples = len(run.data)
+        count = min(n_samples, math.ceil(JUDGING_RUNS * n_samples / n_layers))
+        samples = run.data[np.linspace(0, n_samples - 1, count).round().astype(int)]
+        return cls(run, samples, run.view.output_values(samples, {}))
+
+    def effect(self, position: int, affine: Affine) -> float:
+        """Return half of the sum of the squared relative changes when one layer alone is another.
+
+        Of the outputs that count.
+        """
+        after = self.run.view.output_values(self.samples, {position: affine})
+        moved = [
+            relative_to(frobenius_norm(after[k] - self.before[k]), frobenius_norm(self.before[k]))
+            for k in self.run.counted
+        ]
+        return sum(change**2 for change in moved) / 2
 
 
 @dataclass
@@ -156,6 +197,7 @@ class ToSparsity:
     def _removal_losses(self, positions: Sequence[int]) -> list[Array]:
         """Return for some layers what their removals do to the network's output."""
         losses: list[Array] = []
+        judge = _Judge.of(self.run, len(positions))
         for position, signal in enumerate(self.run.view.signals(self.run.data, {})):
             if position in positions:
                 self.run.report.stage("sharing the budget", len(losses), len(positions))
@@ -164,13 +206,13 @@ class ToSparsity:
                 traces = self._trace_parts(position, parts, deadline_after(self.time_limit))
                 if not self.cascaded or position == self.run.chosen[0]:
                     self.traces[position] = traces
-                losses.append(self._weigh_losses(position, traces))
+                losses.append(self._weigh_losses(position, traces, judge))
             if position == positions[-1]:
                 break
         self.run.report.stage("sharing the budget", len(losses), len(positions))
         return losses
 
-    def _weigh_losses(self, position: int, traces: list[BudgetTrace]) -> Array:
+    def _weigh_losses(self, position: int, traces: list[BudgetTrace], judge: _Judge) -> Array:
         """Return what the removals of a layer do to the network's output, the cheapest first."""
         size, budget = self.run.layers[position].affine.weights.size, self.budgets[position]
         losses = [trace.elimination.ranked_losses for trace in traces]
@@ -178,20 +220,11 @@ class ToSparsity:
         loss = sum(float(t.losses[n]) for t, n in zip(traces, removed, strict=True))
         effect = 1.0
         if loss > 0:
-            effect = self._effect(position, _stack(_apply_budgets(traces, removed, 0))) / loss
+            weights = _stack(_apply_budgets(traces, removed, 0))
+            affine = self.run.layers[position].affine.replaced(weights)
+            effect = judge.effect(position, affine) / loss
         n_removable = size - math.ceil(self.min_density * size)
         return max(effect, TINY) * np.sort(np.concatenate(losses))[:n_removable]
-
-    def _effect(self, position: int, weights: Array) -> float:
-        """Return what it does to the outputs when this layer alone has other weights.
-
-        Half of the sum of their squared relative changes.
-        """
-        affine = self.run.layers[position].affine.replaced(weights)
-        moved = list(measure_changes(self.run.view, {position: affine}, self.run.data))[
-            len(self.run.layers) :
-        ]
-        return sum(moved[k].relative ** 2 for k in self.run.counted) / 2
 
     def _solve(self, position: int, program: LayerProgram, active_rows: int) -> SolvedLayer:
         began, tuning = time.perf_counter(), self._tuning

@@ -209,6 +209,14 @@ class TorchView(ModelView):
                 if position < len(self._places):
                     self._load(position, weights.get(position))
 
+    def output_values(self, X: Data, weights: Mapping[int, Affine]) -> list[Array]:
+        """Return the outputs that count under some weights, without a stop at layers."""
+        if not self._lipschitz:
+            X = self.calibration(X, "X")
+        for position in range(len(self._places)):
+            self._load(position, weights.get(position))
+        return [*self._runner.outputs(X, self._exits).values()]
+
     def with_weights(self, weights: Mapping[int, Affine]) -> nn.Module:
         """Return a copy of the module with other weights (see `ModelView`).
 
