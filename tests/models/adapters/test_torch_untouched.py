@@ -44,7 +44,7 @@ class Zoo(nn.Module):
         self.norm = nn.LayerNorm([5, 4])
         self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
         self.gru, self.cell = nn.GRU(4, 4, batch_first=True), nn.LSTMCell(4, 4)
-        self.pair, self.up = nn.Bilinear(4, 4, 4), nn.ConvTranspose1d(4, 4, 1)
+        self.pair, self.up = nn.Bilinear(4, 4, 4), nn.ConvTranspose3d(4, 4, 1)
         self.circular = nn.Conv1d(4, 4, 3, padding=1, padding_mode="circular")
         self.experts = nn.Parameter(torch.randn(2, 4, 4))
         self.normed = parametrizations.weight_norm(nn.Linear(4, 4))
@@ -53,7 +53,7 @@ class Zoo(nn.Module):
     def forward(self, ids: Any) -> Any:
         x = self.norm(self.tokens(ids) + self.table + self.waves)
         x = self.gru(self.attention(x, x, x, need_weights=False)[0])[0]
-        x = self.circular(self.up(x.mT)).mT
+        x = self.circular(self.up(x.mT[..., None, None]).flatten(2)).mT
         x = self.cell(x.mean(1))[0]
         x = self.twice(self.twice(self.normed(self.pair(x, x)).relu()))
         return self.last(torch.einsum("nf,efg->ng", x, self.experts))

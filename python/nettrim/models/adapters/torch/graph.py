@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from .lipschitz import GraphCall, Shape, operand_lipschitz
+from .lipschitz import AFFINE, GraphCall, Shape, operand_lipschitz
 from .outputs import ALONE, are_close, leaves, named_tensors
 from .relu import classify_calls, find_joins
 from .run import evaluation
@@ -28,7 +28,6 @@ LipschitzConstants = dict[int, float]
 RELU = (nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
 IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)  # in evaluation mode
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-AFFINE = ("linear", "conv1d", "conv2d")  # operations of layers, weights second
 
 
 class LayerTail(NamedTuple):

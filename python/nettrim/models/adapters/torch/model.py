@@ -25,6 +25,7 @@ from .outputs import are_close
 from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unwrap
 from .reads import read_elsewhere
 from .run import Arrival, Exit, Runner, Stop, layer_names
+from .transposed import find_resized
 from .untouched import is_quantised, list_untouched
 
 __all__ = ["TorchView", "view"]
@@ -309,6 +310,7 @@ class TorchView(ModelView):
         """Keep the layers that can be pruned, and the outputs that count."""
         running = {name: self._runner.layers[name] for name in layer_names(arrivals)}
         read = read_elsewhere(running, lambda: self._runner.output(samples))
+        resized = find_resized(running, lambda: self._runner.output(samples))
         for stop, arrival in arrivals.items():
             if isinstance(stop, Exit):
                 if arrival is not None:
@@ -321,6 +323,8 @@ class TorchView(ModelView):
                 self._leave_out(stop, "samples run along the positions that it slides over")
             elif stop in read:
                 self._leave_out(stop, "its weights are read elsewhere too")
+            elif stop in resized:
+                self._leave_out(stop, "it is told how large its output shall be")
             else:
                 self._arrivals[stop] = arrival
         if not self.outputs():
