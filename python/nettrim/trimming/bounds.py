@@ -156,6 +156,8 @@ def measure_and_bound(
     proved: dict[int, float] = {}
     prior: dict[int, float] = {}
     for position, (original, current) in enumerate(walks):
+        # What a recurrent layer puts out arrives there again, one step later.
+        proved[position] = prior[position] = math.inf if position in trimmed else 0.0
         bound = Bound(original.moved(proved), original.moved(prior))
         change = _change(original.values, current.values)
         if position < len(layers):

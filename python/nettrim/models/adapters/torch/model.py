@@ -18,6 +18,7 @@ from ....base.arrays import Array
 from ...model_view import Affine, LayerView, ModelView, Signal, Untouched, are_same
 from ...samples import Data, Samples
 from .data import tensor_bytes
+from .expand import ExpandedModel, are_near, expand
 from .graph import LayerTail, TorchGraph
 from .inputs import ForwardSignature, load_samples
 from .layers import layer_view, prunable_modules, read_normalisation, write
@@ -97,7 +98,8 @@ class TorchView(ModelView):
     def __init__(self, model: nn.Module, relu: Iterable[str] | None = None) -> None:
         self._given = check_model(model)
         self.model = bake_parametrizations(unwrap(model))
-        modules, self._left_out = prunable_modules(self.model)
+        self._hold(expand(self.model))
+        modules = self._modules
         if "" in modules:
             raise ValueError(
                 "model is a single layer: put it into a torch.nn.Sequential, "
@@ -110,7 +112,6 @@ class TorchView(ModelView):
             )
         for layer, reason in self._left_out.items():
             _warn_of(layer, reason)
-        self._modules = modules
         self._declares = relu is not None
         self._relu = frozenset(relu or ())
         if not self._relu <= modules.keys():
@@ -194,7 +195,7 @@ class TorchView(ModelView):
         """Return the weights that no prunable layer holds (see `Untouched`)."""
         handled = {place.layer.name for place in self._places}
         silent = dict.fromkeys(self._modules.keys() - handled, "it does not run")
-        return list_untouched(self.model, handled, {**silent, **self._left_out})
+        return list_untouched(self._expanded.model, handled, {**silent, **self._left_out})
 
     def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the module (see `nettrim.models.model_view.ModelView`).
@@ -227,9 +228,10 @@ class TorchView(ModelView):
             If the module came in a wrapper that cannot be put around the copy.
         """
         trimmed = copy_model(self.model)
+        expanded = expand(trimmed, self._expanded.names).model
         for position, affine in weights.items():
             place = self._places[position]
-            write(trimmed.get_submodule(place.layer.name), affine, place.scale)
+            write(expanded.get_submodule(place.layer.name), affine, place.scale)
         return rewrap(trimmed, self._given)
 
     def run(self, model: nn.Module | TorchView, X: Data) -> list[Array]:
@@ -255,13 +257,19 @@ class TorchView(ModelView):
             name: tensor_bytes(value) for name, value in state if isinstance(value, torch.Tensor)
         }
 
+    def _hold(self, expanded: ExpandedModel) -> None:
+        """Take the layers of an expanded model for those of the module."""
+        self._expanded = expanded
+        self._modules, self._left_out = prunable_modules(expanded.model)
+
     def _copy(self, *, precise: bool) -> None:
         """Make the copy that runs."""
-        self._runner = Runner(self.model, list(self._modules), precise=precise)
+        self._runner = Runner(self._expanded.model, list(self._modules), precise=precise)
 
     def _settle(self, data: Data, name: str) -> None:
         """Run a few samples to see what the module does with them."""
         samples = [data[np.arange(n) % len(data)] for n in (2, 3)]
+        self._drop_differing_expansions(samples[0])
         arrivals = self._try(samples, name)
         if not self._runner.precise:
             warnings.warn(
@@ -292,6 +300,34 @@ class TorchView(ModelView):
         self._lipschitz = self._all_lipschitz(names)
         self._warn_of_unknown()
 
+    def _drop_differing_expansions(self, samples: Data) -> None:
+        """Leave the modules alone whose expansions compute something else on samples."""
+        while self._expanded.names and (differing := self._differing_expansions(samples)):
+            self._hold(expand(self.model, self._expanded.names - differing))
+            self._copy(precise=self._runner.precise)
+            self._graph = TorchGraph.of(self._runner.model)
+
+    def _differing_expansions(self, samples: Data) -> frozenset[str]:
+        """Return expansions that compute something else, or all if only the module does."""
+        plain = Runner(self.model, [], precise=self._runner.precise)
+        running = self._expanded._replace(model=self._runner.model)
+        try:
+            with running.compared(plain.model) as differing:
+                wanted = plain.output(samples)
+        except Exception:  # noqa: BLE001 (of code that is not ours)
+            if not self._runner.precise:
+                return frozenset()  # data that do not pass the module either
+            self._copy(precise=False)
+            self._graph = TorchGraph.of(self._runner.model)
+            return self._differing_expansions(samples)
+        if differing:
+            return frozenset(differing)
+        try:
+            same = are_near(self._runner.output(samples), wanted)
+        except Exception:  # noqa: BLE001 (of code that is not ours)
+            same = False
+        return frozenset() if same else self._expanded.names
+
     def _mixes(self, samples: Data) -> bool:
         """Tell whether outputs of samples are others when the samples pass in two batches."""
         axes: dict[Stop, int] = {
@@ -309,7 +345,10 @@ class TorchView(ModelView):
     def _accept(self, arrivals: Mapping[Stop, Arrival | None], samples: Data) -> None:
         """Keep the layers that can be pruned, and the outputs that count."""
         running = {name: self._runner.layers[name] for name in layer_names(arrivals)}
-        read = read_elsewhere(running, lambda: self._runner.output(samples))
+        readers = {
+            name: self._runner.model.get_submodule(self._expanded.reader(name)) for name in running
+        }
+        read = read_elsewhere(running, readers, lambda: self._runner.output(samples))
         resized = find_resized(running, lambda: self._runner.output(samples))
         for stop, arrival in arrivals.items():
             if isinstance(stop, Exit):
@@ -359,7 +398,9 @@ class TorchView(ModelView):
         unknown = [
             place.layer.name
             for place in self._places
-            if place.tail is None and place.layer.activation != "relu"
+            if place.tail is None
+            and place.layer.activation != "relu"
+            and not self._expanded.is_followed_inside(place.layer.name)
         ]
         if unknown and not self._declares:
             warnings.warn(
@@ -415,7 +456,11 @@ class TorchView(ModelView):
             if place.tail is not None:
                 known = place.tail.activation == place.layer.activation
                 ends[place.tail.end] = (position, 1.0 if known else math.inf)
-        return self._graph.lipschitz(names, ends, self.outputs())
+        constants = self._graph.lipschitz(names, ends, self.outputs())
+        for position, name in enumerate(names):
+            if self._expanded.feeds_itself(name):
+                constants[position] = {**constants[position], position: math.inf}
+        return constants
 
     def _affordable(self, stops: list[Stop], n_samples: int) -> int:
         """Return at how many of the next layers a run may hook."""
