@@ -116,6 +116,9 @@ class LayerView:
         Takes the layer's input for some samples, of shape (n_samples, ...), and returns the rows
         that meet the affine map, equally many for each sample and sample by sample: one row for a
         dense layer, one for each position of a convolution.
+    left_out : str or None
+        Why the layer is pruned only where `nettrim.trim` is told its name, in a few words that
+        complete "left alone: "; None for layers that are pruned by default.
     """
 
     name: str
@@ -123,6 +126,7 @@ class LayerView:
     activation: str
     lipschitz: Callable[[Affine, tuple[int, ...]], float]
     unfold: Callable[[Array], Array] = rows_of_features
+    left_out: str | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

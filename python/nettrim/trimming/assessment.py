@@ -41,10 +41,11 @@ def assess(
     opened = walk.run.opened
     trimmed = opened.view.with_weights(walk.weights)
     layers, outputs = _reports(walk, before, trimmed)
+    passed_over = {weight.name for weight in opened.untouched}
     return TrimResult(
         model=trimmed,
         original=opened.model,
-        layers=layers,
+        layers=tuple(layer for layer in layers if layer.name not in passed_over),
         scheme="cascade" if walk.method.cascaded else "parallel",
         n_samples=len(opened.data),
         discrepancy=_root_mean_square([output.discrepancy for output in outputs]),

@@ -19,8 +19,10 @@ from .transposed import TRANSPOSED, Spread, turn_kernels
 
 __all__ = [
     "LAYERS",
+    "OUTPUT_HEAD",
     "SHARED",
     "NormalisedAffine",
+    "find_output_heads",
     "layer_view",
     "prunable_modules",
     "read_normalisation",
@@ -28,6 +30,7 @@ __all__ = [
     "write",
 ]
 
+OUTPUT_HEAD = "output head of the language model: name it in layers to prune it"
 SHARED = "it shares its parameters with another module"
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, *TRANSPOSED)
@@ -85,6 +88,17 @@ def prunable_modules(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, 
         else:
             found[name] = module
     return found, left_out
+
+
+def find_output_heads(model: nn.Module) -> set[str]:
+    """Return the names of the modules that language models call their output embeddings."""
+    heads = set()
+    for module in model.modules():
+        try:
+            heads.add(id(module.get_output_embeddings()))  # type: ignore[operator]
+        except (AttributeError, NotImplementedError, TypeError):
+            continue
+    return {name for name, module in model.named_modules() if id(module) in heads}
 
 
 def shared_parameters(model: nn.Module) -> set[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,14 @@ from .data import tensor_bytes
 from .expand import ExpandedModel, are_near, expand
 from .graph import LayerTail, TorchGraph
 from .inputs import ForwardSignature, load_samples
-from .layers import layer_view, prunable_modules, read_normalisation, write
+from .layers import (
+    OUTPUT_HEAD,
+    find_output_heads,
+    layer_view,
+    prunable_modules,
+    read_normalisation,
+    write,
+)
 from .outputs import are_close
 from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unwrap
 from .reads import read_elsewhere
@@ -117,6 +124,7 @@ class TorchView(ModelView):
         if not self._relu <= modules.keys():
             unknown = sorted(self._relu - modules.keys())
             raise ValueError(f"relu: no prunable layer is called {unknown}, there are {[*modules]}")
+        self._heads = find_output_heads(self.model)
         self._takes = ForwardSignature.of(self.model)
         self._copy(precise=all(p.device.type != "mps" for p in self.model.parameters()))
         self._graph = TorchGraph.of(self._runner.model)
@@ -429,10 +437,11 @@ class TorchView(ModelView):
         activation = "linear" if tail is None else tail.activation
         if name in self._relu or self._feeds_relu(name):
             activation = "relu"
-        if tail is None or tail.norm is None:
-            return _LayerPlace(layer_view(name, module, activation), tail, None)
-        scale, shift = read_normalisation(tail.norm)
-        return _LayerPlace(layer_view(name, module, activation, (scale, shift)), tail, scale)
+        norm = None if tail is None or tail.norm is None else read_normalisation(tail.norm)
+        layer = layer_view(name, module, activation, norm)
+        if name in self._heads:
+            layer = replace(layer, left_out=OUTPUT_HEAD)
+        return _LayerPlace(layer, tail, None if norm is None else norm[0])
 
     def _feeds_relu(self, name: str) -> bool:
         """Whether this is the first layer behind the attention in a transformer with ReLU units."""
