@@ -86,6 +86,9 @@ class TorchView(ModelView):
     before what follows: so are those in front of a ReLU6 or ``clamp(0, 6)``, which is known to move
     no more than its input does.
 
+    Attention and recurrent layers are replaced by equivalents of linear layers in the copies that
+    run (`nettrim.models.adapters.torch.expand`), where these compute the same on the data.
+
     The module inside `torch.nn.DataParallel`, ``DistributedDataParallel`` and what `torch.compile`
     returned is the one that counts, and names are those in it.
 
