@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 nn = torch.nn
 
 from nettrim.models.adapters.torch.expand import expand
+from nettrim.models.adapters.torch.graph import TorchGraph
 
 pytestmark = pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning")
 
@@ -181,8 +182,11 @@ def test_transformers_of_pytorch(rng: np.random.Generator) -> None:
     assert_pruned(Both().eval(), rng.standard_normal((20, 5, 8)))
 
 
-def test_attention_does_not_hide_what_follows(rng: np.random.Generator) -> None:
+def test_attention_does_not_hide_what_follows(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The graph of torch.fx goes through it."""
+    monkeypatch.setattr(TorchGraph, "exported", lambda *_: None)
     model = nn.Sequential(Attending(WAYS[0][0]), nn.ReLU(), nn.Linear(3, 2)).eval()
     view = settled(model, rng.standard_normal((9, 5, 8)))
     found = {layer.name: layer.activation for layer in view.prunable_layers()}
@@ -228,6 +232,19 @@ def test_recurrent_layers(rng: np.random.Generator, layer: Callable[..., Any]) -
     assert names(view) == [*(f"layer.{part}" for part in parts), "head"]
     assert view.untouched() == []
     assert_pruned(model, X)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_what_is_in_front_of_a_recurrent_layer_and_behind_it_is_seen(
+    rng: np.random.Generator, layer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graph of torch.fx goes through it."""
+    monkeypatch.setattr(TorchGraph, "exported", lambda *_: None)
+    recurrent = Recurrent(layer())
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), recurrent, nn.ReLU(), nn.Linear(3, 2))
+    view = settled(model.eval(), rng.standard_normal((9, 5, 4)))
+    found = {layer.name: layer.activation for layer in view.prunable_layers()}
+    assert {name for name, activation in found.items() if activation == "relu"} == {"0", "2.head"}
 
 
 @pytest.mark.parametrize("layer", LAYERS)

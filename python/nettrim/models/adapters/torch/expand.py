@@ -19,7 +19,7 @@ from .layers import shared_parameters
 from .outputs import named_tensors
 from .prepare import copy_sharing_tensors
 
-__all__ = ["ExpandedModel", "are_near", "expand"]
+__all__ = ["ExpandedModel", "are_near", "expand", "expandable"]
 
 
 class ExpandedModel(NamedTuple):
@@ -90,7 +90,7 @@ def expand(model: nn.Module, names: Collection[str] | None = None) -> ExpandedMo
         Which ones. Default all that have an equivalent.
     """
     if names is None:
-        names = _expandable(model)
+        names = expandable(model)
     if not names:
         return ExpandedModel(model, frozenset())
     expanded = copy_sharing_tensors(model)
@@ -99,6 +99,18 @@ def expand(model: nn.Module, names: Collection[str] | None = None) -> ExpandedMo
         for name, child in module._modules.items():
             module._modules[name] = replaced.get(id(child), child)
     return ExpandedModel(replaced.get(id(expanded), expanded), frozenset(names))
+
+
+def expandable(model: nn.Module) -> list[str]:
+    """Return the modules that have an equivalent, and that nothing else has a hold on."""
+    shared = shared_parameters(model)
+    return [
+        name
+        for name, module in model.named_modules()
+        if _is_known(module)
+        and not (module._forward_hooks or module._forward_pre_hooks)
+        and not any(id(p) in shared for p in module.parameters())
+    ]
 
 
 class Attention(nn.Module):
@@ -259,10 +271,10 @@ class RecurrentLayers(nn.Module):
             weights += [inputs.bias, hidden.bias]
         options = (weights, self.bias, 1, 0.0, False, False, self.batch_first)
         if self.mode == "LSTM":
-            output, *states = torch.lstm(values, initial, *options)
-        else:
-            output, *states = STEPS[self.mode](values, initial[0], *options)
-        return output, tuple(states)
+            computed = torch.lstm(values, initial, *options)
+            return computed[0], (computed[1], computed[2])
+        computed = STEPS[self.mode](values, initial[0], *options)
+        return computed[0], (computed[1],)
 
 
 STEPS: Mapping[str, Callable[..., Any]] = {
@@ -270,18 +282,6 @@ STEPS: Mapping[str, Callable[..., Any]] = {
     "RNN_TANH": torch.rnn_tanh,
     "RNN_RELU": torch.rnn_relu,
 }
-
-
-def _expandable(model: nn.Module) -> list[str]:
-    """Return the modules that have an equivalent, and that nothing else has a hold on."""
-    shared = shared_parameters(model)
-    return [
-        name
-        for name, module in model.named_modules()
-        if _is_known(module)
-        and not (module._forward_hooks or module._forward_pre_hooks)
-        and not any(id(p) in shared for p in module.parameters())
-    ]
 
 
 def _is_known(module: nn.Module) -> bool:
