@@ -28,6 +28,11 @@ TOKENS = {"vocab_size": 11, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id"
 PARTS = {
     "gpt2": [f"transformer.h.0.{name}" for name in ("attn.c_attn", "attn.c_proj")]
     + [f"transformer.h.0.mlp.{name}" for name in ("c_fc", "c_proj")],
+    "mixtral": [
+        f"model.layers.0.mlp.experts.{name}_proj.{expert}"
+        for name in ("gate_up", "down")
+        for expert in range(3)
+    ],
     "llama": [f"model.layers.0.self_attn.{name}_proj" for name in "qkvo"]
     + [f"model.layers.0.mlp.{name}_proj" for name in ("gate", "up", "down")],
 }
@@ -62,6 +67,28 @@ def vit() -> Any:
     return transformers.ViTForImageClassification(config).eval()
 
 
+def mixtral() -> Any:
+    config = transformers.MixtralConfig(
+        **SIZES, **TOKENS, num_key_value_heads=2, intermediate_size=12, num_local_experts=3
+    )
+    return with_eager_experts(transformers.MixtralForCausalLM(config))
+
+
+def qwen3_moe() -> Any:
+    sizes = {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 6, "head_dim": 4}
+    config = transformers.Qwen3MoeConfig(**SIZES, **TOKENS, **sizes, num_key_value_heads=2)
+    return with_eager_experts(transformers.Qwen3MoeForCausalLM(config))
+
+
+def with_eager_experts(model: Any) -> Any:
+    """Of weights of everyday sizes, and able to compute in float64."""
+    model.set_experts_implementation("eager")
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            torch.nn.init.normal_(weight, std=0.3)
+    return model.eval()
+
+
 def settled(model: Any, X: Any) -> Any:
     view: Any = as_view(model)
     view.calibration(X, "X")
@@ -79,7 +106,7 @@ def logits(model: Any, X: Any) -> Any:
         return double(X.double() if X.is_floating_point() else X).logits
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "opt", "bert", "vit"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "opt", "bert", "vit", "mixtral", "qwen3_moe"])
 def test_models(rng: np.random.Generator, kind: str) -> None:
     model, X = globals()[kind](), samples(kind, rng)
     for options in ({"epsilon": 0.1}, {"sparsity": 0.5}):
@@ -94,13 +121,18 @@ def test_models(rng: np.random.Generator, kind: str) -> None:
     handled = {layer.name for layer in result.layers}
     assert handled.issuperset(PARTS.get(kind, []))
     weights = {n: p for n, p in result.model.named_parameters() if p.dim() > 1}
-    pruned = [p for n, p in weights.items() if n.rpartition(".")[0] in handled]
+    untouched = {w.name.removesuffix(".weight") for w in result.untouched}
+    pruned = [p for n, p in weights.items() if n.removesuffix(".weight") not in untouched]
     zeros = sum(int((p == 0).sum()) for p in pruned)
     assert zeros >= 0.49 * sum(p.numel() for p in pruned)
     reasons = {w.reason for w in result.untouched}
     known = {"embedding", "it shares its parameters with another module"}
-    code = {"used by the code of ViTEmbeddings"}
-    assert all(r in known | code or r.startswith("output head") for r in reasons)
+    code = (
+        "used by the code of ViTEmbeddings",
+        "used by the code of Mixtral",
+        "used by the code of Q",
+    )
+    assert all(r in known or r.startswith(("output head", *code)) for r in reasons)
 
 
 def test_the_linear_layers_of_gpt2_are_written_as_they_are_stored(
@@ -112,6 +144,25 @@ def test_the_linear_layers_of_gpt2_are_written_as_they_are_stored(
     weight = result.model.get_submodule(name).weight  # of shape (inputs, outputs)
     assert weight.shape == (8, 32)
     assert ((weight.T.reshape(-1, 4) != 0).sum(1) <= 2).all()
+
+
+def test_experts_are_pruned_on_the_tokens_that_are_routed_to_them(
+    rng: np.random.Generator,
+) -> None:
+    """Of a model whose own code of experts does not compute in float64; the layers do."""
+    model, X = mixtral(), samples("mixtral", rng)
+    model.set_experts_implementation("grouped_mm")
+    view = settled(model, X)
+    positions = {layer.name: k for k, layer in enumerate(view.prunable_layers())}
+    signals = [signal.values for signal in view.signals(X, {})]
+    routed = [
+        (signals[positions[name]] != 0).any(-1) for name in PARTS["mixtral"] if "gate_up" in name
+    ]
+    assert (np.sum(routed, axis=0) == 2).all()  # each token is routed to two experts
+    result = trim(model, X, pattern="2:4", layers=PARTS["mixtral"])
+    experts = result.model.model.layers[0].mlp.experts
+    for weight in (experts.gate_up_proj, experts.down_proj):
+        assert ((weight.reshape(-1, 4) != 0).sum(1) <= 2).all()
 
 
 def test_a_model_of_texts_and_texts(rng: np.random.Generator) -> None:

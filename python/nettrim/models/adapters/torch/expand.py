@@ -70,10 +70,8 @@ class ExpandedModel(NamedTuple):
 
     def is_followed_inside(self, name: str) -> bool:
         """Whether a layer is a part whose outputs go to others of the same module, and no ReLU."""
-        owner, _, part = name.rpartition(".")
-        around = self.model.get_submodule(owner)
-        projects = isinstance(around, Attention) and part != "out_proj"
-        return projects or isinstance(around, RecurrentLayers)
+        is_part = any(name.startswith(f"{replaced}.") for replaced in self.names)
+        return is_part and not name.endswith(".out_proj")
 
     def feeds_itself(self, name: str) -> bool:
         """Whether what a layer puts out arrives there again, one step later."""
@@ -277,6 +275,42 @@ class RecurrentLayers(nn.Module):
         return computed[0], (computed[1],)
 
 
+class Experts(nn.Module):
+    """A mixture of experts of the transformers library with a layer for each matrix of each expert.
+
+    The library keeps the weights of all experts in two tensors of three axes. Here every expert
+    sees all tokens, with zeros in place of those that are not routed to it: without a bias nothing
+    comes of these, and they count in no program. What its second matrix is applied to is weighted
+    as its outputs are in the sum.
+    """
+
+    def __init__(self, given: Any) -> None:
+        super().__init__()
+        numbers = {k: v for k, v in vars(given).items() if isinstance(v, (bool, int, float))}
+        self.__dict__.update(numbers)  # that the gate of some models depends on
+        self.act_fn, self._gate = given.act_fn, type(given)._apply_gate
+        self.gate_up_proj = nn.ModuleList(_linear(weight, None) for weight in given.gate_up_proj)
+        self.down_proj = nn.ModuleList(_linear(weight, None) for weight in given.down_proj)
+
+    def forward(
+        self, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the weighted sum of what the experts make of the tokens routed to them."""
+        # An index beyond the last expert stands for none.
+        nowhere = top_k_weights.new_zeros(len(hidden_states), len(self.down_proj) + 1)
+        shares = nowhere.scatter_add(1, top_k_index, top_k_weights)
+        passed_by = nowhere.scatter(1, top_k_index, 1.0) == 0.0
+        total = torch.zeros_like(hidden_states)
+        for number, (first, second) in enumerate(
+            zip(self.gate_up_proj, self.down_proj, strict=True)
+        ):
+            values = self._gate(
+                self, first(hidden_states.masked_fill(passed_by[:, number, None], 0.0))
+            )
+            total = total + second(values * shares[:, number, None])
+        return total
+
+
 STEPS: Mapping[str, Callable[..., Any]] = {
     "GRU": torch.gru,
     "RNN_TANH": torch.rnn_tanh,
@@ -289,13 +323,28 @@ def _is_known(module: nn.Module) -> bool:
         return module.bias_k is None and not module.add_zero_attn
     if type(module) in (nn.LSTM, nn.GRU, nn.RNN):
         return not module.proj_size
-    return _is_transposed_linear(module)
+    return _is_transposed_linear(module) or _is_mixture(module)
 
 
 def _is_transposed_linear(module: nn.Module) -> bool:
     """Whether a module is the linear layer of GPT-2, whose weight is (inputs, outputs)."""
-    kind = type(module)
-    return kind.__name__ == "Conv1D" and kind.__module__.partition(".")[0] == "transformers"
+    return type(module).__name__ == "Conv1D" and _is_of_transformers(module)
+
+
+def _is_mixture(module: Any) -> bool:
+    """Whether a module holds the weights of experts, (expert, outputs, inputs), and no biases."""
+    return (
+        _is_of_transformers(module)
+        and {*module._parameters} == {"gate_up_proj", "down_proj"}
+        and module.gate_up_proj.dim() == module.down_proj.dim() == 3
+        and not getattr(module, "is_transposed", True)
+        and hasattr(module, "act_fn")
+    )
+
+
+def _is_of_transformers(module: nn.Module) -> bool:
+    """Whether the transformers library, which need not be there, has a module's class."""
+    return type(module).__module__.partition(".")[0] == "transformers"
 
 
 def _expansion(module: Any) -> nn.Module:
@@ -303,6 +352,8 @@ def _expansion(module: Any) -> nn.Module:
         return Attention(module)
     if isinstance(module, nn.RNNBase):
         return RecurrentLayers(module)
+    if _is_mixture(module):
+        return Experts(module)
     return _linear(module.weight.t(), module.bias)
 
 
@@ -335,8 +386,12 @@ def are_near(computed: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Te
 def _is_near(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
-    near = torch.finfo(one.dtype).eps ** 0.5 if one.is_floating_point() else 0.0
-    return torch.allclose(one, other, rtol=near, atol=near, equal_nan=True)
+    if not one.is_floating_point():
+        return torch.equal(one, other)
+    sizes = other[other.isfinite()].abs()
+    largest = float(sizes.max()) if sizes.numel() else 0.0
+    near = torch.finfo(one.dtype).eps ** 0.5 * largest
+    return torch.allclose(one, other, rtol=0.0, atol=near, equal_nan=True)
 
 
 def _key_mask(mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:

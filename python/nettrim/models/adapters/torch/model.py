@@ -313,28 +313,29 @@ class TorchView(ModelView):
 
     def _drop_differing_expansions(self, samples: Data) -> None:
         """Leave the modules alone whose expansions compute something else on samples."""
-        while self._expanded.names and (differing := self._differing_expansions(samples)):
+        precise = self._runner.precise
+        while self._expanded.names and (differing := self._differing(samples, precise)):
             self._hold(expand(self.model, self._expanded.names - differing))
-            self._copy(precise=self._runner.precise)
+            self._copy(precise=precise)
             self._graph = TorchGraph.of(self._runner.model)
 
-    def _differing_expansions(self, samples: Data) -> frozenset[str]:
-        """Return expansions that compute something else, or all if only the module does."""
-        plain = Runner(self.model, [], precise=self._runner.precise)
-        running = self._expanded._replace(model=self._runner.model)
+    def _differing(self, samples: Data, precise: bool) -> frozenset[str]:
+        """Return expansions that compute something else, or all if only the model does.
+
+        In float64, or as the module is if its own code knows no float64.
+        """
+        plain = Runner(self.model, [], precise=precise)
+        expanded = Runner(self._expanded.model, [], precise=precise)
         try:
-            with running.compared(plain.model) as differing:
+            with self._expanded._replace(model=expanded.model).compared(plain.model) as differing:
                 wanted = plain.output(samples)
         except Exception:  # noqa: BLE001 (of code that is not ours)
-            if not self._runner.precise:
-                return frozenset()  # data that do not pass the module either
-            self._copy(precise=False)
-            self._graph = TorchGraph.of(self._runner.model)
-            return self._differing_expansions(samples)
+            # Data that do not pass at all are refused later.
+            return self._differing(samples, False) if precise else frozenset()
         if differing:
             return frozenset(differing)
         try:
-            same = are_near(self._runner.output(samples), wanted)
+            same = are_near(expanded.output(samples), wanted)
         except Exception:  # noqa: BLE001 (of code that is not ours)
             same = False
         return frozenset() if same else self._expanded.names
@@ -449,7 +450,7 @@ class TorchView(ModelView):
     def _feeds_relu(self, name: str) -> bool:
         """Whether this is the first layer behind the attention in a transformer with ReLU units."""
         owner, _, last = name.rpartition(".")
-        block: Any = self.model.get_submodule(owner)
+        block: Any = self._expanded.model.get_submodule(owner)
         if type(block) not in TRANSFORMERS or last != "linear1":
             return False
         return isinstance(block.activation, nn.ReLU) or block.activation in (F.relu, torch.relu)
