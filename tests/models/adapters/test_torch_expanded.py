@@ -268,6 +268,14 @@ def test_the_last_state_of_a_recurrent_layer(rng: np.random.Generator) -> None:
     assert_pruned(model, rng.standard_normal((20, 5, 4)))
 
 
+def test_a_model_that_is_nothing_but_a_recurrent_layer(rng: np.random.Generator) -> None:
+    model, X = nn.LSTM(4, 5, batch_first=True), rng.standard_normal((20, 5, 4))
+    result = trim(model, X, sparsity=0.5, outputs=["0"])
+    assert [layer.name for layer in result.layers] == ["ih_l0", "hh_l0"]
+    assert type(result.model) is nn.LSTM
+    assert zeros(result.model) == 0.5
+
+
 def test_hidden_states_arrive_one_step_late(rng: np.random.Generator) -> None:
     model, X = Recurrent(nn.GRU(4, 5, batch_first=True)).eval(), rng.standard_normal((7, 5, 4))
     _, hidden, outputs, _ = settled(model, X).signals(X, {})

@@ -70,7 +70,8 @@ class ExpandedModel(NamedTuple):
 
     def is_followed_inside(self, name: str) -> bool:
         """Whether a layer is a part whose outputs go to others of the same module, and no ReLU."""
-        is_part = any(name.startswith(f"{replaced}.") for replaced in self.names)
+        prefixes = tuple(f"{replaced}." if replaced else "" for replaced in self.names)
+        is_part = name not in self.names and name.startswith(prefixes)
         return is_part and not name.endswith(".out_proj")
 
     def feeds_itself(self, name: str) -> bool:

@@ -325,7 +325,9 @@ class TorchView(ModelView):
         In float64, or as the module is if its own code knows no float64.
         """
         plain = Runner(self.model, [], precise=precise)
-        expanded = Runner(self._expanded.model, [], precise=precise)
+        expanded = self._runner
+        if precise != expanded.precise:
+            expanded = Runner(self._expanded.model, [], precise=precise)
         try:
             with self._expanded._replace(model=expanded.model).compared(plain.model) as differing:
                 wanted = plain.output(samples)

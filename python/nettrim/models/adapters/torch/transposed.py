@@ -89,6 +89,8 @@ def find_resized(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> 
         return hook
 
     transposed = [(name, m) for name, m in layers.items() if isinstance(m, TRANSPOSED)]
+    if not transposed:
+        return found
     handles = [m.register_forward_pre_hook(hear(n), with_kwargs=True) for n, m in transposed]
     try:
         run()
