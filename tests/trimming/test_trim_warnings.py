@@ -54,8 +54,8 @@ def test_without_time_layers_stay_as_they_were_and_that_is_said(
 def test_an_interrupt_while_errors_are_measured_loses_no_layer(
     X: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    network = deep(2)
-    whole = trim(network, X, epsilon=0.1, held_out=X[:50])
+    network, scheme = deep(2), "parallel"  # a cascade measures on its way
+    whole = trim(network, X, epsilon=0.1, scheme=scheme, held_out=X[:50])
 
     def interrupted(*arguments: Any) -> Iterator[Any]:
         yield from itertools.islice(getattr(bounds, stage)(*arguments), 1)
@@ -68,7 +68,7 @@ def test_an_interrupt_while_errors_are_measured_loses_no_layer(
         assessment, stage, immediately if stage == "_run_framework" else interrupted
     )
     monkeypatch.setattr("nettrim.trimming.trim.run_before", lambda opened: [X])
-    result = trim(network, X, epsilon=0.1, held_out=X[:50])
+    result = trim(network, X, epsilon=0.1, scheme=scheme, held_out=X[:50])
     assert result.interrupted
     assert result.converged
     np.testing.assert_array_equal(result.model.predict(X), whole.model.predict(X))

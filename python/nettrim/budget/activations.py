@@ -15,7 +15,7 @@ from ..base.arrays import AnyFloat, Array
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SMOOTH", "Activation", "RowWeights", "as_smooth"]
+__all__ = ["LINEAR", "SMOOTH", "Activation", "RowWeights", "Shifted", "as_smooth"]
 
 
 ROOT_OF_2_PI = math.sqrt(2 * math.pi)
@@ -61,6 +61,36 @@ class RowWeights(NamedTuple):
     def of(self, outputs: NDArray[np.bool_]) -> RowWeights:
         """Return what follows some outputs."""
         return RowWeights(self.roots[:, outputs])
+
+
+class Shifted(NamedTuple):
+    """An activation of signals that are less by something fixed, which each output has its own of.
+
+    Attributes
+    ----------
+    activation : Activation
+    offset : ndarray of shape (n_outputs,)
+    """
+
+    activation: Activation
+    offset: Array
+
+    def value(self, signals: AnyFloat) -> AnyFloat:  # noqa: D102
+        return self.activation.value(self._shifted(signals))
+
+    def slope(self, signals: AnyFloat) -> AnyFloat:  # noqa: D102
+        return self.activation.slope(self._shifted(signals))
+
+    def value_and_slope(self, signals: AnyFloat) -> tuple[AnyFloat, AnyFloat]:  # noqa: D102
+        return self.activation.value_and_slope(self._shifted(signals))
+
+    def of(self, outputs: NDArray[np.bool_]) -> Shifted:
+        """Return what follows some outputs."""
+        return Shifted(self.activation, self.offset[outputs])
+
+    def _shifted(self, signals: AnyFloat) -> AnyFloat:
+        shifted: AnyFloat = signals + self.offset.astype(signals.dtype)
+        return shifted
 
 
 def _gelu(z: Any) -> Any:
@@ -112,8 +142,10 @@ SMOOTH = {
     "sigmoid": Activation(_sigmoid, _sigmoid_slope),
 }
 
+LINEAR = Activation(lambda z: z, np.ones_like)
 
-def as_smooth(activation: object) -> Activation | None:
+
+def as_smooth(activation: object) -> Activation | Shifted | None:
     """Return the activation that a name or a pair of functions stands for; None for other names.
 
     Raises
@@ -123,6 +155,8 @@ def as_smooth(activation: object) -> Activation | None:
     """
     if isinstance(activation, str):
         return SMOOTH.get(activation)
+    if isinstance(activation, Shifted):
+        return activation
     if not isinstance(activation, tuple):
         return None
     if len(activation) != 2 or not all(map(callable, activation)):

@@ -21,7 +21,7 @@ import numpy as np
 from ..base.arrays import AnyFloat, Array
 from ..base.deadline import has_passed, remaining_seconds
 from ..base.dispatch import core
-from .activations import Activation, RowWeights
+from .activations import Activation, RowWeights, Shifted
 from .data import BudgetData
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ STEPS = 3  # of Gauss-Newton
 
 def solve_behind(
     data: BudgetData,
-    activation: Activation | RowWeights,
+    activation: Activation | Shifted | RowWeights,
     budget: int,
     ridge: float,
     n_threads: int,
@@ -151,7 +151,7 @@ class _Loss:
     X: AnyFloat
     Y: AnyFloat
     prior: AnyFloat
-    activation: Activation | RowWeights
+    activation: Activation | Shifted | RowWeights
     gram: Array
     ridge: float
 

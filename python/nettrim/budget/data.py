@@ -14,7 +14,7 @@ from ..base.arrays import AnyFloat, Array, check_finite, frobenius_norm, relativ
 from ..layer.data import ACTIVATIONS, LayerData
 from ..layer.gram import Gram, pose
 from ..models.model_view import activate
-from .activations import SMOOTH, Activation, RowWeights, as_smooth
+from .activations import SMOOTH, Activation, RowWeights, Shifted, as_smooth
 from .pattern import Pattern
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class BudgetData:
     pattern : Pattern
     n_samples : int
         How many there are, of which the rows of X may be the sums.
-    behind : Activation, RowWeights or None
+    behind : Activation, Shifted, RowWeights or None
         What follows, if it is no ReLU; then Y is what comes in front of it. Or how much rows of
         each output count.
     units : BinaryScale
@@ -133,7 +133,7 @@ class BudgetData:
     active: Mask | None
     pattern: Pattern
     n_samples: int
-    behind: Activation | RowWeights | None = None
+    behind: Activation | Shifted | RowWeights | None = None
     units: BinaryScale = AS_GIVEN
 
     @classmethod
@@ -142,7 +142,7 @@ class BudgetData:
         X: ArrayLike | Gram,
         Y: ArrayLike | None,
         weights: ArrayLike,
-        activation: str | tuple[Any, Any] | None,
+        activation: str | tuple[Any, Any] | Shifted | None,
         upper: ArrayLike | None,
         active: ArrayLike | None,
         keep: ArrayLike | None,

@@ -126,6 +126,8 @@ class LayerView:
     activation: str
     lipschitz: Callable[[Affine, tuple[int, ...]], float]
     unfold: Callable[[Array], Array] = rows_of_features
+    follower: str | None = None
+    factor: str | None = None
     left_out: str | None = None
 
     @property

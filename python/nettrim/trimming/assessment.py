@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..models.opened_model import OpenedModel
 from ..models.samples import Data
 from ..results.outcome import KEPT, UNREACHED, LayerReport, OutputReport
 from ..results.trim_result import TrimResult
-from .bounds import UNMEASURED, SignalBounds, Trimmed, measure_and_bound, measure_changes
+from .bounds import UNMEASURED, SignalBounds, measure_and_bound, measure_changes
 from .methods.method import SOLVING
 from .solved_layer import SolvedLayer
 from .walk import Walk
@@ -93,7 +93,9 @@ def _measured_reports(
         held_out = [c.relative for c in measure_changes(opened.view, weights, opened.held_out)]
     after = None if before is None else _run_framework(opened.view, trimmed, opened.data)
     runs = [] if before is None or after is None else [before, after]
-    signals = measure_and_bound(opened.view, _trimmed(walk), opened.data)
+    signals: Iterable[SignalBounds] = walk.measured
+    if not walk.measured:
+        signals = measure_and_bound(opened.view, walk.trimmed(), opened.data)
     missing = set(walk.run.counted)
     for position, measured in enumerate(signals):
         held_out_discrepancy = held_out[position] if held_out else None
@@ -104,7 +106,9 @@ def _measured_reports(
         elif number in walk.run.counted:
             output = _output(opened.outputs[number], measured, held_out_discrepancy)
             own = [run[number] for run in runs]
-            yield position, _compare_runtime(output, measured.values, own, walk) if own else output
+            if own and measured.values is not None:
+                output = _compare_runtime(output, measured.values, own, walk)
+            yield position, output
     if missing:
         names = [*opened.outputs]
         raise ValueError(f"model: its view names the outputs {names} and has signals of fewer")
@@ -189,19 +193,6 @@ def _compare_runtime(
         runtime_error=error,
         runtime_differs=not error <= math.sqrt(coarsest),
     )
-
-
-def _trimmed(walk: Walk) -> dict[int, Trimmed]:
-    """Return what the bounds need to know of each solved layer."""
-    return {
-        position: Trimmed(
-            affine=affine,
-            cascaded=walk.method.cascaded,
-            epsilon=walk.solved[position].radius or 0.0,
-            prospect=walk.method.prospect(position),
-        )
-        for position, affine in walk.weights.items()
-    }
 
 
 def _layer(

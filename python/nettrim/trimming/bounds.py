@@ -41,14 +41,14 @@ parallel scheme, minimal: Theorem 1 without normalisation,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from ..base.arrays import Array, frobenius_norm, relative_to
-from ..models.model_view import Affine, LayerView, ModelView, activate
+from ..models.model_view import Affine, LayerView, ModelView, Signal, activate
 from ..models.samples import Data
 
 # Bounds are rounded up by more than the rounding errors of sums and singular values.
@@ -117,18 +117,16 @@ class SignalBounds(NamedTuple):
     ----------
     change : Change
     bound : Bound
-    values : pair of ndarrays
-        Of a layer its input, of the model its output; in the original and in the trimmed network.
+    values : pair of ndarrays or None
+        Of an output of the model: in the original and in the trimmed network.
     """
 
     change: Change
     bound: Bound
-    values: tuple[Array, Array]
+    values: tuple[Array, Array] | None = None
 
 
-UNMEASURED = SignalBounds(
-    Change(math.nan, math.nan), Bound(math.nan, math.nan), (np.empty(0), np.empty(0))
-)
+UNMEASURED = SignalBounds(Change(math.nan, math.nan), Bound(math.nan, math.nan))
 
 
 def measure_changes(view: ModelView, weights: Mapping[int, Affine], X: Data) -> Iterator[Change]:
@@ -146,27 +144,53 @@ def measure_changes(view: ModelView, weights: Mapping[int, Affine], X: Data) -> 
             yield _change(original.values, current.values)
 
 
+class Comparison:
+    """Two walks over a model side by side, the original and the trimmed one.
+
+    Parameters
+    ----------
+    layers : sequence of LayerView
+    """
+
+    def __init__(self, layers: Sequence[LayerView]) -> None:
+        self._layers = layers
+        self._proved: dict[int, float] = {}
+        self._prior: dict[int, float] = {}
+
+    def measure(
+        self, position: int, original: Signal, current: Signal, trimmed: Trimmed | None
+    ) -> SignalBounds:
+        """Measure and bound how far a layer's output moved, or one of the model's.
+
+        To be called for all signals in their order. ``trimmed`` is None for a layer left alone.
+        """
+        # What a recurrent layer puts out arrives there again, one step later.
+        self._proved[position] = self._prior[position] = 0.0 if trimmed is None else math.inf
+        bound = Bound(original.moved(self._proved), original.moved(self._prior))
+        if position >= len(self._layers):
+            change = _change(original.values, current.values)
+            return SignalBounds(change, _rounded_up(bound), (original.values, current.values))
+        change, bound = _bound_output(
+            self._layers[position], trimmed, original.values, current.values, bound
+        )
+        bound = _rounded_up(bound)
+        self._proved[position], self._prior[position] = bound
+        return SignalBounds(change, bound)
+
+
 def measure_and_bound(
     view: ModelView, trimmed: Mapping[int, Trimmed], X: Data
 ) -> Iterator[SignalBounds]:
     """Measure and bound how far each prunable layer's output moved, then each of the model's."""
-    layers = view.prunable_layers()
     weights = {position: layer.affine for position, layer in trimmed.items()}
+    comparison = Comparison(view.prunable_layers())
     walks = zip(view.signals(X, {}), view.signals(X, weights), strict=True)
-    proved: dict[int, float] = {}
-    prior: dict[int, float] = {}
     for position, (original, current) in enumerate(walks):
-        # What a recurrent layer puts out arrives there again, one step later.
-        proved[position] = prior[position] = math.inf if position in trimmed else 0.0
-        bound = Bound(original.moved(proved), original.moved(prior))
-        change = _change(original.values, current.values)
-        if position < len(layers):
-            change, bound = _bound_output(
-                layers[position], trimmed.get(position), original.values, current.values, bound
-            )
-        bound = Bound(bound.proved * ROUNDED_UP, bound.prior * ROUNDED_UP)
-        proved[position], prior[position] = bound
-        yield SignalBounds(change, bound, (original.values, current.values))
+        yield comparison.measure(position, original, current, trimmed.get(position))
+
+
+def _rounded_up(bound: Bound) -> Bound:
+    return Bound(bound.proved * ROUNDED_UP, bound.prior * ROUNDED_UP)
 
 
 def _change(original: Array, current: Array) -> Change:

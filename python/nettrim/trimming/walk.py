@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..models.model_view import Affine
+from .bounds import Comparison, SignalBounds, Trimmed
 from .checkpoint import Checkpoint
 from .methods.method import LayerTask, Method, Run
 from .solved_layer import SolvedLayer
@@ -31,6 +32,8 @@ class Walk:
         By position.
     weights : dict of Affine
         What is put in place of those layers; signals look it up as the walk goes on.
+    measured : list of SignalBounds
+        How far every signal moved, if the walk saw it in both networks: in a cascade, to its end.
     interrupted : bool
     """
 
@@ -39,6 +42,7 @@ class Walk:
     store: Checkpoint | None
     solved: dict[int, SolvedLayer] = field(default_factory=dict, init=False)
     weights: dict[int, Affine] = field(default_factory=dict, init=False)
+    measured: list[SignalBounds] = field(default_factory=list, init=False)
     interrupted: bool = field(default=False, init=False)
 
     def go(self) -> None:
@@ -53,17 +57,43 @@ class Walk:
         except KeyboardInterrupt:
             self.interrupted = True
 
+    def trimmed(self) -> dict[int, Trimmed]:
+        """Return what the bounds need to know of each solved layer."""
+        return {
+            position: Trimmed(
+                affine=affine,
+                cascaded=self.method.cascaded,
+                epsilon=self.solved[position].radius or 0.0,
+                prospect=self.method.prospect(position),
+            )
+            for position, affine in self.weights.items()
+        }
+
     def _tasks(self) -> Iterator[LayerTask]:
         """Yield the chosen layers that no checkpoint holds, as data meet them."""
-        view, data = self.run.view, self.run.data
-        originals = view.signals(data, {})
-        currents = view.signals(data, self.weights) if self.method.cascaded else None
-        for position, original in enumerate(originals):
-            current = original if currents is None else next(currents)
+        if self.method.cascaded:
+            yield from self._tasks_of_cascade()
+            return
+        for position, original in enumerate(self.run.view.signals(self.run.data, {})):
             if position in self.run.chosen and not self._resume(position):
-                yield self.run.task(position, original, current)
+                yield self.run.task(position, original, original)
             if position == self.run.chosen[-1]:
                 return
+
+    def _tasks_of_cascade(self) -> Iterator[LayerTask]:
+        """Walk through the original and the trimmed model, and measure on the way."""
+        view, data, comparison = self.run.view, self.run.data, Comparison(self.run.layers)
+        walks = zip(view.signals(data, {}), view.signals(data, self.weights), strict=True)
+        measured, moved_since = [], False
+        for position, (original, current) in enumerate(walks):
+            if position in self.run.chosen and not self._resume(position):
+                yield self.run.task(position, original, current)
+            trimmed = self.trimmed().get(position)
+            measured.append(comparison.measure(position, original, current, trimmed))
+            # What arrives at a recurrent layer is another one with the weights that it got here.
+            moved_since |= trimmed is not None and position in original.lipschitz
+        if not moved_since:
+            self.measured = measured
 
     def _resume(self, position: int) -> bool:
         """Take a layer from the checkpoint, if it is there."""

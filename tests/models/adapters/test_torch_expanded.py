@@ -284,6 +284,36 @@ def test_hidden_states_arrive_one_step_late(rng: np.random.Generator) -> None:
     assert hidden.lipschitz == dict.fromkeys((0, 1), math.inf)
 
 
+@pytest.mark.parametrize("layer", LAYERS)
+def test_walks_side_by_side_do_not_disturb_each_other(
+    rng: np.random.Generator, layer: Callable[..., Any]
+) -> None:
+    model, X = Recurrent(layer()).eval(), rng.standard_normal((9, 5, 4))
+    view = settled(model, X)
+    halves = {
+        position: layer.affine.replaced(layer.affine.stacked / 2)
+        for position, layer in enumerate(view.prunable_layers())
+    }
+    trimmed = settled(view.with_weights(halves), X)
+    pairs = zip(view.signals(X, {}), view.signals(X, halves), strict=True)
+    alone = zip(settled(model, X).signals(X, {}), trimmed.signals(X, {}), strict=True)
+    for signals, expected in zip(pairs, alone, strict=True):
+        for signal, wanted in zip(signals, expected, strict=True):
+            np.testing.assert_allclose(signal.values, wanted.values, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"epsilon": 0.1}, {"sparsity": 0.5}])
+def test_what_is_reported_of_a_recurrent_layer_is_so_of_the_result(
+    rng: np.random.Generator, options: dict[str, float]
+) -> None:
+    """Its hidden states are those of the new weights, which were not there when it was solved."""
+    model, X = Recurrent(nn.LSTM(4, 5, batch_first=True)), rng.standard_normal((20, 5, 4))
+    result = trim(model, X, held_out=X, **options)
+    for layer in result.layers:
+        assert layer.discrepancy == pytest.approx(layer.held_out_discrepancy, rel=1e-9)
+        assert layer.discrepancy <= layer.bound
+
+
 @pytest.mark.parametrize("layers", [["layer.hh_l0"], ["layer.ih_l0"], ["head"]])
 @pytest.mark.parametrize("scheme", ["cascade", "parallel"])
 def test_bounds_of_a_part_of_a_recurrent_layer(

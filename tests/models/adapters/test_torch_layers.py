@@ -195,7 +195,7 @@ def test_a_layer_that_some_samples_pass_by(
     monkeypatch.setattr(torch_run, "BATCH", 5)
     X = np.abs(rng.standard_normal((20, 4)))
     X[17, 0] = -1.0
-    with pytest.raises(ValueError, match=r"^model does not call \['gated'\] on samples 15 to 19"):
+    with pytest.raises(ValueError, match=r"^model does not call 'gated' in its turn on samples 15"):
         trim(nettrim.torch.declare(Gate(), relu=[]), X, epsilon=0.1)
 
 

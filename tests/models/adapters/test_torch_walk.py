@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -158,17 +159,51 @@ def test_weights_count_as_soon_as_the_walk_goes_past(rng: np.random.Generator) -
     np.testing.assert_allclose(outputs(view.with_weights(weights), X), values, atol=1e-12)
 
 
-def test_signals_do_not_depend_on_batches_and_memory(
+def test_signals_do_not_depend_on_batches(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, X = residual(), rng.standard_normal((23, 1, 8, 8))
     view = settled(model, X)
     at_once = [signal.values for signal in view.signals(X, {})]
     monkeypatch.setattr(torch_run, "BATCH", 4)
-    monkeypatch.setattr("nettrim.models.adapters.torch.model.MEMORY", 20_000)
     for whole, part in zip(at_once, view.signals(X, {}), strict=True):
         np.testing.assert_allclose(part.values, whole, atol=1e-13)
     np.testing.assert_allclose(at_once[-1], outputs(model, X), atol=1e-13)
+
+
+def test_a_walk_is_one_pass_whatever_changes_on_the_way(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_run, "BATCH", 10)
+    model, X = perceptron(), rng.standard_normal((30, 8))
+    view = settled(model, X)
+    calls: list[nn.Module] = []
+    handle = view._runner.model.register_forward_pre_hook(lambda module, _: calls.append(module))
+    trimmed: dict[int, Affine] = {}
+    walks = zip(view.signals(X, {}), view.signals(X, trimmed), strict=True)
+    for position, layer in enumerate(view.prunable_layers()):
+        next(walks)
+        trimmed[position] = layer.affine._replace(weights=layer.affine.weights * 0.5)
+    original, current = next(walks)
+    assert len(calls) == 2 * 3  # each walk calls the model once with each of three batches
+    handle.remove()
+    np.testing.assert_allclose(original.values, outputs(model, X), atol=1e-12)
+    np.testing.assert_allclose(current.values, outputs(view.with_weights(trimmed), X), atol=1e-6)
+
+
+def test_a_walk_that_is_left_or_fails_leaves_no_thread(rng: np.random.Generator) -> None:
+    model, X = perceptron(), rng.standard_normal((30, 8))
+    view, before = settled(model, X), threading.active_count()
+    walk = view.signals(X, {})
+    next(walk)
+    assert threading.active_count() == before + 1
+    walk.close()
+    assert threading.active_count() == before
+    view._runner.model[-1].register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(view.signals(X, {}))
+    assert threading.active_count() == before
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...base.arrays import Array, frobenius_norm
+from ...budget.activations import Shifted
 from ...models.model_view import LayerView
 
 __all__ = ["LayerProgram"]
@@ -33,6 +34,11 @@ class LayerProgram:
     output_norm, largest : float
         Frobenius norm of the original output, and the largest entry of ``Y``, to which a tolerance
         on ``upper`` refers; where ``Y`` is zero, that of ``upper``.
+    follower : Shifted or None
+        A smooth activation behind a linear layer, of signals less a fixed bias, for methods that
+        take notice of it.
+    row_weights : ndarray of shape (n_rows, n_outputs) or None
+        How much the square of an error counts, for the same; None for all alike.
     """
 
     X: Array
@@ -43,6 +49,8 @@ class LayerProgram:
     groups: int
     output_norm: float
     largest: float
+    follower: Shifted | None = None
+    row_weights: Array | None = None
 
     @classmethod
     def of(

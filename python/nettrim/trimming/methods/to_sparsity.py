@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from ...base.arguments import check_threads
 from ...base.arrays import Array
 from ...base.deadline import deadline_after, partial_deadline
+from ...budget.activations import LINEAR, SMOOTH, Activation, Shifted
 from ...budget.data import BudgetData, compute_budget
 from ...budget.fitted import SWAPS, is_trivial
 from ...budget.optimal_brain_surgeon import TRACING, Regularisation, tune_regularisation
@@ -26,7 +27,7 @@ from ...budget.pattern import Pattern
 from ...budget.solution import BudgetSolution
 from ...budget.solve import is_expensive, nearby_sparsities, solve_budget
 from ...budget.trace import TYPICAL, BudgetTrace, trace_elimination
-from ...models.model_view import activate
+from ...models.model_view import LayerView, activate
 from ..bounds import measure_changes
 from ..solved_layer import SolvedLayer
 from .layer_program import LayerProgram
@@ -39,6 +40,7 @@ __all__ = ["ToSparsity", "split_removals"]
 
 SHARING, TUNING = "sharing", "tuning"  # stages of a run
 TINY = float(np.finfo(float).tiny)
+SHARED_LINEAR = 2e10  # outputs x features^3 of a linear layer's elimination, to share a budget
 
 
 @dataclass
@@ -104,8 +106,24 @@ class ToSparsity:
         return check_threads(self.run.n_threads)
 
     def _pose(self, task: LayerTask) -> LayerProgram:
-        Y = activate(task.layer.affine.apply(task.original), task.layer.activation)
-        return LayerProgram.of(task.layer, task.current if self.cascaded else task.original, Y)
+        """Pose a layer's program, and say what of its error will count behind it."""
+        layer = task.layer
+        Y = activate(layer.affine.apply(task.original), layer.activation)
+        program = LayerProgram.of(layer, task.current if self.cascaded else task.original, Y)
+        if layer.affine.groups > 1:
+            return program
+        if layer.factor is not None:
+            return replace(program, row_weights=self._row_weights(task, Y))
+        if layer.follower is not None:
+            return replace(program, follower=Shifted(_follower(layer), layer.affine.offset))
+        return program
+
+    def _row_weights(self, task: LayerTask, signals: Array) -> Array | None:
+        """Return how much errors count where they are multiplied by another layer's output."""
+        factor = next(layer for layer in self.run.layers if layer.name == task.layer.factor)
+        size = _follower(factor).value(factor.affine.apply(task.original))
+        size = size * _follower(task.layer).slope(signals)
+        return size**2 if size.any() else None
 
     def _share_out(self) -> None:
         """Give layers as many weights as serve the network best, or the same share of their own."""
@@ -113,7 +131,7 @@ class ToSparsity:
         demanded = {p: self._demanded(p) for p in self.run.chosen}
         sparsity = self.sparsity
         self.budgets = {p: compute_budget(sparsity, sizes[p], demanded[p]) for p in self.run.chosen}
-        sharing = [p for p in self.run.chosen if not is_expensive(*self.run.layers[p].shape)]
+        sharing = [p for p in self.run.chosen if self._is_cheap(self.run.layers[p])]
         if sparsity is None or self.share == "layer" or len(sharing) < 2:
             return
         alone = sum(n for p, n in self.budgets.items() if p not in sharing)
@@ -127,6 +145,13 @@ class ToSparsity:
             )
         for position, removed in zip(sharing, split_removals(losses, count), strict=True):
             self.budgets[position] = sizes[position] - int(removed)
+
+    def _is_cheap(self, layer: LayerView) -> bool:
+        """Tell whether a layer's removals are found one by one, in no time to speak of."""
+        if layer.activation == "relu":
+            return not is_expensive(*layer.shape)
+        alone = layer.follower is None and layer.factor is None
+        return alone and not is_expensive(*layer.shape, most=SHARED_LINEAR)
 
     def _removal_losses(self, positions: Sequence[int]) -> list[Array]:
         """Return for some layers what their removals do to the network's output."""
@@ -248,11 +273,12 @@ class ToSparsity:
                 X[g],
                 program.Y[:, own],
                 weights[:, own],
-                program.activation,
+                program.follower or program.activation,
                 None if program.upper is None else program.upper[:, own],
                 None if program.active is None else program.active[:, own],
                 np.arange(len(weights)) >= len(affine.weights),
                 self.pattern,
+                None if program.row_weights is None else program.row_weights[:, own],
             )
             for g, own in enumerate(outputs)
         ]
@@ -261,6 +287,10 @@ class ToSparsity:
         """Return how many weights of a layer have to go for the pattern."""
         n_features, n_outputs = self.run.layers[position].shape
         return Pattern.of(None, self.pattern, n_features).demanded * n_outputs
+
+
+def _follower(layer: LayerView) -> Activation:
+    return LINEAR if layer.follower is None else SMOOTH[layer.follower]
 
 
 def split_removals(losses: Sequence[Array], count: int) -> NDArray[np.intp]:

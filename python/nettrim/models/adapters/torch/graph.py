@@ -9,6 +9,7 @@ import inspect
 import io
 import logging
 import math
+import operator
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from .followers import SMOOTH, classify_calls, find_joins
 from .lipschitz import AFFINE, GraphCall, Shape, operand_lipschitz
 from .outputs import ALONE, are_close, leaves, named_tensors
-from .relu import classify_calls, find_joins
 from .run import evaluation
 
 __all__ = ["LayerTail", "TorchGraph"]
@@ -28,6 +29,7 @@ LipschitzConstants = dict[int, float]
 RELU = (nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
 IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)  # in evaluation mode
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+PRODUCTS = (operator.mul, torch.mul, "mul")
 
 
 class LayerTail(NamedTuple):
@@ -39,12 +41,18 @@ class LayerTail(NamedTuple):
         Where the layer's output in the sense of `nettrim.models.model_view.LayerView` appears.
     activation : {"relu", "linear"}
     norm : torch.nn.Module or None
-        A batch normalisation between the layer and its ReLU.
+        A batch normalisation between the layer and what follows.
+    follower : str or None
+        The smooth activation behind its end; see `nettrim.models.model_view.LayerView`.
+    behind : torch.fx.Node
+        Where that of the follower appears; the end where there is none.
     """
 
     end: fx.Node
     activation: str
     norm: nn.Module | None
+    follower: str | None
+    behind: fx.Node
 
 
 class TorchGraph:
@@ -133,12 +141,34 @@ class TorchGraph:
                     break
                 does = self._behaviour(at, calls)
                 if does == "relu":
-                    return LayerTail(calls[-1], "relu", norm)
+                    return LayerTail(calls[-1], "relu", norm, None, calls[-1])
+                if does in SMOOTH:
+                    return LayerTail(at, "linear", norm, does, calls[-1])
                 if does == "linear":
                     at = calls[-1]
                     break
             if at is passed:
-                return LayerTail(call, "linear", None)
+                return LayerTail(call, "linear", None, None, call)
+
+    def factor(self, name: str, tails: Mapping[str, LayerTail]) -> str | None:
+        """Return the layer of the same input by whose output a layer's own is multiplied.
+
+        As in gated linear units: each behind the smooth activation that follows it, if any.
+        """
+        users = [*tails[name].behind.users]
+        if len(users) != 1 or self.kind(users[0]) not in PRODUCTS:
+            return None
+        operands = {*users[0].all_input_nodes}
+        for other, tail in tails.items():
+            is_plain = tail.activation == "linear" and tail.norm is None
+            if is_plain and other != name and operands == {tails[name].behind, tail.behind}:
+                return other if self._input(other) is self._input(name) else None
+        return None
+
+    def _input(self, name: str) -> fx.Node | None:
+        """Return what a layer is called on."""
+        call = self.call(name)
+        return None if call is None else call.all_input_nodes[0]
 
     def lipschitz(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ....base.arrays import Array
-from ...model_view import Affine, LayerView, ModelView, Signal, Untouched, are_same
+from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
 from ...samples import Data, Samples
 from .data import tensor_bytes
 from .expand import ExpandedModel, are_near, expand
@@ -35,10 +36,10 @@ from .reads import read_elsewhere
 from .run import Arrival, Exit, Runner, Stop, layer_names
 from .transposed import find_resized
 from .untouched import is_quantised, list_untouched
+from .walkthrough import Walkthrough
 
 __all__ = ["TorchView", "view"]
 
-MEMORY = 1 << 30  # bytes of signals that are kept from one run
 TRANSFORMERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
 
@@ -211,24 +212,15 @@ class TorchView(ModelView):
     def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the module (see `nettrim.models.model_view.ModelView`).
 
-        A run ends at the first layer. From there on one run hears as many layers and outputs as 1
-        GB holds; when the weights have changed since, another one hears the next layer alone.
+        One pass through it waits at every layer, however often weights change.
         """
         if not self._lipschitz:
             X = self.calibration(X, "X")
-        stops = list(self._arrivals)
-        held: dict[Stop, Array] = {}
-        then: dict[int, Affine] | None = None
-        for position, stop in enumerate(stops):
-            now = dict(weights)
-            same = then is not None and are_same(now, then)
-            if stop not in held or not same:
-                last = isinstance(stop, Exit)  # weights change at layers
-                keep = self._affordable(stops[position:], len(X)) if same or last else 1
-                wanted = {stop: self._arrivals[stop].axis for stop in stops[position:][:keep]}
-                self._load(now)
-                held, then = self._runner.capture(X, wanted), now
-            yield Signal(held.pop(stop), self._lipschitz[position])
+        with closing(Walkthrough(self._runner, X, layer_names(self._arrivals))) as walk:
+            for position, (stop, arrival) in enumerate(self._arrivals.items()):
+                yield Signal(walk.reach(stop, arrival.axis), self._lipschitz[position])
+                for read in self._read_behind(stop):
+                    self._load(read, weights.get(read))
 
     def with_weights(self, weights: Mapping[int, Affine]) -> nn.Module:
         """Return a copy of the module with other weights (see `ModelView`).
@@ -253,13 +245,10 @@ class TorchView(ModelView):
         """
         if not self._lipschitz:
             X = self.calibration(X, "X")
-        exits: dict[Stop, int] = {
-            s: a.axis for s, a in self._arrivals.items() if isinstance(s, Exit)
-        }
         module = model.model if isinstance(model, TorchView) else unwrap(model)
         runner = Runner(module, [], precise=False, fast=True)
         runner.batch = self._runner.batch
-        return [*runner.capture(X, exits).values()]
+        return [*runner.outputs(X, self._exits).values()]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the tensors of the module's state by name, as bytes (see `ModelView`)."""
@@ -272,6 +261,11 @@ class TorchView(ModelView):
         """Take the layers of an expanded model for those of the module."""
         self._expanded = expanded
         self._modules, self._left_out = prunable_modules(expanded.model)
+
+    @property
+    def _exits(self) -> dict[Exit, int]:
+        """The outputs that count, and the axes of the samples there."""
+        return {s: a.axis for s, a in self._arrivals.items() if isinstance(s, Exit)}
 
     def _copy(self, *, precise: bool) -> None:
         """Make the copy that runs."""
@@ -308,6 +302,7 @@ class TorchView(ModelView):
         self._graph = self._confirmed(self._runner.given(samples[0]), counted)
         names = layer_names(self._arrivals)
         self._places = [self._place(layer, foldable=self._foldable(layer)) for layer in names]
+        self._find_factors()
         self._lipschitz = self._all_lipschitz(names)
         self._warn_of_unknown()
 
@@ -344,13 +339,10 @@ class TorchView(ModelView):
 
     def _mixes(self, samples: Data) -> bool:
         """Tell whether outputs of samples are others when the samples pass in two batches."""
-        axes: dict[Stop, int] = {
-            stop: arrival.axis for stop, arrival in self._arrivals.items() if isinstance(stop, Exit)
-        }
-        whole = self._runner.capture(samples, axes)
+        whole = self._runner.outputs(samples, self._exits)
         middle = len(samples) // 2
         parts = samples[slice(middle)], samples[slice(middle, None)]
-        halves = [self._runner.capture(part, axes) for part in parts]
+        halves = [self._runner.outputs(part, self._exits) for part in parts]
         return not all(
             np.allclose(np.concatenate([half[stop] for half in halves]), values, equal_nan=True)
             for stop, values in whole.items()
@@ -447,7 +439,18 @@ class TorchView(ModelView):
         layer = layer_view(name, module, activation, norm)
         if name in self._heads:
             layer = replace(layer, left_out=OUTPUT_HEAD)
+        if tail is not None and activation == "linear":
+            layer = replace(layer, follower=tail.follower)
         return _LayerPlace(layer, tail, None if norm is None else norm[0])
+
+    def _find_factors(self) -> None:
+        """Find the layers whose outputs are multiplied by those of another one."""
+        tails = {place.layer.name: place.tail for place in self._places if place.tail is not None}
+        for number, place in enumerate(self._places):
+            if self._graph is not None and place.tail is not None:
+                factor = self._graph.factor(place.layer.name, tails)
+                layer = replace(place.layer, factor=factor)
+                self._places[number] = replace(place, layer=layer)
 
     def _feeds_relu(self, name: str) -> bool:
         """Whether this is the first layer behind the attention in a transformer with ReLU units."""
@@ -477,24 +480,29 @@ class TorchView(ModelView):
                 constants[position] = {**constants[position], position: math.inf}
         return constants
 
-    def _affordable(self, stops: list[Stop], n_samples: int) -> int:
-        """Return at how many of the next layers a run may hook."""
-        sizes = np.cumsum([8.0 * n_samples * self._arrivals[stop].entries for stop in stops])
-        return max(1, int(np.searchsorted(sizes, MEMORY, side="right")))
+    def _read_behind(self, stop: Stop) -> list[int]:
+        """Return the layers whose weights are read between a stop and the next one.
 
-    def _load(self, weights: Mapping[int, Affine]) -> None:
-        """Give the running copy the weights of the moment."""
-        for position, place in enumerate(self._places):
-            affine, name = weights.get(position), place.layer.name
-            if affine is self._loaded.get(position):
-                continue
-            if affine is None:
-                original = self._modules[name].state_dict()
-                self._runner.layers[name].load_state_dict(original)
-                del self._loaded[position]
-            else:
-                write(self._runner.layers[name], affine, place.scale)
-                self._loaded[position] = affine
+        The layer itself, or all of the recurrent module that it is a part of.
+        """
+        if isinstance(stop, Exit):
+            return []
+        reader = self._expanded.reader(stop)
+        names = layer_names(self._arrivals)
+        return [k for k, name in enumerate(names) if self._expanded.reader(name) == reader]
+
+    def _load(self, position: int, affine: Affine | None) -> None:
+        """Give a layer of the running copy the weights of the moment."""
+        place = self._places[position]
+        if affine is self._loaded.get(position):
+            return
+        layer = self._runner.layers[place.layer.name]
+        if affine is None:
+            layer.load_state_dict(self._modules[place.layer.name].state_dict())
+            del self._loaded[position]
+        else:
+            write(layer, affine, place.scale)
+            self._loaded[position] = affine
 
 
 def _warn_of(name: str, reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -19,9 +20,10 @@ from ...samples import Data, Samples
 from .outputs import named_tensors
 from .prepare import copy_model
 
-__all__ = ["Arrival", "Exit", "Runner", "Stop", "evaluation", "layer_names"]
+__all__ = ["Arrival", "Exit", "Runner", "Stop", "evaluation", "join_batches", "layer_names"]
 
 BATCH = 256  # samples that pass at a time
+MOST_BATCHES = 32  # each may wait in a thread of its own, with threads of PyTorch's behind it
 
 
 class Exit(NamedTuple):
@@ -40,10 +42,6 @@ class Arrival(NamedTuple):
 
     axis: int
     entries: int
-
-
-class StopForward(BaseException):  # no Exception, which a module's own code may catch
-    """Ends a run when everything wanted has been captured."""
 
 
 class Runner:
@@ -97,9 +95,13 @@ class Runner:
 
     def output(self, X: Data) -> dict[str, torch.Tensor]:
         """Run a batch to the end and return all tensors that come out."""
-        arguments, by_name = self.call(X)
         with evaluation(fast=self._fast):
-            return named_tensors(self.model(*arguments, **by_name))
+            return self.forward(X)
+
+    def forward(self, X: Data) -> dict[str, torch.Tensor]:
+        """Do the same, within `evaluation`."""
+        arguments, by_name = self.call(X)
+        return named_tensors(self.model(*arguments, **by_name))
 
     def arrivals(self, samples: Sequence[Data]) -> dict[Stop, Arrival | None]:
         """Find out which layers run and how samples arrive there, in the order of the calls.
@@ -121,39 +123,36 @@ class Runner:
             stop: _arrival(shapes, second.get(stop, []), counts) for stop, shapes in first.items()
         }
 
-    def capture(self, X: Data, wanted: Mapping[Stop, int]) -> dict[Stop, Array]:
-        """Run data in batches and return what arrives at some layers and outputs.
+    def outputs(self, X: Data, axes: Mapping[Exit, int]) -> dict[Exit, Array]:
+        """Run data in batches and return some of what comes out.
 
         Parameters
         ----------
         X : ndarray of shape (n_samples, ...) or Samples
-        wanted : mapping of str or Exit to int
-            Names of layers, or outputs, and the axes of the samples there.
+        axes : mapping of Exit to int
+            The axes of the samples there.
 
         Returns
         -------
-        dict of str or Exit to ndarray of shape (n_samples, ...)
+        dict of Exit to ndarray of shape (n_samples, ...)
             float64. Where the model merged samples with another axis, that is the second one.
 
         Raises
         ------
         ValueError
-            If the model passes by a layer, or an output is missing, on some of the data.
+            If an output is missing on some of the data.
         """
-        held: dict[Stop, Array] = {}
-        size = self.batch or len(X)
-        for first in range(0, len(X), size):
-            batch = X[first : first + size]
-            captured = self._run_batch(batch, wanted)
-            if len(captured) < len(wanted):
-                raise ValueError(_missing(wanted.keys() - captured.keys(), first, len(batch)))
-            for stop, values in captured.items():
-                if len(values) != len(batch):
-                    values = values.reshape(len(batch), -1, *values.shape[1:])
-                if stop not in held:
-                    held[stop] = np.empty((len(X), *values.shape[1:]))
-                held[stop][first : first + len(batch)] = values
-        return held
+        batches = self.batches(len(X))
+        found = [self.output(X[batch]) for batch in batches]
+        return {
+            stop: join_batches(batches, stop, (own.get(stop.name) for own in found), axis)
+            for stop, axis in axes.items()
+        }
+
+    def batches(self, n_samples: int) -> list[slice]:
+        """Return which samples pass at a time."""
+        size = max(self.batch, math.ceil(n_samples / MOST_BATCHES)) if self.batch else n_samples
+        return [slice(k, min(k + size, n_samples)) for k in range(0, n_samples, size)]
 
     def _tensor(self, X: NDArray[Any]) -> torch.Tensor:
         kinds = {"b": torch.bool, "i": torch.int64, "u": torch.int64}
@@ -167,31 +166,14 @@ class Runner:
         def on_input(stop: Stop, values: torch.Tensor) -> None:
             shapes.setdefault(stop, []).append(tuple(values.shape))
 
-        with self._hooked(self.layers, on_input):
+        with self.hooked(self.layers, on_input):
             for name, values in self.output(batch).items():
                 if values.is_floating_point():
                     on_input(Exit(name), values)
         return shapes
 
-    def _run_batch(self, batch: Data, wanted: Mapping[Stop, int]) -> dict[Stop, Array]:
-        """Run one batch as far as it takes."""
-        found: dict[Stop, Array] = {}
-
-        def on_input(stop: Stop, values: torch.Tensor) -> None:
-            copy = values.detach().to("cpu", torch.float64, copy=True).numpy()
-            found[stop] = np.moveaxis(copy, wanted[stop], 0)
-            if len(found) == len(wanted):
-                raise StopForward
-
-        layers = layer_names(wanted)
-        with contextlib.suppress(StopForward), self._hooked(layers, on_input):
-            for name, values in self.output(batch).items():
-                if Exit(name) in wanted:
-                    on_input(Exit(name), values)
-        return found
-
     @contextlib.contextmanager
-    def _hooked(self, names: Iterable[str], on_input: OnInput) -> Iterator[None]:
+    def hooked(self, names: Iterable[str], on_input: OnInput) -> Iterator[None]:
         """Tell what arrives at some layers."""
         handles = [
             self.layers[name].register_forward_pre_hook(_hook(name, on_input), with_kwargs=True)
@@ -209,11 +191,32 @@ def layer_names(stops: Iterable[Stop]) -> list[str]:
     return [stop for stop in stops if isinstance(stop, str)]
 
 
-def _missing(stops: Iterable[Stop], first: int, count: int) -> str:
-    layers = sorted(layer_names(stops))
-    outputs = sorted(stop.name for stop in stops if isinstance(stop, Exit))
-    what = f"call {layers}" if layers else f"return {outputs}"
-    return f"model does not {what} on samples {first} to {first + count - 1}"
+def join_batches(
+    batches: Sequence[slice], stop: Stop, parts: Iterable[torch.Tensor | None], axis: int
+) -> Array:
+    """Return what arrived at a stop for all samples, which are along an axis there.
+
+    Raises
+    ------
+    ValueError
+        If it is missing for some of them.
+    """
+    joined: Array | None = None
+    for batch, tensor in zip(batches, parts, strict=True):
+        count = batch.stop - batch.start
+        if tensor is None:
+            what = f"return {stop.name!r}" if isinstance(stop, Exit) else f"call {stop!r}"
+            raise ValueError(
+                f"model does not {what} in its turn on samples {batch.start} to {batch.stop - 1}"
+            )
+        values = np.moveaxis(tensor.detach().to("cpu", torch.float64).numpy(), axis, 0)
+        if len(values) != count:
+            values = values.reshape(count, -1, *values.shape[1:])
+        if joined is None:
+            joined = np.empty((batches[-1].stop, *values.shape[1:]))
+        joined[batch] = values
+    assert joined is not None
+    return joined
 
 
 def _hook(name: str, on_input: OnInput) -> Callable[..., None]:

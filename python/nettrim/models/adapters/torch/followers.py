@@ -1,18 +1,31 @@
-"""Whether what stands between two nodes of a graph is a ReLU, however it is written."""
+"""What stands between two nodes of a graph: a ReLU or a smooth activation, however written."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import fx
 
-__all__ = ["classify_calls", "find_joins"]
+__all__ = ["SMOOTH", "classify_calls", "find_joins"]
+
+SMOOTH: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+    "hardswish": F.hardswish,
+    "relu6": F.relu6,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
 
 LONGEST = 8  # calls that one activation is written with
 VALUES = 2048  # at which an activation is tried
+EVERYDAY = 20.0  # size up to which two ways to compute a smooth one must agree
 
 
 def find_joins(start: fx.Node) -> Iterator[list[fx.Node]]:
@@ -37,10 +50,11 @@ def find_joins(start: fx.Node) -> Iterator[list[fx.Node]]:
 def classify_calls(
     traced: fx.GraphModule, start: fx.Node, calls: Sequence[fx.Node], like: torch.Tensor
 ) -> str | None:
-    """Tell what some calls do with the values of a node: "relu", "linear" if nothing, else None.
+    """Tell what some calls do with the values of a node; None for what has no name.
 
-    It is tried on numbers of both signs and of all magnitudes, zero among them: exactly the entries
-    below zero must become zero, and nothing else may change.
+    "relu", "linear" if nothing, or one of `SMOOTH`. It is tried on numbers of both signs and of all
+    magnitudes, zero among them. For a ReLU exactly the entries below zero must become zero, and
+    nothing else may change; smooth activations may differ in rounding.
 
     Parameters
     ----------
@@ -52,7 +66,7 @@ def classify_calls(
         Of the shape and type of what the node gives.
     """
     generator = torch.Generator().manual_seed(0)
-    possible = {"relu", "linear"}
+    possible = {"relu", "linear", *SMOOTH}
     for _ in range(max(1, math.ceil(VALUES / max(1, like.numel())))):
         given = _numbers(like, generator)
         try:
@@ -62,12 +76,20 @@ def classify_calls(
             return None
         if not isinstance(found, torch.Tensor) or found.shape != given.shape:
             return None
-        wanted = {"relu": given.clamp(min=0), "linear": given}
-        possible = {what for what in possible if torch.equal(found, wanted[what])}
+        possible = {what for what in possible if _agrees(what, given, found)}
         if not possible:
             return None
     (what,) = possible
     return what
+
+
+def _agrees(what: str, given: torch.Tensor, found: torch.Tensor) -> bool:
+    """Tell whether what was found is what an activation gives."""
+    if what in SMOOTH:
+        everyday = given.abs() < EVERYDAY
+        wanted = SMOOTH[what](given[everyday])
+        return found.dtype == wanted.dtype and torch.allclose(found[everyday], wanted, atol=1e-6)
+    return torch.equal(found, given.clamp(min=0) if what == "relu" else given)
 
 
 class _BranchInterpreter(fx.Interpreter):
