@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from .base.arguments import check_integer, check_number
@@ -21,6 +21,7 @@ except ImportError as error:
 
 from .models.adapters.torch import TorchView
 from .models.adapters.torch.data import iterate_batches
+from .models.adapters.torch.expand import expandable
 from .models.adapters.torch.layers import prunable_modules
 from .models.adapters.torch.prepare import copy_model
 
@@ -94,8 +95,8 @@ class KeepZeros(nn.Module):
 def keep_zeros(module: Module) -> Module:
     """Make sure that weights that are zero stay zero, whatever an optimiser does.
 
-    Every linear and convolutional layer gets a parametrisation, and its mask a place in the
-    ``state_dict``: to load one, call this on a new module first. Biases are free.
+    Every weight of a layer that `nettrim.trim` prunes gets a parametrisation, and its mask a place
+    in the ``state_dict``: to load one, call this on a new module first. Biases are free.
 
     Parameters
     ----------
@@ -119,9 +120,8 @@ def keep_zeros(module: Module) -> Module:
     >>> net[0].weight.tolist()
     [[0.0, 0.8999999761581421]]
     """
-    layers: dict[str, Any] = prunable_modules(_checked(module))[0]
-    for layer in layers.values():
-        parametrize.register_parametrization(layer, "weight", KeepZeros(layer.weight))
+    for layer, name in [*_weights(_checked(module))]:
+        parametrize.register_parametrization(layer, name, KeepZeros(getattr(layer, name)))
     return module
 
 
@@ -143,13 +143,15 @@ def remove_masks(module: Module) -> Module:
     ValueError
         If a layer has other parametrisations on top, which would go as well.
     """
-    for name, layer in _checked(module).named_modules():
-        chain = list(layer.parametrizations["weight"]) if _is_computed(layer) else []
-        if not any(isinstance(step, KeepZeros) for step in chain):
-            continue
-        if len(chain) > 1:
-            raise ValueError(f"module: the weight of layer {name!r} has other parametrisations too")
-        parametrize.remove_parametrizations(layer, "weight")
+    for name, layer in [*_checked(module).named_modules()]:
+        for weight, chain in _parametrised(layer):
+            if not any(isinstance(step, KeepZeros) for step in chain):
+                continue
+            if len(chain) > 1:
+                raise ValueError(
+                    f"module: the {weight} of layer {name!r} has other parametrisations too"
+                )
+            parametrize.remove_parametrizations(layer, weight)
     return module
 
 
@@ -249,5 +251,17 @@ def _checked(module: Any) -> Any:
     return module
 
 
-def _is_computed(layer: nn.Module) -> bool:
-    return parametrize.is_parametrized(layer, "weight")
+def _weights(module: nn.Module) -> Iterator[tuple[Any, str]]:
+    """Yield what `nettrim.trim` prunes: the layers, and the names of their weights."""
+    yield from ((layer, "weight") for layer in prunable_modules(module)[0].values())
+    for name in expandable(module):
+        for owner in module.get_submodule(name).modules():
+            parameters = owner.named_parameters(recurse=False)
+            yield from ((owner, weight) for weight, values in parameters if values.dim() > 1)
+
+
+def _parametrised(layer: Any) -> list[tuple[str, list[nn.Module]]]:
+    """Return the parameters of a module that are computed, with the steps."""
+    if not parametrize.is_parametrized(layer):
+        return []
+    return [(name, [*chain]) for name, chain in layer.parametrizations.items()]

@@ -126,6 +126,9 @@ class LayerView:
         Takes the layer's input for some samples, of shape (n_samples, ...), and returns the rows
         that meet the affine map, equally many for each sample and sample by sample: one row for a
         dense layer, one for each position of a convolution.
+    left_out : str or None
+        Why the layer is pruned only where `nettrim.trim` is told its name, in a few words that
+        complete "left alone: "; None for layers that are pruned by default.
     """
 
     name: str
@@ -135,6 +138,7 @@ class LayerView:
     unfold: Callable[[Array], Array] = rows_of_features
     follower: str | None = None
     factor: str | None = None
+    left_out: str | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -207,7 +211,8 @@ class Signal(NamedTuple):
     lipschitz : mapping from int to float
         If the outputs of the prunable layers, by position, move by at most ``d[k]`` each, this
         signal moves by at most ``sum(lipschitz[k] * d[k])`` in the Frobenius norm. Empty for the
-        data; infinite where nothing is known of what lies between.
+        data; infinite where nothing is known of what lies between. The layer itself is among them
+        where its outputs arrive there again, as in a recurrent one.
     """
 
     values: NDArray[np.float64]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
+
+import numpy as np
 
 from .hashes import hash_data, hash_model
 from .model_view import LayerView, ModelView, Untouched, as_view, read_samples
@@ -69,6 +71,20 @@ class OpenedModel(Generic[Model]):
             "held_out": None if held_out_data is None else _facts_of(held_out_data),
         }
         return cls(model, view, layers, outputs, view.untouched(), data, held_out_data, facts)
+
+    def passing_over(self, chosen: Collection[int]) -> OpenedModel[Model]:
+        """Count layers among what is untouched that are left out and were not chosen."""
+        passed = [
+            _as_untouched(layer, layer.left_out)
+            for position, layer in enumerate(self.layers)
+            if layer.left_out is not None and position not in chosen
+        ]
+        return replace(self, untouched=[*self.untouched, *passed])
+
+
+def _as_untouched(layer: LayerView, reason: str) -> Untouched:
+    weights = layer.affine.weights
+    return Untouched(layer.name, weights.T.shape, int(np.count_nonzero(weights)), reason)
 
 
 def _check_names(names: Sequence[str], what: str) -> None:

@@ -41,10 +41,11 @@ def assess(
     opened = walk.run.opened
     trimmed = opened.view.with_weights(walk.weights)
     layers, outputs = _reports(walk, before, trimmed)
+    passed_over = {weight.name for weight in opened.untouched}
     return TrimResult(
         model=trimmed,
         original=opened.model,
-        layers=layers,
+        layers=tuple(layer for layer in layers if layer.name not in passed_over),
         scheme="cascade" if walk.method.cascaded else "parallel",
         n_samples=len(opened.data),
         discrepancy=_root_mean_square([output.discrepancy for output in outputs]),
@@ -93,7 +94,7 @@ def _measured_reports(
     after = None if before is None else _run_framework(opened.view, trimmed, opened.data)
     runs = [] if before is None or after is None else [before, after]
     signals: Iterable[SignalBounds] = walk.measured
-    if len(walk.measured) < len(opened.layers) + len(opened.outputs):  # parallel, or interrupted
+    if not walk.measured:
         signals = measure_and_bound(opened.view, walk.trimmed(), opened.data)
     missing = set(walk.run.counted)
     for position, measured in enumerate(signals):

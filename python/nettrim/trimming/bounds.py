@@ -164,6 +164,8 @@ class Comparison:
 
         To be called for all signals in their order. ``trimmed`` is None for a layer left alone.
         """
+        # What a recurrent layer puts out arrives there again, one step later.
+        self._proved[position] = self._prior[position] = 0.0 if trimmed is None else math.inf
         bound = Bound(original.moved(self._proved), original.moved(self._prior))
         if position >= len(self._layers):
             change = _change(original.values, current.values)

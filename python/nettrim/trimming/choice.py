@@ -22,6 +22,12 @@ def choose_layers(layers: Sequence[LayerView], choice: Iterable[int | str] | Non
     """
     if not layers:
         raise ValueError("model has no prunable layer")
+    if choice is None:
+        chosen = [k for k, layer in enumerate(layers) if layer.left_out is None]
+        if not chosen:
+            told = "; ".join(f"{layer.name}: {layer.left_out}" for layer in layers)
+            raise ValueError(f"model has no prunable layer but those left out ({told})")
+        return chosen
     return _positions([layer.name for layer in layers], choice, "layers", "prunable layer")
 
 

@@ -100,7 +100,7 @@ def trim(
         Whether a layer sees the outputs of the layers already trimmed, or the original ones.
     layers : iterable of int or str, optional
         Positions (negative ones count from the end) or names of the layers to be pruned. Default
-        all prunable layers.
+        all prunable layers, but for the output head of a language model.
     outputs : iterable of int or str, optional
         Positions or names of the outputs of the model that count: in the network's error, each
         relative to its own norm, and where layers share a budget. Default all of floats. Naming the
@@ -201,6 +201,7 @@ def trim(
     )
     opened = OpenedModel.on(model, X, held_out)
     chosen = choose_layers(opened.layers, layers)
+    opened = opened.passing_over(chosen)
     counted = choose_outputs(opened.outputs, outputs)
     before = run_before(opened)
     store = None

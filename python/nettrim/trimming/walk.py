@@ -33,7 +33,7 @@ class Walk:
     weights : dict of Affine
         What is put in place of those layers; signals look it up as the walk goes on.
     measured : list of SignalBounds
-        How far every signal moved, if the walk saw it in both networks: in a cascade.
+        How far every signal moved, if the walk saw it in both networks: in a cascade, to its end.
     interrupted : bool
     """
 
@@ -84,11 +84,16 @@ class Walk:
         """Walk through the original and the trimmed model, and measure on the way."""
         view, data, comparison = self.run.view, self.run.data, Comparison(self.run.layers)
         walks = zip(view.signals(data, {}), view.signals(data, self.weights), strict=True)
+        measured, moved_since = [], False
         for position, (original, current) in enumerate(walks):
             if position in self.run.chosen and not self._resume(position):
                 yield self.run.task(position, original, current)
             trimmed = self.trimmed().get(position)
-            self.measured.append(comparison.measure(position, original, current, trimmed))
+            measured.append(comparison.measure(position, original, current, trimmed))
+            # What arrives at a recurrent layer is another one with the weights that it got here.
+            moved_since |= trimmed is not None and position in original.lipschitz
+        if not moved_since:
+            self.measured = measured
 
     def _resume(self, position: int) -> bool:
         """Take a layer from the checkpoint, if it is there."""

@@ -76,7 +76,7 @@ def test_tokens_stay_whole(rng: np.random.Generator) -> None:
     assert X.dtype == np.int64
     signals = list(view.signals(X, {}))
     assert [signal.values.shape for signal in signals] == [
-        *[(9, 6, 8), (9, 6, 12)] * 2,
+        *[*[(9, 6, 8)] * 5, (9, 6, 12)] * 2,  # four projections of attention, and two layers
         *[(9, 8), (9, 3)],
     ]
     np.testing.assert_allclose(signals[-1].values, outputs(view.model, X), atol=1e-12)

@@ -168,7 +168,8 @@ def test_layers_inside_of_modules_that_are_not_followed(rng: np.random.Generator
     view: Any = as_view(nn.Sequential(block, nn.Linear(8, 2)))
     view.calibration(rng.standard_normal((9, 5, 8)), "X")
     found = [(layer.name, layer.activation) for layer in view.prunable_layers()]
-    assert found == [("0.linear1", "relu"), ("0.linear2", "linear"), ("1", "linear")]
+    attention = [(f"0.self_attn.{part}_proj", "linear") for part in ("q", "k", "v", "out")]
+    assert found == [*attention, ("0.linear1", "relu"), ("0.linear2", "linear"), ("1", "linear")]
 
 
 def test_what_data_decide_is_unknown(

@@ -104,7 +104,7 @@ def test_what_a_module_of_pytorch_returns_in_parts(rng: np.random.Generator) -> 
     assert view.outputs() == ["0", "1"]
     *_, states, last = view.signals(X, {})
     assert (states.values.shape, last.values.shape) == ((9, 5, 2), (9, 1, 2))
-    assert states.lipschitz == last.lipschitz == {0: math.inf}
+    assert states.lipschitz == last.lipschitz == dict.fromkeys(range(3), math.inf)
 
 
 def test_nothing_with_samples_is_no_output(rng: np.random.Generator) -> None:

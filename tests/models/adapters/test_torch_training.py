@@ -80,6 +80,30 @@ def test_masks_keep_zeros() -> None:
     assert_same_zeros(model, original)
 
 
+def test_masks_of_attention_and_recurrent_layers() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.lstm = nn.LSTM(8, 5, batch_first=True)
+
+        def forward(self, x: Any) -> Any:
+            return self.lstm(self.attention(x, x, x)[0])[1][0][0]
+
+    model = Both()
+    weights = {name: p for name, p in model.named_parameters() if p.dim() > 1}
+    for weight in weights.values():
+        weight.data[torch.rand_like(weight) < 0.5] = 0.0
+    before = copy.deepcopy(model.state_dict())
+    batches = [(torch.randn(4, 6, 8), torch.randint(5, (4,))) for _ in range(3)]
+    tuned = nettrim.torch.fine_tune(model, batches, epochs=2, lr=0.1).state_dict()
+    assert len(weights) == 4
+    assert tuned.keys() == before.keys()
+    for name in weights:
+        assert torch.equal(tuned[name] == 0, before[name] == 0)
+        assert not torch.equal(tuned[name], before[name])
+
+
 # torch.onnx copies what its own torch.utils marks as deprecated.
 @pytest.mark.filterwarnings("ignore:`isinstance:FutureWarning")
 def test_masks_go_into_onnx(tmp_path: Path) -> None:

@@ -42,9 +42,10 @@ class Zoo(nn.Module):
         self.register_buffer("causal", torch.ones(5, 5, dtype=torch.bool))
         self.register_buffer("passing", torch.ones(5, 5), persistent=False)
         self.norm = nn.LayerNorm([5, 4])
-        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
-        self.gru, self.cell = nn.GRU(4, 4, batch_first=True), nn.LSTMCell(4, 4)
-        self.pair, self.up = nn.Bilinear(4, 4, 4), nn.ConvTranspose1d(4, 4, 1)
+        self.attention = nn.MultiheadAttention(4, 2, add_zero_attn=True, batch_first=True)
+        self.lstm = nn.LSTM(4, 5, proj_size=4, batch_first=True)
+        self.cell, self.pair = nn.LSTMCell(4, 4), nn.Bilinear(4, 4, 4)
+        self.up = nn.ConvTranspose3d(4, 4, 1)
         self.circular = nn.Conv1d(4, 4, 3, padding=1, padding_mode="circular")
         self.experts = nn.Parameter(torch.randn(2, 4, 4))
         self.normed = parametrizations.weight_norm(nn.Linear(4, 4))
@@ -52,8 +53,8 @@ class Zoo(nn.Module):
 
     def forward(self, ids: Any) -> Any:
         x = self.norm(self.tokens(ids) + self.table + self.waves)
-        x = self.gru(self.attention(x, x, x, need_weights=False)[0])[0]
-        x = self.circular(self.up(x.mT)).mT
+        x = self.lstm(self.attention(x, x, x, need_weights=False)[0])[0]
+        x = self.circular(self.up(x.mT[..., None, None]).flatten(2)).mT
         x = self.cell(x.mean(1))[0]
         x = self.twice(self.twice(self.normed(self.pair(x, x)).relu()))
         return self.last(torch.einsum("nf,efg->ng", x, self.experts))
@@ -75,8 +76,9 @@ def test_every_kind_is_named_with_its_reason(rng: np.random.Generator) -> None:
         "norm.bias": "normalisation",
         "attention.in_proj_weight": "attention",
         "attention.out_proj.weight": "attention",
-        "gru.weight_ih_l0": "recurrent layer",
-        "gru.weight_hh_l0": "recurrent layer",
+        "lstm.weight_ih_l0": "recurrent layer",
+        "lstm.weight_hh_l0": "recurrent layer",
+        "lstm.weight_hr_l0": "recurrent layer",
         "cell.weight_ih": "recurrent layer",
         "cell.weight_hh": "recurrent layer",
         "pair.weight": "bilinear layer",

@@ -100,7 +100,8 @@ def test_a_transformer(rng: np.random.Generator, scheme: str) -> None:
     result = trim(model, X, epsilon=0.1, scheme=scheme)
     assert_true(result, X)
     assert result.converged
-    blocks = [f"0.layers.{k}.{name}" for k in range(2) for name in ("linear1", "linear2")]
+    parts = [*(f"self_attn.{part}_proj" for part in ("q", "k", "v", "out")), "linear1", "linear2"]
+    blocks = [f"0.layers.{k}.{name}" for k in range(2) for name in parts]
     assert [layer.name for layer in result.layers] == [*blocks, "1"]
     # Nothing limits what attention does with an error; the last layer's own program does.
     assert math.isfinite(result.bound) == (scheme == "cascade")

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from .followers import SMOOTH, classify_calls, find_joins
-from .lipschitz import GraphCall, Shape, operand_lipschitz
+from .lipschitz import AFFINE, GraphCall, Shape, operand_lipschitz
 from .outputs import ALONE, are_close, leaves, named_tensors
 from .run import evaluation
 
@@ -29,7 +29,6 @@ LipschitzConstants = dict[int, float]
 RELU = (nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
 IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)  # in evaluation mode
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-AFFINE = ("linear", "conv1d", "conv2d")  # operations of layers, weights second
 PRODUCTS = (operator.mul, torch.mul, "mul")
 
 

@@ -15,23 +15,28 @@ from ....base.arrays import AnyFloat, Array, check_finite
 from ...model_view import Affine, LayerView
 from ...network import BatchNorm, Conv1D, Conv2D, Dense
 from .reads import find_overlapping
+from .transposed import TRANSPOSED, Spread, turn_kernels
 
 __all__ = [
+    "LAYERS",
+    "OUTPUT_HEAD",
     "SHARED",
     "NormalisedAffine",
+    "find_output_heads",
     "layer_view",
     "prunable_modules",
     "read_normalisation",
+    "shared_parameters",
     "write",
 ]
 
+OUTPUT_HEAD = "output head of the language model: name it in layers to prune it"
 SHARED = "it shares its parameters with another module"
 
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, *TRANSPOSED)
+
 # A subclass that computes something else is not what its weights say.
-COMPUTED = {
-    (kind.forward, getattr(kind, "_conv_forward", None))
-    for kind in (nn.Linear, nn.Conv1d, nn.Conv2d)
-}
+COMPUTED = {(kind.forward, getattr(kind, "_conv_forward", None)) for kind in LAYERS}
 
 
 class NormalisedAffine(Affine):
@@ -68,7 +73,7 @@ def prunable_modules(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, 
 
     And those that have not, with the reason: they share their parameters, or compute their weights.
     """
-    shared = _shared(model)
+    shared = shared_parameters(model)
     found: dict[str, nn.Module] = {}
     left_out: dict[str, str] = {}
     for name, module in model.named_modules():
@@ -85,7 +90,18 @@ def prunable_modules(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, 
     return found, left_out
 
 
-def _shared(model: nn.Module) -> set[int]:
+def find_output_heads(model: nn.Module) -> set[str]:
+    """Return the names of the modules that language models call their output embeddings."""
+    heads = set()
+    for module in model.modules():
+        try:
+            heads.add(id(module.get_output_embeddings()))  # type: ignore[operator]
+        except (AttributeError, NotImplementedError, TypeError):
+            continue
+    return {name for name, module in model.named_modules() if id(module) in heads}
+
+
+def shared_parameters(model: nn.Module) -> set[int]:
     """Return the ids of parameters that several modules hold, or that overlap in memory."""
     owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
     parameters = [p for p in model.parameters() if not is_lazy(p)]
@@ -113,7 +129,7 @@ def layer_view(
     Parameters
     ----------
     name : str
-    module : torch.nn.Linear, Conv1d or Conv2d
+    module : torch.nn.Linear, Conv1d, Conv2d, ConvTranspose1d or ConvTranspose2d
     activation : {"relu", "linear"}
     norm : pair of ndarrays of shape (n_outputs,), optional
         Factors and shifts between the layer and its activation; see `read_normalisation`.
@@ -122,11 +138,17 @@ def layer_view(
     affine = step.affine if norm is None else NormalisedAffine.of(step.affine, *norm)
     shape = (1,) if isinstance(step, Dense) else step.weights.shape[1:]  # axes of a sample
 
+    spread = Spread.of(module) if isinstance(module, TRANSPOSED) else None
+
     def unfold(values: Array) -> Array:
-        return step.unfold(values.reshape(-1, *values.shape[-len(shape) :]))
+        values = values.reshape(-1, *values.shape[-len(shape) :])
+        return step.unfold(values if spread is None else spread.apply(values))
 
     def lipschitz(affine: Affine, given: tuple[int, ...]) -> float:
-        return step.with_affine(affine).lipschitz((1, *given[-len(shape) :]))
+        channels, *size = given[-len(shape) :]
+        if spread is not None:
+            size = [*spread.size(tuple(size))]
+        return step.with_affine(affine).lipschitz((1, channels, *size))
 
     return LayerView(name, affine, activation, lipschitz, unfold)
 
@@ -142,8 +164,13 @@ def read_normalisation(norm: Any) -> tuple[Array, Array]:
 def write(module: Any, affine: Affine, scale: Array | None = None) -> None:
     """Put weights into a layer, in its precision and where it lives; a fixed bias stays."""
     weights = affine.weights if scale is None else unscale(affine.weights, scale)
+    values = weights.T
+    if isinstance(module, TRANSPOSED):
+        inputs = module.in_channels // module.groups
+        kernels = values.reshape(module.out_channels, inputs, *module.kernel_size)
+        values = turn_kernels(kernels, module.groups).copy()
     with torch.no_grad():
-        module.weight.copy_(torch.tensor(weights.T).reshape(module.weight.shape))
+        module.weight.copy_(torch.tensor(values).reshape(module.weight.shape))
         if affine.bias is not None and not affine.fixed_bias:
             module.bias.copy_(torch.tensor(affine.bias))
 
@@ -172,7 +199,11 @@ def _step(name: str, module: Any) -> Dense | Conv1D | Conv2D:
         bias = _array(module.bias, f"model: the bias of layer {name!r}")
     if isinstance(module, nn.Linear):
         return Dense(weights.T, bias)
-    return (Conv1D if isinstance(module, nn.Conv1d) else Conv2D)(
+    kind = Conv1D if len(module.kernel_size) == 1 else Conv2D
+    if isinstance(module, TRANSPOSED):
+        kernels = turn_kernels(weights, module.groups)
+        return kind(kernels, bias, dilation=module.dilation, groups=module.groups)
+    return kind(
         weights,
         bias,
         stride=module.stride,

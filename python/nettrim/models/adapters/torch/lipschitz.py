@@ -19,9 +19,9 @@ from torch.fx.node import map_arg
 
 from ...network.shapes import check_sizes
 from ...unfold import Window
-from .layers import layer_view, read_normalisation
+from .layers import LAYERS, layer_view, read_normalisation
 
-__all__ = ["GraphCall", "Shape", "operand_lipschitz"]
+__all__ = ["AFFINE", "GraphCall", "Shape", "operand_lipschitz"]
 
 Shape = tuple[int, ...]
 
@@ -164,7 +164,7 @@ def _batch_norm(call: GraphCall) -> float:
 
 
 def _layer(call: GraphCall) -> float:
-    if type(call.module) not in (nn.Linear, nn.Conv1d, nn.Conv2d):
+    if type(call.module) not in LAYERS:
         return math.inf
     readable = call.module.weight.dtype in (torch.float16, torch.float32, torch.float64)
     if not readable or getattr(call.module, "padding_mode", "zeros") != "zeros":
@@ -229,6 +229,9 @@ ONCE = [
     ),
 ]
 
+# Operations of layers, weights second.
+AFFINE = ("linear", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d")
+
 RULES: dict[Any, Callable[[GraphCall], float]] = {
     **dict.fromkeys(ONCE, _constant(1.0)),
     **dict.fromkeys(["size", "dim", "numel"], _constant(0.0)),  # numbers that do not move
@@ -238,7 +241,7 @@ RULES: dict[Any, Callable[[GraphCall], float]] = {
     **dict.fromkeys([nn.LeakyReLU, F.leaky_relu, "leaky_relu"], _leaky),
     **dict.fromkeys([nn.LogSoftmax, F.log_softmax, torch.log_softmax, "log_softmax"], _log_softmax),
     **dict.fromkeys([nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d], _batch_norm),
-    **dict.fromkeys([nn.Linear, nn.Conv1d, nn.Conv2d, "linear", "conv1d", "conv2d"], _layer),
+    **dict.fromkeys([*LAYERS, *AFFINE], _layer),
     **dict.fromkeys([torch.clamp, torch.clip, "clamp", "clamp_", "clip", "clip_"], _clamp),
     **dict.fromkeys([torch.clamp_min, "clamp_min", "clamp_min_", "relu6"], _clamp),
     **dict.fromkeys([torch.clamp_max, "clamp_max", "clamp_max_", "hardtanh"], _clamp),

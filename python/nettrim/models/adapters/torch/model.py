@@ -19,13 +19,22 @@ from ....base.arrays import Array
 from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
 from ...samples import Data, Samples
 from .data import tensor_bytes
+from .expand import ExpandedModel, are_near, expand
 from .graph import LayerTail, TorchGraph
 from .inputs import ForwardSignature, load_samples
-from .layers import layer_view, prunable_modules, read_normalisation, write
+from .layers import (
+    OUTPUT_HEAD,
+    find_output_heads,
+    layer_view,
+    prunable_modules,
+    read_normalisation,
+    write,
+)
 from .outputs import are_close
 from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unwrap
 from .reads import read_elsewhere
 from .run import Arrival, Exit, Runner, Stop, layer_names
+from .transposed import find_resized
 from .untouched import is_quantised, list_untouched
 from .walkthrough import Walkthrough
 
@@ -78,6 +87,9 @@ class TorchView(ModelView):
     before what follows: so are those in front of a ReLU6 or ``clamp(0, 6)``, which is known to move
     no more than its input does.
 
+    Attention and recurrent layers are replaced by equivalents of linear layers in the copies that
+    run (`nettrim.models.adapters.torch.expand`), where these compute the same on the data.
+
     The module inside `torch.nn.DataParallel`, ``DistributedDataParallel`` and what `torch.compile`
     returned is the one that counts, and names are those in it.
 
@@ -97,7 +109,8 @@ class TorchView(ModelView):
     def __init__(self, model: nn.Module, relu: Iterable[str] | None = None) -> None:
         self._given = check_model(model)
         self.model = bake_parametrizations(unwrap(model))
-        modules, self._left_out = prunable_modules(self.model)
+        self._hold(expand(self.model))
+        modules = self._modules
         if "" in modules:
             raise ValueError(
                 "model is a single layer: put it into a torch.nn.Sequential, "
@@ -110,12 +123,12 @@ class TorchView(ModelView):
             )
         for layer, reason in self._left_out.items():
             _warn_of(layer, reason)
-        self._modules = modules
         self._declares = relu is not None
         self._relu = frozenset(relu or ())
         if not self._relu <= modules.keys():
             unknown = sorted(self._relu - modules.keys())
             raise ValueError(f"relu: no prunable layer is called {unknown}, there are {[*modules]}")
+        self._heads = find_output_heads(self.model)
         self._takes = ForwardSignature.of(self.model)
         self._copy(precise=all(p.device.type != "mps" for p in self.model.parameters()))
         self._graph = TorchGraph.of(self._runner.model)
@@ -194,7 +207,7 @@ class TorchView(ModelView):
         """Return the weights that no prunable layer holds (see `Untouched`)."""
         handled = {place.layer.name for place in self._places}
         silent = dict.fromkeys(self._modules.keys() - handled, "it does not run")
-        return list_untouched(self.model, handled, {**silent, **self._left_out})
+        return list_untouched(self._expanded.model, handled, {**silent, **self._left_out})
 
     def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the module (see `nettrim.models.model_view.ModelView`).
@@ -206,8 +219,8 @@ class TorchView(ModelView):
         with closing(Walkthrough(self._runner, X, layer_names(self._arrivals))) as walk:
             for position, (stop, arrival) in enumerate(self._arrivals.items()):
                 yield Signal(walk.reach(stop, arrival.axis), self._lipschitz[position])
-                if position < len(self._places):
-                    self._load(position, weights.get(position))
+                for read in self._read_behind(stop):
+                    self._load(read, weights.get(read))
 
     def output_values(self, X: Data, weights: Mapping[int, Affine]) -> list[Array]:
         """Return the outputs that count under some weights, without a stop at layers."""
@@ -226,9 +239,10 @@ class TorchView(ModelView):
             If the module came in a wrapper that cannot be put around the copy.
         """
         trimmed = copy_model(self.model)
+        expanded = expand(trimmed, self._expanded.names).model
         for position, affine in weights.items():
             place = self._places[position]
-            write(trimmed.get_submodule(place.layer.name), affine, place.scale)
+            write(expanded.get_submodule(place.layer.name), affine, place.scale)
         return rewrap(trimmed, self._given)
 
     def run(self, model: nn.Module | TorchView, X: Data) -> list[Array]:
@@ -251,6 +265,11 @@ class TorchView(ModelView):
             name: tensor_bytes(value) for name, value in state if isinstance(value, torch.Tensor)
         }
 
+    def _hold(self, expanded: ExpandedModel) -> None:
+        """Take the layers of an expanded model for those of the module."""
+        self._expanded = expanded
+        self._modules, self._left_out = prunable_modules(expanded.model)
+
     @property
     def _exits(self) -> dict[Exit, int]:
         """The outputs that count, and the axes of the samples there."""
@@ -258,11 +277,12 @@ class TorchView(ModelView):
 
     def _copy(self, *, precise: bool) -> None:
         """Make the copy that runs."""
-        self._runner = Runner(self.model, list(self._modules), precise=precise)
+        self._runner = Runner(self._expanded.model, list(self._modules), precise=precise)
 
     def _settle(self, data: Data, name: str) -> None:
         """Run a few samples to see what the module does with them."""
         samples = [data[np.arange(n) % len(data)] for n in (2, 3)]
+        self._drop_differing_expansions(samples[0])
         arrivals = self._try(samples, name)
         if not self._runner.precise:
             warnings.warn(
@@ -294,6 +314,37 @@ class TorchView(ModelView):
         self._lipschitz = self._all_lipschitz(names)
         self._warn_of_unknown()
 
+    def _drop_differing_expansions(self, samples: Data) -> None:
+        """Leave the modules alone whose expansions compute something else on samples."""
+        precise = self._runner.precise
+        while self._expanded.names and (differing := self._differing(samples, precise)):
+            self._hold(expand(self.model, self._expanded.names - differing))
+            self._copy(precise=precise)
+            self._graph = TorchGraph.of(self._runner.model)
+
+    def _differing(self, samples: Data, precise: bool) -> frozenset[str]:
+        """Return expansions that compute something else, or all if only the model does.
+
+        In float64, or as the module is if its own code knows no float64.
+        """
+        plain = Runner(self.model, [], precise=precise)
+        expanded = self._runner
+        if precise != expanded.precise:
+            expanded = Runner(self._expanded.model, [], precise=precise)
+        try:
+            with self._expanded._replace(model=expanded.model).compared(plain.model) as differing:
+                wanted = plain.output(samples)
+        except Exception:  # noqa: BLE001 (of code that is not ours)
+            # Data that do not pass at all are refused later.
+            return self._differing(samples, False) if precise else frozenset()
+        if differing:
+            return frozenset(differing)
+        try:
+            same = are_near(expanded.output(samples), wanted)
+        except Exception:  # noqa: BLE001 (of code that is not ours)
+            same = False
+        return frozenset() if same else self._expanded.names
+
     def _mixes(self, samples: Data) -> bool:
         """Tell whether outputs of samples are others when the samples pass in two batches."""
         whole = self._runner.outputs(samples, self._exits)
@@ -308,7 +359,11 @@ class TorchView(ModelView):
     def _accept(self, arrivals: Mapping[Stop, Arrival | None], samples: Data) -> None:
         """Keep the layers that can be pruned, and the outputs that count."""
         running = {name: self._runner.layers[name] for name in layer_names(arrivals)}
-        read = read_elsewhere(running, lambda: self._runner.output(samples))
+        readers = {
+            name: self._runner.model.get_submodule(self._expanded.reader(name)) for name in running
+        }
+        read = read_elsewhere(running, readers, lambda: self._runner.output(samples))
+        resized = find_resized(running, lambda: self._runner.output(samples))
         for stop, arrival in arrivals.items():
             if isinstance(stop, Exit):
                 if arrival is not None:
@@ -321,6 +376,8 @@ class TorchView(ModelView):
                 self._leave_out(stop, "samples run along the positions that it slides over")
             elif stop in read:
                 self._leave_out(stop, "its weights are read elsewhere too")
+            elif stop in resized:
+                self._leave_out(stop, "it is told how large its output shall be")
             else:
                 self._arrivals[stop] = arrival
         if not self.outputs():
@@ -355,7 +412,9 @@ class TorchView(ModelView):
         unknown = [
             place.layer.name
             for place in self._places
-            if place.tail is None and place.layer.activation != "relu"
+            if place.tail is None
+            and place.layer.activation != "relu"
+            and not self._expanded.is_followed_inside(place.layer.name)
         ]
         if unknown and not self._declares:
             warnings.warn(
@@ -386,6 +445,8 @@ class TorchView(ModelView):
             activation = "relu"
         norm = None if tail is None or tail.norm is None else read_normalisation(tail.norm)
         layer = layer_view(name, module, activation, norm)
+        if name in self._heads:
+            layer = replace(layer, left_out=OUTPUT_HEAD)
         if tail is not None and activation == "linear":
             layer = replace(layer, follower=tail.follower)
         return _LayerPlace(layer, tail, None if norm is None else norm[0])
@@ -402,7 +463,7 @@ class TorchView(ModelView):
     def _feeds_relu(self, name: str) -> bool:
         """Whether this is the first layer behind the attention in a transformer with ReLU units."""
         owner, _, last = name.rpartition(".")
-        block: Any = self.model.get_submodule(owner)
+        block: Any = self._expanded.model.get_submodule(owner)
         if type(block) not in TRANSFORMERS or last != "linear1":
             return False
         return isinstance(block.activation, nn.ReLU) or block.activation in (F.relu, torch.relu)
@@ -421,7 +482,22 @@ class TorchView(ModelView):
             if place.tail is not None:
                 known = place.tail.activation == place.layer.activation
                 ends[place.tail.end] = (position, 1.0 if known else math.inf)
-        return self._graph.lipschitz(names, ends, self.outputs())
+        constants = self._graph.lipschitz(names, ends, self.outputs())
+        for position, name in enumerate(names):
+            if self._expanded.feeds_itself(name):
+                constants[position] = {**constants[position], position: math.inf}
+        return constants
+
+    def _read_behind(self, stop: Stop) -> list[int]:
+        """Return the layers whose weights are read between a stop and the next one.
+
+        The layer itself, or all of the recurrent module that it is a part of.
+        """
+        if isinstance(stop, Exit):
+            return []
+        reader = self._expanded.reader(stop)
+        names = layer_names(self._arrivals)
+        return [k for k, name in enumerate(names) if self._expanded.reader(name) == reader]
 
     def _load(self, position: int, affine: Affine | None) -> None:
         """Give a layer of the running copy the weights of the moment."""

@@ -13,7 +13,14 @@ from torch.nn.utils import prune, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDictPreHook
 from torch.nn.utils.weight_norm import WeightNorm
 
-__all__ = ["bake_parametrizations", "check_model", "copy_model", "rewrap", "unwrap"]
+__all__ = [
+    "bake_parametrizations",
+    "check_model",
+    "copy_model",
+    "copy_sharing_tensors",
+    "rewrap",
+    "unwrap",
+]
 
 SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
@@ -82,15 +89,17 @@ def rewrap(module: nn.Module, model: nn.Module) -> nn.Module:
 
 def copy_model(model: nn.Module) -> Any:
     """Return a deep copy, of modules too that keep a computed weight, and with dense parameters."""
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, torch.Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
+    memo: dict[int, Any] = {id(value): value.detach().clone() for value in _computed(model)}
     for parameter in model.parameters():
         if parameter.layout in SPARSE:
             memo[id(parameter)] = nn.Parameter(parameter.detach().to_dense())
     return copy.deepcopy(model, memo)
+
+
+def copy_sharing_tensors(model: nn.Module) -> Any:
+    """Return a copy of new modules that hold the tensors of the model itself."""
+    tensors = [*model.parameters(), *model.buffers(), *_computed(model)]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
 def bake_parametrizations(model: nn.Module) -> nn.Module:
@@ -116,6 +125,14 @@ def bake_parametrizations(model: nn.Module) -> nn.Module:
     for name in sparse:
         _warn(f"{name!r} is a sparse tensor; it is dense in the result")
     return plain
+
+
+def _computed(model: nn.Module) -> Iterator[torch.Tensor]:
+    """Yield the tensors that modules keep as attributes and have computed from others."""
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                yield value
 
 
 def _inner(model: nn.Module) -> nn.Module | None:

@@ -16,22 +16,28 @@ __all__ = ["extent", "find_overlapping", "is_plain", "read_elsewhere"]
 Extent = tuple[int, int, int]  # a storage, and the first and the last byte of a tensor in it
 
 
-def read_elsewhere(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> set[str]:
-    """Return the layers whose parameters are operands outside of their own calls in a run.
+def read_elsewhere(
+    layers: Mapping[str, nn.Module],
+    readers: Mapping[str, nn.Module],
+    run: Callable[[], object],
+) -> set[str]:
+    """Return the layers whose parameters are operands outside of some calls in a run.
 
     Views do not compute; what is computed from one counts.
 
     Parameters
     ----------
     layers : mapping of str to torch.nn.Module
+    readers : mapping of str to torch.nn.Module
+        In whose calls they may be: mostly the layers themselves.
     run : callable
     """
     active: list[str] = []
     handles = []
-    for name, layer in layers.items():
+    for name, reader in readers.items():
         enter, leave = _call_hooks(active, name)
-        handles.append(layer.register_forward_pre_hook(enter))
-        handles.append(layer.register_forward_hook(leave, always_call=True))
+        handles.append(reader.register_forward_pre_hook(enter))
+        handles.append(reader.register_forward_hook(leave, always_call=True))
     watch = _ReadRecorder(layers, active)
     try:
         with watch:
