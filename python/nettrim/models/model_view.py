@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.arrays import AnyFloat, Array, check_samples
-from .samples import Data, Samples
+from .samples import Data
 
 ACTIVATIONS = ("relu", "linear")
 OPTIONAL = ("calibration", "outputs", "untouched", "to_arrays", "run", "score", "view_of")
@@ -369,17 +369,3 @@ def find_layers(view: ModelView, names: Iterable[str]) -> list[LayerView]:
     """Return some layers of a trimmed model; a new view may list others in another order."""
     listed = {layer.name: layer for layer in view.prunable_layers()}
     return [listed[name] for name in names]
-
-
-def read_samples(view: ModelView, values: Any, name: str) -> Data:
-    """Return samples as the view takes them."""
-    data = view.calibration(values, name)
-    mask = data.arrays.get("attention_mask") if isinstance(data, Samples) else None
-    if mask is not None and not mask.all():
-        warnings.warn(
-            f"{name} has padding (zeros in its attention_mask), whose positions count like all "
-            "others in programs, errors and bounds: give samples of one length without any",
-            UserWarning,
-            stacklevel=3,
-        )
-    return data

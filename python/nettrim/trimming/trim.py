@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from ..base.arguments import check_choice, check_integer, check_threads
 from ..base.stopwatch import Stopwatch
 from ..layer.blocks.workers import Pool
+from ..models.masks import MaskChoice, describe_choice
 from ..models.opened_model import OpenedModel
 from ..results.trim_result import TrimResult
 from .assessment import assess, run_before, warn
@@ -44,6 +45,7 @@ def trim(
     scheme: Literal["cascade", "parallel"] = "cascade",
     layers: Iterable[int | str] | None = None,
     outputs: Iterable[int | str] | None = None,
+    mask: MaskChoice = None,
     held_out: Any = None,
     n_threads: int | None = None,
     executor: Executor | None = None,
@@ -105,6 +107,13 @@ def trim(
         Positions or names of the outputs of the model that count: in the network's error, each
         relative to its own norm, and where layers share a budget. Default all of floats. Naming the
         others leaves one out.
+    mask : str, callable or False, optional
+        Which positions of samples count, like the tokens of padded texts that are no padding:
+        others are in no program, error or bound. An input of bools, or ones and zeros, of shape
+        (n_samples, n_positions), by its name; or a function from the inputs, a mapping of arrays by
+        name (or X as one array), to such an array; it is applied to ``held_out`` as well. Default
+        the input "attention_mask", if there is one of that kind; False lets all positions count.
+        Layers that do not meet the samples position by position see them whole, as ever.
     held_out : like X, optional
         Samples the solver does not see, on which the discrepancy is measured as well.
     n_threads : int, optional
@@ -199,7 +208,7 @@ def trim(
     draw = RowSample(
         check_integer(max_patches, "max_patches"), check_integer(seed, "seed", least=0)
     )
-    opened = OpenedModel.on(model, X, held_out)
+    opened = OpenedModel.on(model, X, held_out, mask)
     chosen = choose_layers(opened.layers, layers)
     counted = choose_outputs(opened.outputs, outputs)
     before = run_before(opened)
@@ -221,6 +230,7 @@ def trim(
         **goal.arguments(scheme),
         "layers": [opened.layers[position].name for position in chosen],
         "outputs": [opened.outputs[number] for number in counted],
+        "mask": describe_choice(mask),
         "n_threads": n_threads,
         **draw._asdict(),
     }

@@ -236,19 +236,3 @@ def test_sparse_data_of_scipy_are_refused_by_name(kind: str) -> None:
     sparse = getattr(pytest.importorskip("scipy.sparse"), kind)(np.eye(4))
     with pytest.raises(TypeError, match=r"^X must be a dense array, got a sparse"):
         trim(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()), sparse, epsilon=0.1)
-
-
-def test_padding_is_told_of(rng: np.random.Generator) -> None:
-    class Masked(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(4, 3)
-
-        def forward(self, x: Any, attention_mask: Any) -> Any:
-            return self.layer(x) * attention_mask[..., None]
-
-    x, mask = rng.standard_normal((40, 5, 4)), np.ones((40, 5), int)
-    trim(Masked(), {"x": x, "attention_mask": mask}, epsilon=0.1)
-    mask[3, 2:] = 0
-    with pytest.warns(UserWarning, match="X has padding"):
-        trim(Masked(), {"x": x, "attention_mask": mask}, epsilon=0.1)

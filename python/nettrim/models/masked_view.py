@@ -1,0 +1,178 @@
+"""The view of a model on samples of which some positions count in nothing, like padding."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.arrays import AnyFloat
+from .model_view import Affine, LayerView, ModelView, Signal, Untouched
+from .samples import Data, Mask, Samples
+
+__all__ = ["MaskedView"]
+
+FEW = 4  # samples that show what a model does with positions
+ROUNDING = 1e-7  # by which a signal may differ that padding does not reach
+
+
+class MaskedView(ModelView):
+    """A view whose signals, and outputs, have the positions alone that count.
+
+    A signal of shape (n_samples, n_positions, ...) becomes one of shape (n_counting, ...), so that
+    the others are in no program, error or bound. A signal without these positions (behind a
+    pooling, or of another sequence) is as it was.
+
+    Which signals have them is seen from a few samples that are made shorter by one position; where
+    the model does not take those, from shapes. Other few samples, with other contents where nothing
+    counts, show whether these contents reach what counts: then nothing is known of how signals
+    depend on each other.
+
+    Parameters
+    ----------
+    view : ModelView
+    data : Samples
+    mask : Mask
+        That of the data.
+
+    Warns
+    -----
+    UserWarning
+        If contents that count in nothing move what counts.
+    """
+
+    def __init__(self, view: ModelView, data: Samples, mask: Mask) -> None:
+        self._view = view
+        rows = _most_padded(mask)
+        few, mask = data[rows], mask._replace(counts=mask.counts[rows])
+        reference = [signal.values for signal in view.signals(few.inputs, {})]
+        self._along = _find_positions(view, few, mask, reference)
+        self._reached = not mask.counts.all() and self._is_reached(few, mask, reference)
+        if self._reached:
+            warnings.warn(
+                "model: what stands at the positions that the mask leaves out moves what counts, "
+                "so results depend on it, and nothing is proved of the network",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def prunable_layers(self) -> Sequence[LayerView]:
+        """Return the layers of the view inside, like the next ones."""
+        return self._view.prunable_layers()
+
+    def calibration(self, values: Any, name: str) -> Data:  # noqa: D102
+        return self._view.calibration(values, name)
+
+    def outputs(self) -> Sequence[str]:  # noqa: D102
+        return self._view.outputs()
+
+    def untouched(self) -> Sequence[Untouched]:  # noqa: D102
+        return self._view.untouched()
+
+    def with_weights(self, weights: Mapping[int, Affine]) -> Any:  # noqa: D102
+        return self._view.with_weights(weights)
+
+    def to_arrays(self) -> Mapping[str, NDArray[Any]]:  # noqa: D102
+        return self._view.to_arrays()
+
+    def score(self, X: Data, labels: Any) -> float | None:  # noqa: D102
+        return self._view.score(X, labels)
+
+    def view_of(self, model: Any) -> ModelView | None:  # noqa: D102
+        return self._view.view_of(model)
+
+    def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
+        """Walk data through the model; the positions that count are left of each signal."""
+        inputs, mask = _parts(X)
+        for number, signal in enumerate(self._view.signals(inputs, weights)):
+            values = signal.values
+            if mask is not None and number in self._along:
+                values = values[mask.counts]
+            unknown = dict.fromkeys(signal.lipschitz, math.inf)
+            yield Signal(values, unknown if self._reached else signal.lipschitz)
+
+    def run(self, model: Any, X: Data) -> Sequence[AnyFloat] | None:
+        """Return the outputs as the framework computes them; the positions that count are left."""
+        inputs, mask = _parts(X)
+        outputs = self._view.run(model, inputs)
+        if outputs is None or mask is None:
+            return outputs
+        first = len(self.prunable_layers())
+        return [
+            values.reshape(*mask.counts.shape, -1)[mask.counts] if number in self._along else values
+            for number, values in enumerate(outputs, first)
+        ]
+
+    def _is_reached(self, few: Samples, mask: Mask, reference: Sequence[AnyFloat]) -> bool:
+        """Tell whether what counts is another if the contents of all other positions are."""
+        changed = _with_other_padding(few, mask)
+        if changed is None:
+            return True  # nothing of it can be seen
+        for number, signal in enumerate(self._view.signals(changed.inputs, {})):
+            before, after = reference[number], signal.values
+            if number in self._along:
+                before, after = before[mask.counts], after[mask.counts]
+            scale = float(np.abs(before[np.isfinite(before)]).max(initial=0.0))
+            if not np.allclose(before, after, ROUNDING, ROUNDING * scale, equal_nan=True):
+                return True
+        return False
+
+
+def _parts(X: Data) -> tuple[Data, Mask | None]:
+    return (X.inputs, X.mask) if isinstance(X, Samples) else (X, None)
+
+
+def _most_padded(mask: Mask) -> NDArray[np.intp]:
+    """Return a few samples in which something counts, and the least."""
+    numbers = mask.counts.sum(axis=1)
+    return np.argsort(np.where(numbers, numbers, np.inf), kind="stable")[:FEW]
+
+
+def _find_positions(
+    view: ModelView, few: Samples, mask: Mask, reference: Sequence[AnyFloat]
+) -> frozenset[int]:
+    """Return which signals have the positions of the mask as their second axis, by number."""
+    n_positions = mask.counts.shape[1]
+    found = {k for k, x in enumerate(reference) if x.ndim > 1 and x.shape[1] == n_positions}
+    shapes = _shapes_without_last(view, few, mask)
+    if shapes is None:
+        return frozenset(k for k in found if reference[k].ndim > 2)  # else these may be features
+    return frozenset(k for k in found if shapes[k][1] == n_positions - 1)
+
+
+def _shapes_without_last(view: ModelView, few: Samples, mask: Mask) -> list[tuple[int, ...]] | None:
+    """Return the shapes of signals of samples that lack their last position; None if none pass."""
+    if mask.counts.shape[1] == 1:
+        return None
+    arrays = {name: a[:, :-1] if name in mask.inputs else a for name, a in few.arrays.items()}
+    shorter = Samples(arrays, few.shared).inputs
+    try:
+        return [signal.values.shape for signal in view.signals(shorter, {})]
+    except Exception:  # noqa: BLE001 (a model may take samples of one length alone)
+        return None
+
+
+def _with_other_padding(samples: Samples, mask: Mask) -> Samples | None:
+    """Put contents of positions that count where nothing counts; None where that changes nothing.
+
+    An input that says itself which positions count stays.
+    """
+    arrays, counts = dict(samples.arrays), mask.counts
+    for name in mask.inputs:
+        array = arrays[name]
+        if not np.array_equal(array, counts):
+            arrays[name] = array.copy()
+            arrays[name][~counts] = _cycled(array[counts], array[~counts])
+    changed = any(not np.array_equal(arrays[name], samples.arrays[name]) for name in mask.inputs)
+    return Samples(arrays, samples.shared) if changed else None
+
+
+def _cycled(values: NDArray[Any], instead_of: NDArray[Any]) -> NDArray[Any]:
+    """Return values, as often as it takes, the first of them another than what was there."""
+    different = [k for k, value in enumerate(values) if (value != instead_of[0]).any()]
+    start = different[0] if different else 0
+    return np.roll(values, -start, axis=0)[np.arange(len(instead_of)) % len(values)]
