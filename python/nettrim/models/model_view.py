@@ -26,6 +26,25 @@ ADAPTERS = ("sklearn", "torch", "onnx")
 BATCH = 1 << 24  # entries of unfolded signals that are held at a time
 
 
+class Precision(NamedTuple):
+    """A type of numbers.
+
+    Attributes
+    ----------
+    name : str
+    epsilon : float
+        The distance from 1 to the next one.
+    """
+
+    name: str
+    epsilon: float
+
+    @classmethod
+    def of(cls, dtype: np.dtype[Any]) -> Precision:
+        """Return that of a type of NumPy."""
+        return cls(dtype.name, float(np.finfo(dtype).eps))
+
+
 class Affine(NamedTuple):
     """The map ``x -> x @ weights + bias`` of one layer, on rows of features.
 
@@ -48,9 +67,9 @@ class Affine(NamedTuple):
     fixed_bias: bool = False
 
     @property
-    def precision(self) -> np.dtype[Any]:
+    def precision(self) -> Precision:
         """What the model stores the weights in; an answer is rounded to it."""
-        return self.weights.dtype
+        return Precision.of(self.weights.dtype)
 
     @property
     def stacked(self) -> Array:
@@ -82,13 +101,17 @@ class Affine(NamedTuple):
         columns = weights.reshape(len(weights), self.groups, -1).swapaxes(0, 1)
         return (by_group @ columns).swapaxes(0, 1).reshape(len(inputs), -1) + self.offset
 
+    def rounded(self, values: Array, stored: AnyFloat) -> AnyFloat:
+        """Round numbers as the model would if it stored them in place of weights or bias."""
+        return values.astype(stored.dtype)
+
     def replaced(self, stacked: Array) -> Affine:
         """Split a program's variable again, rounded to this map's precision."""
         if self.bias is None or self.fixed_bias:
-            return self._replace(weights=stacked.astype(self.weights.dtype))
+            return self._replace(weights=self.rounded(stacked, self.weights))
         weights, bias = stacked[:-1], stacked[-1]
         return self._replace(
-            weights=weights.astype(self.weights.dtype), bias=bias.astype(self.bias.dtype)
+            weights=self.rounded(weights, self.weights), bias=self.rounded(bias, self.bias)
         )
 
 
