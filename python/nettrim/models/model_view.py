@@ -139,6 +139,8 @@ class LayerView:
         Takes the layer's input for some samples, of shape (n_samples, ...), and returns the rows
         that meet the affine map, equally many for each sample and sample by sample: one row for a
         dense layer, one for each position of a convolution.
+    layer_class : type or None
+        What the layer is in its framework, by which it can be chosen; None if it has none.
     """
 
     name: str
@@ -146,6 +148,7 @@ class LayerView:
     activation: str
     lipschitz: Callable[[Affine, tuple[int, ...]], float]
     unfold: Callable[[Array], Array] = rows_of_features
+    layer_class: type | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from ..models.opened_model import OpenedModel
 from ..results.trim_result import TrimResult
 from .assessment import assess, run_before, warn
 from .checkpoint import Checkpoint
-from .choice import choose_layers, choose_outputs
+from .choice import LayerChoice, choose_layers, choose_outputs
 from .goals import SCHEMES, Goal, resolve_goal
 from .methods.method import RowSample, Run
 from .progress import make_reporter
@@ -43,7 +43,8 @@ def trim(
     epsilon: float | None = None,
     sparsity: float | None = None,
     scheme: Literal["cascade", "parallel"] = "cascade",
-    layers: Iterable[int | str] | None = None,
+    layers: LayerChoice | None = None,
+    skip: LayerChoice | None = None,
     outputs: Iterable[int | str] | None = None,
     mask: MaskChoice = None,
     held_out: Any = None,
@@ -100,9 +101,12 @@ def trim(
         Share of the weights of the pruned layers that is to be removed, to one weight.
     scheme : {"cascade", "parallel"}, default "cascade"
         Whether a layer sees the outputs of the layers already trimmed, or the original ones.
-    layers : iterable of int or str, optional
-        Positions (negative ones count from the end) or names of the layers to be pruned. Default
-        all prunable layers.
+    layers : int, str, type or iterable of these, optional
+        The layers to be pruned: positions (negative ones count from the end), names, regular
+        expressions that names have to begin with (``"re:.*mlp"``, as in `re.match`), or classes of
+        modules (``torch.nn.Linear``). Default all prunable layers.
+    skip : like layers, optional
+        Layers to be left as they are, of those.
     outputs : iterable of int or str, optional
         Positions or names of the outputs of the model that count: in the network's error, each
         relative to its own norm, and where layers share a budget. Default all of floats. Naming the
@@ -209,7 +213,7 @@ def trim(
         check_integer(max_patches, "max_patches"), check_integer(seed, "seed", least=0)
     )
     opened = OpenedModel.on(model, X, held_out, mask)
-    chosen = choose_layers(opened.layers, layers)
+    chosen = choose_layers(opened.layers, layers, skip)
     counted = choose_outputs(opened.outputs, outputs)
     before = run_before(opened)
     store = None

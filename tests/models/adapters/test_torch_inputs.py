@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import UserDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nettrim import CalibrationWarning
 from nettrim.models.model_view import as_view
 from nettrim.models.samples import Samples
 from support.networks import trim
@@ -236,3 +238,25 @@ def test_sparse_data_of_scipy_are_refused_by_name(kind: str) -> None:
     sparse = getattr(pytest.importorskip("scipy.sparse"), kind)(np.eye(4))
     with pytest.raises(TypeError, match=r"^X must be a dense array, got a sparse"):
         trim(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()), sparse, epsilon=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"layers": nn.Linear}, ["hidden", "last"]),
+        ({"layers": nn.Module, "skip": "re:la"}, ["hidden"]),
+        ({"skip": ["hidden"]}, ["last"]),
+    ],
+    ids=str,
+)
+def test_layers_are_chosen_by_class(options: dict[str, Any], expected: list[str]) -> None:
+    model, ids = Two(), np.arange(400).reshape(80, 5) % 7
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        result = trim(model, ids, epsilon=0.1, **options)
+    assert [layer.name for layer in result.layers if layer.pruned] == expected
+
+
+def test_classes_that_no_layer_is_of() -> None:
+    with pytest.raises(ValueError, match=r"no prunable layer is a Conv1d, there are \['Linear'\]"):
+        trim(Two(), IDS, epsilon=0.1, skip=[nn.Conv1d])

@@ -154,7 +154,7 @@ def layer_view(
     def lipschitz(affine: Affine, given: tuple[int, ...]) -> float:
         return step.with_affine(affine).lipschitz((1, *given[-len(shape) :]))
 
-    return LayerView(name, affine, activation, lipschitz, unfold)
+    return LayerView(name, affine, activation, lipschitz, unfold, type(module))
 
 
 def read_normalisation(norm: Any) -> tuple[Array, Array]:
