@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from .model_view import Affine, LayerView, ModelView, Signal, Untouched
 from .samples import Data, Mask, Samples
 
 __all__ = ["MaskedView"]
+
+Number = TypeVar("Number", bound=np.floating[Any])
 
 FEW = 4  # samples that show what a model does with positions
 ROUNDING = 1e-7  # by which a signal may differ that padding does not reach
@@ -36,8 +38,7 @@ class MaskedView(ModelView):
     ----------
     view : ModelView
     data : Samples
-    mask : Mask
-        That of the data.
+        With masks.
 
     Warns
     -----
@@ -45,13 +46,17 @@ class MaskedView(ModelView):
         If contents that count in nothing move what counts.
     """
 
-    def __init__(self, view: ModelView, data: Samples, mask: Mask) -> None:
+    def __init__(self, view: ModelView, data: Samples) -> None:
         self._view = view
-        rows = _most_padded(mask)
-        few, mask = data[rows], mask._replace(counts=mask.counts[rows])
+        few = _most_padded(data)
         reference = [signal.values for signal in view.signals(few.inputs, {})]
-        self._along = _find_positions(view, few, mask, reference)
-        self._reached = not mask.counts.all() and self._is_reached(few, mask, reference)
+        self._along = {  # which mask is that of a signal, by number
+            number: which
+            for which, mask in enumerate(few.masks)
+            for number in _find_positions(view, few, mask, reference)
+        }
+        padded = not all(mask.counts.all() for mask in few.masks)
+        self._reached = padded and self._is_reached(few, reference)
         if self._reached:
             warnings.warn(
                 "model: what stands at the positions that the mask leaves out moves what counts, "
@@ -87,49 +92,50 @@ class MaskedView(ModelView):
 
     def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the model; the positions that count are left of each signal."""
-        inputs, mask = _parts(X)
-        for number, signal in enumerate(self._view.signals(inputs, weights)):
-            values = signal.values
-            if mask is not None and number in self._along:
-                values = values[mask.counts]
+        for number, signal in enumerate(self._view.signals(_inputs(X), weights)):
             unknown = dict.fromkeys(signal.lipschitz, math.inf)
-            yield Signal(values, unknown if self._reached else signal.lipschitz)
+            lipschitz = unknown if self._reached else signal.lipschitz
+            yield Signal(self._counting(number, signal.values, X), lipschitz)
 
     def run(self, model: Any, X: Data) -> Sequence[AnyFloat] | None:
         """Return the outputs as the framework computes them; the positions that count are left."""
-        inputs, mask = _parts(X)
-        outputs = self._view.run(model, inputs)
-        if outputs is None or mask is None:
-            return outputs
+        outputs = self._view.run(model, _inputs(X))
+        if outputs is None:
+            return None
         first = len(self.prunable_layers())
-        return [
-            values.reshape(*mask.counts.shape, -1)[mask.counts] if number in self._along else values
-            for number, values in enumerate(outputs, first)
-        ]
+        return [self._counting(number, values, X) for number, values in enumerate(outputs, first)]
 
-    def _is_reached(self, few: Samples, mask: Mask, reference: Sequence[AnyFloat]) -> bool:
+    def _counting(self, number: int, values: NDArray[Number], X: Data) -> NDArray[Number]:
+        """Return the positions of a signal that count."""
+        if not isinstance(X, Samples) or not X.masks or number not in self._along:
+            return values
+        counts = X.masks[self._along[number]].counts
+        if values.shape[:2] != counts.shape:  # as a framework may have an output inside
+            values = values.reshape(*counts.shape, -1)
+        return values[counts]
+
+    def _is_reached(self, few: Samples, reference: Sequence[AnyFloat]) -> bool:
         """Tell whether what counts is another if the contents of all other positions are."""
-        changed = _with_other_padding(few, mask)
+        changed = _with_other_padding(few)
         if changed is None:
             return True  # nothing of it can be seen
         for number, signal in enumerate(self._view.signals(changed.inputs, {})):
-            before, after = reference[number], signal.values
-            if number in self._along:
-                before, after = before[mask.counts], after[mask.counts]
+            before = self._counting(number, reference[number], few)
+            after = self._counting(number, signal.values, few)
             scale = float(np.abs(before[np.isfinite(before)]).max(initial=0.0))
             if not np.allclose(before, after, ROUNDING, ROUNDING * scale, equal_nan=True):
                 return True
         return False
 
 
-def _parts(X: Data) -> tuple[Data, Mask | None]:
-    return (X.inputs, X.mask) if isinstance(X, Samples) else (X, None)
+def _inputs(X: Data) -> Data:
+    return X.inputs if isinstance(X, Samples) else X
 
 
-def _most_padded(mask: Mask) -> NDArray[np.intp]:
+def _most_padded(data: Samples) -> Samples:
     """Return a few samples in which something counts, and the least."""
-    numbers = mask.counts.sum(axis=1)
-    return np.argsort(np.where(numbers, numbers, np.inf), kind="stable")[:FEW]
+    numbers = np.sum([mask.counts.sum(axis=1) for mask in data.masks], axis=0)
+    return data[np.argsort(np.where(numbers, numbers, np.inf), kind="stable")[:FEW]]
 
 
 def _find_positions(
@@ -156,23 +162,28 @@ def _shapes_without_last(view: ModelView, few: Samples, mask: Mask) -> list[tupl
         return None
 
 
-def _with_other_padding(samples: Samples, mask: Mask) -> Samples | None:
+def _with_other_padding(samples: Samples) -> Samples | None:
     """Put contents of positions that count where nothing counts; None where that changes nothing.
 
     An input that says itself which positions count stays.
     """
-    arrays, counts = dict(samples.arrays), mask.counts
-    for name in mask.inputs:
-        array = arrays[name]
-        if not np.array_equal(array, counts):
-            arrays[name] = array.copy()
-            arrays[name][~counts] = _cycled(array[counts], array[~counts])
-    changed = any(not np.array_equal(arrays[name], samples.arrays[name]) for name in mask.inputs)
-    return Samples(arrays, samples.shared) if changed else None
+    arrays = dict(samples.arrays)
+    for mask in samples.masks:
+        counts = mask.counts
+        for name in mask.inputs:
+            if not np.array_equal(arrays[name], counts):
+                arrays[name] = _with_cycled(arrays[name], counts)
+        same = all(np.array_equal(arrays[name], samples.arrays[name]) for name in mask.inputs)
+        if same and not counts.all():
+            return None
+    return Samples(arrays, samples.shared)
 
 
-def _cycled(values: NDArray[Any], instead_of: NDArray[Any]) -> NDArray[Any]:
-    """Return values, as often as it takes, the first of them another than what was there."""
-    different = [k for k, value in enumerate(values) if (value != instead_of[0]).any()]
-    start = different[0] if different else 0
-    return np.roll(values, -start, axis=0)[np.arange(len(instead_of)) % len(values)]
+def _with_cycled(array: NDArray[Any], counts: NDArray[np.bool_]) -> NDArray[Any]:
+    """Put what counts, as often as it takes, where nothing does; first what was not there."""
+    values, padding = array[counts], array[~counts]
+    different = [k for k, value in enumerate(values) if (value != padding[:1]).any()]
+    order = np.arange(len(padding)) + (different or [0])[0]
+    changed = array.copy()
+    changed[~counts] = values[order % len(values)]
+    return changed

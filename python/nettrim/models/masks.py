@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from ..base.arguments import show
 from .samples import UNNAMED, Data, Mask, Samples
 
-__all__ = ["MaskChoice", "describe_choice", "with_mask"]
+__all__ = ["MaskChoice", "describe_choice", "with_masks"]
 
 MaskChoice: TypeAlias = "str | Callable[[Any], Any] | Literal[False] | None"
 
-USUAL = "attention_mask"
 DECODER = "decoder_"  # how the inputs begin that run along the other of two sequences
+TARGETS = ("labels",)  # which may run along either
+USUAL = ("attention_mask", f"{DECODER}attention_mask")
 
 
-def with_mask(data: Data, choice: MaskChoice, name: str) -> Data:
-    """Return samples with the mask that was chosen; the same ones where everything counts.
+def with_masks(data: Data, choice: MaskChoice, name: str) -> Data:
+    """Return samples with the masks that were chosen; the same ones where everything counts.
 
     Parameters
     ----------
@@ -35,19 +36,23 @@ def with_mask(data: Data, choice: MaskChoice, name: str) -> Data:
     TypeError, ValueError
         If there is no such mask, or it is none; the message names it.
     """
-    if choice is None and not _has_usual(data):
-        return data
-    if choice is False:
+    choices = [choice] if choice is not None else [key for key in USUAL if _is_usual(data, key)]
+    if choice is False or not choices:
         return data
     samples = data if isinstance(data, Samples) else Samples({UNNAMED: data})
-    counts = _counts(data, USUAL if choice is None else choice, name)
-    decoder = isinstance(choice, str) and choice.startswith(DECODER)
-    along = {
-        key
-        for key, array in samples.arrays.items()
-        if array.shape[:2] == counts.shape and key.startswith(DECODER) == decoder
-    }
-    return Samples(samples.arrays, samples.shared, Mask(counts, frozenset(along)))
+    masks = []
+    for own in choices:
+        counts = _counts(data, own, name)
+        decoder = isinstance(own, str) and own.startswith(DECODER)
+        along = frozenset(
+            key
+            for key, array in samples.arrays.items()
+            if array.shape[:2] == counts.shape
+            and key.startswith(DECODER) == decoder
+            and key not in TARGETS
+        )
+        masks.append(Mask(counts, along))
+    return Samples(samples.arrays, samples.shared, tuple(masks))
 
 
 def describe_choice(choice: MaskChoice) -> str | bool | None:
@@ -57,9 +62,9 @@ def describe_choice(choice: MaskChoice) -> str | bool | None:
     return choice
 
 
-def _has_usual(data: Data) -> bool:
-    """Whether there is a mask of tokens by its usual name, and not what is added to scores."""
-    mask = data.arrays.get(USUAL) if isinstance(data, Samples) else None
+def _is_usual(data: Data, key: str) -> bool:
+    """Whether there is a mask of tokens by a usual name, and not what is added to scores."""
+    mask = data.arrays.get(key) if isinstance(data, Samples) else None
     return mask is not None and mask.ndim == 2 and mask.dtype.kind in "biu"
 
 

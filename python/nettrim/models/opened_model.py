@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from .hashes import hash_data, hash_model
 from .masked_view import MaskedView
-from .masks import MaskChoice, with_mask
+from .masks import MaskChoice, with_masks
 from .model_view import LayerView, ModelView, Untouched, as_view
 from .samples import Data, Samples, data_shape, sample_shape
 
@@ -61,15 +61,15 @@ class OpenedModel(Generic[Model]):
             outputs of one name.
         """
         view = as_view(model)
-        data = with_mask(view.calibration(X, "X"), mask, "X")
+        data = with_masks(view.calibration(X, "X"), mask, "X")
         held_out_data = None
         if held_out is not None:
-            held_out_data = with_mask(view.calibration(held_out, "held_out"), mask, "held_out")
+            held_out_data = with_masks(view.calibration(held_out, "held_out"), mask, "held_out")
         if held_out_data is not None and sample_shape(held_out_data) != sample_shape(data):
             wanted, got = sample_shape(data), sample_shape(held_out_data)
             raise ValueError(f"held_out has samples of shape {got}, X of {wanted}")
-        if isinstance(data, Samples) and data.mask is not None:
-            view = MaskedView(view, data, data.mask)
+        if isinstance(data, Samples) and data.masks:
+            view = MaskedView(view, data)
         layers, outputs = view.prunable_layers(), view.outputs()
         _check_names([layer.name for layer in layers], "prunable layers")
         _check_names(outputs, "outputs")

@@ -37,17 +37,17 @@ class Samples:
     arrays : mapping of str to ndarray of shape (n_samples, ...)
     shared : mapping of str to ndarray
         What goes along with every batch as it is, like a sample rate.
-    mask : Mask or None
-        None where everything counts.
+    masks : tuple of Mask
+        Of the sequences of which not every position counts; no input runs along two of them.
     """
 
     arrays: Mapping[str, NDArray[Any]]
     shared: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    mask: Mask | None = None
+    masks: tuple[Mask, ...] = ()
 
     @property
     def inputs(self) -> Data:
-        """What a model is given: no mask, and one array where that came without a name."""
+        """What a model is given: no masks, and one array where that came without a name."""
         return self.arrays.get(UNNAMED, Samples(self.arrays, self.shared))
 
     def __len__(self) -> int:
@@ -56,9 +56,9 @@ class Samples:
 
     def __getitem__(self, rows: slice | NDArray[np.intp]) -> Samples:
         """Return some of the samples."""
-        mask = None if self.mask is None else self.mask._replace(counts=self.mask.counts[rows])
+        masks = tuple(mask._replace(counts=mask.counts[rows]) for mask in self.masks)
         arrays = {name: array[rows] for name, array in self.arrays.items()}
-        return Samples(arrays, self.shared, mask)
+        return Samples(arrays, self.shared, masks)
 
 
 Data: TypeAlias = "NDArray[Any] | Samples"
@@ -79,7 +79,7 @@ def sample_shape(data: Data) -> Any:
     """
     if not isinstance(data, Samples):
         return data.shape[1:]
-    padded = frozenset() if data.mask is None else data.mask.inputs
+    padded = {name for mask in data.masks for name in mask.inputs}
     return {
         name: (None, *array.shape[2:]) if name in padded else array.shape[1:]
         for name, array in data.arrays.items()

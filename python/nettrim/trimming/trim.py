@@ -116,7 +116,8 @@ def trim(
         others are in no program, error or bound. An input of bools, or ones and zeros, of shape
         (n_samples, n_positions), by its name; or a function from the inputs, a mapping of arrays by
         name (or X as one array), to such an array; it is applied to ``held_out`` as well. Default
-        the input "attention_mask", if there is one of that kind; False lets all positions count.
+        the inputs "attention_mask" and "decoder_attention_mask", where there are such of that kind;
+        False lets all positions count.
         Layers that do not meet the samples position by position see them whole, as ever.
     held_out : like X, optional
         Samples the solver does not see, on which the discrepancy is measured as well.

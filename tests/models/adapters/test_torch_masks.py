@@ -247,3 +247,36 @@ def test_a_transformer_does_not_see_padding(goal: dict[str, float]) -> None:
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
     assert short.discrepancy == pytest.approx(long.discrepancy, rel=1e-2)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_an_encoder_and_a_decoder_have_masks_of_their_own() -> None:
+    """Of the same length, too."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=40, d_model=8, d_kv=4, d_ff=12, num_layers=1, num_heads=2
+    )
+    model = transformers.T5Model(config)
+    mask = (np.arange(6) < 3 + np.arange(N)[:, None] % 4).astype(int)
+    other = (np.arange(6) < 5).astype(int) * np.ones((N, 1), int)
+    ids, decoded = np.random.default_rng(1).integers(1, 40, (2, N, 6))
+    X = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": decoded}
+    encoder, decoder = int(mask.sum()), int(other.sum())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "model: what follows")
+        both = OpenedModel.on(model, {**X, "decoder_attention_mask": other})
+        first, alone = OpenedModel.on(model, X), OpenedModel.on(model, X, mask=False)
+    for opened, rows in ((both, (encoder, decoder)), (first, (encoder, N)), (alone, (N, N))):
+        lengths = {
+            name: len(signal.values)
+            for name, signal in zip(
+                [*(layer.name for layer in opened.layers), *opened.outputs],
+                opened.view.signals(opened.data, {}),
+                strict=True,
+            )
+        }
+        assert lengths["encoder.block.0.layer.1.DenseReluDense.wi"] == rows[0]
+        assert lengths["decoder.block.0.layer.1.EncDecAttention.k"] == rows[0]  # of the encoder
+        assert lengths["decoder.block.0.layer.1.EncDecAttention.q"] == rows[1]
+        assert lengths["decoder.block.0.layer.2.DenseReluDense.wi"] == rows[1]
+        assert (lengths["encoder_last_hidden_state"], lengths["last_hidden_state"]) == rows
