@@ -36,23 +36,31 @@ def with_masks(data: Data, choice: MaskChoice, name: str) -> Data:
     TypeError, ValueError
         If there is no such mask, or it is none; the message names it.
     """
-    choices = [choice] if choice is not None else [key for key in USUAL if _is_usual(data, key)]
-    if choice is False or not choices:
+    if choice is False:
+        return data
+    choices = [key for key in USUAL if _is_usual(data, key)] if choice is None else [choice]
+    if not choices:
         return data
     samples = data if isinstance(data, Samples) else Samples({UNNAMED: data})
     masks = []
     for own in choices:
         counts = _counts(data, own, name)
-        decoder = isinstance(own, str) and own.startswith(DECODER)
-        along = frozenset(
-            key
-            for key, array in samples.arrays.items()
-            if array.shape[:2] == counts.shape
-            and key.startswith(DECODER) == decoder
-            and key not in TARGETS
-        )
-        masks.append(Mask(counts, along))
+        masks.append(Mask(counts, _inputs_along(samples, counts, own)))
     return Samples(samples.arrays, samples.shared, tuple(masks))
+
+
+def _inputs_along(
+    samples: Samples, counts: NDArray[np.bool_], choice: MaskChoice
+) -> frozenset[str]:
+    """Return the inputs that run along the positions of a mask."""
+    decoder = isinstance(choice, str) and choice.startswith(DECODER)
+    return frozenset(
+        key
+        for key, array in samples.arrays.items()
+        if array.shape[:2] == counts.shape
+        and key.startswith(DECODER) == decoder
+        and key not in TARGETS
+    )
 
 
 def describe_choice(choice: MaskChoice) -> str | bool | None:
