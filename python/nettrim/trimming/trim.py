@@ -103,7 +103,7 @@ def trim(
         Whether a layer sees the outputs of the layers already trimmed, or the original ones.
     layers : int, str, type or iterable of these, optional
         The layers to be pruned: positions (negative ones count from the end), names, regular
-        expressions that names have to begin with (``"re:.*mlp"``, as in ``re.match``), or classes of
+        expressions that names have to begin with (``"re:.*mlp"``, see ``re.match``), or classes of
         modules (``torch.nn.Linear``). Default all prunable layers.
     skip : like layers, optional
         Layers to be left as they are, of those.
