@@ -257,6 +257,11 @@ def test_patches_and_seed_reach_the_run(files: Path) -> None:
     assert (arguments["max_patches"], arguments["seed"]) == (50, 3)
 
 
+def test_layers_are_skipped(files: Path) -> None:
+    assert run("trim net.npz -c X.npy -e 0.1 -o out.npz -q --layers 0,dense2 --skip re:.*1") == 0
+    assert read_recipe("out.npz")["arguments"]["layers"] == ["dense2"]
+
+
 def test_verbose_logs_instead_of_progress(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("nettrim")
     before = (logger.level, list(logger.handlers))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nettrim import Dense, Error, InfeasibleError, Network, Sparsity
+from nettrim import Dense, Error, InfeasibleError, Network, Sparsity, TrimResult
 from nettrim.trimming.methods.method import LayerPosition
 from support.networks import (
     Array,
@@ -224,12 +224,34 @@ def test_layers_are_chosen_by_position_and_name(network: Network, X: Array) -> N
         np.testing.assert_array_equal(result.model.layers[2].weights, network.layers[2].weights)
         assert result.layers[1].epsilon == pytest.approx(0.1)  # the first that is pruned
         assert_bounded(result, X)
-    assert [layer.pruned for layer in trim(network, X, epsilon=0.1, layers="dense3").layers] == [
-        False,
-        False,
-        True,
-        False,
-    ]
+    assert pruned(trim(network, X, epsilon=0.1, layers="dense3")) == ["dense3"]
+
+
+def pruned(result: TrimResult[Network]) -> list[str]:
+    return [layer.name for layer in result.layers if layer.pruned]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"layers": "re:dense[13]"}, "13"),
+        ({"layers": ["re:dense[13]", -1]}, "134"),
+        ({"layers": "re:d"}, "1234"),  # the beginning of a name is enough
+        ({"layers": Dense}, "1234"),
+        ({"layers": ["dense1", object]}, "1234"),
+        ({"skip": [0, "dense4"]}, "23"),
+        ({"skip": "re:.*[14]$"}, "23"),
+        ({"skip": []}, "1234"),
+        ({"layers": Dense, "skip": ["re:dense[12]"]}, "34"),
+    ],
+    ids=str,
+)
+def test_layers_are_chosen_by_pattern_and_class(
+    network: Network, X: Array, options: dict[str, Any], expected: str
+) -> None:
+    result = trim(network, X, epsilon=0.1, **options)
+    assert pruned(result) == [f"dense{number}" for number in expected]
+    assert result.recipe["arguments"]["layers"] == pruned(result)
 
 
 @pytest.mark.parametrize("scheme", ["parallel", "cascade"])

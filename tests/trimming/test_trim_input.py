@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from nettrim import Network
+from nettrim import Conv2D, Dense, Network
 from support.networks import Scale, random_network, trim
 
 NET = random_network(np.random.default_rng(0), 3, 2)
@@ -61,6 +61,18 @@ DATA = np.random.default_rng(1).standard_normal((6, 3))
         ({"layers": ["conv1"]}, ValueError, ["layers", "conv1", "dense1"]),
         ({"layers": [1.5]}, TypeError, ["layers", "float"]),
         ({"layers": [True]}, TypeError, ["layers", "bool"]),
+        ({"layers": "re:conv"}, ValueError, ["layers: no prunable layer", "'re:conv'", "dense1"]),
+        ({"layers": "re:("}, ValueError, ["layers: 're:('", "no regular expression"]),
+        ({"layers": Conv2D}, ValueError, ["layers: no prunable layer is a Conv2D", "['Dense']"]),
+        ({"layers": object()}, TypeError, ["layers must hold positions, names or classes"]),
+        ({"outputs": "re:logits"}, ValueError, ["outputs: no output", "'re:logits'", "output"]),
+        ({"outputs": Dense}, TypeError, ["outputs must hold positions or names, got"]),
+        ({"skip": ["conv1"]}, ValueError, ["skip", "conv1", "dense1"]),
+        ({"skip": [1]}, ValueError, ["skip", "1", "out of range"]),
+        ({"skip": "re:conv"}, ValueError, ["skip", "re:conv", "dense1"]),
+        ({"skip": 1.5}, TypeError, ["skip", "float"]),
+        ({"skip": Dense}, ValueError, ["skip leaves no layer to prune"]),
+        ({"layers": 0, "skip": [-1]}, ValueError, ["skip leaves no layer to prune"]),
         ({"held_out": np.ones((2, 4))}, ValueError, ["held_out", "(4,)", "(3,)"]),
         ({"held_out": np.full((2, 3), np.nan)}, ValueError, ["held_out", "NaN"]),
         ({"max_iter": 0}, ValueError, ["max_iter"]),

@@ -47,6 +47,7 @@ TRIM_OPTIONS = (  # passed on as they are, if they were given
     "slack",
     "kappa",
     "layers",
+    "skip",
     "outputs",
     "tol",
     "max_iter",

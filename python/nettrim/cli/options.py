@@ -111,7 +111,13 @@ def _add_trim(commands: argparse._SubParsersAction[CommandParser]) -> None:
         type=float,
         help="factor on the last epsilon in the cascade (default 1)",
     )
-    add("--layers", type=_layers, metavar="L,L,...", help="names or positions (from 0) to prune")
+    add(
+        "--layers",
+        type=_layers,
+        metavar="L,L,...",
+        help="names, positions (from 0) or patterns (re:...) of the layers to prune",
+    )
+    add("--skip", type=_layers, metavar="L,L,...", help="layers to leave as they are, likewise")
     add(
         "--outputs",
         type=_layers,

@@ -36,6 +36,9 @@ def hash_data(X: Data) -> str:
         for name, array in [*X.arrays.items(), *X.shared.items()]:
             digest.update(name.encode())
             _add(digest, array)
+        for mask in X.masks:
+            digest.update(b" mask")
+            _add(digest, mask.counts)
     else:
         _add(digest, X)
     return digest.hexdigest()

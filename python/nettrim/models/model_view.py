@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.arrays import AnyFloat, Array, check_samples
-from .samples import Data, Samples
+from .samples import Data
 
 ACTIVATIONS = ("relu", "linear")
 OPTIONAL = (
@@ -34,6 +34,25 @@ OPTIONAL = (
 )
 ADAPTERS = ("sklearn", "torch", "onnx")
 BATCH = 1 << 24  # entries of unfolded signals that are held at a time
+
+
+class Precision(NamedTuple):
+    """A type of numbers.
+
+    Attributes
+    ----------
+    name : str
+    epsilon : float
+        The distance from 1 to the next one.
+    """
+
+    name: str
+    epsilon: float
+
+    @classmethod
+    def of(cls, dtype: np.dtype[Any]) -> Precision:
+        """Return that of a type of NumPy."""
+        return cls(dtype.name, float(np.finfo(dtype).eps))
 
 
 class Affine(NamedTuple):
@@ -58,9 +77,9 @@ class Affine(NamedTuple):
     fixed_bias: bool = False
 
     @property
-    def precision(self) -> np.dtype[Any]:
+    def precision(self) -> Precision:
         """What the model stores the weights in; an answer is rounded to it."""
-        return self.weights.dtype
+        return Precision.of(self.weights.dtype)
 
     @property
     def stacked(self) -> Array:
@@ -92,13 +111,17 @@ class Affine(NamedTuple):
         columns = weights.reshape(len(weights), self.groups, -1).swapaxes(0, 1)
         return (by_group @ columns).swapaxes(0, 1).reshape(len(inputs), -1) + self.offset
 
+    def rounded(self, values: Array, stored: AnyFloat) -> AnyFloat:
+        """Round numbers as the model would if it stored them in place of weights or bias."""
+        return values.astype(stored.dtype)
+
     def replaced(self, stacked: Array) -> Affine:
         """Split a program's variable again, rounded to this map's precision."""
         if self.bias is None or self.fixed_bias:
-            return self._replace(weights=stacked.astype(self.weights.dtype))
+            return self._replace(weights=self.rounded(stacked, self.weights))
         weights, bias = stacked[:-1], stacked[-1]
         return self._replace(
-            weights=weights.astype(self.weights.dtype), bias=bias.astype(self.bias.dtype)
+            weights=self.rounded(weights, self.weights), bias=self.rounded(bias, self.bias)
         )
 
 
@@ -126,6 +149,14 @@ class LayerView:
         Takes the layer's input for some samples, of shape (n_samples, ...), and returns the rows
         that meet the affine map, equally many for each sample and sample by sample: one row for a
         dense layer, one for each position of a convolution.
+    layer_class : type or None
+        What the layer is in its framework, by which it can be chosen; None if it has none.
+    follower : str or None
+        The smooth activation behind a linear layer, as `nettrim.solve_layer_budget` calls it.
+        Errors and bounds of the layer speak of what comes in front of it all the same.
+    factor : str or None
+        The name of a linear layer of the same input by whose output, behind its follower, this
+        one's is multiplied, as in gated linear units.
     left_out : str or None
         Why the layer is pruned only where `nettrim.trim` is told its name, in a few words that
         complete "left alone: "; None for layers that are pruned by default.
@@ -136,6 +167,7 @@ class LayerView:
     activation: str
     lipschitz: Callable[[Affine, tuple[int, ...]], float]
     unfold: Callable[[Array], Array] = rows_of_features
+    layer_class: type | None = None
     follower: str | None = None
     factor: str | None = None
     left_out: str | None = None
@@ -391,17 +423,3 @@ def find_layers(view: ModelView, names: Iterable[str]) -> list[LayerView]:
     """Return some layers of a trimmed model; a new view may list others in another order."""
     listed = {layer.name: layer for layer in view.prunable_layers()}
     return [listed[name] for name in names]
-
-
-def read_samples(view: ModelView, values: Any, name: str) -> Data:
-    """Return samples as the view takes them."""
-    data = view.calibration(values, name)
-    mask = data.arrays.get("attention_mask") if isinstance(data, Samples) else None
-    if mask is not None and not mask.all():
-        warnings.warn(
-            f"{name} has padding (zeros in its attention_mask), whose positions count like all "
-            "others in programs, errors and bounds: give samples of one length without any",
-            UserWarning,
-            stacklevel=3,
-        )
-    return data

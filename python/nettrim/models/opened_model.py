@@ -9,8 +9,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from .hashes import hash_data, hash_model
-from .model_view import LayerView, ModelView, Untouched, as_view, read_samples
-from .samples import Data, data_shape, sample_shape
+from .masked_view import MaskedView
+from .masks import MaskChoice, with_masks
+from .model_view import LayerView, ModelView, Untouched, as_view
+from .samples import Data, Samples, data_shape, sample_shape
 
 __all__ = ["OpenedModel"]
 
@@ -47,8 +49,12 @@ class OpenedModel(Generic[Model]):
     facts: dict[str, Any]
 
     @classmethod
-    def on(cls, model: Model, X: Any, held_out: Any = None) -> OpenedModel[Model]:
+    def on(
+        cls, model: Model, X: Any, held_out: Any = None, mask: MaskChoice = None
+    ) -> OpenedModel[Model]:
         """Open a model: some views learn from data what they hold.
+
+        ``mask`` says which positions of the samples count; see `nettrim.trim`.
 
         Raises
         ------
@@ -57,11 +63,15 @@ class OpenedModel(Generic[Model]):
             outputs of one name.
         """
         view = as_view(model)
-        data = read_samples(view, X, "X")
-        held_out_data = None if held_out is None else read_samples(view, held_out, "held_out")
+        data = with_masks(view.calibration(X, "X"), mask, "X")
+        held_out_data = None
+        if held_out is not None:
+            held_out_data = with_masks(view.calibration(held_out, "held_out"), mask, "held_out")
         if held_out_data is not None and sample_shape(held_out_data) != sample_shape(data):
             wanted, got = sample_shape(data), sample_shape(held_out_data)
             raise ValueError(f"held_out has samples of shape {got}, X of {wanted}")
+        if isinstance(data, Samples) and data.masks:
+            view = MaskedView(view, data)
         layers, outputs = view.prunable_layers(), view.outputs()
         _check_names([layer.name for layer in layers], "prunable layers")
         _check_names(outputs, "outputs")

@@ -23,7 +23,7 @@ def format_weights(layer: LayerView) -> list[str]:
         layer.activation,
         f"{count:,}",
         format_share(count, weights.size),
-        str(layer.affine.precision),
+        layer.affine.precision.name,
     ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import as_plain_array
-from ..models.model_view import ModelView, read_samples, view_both
+from ..models.model_view import ModelView, view_both
 from ..models.samples import Data
 
 Labels = NDArray[np.integer[Any]]
@@ -37,7 +37,7 @@ def compare_accuracy(before: Any, after: Any, X: Any, labels: ArrayLike) -> Accu
     first, second = (view.score(X, labels) for view in views)
     if first is not None and second is not None:
         return Accuracy(first, second, len(np.asarray(labels)))
-    data = [read_samples(view, X, "X") for view in views]
+    data = [view.calibration(X, "X") for view in views]
     wanted = check_labels(labels, len(data[0]))
     original, trimmed = (_scores(*pair) for pair in zip(views, data, strict=True))
     _check_range(wanted, original.shape[1])

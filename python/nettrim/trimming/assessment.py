@@ -19,7 +19,7 @@ from ..base.errors import (
     warn_user,
 )
 from ..base.stopwatch import Stopwatch
-from ..models.model_view import ModelView
+from ..models.model_view import ModelView, Precision
 from ..models.opened_model import OpenedModel
 from ..models.samples import Data
 from ..results.outcome import KEPT, UNREACHED, LayerReport, OutputReport
@@ -185,8 +185,11 @@ def _compare_runtime(
     ]
     errors = [frobenius_norm(own - values) for own, values in zip(runs, exact, strict=True)]
     error = relative_to(max(errors), frobenius_norm(exact[0]))
-    types = {*(layer.affine.precision for layer in walk.run.layers), computed[0].dtype}
-    coarsest = max(float(np.finfo(dtype).eps) for dtype in types)
+    types = {
+        *(layer.affine.precision for layer in walk.run.layers),
+        Precision.of(computed[0].dtype),
+    }
+    coarsest = max(precision.epsilon for precision in types)
     return replace(
         report,
         runtime_discrepancy=relative_to(frobenius_norm(runs[1] - runs[0]), frobenius_norm(runs[0])),

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from ..base.arguments import check_choice, check_integer, check_threads
 from ..base.stopwatch import Stopwatch
 from ..layer.blocks.workers import Pool
+from ..models.masks import MaskChoice, describe_choice
 from ..models.opened_model import OpenedModel
 from ..results.trim_result import TrimResult
 from .assessment import assess, run_before, warn
 from .checkpoint import Checkpoint
-from .choice import choose_layers, choose_outputs
+from .choice import LayerChoice, choose_layers, choose_outputs
 from .goals import SCHEMES, Goal, resolve_goal
 from .methods.method import RowSample, Run
 from .progress import make_reporter
@@ -42,8 +43,10 @@ def trim(
     epsilon: float | None = None,
     sparsity: float | None = None,
     scheme: Literal["cascade", "parallel"] = "cascade",
-    layers: Iterable[int | str] | None = None,
+    layers: LayerChoice | None = None,
+    skip: LayerChoice | None = None,
     outputs: Iterable[int | str] | None = None,
+    mask: MaskChoice = None,
     held_out: Any = None,
     n_threads: int | None = None,
     executor: Executor | None = None,
@@ -98,13 +101,25 @@ def trim(
         Share of the weights of the pruned layers that is to be removed, to one weight.
     scheme : {"cascade", "parallel"}, default "cascade"
         Whether a layer sees the outputs of the layers already trimmed, or the original ones.
-    layers : iterable of int or str, optional
-        Positions (negative ones count from the end) or names of the layers to be pruned. Default
-        all prunable layers, but for the output head of a language model.
+    layers : int, str, type or iterable of these, optional
+        The layers to be pruned: positions (negative ones count from the end), names, regular
+        expressions that names have to begin with (``"re:.*mlp"``, see ``re.match``), or classes of
+        modules (``torch.nn.Linear``). Default all prunable layers, but for the
+        output head of a language model.
+    skip : like layers, optional
+        Layers to be left as they are, of those.
     outputs : iterable of int or str, optional
         Positions or names of the outputs of the model that count: in the network's error, each
         relative to its own norm, and where layers share a budget. Default all of floats. Naming the
         others leaves one out.
+    mask : str, callable or False, optional
+        Which positions of samples count, like the tokens of padded texts that are no padding:
+        others are in no program, error or bound. An input of bools, or ones and zeros, of shape
+        (n_samples, n_positions), by its name; or a function from the inputs, a mapping of arrays by
+        name (or X as one array), to such an array; it is applied to ``held_out`` as well. Default
+        the inputs "attention_mask" and "decoder_attention_mask", where there are such of that kind;
+        False lets all positions count.
+        Layers that do not meet the samples position by position see them whole, as ever.
     held_out : like X, optional
         Samples the solver does not see, on which the discrepancy is measured as well.
     n_threads : int, optional
@@ -199,8 +214,8 @@ def trim(
     draw = RowSample(
         check_integer(max_patches, "max_patches"), check_integer(seed, "seed", least=0)
     )
-    opened = OpenedModel.on(model, X, held_out)
-    chosen = choose_layers(opened.layers, layers)
+    opened = OpenedModel.on(model, X, held_out, mask)
+    chosen = choose_layers(opened.layers, layers, skip)
     opened = opened.passing_over(chosen)
     counted = choose_outputs(opened.outputs, outputs)
     before = run_before(opened)
@@ -222,6 +237,7 @@ def trim(
         **goal.arguments(scheme),
         "layers": [opened.layers[position].name for position in chosen],
         "outputs": [opened.outputs[number] for number in counted],
+        "mask": describe_choice(mask),
         "n_threads": n_threads,
         **draw._asdict(),
     }

@@ -114,8 +114,8 @@ def test_bad_data_are_named(X: Any, error: type[Exception], words: list[str]) ->
         (nn.Linear(8, 2), "model is a single layer"),
         (nn.Sequential(nn.LazyLinear(3)), "model: the weight of layer '0' does not exist yet"),
         (
-            nn.Sequential(nn.Linear(8, 2)).bfloat16(),
-            "model: the weight of layer '0' must be float16",
+            nn.Sequential(nn.Linear(8, 2)).to(torch.float8_e4m3fn),
+            "model: the weight of layer '0' must be float16, bfloat16",
         ),
         (nn.Sequential(nn.ReLU()), "model has no prunable layer"),
         (nn.Sequential(nn.Linear(8, 2), Step(torch.mean)), "model must return one result for each"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import UserDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nettrim import CalibrationWarning
 from nettrim.models.model_view import as_view
 from nettrim.models.samples import Samples
 from support.networks import trim
@@ -96,6 +98,11 @@ NAMED = {"ids": IDS, "mask": MASK}
         DataLoader(Stream(record), batch_size=4),
         DataLoader(Records(lambda k: (record(k), k)), batch_size=2),  # labels come second
         [{k: v[:6] for k, v in NAMED.items()}, {k: v[6:] for k, v in NAMED.items()}],
+        ((IDS,), {"mask": MASK}),
+        ([], {**NAMED, "labels": torch.zeros(N)}),
+        [[(IDS[:4],), {"mask": MASK[:4]}], [(IDS[4:],), {"mask": MASK[4:]}]],
+        DataLoader(Records(lambda k: ((IDS[k],), {"mask": MASK[k]})), batch_size=4),
+        Records(lambda k: {"ids": IDS[k].tolist(), "mask": MASK[k].tolist(), "text": "..."}),
     ],
     ids=lambda values: type(values).__name__,
 )
@@ -150,6 +157,37 @@ def test_one_input_without_a_name_is_an_array(dtype: Any, pack: Callable[[Any], 
     data = as_view(nn.Sequential(nn.Linear(3, 2))).calibration(pack(X), "X")  # type: ignore[attr-defined]
     assert data.dtype == np.float64
     np.testing.assert_array_equal(data, X.double())
+
+
+SHORT = {"ids": IDS[:2, :3], "mask": MASK[:2, :3]}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [SHORT, NAMED],
+        [((), SHORT), ((IDS,), {"mask": MASK})],
+        DataLoader([SHORT, NAMED], batch_size=None),  # type: ignore[arg-type]
+        Records(
+            lambda k: {name: x[k - 2] if k > 1 else SHORT[name][k] for name, x in NAMED.items()}
+        ),
+    ],
+    ids=["list", "calls", "loader", "data set"],
+)
+def test_batches_are_padded_to_the_longest(values: Any) -> None:
+    data = as_view(Two().eval()).calibration(values, "X")  # type: ignore[attr-defined]
+    for name, array in NAMED.items():
+        first, others = np.split(data.arrays[name], [2])
+        np.testing.assert_array_equal(first[:, :3], SHORT[name])
+        assert not first[:, 3:].any()
+        np.testing.assert_array_equal(others, array[: len(others)])
+
+
+def test_labels_that_are_named_are_no_inputs() -> None:
+    """The second of a pair holds what forward takes, or labels."""
+    batches = [((IDS,), {"boxes": torch.zeros(N)})]
+    data = as_view(Two()).calibration(batches, "X")  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(data, IDS)
 
 
 def test_labels_of_a_loader_are_no_inputs() -> None:
@@ -215,6 +253,19 @@ def test_a_mask_may_be_minus_infinity() -> None:
         (Sum(), [{"a": A, "b": B}, {"a": A}], "X has batches that do not fit each other"),
         (Two(), [{"ids": IDS, "scale": k} for k in (1, 2)], "X['scale'] is not the same number"),
         (Sum(), {"a": A, "b": B + 1j}, "X['b'] must hold real numbers"),
+        (Sum(), ((A,), {"a": A, "b": B}), "X has a by position and by name"),
+        (Sum(), ((A, B, A), {}), "X has 3 inputs, and forward takes 2: a, b"),
+        (Sum(), ((A,), {"c": B}), "X has none of the inputs that forward takes (a, b), it has c"),
+        (
+            Two(),
+            [{"ids": IDS}, {"ids": IDS[:, :3]}],
+            "X has batches that do not fit each other: 'ids' has several lengths, and no",
+        ),
+        (
+            Two(),
+            [NAMED, {"ids": IDS[:, :3], "mask": MASK}],
+            "X has batches that do not fit each other: 'ids' has several lengths, and no",
+        ),
         (Sum(), [], "X is empty"),
     ],
 )
@@ -238,17 +289,73 @@ def test_sparse_data_of_scipy_are_refused_by_name(kind: str) -> None:
         trim(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()), sparse, epsilon=0.1)
 
 
-def test_padding_is_told_of(rng: np.random.Generator) -> None:
-    class Masked(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(4, 3)
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"layers": nn.Linear}, ["hidden", "last"]),
+        ({"layers": nn.Module, "skip": "re:la"}, ["hidden"]),
+        ({"skip": ["hidden"]}, ["last"]),
+    ],
+    ids=str,
+)
+def test_layers_are_chosen_by_class(options: dict[str, Any], expected: list[str]) -> None:
+    model, ids = Two(), np.arange(400).reshape(80, 5) % 7
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        result = trim(model, ids, epsilon=0.1, **options)
+    assert [layer.name for layer in result.layers if layer.pruned] == expected
 
-        def forward(self, x: Any, attention_mask: Any) -> Any:
-            return self.layer(x) * attention_mask[..., None]
 
-    x, mask = rng.standard_normal((40, 5, 4)), np.ones((40, 5), int)
-    trim(Masked(), {"x": x, "attention_mask": mask}, epsilon=0.1)
-    mask[3, 2:] = 0
-    with pytest.warns(UserWarning, match="X has padding"):
-        trim(Masked(), {"x": x, "attention_mask": mask}, epsilon=0.1)
+def test_classes_that_no_layer_is_of() -> None:
+    with pytest.raises(ValueError, match=r"no prunable layer is a Conv1d, there are \['Linear'\]"):
+        trim(Two(), IDS, epsilon=0.1, skip=[nn.Conv1d])
+
+
+def test_what_a_tokenizer_returns_is_taken() -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=40,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=12,
+        max_position_embeddings=8,
+    )
+    model = transformers.BertModel(config).eval()
+    values = {"input_ids": IDS, "attention_mask": MASK.long(), "token_type_ids": 0 * IDS}
+    view = as_view(model)
+    data = view.calibration(transformers.BatchEncoding(values), "X")  # type: ignore[attr-defined]
+    assert {k: v.shape for k, v in data.arrays.items()} == dict.fromkeys(values, IDS.shape)
+    batches = DataLoader(Records(lambda k: {key: v[k] for key, v in values.items()}), batch_size=4)
+    for again in (values, batches, ((IDS,), {"attention_mask": MASK.long()})):
+        other = as_view(model).calibration(again, "X")  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(other.arrays["attention_mask"], MASK)
+    *_, end = view.signals(data, {})
+    with torch.no_grad():
+        wanted = model(**values).pooler_output
+    np.testing.assert_allclose(end.values, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # layers are tied, and not followed
+def test_an_encoder_and_a_decoder_have_inputs_of_their_own() -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=40,
+        d_model=8,
+        d_kv=4,
+        d_ff=12,
+        num_layers=1,
+        num_heads=2,
+        decoder_start_token_id=0,
+    )
+    X = {"input_ids": IDS, "attention_mask": MASK.long(), "decoder_input_ids": IDS[:, :3]}
+    view = as_view(transformers.T5Model(config).eval())
+    data = view.calibration(X, "X")  # type: ignore[attr-defined]
+    assert view.outputs() == ["last_hidden_state", "encoder_last_hidden_state"]
+    *_, first, _ = view.signals(data, {})
+    assert first.values.shape == (N, 3, 8)
+    given = {**X, "decoder_input_ids": None, "labels": IDS[:, :3]}
+    view = as_view(transformers.T5ForConditionalGeneration(config).eval())
+    view.calibration(given, "X")  # type: ignore[attr-defined]
+    assert view.outputs() == ["logits", "encoder_last_hidden_state"]

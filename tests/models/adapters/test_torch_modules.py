@@ -349,7 +349,7 @@ def quantised() -> Any:
         (lambda: torch.ones(3), "model must be a torch.nn.Module, got Tensor"),
         (lambda: perceptron().to("meta"), "model: '0.weight' is on the meta device"),
         (
-            lambda: perceptron().bfloat16(),
+            lambda: perceptron().to(torch.float8_e4m3fn),
             r"model: the weight of layer '0' must be.*model\.float\(\)",
         ),
     ],

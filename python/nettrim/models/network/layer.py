@@ -147,6 +147,7 @@ class PrunableLayer(Layer):
             self.activation,
             lambda affine, shape: self.with_affine(affine).lipschitz(shape),
             self.unfold,
+            type(self),
         )
 
     def prunable(self) -> Sequence[tuple[str, PrunableLayer]]:

@@ -35,11 +35,12 @@ class RowSample(NamedTuple):
     max_patches: int
     seed: int
 
-    def rows(self, layer: LayerView, position: int, values: Array) -> NDArray[np.intp] | None:
-        """Return their numbers in order, None for all of them."""
-        each = layer.rows_per_sample(values)
-        total = each * len(values)
-        if each == 1 or total <= self.max_patches:
+    def rows(
+        self, layer: LayerView, position: int, values: Array, n_samples: int
+    ) -> NDArray[np.intp] | None:
+        """Return their numbers in order, None for all of them: one for each sample, or few."""
+        total = layer.rows_per_sample(values) * len(values)
+        if total <= max(n_samples, self.max_patches):
             return None
         random = np.random.default_rng([self.seed, position])
         return np.sort(random.choice(total, self.max_patches, replace=False))
@@ -112,7 +113,7 @@ class Run:
     def task(self, position: int, original: Signal, current: Signal) -> LayerTask:
         """Return a layer with the rows that are drawn for it."""
         layer = self.layers[position]
-        chosen = self.draw.rows(layer, position, original.values)
+        chosen = self.draw.rows(layer, position, original.values, len(self.data))
         before = layer.chosen_rows(original.values, chosen)
         now = before if current is original else layer.chosen_rows(current.values, chosen)
         return LayerTask(position, layer, before, now)

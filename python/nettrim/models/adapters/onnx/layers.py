@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from ....base.arrays import Array
-from ...model_view import Affine, LayerView
+from ...model_view import Affine, LayerView, Precision
 from ...network import BatchNorm, Conv1D, Conv2D, Dense, PrunableLayer
 from ...unfold import Window
 from .graph import FLOATS, OnnxGraph, Stored, Values, attributes, has_input, is_standard
@@ -43,9 +43,9 @@ class _ScaledAffine(Affine):
         return scaled
 
     @property
-    def precision(self) -> np.dtype[Any]:
+    def precision(self) -> Precision:
         """What the model stores the weights in, without their factors."""
-        return self.stored
+        return Precision.of(self.stored)
 
     def replaced(self, stacked: Array) -> Affine:
         """Return the map with weights that the model can have (see `Affine.replaced`)."""

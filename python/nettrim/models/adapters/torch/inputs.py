@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from ....base.arrays import check_samples
 from ...samples import Data, Samples
@@ -41,6 +41,10 @@ class ForwardSignature(NamedTuple):
     by_name: frozenset[str]
     anything: bool
 
+    def takes(self, name: Any) -> bool:
+        """Tell whether an input can be given by this name."""
+        return self.anything or name in self.by_name
+
     @classmethod
     def of(cls, model: nn.Module) -> ForwardSignature:
         """Look at a module's forward."""
@@ -67,7 +71,7 @@ def load_samples(values: Any, name: str, takes: ForwardSignature) -> Data:
 
     Parameters
     ----------
-    values : array_like, torch.Tensor, mapping, tuple of tensors, or batches of these
+    values : array_like, torch.Tensor, mapping, tuple, or batches of these
         See `nettrim.models.adapters.torch.model.TorchView.calibration`.
     name : str
         How an error calls them.
@@ -84,9 +88,9 @@ def load_samples(values: Any, name: str, takes: ForwardSignature) -> Data:
         If they are no finite numbers, do not fit each other or the module.
     """
     batches = _batches(values)
-    if batches is None:
-        return _data(values, name, takes)
-    return _concatenate([_data(_inputs(b, takes), name, takes) for b in batches], name)
+    if batches is not None:
+        return _concatenate([_data(_inputs(b, takes), name, takes) for b in batches], name)
+    return _data(values, name, takes)
 
 
 def _batches(values: Any) -> Iterable[Any] | None:
@@ -96,10 +100,29 @@ def _batches(values: Any) -> Iterable[Any] | None:
     if isinstance(values, (DataLoader, Iterator)):
         return values
     if isinstance(values, (Dataset, IterableDataset)) or _is_like_dataset(values):
-        return DataLoader(values, batch_size=BATCH)
+        return _records(values)
     if isinstance(values, list) and values and _is_batch(values[0]):
         return values
     return None
+
+
+def _records(values: Any) -> Iterator[Any]:
+    """Yield the samples of a data set: in batches, or one by one where they have names.
+
+    Those may differ in length; and lists in them are the numbers of one sample.
+    """
+    for items in DataLoader(values, BATCH, collate_fn=list):
+        if all(isinstance(item, Mapping) for item in items):
+            yield from ({k: _alone(v) for k, v in item.items()} for item in items)
+        else:
+            yield default_collate(items)
+
+
+def _alone(value: Any) -> Any:
+    """Return a sample as a batch."""
+    if value is None:
+        return None
+    return (value if isinstance(value, torch.Tensor) else np.asarray(value))[None]
 
 
 def _is_like_dataset(values: Any) -> bool:
@@ -112,7 +135,8 @@ def _is_batch(item: Any) -> bool:
     if isinstance(item, torch.Tensor):
         return item.ndim > 1
     if isinstance(item, (list, tuple)) and item:
-        return isinstance(item[0], (torch.Tensor, Mapping)) or _is_batch(item[0])
+        inputs = isinstance(item[0], (torch.Tensor, Mapping)) or _is_call(item)
+        return inputs or _is_batch(item[0])
     return isinstance(item, Mapping)
 
 
@@ -120,22 +144,29 @@ def _inputs(batch: Any, takes: ForwardSignature) -> Any:
     """Return what a module takes from a batch: the items it needs, or what the first holds."""
     if not isinstance(batch, (list, tuple)) or not batch:
         return batch
+    if _is_call(batch) and all(map(takes.takes, batch[1])):  # otherwise these are labels by name
+        return tuple(batch)
     if isinstance(batch[0], (list, tuple, Mapping)):
         return tuple(batch[0]) if isinstance(batch[0], list) else batch[0]
     return tuple(batch[: max(1, takes.required)])
 
 
+def _is_call(values: Sequence[Any]) -> bool:
+    """Whether something is arguments by position, and arguments by name."""
+    return (
+        len(values) == 2 and isinstance(values[0], (tuple, list)) and isinstance(values[1], Mapping)
+    )
+
+
 def _data(values: Any, name: str, takes: ForwardSignature) -> Data:
     if isinstance(values, Mapping) and not hasattr(values, "toarray"):
-        return _match_names(values, name, takes)
+        return _samples(_match_names(values, name, takes), name)
+    if isinstance(values, tuple) and _is_call(values):
+        return _samples(_match_call(values[0], values[1], name, takes), name)
     positional = isinstance(values, tuple) and any(_is_array(part) for part in values)
-    if positional and len(values) > len(takes.names):
-        raise ValueError(
-            f"{name} has {len(values)} inputs, and forward takes {len(takes.names)}: "
-            f"{', '.join(takes.names)}"
-        )
-    if positional and len(values) > 1:
-        return _samples(dict(zip(takes.names, values, strict=False)), name)
+    by_position = _match_positions(values, name, takes) if positional else {}
+    if len(by_position) > 1:
+        return _samples(by_position, name)
     alone = values[0] if positional else values
     if isinstance(alone, torch.Tensor) and alone.dtype is torch.bool and takes.names:
         return _samples({takes.names[0]: alone}, name)
@@ -146,15 +177,37 @@ def _is_array(part: Any) -> bool:
     return isinstance(part, (torch.Tensor, np.ndarray)) and part.ndim > 0
 
 
-def _match_names(values: Mapping[Any, Any], name: str, takes: ForwardSignature) -> Samples:
+def _match_call(
+    args: Sequence[Any], kwargs: Mapping[Any, Any], name: str, takes: ForwardSignature
+) -> dict[str, Any]:
+    """Return inputs by name, some of which were given by position."""
+    first = _match_positions(args, name, takes)
+    others = _match_names(kwargs, name, takes) if kwargs else {}
+    twice = sorted(first.keys() & others.keys())
+    if twice:
+        raise ValueError(f"{name} has {', '.join(twice)} by position and by name")
+    return first | others
+
+
+def _match_positions(values: Sequence[Any], name: str, takes: ForwardSignature) -> dict[str, Any]:
+    """Return inputs that were given by position, by name."""
+    if len(values) > len(takes.names):
+        raise ValueError(
+            f"{name} has {len(values)} inputs, and forward takes {len(takes.names)}: "
+            f"{', '.join(takes.names)}"
+        )
+    return dict(zip(takes.names, values, strict=False))
+
+
+def _match_names(values: Mapping[Any, Any], name: str, takes: ForwardSignature) -> dict[str, Any]:
     """Return inputs by name, without those that the module does not take, like labels."""
-    taken = {str(k): v for k, v in values.items() if takes.anything or k in takes.by_name}
+    taken = {str(k): v for k, v in values.items() if takes.takes(k)}
     if not taken:
         raise ValueError(
             f"{name} has none of the inputs that forward takes "
             f"({', '.join(sorted(takes.by_name))}), it has {', '.join(map(str, values))}"
         )
-    return _samples(taken, name)
+    return taken
 
 
 def _samples(values: Mapping[str, Any], name: str) -> Samples:
@@ -213,7 +266,7 @@ def _concatenate(batches: list[Data], name: str) -> Data:
         inputs = {frozenset(batch.arrays) | frozenset(batch.shared) for batch in named}
         if alone or len(inputs) > 1:
             raise ValueError("they have different inputs")
-        arrays = {k: np.concatenate([batch.arrays[k] for batch in named]) for k in named[0].arrays}
+        arrays = _join([batch.arrays for batch in named])
     except (KeyError, ValueError) as error:
         raise ValueError(f"{name} has batches that do not fit each other: {error}") from None
     shared = named[0].shared
@@ -221,3 +274,32 @@ def _concatenate(batches: list[Data], name: str) -> Data:
         if any(not np.array_equal(value, batch.shared[key]) for batch in named):
             raise ValueError(f"{name}[{key!r}] is not the same number in all batches")
     return Samples(arrays, shared)
+
+
+def _join(batches: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Put arrays one after another; those with a mask that tells of it are padded with zeros."""
+    joined = {}
+    for key in batches[0]:
+        parts = [batch[key] for batch in batches]
+        if len({part.shape[1:2] for part in parts}) > 1:
+            if not any(_covers(batches, mask, key) for mask in batches[0]):
+                raise ValueError(
+                    f"{key!r} has several lengths, and no input is a mask of them, as "
+                    "'attention_mask' is"
+                )
+            parts = [_pad(part, max(part.shape[1] for part in parts)) for part in parts]
+        joined[key] = np.concatenate(parts)
+    return joined
+
+
+def _covers(batches: Sequence[Mapping[str, NDArray[Any]]], mask: str, key: str) -> bool:
+    """Whether an input is called a mask, and has a number for each position of another one."""
+    return mask.endswith("mask") and all(
+        batch[mask].shape == batch[key].shape[:2] for batch in batches
+    )
+
+
+def _pad(array: NDArray[Any], length: int) -> NDArray[Any]:
+    """Append zeros along the second axis."""
+    ahead = [(0, 0), (0, length - array.shape[1]), *[(0, 0)] * (array.ndim - 2)]
+    return np.pad(array, ahead)

@@ -12,15 +12,17 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import is_lazy
 
 from ....base.arrays import AnyFloat, Array, check_finite
-from ...model_view import Affine, LayerView
+from ...model_view import Affine, LayerView, Precision
 from ...network import BatchNorm, Conv1D, Conv2D, Dense
 from .reads import find_overlapping
 from .transposed import TRANSPOSED, Spread, turn_kernels
 
 __all__ = [
+    "FLOATS",
     "LAYERS",
     "OUTPUT_HEAD",
     "SHARED",
+    "BFloat16Affine",
     "NormalisedAffine",
     "find_output_heads",
     "layer_view",
@@ -34,9 +36,28 @@ OUTPUT_HEAD = "output head of the language model: name it in layers to prune it"
 SHARED = "it shares its parameters with another module"
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, *TRANSPOSED)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # that weights may be
 
 # A subclass that computes something else is not what its weights say.
 COMPUTED = {(kind.forward, getattr(kind, "_conv_forward", None)) for kind in LAYERS}
+
+
+class BFloat16Affine(Affine):
+    """An affine map whose weights are bfloat16 in the model.
+
+    NumPy does not know that type: here they are float32, and an answer holds numbers that the model
+    can store.
+    """
+
+    @property
+    def precision(self) -> Precision:
+        """What the model stores the weights in."""
+        return Precision("bfloat16", torch.finfo(torch.bfloat16).eps)
+
+    def rounded(self, values: Array, stored: AnyFloat) -> AnyFloat:
+        """Round to the nearest numbers, as PyTorch does."""
+        nearest: AnyFloat = torch.tensor(values).bfloat16().float().numpy()
+        return nearest
 
 
 class NormalisedAffine(Affine):
@@ -58,13 +79,13 @@ class NormalisedAffine(Affine):
         return folded
 
     @property
-    def precision(self) -> np.dtype[Any]:
+    def precision(self) -> Precision:
         """What the layer's own weights are stored in."""
         return self.own.precision
 
     def replaced(self, stacked: Array) -> Affine:
         """Return the map with weights that the layer can have (see `Affine.replaced`)."""
-        own = unscale(stacked, self.scale).astype(self.own.weights.dtype)
+        own = self.own.rounded(unscale(stacked, self.scale), self.own.weights)
         return NormalisedAffine.of(self.own._replace(weights=own), self.scale, self.shift)
 
 
@@ -135,7 +156,11 @@ def layer_view(
         Factors and shifts between the layer and its activation; see `read_normalisation`.
     """
     step = _step(name, module)
-    affine = step.affine if norm is None else NormalisedAffine.of(step.affine, *norm)
+    affine = step.affine
+    if module.weight.dtype is torch.bfloat16:
+        affine = BFloat16Affine(*affine)
+    if norm is not None:
+        affine = NormalisedAffine.of(affine, *norm)
     shape = (1,) if isinstance(step, Dense) else step.weights.shape[1:]  # axes of a sample
 
     spread = Spread.of(module) if isinstance(module, TRANSPOSED) else None
@@ -150,7 +175,7 @@ def layer_view(
             size = [*spread.size(tuple(size))]
         return step.with_affine(affine).lipschitz((1, channels, *size))
 
-    return LayerView(name, affine, activation, lipschitz, unfold)
+    return LayerView(name, affine, activation, lipschitz, unfold, type(module))
 
 
 def read_normalisation(norm: Any) -> tuple[Array, Array]:
@@ -217,9 +242,12 @@ def _array(parameter: Any, name: str) -> AnyFloat:
     """Return a parameter as an array."""
     if is_lazy(parameter):
         raise ValueError(f"{name} does not exist yet; run the model once")
-    if parameter.dtype not in (torch.float16, torch.float32, torch.float64):
+    if parameter.dtype not in FLOATS:
         raise ValueError(
-            f"{name} must be float16, float32 or float64, got {parameter.dtype}; "
+            f"{name} must be float16, bfloat16, float32 or float64, got {parameter.dtype}; "
             "model.float() converts it"
         )
-    return check_finite(parameter.detach().cpu().numpy(), name)
+    values = parameter.detach().cpu()
+    return check_finite(
+        (values.float() if values.dtype is torch.bfloat16 else values).numpy(), name
+    )

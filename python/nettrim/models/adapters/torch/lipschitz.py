@@ -19,7 +19,7 @@ from torch.fx.node import map_arg
 
 from ...network.shapes import check_sizes
 from ...unfold import Window
-from .layers import LAYERS, layer_view, read_normalisation
+from .layers import FLOATS, LAYERS, layer_view, read_normalisation
 
 __all__ = ["AFFINE", "GraphCall", "Shape", "operand_lipschitz"]
 
@@ -166,7 +166,7 @@ def _batch_norm(call: GraphCall) -> float:
 def _layer(call: GraphCall) -> float:
     if type(call.module) not in LAYERS:
         return math.inf
-    readable = call.module.weight.dtype in (torch.float16, torch.float32, torch.float64)
+    readable = call.module.weight.dtype in FLOATS
     if not readable or getattr(call.module, "padding_mode", "zeros") != "zeros":
         return math.inf
     layer = layer_view(str(call.node.target), call.module)

@@ -147,12 +147,13 @@ class TorchView(ModelView):
         values : array_like, torch.Tensor, mapping, tuple of tensors, or batches of these
             Samples along the first axis. Whole numbers (tokens) stay whole. A mapping, like a
             ``BatchEncoding``, has inputs by name, and what forward does not take (labels) is left
-            out; a tuple has them by position. None stands for a default, and numbers go along with
-            every batch.
+            out; a tuple has them by position, a pair of a tuple and a mapping both. None stands for
+            a default, and numbers go along with every batch.
 
             Batches come from a `DataLoader`, a data set, an iterator or a list of tensors, tuples
             or mappings. The first item of a batch that is a tuple or a list is the model's input,
-            or as many of its first items as forward requires; the others are labels.
+            or as many of its first items as forward requires; the others are labels. Batches of
+            mappings may have been padded to different lengths if a mask tells of it.
         name : str
             How an error calls it.
 

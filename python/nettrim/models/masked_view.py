@@ -1,0 +1,196 @@
+"""The view of a model on samples of which some positions count in nothing, like padding."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.arrays import AnyFloat, Array
+from .model_view import Affine, LayerView, ModelView, Signal, Untouched
+from .samples import Data, Mask, Samples
+
+__all__ = ["MaskedView"]
+
+Number = TypeVar("Number", bound=np.floating[Any])
+
+FEW = 4  # samples that show what a model does with positions
+ROUNDING = 1e-7  # by which a signal may differ that padding does not reach
+
+
+class MaskedView(ModelView):
+    """A view whose signals, and outputs, have the positions alone that count.
+
+    A signal of shape (n_samples, n_positions, ...) becomes one of shape (n_counting, ...), so that
+    the others are in no program, error or bound. A signal without these positions (behind a
+    pooling, or of another sequence) is as it was.
+
+    Which signals have them is seen from a few samples that are made shorter by one position; where
+    the model does not take those, from shapes. Other few samples, with other contents where nothing
+    counts, show whether these contents reach what counts: then nothing is known of how signals
+    depend on each other.
+
+    Parameters
+    ----------
+    view : ModelView
+    data : Samples
+        With masks.
+
+    Warns
+    -----
+    UserWarning
+        If contents that count in nothing move what counts.
+    """
+
+    def __init__(self, view: ModelView, data: Samples) -> None:
+        self._view = view
+        few = _most_padded(data)
+        reference = [signal.values for signal in view.signals(few.inputs, {})]
+        self._along = {  # which mask is that of a signal, by number
+            number: which
+            for which, mask in enumerate(few.masks)
+            for number in _find_positions(view, few, mask, reference)
+        }
+        padded = not all(mask.counts.all() for mask in few.masks)
+        self._reached = padded and self._is_reached(few, reference)
+        if self._reached:
+            warnings.warn(
+                "model: what stands at the positions that the mask leaves out moves what counts, "
+                "so results depend on it, and nothing is proved of the network",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def prunable_layers(self) -> Sequence[LayerView]:
+        """Return the layers of the view inside, like the next ones."""
+        return self._view.prunable_layers()
+
+    def calibration(self, values: Any, name: str) -> Data:  # noqa: D102
+        return self._view.calibration(values, name)
+
+    def outputs(self) -> Sequence[str]:  # noqa: D102
+        return self._view.outputs()
+
+    def untouched(self) -> Sequence[Untouched]:  # noqa: D102
+        return self._view.untouched()
+
+    def with_weights(self, weights: Mapping[int, Affine]) -> Any:  # noqa: D102
+        return self._view.with_weights(weights)
+
+    def to_arrays(self) -> Mapping[str, NDArray[Any]]:  # noqa: D102
+        return self._view.to_arrays()
+
+    def score(self, X: Data, labels: Any) -> float | None:  # noqa: D102
+        return self._view.score(X, labels)
+
+    def view_of(self, model: Any) -> ModelView | None:  # noqa: D102
+        return self._view.view_of(model)
+
+    def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
+        """Walk data through the model; the positions that count are left of each signal."""
+        for number, signal in enumerate(self._view.signals(_inputs(X), weights)):
+            unknown = dict.fromkeys(signal.lipschitz, math.inf)
+            lipschitz = unknown if self._reached else signal.lipschitz
+            yield Signal(self._counting(number, signal.values, X), lipschitz)
+
+    def output_values(self, X: Data, weights: Mapping[int, Affine]) -> list[Array]:
+        """Return the outputs under some weights; the positions that count are left."""
+        return self._counting_outputs(self._view.output_values(_inputs(X), weights), X)
+
+    def run(self, model: Any, X: Data) -> Sequence[AnyFloat] | None:
+        """Return the outputs as the framework computes them; the positions that count are left."""
+        outputs = self._view.run(model, _inputs(X))
+        return None if outputs is None else self._counting_outputs(outputs, X)
+
+    def _counting_outputs(
+        self, outputs: Sequence[NDArray[Number]], X: Data
+    ) -> list[NDArray[Number]]:
+        first = len(self.prunable_layers())
+        return [self._counting(number, values, X) for number, values in enumerate(outputs, first)]
+
+    def _counting(self, number: int, values: NDArray[Number], X: Data) -> NDArray[Number]:
+        """Return the positions of a signal that count."""
+        if not isinstance(X, Samples) or not X.masks or number not in self._along:
+            return values
+        counts = X.masks[self._along[number]].counts
+        if values.shape[:2] != counts.shape:  # as a framework may have an output inside
+            values = values.reshape(*counts.shape, -1)
+        return values[counts]
+
+    def _is_reached(self, few: Samples, reference: Sequence[AnyFloat]) -> bool:
+        """Tell whether what counts is another if the contents of all other positions are."""
+        changed = _with_other_padding(few)
+        if changed is None:
+            return True  # nothing of it can be seen
+        for number, signal in enumerate(self._view.signals(changed.inputs, {})):
+            before = self._counting(number, reference[number], few)
+            after = self._counting(number, signal.values, few)
+            scale = float(np.abs(before[np.isfinite(before)]).max(initial=0.0))
+            if not np.allclose(before, after, ROUNDING, ROUNDING * scale, equal_nan=True):
+                return True
+        return False
+
+
+def _inputs(X: Data) -> Data:
+    return X.inputs if isinstance(X, Samples) else X
+
+
+def _most_padded(data: Samples) -> Samples:
+    """Return a few samples in which something counts, and the least."""
+    numbers = np.sum([mask.counts.sum(axis=1) for mask in data.masks], axis=0)
+    return data[np.argsort(np.where(numbers, numbers, np.inf), kind="stable")[:FEW]]
+
+
+def _find_positions(
+    view: ModelView, few: Samples, mask: Mask, reference: Sequence[AnyFloat]
+) -> frozenset[int]:
+    """Return which signals have the positions of the mask as their second axis, by number."""
+    n_positions = mask.counts.shape[1]
+    found = {k for k, x in enumerate(reference) if x.ndim > 1 and x.shape[1] == n_positions}
+    shapes = _shapes_without_last(view, few, mask)
+    if shapes is None:
+        return frozenset(k for k in found if reference[k].ndim > 2)  # else these may be features
+    return frozenset(k for k in found if shapes[k][1] == n_positions - 1)
+
+
+def _shapes_without_last(view: ModelView, few: Samples, mask: Mask) -> list[tuple[int, ...]] | None:
+    """Return the shapes of signals of samples that lack their last position; None if none pass."""
+    if mask.counts.shape[1] == 1:
+        return None
+    arrays = {name: a[:, :-1] if name in mask.inputs else a for name, a in few.arrays.items()}
+    shorter = Samples(arrays, few.shared).inputs
+    try:
+        return [signal.values.shape for signal in view.signals(shorter, {})]
+    except Exception:  # noqa: BLE001 (a model may take samples of one length alone)
+        return None
+
+
+def _with_other_padding(samples: Samples) -> Samples | None:
+    """Put contents of positions that count where nothing counts; None where that changes nothing.
+
+    An input that says itself which positions count stays.
+    """
+    arrays = dict(samples.arrays)
+    for mask in samples.masks:
+        counts = mask.counts
+        for name in mask.inputs:
+            if not np.array_equal(arrays[name], counts):
+                arrays[name] = _with_cycled(arrays[name], counts)
+        same = all(np.array_equal(arrays[name], samples.arrays[name]) for name in mask.inputs)
+        if same and not counts.all():
+            return None
+    return Samples(arrays, samples.shared)
+
+
+def _with_cycled(array: NDArray[Any], counts: NDArray[np.bool_]) -> NDArray[Any]:
+    """Put what counts, as often as it takes, where nothing does; first what was not there."""
+    values, padding = array[counts], array[~counts]
+    different = [k for k, value in enumerate(values) if (value != padding[:1]).any()]
+    order = np.arange(len(padding)) + (different or [0])[0]
+    changed = array.copy()
+    changed[~counts] = values[order % len(values)]
+    return changed
