@@ -201,7 +201,7 @@ def test_too_small_a_kappa_is_infeasible(network: Network, X: Array) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning")
-def test_unchanged_input_leaves_a_floor_under_epsilon(X: Array) -> None:
+def test_a_layer_that_nothing_reaches_has_the_room_of_the_first(X: Array) -> None:
     """A dead first layer is trimmed to nothing and changes nothing."""
     rng = np.random.default_rng(3)
     dead = Dense(rng.standard_normal((12, 5)), np.full(5, -100.0))
@@ -209,7 +209,7 @@ def test_unchanged_input_leaves_a_floor_under_epsilon(X: Array) -> None:
     result = trim(net, X, epsilon=0.05, tol=1e-3)
     first, second = result.layers
     assert (first.nonzeros_after, first.discrepancy, first.bound) == (0, 0.0, 0.0)
-    assert second.epsilon == pytest.approx(1e-3)
+    assert second.epsilon == pytest.approx(0.05)
     assert result.converged
     assert second.nonzeros_after == 0  # the input is zero: the bias alone explains the output
     assert second.discrepancy <= second.bound

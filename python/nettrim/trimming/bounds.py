@@ -63,10 +63,13 @@ class Prospect(NamedTuple):
     growth, floor : float
         In the cascade its square is at most ``(growth * change of W's output)**2 + (floor * norm of
         the output)**2``, in the parallel scheme it is at most ``floor * norm of the output``.
+    alone : float
+        The floor of a layer of the cascade that nothing pruned in front reaches.
     """
 
     growth: float
     floor: float
+    alone: float
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,10 @@ class Comparison:
         self._proved: dict[int, float] = {}
         self._prior: dict[int, float] = {}
 
+    def reaches(self, signal: Signal) -> bool:
+        """Tell whether anything pruned so far can move a signal."""
+        return signal.moved(self._prior) > 0
+
     def measure(
         self, position: int, original: Signal, current: Signal, trimmed: Trimmed | None
     ) -> SignalBounds:
@@ -222,8 +229,9 @@ def _bound_beforehand(
     """Return what was promised: Theorem 2 in the cascade, Theorem 1 in the parallel scheme."""
     if trimmed.prospect is None:
         return math.inf
-    growth, floor = trimmed.prospect
+    growth, floor, alone = trimmed.prospect
     if trimmed.cascaded:
+        floor = floor if incoming else alone
         own = layer.lipschitz(layer.affine, shape)
         return math.hypot(_product(growth * own, incoming), floor * norm)
     l1 = float(np.abs(layer.affine.stacked).sum())

@@ -181,9 +181,10 @@ def trim(
     measured by then are NaN. The logger ``nettrim`` hears of every finished layer at INFO and of
     every certificate at DEBUG.
 
-    In the cascade :math:`\epsilon_l` is zero when the layers in front changed nothing, which would
-    leave no room but rounding errors. It is therefore never taken below ``min(tol, epsilon)`` times
-    the norm of the layer's output. ``gap``, ``epsilon`` and ``violation`` speak of the float64
+    A layer of the cascade that nothing pruned in front can reach, like the keys and values beside
+    the queries of the first attention, is posed as the first one is. Where layers in front can, and
+    changed nothing all the same, :math:`\epsilon_l` would leave no room but rounding errors: it is
+    never taken below ``min(tol, epsilon)`` times the norm of the layer's output. ``gap``, ``epsilon`` and ``violation`` speak of the float64
     answer; if the model's weights are float32 the answer is rounded, and everything measured or
     proved about the network takes that into account.
 

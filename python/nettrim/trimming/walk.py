@@ -87,7 +87,8 @@ class Walk:
         measured, moved_since = [], False
         for position, (original, current) in enumerate(walks):
             if position in self.run.chosen and not self._resume(position):
-                yield self.run.task(position, original, current)
+                first = not comparison.reaches(original)
+                yield self.run.task(position, original, current, first=first)
             trimmed = self.trimmed().get(position)
             measured.append(comparison.measure(position, original, current, trimmed))
             # What arrives at a recurrent layer is another one with the weights that it got here.

@@ -108,6 +108,23 @@ def test_a_transformer(rng: np.random.Generator, scheme: str) -> None:
     assert torch.backends.mha.get_fastpath_enabled()
 
 
+def test_layers_side_by_side_all_have_the_room_of_the_first(rng: np.random.Generator) -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right, self.last = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(8, 2)
+
+        def forward(self, x: Any) -> Any:
+            return self.last(self.left(x) + self.right(x).relu())
+
+    result = trim(Branches(), rng.standard_normal((60, 6)), epsilon=0.1)
+    assert result.converged
+    assert [layer.epsilon for layer in result.layers[:2]] == pytest.approx([0.1, 0.1])
+    assert all(layer.discrepancy <= layer.bound for layer in result.layers)
+    assert all(layer.bound <= layer.prior_bound * (1 + 1e-4) for layer in result.layers)
+    assert result.discrepancy <= result.bound < 1
+
+
 def test_a_declared_relu(rng: np.random.Generator) -> None:
     model, X = Forking(), rng.standard_normal((60, 6))
     unknown = r"what follows the layers 'first', 'second' is not known.*nettrim\.torch\.declare"

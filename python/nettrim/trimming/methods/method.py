@@ -47,7 +47,7 @@ class RowSample(NamedTuple):
 
 
 class LayerPosition(NamedTuple):
-    """Where a layer stands among those that are pruned."""
+    """Where a layer stands among those that are pruned: whether none reaches it, or follows."""
 
     first: bool
     last: bool
@@ -58,6 +58,7 @@ class LayerTask(NamedTuple):
 
     position: int
     layer: LayerView
+    place: LayerPosition
     original: Array
     current: Array
 
@@ -106,17 +107,20 @@ class Run:
         """The calibration data."""
         return self.opened.data
 
-    def place(self, position: int) -> LayerPosition:
-        """Tell where a layer stands among the chosen ones."""
-        return LayerPosition(first=position == self.chosen[0], last=position == self.chosen[-1])
+    def is_last(self, position: int) -> bool:
+        """Tell whether a layer is the last of the chosen ones."""
+        return position == self.chosen[-1]
 
-    def task(self, position: int, original: Signal, current: Signal) -> LayerTask:
+    def task(
+        self, position: int, original: Signal, current: Signal, *, first: bool = True
+    ) -> LayerTask:
         """Return a layer with the rows that are drawn for it."""
         layer = self.layers[position]
         chosen = self.draw.rows(layer, position, original.values, len(self.data))
         before = layer.chosen_rows(original.values, chosen)
         now = before if current is original else layer.chosen_rows(current.values, chosen)
-        return LayerTask(position, layer, before, now)
+        place = LayerPosition(first, self.is_last(position))
+        return LayerTask(position, layer, place, before, now)
 
     def count_active_rows(self, task: LayerTask, program: LayerProgram) -> int:
         """Count the rows a layer's program stands on, and say if they are few."""

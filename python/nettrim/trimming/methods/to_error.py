@@ -107,7 +107,7 @@ class ToError:
 
     def details(self, position: int) -> dict[str, Any]:
         """Return what this layer's answer depends on beside the options of the run."""
-        return {"kappa": self._kappa(self.run.place(position))}
+        return {"kappa": self._kappa(last=self.run.is_last(position))}
 
     def prospect(self, position: int) -> Prospect:
         """Return what is known of a layer's epsilon before the layers in front are solved.
@@ -116,10 +116,11 @@ class ToError:
         first pruned layer, whose input does not change. ``kappa`` shrinks the ball, not the upper
         bound on a ReLU layer's inactive entries.
         """
-        place, layer = self.run.place(position), self.run.layers[position]
-        inflation = self._inflation(place)
+        last, layer = self.run.is_last(position), self.run.layers[position]
+        inflation = self._inflation(last=last)
         growth = inflation if layer.activation == "linear" else max(inflation, 1.0)
-        return Prospect(growth, self._floor(place))
+        floors = [self._floor(LayerPosition(first, last)) for first in (False, True)]
+        return Prospect(growth, *floors)
 
     def pose(
         self, layer: LayerView, original: Array, current: Array, place: LayerPosition
@@ -136,19 +137,20 @@ class ToError:
         Y = activate(layer.affine.apply(original), layer.activation)
         least = self._floor(place) * frobenius_norm(Y)
         if not self.cascaded or place.first:
-            return ErrorBall(LayerProgram.of(layer, original, Y), least, self._kappa(place))
+            program = LayerProgram.of(layer, original, Y)
+            return ErrorBall(program, least, self._kappa(last=place.last))
         V = layer.affine.apply(current)
         relu = layer.activation == "relu"
         residual = _error(V, Y, relu)
-        epsilon = max(self._inflation(place) * residual, least)
+        epsilon = max(self._inflation(last=place.last) * residual, least)
         if relu and self.slack == "positive":
             np.maximum(V, 0.0, out=V)
         program = LayerProgram.of(layer, current, Y, V if relu else None)
-        return ErrorBall(program, epsilon, self._kappa(place), residual)
+        return ErrorBall(program, epsilon, self._kappa(last=place.last), residual)
 
     def _pose_task(self, task: LayerTask) -> ErrorBall:
         """Pose a task's program; say before it is solved if errors have grown large."""
-        place = self.run.place(task.position)
+        place = task.place
         ball = self.pose(task.layer, task.original, task.current, place)
         if ball.radius > max(LARGE_ERROR, self._floor(place)):
             self.run.warn_once(
@@ -218,18 +220,19 @@ class ToError:
     def _floor(self, place: LayerPosition) -> float:
         """Epsilon, relative to the layer's output, that does not depend on the layers in front.
 
-        For a layer of the cascade behind the first it is the least one: where nothing changed in
+        For a layer of the cascade that others reach it is the least one: where nothing changed in
         front, the layer's own error is zero and would leave no room but rounding errors.
         """
         if not self.cascaded:
             return self.epsilon
-        return self._kappa(place) * (self.epsilon if place.first else min(self.tol, self.epsilon))
+        least = self.epsilon if place.first else min(self.tol, self.epsilon)
+        return self._kappa(last=place.last) * least
 
-    def _inflation(self, place: LayerPosition) -> float:
-        return math.sqrt(self.gamma) * self._kappa(place)
+    def _inflation(self, *, last: bool) -> float:
+        return math.sqrt(self.gamma) * self._kappa(last=last)
 
-    def _kappa(self, place: LayerPosition) -> float:
-        return self.kappa if place.last else 1.0
+    def _kappa(self, *, last: bool) -> float:
+        return self.kappa if last else 1.0
 
 
 NOTHING = np.empty((0, 0))
