@@ -184,9 +184,10 @@ def trim(
     A layer of the cascade that nothing pruned in front can reach, like the keys and values beside
     the queries of the first attention, is posed as the first one is. Where layers in front can, and
     changed nothing all the same, :math:`\epsilon_l` would leave no room but rounding errors: it is
-    never taken below ``min(tol, epsilon)`` times the norm of the layer's output. ``gap``, ``epsilon`` and ``violation`` speak of the float64
-    answer; if the model's weights are float32 the answer is rounded, and everything measured or
-    proved about the network takes that into account.
+    never taken below ``min(tol, epsilon)`` times the norm of the layer's output. ``gap``,
+    ``epsilon`` and ``violation`` speak of the float64 answer; if the model's weights are float32
+    the answer is rounded, and everything measured or proved about the network takes that into
+    account.
 
     Source: Net-Trim (NIPS 2017), parallel and cascade schemes, Theorems 1 and 2; ``kappa`` from its
     supplement.

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,6 +158,48 @@ def test_a_declared_relu_that_the_graph_does_not_show(rng: np.random.Generator) 
     assert [signal.lipschitz for signal in view.signals(X, {})] == [{}, {0: math.inf}, {1: 1.0}]
 
 
+DEEP = """
+import logging, sys
+import numpy as np, torch, nettrim
+
+torch.manual_seed(0)
+block = torch.nn.TransformerEncoderLayer(8, 2, 12, activation="gelu", batch_first=True)
+model = torch.nn.TransformerEncoder(block, 6, enable_nested_tensor=False).eval()
+X = np.random.default_rng(0).standard_normal((100, 5, 8))
+if sys.argv[1:] == ["tell"]:
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+result = nettrim.trim(
+    model, X, sparsity=0.5, share="layer", checkpoint="kept", n_threads=1, progress=False
+)
+torch.save(result.model.state_dict(), "weights.pt")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_a_transformer_killed_in_its_fifth_block_resumes_with_the_same_bits(tmp_path: Path) -> None:
+    def start(folder: str, *arguments: str) -> subprocess.Popen[str]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", DEEP, *arguments],
+            cwd=tmp_path / folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    with start("killed", "tell") as killed:
+        assert any("layers.4.linear1" in line for line in killed.stdout or ())
+        killed.kill()
+    assert killed.returncode == -signal.SIGKILL
+    for folder in ("killed", "whole"):
+        with start(folder) as run:
+            pass
+        assert run.returncode == 0
+    weights = [torch.load(tmp_path / folder / "weights.pt") for folder in ("killed", "whole")]
+    for one, other in zip(*(state.values() for state in weights), strict=True):
+        assert torch.equal(one, other)
+
+
 # --- signals ------------------------------------------------------------------------------------
 
 
@@ -206,6 +253,19 @@ def test_a_walk_is_one_pass_whatever_changes_on_the_way(
     handle.remove()
     np.testing.assert_allclose(original.values, outputs(model, X), atol=1e-12)
     np.testing.assert_allclose(current.values, outputs(view.with_weights(trimmed), X), atol=1e-6)
+
+
+@pytest.mark.parametrize("goal", [{"epsilon": 0.1}, {"sparsity": 0.5, "share": "layer"}])
+def test_a_cascade_takes_four_passes_however_deep(
+    rng: np.random.Generator, goal: dict[str, Any]
+) -> None:
+    """Both models side by side, and both as users run them; beside that a few samples to look."""
+    model, X = nn.Sequential(encoder(), nn.Linear(8, 2)).eval(), rng.standard_normal((300, 5, 8))
+    passed: list[int] = []
+    block = model[0].layers[-1]
+    block.register_forward_pre_hook(lambda _, inputs: passed.append(len(inputs[0])))
+    trim(model, X, **goal)
+    assert 4 * 300 <= sum(passed) < 4 * 300 + 60
 
 
 def test_a_walk_that_is_left_or_fails_leaves_no_thread(rng: np.random.Generator) -> None:
