@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -266,6 +268,29 @@ def test_a_cascade_takes_four_passes_however_deep(
     block.register_forward_pre_hook(lambda _, inputs: passed.append(len(inputs[0])))
     trim(model, X, **goal)
     assert 4 * 300 <= sum(passed) < 4 * 300 + 60
+
+
+def test_ctrl_c_inside_the_model_leaves_what_is_finished(rng: np.random.Generator) -> None:
+    class Interrupting(nn.Module):
+        def forward(self, x: Any) -> Any:
+            if len(x) == 100 and next(whole) == 2:  # the trimmed model's walk
+                signal.raise_signal(signal.SIGINT)
+                time.sleep(0.05)
+            return x
+
+    whole = itertools.count()
+    model = nn.Sequential(
+        nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), Interrupting(), nn.Linear(8, 2)
+    )
+    before = threading.active_count()
+    result = trim(
+        nettrim.torch.declare(model, relu=["0"]), rng.standard_normal((100, 6)), epsilon=0.1
+    )
+    assert result.interrupted
+    assert [layer.status for layer in result.layers] == ["optimal", "optimal", "not reached"]
+    assert result.is_measured
+    assert result.discrepancy <= result.bound
+    assert threading.active_count() == before
 
 
 def test_a_walk_that_is_left_or_fails_leaves_no_thread(rng: np.random.Generator) -> None:
