@@ -41,7 +41,8 @@ parallel scheme, minimal: Theorem 1 without normalisation,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -132,19 +133,33 @@ class SignalBounds(NamedTuple):
 UNMEASURED = SignalBounds(Change(math.nan, math.nan), Bound(math.nan, math.nan))
 
 
+@contextmanager
+def walk_side_by_side(
+    view: ModelView, X: Data, weights: Mapping[int, Affine]
+) -> Iterator[Iterator[tuple[Signal, Signal]]]:
+    """Walk data through the original model and one with other weights; both walks end with it."""
+    walks = view.signals(X, {}), view.signals(X, weights)
+    try:
+        yield zip(*walks, strict=True)
+    finally:
+        for walk in walks:
+            if isinstance(walk, Generator):
+                walk.close()
+
+
 def measure_changes(view: ModelView, weights: Mapping[int, Affine], X: Data) -> Iterator[Change]:
     """Measure how far each prunable layer's output moved, and then each of the model's."""
     layers = view.prunable_layers()
-    walks = zip(view.signals(X, {}), view.signals(X, weights), strict=True)
-    for position, (original, current) in enumerate(walks):
-        if position < len(layers):
-            layer = layers[position]
-            yield _change(
-                layer.respond(layer.affine, original.values),
-                layer.respond(weights.get(position, layer.affine), current.values),
-            )
-        else:
-            yield _change(original.values, current.values)
+    with walk_side_by_side(view, X, weights) as walks:
+        for position, (original, current) in enumerate(walks):
+            if position < len(layers):
+                layer = layers[position]
+                yield _change(
+                    layer.respond(layer.affine, original.values),
+                    layer.respond(weights.get(position, layer.affine), current.values),
+                )
+            else:
+                yield _change(original.values, current.values)
 
 
 class Comparison:
@@ -191,9 +206,9 @@ def measure_and_bound(
     """Measure and bound how far each prunable layer's output moved, then each of the model's."""
     weights = {position: layer.affine for position, layer in trimmed.items()}
     comparison = Comparison(view.prunable_layers())
-    walks = zip(view.signals(X, {}), view.signals(X, weights), strict=True)
-    for position, (original, current) in enumerate(walks):
-        yield comparison.measure(position, original, current, trimmed.get(position))
+    with walk_side_by_side(view, X, weights) as walks:
+        for position, (original, current) in enumerate(walks):
+            yield comparison.measure(position, original, current, trimmed.get(position))
 
 
 def _rounded_up(bound: Bound) -> Bound:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..models.model_view import Affine
-from .bounds import Comparison, SignalBounds, Trimmed
+from .bounds import Comparison, SignalBounds, Trimmed, walk_side_by_side
 from .checkpoint import Checkpoint
 from .methods.method import LayerTask, Method, Run
 from .solved_layer import SolvedLayer
@@ -82,17 +82,16 @@ class Walk:
 
     def _tasks_of_cascade(self) -> Iterator[LayerTask]:
         """Walk through the original and the trimmed model, and measure on the way."""
-        view, data, comparison = self.run.view, self.run.data, Comparison(self.run.layers)
-        walks = zip(view.signals(data, {}), view.signals(data, self.weights), strict=True)
-        measured, moved_since = [], False
-        for position, (original, current) in enumerate(walks):
-            if position in self.run.chosen and not self._resume(position):
-                first = not comparison.reaches(original)
-                yield self.run.task(position, original, current, first=first)
-            trimmed = self.trimmed().get(position)
-            measured.append(comparison.measure(position, original, current, trimmed))
-            # What arrives at a recurrent layer is another one with the weights that it got here.
-            moved_since |= trimmed is not None and position in original.lipschitz
+        comparison, measured, moved_since = Comparison(self.run.layers), [], False
+        with walk_side_by_side(self.run.view, self.run.data, self.weights) as walks:
+            for position, (original, current) in enumerate(walks):
+                if position in self.run.chosen and not self._resume(position):
+                    first = not comparison.reaches(original)
+                    yield self.run.task(position, original, current, first=first)
+                trimmed = self.trimmed().get(position)
+                measured.append(comparison.measure(position, original, current, trimmed))
+                # What arrives at a recurrent layer is another one with the weights it got here.
+                moved_since |= trimmed is not None and position in original.lipschitz
         if not moved_since:
             self.measured = measured
 
