@@ -21,7 +21,7 @@ except ImportError as error:
 
 from .models.adapters.torch import TorchView
 from .models.adapters.torch.data import iterate_batches
-from .models.adapters.torch.expand import expandable
+from .models.adapters.torch.expansions.expand import expandable
 from .models.adapters.torch.layers import prunable_modules
 from .models.adapters.torch.prepare import copy_model
 

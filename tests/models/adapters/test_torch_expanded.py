@@ -17,7 +17,7 @@ from support.networks import trim
 torch = pytest.importorskip("torch")
 nn = torch.nn
 
-from nettrim.models.adapters.torch.expand import expand
+from nettrim.models.adapters.torch.expansions.expand import expand
 from nettrim.models.adapters.torch.graph import TorchGraph
 
 pytestmark = pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning")

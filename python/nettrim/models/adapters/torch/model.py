@@ -19,7 +19,7 @@ from ....base.arrays import Array
 from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
 from ...samples import Data, Samples
 from .data import tensor_bytes
-from .expand import ExpandedModel, are_near, expand
+from .expansions.expand import ExpandedModel, are_near, expand
 from .graph import LayerTail, TorchGraph
 from .inputs import ForwardSignature, load_samples
 from .layers import (
@@ -88,7 +88,7 @@ class TorchView(ModelView):
     no more than its input does.
 
     Attention and recurrent layers are replaced by equivalents of linear layers in the copies that
-    run (`nettrim.models.adapters.torch.expand`), where these compute the same on the data.
+    run (`nettrim.models.adapters.torch.expansions.expand`), where these compute the same on the data.
 
     The module inside `torch.nn.DataParallel`, ``DistributedDataParallel`` and what `torch.compile`
     returned is the one that counts, and names are those in it.

@@ -1,0 +1,1 @@
+"""Modules that use their weights directly, made of linear layers in the copy that runs."""
