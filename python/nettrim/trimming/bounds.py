@@ -176,8 +176,9 @@ class Comparison:
         self._prior: dict[int, float] = {}
 
     def reaches(self, signal: Signal) -> bool:
-        """Tell whether anything pruned so far can move a signal."""
-        return signal.moved(self._prior) > 0
+        """Tell whether anything pruned so far, or the layer itself, can move what arrives there."""
+        known = {k: self._prior.get(k, math.inf) for k in signal.lipschitz}
+        return signal.moved(known) > 0
 
     def measure(
         self, position: int, original: Signal, current: Signal, trimmed: Trimmed | None

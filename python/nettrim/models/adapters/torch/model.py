@@ -88,7 +88,7 @@ class TorchView(ModelView):
     no more than its input does.
 
     Attention and recurrent layers are replaced by equivalents of linear layers in the copies that
-    run (`nettrim.models.adapters.torch.expansions.expand`), where these compute the same on the data.
+    run (`nettrim.models.adapters.torch.expansions`), where these compute the same on the data.
 
     The module inside `torch.nn.DataParallel`, ``DistributedDataParallel`` and what `torch.compile`
     returned is the one that counts, and names are those in it.
