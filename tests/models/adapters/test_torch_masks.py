@@ -223,7 +223,7 @@ def test_one_array_has_no_names(rng: np.random.Generator) -> None:
         trim(Mean(), rng.standard_normal((9, 5, 4)), epsilon=0.1, mask="x")
 
 
-@pytest.mark.parametrize("goal", [{"epsilon": 0.1, "tol": 1e-7}, {"sparsity": 0.5}], ids=str)
+@pytest.mark.parametrize("goal", [{"epsilon": 0.1}, {"sparsity": 0.5}], ids=str)
 def test_a_transformer_does_not_see_padding(goal: dict[str, float]) -> None:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
@@ -243,8 +243,12 @@ def test_a_transformer_does_not_see_padding(goal: dict[str, float]) -> None:
         warnings.simplefilter("error")
         short, long, other = (trim(model, X, **goal) for X in values)
     assert_same_state(long.model, other.model)
-    for one, two in zip(short.model.parameters(), long.model.parameters(), strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+    if "sparsity" in goal:
+        for one, two in zip(short.model.parameters(), long.model.parameters(), strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+    # Least l1 norms agree to the tolerance of the programs, weights only to its root.
+    norms = [[layer.l1_after for layer in result.layers] for result in (short, long)]
+    np.testing.assert_allclose(*norms, rtol=1e-3)
     assert short.discrepancy == pytest.approx(long.discrepancy, rel=1e-2)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
