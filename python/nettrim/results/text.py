@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..base.errors import LARGE_ERROR
 from ..base.table import TableColumn, format_share, format_table, shorten_names
 from ..models.model_view import Untouched
-from .outcome import LayerReport, Outcome, OutputReport
+from .outcome import LayerReport, Measured, Outcome, OutputReport
 
 __all__ = [
     "format_gap",
+    "format_measured",
     "format_percent",
     "format_time",
     "format_zeros",
@@ -34,7 +35,8 @@ def write_table(outcome: Outcome[Any]) -> str:
         names = shorten_names([output.name for output in outcome.outputs])
         rows += [_output(*pair, held_out) for pair in zip(names, outcome.outputs, strict=True)]
     grid = format_table(_columns(held_out), rows, _total(outcome, held_out))
-    return "\n".join([_title(outcome), grid, *_notes(outcome), *untouched_lines(outcome.untouched)])
+    lines = [_title(outcome), grid, *_notes(outcome), *_measured_lines(outcome.measured)]
+    return "\n".join([*lines, *untouched_lines(outcome.untouched)])
 
 
 def _title(outcome: Outcome[Any]) -> str:
@@ -102,6 +104,18 @@ def _output(name: str, output: OutputReport, held_out: bool) -> list[str]:
     if held_out:
         errors.insert(1, format_percent(output.held_out_discrepancy))
     return [name, "output", *[""] * 4, *errors, *[""] * 3]
+
+
+def _measured_lines(measured: Mapping[str, Measured]) -> list[str]:
+    """Return what a function of the user says, none without."""
+    if not measured:
+        return []
+    columns = [TableColumn("measured", "<"), TableColumn("before"), TableColumn("after")]
+    rows = [
+        [name, *map(format_measured, values)]
+        for name, values in zip(shorten_names([*measured]), measured.values(), strict=True)
+    ]
+    return ["", format_table(columns, rows[:-1], rows[-1])]
 
 
 def untouched_lines(untouched: Sequence[Untouched]) -> list[str]:
@@ -178,6 +192,11 @@ def format_percent(value: float | None) -> str:
     if percent != 0 and not 0.005 <= percent < 9999.5:
         return f"{percent:.0e}%"
     return f"{percent:.{2 if percent < 9.995 else 1 if percent < 99.95 else 0}f}%"
+
+
+def format_measured(value: float | None) -> str:
+    """Return five digits of a number of the user's own, "-" if it is not known."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.5g}"
 
 
 def format_gap(gap: float | None) -> str:

@@ -54,10 +54,13 @@ class TrimResult(Outcome[Model]):
         What the run took, all in all.
     stages : dict of str to float
         Seconds of it that belong to no layer's solve: "sharing" a budget among layers, "tuning"
-        their regularisation, and "signals": running the model, posing programs, measuring.
+        their regularisation, "measuring" by a function of the user, and "signals": running the
+        model, posing programs, measuring how far signals moved.
     recipe : dict
         Plain values: every argument with its default filled in, hashes of the model's weights and
         of the data, versions and the date; what it takes to get the result again.
+    measured : dict of str to Measured
+        What the function given as ``measure`` said of the original and of the trimmed model.
     """
 
     def plot(self, path: str | os.PathLike[str]) -> None:

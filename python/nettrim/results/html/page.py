@@ -13,7 +13,14 @@ from ...base.table import format_share
 from ..accuracy import Accuracy
 from ..outcome import BUDGET, KEPT, UNREACHED
 from ..recipe import format_snippet
-from ..text import format_gap, format_percent, format_time, format_zeros, list_cautions
+from ..text import (
+    format_gap,
+    format_measured,
+    format_percent,
+    format_time,
+    format_zeros,
+    list_cautions,
+)
 from .layers import render_layers
 from .markup import Markup, element, join
 from .parts import Result, format_count, format_shape, render_facts, render_section
@@ -111,6 +118,10 @@ def _headline(result: Result, accuracy: Accuracy | None) -> Markup:
     if accuracy is not None:
         scores = f"{accuracy.before:.2%} → {accuracy.after:.2%}"
         boxes.append(("Accuracy", scores, f"on {accuracy.n_samples:,} labelled samples"))
+    boxes += [
+        (name, " → ".join(map(format_measured, values)), "as your function measures it")
+        for name, values in result.measured.items()
+    ]
     return element("dl", *(_box(*box) for box in [*boxes, _solved(result)]), class_="headline")
 
 
