@@ -9,7 +9,8 @@ from typing import Any
 from ..base.errors import LARGE_ERROR
 from ..base.table import TableColumn, format_share, format_table, shorten_names
 from ..models.model_view import Untouched
-from .outcome import LayerReport, Measured, Outcome, OutputReport
+from .blocks import MOST_ROWS, BlockReport, Row, sum_up
+from .outcome import Measured, Outcome, OutputReport
 
 __all__ = [
     "format_gap",
@@ -17,6 +18,7 @@ __all__ = [
     "format_percent",
     "format_time",
     "format_zeros",
+    "join_names",
     "list_cautions",
     "untouched_lines",
     "write_table",
@@ -28,8 +30,9 @@ ROUNDING = 1e-4  # of the framework, above which it is told beside a bound
 def write_table(outcome: Outcome[Any]) -> str:
     """Return the table of an outcome, under a title and above what must not be overlooked."""
     held_out = outcome.held_out_discrepancy is not None
-    names = shorten_names([layer.name for layer in outcome.layers])
-    rows = [_row(*pair, held_out) for pair in zip(names, outcome.layers, strict=True)]
+    accounts = sum_up(outcome.layers)
+    names = shorten_names([account.name for account in accounts])
+    rows = [_row(*pair, held_out) for pair in zip(names, accounts, strict=True)]
     rows += [_stage(name, seconds, held_out) for name, seconds in outcome.stages.items()]
     if len(outcome.outputs) > 1:
         names = shorten_names([output.name for output in outcome.outputs])
@@ -61,10 +64,10 @@ def _columns(held_out: bool) -> list[TableColumn]:
     return [TableColumn("layer", "<"), TableColumn("shape"), *map(TableColumn, headings)]
 
 
-def _row(name: str, layer: LayerReport, held_out: bool) -> list[str]:
+def _row(name: str, layer: Row, held_out: bool) -> list[str]:
     return [
         name,
-        f"{layer.shape[0]}x{layer.shape[1]}",
+        _shape(layer),
         f"{layer.nonzeros_before:,}",
         f"{layer.nonzeros_after:,}",
         format_share(layer.nonzeros_after, layer.nonzeros_before),
@@ -76,6 +79,12 @@ def _row(name: str, layer: LayerReport, held_out: bool) -> list[str]:
         layer.status if layer.converged else f"{layer.status}!",
         "" if layer.seconds is None else format_time(layer.seconds),
     ]
+
+
+def _shape(account: Row) -> str:
+    if isinstance(account, BlockReport):
+        return f"{len(account.layers)} layers"
+    return f"{account.shape[0]}x{account.shape[1]}"
 
 
 def _total(outcome: Outcome[Any], held_out: bool) -> list[str]:
@@ -139,6 +148,8 @@ def untouched_lines(untouched: Sequence[Untouched]) -> list[str]:
 def _notes(outcome: Outcome[Any]) -> list[str]:
     """Say what a reader must not overlook."""
     notes = []
+    if len(sum_up(outcome.layers)) < len(outcome.layers):
+        notes.append("- of a block: the largest error, bound and gap; result.layers has each layer")
     if any(layer.pruned and not layer.converged for layer in outcome.layers):
         notes.append("! not solved to the tolerance: few nonzeros there may be false sparsity")
     if outcome.interrupted:
@@ -156,12 +167,12 @@ def list_cautions(outcome: Outcome[Any]) -> list[tuple[str, str]]:
     found = []
     unchanged = [layer.name for layer in outcome.layers if layer.unchanged]
     if unchanged:
-        text = f"what a solve had when it stopped was far beyond epsilon: {', '.join(unchanged)}"
+        text = f"what a solve had when it stopped was far beyond epsilon: {join_names(unchanged)}"
         found.append(("layers left as they were", text))
     few = [layer for layer in outcome.layers if layer.few_rows]
     if few:
-        told = ", ".join(
-            f"{layer.name} {layer.active_rows:,} of {layer.shape[0]:,}" for layer in few
+        told = join_names(
+            [f"{layer.name} {layer.active_rows:,} of {layer.shape[0]:,}" for layer in few]
         )
         found.append(("sparse without meaning", f"fewer different active rows than inputs: {told}"))
     if outcome.discrepancy > LARGE_ERROR:
@@ -169,6 +180,12 @@ def list_cautions(outcome: Outcome[Any]) -> list[tuple[str, str]]:
         found.append(("the network may do nothing of what it did", text))
     rounding = [output for output in outcome.outputs if (output.runtime_error or 0) > ROUNDING]
     return found + [_rounding(output) for output in rounding]
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Return names in one line; of more than a table has rows, the first ones."""
+    more = len(names) - MOST_ROWS
+    return ", ".join([*names[:MOST_ROWS], *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def _rounding(output: OutputReport) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from ..text import (
     format_percent,
     format_time,
     format_zeros,
+    join_names,
     list_cautions,
 )
 from .layers import render_layers
@@ -78,8 +79,8 @@ def _warnings(result: Result) -> list[Markup]:
     found = []
     stopped = [layer for layer in result.layers if layer.pruned and not layer.converged]
     if stopped:
-        names = ", ".join(
-            f"{layer.name} ({layer.status}, gap {format_gap(layer.gap)})" for layer in stopped
+        names = join_names(
+            [f"{layer.name} ({layer.status}, gap {format_gap(layer.gap)})" for layer in stopped]
         )
         text = (
             f"{names}. The answers are used, but few nonzeros there may be false sparsity. What is "
@@ -88,7 +89,7 @@ def _warnings(result: Result) -> list[Markup]:
         found.append(_note("Not solved to the tolerance: ", text, "note warning"))
     if result.interrupted:
         left = [layer.name for layer in result.layers if layer.status == UNREACHED]
-        text = f"layers not reached, and left as they were: {', '.join(left) or 'none'}."
+        text = f"layers not reached, and left as they were: {join_names(left) or 'none'}."
         if not result.is_measured:
             text += " Errors were not all measured."
         found.append(_note("Interrupted: ", text, "note warning"))
