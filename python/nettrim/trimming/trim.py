@@ -135,7 +135,8 @@ def trim(
         Solve on its workers: threads, processes, loky, Dask (``client.get_executor()``), mpi4py, or
         `nettrim.execution.RayExecutor`. In the parallel scheme each worker takes a layer, if there
         are as many; otherwise, and in the cascade, the outputs of a layer are shared out
-        (``executor`` of `nettrim.solve_layer`). Every answer is proved to the same ``tol``.
+        (``executor`` of `nettrim.solve_layer`). Every answer is proved to the same ``tol``. To a
+        given sparsity, see docs/guide/parallel_work.md#executors; the weights are the same.
     checkpoint : str or path-like, optional
         Folder in which finished layers are kept. The same call after a crash takes them from there
         and gives the same result, bit for bit; a call that differs in model, data or options is
