@@ -141,6 +141,9 @@ class TrimResult(Outcome[Model]):
         ``"dense"``
             ``model.npz``, ``model.onnx`` or ``model.pt`` (a ``state_dict``): with its zeros, for
             whatever loads the original.
+        ``"safetensors"``
+            ``model.safetensors``, of a module of PyTorch, if safetensors is installed
+            (``nettrim[safetensors]``): the same tensors, by the same names.
         ``"sparse"``
             ``sparse.npz``: weights in CSR. `Network.load` reads it, or `nettrim.load_weights` for a
             model of another framework.
