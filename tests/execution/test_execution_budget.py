@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import nettrim
+from nettrim.layer.blocks import workers
 from nettrim.trimming.methods import to_sparsity
 from support.executors import Here, Watched, trim
 
@@ -94,6 +96,15 @@ def test_time_limits_reach_the_workers(processes, small):
     assert (late.status, late.nonzeros) == ("time_limit", round(0.3 * small[1].size))
 
 
+def test_a_certificate_is_found_on_the_workers(small):
+    watched = Watched(Here())
+    there = solve(*small, executor=watched, certify=True, pull=0.1, ridge=0.01)
+    here = solve(*small, n_threads=1, certify=True, pull=0.1, ridge=0.01)
+    assert len(watched.sizes) > 2
+    assert there.certificate.status == "optimal"
+    assert there.certificate.objective == pytest.approx(here.certificate.objective, rel=1e-5)
+
+
 def test_functions_that_cannot_be_sent_are_named(processes, small):
     with pytest.raises(TypeError, match="executor cannot send a task"):
         solve(*small, executor=processes, activation=(lambda z: z, np.ones_like))
@@ -124,6 +135,24 @@ def test_a_checkpoint_holds_with_and_without_an_executor(digits, tmp_path, patte
     options |= {"pattern": pattern} if pattern else {"sparsity": 0.5, "share": "layer"}
     first = trim(digits, **options, executor=Here())
     assert_same_weights(first, trim(digits, **options))
+
+
+@pytest.mark.parametrize("scheme", ["cascade", "parallel"])
+def test_an_interrupt_keeps_finished_layers(digits, monkeypatch, scheme):
+    calls, execution_wait = itertools.count(), workers.wait
+
+    def wait(futures, **options):
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        done, _ = execution_wait(futures, **options)
+        return [min(done, key=futures.get)], None  # one at a time
+
+    monkeypatch.setattr(workers, "wait", wait)
+    options = {"epsilon": None, "sparsity": 0.5, "share": "layer", "layers": [0, 1]}
+    monkeypatch.setattr(to_sparsity, "choose_method", lambda part: "admm")
+    result = trim(digits, **options, scheme=scheme, executor=Here())
+    assert result.interrupted
+    assert [layer.status for layer in result.layers] == ["budget", "not reached", "kept"]
 
 
 # --- layers that see the same ---------------------------------------------------------------------

@@ -209,7 +209,7 @@ def solve_layer_budget(
         pool=pool,
     )
     if certify:
-        proof = _certify(data, solution.weights, threads, deadline)
+        proof = _certify(data, solution.weights, threads, deadline, executor)
         solution = replace(solution, certificate=proof)
     return with_timing(solution, held_out_data, began)
 
@@ -349,11 +349,19 @@ def nearby_sparsities(data: BudgetData, budget: int) -> NDArray[np.float64]:
 
 
 def _certify(
-    data: BudgetData, weights: Array, n_threads: int, deadline: float | None
+    data: BudgetData,
+    weights: Array,
+    n_threads: int,
+    deadline: float | None,
+    executor: Executor | None,
 ) -> LayerSolution:
     """Solve for the least l1 norm of weights that fit as well: no worse anywhere than these."""
     X, Y = data.in_given_units(data.X, "X"), data.in_given_units(data.Y, "Y")
-    limits: Any = {"time_limit": as_time_limit(deadline), "n_threads": n_threads}
+    limits: Any = {
+        "time_limit": as_time_limit(deadline),
+        "n_threads": n_threads,
+        "executor": executor,
+    }
     signals = data.X @ data.in_own_units(weights, "weights")
     misfit = signals - data.Y
     if data.active is None:
