@@ -42,7 +42,7 @@ from .models.network.shrink import shrink
 from .models.samples import Samples
 from .results.accuracy import Accuracy
 from .results.export import Export, load_weights
-from .results.outcome import LayerReport, OutputReport
+from .results.outcome import LayerReport, Measured, OutputReport
 from .results.trim_result import TrimResult
 from .trimming.goals import Error, Goal, Sparsity
 from .trimming.trim import trim
@@ -76,6 +76,7 @@ __all__ = [
     "LayerSolution",
     "LayerTrace",
     "MaxPool",
+    "Measured",
     "Network",
     "OutputReport",
     "ReLU",

@@ -1,4 +1,4 @@
-"""Executors for `nettrim.trim` and `nettrim.solve_layer` beyond those that others have."""
+"""Executors for `nettrim.trim` and for single layers beyond those that others have."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from .budget.data import BudgetData
 from .layer.data import LayerData
 
 __all__ = ["RayExecutor"]
+
+STORED = (LayerData, BudgetData)  # what is too large to be sent with every task
 
 
 class RayExecutor(Executor):
@@ -40,14 +43,14 @@ class RayExecutor(Executor):
         self._call = ray.remote(**options)(_call) if options else ray.remote(_call)
         cpus = ray.cluster_resources().get("CPU", 1)
         self.max_workers = max(int(cpus / options.get("num_cpus", 1)), 1)
-        self._stored: tuple[LayerData | None, Any] = (None, None)
+        self._stored: tuple[Any, Any] = (None, None)
         self._closed = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a function on a worker."""
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        stored = [self._store(a) if isinstance(a, LayerData) else a for a in args]
+        stored = [self._store(a) if isinstance(a, STORED) else a for a in args]
         future: Future[Any] = self._call.remote(fn, *stored, **kwargs).future()
         return future
 
@@ -55,7 +58,7 @@ class RayExecutor(Executor):
         """Take no more tasks. The cluster goes on."""
         self._closed = True
 
-    def _store(self, data: LayerData) -> Any:
+    def _store(self, data: Any) -> Any:
         """Put arrays where all workers can read them, once."""
         if self._stored[0] is not data:
             self._stored = (data, self._ray.put(data))

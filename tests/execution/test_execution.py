@@ -119,7 +119,7 @@ def test_a_worker_that_cannot_see_the_files_is_sent_the_arrays_once(n_workers, l
 def test_a_worker_forgets_old_layers():
     data = LayerData.of(np.ones((3, 2)), np.ones((3, 1)), "relu", None, None, np.dtype(float))
     names = [
-        workers._DataHandle(f"test {k}", "/nowhere", ["X", "Y"], {})
+        workers._DataHandle(f"test {k}", "/nowhere", ["X", "Y"], LayerData, {})
         for k in range(2 * workers.MOST_CACHED)
     ]
     try:

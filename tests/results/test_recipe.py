@@ -22,7 +22,18 @@ from support.networks import Array, random_network, trim
 from support.onnx_network import onnx_model
 
 # Arguments on which the weights do not depend, or which stand elsewhere in the recipe.
-APART = {"model", "X", "goal", "options", "held_out", "checkpoint", "progress", "executor", "skip"}
+APART = {
+    "model",
+    "X",
+    "goal",
+    "options",
+    "held_out",
+    "measure",
+    "checkpoint",
+    "progress",
+    "executor",
+    "skip",
+}
 
 
 @pytest.fixture

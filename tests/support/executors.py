@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import types
 from concurrent.futures import Executor, Future
 
 import pytest
@@ -36,6 +37,43 @@ class Here(Executor):
         fn, args, kwargs = pickle.loads(pickle.dumps((fn, args, kwargs)))
         future.set_result(pickle.loads(pickle.dumps(fn(*args, **kwargs))))
         return future
+
+
+class FakeRay(types.ModuleType):
+    """As much of Ray as the adapter uses: remote functions, stored objects, references."""
+
+    class Ref:
+        def __init__(self, value):
+            self.value = value
+
+        def future(self):
+            future = Future()
+            future.set_result(self.value)
+            return future
+
+    def __init__(self):
+        super().__init__("ray")
+        self.stored = []
+        self.options = None
+
+    def put(self, value):
+        self.stored.append(value)
+        return self.Ref(pickle.loads(pickle.dumps(value)))
+
+    def cluster_resources(self):
+        return {"CPU": 4.0}
+
+    def remote(self, function=None, **options):
+        if function is None:
+            self.options = options
+            return self.remote
+
+        def run(*args, **kwargs):
+            args = [a.value if isinstance(a, self.Ref) else a for a in args]
+            function_, args, kwargs = pickle.loads(pickle.dumps((function, args, kwargs)))
+            return self.Ref(function_(*args, **kwargs))
+
+        return types.SimpleNamespace(remote=run)
 
 
 def trim(digits, **options):

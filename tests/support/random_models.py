@@ -98,6 +98,7 @@ class Trim(Entry):
         self.before = copy.deepcopy(self.weights(model))
         arguments = {"model": model, "X": self.brought(X, rng), "n_threads": 1, "progress": False}
         arguments |= self._goal(rng)
+        arguments |= maybe(rng, 0.05, executor=ThreadPoolExecutor(2))
         arguments |= maybe(rng, 0.2, layers=[-1])
         arguments |= maybe(rng, 0.15, outputs=[0])
         arguments |= maybe(rng, 0.3, held_out=X[::2] + 0.1 * np.abs(X).max())
@@ -115,7 +116,7 @@ class Trim(Entry):
             goal |= maybe(rng, 0.2, tol=1e-6) | maybe(
                 rng, 0.2, solver=pick(rng, ["newton", "admm"])
             )
-            return goal | maybe(rng, 0.05, executor=ThreadPoolExecutor(2))
+            return goal
         if rng.random() < 0.3:
             return {"pattern": pick(rng, ["1:2", "2:4"])} | scheme
         goal = {"sparsity": float(pick(rng, [0.0, 0.3, 0.5, 0.9, 1.0]))} | scheme

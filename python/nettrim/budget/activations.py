@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -102,6 +103,10 @@ def _gelu_and_slope(z: Any) -> tuple[Any, Any]:
     return z * share, share + z * np.exp(-z * z / 2) / ROOT_OF_2_PI
 
 
+def _gelu_slope(z: Any) -> Any:
+    return _gelu_and_slope(z)[1]
+
+
 def _inner(z: Any) -> Any:
     return GROWTH * (z + CUBIC * z**3)
 
@@ -124,25 +129,54 @@ def _sigmoid_slope(z: Any) -> Any:
     return s * (1 - s)
 
 
+def _silu(z: Any) -> Any:
+    return z * _sigmoid(z)
+
+
 def _silu_and_slope(z: Any) -> tuple[Any, Any]:
     s = _sigmoid(z)
     return z * s, s * (1 + z * (1 - s))
 
 
-SMOOTH = {
-    "gelu": Activation(_gelu, lambda z: _gelu_and_slope(z)[1], _gelu_and_slope),
+def _silu_slope(z: Any) -> Any:
+    return _silu_and_slope(z)[1]
+
+
+def _hardswish(z: Any) -> Any:
+    return z * np.clip(z + 3, 0, 6) / 6
+
+
+def _hardswish_slope(z: Any) -> Any:
+    return np.where(np.abs(z) < 3, (2 * z + 3) / 6, (z > 0).astype(z.dtype))
+
+
+def _relu6(z: Any) -> Any:
+    return np.clip(z, 0, 6)
+
+
+def _relu6_slope(z: Any) -> Any:
+    return ((z > 0) & (z < 6)).astype(z.dtype)
+
+
+def _tanh_slope(z: Any) -> Any:
+    return 1 - np.tanh(z) ** 2
+
+
+def _identity(z: Any) -> Any:
+    return z
+
+
+SMOOTH = {  # of functions that workers find by name
+    "gelu": Activation(_gelu, _gelu_slope, _gelu_and_slope),
     "gelu_tanh": Activation(_gelu_tanh, _gelu_tanh_slope),
-    "silu": Activation(lambda z: z * _sigmoid(z), lambda z: _silu_and_slope(z)[1], _silu_and_slope),
-    "hardswish": Activation(
-        lambda z: z * np.clip(z + 3, 0, 6) / 6,
-        lambda z: np.where(np.abs(z) < 3, (2 * z + 3) / 6, (z > 0).astype(z.dtype)),
-    ),
-    "relu6": Activation(lambda z: np.clip(z, 0, 6), lambda z: ((z > 0) & (z < 6)).astype(z.dtype)),
-    "tanh": Activation(np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+    "silu": Activation(_silu, _silu_slope, _silu_and_slope),
+    "hardswish": Activation(_hardswish, _hardswish_slope),
+    "relu6": Activation(_relu6, _relu6_slope),
+    "tanh": Activation(np.tanh, _tanh_slope),
     "sigmoid": Activation(_sigmoid, _sigmoid_slope),
 }
 
-LINEAR = Activation(lambda z: z, np.ones_like)
+LINEAR = Activation(_identity, np.ones_like)
 
 
 def as_smooth(activation: object) -> Activation | Shifted | None:
@@ -164,20 +198,21 @@ def as_smooth(activation: object) -> Activation | Shifted | None:
             "activation must be a name, or a pair of functions, value and derivative, "
             f"got {show(activation)}"
         )
-    return Activation(_checked(activation[0]), _checked(activation[1]))
+    return Activation(_Checked(activation[0]), _Checked(activation[1]))
 
 
-def _checked(function: Callable[[AnyFloat], Any]) -> Callable[[AnyFloat], AnyFloat]:
-    """Return a caller's function, whose results are looked at."""
+@dataclass(frozen=True)
+class _Checked:
+    """A caller's function, whose results are looked at."""
 
-    def apply(signals: AnyFloat) -> AnyFloat:
+    function: Callable[[AnyFloat], Any]
+
+    def __call__(self, signals: AnyFloat) -> AnyFloat:
         with np.errstate(all="ignore"):
-            result = np.asarray(function(signals))
+            result = np.asarray(self.function(signals))
         if result.shape != signals.shape or not np.isfinite(result).all():
             raise ValueError(
                 "activation must give a finite number for each signal, got "
                 f"{result.dtype} of shape {result.shape} for signals of shape {signals.shape}"
             )
         return result.astype(signals.dtype, copy=False)
-
-    return apply

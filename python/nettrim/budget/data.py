@@ -302,6 +302,16 @@ class BudgetData:
             "keep": np.ascontiguousarray(self.pattern.keep),
         }
 
+    def of_outputs(self, outputs: slice) -> BudgetData:
+        """Return some outputs behind a ReLU, or of a linear layer."""
+        return replace(
+            self,
+            Y=np.ascontiguousarray(self.Y[:, outputs]),
+            weights=np.ascontiguousarray(self.weights[:, outputs]),
+            upper=None if self.upper is None else np.ascontiguousarray(self.upper[:, outputs]),
+            active=None if self.active is None else np.ascontiguousarray(self.active[:, outputs]),
+        )
+
     def select(self, rows: NDArray[Any], outputs: NDArray[Any]) -> BudgetData:
         """Return some samples and outputs."""
         both = np.ix_(rows, outputs)

@@ -13,6 +13,7 @@ The losses of all outputs in one list say which weights a budget keeps.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,12 +21,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..base.arrays import Array
-from ..base.deadline import has_passed, partial_deadline, remaining_seconds
+from ..base.deadline import deadline_after, has_passed, partial_deadline, remaining_seconds
 from ..base.dispatch import core
+from ..layer.blocks.workers import Pool, SharedData, Task
 from .data import BudgetData
 from .ridge import choose_ridge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 __all__ = [
@@ -124,9 +128,18 @@ class Elimination:
 
 
 def eliminate(
-    data: BudgetData, chosen: Regularisation, n_threads: int, deadline: float | None = None
+    data: BudgetData,
+    chosen: Regularisation,
+    n_threads: int,
+    deadline: float | None = None,
+    pool: Pool | None = None,
 ) -> Elimination:
-    """Remove all weights of a layer, one by one; from the deadline on those left all at once."""
+    """Remove all weights of a layer, one by one; from the deadline on those left all at once.
+
+    An output's weights do not depend on those of others: workers take some outputs each.
+    """
+    if pool is not None and data.n_outputs > 1:
+        return _eliminate_on_pool(data, chosen, n_threads, deadline, pool)
     pattern = data.pattern
     fields = core.eliminate(
         **data.core_arguments(chosen.pull, chosen.ridge),
@@ -139,6 +152,42 @@ def eliminate(
     if not fields["complete"]:
         raise KeyboardInterrupt
     return Elimination(fields["order"], fields["losses"], pattern.demanded)
+
+
+def _eliminate_on_pool(
+    data: BudgetData,
+    chosen: Regularisation,
+    n_threads: int,
+    deadline: float | None,
+    pool: Pool,
+) -> Elimination:
+    n_blocks = min(pool.n_workers, data.n_outputs)
+    ends = [data.n_outputs * (k + 1) // n_blocks for k in range(n_blocks)]
+    limit = remaining_seconds(deadline)
+    with closing(SharedData(data)) as arrays:
+        tasks = [
+            Task(arrays, _eliminate_block, (slice(begin, end), chosen, n_threads, limit))
+            for begin, end in zip([0, *ends], ends, strict=False)
+        ]
+        done = dict(pool.as_completed(tasks))
+    parts = [done[k] for k in range(n_blocks)]
+    return Elimination(
+        np.concatenate([part.order for part in parts]),
+        np.concatenate([part.losses for part in parts]),
+        data.pattern.demanded,
+    )
+
+
+def _eliminate_block(
+    data: BudgetData,
+    outputs: slice,
+    chosen: Regularisation,
+    n_threads: int,
+    limit: float,
+    stopped: Callable[[], bool] | None = None,
+) -> Elimination:
+    """Remove the weights of some outputs as a task, which is not stopped before its time."""
+    return eliminate(data.of_outputs(outputs), chosen, n_threads, deadline_after(limit))
 
 
 def fit(
@@ -173,6 +222,7 @@ def tune_regularisation(
     ridge: float | None,
     n_threads: int,
     deadline: float | None = None,
+    pool: Pool | None = None,
 ) -> Regularisation:
     """Choose what is not given: what serves samples best that were not used, for some outputs.
 
@@ -198,7 +248,9 @@ def tune_regularisation(
     held_out = data.select(np.sort(rows[:n_held_out]), outputs)
     best, least = middle, np.inf
     for candidate in candidates:
-        error = _held_out_error(training, held_out, candidate, sparsities, n_threads, deadline)
+        error = _held_out_error(
+            training, held_out, candidate, sparsities, n_threads, deadline, pool
+        )
         if has_passed(deadline) or error >= least:  # what was hurried is no judgement
             break
         best, least = candidate, error
@@ -215,9 +267,10 @@ def _held_out_error(
     sparsities: NDArray[np.float64],
     n_threads: int,
     deadline: float | None,
+    pool: Pool | None,
 ) -> float:
     """Return the sum of the logarithms of the errors on held-out samples."""
-    trace = eliminate(training, candidate, n_threads, partial_deadline(deadline, TRACING))
+    trace = eliminate(training, candidate, n_threads, partial_deadline(deadline, TRACING), pool)
     total = 0.0
     for sparsity in sparsities:
         count = max(training.size - round((1 - sparsity) * training.size), training.demanded)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,14 @@ from ..base.arguments import (
     check_time_limit,
 )
 from ..base.arrays import Array, frobenius_norm
-from ..base.deadline import as_time_limit, deadline_after, has_passed, partial_deadline
+from ..base.deadline import (
+    as_time_limit,
+    deadline_after,
+    has_passed,
+    partial_deadline,
+    remaining_seconds,
+)
+from ..layer.blocks.workers import Pool, SharedData, Task
 from ..layer.gram import Gram
 from ..layer.solve import solve_layer
 from .activations import RowWeights
@@ -31,7 +39,8 @@ from .solution import BudgetSolution
 from .trace import trace_elimination
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Executor
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -39,7 +48,15 @@ if TYPE_CHECKING:
 
     from ..layer.solution import LayerSolution
 
-__all__ = ["is_expensive", "nearby_sparsities", "solve_budget", "solve_layer_budget"]
+__all__ = [
+    "BudgetJob",
+    "choose_method",
+    "is_expensive",
+    "nearby_sparsities",
+    "solve_budget",
+    "solve_layer_budget",
+    "solve_side_by_side",
+]
 
 METHODS = ("auto", "surgery", "admm", "reweighted")
 # Outputs x features^3 of an elimination that is worth its time: some minutes behind a ReLU. In a
@@ -68,6 +85,7 @@ def solve_layer_budget(
     certify: bool = False,
     time_limit: float | None = None,
     n_threads: int | None = None,
+    executor: Executor | None = None,
 ) -> BudgetSolution:
     """Make a layer sparse to a given number of weights, at the least error of its outputs.
 
@@ -128,7 +146,11 @@ def solve_layer_budget(
         Seconds; default none. When they are over, what is left to be done is done in the cheapest
         way: the budget is kept, and the status says ``"time_limit"``.
     n_threads : int, optional
-        Default: every processor this process may use.
+        Default: every processor this process may use; with an `executor` one for each worker.
+    executor : concurrent.futures.Executor, optional
+        Solve on its workers (docs/guide/parallel_work.md#executors). Surgery shares the outputs
+        out and does the same as here; the other methods choose weights of all outputs together,
+        at every step: the whole layer goes to one worker.
 
     Returns
     -------
@@ -168,7 +190,11 @@ def solve_layer_budget(
             f"method={method!r} knows no activation but 'relu' and 'linear', and no row_weights of "
             "single outputs"
         )
-    threads, rounds = check_threads(n_threads), check_integer(swaps, "swaps", least=0)
+    pool = None if executor is None else Pool(executor)
+    rounds = check_integer(swaps, "swaps", least=0)
+    threads = check_threads(1 if pool and n_threads is None else n_threads)
+    if pool is not None:
+        pool.check_threads(threads)
     budget, held_out_data = check_budget(data, sparsity), check_held_out(data, held_out)
     pull, ridge = check_regularisation(pull, ridge)
     solution = solve_budget(
@@ -180,9 +206,10 @@ def solve_layer_budget(
         rounds=rounds,
         n_threads=threads,
         deadline=deadline,
+        pool=pool,
     )
     if certify:
-        proof = _certify(data, solution.weights, threads, deadline)
+        proof = _certify(data, solution.weights, threads, deadline, executor)
         solution = replace(solution, certificate=proof)
     return with_timing(solution, held_out_data, began)
 
@@ -192,7 +219,7 @@ def is_expensive(n_features: int, n_outputs: int, most: float = MOST_EXPENSIVE) 
     return float(n_features) ** 3 * n_outputs > most
 
 
-def _choose_method(data: BudgetData) -> str:
+def choose_method(data: BudgetData) -> str:
     """Return the engine that was measured best for a layer of its kind, shape and pattern."""
     if data.active is not None:
         return "admm" if is_expensive(*data.weights.shape) else "surgery"
@@ -213,13 +240,18 @@ def solve_budget(
     rounds: int = SWAPS,
     n_threads: int,
     deadline: float | None = None,
+    pool: Pool | None = None,
 ) -> BudgetSolution:
-    """Make a layer sparse to a number of weights."""
+    """Make a layer sparse to a number of weights, here or on workers."""
     if (solution := solve_trivial(data, budget)) is not None:
         return solution
     sparsities = nearby_sparsities(data, budget)
     if method == "auto":
-        method = _choose_method(data)
+        method = choose_method(data)
+    if pool is not None and method != "surgery":
+        job = BudgetJob(budget, method, pull, ridge, rounds, n_threads)
+        ((_, solution),) = solve_side_by_side([(data, job)], remaining_seconds(deadline), pool)
+        return solution
     if method == "admm" and data.active is None:
         return _solve_on_grams(data, sparsities, budget, pull, ridge, n_threads, deadline)
     if method != "surgery":
@@ -234,9 +266,62 @@ def solve_budget(
         solution = fit_support(data, chosen, support, budget, method, rounds, n_threads, deadline)
         return replace(solution, status=TIME_LIMIT) if is_late else solution
     trace = trace_elimination(
-        data, sparsities, pull, ridge, n_threads, partial_deadline(deadline, TRACING)
+        data, sparsities, pull, ridge, n_threads, partial_deadline(deadline, TRACING), pool
     )
     return trace.with_budget(budget, rounds, deadline)
+
+
+class BudgetJob(NamedTuple):
+    """What a worker is told of a layer that it solves whole; see `solve_layer_budget`."""
+
+    budget: int
+    method: str
+    pull: float | None
+    ridge: float | None
+    rounds: int
+    n_threads: int
+
+
+def solve_side_by_side(
+    jobs: Iterable[tuple[BudgetData, BudgetJob]], limit: float, pool: Pool
+) -> Iterator[tuple[int, BudgetSolution]]:
+    """Solve whole layers, each by one worker; yield numbers and answers as they finish.
+
+    Parameters
+    ----------
+    jobs : iterable of (BudgetData, BudgetJob)
+    limit : float
+        Seconds for each.
+    pool : Pool
+    """
+    with ExitStack() as stack:
+        tasks = (
+            Task(
+                stack.enter_context(closing(SharedData(data))),
+                _solve_job,
+                (job, limit),
+            )
+            for data, job in jobs
+        )
+        yield from pool.as_completed(tasks)
+
+
+def _solve_job(
+    data: BudgetData, job: BudgetJob, limit: float, stopped: Callable[[], bool] | None = None
+) -> BudgetSolution:
+    """Solve a layer as a task, which is not stopped before its time."""
+    began = time.perf_counter()
+    solution = solve_budget(
+        data,
+        job.budget,
+        method=job.method,
+        pull=job.pull,
+        ridge=job.ridge,
+        rounds=job.rounds,
+        n_threads=job.n_threads,
+        deadline=deadline_after(limit),
+    )
+    return replace(solution, seconds=time.perf_counter() - began)
 
 
 def _solve_on_grams(
@@ -264,11 +349,19 @@ def nearby_sparsities(data: BudgetData, budget: int) -> NDArray[np.float64]:
 
 
 def _certify(
-    data: BudgetData, weights: Array, n_threads: int, deadline: float | None
+    data: BudgetData,
+    weights: Array,
+    n_threads: int,
+    deadline: float | None,
+    executor: Executor | None,
 ) -> LayerSolution:
     """Solve for the least l1 norm of weights that fit as well: no worse anywhere than these."""
     X, Y = data.in_given_units(data.X, "X"), data.in_given_units(data.Y, "Y")
-    limits: Any = {"time_limit": as_time_limit(deadline), "n_threads": n_threads}
+    limits: Any = {
+        "time_limit": as_time_limit(deadline),
+        "n_threads": n_threads,
+        "executor": executor,
+    }
     signals = data.X @ data.in_own_units(weights, "weights")
     misfit = signals - data.Y
     if data.active is None:

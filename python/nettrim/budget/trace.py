@@ -27,6 +27,8 @@ from .solution import BudgetSolution
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from ..layer.blocks.workers import Pool
+
 __all__ = ["TYPICAL", "BudgetTrace", "trace_budget", "trace_elimination"]
 
 TYPICAL = np.array([0.5, 0.8, 0.95])  # sparsities that a whole curve is tuned for
@@ -164,13 +166,14 @@ def trace_elimination(
     ridge: float | None,
     n_threads: int,
     deadline: float | None = None,
+    pool: Pool | None = None,
 ) -> BudgetTrace:
     """Remove the weights of a layer one by one, regularised for some sparsities."""
     began = time.perf_counter()
     tuning = partial_deadline(deadline, TUNING)
-    chosen = tune_regularisation(data, sparsities, pull, ridge, n_threads, tuning)
+    chosen = tune_regularisation(data, sparsities, pull, ridge, n_threads, tuning, pool)
     is_late = has_passed(tuning)
-    elimination = eliminate(data, chosen, n_threads, deadline)
+    elimination = eliminate(data, chosen, n_threads, deadline, pool)
     is_late |= has_passed(deadline)
     seconds = time.perf_counter() - began
     status = TIME_LIMIT if is_late else BUDGET

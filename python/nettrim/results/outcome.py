@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..models.model_view import Untouched
 
-__all__ = ["BUDGET", "KEPT", "UNREACHED", "LayerReport", "Outcome", "OutputReport"]
+__all__ = ["BUDGET", "KEPT", "UNREACHED", "LayerReport", "Measured", "Outcome", "OutputReport"]
 
 Model = TypeVar("Model")
 
@@ -152,6 +152,19 @@ class OutputReport:
     runtime_differs: bool = False
 
 
+class Measured(NamedTuple):
+    """What a function given as ``measure`` says of the two models.
+
+    Attributes
+    ----------
+    before, after : float
+        NaN where it has said nothing.
+    """
+
+    before: float
+    after: float
+
+
 @dataclass(frozen=True, repr=False)
 class Outcome(Generic[Model]):
     """The trimmed model and what is known about it: the fields of `nettrim.TrimResult`."""
@@ -170,6 +183,7 @@ class Outcome(Generic[Model]):
     untouched: tuple[Untouched, ...] = ()
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, Measured] = field(default_factory=dict)
 
     @property
     def is_measured(self) -> bool:

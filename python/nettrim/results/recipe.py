@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .text import format_measured
+
 DIGITS = 16  # of a hash that are enough to tell two apart by eye
 
 
@@ -16,9 +18,10 @@ def format_snippet(recipe: Mapping[str, Any]) -> str:
     model, data = recipe["model"], recipe["calibration"]
     arguments = "".join(f"    {name}={value!r},\n" for name, value in recipe["arguments"].items())
     held_out = "" if recipe["held_out"] is None else "    held_out=held_out,\n"
+    measure = "    measure=measure,\n" if recipe.get("measured") else ""
     return (
         "import nettrim\n\n"
-        f"result = nettrim.trim(\n    model,\n    X,\n{held_out}{arguments})\n"
+        f"result = nettrim.trim(\n    model,\n    X,\n{held_out}{measure}{arguments})\n"
         f'assert result.recipe["model"]["sha256"].startswith("{model["sha256"][:DIGITS]}")\n'
         f'assert result.recipe["calibration"]["sha256"].startswith("{data["sha256"][:DIGITS]}")\n'
     )
@@ -29,8 +32,13 @@ def format_summary(recipe: Mapping[str, Any]) -> str:
     arguments = ", ".join(f"{name}={value!r}" for name, value in recipe["arguments"].items())
     untouched = recipe.get("untouched", [])
     left_alone = f"\nleft alone: {', '.join(w['name'] for w in untouched)}" if untouched else ""
+    measured = "".join(_measured_line(*pair) for pair in recipe.get("measured", {}).items())
     return (
         f"trimmed on {recipe['date']} by nettrim {recipe['nettrim']}: {arguments}\n"
         f"original weights sha256 {recipe['model']['sha256']}\n"
-        f"calibration data sha256 {recipe['calibration']['sha256']}{left_alone}"
+        f"calibration data sha256 {recipe['calibration']['sha256']}{left_alone}{measured}"
     )
+
+
+def _measured_line(name: str, values: Mapping[str, float | None]) -> str:
+    return f"\n{name} {format_measured(values['before'])}, after {format_measured(values['after'])}"

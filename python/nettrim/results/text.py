@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..base.errors import LARGE_ERROR
 from ..base.table import TableColumn, format_share, format_table, shorten_names
 from ..models.model_view import Untouched
-from .outcome import LayerReport, Outcome, OutputReport
+from .blocks import MOST_ROWS, BlockReport, Row, sum_up
+from .outcome import Measured, Outcome, OutputReport
 
 __all__ = [
     "format_gap",
+    "format_measured",
     "format_percent",
     "format_time",
     "format_zeros",
+    "join_names",
     "list_cautions",
     "untouched_lines",
     "write_table",
@@ -27,14 +30,16 @@ ROUNDING = 1e-4  # of the framework, above which it is told beside a bound
 def write_table(outcome: Outcome[Any]) -> str:
     """Return the table of an outcome, under a title and above what must not be overlooked."""
     held_out = outcome.held_out_discrepancy is not None
-    names = shorten_names([layer.name for layer in outcome.layers])
-    rows = [_row(*pair, held_out) for pair in zip(names, outcome.layers, strict=True)]
+    accounts = sum_up(outcome.layers)
+    names = shorten_names([account.name for account in accounts])
+    rows = [_row(*pair, held_out) for pair in zip(names, accounts, strict=True)]
     rows += [_stage(name, seconds, held_out) for name, seconds in outcome.stages.items()]
     if len(outcome.outputs) > 1:
         names = shorten_names([output.name for output in outcome.outputs])
         rows += [_output(*pair, held_out) for pair in zip(names, outcome.outputs, strict=True)]
     grid = format_table(_columns(held_out), rows, _total(outcome, held_out))
-    return "\n".join([_title(outcome), grid, *_notes(outcome), *untouched_lines(outcome.untouched)])
+    lines = [_title(outcome), grid, *_notes(outcome), *_measured_lines(outcome.measured)]
+    return "\n".join([*lines, *untouched_lines(outcome.untouched)])
 
 
 def _title(outcome: Outcome[Any]) -> str:
@@ -59,10 +64,10 @@ def _columns(held_out: bool) -> list[TableColumn]:
     return [TableColumn("layer", "<"), TableColumn("shape"), *map(TableColumn, headings)]
 
 
-def _row(name: str, layer: LayerReport, held_out: bool) -> list[str]:
+def _row(name: str, layer: Row, held_out: bool) -> list[str]:
     return [
         name,
-        f"{layer.shape[0]}x{layer.shape[1]}",
+        _shape(layer),
         f"{layer.nonzeros_before:,}",
         f"{layer.nonzeros_after:,}",
         format_share(layer.nonzeros_after, layer.nonzeros_before),
@@ -74,6 +79,12 @@ def _row(name: str, layer: LayerReport, held_out: bool) -> list[str]:
         layer.status if layer.converged else f"{layer.status}!",
         "" if layer.seconds is None else format_time(layer.seconds),
     ]
+
+
+def _shape(account: Row) -> str:
+    if isinstance(account, BlockReport):
+        return f"{len(account.layers)} layers"
+    return f"{account.shape[0]}x{account.shape[1]}"
 
 
 def _total(outcome: Outcome[Any], held_out: bool) -> list[str]:
@@ -104,6 +115,18 @@ def _output(name: str, output: OutputReport, held_out: bool) -> list[str]:
     return [name, "output", *[""] * 4, *errors, *[""] * 3]
 
 
+def _measured_lines(measured: Mapping[str, Measured]) -> list[str]:
+    """Return what a function of the user says, none without."""
+    if not measured:
+        return []
+    columns = [TableColumn("measured", "<"), TableColumn("before"), TableColumn("after")]
+    rows = [
+        [name, *map(format_measured, values)]
+        for name, values in zip(shorten_names([*measured]), measured.values(), strict=True)
+    ]
+    return ["", format_table(columns, rows[:-1], rows[-1])]
+
+
 def untouched_lines(untouched: Sequence[Untouched]) -> list[str]:
     """Name the weights that are left alone, none where there are none."""
     if not untouched:
@@ -125,6 +148,8 @@ def untouched_lines(untouched: Sequence[Untouched]) -> list[str]:
 def _notes(outcome: Outcome[Any]) -> list[str]:
     """Say what a reader must not overlook."""
     notes = []
+    if len(sum_up(outcome.layers)) < len(outcome.layers):
+        notes.append("- of a block: the largest error, bound and gap; result.layers has each layer")
     if any(layer.pruned and not layer.converged for layer in outcome.layers):
         notes.append("! not solved to the tolerance: few nonzeros there may be false sparsity")
     if outcome.interrupted:
@@ -142,12 +167,12 @@ def list_cautions(outcome: Outcome[Any]) -> list[tuple[str, str]]:
     found = []
     unchanged = [layer.name for layer in outcome.layers if layer.unchanged]
     if unchanged:
-        text = f"what a solve had when it stopped was far beyond epsilon: {', '.join(unchanged)}"
+        text = f"what a solve had when it stopped was far beyond epsilon: {join_names(unchanged)}"
         found.append(("layers left as they were", text))
     few = [layer for layer in outcome.layers if layer.few_rows]
     if few:
-        told = ", ".join(
-            f"{layer.name} {layer.active_rows:,} of {layer.shape[0]:,}" for layer in few
+        told = join_names(
+            [f"{layer.name} {layer.active_rows:,} of {layer.shape[0]:,}" for layer in few]
         )
         found.append(("sparse without meaning", f"fewer different active rows than inputs: {told}"))
     if outcome.discrepancy > LARGE_ERROR:
@@ -155,6 +180,12 @@ def list_cautions(outcome: Outcome[Any]) -> list[tuple[str, str]]:
         found.append(("the network may do nothing of what it did", text))
     rounding = [output for output in outcome.outputs if (output.runtime_error or 0) > ROUNDING]
     return found + [_rounding(output) for output in rounding]
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Return names in one line; of more than a table has rows, the first ones."""
+    more = len(names) - MOST_ROWS
+    return ", ".join([*names[:MOST_ROWS], *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def _rounding(output: OutputReport) -> tuple[str, str]:
@@ -178,6 +209,11 @@ def format_percent(value: float | None) -> str:
     if percent != 0 and not 0.005 <= percent < 9999.5:
         return f"{percent:.0e}%"
     return f"{percent:.{2 if percent < 9.995 else 1 if percent < 99.95 else 0}f}%"
+
+
+def format_measured(value: float | None) -> str:
+    """Return five digits of a number of the user's own, "-" if it is not known."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.5g}"
 
 
 def format_gap(gap: float | None) -> str:

@@ -54,10 +54,13 @@ class TrimResult(Outcome[Model]):
         What the run took, all in all.
     stages : dict of str to float
         Seconds of it that belong to no layer's solve: "sharing" a budget among layers, "tuning"
-        their regularisation, and "signals": running the model, posing programs, measuring.
+        their regularisation, "measuring" by a function of the user, and "signals": running the
+        model, posing programs, measuring how far signals moved.
     recipe : dict
         Plain values: every argument with its default filled in, hashes of the model's weights and
         of the data, versions and the date; what it takes to get the result again.
+    measured : dict of str to Measured
+        What the function given as ``measure`` said of the original and of the trimmed model.
     """
 
     def plot(self, path: str | os.PathLike[str]) -> None:
@@ -138,6 +141,9 @@ class TrimResult(Outcome[Model]):
         ``"dense"``
             ``model.npz``, ``model.onnx`` or ``model.pt`` (a ``state_dict``): with its zeros, for
             whatever loads the original.
+        ``"safetensors"``
+            ``model.safetensors``, of a module of PyTorch, if safetensors is installed
+            (``nettrim[safetensors]``): the same tensors, by the same names.
         ``"sparse"``
             ``sparse.npz``: weights in CSR. `Network.load` reads it, or `nettrim.load_weights` for a
             model of another framework.

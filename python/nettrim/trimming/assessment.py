@@ -22,9 +22,10 @@ from ..base.stopwatch import Stopwatch
 from ..models.model_view import ModelView, Precision
 from ..models.opened_model import OpenedModel
 from ..models.samples import Data
-from ..results.outcome import KEPT, UNREACHED, LayerReport, OutputReport
+from ..results.outcome import KEPT, UNREACHED, LayerReport, Measured, OutputReport
 from ..results.trim_result import TrimResult
 from .bounds import UNMEASURED, SignalBounds, measure_and_bound, measure_changes
+from .measure import Gauge
 from .methods.method import SOLVING
 from .solved_layer import SolvedLayer
 from .walk import Walk
@@ -35,12 +36,17 @@ SIGNALS = "signals"  # the stage of a run that computes, poses and measures
 
 
 def assess(
-    walk: Walk, before: Sequence[AnyFloat] | None, recipe: dict[str, Any], began: float
+    walk: Walk,
+    before: Sequence[AnyFloat] | None,
+    gauge: Gauge,
+    recipe: dict[str, Any],
+    began: float,
 ) -> TrimResult[Any]:
     """Measure and bound what the walk did, and write the reports; it all began at some time."""
     opened = walk.run.opened
     trimmed = opened.view.with_weights(walk.weights)
     layers, outputs = _reports(walk, before, trimmed)
+    measured = _measure(walk, gauge, trimmed)
     passed_over = {weight.name for weight in opened.untouched}
     return TrimResult(
         model=trimmed,
@@ -52,11 +58,27 @@ def assess(
         bound=_root_mean_square([output.bound for output in outputs]),
         held_out_discrepancy=_held_out(outputs),
         interrupted=walk.interrupted,
-        recipe=recipe,
+        recipe={**recipe, "measured": {name: _plain(one) for name, one in measured.items()}},
         outputs=outputs,
         untouched=tuple(opened.untouched),
+        measured=measured,
         **_times(walk.run.watch, time.perf_counter() - began),
     )
+
+
+def _measure(walk: Walk, gauge: Gauge, trimmed: Any) -> dict[str, Measured]:
+    """Have the user's function measure the trimmed model; Ctrl-C ends that."""
+    try:
+        return gauge.compare(trimmed)
+    except KeyboardInterrupt:
+        walk.interrupted = True
+        return gauge.before_alone()
+
+
+def _plain(measured: Measured) -> dict[str, float | None]:
+    """Return numbers as JSON can hold them."""
+    known = measured._asdict().items()
+    return {name: value if math.isfinite(value) else None for name, value in known}
 
 
 def _reports(

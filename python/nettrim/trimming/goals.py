@@ -251,15 +251,11 @@ class Sparsity(Goal):
             refuse_unused(why, min_density=self.min_density)
 
     def check(self, scheme: str, pool: Pool | None) -> None:
-        """Refuse workers."""
-        if pool is not None:
-            raise ValueError(
-                "executor: a given sparsity is trimmed to in this process, by n_threads"
-            )
+        """Refuse nothing: both schemes use workers."""
 
     def method(self, run: Run, scheme: str, pool: Pool | None) -> ToSparsity:
         """Return surgery under a shared budget."""
-        return ToSparsity(run, scheme == "cascade", **self._filled())
+        return ToSparsity(run, scheme == "cascade", **self._filled(), pool=pool)
 
     def arguments(self, scheme: str) -> dict[str, Any]:
         """Return the same as options of `nettrim.trim`: defaults filled in, None where unused."""

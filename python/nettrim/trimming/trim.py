@@ -22,6 +22,7 @@ from .assessment import assess, run_before, warn
 from .checkpoint import Checkpoint
 from .choice import LayerChoice, choose_layers, choose_outputs
 from .goals import SCHEMES, Goal, resolve_goal
+from .measure import Gauge, Measure
 from .methods.method import RowSample, Run
 from .progress import make_reporter
 from .recipe import make_recipe
@@ -48,6 +49,7 @@ def trim(
     outputs: Iterable[int | str] | None = None,
     mask: MaskChoice = None,
     held_out: Any = None,
+    measure: Measure | None = None,
     n_threads: int | None = None,
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -122,13 +124,19 @@ def trim(
         Layers that do not meet the samples position by position see them whole, as ever.
     held_out : like X, optional
         Samples the solver does not see, on which the discrepancy is measured as well.
+    measure : callable, optional
+        A function of a model that returns what you care about, as a number or as a mapping of names
+        to numbers: an accuracy, a perplexity. It is called on the original before any work, where
+        its errors end the run, and on the trimmed model at the end, where they are warned of. The
+        numbers are in ``result.measured`` and in the reports. It must leave the model as it is.
     n_threads : int, optional
         Threads of every solve. Default: every processor this process may use.
     executor : concurrent.futures.Executor, optional
         Solve on its workers: threads, processes, loky, Dask (``client.get_executor()``), mpi4py, or
         `nettrim.execution.RayExecutor`. In the parallel scheme each worker takes a layer, if there
         are as many; otherwise, and in the cascade, the outputs of a layer are shared out
-        (``executor`` of `nettrim.solve_layer`). Every answer is proved to the same ``tol``.
+        (``executor`` of `nettrim.solve_layer`). Every answer is proved to the same ``tol``. To a
+        given sparsity, see docs/guide/parallel_work.md#executors; the weights are the same.
     checkpoint : str or path-like, optional
         Folder in which finished layers are kept. The same call after a crash takes them from there
         and gives the same result, bit for bit; a call that differs in model, data or options is
@@ -173,7 +181,8 @@ def trim(
     RuntimeMismatchWarning
         If the framework computes something else than exact arithmetic does, by more than rounding.
     RuntimeWarning
-        If a worker died and took its pool along: what is left is solved in this process.
+        If a worker died and took its pool along: what is left is solved in this process. If
+        ``measure`` failed on the trimmed model.
 
     Notes
     -----
@@ -231,6 +240,7 @@ def trim(
         store = Checkpoint(
             checkpoint, {**hashes, **goal.identity(scheme), **draw._asdict(), **counts}
         )
+    gauge = Gauge(measure, model, watch)
     with make_reporter(progress, len(chosen)) as report:
         run = Run(opened, chosen, counted, draw, n_threads, report, watch)
         walk = Walk(run, goal.method(run, scheme, pool), store)
@@ -244,6 +254,6 @@ def trim(
         **draw._asdict(),
     }
     recipe = make_recipe(opened, arguments)
-    result = assess(walk, before, recipe, began)
+    result = assess(walk, before, gauge, recipe, began)
     warn(result, walk)
     return result

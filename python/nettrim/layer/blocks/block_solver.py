@@ -26,7 +26,7 @@ class SerialSolver:
 class PoolSolver:
     """Solves blocks on the workers of a pool, about as many at a time as there are workers."""
 
-    def __init__(self, arrays: SharedData, pool: Pool) -> None:
+    def __init__(self, arrays: SharedData[LayerData], pool: Pool) -> None:
         self.arrays = arrays
         self.pool = pool
 

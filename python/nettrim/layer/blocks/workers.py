@@ -27,23 +27,27 @@ from concurrent.futures import (
 )
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from ...base.arguments import count_processors
-from ..data import LayerData
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["Pool", "SharedData", "Task"]
 
+Data = TypeVar("Data", bound="DataclassInstance")
+
 MOST_CACHED, MOST_BYTES_CACHED = 8, 1 << 30  # layers of which a worker keeps the arrays
-FILES = ("X", "Y", "upper", "active")
+FILES = ("X", "Y", "upper", "active", "weights")  # fields that are as large as a layer
 
 
-class SharedData:
-    """Arrays of a layer that workers are to see, until it is closed."""
+class SharedData(Generic[Data]):
+    """Arrays of a layer, in a dataclass, that workers are to see until it is closed."""
 
-    def __init__(self, data: LayerData) -> None:
+    def __init__(self, data: Data) -> None:
         self.data = data
         self._name: _DataHandle | None = None
 
@@ -51,15 +55,15 @@ class SharedData:
         """Return what workers find the arrays by; the first call writes the files."""
         if self._name is None:
             folder = tempfile.mkdtemp(prefix="nettrim-")
-            rest = {f.name: getattr(self.data, f.name) for f in fields(LayerData)}
-            arrays = {file: array for file in FILES if (array := rest.pop(file)) is not None}
+            rest = {f.name: getattr(self.data, f.name) for f in fields(self.data)}
+            arrays = {file: rest.pop(file) for file in FILES if rest.get(file) is not None}
             try:
                 for file, array in arrays.items():
                     np.save(Path(folder, f"{file}.npy"), array)
             except BaseException:  # no room, or no time: nothing stays behind
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            self._name = _DataHandle(uuid.uuid4().hex, folder, list(arrays), rest)
+            self._name = _DataHandle(uuid.uuid4().hex, folder, list(arrays), type(self.data), rest)
             self.data = self._name.opened() or self.data  # no copy in memory beside the files
         return self._name
 
@@ -75,18 +79,19 @@ class _DataHandle(NamedTuple):
     key: str
     folder: str
     files: Sequence[str]
+    kind: type[Any]
     rest: dict[str, Any]
 
-    def opened(self) -> LayerData | None:
+    def opened(self) -> Any:
         """Map the files into memory; None if they cannot be seen from here."""
-        arrays: dict[str, Any] = dict.fromkeys(FILES)
+        arrays: dict[str, Any] = {}
         try:
             for file in self.files:
                 mapped = np.load(Path(self.folder, f"{file}.npy"), mmap_mode="r")
                 arrays[file] = np.asarray(mapped)
         except OSError:
             return None
-        return LayerData(**arrays, **self.rest)
+        return self.kind(**arrays, **self.rest)
 
 
 class Task(NamedTuple):
@@ -95,7 +100,7 @@ class Task(NamedTuple):
     Threads call it with a function ``stopped`` besides, which says whether to give up.
     """
 
-    arrays: SharedData
+    arrays: SharedData[Any]
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
 
@@ -103,7 +108,7 @@ class Task(NamedTuple):
 class _CachedData(NamedTuple):
     """What a worker keeps of a layer: files that are mapped take no memory of their own."""
 
-    data: LayerData
+    data: Any
     n_bytes: int
 
 
@@ -113,7 +118,7 @@ _lock = threading.Lock()
 
 def _run_task(
     name: _DataHandle,
-    sent: LayerData | None,
+    sent: Any,
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
 ) -> Any:
@@ -122,14 +127,13 @@ def _run_task(
     return None if data is None else function(data, *arguments)
 
 
-def _load_data(name: _DataHandle, sent: LayerData | None) -> LayerData | None:
+def _load_data(name: _DataHandle, sent: Any) -> Any:
     """Return the arrays of a layer in a worker, which keeps them."""
     with _lock:
         kept = _cache.pop(name.key, None)
         if kept is None and sent is not None:
-            kept = _CachedData(
-                sent, sum(a.nbytes for a in (sent.X, sent.Y, sent.upper) if a is not None)
-            )
+            arrays = (getattr(sent, file, None) for file in FILES)
+            kept = _CachedData(sent, sum(array.nbytes for array in arrays if array is not None))
         if kept is None and (opened := name.opened()) is not None:
             kept = _CachedData(opened, 0)
         if kept is None:

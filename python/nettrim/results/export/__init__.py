@@ -22,6 +22,7 @@ __all__ = ["FORMATS", "Export", "ExportedFile", "load_weights", "write"]
 
 FORMATS: dict[str, Callable[[Models, Path], ExportedFile]] = {
     "dense": dense.write,
+    "safetensors": dense.write_safetensors,
     "sparse": sparse.write_csr,
     "bitmask": sparse.write_bitmask,
     "shrunk": dense.write_shrunk,
@@ -71,11 +72,11 @@ def _chosen(formats: Iterable[str]) -> list[str]:
 
 
 def _shape(given: Sequence[int] | None, result: Outcome[Any]) -> tuple[int, ...] | None:
-    """Return the shape of a sample, from the recipe if it was not given."""
+    """Return the shape of a sample, from the recipe if it was not given and there is one input."""
     if given is not None:
         return check_sizes(given, "input_shape")
     shape = result.recipe.get("calibration", {}).get("shape")
-    return None if shape is None else tuple(shape[1:])
+    return None if shape is None or isinstance(shape, dict) else tuple(shape[1:])
 
 
 def _notes(viewed: ViewedModel) -> list[str]:

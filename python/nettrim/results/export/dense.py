@@ -9,10 +9,10 @@ from pathlib import Path
 from ...models.network.shrink import shrink
 from .exported import ExportedFile, Models, Unavailable, ViewedModel, describe_file, export_file
 
-__all__ = ["write", "write_shrunk"]
+__all__ = ["write", "write_safetensors", "write_shrunk"]
 
 Writer = Callable[[ViewedModel, Path], object]
-SHRUNK = "shrunk.npz"
+SHRUNK, SAFE = "shrunk.npz", "model.safetensors"
 
 
 def write(models: Models, folder: Path) -> ExportedFile:
@@ -23,6 +23,24 @@ def write(models: Models, folder: Path) -> ExportedFile:
         "dense",
         describe_file(folder, name, partial(writer, models.original)),
         export_file(folder, name, partial(writer, models.trimmed)),
+    )
+
+
+def write_safetensors(models: Models, folder: Path) -> ExportedFile:
+    """Write ``model.safetensors``, of a module of PyTorch; shared tensors are in it once."""
+    kind = type(models.trimmed.model)
+    if "torch" not in _frameworks(kind):
+        raise Unavailable(f"safetensors wants a module of PyTorch, the model is a {kind.__name__}")
+    try:
+        from safetensors.torch import save_model
+    except ImportError:
+        needed = 'pip install "nettrim[safetensors]"'
+        raise Unavailable(f"safetensors needs the library of that name: {needed}") from None
+    return ExportedFile(
+        SAFE,
+        "dense",
+        describe_file(folder, SAFE, lambda path: save_model(models.original.model, str(path))),
+        export_file(folder, SAFE, lambda path: save_model(models.trimmed.model, str(path))),
     )
 
 
@@ -41,12 +59,17 @@ def _writer(viewed: ViewedModel) -> tuple[str, Writer]:
     """Return the name of a model's file and what writes it."""
     if viewed.network is not None:
         return "model.npz", _write_network
-    frameworks = {origin.__module__.partition(".")[0] for origin in type(viewed.model).__mro__}
+    frameworks = _frameworks(type(viewed.model))
     if "onnx" in frameworks:
         return "model.onnx", _write_onnx
     if "torch" in frameworks:
         return "model.pt", _write_state
     raise Unavailable(f"dense has no file format for a {type(viewed.model).__name__}")
+
+
+def _frameworks(kind: type) -> set[str]:
+    """Return the packages that a class and those it inherits from are of."""
+    return {origin.__module__.partition(".")[0] for origin in kind.__mro__}
 
 
 def _write_network(viewed: ViewedModel, path: Path) -> None:

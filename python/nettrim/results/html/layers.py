@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from ...models.model_view import LayerView, find_layers, view_both
+from ..blocks import sum_up
 from ..outcome import LayerReport
 from ..text import format_gap, format_time
 from .chart import draw_history
-from .markup import Markup, element
-from .parts import Result, format_shape, render_facts, render_name, render_number, render_section
+from .markup import Markup, element, join
+from .parts import (
+    Result,
+    fold,
+    format_shape,
+    render_facts,
+    render_name,
+    render_number,
+    render_section,
+)
 from .pattern import CELLS, draw_pattern
 
 __all__ = ["render_layers"]
@@ -27,7 +36,8 @@ def render_layers(result: Result) -> Markup:
         "where the gap is negative, were not."
     )
     cards = [_layer(*three, tol) for three in zip(result.layers, before, after, strict=True)]
-    return render_section("Layer by layer", about, *cards)
+    folded = fold(sum_up(result.layers), result.layers, join(*cards))
+    return render_section("Layer by layer", about, *(folded or cards))
 
 
 def _layer(report: LayerReport, before: LayerView, after: LayerView, tol: float) -> Markup:

@@ -13,7 +13,15 @@ from ...base.table import format_share
 from ..accuracy import Accuracy
 from ..outcome import BUDGET, KEPT, UNREACHED
 from ..recipe import format_snippet
-from ..text import format_gap, format_percent, format_time, format_zeros, list_cautions
+from ..text import (
+    format_gap,
+    format_measured,
+    format_percent,
+    format_time,
+    format_zeros,
+    join_names,
+    list_cautions,
+)
 from .layers import render_layers
 from .markup import Markup, element, join
 from .parts import Result, format_count, format_shape, render_facts, render_section
@@ -71,8 +79,8 @@ def _warnings(result: Result) -> list[Markup]:
     found = []
     stopped = [layer for layer in result.layers if layer.pruned and not layer.converged]
     if stopped:
-        names = ", ".join(
-            f"{layer.name} ({layer.status}, gap {format_gap(layer.gap)})" for layer in stopped
+        names = join_names(
+            [f"{layer.name} ({layer.status}, gap {format_gap(layer.gap)})" for layer in stopped]
         )
         text = (
             f"{names}. The answers are used, but few nonzeros there may be false sparsity. What is "
@@ -81,7 +89,7 @@ def _warnings(result: Result) -> list[Markup]:
         found.append(_note("Not solved to the tolerance: ", text, "note warning"))
     if result.interrupted:
         left = [layer.name for layer in result.layers if layer.status == UNREACHED]
-        text = f"layers not reached, and left as they were: {', '.join(left) or 'none'}."
+        text = f"layers not reached, and left as they were: {join_names(left) or 'none'}."
         if not result.is_measured:
             text += " Errors were not all measured."
         found.append(_note("Interrupted: ", text, "note warning"))
@@ -111,6 +119,10 @@ def _headline(result: Result, accuracy: Accuracy | None) -> Markup:
     if accuracy is not None:
         scores = f"{accuracy.before:.2%} → {accuracy.after:.2%}"
         boxes.append(("Accuracy", scores, f"on {accuracy.n_samples:,} labelled samples"))
+    boxes += [
+        (name, " → ".join(map(format_measured, values)), "as your function measures it")
+        for name, values in result.measured.items()
+    ]
     return element("dl", *(_box(*box) for box in [*boxes, _solved(result)]), class_="headline")
 
 

@@ -7,12 +7,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..blocks import BlockReport, Row
 from ..outcome import Outcome
 from ..text import format_percent
 from .markup import Markup, element, join
 
 __all__ = [
     "Result",
+    "describe_shape",
+    "fold",
     "format_count",
     "format_ratio",
     "format_shape",
@@ -29,6 +32,14 @@ Result = Outcome[Any]
 def render_section(title: str, about: str, *content: str) -> Markup:
     """Return a section: its heading, what it is about, and what it holds."""
     return element("section", element("h2", title), element("p", about, class_="about"), *content)
+
+
+def fold(rows: Sequence[Row], all_rows: Sequence[Row], content: Markup) -> list[Markup]:
+    """Return what shows every layer, to be opened, beside what shows blocks; else nothing."""
+    if len(rows) == len(all_rows):
+        return []
+    summary = element("summary", f"all {format_count(len(all_rows), 'layer')}")
+    return [element("details", summary, content)]
 
 
 def render_facts(facts: Sequence[tuple[str, str]], kind: str) -> Markup:
@@ -63,6 +74,13 @@ def render_name(name: str) -> Markup:
     """Return a layer's name, which may be broken behind dots and slashes."""
     parts = re.split(r"(?<=[./])", name)
     return join(parts[0], *(join(Markup("<wbr>"), part) for part in parts[1:]))
+
+
+def describe_shape(account: Row) -> str:
+    """Return the shape of a layer, or how many of them there are in a block."""
+    if isinstance(account, BlockReport):
+        return format_count(len(account.layers), "layer")
+    return format_shape(account.shape)
 
 
 def format_shape(sizes: Sequence[int]) -> str:

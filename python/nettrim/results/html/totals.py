@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...base.table import format_share
-from ..outcome import LayerReport, OutputReport
+from ..blocks import Row, sum_up
+from ..outcome import OutputReport
 from .chart import Span, draw_key, draw_spans
 from .markup import Markup, element, join
 from .parts import (
     Result,
+    describe_shape,
+    fold,
     format_ratio,
     format_shape,
     render_name,
@@ -22,16 +27,22 @@ NONE = Markup("&ndash;")
 
 
 def render_weights(result: Result) -> Markup:
-    """Return the section on weights, a row for each layer."""
+    """Return the section on weights, a row for each layer or block."""
+    about = "Weights that are not zero, biases not counted. Shapes are inputs by outputs."
+    rows = sum_up(result.layers)
+    table = _weights_table(result, rows, "Weights by layer")
+    every = _weights_table(result, result.layers, "Weights of all layers")
+    return render_section("Weights", about, table, *fold(rows, result.layers, every))
+
+
+def _weights_table(result: Result, accounts: Sequence[Row], title: str) -> Markup:
     rows = [
-        [render_name(layer.name), format_shape(layer.shape), *_weights(layer)]
-        for layer in result.layers
+        [render_name(account.name), describe_shape(account), *_weights(account)]
+        for account in accounts
     ]
     total = ["network", "", *_weights(result)]
-    about = "Weights that are not zero, biases not counted. Shapes are inputs by outputs."
     headings = ["Layer", "Shape", "Before", "After", "Kept", ""]
-    grid = render_table("Weights by layer", headings, rows, total)
-    return render_section("Weights", about, element("div", grid, class_="weights"))
+    return element("div", render_table(title, headings, rows, total), class_="weights")
 
 
 def render_untouched(result: Result) -> list[Markup]:
@@ -61,7 +72,7 @@ def render_untouched(result: Result) -> list[Markup]:
     ]
 
 
-def _weights(account: LayerReport | Result) -> list[str]:
+def _weights(account: Row | Result) -> list[str]:
     """Return the cells that a layer and the network have in common."""
     before, after = account.nonzeros_before, account.nonzeros_after
     return [
@@ -86,37 +97,47 @@ def _bar(part: int, whole: int) -> Markup:
 
 def render_errors(result: Result) -> Markup:
     """Return the section on errors: what was allowed, measured and proved, drawn and in numbers."""
-    unseen = result.held_out_discrepancy is not None
-    headings = ["Layer", "Allowed", "Measured", *(["Unseen"] if unseen else []), "Proved"]
-    rows = [
-        [
-            render_name(layer.name),
-            NONE if layer.epsilon is None else format_ratio(layer.epsilon),
-            *_error(layer),
-        ]
-        for layer in result.layers
-    ]
+    rows = sum_up(result.layers)
     about = (
         "How far the output of each layer has moved, relative to its size. Allowed: what the "
         "program of the layer was given. Measured: what came out in the trimmed network. "
     )
-    about += "Unseen: the same on samples the solver did not see. " if unseen else ""
+    if result.held_out_discrepancy is not None:
+        about += "Unseen: the same on samples the solver did not see. "
     about += "Proved: more it cannot be on the calibration samples."
+    if len(rows) < len(result.layers):
+        about += " Of a block, the largest of its layers."
+    charts = element("div", *_charts(result, rows), class_="charts")
+    table = _errors_table(result, rows, "Errors by layer")
+    every = _errors_table(result, result.layers, "Errors of all layers")
+    return render_section("Error", about, charts, table, *fold(rows, result.layers, every))
+
+
+def _errors_table(result: Result, accounts: Sequence[Row], title: str) -> Markup:
+    unseen = ["Unseen"] if result.held_out_discrepancy is not None else []
+    headings = ["Layer", "Allowed", "Measured", *unseen, "Proved"]
+    rows = [
+        [
+            render_name(account.name),
+            NONE if account.epsilon is None else format_ratio(account.epsilon),
+            *_error(account),
+        ]
+        for account in accounts
+    ]
     if len(result.outputs) > 1:
         rows += [[join("output ", render_name(o.name)), NONE, *_error(o)] for o in result.outputs]
-    grid = render_table("Errors by layer", headings, rows, ["network", "", *_error(result)])
-    return render_section("Error", about, element("div", *_charts(result), class_="charts"), grid)
+    return render_table(title, headings, rows, ["network", "", *_error(result)])
 
 
-def _error(account: LayerReport | OutputReport | Result) -> list[Markup]:
+def _error(account: Row | OutputReport | Result) -> list[Markup]:
     """Return the cells that a layer and the network have in common."""
     values = account.discrepancy, account.held_out_discrepancy, account.bound
     return [format_ratio(value) for value in values if value is not None]
 
 
-def _charts(result: Result) -> list[Markup]:
-    accounts: list[tuple[str, LayerReport | Result]] = [("network", result)]
-    accounts[:0] = [(layer.name, layer) for layer in result.layers]
+def _charts(result: Result, rows: Sequence[Row]) -> list[Markup]:
+    accounts: list[tuple[str, Row | Result]] = [*((row.name, row) for row in rows)]
+    accounts.append(("network", result))
     accounts = [(name, account) for name, account in accounts if account.is_measured]
     proved = [Span(name, account.discrepancy, account.bound) for name, account in accounts]
     label = "Measured error and proved bound of every layer; the table below has the numbers"

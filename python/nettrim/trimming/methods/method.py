@@ -6,7 +6,7 @@ method poses and solves one layer after the other, and says what can be proved o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -54,13 +54,17 @@ class LayerPosition(NamedTuple):
 
 
 class LayerTask(NamedTuple):
-    """A layer to be solved: its rows in the original network, and in the one trimmed so far."""
+    """A layer to be solved: its rows in the original network, and in the one trimmed so far.
+
+    `with_same_input` returns the task of another layer, by its position, if it sees the same.
+    """
 
     position: int
     layer: LayerView
     place: LayerPosition
     original: Array
     current: Array
+    with_same_input: Callable[[int], LayerTask]
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,14 @@ class Run:
         before = layer.chosen_rows(original.values, chosen)
         now = before if current is original else layer.chosen_rows(current.values, chosen)
         place = LayerPosition(first, self.is_last(position))
-        return LayerTask(position, layer, place, before, now)
+        return LayerTask(
+            position,
+            layer,
+            place,
+            before,
+            now,
+            lambda other: self.task(other, original, current, first=first),
+        )
 
     def count_active_rows(self, task: LayerTask, program: LayerProgram) -> int:
         """Count the rows a layer's program stands on, and say if they are few."""

@@ -25,8 +25,17 @@ from ...budget.optimal_brain_surgeon import TRACING, Regularisation, tune_regula
 from ...budget.optimal_brain_surgeon import TUNING as TUNING_SHARE
 from ...budget.pattern import Pattern
 from ...budget.solution import BudgetSolution
-from ...budget.solve import is_expensive, nearby_sparsities, solve_budget
+from ...budget.solve import (
+    BudgetJob,
+    choose_method,
+    is_expensive,
+    nearby_sparsities,
+    solve_budget,
+    solve_side_by_side,
+)
 from ...budget.trace import TYPICAL, BudgetTrace, trace_elimination
+from ...layer.blocks.workers import Pool
+from ...models.hashes import hash_data
 from ...models.model_view import Affine, LayerView, activate
 from ...models.samples import Data
 from ..solved_layer import SolvedLayer
@@ -99,6 +108,8 @@ class ToSparsity:
     share : {"network", "layer"}
     min_density : float
     time_limit : float or None
+    pool : Pool or None
+        Workers; None to solve here.
     budgets : dict of int
         How many weights the layers may keep, by position.
     traces : dict of list of BudgetTrace
@@ -106,6 +117,9 @@ class ToSparsity:
     tuned : dict of list of Regularisation
         What was chosen for each group of a layer when the budget was shared out; it serves the
         layer as well when it is met on trimmed signals.
+    same_input : dict of list of int
+        The layers that see the same as each other, by the position of each. Workers solve them side
+        by side in a cascade.
     """
 
     run: Run
@@ -115,17 +129,26 @@ class ToSparsity:
     share: str
     min_density: float
     time_limit: float | None
+    pool: Pool | None = None
     budgets: dict[int, int] = field(default_factory=dict, init=False)
     traces: dict[int, list[BudgetTrace]] = field(default_factory=dict, init=False)
     tuned: dict[int, list[Regularisation]] = field(default_factory=dict, init=False)
+    same_input: dict[int, list[int]] = field(default_factory=dict, init=False)
 
     def prepare(self) -> None:
-        """Share the budget out."""
+        """Share the budget out, and the work."""
+        if self.pool is not None:
+            self.pool.check_threads(self.n_threads)
+            if self.cascaded:
+                self.same_input = _find_same_input(self.run)
         with self.run.watch(SHARING):
             self._share_out()
 
     def solve(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
-        """Trim the layers in turn."""
+        """Trim the layers in turn; on workers, those side by side that do not wait for others."""
+        if self.pool is not None:
+            yield from self._solve_on_pool(tasks, self.pool)
+            return
         for task in tasks:
             self.run.report.start(task.layer.name, task.layer.shape)
             program = self._pose(task)
@@ -133,6 +156,68 @@ class ToSparsity:
             with self.run.watch(SOLVING):
                 solved = self._solve(task.position, program, active_rows)
             yield task.position, solved
+
+    def _solve_on_pool(
+        self, tasks: Iterator[LayerTask], pool: Pool
+    ) -> Iterator[tuple[int, SolvedLayer]]:
+        if not self.cascaded:
+            for task, solved in self._solve_side_by_side(tasks, pool):
+                self.run.report.start(task.layer.name, task.layer.shape)
+                yield task.position, solved
+            return
+        ready: dict[tuple[int, str], SolvedLayer] = {}
+        for task in tasks:
+            self.run.report.start(task.layer.name, task.layer.shape)
+            key = task.position, _fingerprint(task)
+            if key not in ready:  # not met yet, or its input is another by now
+                answers = self._solve_side_by_side(self._waiting_with(task), pool)
+                ready = {(one.position, _fingerprint(one)): solved for one, solved in answers}
+            yield task.position, ready.pop(key)
+
+    def _waiting_with(self, task: LayerTask) -> list[LayerTask]:
+        """Return a layer and those behind it that see the same."""
+        behind = [p for p in self.same_input[task.position] if p > task.position]
+        return [task, *map(task.with_same_input, behind)]
+
+    def _solve_side_by_side(
+        self, tasks: Iterable[LayerTask], pool: Pool
+    ) -> Iterator[tuple[LayerTask, SolvedLayer]]:
+        """Solve layers, whole ones by a worker each, others here with their outputs shared out."""
+        sent: list[tuple[LayerTask, LayerProgram, int]] = []
+        solved_here: list[tuple[LayerTask, SolvedLayer]] = []
+
+        def jobs() -> Iterator[tuple[BudgetData, BudgetJob]]:
+            for task in tasks:
+                program = self._pose(task)
+                posed = (task, program, self.run.count_active_rows(task, program))
+                if (job := self._whole_job(task.position, program)) is None:
+                    solved_here.append((task, self._solve(task.position, *posed[1:])))
+                else:
+                    sent.append(posed)
+                    yield job
+
+        with self.run.watch(SOLVING):
+            limit = math.inf if self.time_limit is None else self.time_limit
+            for number, solution in solve_side_by_side(jobs(), limit, pool):
+                task, program, active_rows = sent[number]
+                yield task, _kept([solution], program, active_rows, solution.seconds)
+            yield from solved_here
+
+    def _whole_job(
+        self, position: int, program: LayerProgram
+    ) -> tuple[BudgetData, BudgetJob] | None:
+        """Return what a worker is given that solves a layer whole; None where outputs are apart."""
+        if position in self.traces or program.groups > 1:
+            return None
+        (part,) = self._split_groups(position, program)
+        budget, method = self.budgets[position], choose_method(part)
+        if method == "surgery" or is_trivial(part, budget):
+            return None
+        pull, ridge = None, None
+        if position in self.tuned:
+            (chosen,) = self.tuned[position]
+            pull, ridge = chosen.pull, chosen.ridge
+        return part, BudgetJob(budget, method, pull, ridge, SWAPS, self.n_threads)
 
     def details(self, position: int) -> dict[str, Any]:
         """Return what this layer's answer depends on beside the options of the run."""
@@ -144,7 +229,8 @@ class ToSparsity:
     @property
     def n_threads(self) -> int:
         """How many threads the core may use."""
-        return check_threads(self.run.n_threads)
+        given = self.run.n_threads
+        return check_threads(1 if self.pool is not None and given is None else given)
 
     def _pose(self, task: LayerTask) -> LayerProgram:
         """Pose a layer's program, and say what of its error will count behind it."""
@@ -229,13 +315,8 @@ class ToSparsity:
     def _solve(self, position: int, program: LayerProgram, active_rows: int) -> SolvedLayer:
         began, tuning = time.perf_counter(), self._tuning
         solutions = self._solutions(position, program, deadline_after(self.time_limit))
-        return SolvedLayer(
-            weights=_stack(solutions),
-            output_norm=program.output_norm,
-            active_rows=active_rows,
-            status=max(solution.status for solution in solutions),  # "time_limit" if it was short
-            seconds=time.perf_counter() - began - (self._tuning - tuning),
-        )
+        seconds = time.perf_counter() - began - (self._tuning - tuning)
+        return _kept(solutions, program, active_rows, seconds)
 
     def _solutions(
         self, position: int, program: LayerProgram, deadline: float | None
@@ -264,6 +345,7 @@ class ToSparsity:
             ridge=chosen.ridge,
             n_threads=self.n_threads,
             deadline=deadline,
+            pool=self.pool,
         )
 
     def _trace_parts(
@@ -271,7 +353,9 @@ class ToSparsity:
     ) -> list[BudgetTrace]:
         chosen = self._tune(position, parts, TYPICAL, deadline)
         return [
-            trace_elimination(part, TYPICAL, own.pull, own.ridge, self.n_threads, deadline)
+            trace_elimination(
+                part, TYPICAL, own.pull, own.ridge, self.n_threads, deadline, self.pool
+            )
             for part, own in zip(parts, chosen, strict=True)
         ]
 
@@ -286,7 +370,9 @@ class ToSparsity:
             with self.run.watch(TUNING):
                 limit = partial_deadline(deadline, TUNING_SHARE)
                 self.tuned[position] = [
-                    tune_regularisation(part, sparsities, None, None, self.n_threads, limit)
+                    tune_regularisation(
+                        part, sparsities, None, None, self.n_threads, limit, self.pool
+                    )
                     for part in parts
                 ]
         return self.tuned[position]
@@ -320,6 +406,35 @@ class ToSparsity:
         """Return how many weights of a layer have to go for the pattern."""
         n_features, n_outputs = self.run.layers[position].shape
         return Pattern.of(None, self.pattern, n_features).demanded * n_outputs
+
+
+def _find_same_input(run: Run) -> dict[int, list[int]]:
+    """Return for every layer that is pruned those that see the same in the original model."""
+    groups: dict[str, list[int]] = {}
+    for position, signal in enumerate(run.view.signals(run.data, {})):
+        if position in run.chosen:
+            groups.setdefault(hash_data(signal.values), []).append(position)
+        if position == run.chosen[-1]:
+            break
+    return {position: group for group in groups.values() for position in group}
+
+
+def _fingerprint(task: LayerTask) -> str:
+    """Return what tells whether two tasks of a layer are the same."""
+    return hash_data(task.original) + hash_data(task.current)
+
+
+def _kept(
+    solutions: Sequence[BudgetSolution], program: LayerProgram, active_rows: int, seconds: float
+) -> SolvedLayer:
+    """Return what is kept of the groups of a layer."""
+    return SolvedLayer(
+        weights=_stack(solutions),
+        output_norm=program.output_norm,
+        active_rows=active_rows,
+        status=max(solution.status for solution in solutions),  # "time_limit" if it was short
+        seconds=seconds,
+    )
 
 
 def _follower(layer: LayerView) -> Activation:
