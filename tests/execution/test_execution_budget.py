@@ -53,7 +53,7 @@ def minus_one(z):
         {"method": "admm"},
         {"method": "reweighted"},
     ],
-    ids=str,
+    ids=lambda options: "pair" if "negated" in str(options) else str(options),
 )
 def test_a_layer_does_not_depend_on_the_executor(kind, options, request, small):
     here = solve(*small, n_threads=1, **options)
