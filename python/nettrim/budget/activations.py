@@ -15,7 +15,7 @@ from ..base.arrays import AnyFloat, Array
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LINEAR", "SMOOTH", "Activation", "RowWeights", "Shifted", "as_smooth"]
+__all__ = ["LINEAR", "RELU", "SMOOTH", "Activation", "RowWeights", "Shifted", "as_smooth"]
 
 
 ROOT_OF_2_PI = math.sqrt(2 * math.pi)
@@ -143,6 +143,8 @@ SMOOTH = {
 }
 
 LINEAR = Activation(lambda z: z, np.ones_like)
+# As if it were a smooth one: for layers in which single rows are too dear to be told apart.
+RELU = Activation(lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(z.dtype))
 
 
 def as_smooth(activation: object) -> Activation | Shifted | None:
