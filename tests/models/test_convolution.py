@@ -274,6 +274,8 @@ def test_patches_are_drawn_by_seed(rng) -> None:
         for x, y in zip(a.to_arrays().values(), b.to_arrays().values(), strict=True):
             np.testing.assert_array_equal(x, y)
     assert first.discrepancy == again.discrepancy != other.discrepancy
+    assert {layer.solved_rows for layer in first.layers[:2]} == {500}
+    assert "500 of " in str(first)
     assert first.discrepancy <= first.bound
 
 

@@ -166,6 +166,21 @@ def test_the_cheapest_are_taken_wherever_they_are():
     assert list(split_removals(prices, 5)) == [3, 2, 0]
 
 
+@pytest.mark.parametrize("pattern", [None, "2:4"])
+def test_relu_layers_that_are_too_wide_for_surgery(network, X, monkeypatch, pattern):
+    options = {"pattern": pattern, "sparsity": 0.6, "share": "layer"}
+    with_surgery = trim(network, X, **options)
+    monkeypatch.setattr(
+        "nettrim.trimming.methods.to_sparsity.is_expensive", lambda *shape, **limits: True
+    )
+    result = trim(network, X, **options)
+    assert [layer.nonzeros_after for layer in result.layers] == [
+        layer.nonzeros_after for layer in with_surgery.layers
+    ]
+    assert result.discrepancy <= min(result.bound, 1.2 * with_surgery.discrepancy)
+    assert result.converged
+
+
 @pytest.mark.parametrize("share", ["network", "layer"])
 def test_a_time_limit_gives_the_best_answer_so_far(network, X, share):
     """Every layer keeps the number of weights it may, whatever time there was, and says so."""

@@ -16,7 +16,7 @@ from ..base.arrays import AnyFloat, Array
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LINEAR", "SMOOTH", "Activation", "RowWeights", "Shifted", "as_smooth"]
+__all__ = ["LINEAR", "RELU", "SMOOTH", "Activation", "RowWeights", "Shifted", "as_smooth"]
 
 
 ROOT_OF_2_PI = math.sqrt(2 * math.pi)
@@ -162,6 +162,14 @@ def _tanh_slope(z: Any) -> Any:
     return 1 - np.tanh(z) ** 2
 
 
+def _relu(z: Any) -> Any:
+    return np.maximum(z, 0)
+
+
+def _relu_slope(z: Any) -> Any:
+    return (z > 0).astype(z.dtype)
+
+
 def _identity(z: Any) -> Any:
     return z
 
@@ -177,6 +185,8 @@ SMOOTH = {  # of functions that workers find by name
 }
 
 LINEAR = Activation(_identity, np.ones_like)
+# As if it were a smooth one: for layers in which single rows are too dear to be told apart.
+RELU = Activation(_relu, _relu_slope)
 
 
 def as_smooth(activation: object) -> Activation | Shifted | None:

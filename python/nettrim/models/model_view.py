@@ -178,9 +178,9 @@ class LayerView:
         n_features, n_outputs = self.affine.weights.shape
         return n_features, n_outputs
 
-    def rows_per_sample(self, values: Array) -> int:
-        """Return how many rows each sample is unfolded into."""
-        return len(self.unfold(values[:1]))
+    def count_rows(self, values: Array) -> int:
+        """Return how many rows samples are unfolded into, equally many each."""
+        return len(self.unfold(values[:1])) * len(values)
 
     def apply(self, affine: Affine, values: Array) -> Array:
         """Return the rows of the layer's output before the activation, under given weights."""

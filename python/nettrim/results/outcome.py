@@ -66,6 +66,10 @@ class LayerReport:
         On how many different rows of its program an output is active, the median over all outputs:
         so many equations there are for the inputs' weights (and a bias). None for a layer that was
         not pruned.
+    solved_rows, n_rows : int or None
+        On how many rows it was solved, drawn at random, of how many the samples have there: one
+        each, or one for each position (``max_patches`` of `nettrim.trim`). None for a layer that
+        was not pruned; 0 where Ctrl-C ended the measuring.
     history : tuple of (float, float)
         Seconds and gap at every certificate of the solve.
     """
@@ -89,6 +93,8 @@ class LayerReport:
     seconds: float | None = None
     held_out_discrepancy: float | None = None
     active_rows: int | None = None
+    solved_rows: int | None = None
+    n_rows: int | None = None
     history: tuple[tuple[float, float], ...] = field(default=(), repr=False, compare=False)
 
     @property

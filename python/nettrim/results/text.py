@@ -157,6 +157,10 @@ def _notes(outcome: Outcome[Any]) -> list[str]:
     if not outcome.is_measured:
         notes.append("! interrupted while errors were measured: those without a number are unknown")
     notes += [f"! {head}: {text}" for head, text in list_cautions(outcome)]
+    sampled = [layer for layer in outcome.layers if layer.solved_rows != layer.n_rows]
+    if sampled:
+        told = ", ".join(f"{la.name} {la.solved_rows:,} of {la.n_rows:,}" for la in sampled)
+        notes.append(f"- solved on positions drawn at random, measured on all: {told}")
     if math.isinf(outcome.bound):
         notes.append("- not known: nothing bounds how far some step of the model can stretch")
     return notes

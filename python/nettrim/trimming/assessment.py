@@ -239,8 +239,14 @@ def _layer(
         bound=bound.proved / norm,
         prior_bound=bound.prior / norm,
         held_out_discrepancy=held_out,
+        **({} if solved is None else _rows(walk, measured.n_rows)),
         **_answer(solved, UNREACHED if position in walk.run.chosen else KEPT),
     )
+
+
+def _rows(walk: Walk, n_rows: int) -> dict[str, Any]:
+    """Return on how many of its rows a layer was solved."""
+    return {"solved_rows": walk.run.draw.solved_rows(n_rows, len(walk.run.data)), "n_rows": n_rows}
 
 
 def _answer(solved: SolvedLayer | None, otherwise: str) -> dict[str, Any]:

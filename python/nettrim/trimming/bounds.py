@@ -123,11 +123,14 @@ class SignalBounds(NamedTuple):
     bound : Bound
     values : pair of ndarrays or None
         Of an output of the model: in the original and in the trimmed network.
+    n_rows : int
+        Of a layer: how many it was met by.
     """
 
     change: Change
     bound: Bound
     values: tuple[Array, Array] | None = None
+    n_rows: int = 0
 
 
 UNMEASURED = SignalBounds(Change(math.nan, math.nan), Bound(math.nan, math.nan))
@@ -193,12 +196,11 @@ class Comparison:
         if position >= len(self._layers):
             change = _change(original.values, current.values)
             return SignalBounds(change, _rounded_up(bound), (original.values, current.values))
-        change, bound = _bound_output(
-            self._layers[position], trimmed, original.values, current.values, bound
-        )
+        layer = self._layers[position]
+        change, bound = _bound_output(layer, trimmed, original.values, current.values, bound)
         bound = _rounded_up(bound)
         self._proved[position], self._prior[position] = bound
-        return SignalBounds(change, bound)
+        return SignalBounds(change, bound, n_rows=layer.count_rows(original.values))
 
 
 def measure_and_bound(

@@ -13,6 +13,7 @@ import pytest
 from nettrim import CalibrationWarning
 from nettrim.models.model_view import as_view
 from nettrim.models.samples import Samples
+from support.libraries import import_transformers
 from support.networks import trim
 
 torch = pytest.importorskip("torch")
@@ -312,7 +313,7 @@ def test_classes_that_no_layer_is_of() -> None:
 
 
 def test_what_a_tokenizer_returns_is_taken() -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = import_transformers()
     config = transformers.BertConfig(
         vocab_size=40,
         hidden_size=8,
@@ -338,7 +339,7 @@ def test_what_a_tokenizer_returns_is_taken() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # layers are tied, and not followed
 def test_an_encoder_and_a_decoder_have_inputs_of_their_own() -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = import_transformers()
     torch.manual_seed(0)
     config = transformers.T5Config(
         vocab_size=40,

@@ -247,7 +247,7 @@ def test_convolutions_are_affine_maps_of_patches(case: tuple[Any, Array]) -> Non
     computed = np.moveaxis(outputs(model, X), 1, -1)
     expected = computed.reshape(-1, computed.shape[-1])
     np.testing.assert_allclose(place.apply(place.affine, X), expected, atol=1e-12)
-    assert place.rows_per_sample(X) * len(X) == len(expected)
+    assert place.count_rows(X) == len(expected)
     other = X + np.random.default_rng(1).standard_normal(X.shape)
     moved = np.linalg.norm(outputs(model, other) - outputs(model, X))
     assert moved <= place.lipschitz(place.affine, X.shape) * np.linalg.norm(other - X) * (1 + 1e-9)

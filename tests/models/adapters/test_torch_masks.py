@@ -16,6 +16,7 @@ from support.networks import trim
 torch = pytest.importorskip("torch")
 nn = torch.nn
 
+from support.libraries import import_transformers
 from support.torch_modules import assert_same_state
 
 PAD = 0
@@ -225,7 +226,7 @@ def test_one_array_has_no_names(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("goal", [{"epsilon": 0.1}, {"sparsity": 0.5}], ids=str)
 def test_a_transformer_does_not_see_padding(goal: dict[str, float]) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = import_transformers()
     torch.manual_seed(0)
     model = transformers.BertModel(
         transformers.BertConfig(
@@ -255,7 +256,7 @@ def test_a_transformer_does_not_see_padding(goal: dict[str, float]) -> None:
 
 def test_an_encoder_and_a_decoder_have_masks_of_their_own() -> None:
     """Of the same length, too."""
-    transformers = pytest.importorskip("transformers")
+    transformers = import_transformers()
     torch.manual_seed(0)
     config = transformers.T5Config(
         vocab_size=40, d_model=8, d_kv=4, d_ff=12, num_layers=1, num_heads=2

@@ -15,6 +15,7 @@ from support.networks import Array, trim
 torch = pytest.importorskip("torch")
 nn = torch.nn
 
+from support.libraries import import_transformers
 from support.torch_modules import assert_same_state, assert_true, perceptron
 
 HALF = [torch.float16, torch.bfloat16]
@@ -115,7 +116,7 @@ def test_files_and_pages_hold_bfloat16(X: Array, tmp_path: Path) -> None:
 
 
 def test_a_transformer_in_bfloat16() -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = import_transformers()
     config = transformers.LlamaConfig(
         vocab_size=40,
         hidden_size=8,

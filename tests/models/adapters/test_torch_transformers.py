@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from nettrim.models.model_view import as_view
+from support.libraries import import_transformers
 from support.networks import trim
 
 torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+transformers = import_transformers()
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning"),

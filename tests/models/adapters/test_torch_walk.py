@@ -334,7 +334,7 @@ def test_samples_come_first(
     values = next(view.signals(X, {})).values
     assert len(values) == 7
     np.testing.assert_array_equal(values.reshape(X.shape), X)
-    assert layer.rows_per_sample(values) == 20 // shape[-1]
+    assert layer.count_rows(values[:1]) == 20 // shape[-1]
 
 
 def test_a_module_that_knows_one_precision(rng: np.random.Generator) -> None:

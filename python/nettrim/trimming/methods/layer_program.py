@@ -35,8 +35,8 @@ class LayerProgram:
         Frobenius norm of the original output, and the largest entry of ``Y``, to which a tolerance
         on ``upper`` refers; where ``Y`` is zero, that of ``upper``.
     follower : Shifted or None
-        A smooth activation behind a linear layer, of signals less a fixed bias, for methods that
-        take notice of it.
+        A smooth activation behind a linear layer, or a ReLU taken for one, of signals less a fixed
+        bias, for methods that take notice of it. Then ``Y`` is what comes in front of it.
     row_weights : ndarray of shape (n_rows, n_outputs) or None
         How much the square of an error counts, for the same; None for all alike.
     """

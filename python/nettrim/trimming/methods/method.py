@@ -39,11 +39,16 @@ class RowSample(NamedTuple):
         self, layer: LayerView, position: int, values: Array, n_samples: int
     ) -> NDArray[np.intp] | None:
         """Return their numbers in order, None for all of them: one for each sample, or few."""
-        total = layer.rows_per_sample(values) * len(values)
-        if total <= max(n_samples, self.max_patches):
+        total = layer.count_rows(values)
+        count = self.solved_rows(total, n_samples)
+        if count == total:
             return None
         random = np.random.default_rng([self.seed, position])
-        return np.sort(random.choice(total, self.max_patches, replace=False))
+        return np.sort(random.choice(total, count, replace=False))
+
+    def solved_rows(self, total: int, n_samples: int) -> int:
+        """Return how many of a layer's rows are solved for."""
+        return total if total <= max(n_samples, self.max_patches) else self.max_patches
 
 
 class LayerPosition(NamedTuple):

@@ -18,7 +18,7 @@ import numpy as np
 from ...base.arguments import check_threads
 from ...base.arrays import Array, frobenius_norm, relative_to
 from ...base.deadline import deadline_after, partial_deadline
-from ...budget.activations import LINEAR, SMOOTH, Activation, Shifted
+from ...budget.activations import LINEAR, RELU, SMOOTH, Activation, Shifted
 from ...budget.data import BudgetData, compute_budget
 from ...budget.fitted import SWAPS, is_trivial
 from ...budget.optimal_brain_surgeon import TRACING, Regularisation, tune_regularisation
@@ -235,10 +235,14 @@ class ToSparsity:
     def _pose(self, task: LayerTask) -> LayerProgram:
         """Pose a layer's program, and say what of its error will count behind it."""
         layer = task.layer
-        Y = activate(layer.affine.apply(task.original), layer.activation)
+        signals = layer.affine.apply(task.original)
+        Y = activate(signals, layer.activation)
         program = LayerProgram.of(layer, task.current if self.cascaded else task.original, Y)
         if layer.affine.groups > 1:
             return program
+        if layer.activation == "relu" and is_expensive(*layer.shape):
+            offset = layer.affine.offset
+            return replace(program, Y=signals - offset, follower=Shifted(RELU, offset))
         if layer.factor is not None:
             return replace(program, row_weights=self._row_weights(task, Y))
         if layer.follower is not None:
@@ -393,8 +397,8 @@ class ToSparsity:
                 program.Y[:, own],
                 weights[:, own],
                 program.follower or program.activation,
-                None if program.upper is None else program.upper[:, own],
-                None if program.active is None else program.active[:, own],
+                None if program.follower or program.upper is None else program.upper[:, own],
+                None if program.follower or program.active is None else program.active[:, own],
                 np.arange(len(weights)) >= len(affine.weights),
                 self.pattern,
                 None if program.row_weights is None else program.row_weights[:, own],

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-__all__ = ["SMOOTH", "classify_calls", "find_joins"]
+__all__ = ["SMOOTH", "VALUES", "BranchInterpreter", "classify_calls", "find_joins"]
 
 SMOOTH: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu": F.gelu,
@@ -47,7 +47,7 @@ def find_joins(start: fx.Node) -> Iterator[list[fx.Node]]:
 
 
 def classify_calls(
-    traced: fx.GraphModule, start: fx.Node, calls: Sequence[fx.Node], like: torch.Tensor
+    branch: BranchInterpreter, start: fx.Node, calls: Sequence[fx.Node], like: torch.Tensor
 ) -> str | None:
     """Tell what some calls do with the values of a node; None for what has no name.
 
@@ -57,7 +57,8 @@ def classify_calls(
 
     Parameters
     ----------
-    traced : torch.fx.GraphModule
+    branch : BranchInterpreter
+        Of the graph.
     start : torch.fx.Node
     calls : sequence of torch.fx.Node
         See `find_joins`.
@@ -70,13 +71,15 @@ def classify_calls(
         given = _numbers(like, generator)
         try:
             with torch.no_grad():
-                found = _BranchInterpreter(traced).follow(start, given.clone(), calls)
+                found = branch.follow(start, given.clone(), calls)
         except Exception:  # noqa: BLE001 (of code that is not ours)
             return None
         if not isinstance(found, torch.Tensor) or found.shape != given.shape:
             return None
         possible = [what for what in possible if _agrees(what, given, found)]
-    return possible[0] if possible else None
+        if not possible:
+            return None
+    return possible[0]
 
 
 def _agrees(what: str, given: torch.Tensor, found: torch.Tensor) -> bool:
@@ -88,10 +91,21 @@ def _agrees(what: str, given: torch.Tensor, found: torch.Tensor) -> bool:
     return torch.equal(found, given.clamp(min=0) if what == "relu" else given)
 
 
-class _BranchInterpreter(fx.Interpreter):
-    """Computes some calls of a graph and no others, but for constants they need."""
+class BranchInterpreter(fx.Interpreter):
+    """Computes some calls of a graph and no others, but for constants they need.
+
+    One serves a whole graph, all modules of which are listed when it is made.
+
+    Parameters
+    ----------
+    traced : torch.fx.GraphModule
+    """
+
+    def __init__(self, traced: fx.GraphModule) -> None:
+        super().__init__(traced, garbage_collect_values=False)
 
     def follow(self, start: fx.Node, value: torch.Tensor, calls: Sequence[fx.Node]) -> Any:
+        """Return what the last of some calls gives if a node gave some values."""
         self.env = {start: value}
         for node in calls:
             for operand in node.all_input_nodes:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from .followers import SMOOTH, classify_calls, find_joins
+from .followers import SMOOTH, VALUES, BranchInterpreter, classify_calls, find_joins
 from .lipschitz import AFFINE, GraphCall, Shape, operand_lipschitz
 from .outputs import ALONE, are_close, leaves, named_tensors
 from .run import evaluation
@@ -65,6 +65,7 @@ class TorchGraph:
 
     def __init__(self, traced: fx.GraphModule) -> None:
         self.traced = traced
+        self._branch = BranchInterpreter(traced)
         self.modules = dict(traced.named_modules())
         self.shapes: Mapping[fx.Node, Shape] = {}
         self.types: Mapping[fx.Node, torch.dtype] = {}
@@ -243,13 +244,14 @@ class TorchGraph:
             return "linear"
         floats = (p.dtype for p in self.traced.parameters() if p.is_floating_point())
         dtype = self.types.get(at, next(floats, torch.float64))
-        shape = self.shapes.get(at, (2, self._width(at)))
-        return classify_calls(self.traced, at, calls, torch.empty(shape, dtype=dtype))
+        shape = self.shapes.get(at, self._guessed_shape(at))
+        return classify_calls(self._branch, at, calls, torch.empty(shape, dtype=dtype))
 
-    def _width(self, at: fx.Node) -> int:
-        """Return the number of features a node gives, as far as known before a run; else 1."""
+    def _guessed_shape(self, at: fx.Node) -> Shape:
+        """Return one of enough values for a node, as far as known before a run."""
         module = self.modules.get(self.layer(at) or "")
-        return int(getattr(module, "out_features", 1))
+        width = int(getattr(module, "out_features", 1))
+        return max(2, VALUES // max(1, width)), width
 
     def _described(self, node: fx.Node) -> GraphCall:
         module = self.module(node) if node.op == "call_module" else None
