@@ -36,10 +36,35 @@ def minus_one(z):
     return -np.ones_like(z)
 
 
+def assert_same_answer(executor, options, small):
+    here = solve(*small, n_threads=1, **options)
+    there = solve(*small, executor=executor, **options)
+    assert np.array_equal(here.weights, there.weights)
+    assert (here.method, here.swaps, here.pull, here.ridge) == (
+        there.method,
+        there.swaps,
+        there.pull,
+        there.ridge,
+    )
+
+
 # --- one layer ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes", "dask"])
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({}, "processes"),
+        ({}, "dask"),
+        ({"activation": (negated, minus_one)}, "processes"),
+        ({"activation": "gelu"}, "dask"),
+    ],
+    ids=["relu-processes", "relu-dask", "pair-processes", "gelu-dask"],
+)
+def test_a_layer_does_not_depend_on_where_workers_are(kind, options, request, small):
+    assert_same_answer(request.getfixturevalue(kind), options, small)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -55,16 +80,8 @@ def minus_one(z):
     ],
     ids=lambda options: "pair" if "negated" in str(options) else str(options),
 )
-def test_a_layer_does_not_depend_on_the_executor(kind, options, request, small):
-    here = solve(*small, n_threads=1, **options)
-    there = solve(*small, executor=request.getfixturevalue(kind), **options)
-    assert np.array_equal(here.weights, there.weights)
-    assert (here.method, here.swaps, here.pull, here.ridge) == (
-        there.method,
-        there.swaps,
-        there.pull,
-        there.ridge,
-    )
+def test_a_layer_does_not_depend_on_the_executor(threads, options, small):
+    assert_same_answer(threads, options, small)
 
 
 def test_surgery_shares_outputs_out(small):
