@@ -302,7 +302,7 @@ class BudgetData:
             "keep": np.ascontiguousarray(self.pattern.keep),
         }
 
-    def of_outputs(self, outputs: slice) -> BudgetData:
+    def of_outputs(self, outputs: slice | NDArray[Any]) -> BudgetData:
         """Return some outputs behind a ReLU, or of a linear layer."""
         return replace(
             self,
@@ -313,16 +313,15 @@ class BudgetData:
         )
 
     def select(self, rows: NDArray[Any], outputs: NDArray[Any]) -> BudgetData:
-        """Return some samples and outputs."""
-        both = np.ix_(rows, outputs)
+        """Return some samples of some outputs."""
+        part = self.of_outputs(outputs)
         return replace(
-            self,
+            part,
             X=self.X[rows],
-            Y=self.Y[both],
+            Y=part.Y[rows],
             n_samples=len(rows),
-            weights=np.ascontiguousarray(self.weights[:, outputs]),
-            upper=None if self.upper is None else self.upper[both],
-            active=None if self.active is None else self.active[both],
+            upper=None if part.upper is None else part.upper[rows],
+            active=None if part.active is None else part.active[rows],
         )
 
     def error(self, weights: Array) -> float:
