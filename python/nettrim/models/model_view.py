@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..base.arrays import AnyFloat, Array, check_samples
 from .samples import Data
+from .units.unit_map import UnitMap
 
 ACTIVATIONS = ("relu", "linear")
 OPTIONAL = (
@@ -30,6 +31,8 @@ OPTIONAL = (
     "to_arrays",
     "run",
     "score",
+    "find_units",
+    "keep_units",
     "view_of",
 )
 ADAPTERS = ("sklearn", "torch", "onnx")
@@ -329,6 +332,26 @@ class ModelView(Prunable, Protocol):
         None where labels are numbers of the output that ought to be largest.
         """
         return None
+
+    def find_units(self, X: Data) -> UnitMap | None:
+        """Return the units, channels and heads that can go, as some samples show them.
+
+        None where the view cannot tell.
+        """
+        return None
+
+    def keep_units(self, model: Any, units: UnitMap, kept: NDArray[np.bool_]) -> Any:
+        """Return a copy of a model that `with_weights` made without units that are not kept.
+
+        Parameters
+        ----------
+        model : object
+            Readers' weights on what goes are zero there.
+        units : UnitMap
+            What `find_units` returned.
+        kept : ndarray of bool of shape (units.n_units,)
+        """
+        return model
 
     def view_of(self, model: Any) -> ModelView | None:
         """Return the view of a copy that `with_weights` made, for reports, exports and accuracy.

@@ -15,6 +15,7 @@ from ...base.storage import as_path, read_npz, write_npz
 from ...base.table import TableColumn, format_table
 from ..model_view import Affine, LayerView, Signal
 from ..summary import WEIGHTS, format_all_weights, format_weights
+from ..units.unit_map import UnitMap
 from .dense import Dense
 from .layer import Layer, SignalWalk, check_layers, name_layers, pack_layers, unpack_layers
 from .sparse_storage import unpack
@@ -149,6 +150,18 @@ class Network:
         """Return a copy in which the weights of some prunable layers are replaced (`ModelView`)."""
         affines = iter([weights.get(k) for k in range(len(name_layers(self.layers)))])
         return Network([layer.with_affines(affines) for layer in self.layers])
+
+    def find_units(self, X: Array) -> UnitMap:
+        """Return the units that can go (see `ModelView`)."""
+        from .units import find_units
+
+        return find_units(self, self._data(X))
+
+    def keep_units(self, model: Network, units: UnitMap, kept: NDArray[np.bool_]) -> Network:
+        """Return a copy of a network with fewer units (see `ModelView`)."""
+        from .units import keep_units
+
+        return keep_units(model, units, kept)
 
     @property
     def names(self) -> list[str]:
