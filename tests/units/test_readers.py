@@ -81,7 +81,7 @@ def test_errors_name_the_reader(rng):
     X, Y, W, groups = problem(rng)
     with pytest.raises(ValueError, match=r"^groups must have one entry.*\(of reader 1\)"):
         Readers.of([X, X], [Y, Y], [W, W], [groups, groups[:3]])
-    with pytest.raises(ValueError, match="^Y must be a sequence with one entry for each of the 2"):
+    with pytest.raises(ValueError, match=r"^Y must be a sequence with one entry for each"):
         Readers.of([X, X], [Y], [W, W], [groups, groups])
 
 

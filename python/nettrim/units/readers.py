@@ -56,7 +56,8 @@ class Reader:
 
     def features_of(self, units: Mask) -> Mask:
         """Mark the features that are left with some units."""
-        return (self.unit_of == ALWAYS) | units[self.unit_of]
+        left: Mask = (self.unit_of == ALWAYS) | units[self.unit_of]
+        return left
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Readers:
             If an argument makes no sense; the message names it, and its reader among several.
         """
         if not _is_of_several(X):
-            reader = _reader(X, Y, weights, groups, activation, upper, active, importance, 0)
+            reader = _reader(X, Y, weights, groups, activation, upper, active, importance)
             return cls._with_units((reader,), keep)
         count = len(X)
         samples = _shared_samples(X)
@@ -133,7 +134,7 @@ class Readers:
         for k, given in enumerate(arguments):
             source = next(i for i in range(k + 1) if samples[i] is samples[k])
             try:
-                each.append(_reader(*given, source))
+                each.append(_reader(*given, source=source))
             except (ValueError, TypeError) as error:
                 raise type(error)(f"{error} (of reader {k})") from None
         return cls._with_units(tuple(each), keep)
@@ -165,7 +166,8 @@ def _reader(
     upper: ArrayLike | None,
     active: ArrayLike | None,
     importance: float | None,
-    source: int,
+    *,
+    source: int = 0,
 ) -> Reader:
     start = _zeros(X, Y) if weights is None else weights
     data = BudgetData.of(X, Y, start, activation, upper, active, None, None)
