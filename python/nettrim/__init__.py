@@ -44,7 +44,7 @@ from .results.accuracy import Accuracy
 from .results.export import Export, load_weights
 from .results.outcome import LayerReport, Measured, OutputReport
 from .results.trim_result import TrimResult
-from .trimming.goals import Error, Goal, Sparsity
+from .trimming.goals import Error, Goal, Sparsity, Units
 from .trimming.trim import trim
 
 __version__ = "0.1.0"
@@ -86,6 +86,7 @@ __all__ = [
     "SignCheck",
     "Sparsity",
     "TrimResult",
+    "Units",
     "Untouched",
     "branch_hull",
     "build_info",

@@ -44,7 +44,7 @@ def assess(
 ) -> TrimResult[Any]:
     """Measure and bound what the walk did, and write the reports; it all began at some time."""
     opened = walk.run.opened
-    trimmed = opened.view.with_weights(walk.weights)
+    trimmed = walk.method.deliver(opened.view.with_weights(walk.weights))
     layers, outputs = _reports(walk, before, trimmed)
     measured = _measure(walk, gauge, trimmed)
     passed_over = {weight.name for weight in opened.untouched}

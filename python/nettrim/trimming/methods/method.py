@@ -186,3 +186,7 @@ class Method(Protocol):
     def prospect(self, position: int) -> Prospect | None:
         """Return what is known of a layer's error before it is solved."""
         ...
+
+    def deliver(self, model: Any) -> Any:
+        """Return what the user gets for a model with the answers in the place of its weights."""
+        ...

@@ -122,6 +122,10 @@ class ToError:
         floors = [self._floor(LayerPosition(first, last)) for first in (False, True)]
         return Prospect(growth, *floors)
 
+    def deliver(self, model: Any) -> Any:
+        """Return the model as it is."""
+        return model
+
     def pose(
         self, layer: LayerView, original: Array, current: Array, place: LayerPosition
     ) -> ErrorBall:
