@@ -61,10 +61,13 @@ class TrimResult(Outcome[Model]):
         of the data, versions and the date; what it takes to get the result again.
     measured : dict of str to Measured
         What the function given as ``measure`` said of the original and of the trimmed model.
+    widths : Widths or None
+        Of a model made smaller (`nettrim.Units`): how many units each signal had and has left, and
+        what that does to parameters and operations.
     """
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draw the weights of every layer before and after.
+        """Draw the weights of every layer before and after; of a smaller model, its widths.
 
         Parameters
         ----------
@@ -76,8 +79,11 @@ class TrimResult(Outcome[Model]):
         ImportError
             If matplotlib is not installed.
         """
-        from .plot import plot_weights
+        from .plot import plot_weights, plot_widths
 
+        if self.widths is not None:
+            plot_widths(path, self.widths)
+            return
         names = [layer.name for layer in self.layers]
         views = zip(("before", "after"), view_both(self.original, self.model), strict=True)
         plot_weights(path, {title: find_layers(view, names) for title, view in views})

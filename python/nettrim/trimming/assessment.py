@@ -44,7 +44,7 @@ def assess(
 ) -> TrimResult[Any]:
     """Measure and bound what the walk did, and write the reports; it all began at some time."""
     opened = walk.run.opened
-    trimmed = walk.method.deliver(opened.view.with_weights(walk.weights))
+    trimmed, widths = walk.method.deliver(opened.view.with_weights(walk.weights))
     layers, outputs = _reports(walk, before, trimmed)
     measured = _measure(walk, gauge, trimmed)
     passed_over = {weight.name for weight in opened.untouched}
@@ -62,6 +62,7 @@ def assess(
         outputs=outputs,
         untouched=tuple(opened.untouched),
         measured=measured,
+        widths=widths,
         **_times(walk.run.watch, time.perf_counter() - began),
     )
 
@@ -231,7 +232,7 @@ def _layer(
         name=layer.name,
         shape=layer.shape,
         nonzeros_before=int(np.count_nonzero(before.weights)),
-        nonzeros_after=int(np.count_nonzero(after.weights)),
+        nonzeros_after=walk.method.count_weights(position, after),
         l1_before=float(np.abs(before.stacked).sum()),
         l1_after=float(np.abs(after.stacked).sum()),
         output_norm=norm,

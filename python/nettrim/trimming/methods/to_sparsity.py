@@ -39,7 +39,7 @@ from ...models.model_view import LayerView
 from ..solved_layer import SolvedLayer
 from .judge import Judge
 from .layer_program import LayerProgram
-from .method import SOLVING, LayerTask, Run
+from .method import SOLVING, LayerTask, Method, Run
 from .posing import pose, split_groups
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ SHARED_LINEAR = 2e10  # outputs x features^3 of a linear layer's elimination, to
 
 
 @dataclass
-class ToSparsity:
+class ToSparsity(Method):
     """As many weights as a budget allows, for the least error; see `nettrim.Sparsity`.
 
     Attributes
@@ -181,13 +181,6 @@ class ToSparsity:
     def details(self, position: int) -> dict[str, Any]:
         """Return what this layer's answer depends on beside the options of the run."""
         return {"budget": self.budgets[position]}
-
-    def prospect(self, position: int) -> None:
-        """Nothing is known of a layer's error before it is trimmed."""
-
-    def deliver(self, model: Any) -> Any:
-        """Return the model as it is."""
-        return model
 
     @property
     def n_threads(self) -> int:

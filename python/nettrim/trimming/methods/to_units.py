@@ -22,12 +22,13 @@ from ...budget.fitted import BUDGET
 from ...budget.optimal_brain_surgeon import Regularisation, fit
 from ...models.model_view import Affine
 from ...models.units.unit_map import FIXED, LayerUnits, UnitMap, Units
+from ...results.widths import Count, SignalWidth, Widths
 from ...units.readers import Reader, Readers
 from ..solved_layer import SolvedLayer
 from ._tmp_surgery import Trace
 from .judge import Judge
 from .layer_program import LayerProgram
-from .method import SOLVING, LayerTask, Run
+from .method import SOLVING, Delivery, LayerTask, Method, Run
 from .posing import pose, split_groups
 from .unit_sizes import SignalCurve, allowed_sizes, choose_units, count_cost
 
@@ -48,7 +49,7 @@ class _Posed(NamedTuple):
 
 
 @dataclass
-class ToUnits:
+class ToUnits(Method):
     """A smaller network; see `nettrim.Units`.
 
     Attributes
@@ -103,12 +104,28 @@ class ToUnits:
         """Return what this layer's answer depends on beside the options of the run."""
         return {"removed units": np.flatnonzero(~self.kept).tolist()}
 
-    def prospect(self, position: int) -> None:
-        """Nothing is known of a layer's error before it is fitted."""
+    def count_weights(self, position: int, affine: Affine) -> int:
+        """Return how many weights are left of those that stay."""
+        name = self.run.layers[position].name
+        features, outputs = self._left(name, *affine.weights.shape)
+        return int(np.count_nonzero(affine.weights[np.ix_(features, outputs)]))
 
-    def deliver(self, model: Any) -> Any:
+    def deliver(self, model: Any) -> Delivery:
         """Return the model without the units that no layer reads any more."""
-        return self.run.view.keep_units(model, self.units, self.kept)
+        return Delivery(self.run.view.keep_units(model, self.units, self.kept), self._widths())
+
+    def _widths(self) -> Widths:
+        whole = np.ones(self.units.n_units, dtype=bool)
+        signals = [
+            SignalWidth(name, Count(len(units), int(self.kept[units].sum())))
+            for name, units in self.units.signals
+        ]
+        return Widths(
+            tuple(signals),
+            Count(self.units.parameters(whole), self.units.parameters(self.kept)),
+            Count(self.units.operations(whole), self.units.operations(self.kept)),
+            self.units.left_out,
+        )
 
     # --- which units stay -------------------------------------------------------------------------
 
@@ -201,24 +218,22 @@ class ToUnits:
         weights = affine.stacked
         if affine.groups > 1:
             return weights
-        features, outputs = self._left(task)
+        features, outputs = self._left(task.layer.name, *weights.shape)
         if not (task.place.first and features.all()):
             (data,) = split_groups(task.layer, program, None)
             part = _part(data, features, outputs)
             fitted = _refit(part, check_threads(self.run.n_threads))
             weights[np.ix_(features, outputs)] = fitted
         weights[~features] = 0
-        weights[:, ~outputs] = 0
         return weights
 
-    def _left(self, task: LayerTask) -> tuple[Mask, Mask]:
-        """Return the features, with the bias, and the outputs of a layer that are left."""
-        n_features, n_outputs = task.layer.affine.stacked.shape
+    def _left(self, name: str, n_features: int, n_outputs: int) -> tuple[Mask, Mask]:
+        """Return the features, with those that are no units, and outputs of a layer that stay."""
         stays = np.append(self.kept, True)
         for layer in self.units.layers:
-            if layer.layer == task.layer.name:
-                bias = np.ones(n_features - len(layer.features), dtype=bool)
-                return np.append(stays[layer.features], bias), stays[layer.outputs]
+            if layer.layer == name:
+                more = np.ones(n_features - len(layer.features), dtype=bool)
+                return np.append(stays[layer.features], more), stays[layer.outputs]
         return np.ones(n_features, dtype=bool), np.ones(n_outputs, dtype=bool)
 
 

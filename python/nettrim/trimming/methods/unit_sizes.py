@@ -36,6 +36,10 @@ class SignalCurve(NamedTuple):
     losses: Array
     sizes: Units
 
+    def step(self, number: int) -> Units:
+        """Return the units that go from one of the sizes to the next."""
+        return self.order[slice(*(self.sizes[0] - self.sizes[number : number + 2]))]
+
 
 def allowed_sizes(
     units: UnitMap, signal: Units, min_width: int, multiple_of: int
@@ -71,7 +75,6 @@ def choose_units(
     further steps as serve it best. None where the model costs more without all that may go.
     """
     bill = _Bill(units, price)
-    kept = np.ones(units.n_units, dtype=bool)
     reached = [0] * len(curves)
     while bill.total > most:
         slopes = [
@@ -81,14 +84,28 @@ def choose_units(
         if not np.isfinite(slopes).any():
             return None
         chosen = int(np.argmin(slopes))
-        curve, step = curves[chosen], reached[chosen]
-        gone = curve.order[
-            curve.sizes[0] - curve.sizes[step] : curve.sizes[0] - curve.sizes[step + 1]
-        ]
-        kept[gone] = False
-        bill.remove(gone)
+        bill.change(curves[chosen].step(reached[chosen]), -1)
         reached[chosen] += 1
+    _give_back(bill, curves, reached, most)
+    kept = np.ones(units.n_units, dtype=bool)
+    for curve, step in zip(curves, reached, strict=True):
+        kept[curve.order[: curve.sizes[0] - curve.sizes[step]]] = False
     return kept
+
+
+def _give_back(bill: _Bill, curves: Sequence[SignalCurve], reached: list[int], most: float) -> None:
+    """Undo steps that there is room for after the last one, those that gain most first."""
+    while True:
+        gains = np.array([-math.inf] * len(curves))
+        for number, (curve, step) in enumerate(zip(curves, reached, strict=True)):
+            if step and bill.total_with(curve.step(step - 1)) <= most:
+                removed = curve.sizes[0] - curve.sizes[[step - 1, step]]
+                gains[number] = curve.losses[removed[1]] - curve.losses[removed[0]]
+        if not len(gains) or gains.max() == -math.inf:
+            return
+        chosen = int(np.argmax(gains))
+        reached[chosen] -= 1
+        bill.change(curves[chosen].step(reached[chosen]), 1)
 
 
 def _slope(curve: SignalCurve, step: int) -> float:
@@ -126,10 +143,17 @@ class _Bill:
         self._change(unit, 1)
         return saved
 
-    def remove(self, gone: Units) -> None:
-        """Take units away."""
-        for unit in gone:
-            self._change(int(unit), -1)
+    def total_with(self, units: Units) -> float:
+        """Return what the model would cost with some units that are gone."""
+        self.change(units, 1)
+        total = self.total
+        self.change(units, -1)
+        return total
+
+    def change(self, units: Units, sign: int) -> None:
+        """Take units away, or put them back."""
+        for unit in units:
+            self._change(int(unit), sign)
 
     def _change(self, unit: int, sign: int) -> None:
         for number, axis, count in self._places[unit]:
