@@ -142,35 +142,37 @@ class _UnitWalk:
         ]
         return self.couplings.combine([(end, signal.shape) for end, signal in ends])
 
-    @_step.register(Flatten)
+    @_step.register
+    def _(
+        self, step: Flatten, prefix: str, name: str, at: UnitAxis | None, X: Array, after: Array
+    ) -> UnitAxis | None:
+        if at is None:
+            return None
+        moved = self.couplings.reshape(at, X.shape, after.shape)
+        if moved is None:
+            self.couplings.fix(at.units, f"{name} puts them in another order")
+        return moved
+
+    @_step.register(MaxPool)
+    @_step.register(AveragePool)
     @_step.register(GlobalAveragePool)
     def _(
         self,
-        step: Flatten | GlobalAveragePool,
+        step: MaxPool | AveragePool | GlobalAveragePool,
         prefix: str,
         name: str,
         at: UnitAxis | None,
         X: Array,
         after: Array,
     ) -> UnitAxis | None:
-        if at is None or (isinstance(step, GlobalAveragePool) and at.axis == 1):
+        if at is None or at.axis == 1:
             return at
-        moved = self.couplings.reshape(at, X.shape, after.shape)
-        if moved is None:
-            self.couplings.fix(at.units, f"{name} puts them in another order")
-        return moved
+        self.couplings.fix(at.units, f"{name} takes them for positions")
+        return None
 
-    @_step.register(ReLU)
-    @_step.register(MaxPool)
-    @_step.register(AveragePool)
+    @_step.register
     def _(
-        self,
-        step: ReLU | MaxPool | AveragePool,
-        prefix: str,
-        name: str,
-        at: UnitAxis | None,
-        X: Array,
-        after: Array,
+        self, step: ReLU, prefix: str, name: str, at: UnitAxis | None, X: Array, after: Array
     ) -> UnitAxis | None:
         return at
 
