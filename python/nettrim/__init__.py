@@ -42,8 +42,10 @@ from .models.network.shrink import shrink
 from .models.samples import Samples
 from .results.accuracy import Accuracy
 from .results.export import Export, load_weights
+from .results.latency import Latency
 from .results.outcome import LayerReport, Measured, OutputReport
 from .results.trim_result import TrimResult
+from .results.widths import Widths
 from .trimming.goals import Error, Goal, Sparsity, Units
 from .trimming.trim import trim
 
@@ -71,6 +73,7 @@ __all__ = [
     "ImageSeparation",
     "InfeasibleError",
     "LargeErrorWarning",
+    "Latency",
     "LayerProgress",
     "LayerReport",
     "LayerSolution",
@@ -88,6 +91,7 @@ __all__ = [
     "TrimResult",
     "Units",
     "Untouched",
+    "Widths",
     "branch_hull",
     "build_info",
     "check_signs",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -87,6 +87,11 @@ class MaskedView(ModelView):
 
     def score(self, X: Data, labels: Any) -> float | None:  # noqa: D102
         return self._view.score(X, labels)
+
+    def timed_call(  # noqa: D102
+        self, model: Any, X: Data, n_threads: int
+    ) -> Callable[[], object] | None:
+        return self._view.timed_call(model, _inputs(X), n_threads)
 
     def find_units(self, X: Data) -> UnitMap | None:  # noqa: D102
         return self._view.find_units(_inputs(X))

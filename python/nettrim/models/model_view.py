@@ -30,6 +30,7 @@ OPTIONAL = (
     "output_values",
     "to_arrays",
     "run",
+    "timed_call",
     "score",
     "find_units",
     "keep_units",
@@ -323,6 +324,14 @@ class ModelView(Prunable, Protocol):
 
         Of this model, or of a copy that `with_weights` made; arrays whose first axis is that of the
         samples. None where nothing is known of the arithmetic of the framework.
+        """
+        return None
+
+    def timed_call(self, model: Any, X: Data, n_threads: int) -> Callable[[], object] | None:
+        """Return what runs samples once through a model as its users do, to be timed.
+
+        Of this model, or of a copy that `with_weights` or `keep_units` made. None where the view
+        cannot run it.
         """
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -91,6 +91,11 @@ class MlpView(ModelView):
             mlp.coefs_[position] = _like(mlp.coefs_[position], affine.weights)
             mlp.intercepts_[position] = np.array(affine.bias)
         return trimmed
+
+    def timed_call(self, model: Any, X: Data, n_threads: int) -> Callable[[], object]:
+        """Return what the perceptron predicts with, on the threads that NumPy has."""
+        mlp = _chain(model)[-1]
+        return lambda: mlp.predict(X)
 
     def find_units(self, X: Data) -> UnitMap:
         """Return the units that can go (see `ModelView`)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -150,6 +150,10 @@ class Network:
         """Return a copy in which the weights of some prunable layers are replaced (`ModelView`)."""
         affines = iter([weights.get(k) for k in range(len(name_layers(self.layers)))])
         return Network([layer.with_affines(affines) for layer in self.layers])
+
+    def timed_call(self, model: Network, X: Array, n_threads: int) -> Callable[[], object]:
+        """Return what predicts samples, on the threads that NumPy has (see `ModelView`)."""
+        return lambda: model.predict(X)
 
     def find_units(self, X: Array) -> UnitMap:
         """Return the units that can go (see `ModelView`)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -186,6 +186,10 @@ class OnnxView(ModelView):
         names = list(dict.fromkeys(situation.tensors))
         values = session.run(samples, names, {}, situation.probe)
         return [values[name] for name in situation.tensors]
+
+    def timed_call(self, model: onnx.ModelProto, X: Data, n_threads: int) -> Callable[[], object]:
+        """Return what onnxruntime runs a model with (`ModelView`)."""
+        return Session.timed(model, self._inputs, n_threads).caller(self._inputs.cast(X))
 
     def with_weights(self, weights: Mapping[int, Affine]) -> onnx.ModelProto:
         """Return a copy in which the weights of some layers are replaced (`ModelView`)."""

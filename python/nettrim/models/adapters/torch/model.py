@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,7 +33,7 @@ from .layers import (
 from .outputs import are_close
 from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unwrap
 from .reads import read_elsewhere
-from .run import Arrival, Exit, Runner, Stop, layer_names
+from .run import Arrival, Exit, Runner, Stop, evaluation, layer_names, threads
 from .transposed import find_resized
 from .untouched import is_quantised, list_untouched
 from .walkthrough import Walkthrough
@@ -258,6 +258,17 @@ class TorchView(ModelView):
         runner = Runner(module, [], precise=False, fast=True)
         runner.batch = self._runner.batch
         return [*runner.outputs(X, self._exits).values()]
+
+    def timed_call(self, model: nn.Module, X: Data, n_threads: int) -> Callable[[], object]:
+        """Return what runs a module on some samples (see `ModelView`)."""
+        runner = Runner(unwrap(model), [], precise=False, fast=True)
+        arguments, by_name = runner.call(X)
+
+        def call() -> None:
+            with evaluation(fast=True), threads(n_threads):
+                runner.model(*arguments, **by_name)
+
+        return call
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the tensors of the module's state by name, as bytes (see `ModelView`)."""

@@ -260,6 +260,17 @@ def evaluation(*, fast: bool = False) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(enabled)
 
 
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute in so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _uncompiled() -> contextlib.AbstractContextManager[Any]:
     """Let what was given to torch.compile run as it is written, if anything can have been."""
     stance = getattr(torch.compiler, "set_stance", None)
