@@ -166,10 +166,7 @@ class Couplings:
                 first = axes.index(None)
                 self._tie_slices(grids[first], owner)
                 axes = []
-        found = [
-            UnitAxis(int(axis or 0), _first(grid, axis))
-            for grid, axis in zip(grids, axes, strict=True)
-        ]
+        found = [_lie(grid, int(axis or 0)) for grid, axis in zip(grids, axes, strict=True)]
         for at in found:
             if len(np.unique(owner[at.units])) == 1:
                 self.fix(at.units, "there is but one")
@@ -282,9 +279,9 @@ def _only_axis(classes: NDArray[np.intp]) -> int | None:
     return axes[0] if axes else int(np.argmax(classes.shape))
 
 
-def _first(grid: NDArray[np.intp], axis: int | None) -> Units:
-    """Return what lies along an axis at the first index of all others."""
-    return np.moveaxis(grid, axis or 0, 0).reshape(grid.shape[axis or 0], -1)[:, 0]
+def _lie(grid: NDArray[np.intp], axis: int) -> UnitAxis:
+    """Return what lies along an axis, at the first index of all others."""
+    return UnitAxis(axis, np.moveaxis(grid, axis, 0).reshape(grid.shape[axis], -1)[:, 0])
 
 
 def _count_apart(rows: NDArray[np.intp]) -> int:

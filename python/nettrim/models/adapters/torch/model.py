@@ -307,7 +307,7 @@ class TorchView(ModelView):
         return trimmed
 
     def _works_without(self, units: UnitMap, kept: NDArray[np.bool_]) -> bool:
-        """Tell whether a copy without some units computes what one does where nothing reads them."""
+        """Tell whether a copy without units computes what one does in which nothing reads them."""
         numbers = {place.layer.name: k for k, place in enumerate(self._places)}
         silent = {}
         for name, features, _ in units.layers:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ....units.unit_map import FIXED
 from .labels import Labels, compress, varying
 
 __all__ = ["Call", "Cut", "Operand"]
@@ -90,20 +91,16 @@ class Call:
 
     def move(self) -> list[Labels | None] | None:
         """Return the units in the results if the call moves entries, and computes nothing."""
-        largest = 1 + max(int(o.labels.max()) for o in self.operands if o.labels is not None)
-        table = self._other_numbers(largest)
-        foreign = [
-            torch.rand(o.value.shape, generator=self._random) if o.is_foreign or o.name else None
-            for o in self.operands
-        ]
+        numbers, labels = self._numbered()
+        table = self._other_numbers(len(labels))
+        others = [n if n is None else table[n] for n in numbers]
         try:
-            plain = self._made(self._coded(None, foreign))
-            coded = self._made(self._coded(table, foreign))
+            plain, changed = (self._made(self._filled(own)) for own in (numbers, others))
         except Exception:  # noqa: BLE001 (of code that is not ours)
             return None
-        if not all(_is_moved(*pair, table) for pair in zip(plain, coded, strict=True)):
+        if not all(_is_moved(*pair, table) for pair in zip(plain, changed, strict=True)):
             return None
-        return [_read(result) for result in plain]
+        return [compress(labels[result.detach().cpu().long().numpy()]) for result in plain]
 
     def _ways(self, position: int, axis: int) -> Iterator[dict[int, int]]:
         """Yield axes of all operands that may go with one; first those that lie over it."""
@@ -138,7 +135,7 @@ class Call:
             return None
         found: list[int | None] = []
         for full, part, constant in zip(self._full, parts, self._constant, strict=True):
-            axis = None if constant else _axis_of(full, part, chosen)
+            axis = None if constant else _axis_of(full, part, size, chosen)
             if axis is None and not constant:
                 return None
             found.append(axis)
@@ -150,49 +147,54 @@ class Call:
     def _noise(self) -> list[Any]:
         """Return operands of random numbers; those of the model positive, as variances are."""
         return [
-            operand.value
-            if not _is_float(operand.value)
-            else self._normal(operand.value).abs() + 0.1
-            if operand.name
-            else self._normal(operand.value)
-            for operand in self.operands
+            self._noise_like(value, name is not None) if _is_float(value) else value
+            for value, _, name in self.operands
         ]
 
-    def _normal(self, like: torch.Tensor) -> torch.Tensor:
-        return torch.randn(like.shape, generator=self._random).to(like)
+    def _noise_like(self, value: torch.Tensor, positive: bool) -> torch.Tensor:
+        noise = torch.randn(value.shape, generator=self._random)
+        return (noise.abs() + 0.1 if positive else noise).to(value)
 
-    def _other_numbers(self, largest: int) -> torch.Tensor:
-        """Return another number for every label, none for what is no unit."""
-        numbers = torch.randperm(largest, generator=self._random) + 1
-        signs = 2 * torch.randint(0, 2, (largest,), generator=self._random) - 1
-        return torch.cat([torch.zeros(1), (numbers * signs).float()])
+    def _numbered(self) -> tuple[list[torch.Tensor | None], Labels]:
+        """Return a number of its own for every entry of operands, and the unit of every number.
 
-    def _coded(
-        self, table: torch.Tensor | None, foreign: Sequence[torch.Tensor | None]
-    ) -> list[Any]:
-        """Return operands whose entries are the numbers of their units, zero for none."""
-        values: list[Any] = []
-        for (value, labels, _), other in zip(self.operands, foreign, strict=True):
-            if labels is None:
-                values.append(value if other is None else other.to(value))
+        Zero is left for what is put in between entries.
+        """
+        numbers: list[torch.Tensor | None] = []
+        labels = [np.array([FIXED])]
+        first = 1
+        for value, own, _ in self.operands:
+            if own is None and not _is_float(value):
+                numbers.append(None)
                 continue
-            codes = torch.tensor(labels + 1).expand(value.shape)
-            codes = codes.double() if table is None else table.double()[codes]
-            values.append(codes.to(value) if _is_float(value) else codes.to(value.device))
-        return values
+            numbers.append(torch.arange(first, first + value.numel()).reshape(value.shape))
+            labels.append(np.broadcast_to(FIXED if own is None else own, value.shape).ravel())
+            first += value.numel()
+        return numbers, np.concatenate(labels)
+
+    def _other_numbers(self, count: int) -> torch.Tensor:
+        """Return another number for every one; zero stays."""
+        numbers = torch.randperm(count - 1, generator=self._random) + 1
+        signs = 2 * torch.randint(0, 2, (count - 1,), generator=self._random) - 1
+        return torch.cat([torch.zeros(1, dtype=torch.int64), numbers * signs])
+
+    def _filled(self, numbers: Sequence[torch.Tensor | None]) -> list[Any]:
+        """Return operands that hold some numbers."""
+        return [
+            value if own is None else own.to(value if _is_float(value) else value.device)
+            for (value, *_), own in zip(self.operands, numbers, strict=True)
+        ]
 
 
 def _is_float(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def _axis_of(full: torch.Tensor, part: torch.Tensor, chosen: torch.Tensor) -> int | None:
-    """Return the axis along which a part has the chosen indices of the whole."""
-    for axis, size in enumerate(full.shape):
-        shape = (*full.shape[:axis], len(chosen), *full.shape[axis + 1 :])
-        if size > len(chosen) and part.shape == shape and int(chosen.max()) < size:
-            if _is_same(full.index_select(axis, chosen.to(full.device)), part):
-                return axis
+def _axis_of(full: torch.Tensor, part: torch.Tensor, size: int, chosen: torch.Tensor) -> int | None:
+    """Return the axis of some size along which a part has the chosen indices of the whole."""
+    for axis in (k for k, n in enumerate(full.shape) if n == size):
+        if _is_same(full.index_select(axis, chosen.to(full.device)), part):
+            return axis
     return None
 
 
@@ -206,19 +208,11 @@ def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.allclose(one, other, rtol=rounding, atol=rounding, equal_nan=True)
 
 
-def _is_moved(plain: torch.Tensor, coded: torch.Tensor, table: torch.Tensor) -> bool:
-    """Tell whether other numbers went in the same way."""
-    if plain.shape != coded.shape:
+def _is_moved(plain: torch.Tensor, changed: torch.Tensor, table: torch.Tensor) -> bool:
+    """Tell whether what came out for other numbers is what a table says of those for some."""
+    if plain.shape != changed.shape:
         return False
-    values = plain.detach().cpu().double()
-    whole = values == values.round()
-    if not ((values[whole] >= 0) & (values[whole] < len(table))).all():
+    numbers = plain.detach().cpu().double()
+    if not ((numbers == numbers.round()) & (numbers >= 0) & (numbers < len(table))).all():
         return False
-    wanted = torch.where(whole, table.double()[torch.where(whole, values, 0.0).long()], values)
-    return torch.equal(wanted, coded.detach().cpu().double())
-
-
-def _read(result: torch.Tensor) -> Labels | None:
-    """Return the units whose numbers stand in a result."""
-    values = result.detach().cpu().double().numpy()
-    return compress(np.where(values == values.round(), values, 0.0).astype(np.intp) - 1)
+    return torch.equal(table[numbers.long()].double(), changed.detach().cpu().double())
