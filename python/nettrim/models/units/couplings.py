@@ -142,6 +142,44 @@ class Couplings:
             ),
         )
 
+    def straighten(self, grids: Sequence[NDArray[np.intp]]) -> list[UnitAxis]:
+        """Let units that lie along several axes of tensors go in whole slices along one of them.
+
+        Which one shows from what else goes together; where that leaves a choice, it is the one with
+        most units.
+
+        Parameters
+        ----------
+        grids : sequence of ndarray
+            The unit at each place.
+
+        Returns
+        -------
+        list of UnitAxis
+            One for each; units that are the only one of theirs have to stay.
+        """
+        axes: list[int | None] = []
+        while len(axes) < len(grids):
+            owner = self._owners()
+            axes = [_only_axis(owner[grid]) for grid in grids]
+            if None in axes:
+                first = axes.index(None)
+                self._tie_slices(grids[first], owner)
+                axes = []
+        found = [_lie(grid, int(axis or 0)) for grid, axis in zip(grids, axes, strict=True)]
+        for at in found:
+            if len(np.unique(owner[at.units])) == 1:
+                self.fix(at.units, "there is but one")
+        return found
+
+    def _tie_slices(self, grid: NDArray[np.intp], owner: Units) -> None:
+        """Make one unit of each slice along the axis of a grid where most units are left."""
+        slices = [
+            np.moveaxis(grid, axis, 0).reshape(size, -1) for axis, size in enumerate(grid.shape)
+        ]
+        best = max(slices, key=lambda rows: _count_apart(owner[rows]))
+        self._gather(best)
+
     def _gather(self, units: NDArray[np.intp]) -> Units:
         """Make one unit of each row."""
         for column in units.T[1:]:
@@ -231,6 +269,31 @@ class Couplings:
 
 
 _NONE = (np.zeros(0, np.intp), np.zeros(0, np.intp))
+
+
+def _only_axis(classes: NDArray[np.intp]) -> int | None:
+    """Return the axis along which alone classes vary; None if they vary along several."""
+    axes = [axis for axis in range(classes.ndim) if (classes != classes.take([0], axis)).any()]
+    if len(axes) > 1:
+        return None
+    return axes[0] if axes else int(np.argmax(classes.shape))
+
+
+def _lie(grid: NDArray[np.intp], axis: int) -> UnitAxis:
+    """Return what lies along an axis, at the first index of all others."""
+    return UnitAxis(axis, np.moveaxis(grid, axis, 0).reshape(grid.shape[axis], -1)[:, 0])
+
+
+def _count_apart(rows: NDArray[np.intp]) -> int:
+    """Return how many classes are left, none that stays, if those in each row go together."""
+    names, places = np.unique(rows, return_inverse=True)
+    numbers = np.broadcast_to(np.arange(len(rows))[:, np.newaxis], rows.shape).ravel()
+    shape = (len(rows) + len(names), len(rows) + len(names))
+    pairs = (numbers, len(rows) + places.ravel())
+    graph = coo_array((np.ones(rows.size, dtype=bool), pairs), shape)
+    label = connected_components(graph, directed=False)[1]
+    stays = label[len(rows) :][names == FIXED]
+    return len(np.setdiff1d(label, stays))
 
 
 def _any(units: Units) -> bool:

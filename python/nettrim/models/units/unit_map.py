@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FIXED", "CutTensor", "LayerUnits", "UnitCount", "UnitMap", "UnitSignal"]
+__all__ = ["FIXED", "CutTensor", "LayerUnits", "UnitCount", "UnitMap", "UnitSignal", "Units"]
 
 FIXED = -1  # stands for what is no unit that could go
 
@@ -78,13 +78,17 @@ class CutTensor(NamedTuple):
     def count(self, kept: Mask) -> int:
         """Return how many entries are left."""
         sizes = dict(enumerate(self.shape))
-        sizes |= {axis: int(_stays(units, kept).sum()) for axis, units in self.axes.items()}
+        sizes |= {axis: int(stays.sum()) for axis, stays in self.stays(kept).items()}
         return math.prod(sizes.values())
+
+    def stays(self, kept: Mask) -> dict[int, Mask]:
+        """Return the indices that are left along each axis of units."""
+        return {axis: _stays(units, kept) for axis, units in self.axes.items()}
 
     def cut(self, values: NDArray[Any], kept: Mask) -> NDArray[Any]:
         """Return the entries that are left of values of this shape."""
-        for axis, units in self.axes.items():
-            values = np.compress(_stays(units, kept), values, axis=axis)
+        for axis, stays in self.stays(kept).items():
+            values = np.compress(stays, values, axis=axis)
         return values
 
 
@@ -135,9 +139,47 @@ class UnitMap:
         """Return how many numbers are left in the tensors that units go from."""
         return sum(tensor.count(kept) for tensor in self.tensors)
 
+    def without(self, units: Units, reason: str) -> UnitMap:
+        """Return the map in which some of these units stay.
+
+        Parameters
+        ----------
+        units : ndarray of int
+        reason : str
+            See `left_out`.
+        """
+        free = np.ones(self.n_units, dtype=bool)
+        free[units] = False
+        number = np.append(np.where(free, np.cumsum(free) - 1, FIXED), FIXED)
+        layers = [
+            LayerUnits(name, number[features], number[outputs])
+            for name, features, outputs in self.layers
+        ]
+        signals = [UnitSignal(name, number[own[free[own]]]) for name, own in self.signals]
+        stay = {
+            layer.layer: reason
+            for layer in self.layers
+            if _any(layer.outputs) and not _any(number[layer.outputs])
+        }
+        return UnitMap(
+            n_units=int(free.sum()),
+            signals=tuple(signal for signal in signals if len(signal.units)),
+            layers=tuple(u for u in layers if _any(u.features) or _any(u.outputs)),
+            tensors=tuple(
+                tensor._replace(axes={axis: number[own] for axis, own in tensor.axes.items()})
+                for tensor in self.tensors
+            ),
+            counts=tuple(UnitCount(name, number[own]) for name, own in self.counts),
+            left_out={**self.left_out, **stay},
+        )
+
     def operations(self, kept: Mask) -> int:
         """Return how many multiplications with them are left for a sample."""
         return sum(tensor.uses * tensor.count(kept) for tensor in self.tensors)
+
+
+def _any(units: Units) -> bool:
+    return bool((units != FIXED).any())
 
 
 def _stays(units: Units, kept: Mask) -> Mask:

@@ -18,6 +18,7 @@ from torch import nn
 from ....base.arrays import Array
 from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
 from ...samples import Data, Samples
+from ...units.unit_map import UnitMap
 from .data import tensor_bytes
 from .expansions.expand import ExpandedModel, are_near, expand
 from .graph import LayerTail, TorchGraph
@@ -35,6 +36,9 @@ from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unw
 from .reads import read_elsewhere
 from .run import Arrival, Exit, Runner, Stop, evaluation, layer_names, threads
 from .transposed import find_resized
+from .units.confirm import confirm_units
+from .units.cut import cut_module
+from .units.walk import find_units
 from .untouched import is_quantised, list_untouched
 from .walkthrough import Walkthrough
 
@@ -239,12 +243,34 @@ class TorchView(ModelView):
         UserWarning
             If the module came in a wrapper that cannot be put around the copy.
         """
-        trimmed = copy_model(self.model)
-        expanded = expand(trimmed, self._expanded.names).model
-        for position, affine in weights.items():
-            place = self._places[position]
-            write(expanded.get_submodule(place.layer.name), affine, place.scale)
-        return rewrap(trimmed, self._given)
+        return rewrap(self._copy_with(weights), self._given)
+
+    def find_units(self, X: Data) -> UnitMap | None:
+        """Return the units, channels and heads that can go (see `ModelView`).
+
+        They are followed through the graph of the module, and some of them removed to see whether
+        its code allows that. None where neither torch.fx nor torch.export can follow it.
+        """
+        if not self._lipschitz:
+            X = self.calibration(X, "X")
+        if self._graph is None:
+            return None
+        prunable: dict[str, str | None] = dict.fromkeys(place.layer.name for place in self._places)
+        found = find_units(
+            self._graph,
+            self._runner.given(self._few),
+            len(self._few),
+            self.model,
+            {**self._left_out, **prunable},
+        )
+        return confirm_units(found, self._works_without)
+
+    def keep_units(self, model: nn.Module, units: UnitMap, kept: NDArray[np.bool_]) -> nn.Module:
+        """Return a copy of a module with fewer units (see `ModelView`).
+
+        Its layers say their new sizes, and so do its own numbers that count heads or channels.
+        """
+        return rewrap(cut_module(unwrap(model), units, kept), model)
 
     def run(self, model: nn.Module | TorchView, X: Data) -> list[Array]:
         """Return the outputs that count as users of a module see them (see `ModelView`).
@@ -282,6 +308,36 @@ class TorchView(ModelView):
         self._expanded = expanded
         self._modules, self._left_out = prunable_modules(expanded.model)
 
+    def _copy_with(self, weights: Mapping[int, Affine]) -> nn.Module:
+        """Return a copy of the module without its wrapper, with other weights."""
+        trimmed: nn.Module = copy_model(self.model)
+        expanded = expand(trimmed, self._expanded.names).model
+        for position, affine in weights.items():
+            place = self._places[position]
+            write(expanded.get_submodule(place.layer.name), affine, place.scale)
+        return trimmed
+
+    def _works_without(self, units: UnitMap, kept: NDArray[np.bool_]) -> bool:
+        """Tell whether a copy without units computes what one does in which nothing reads them."""
+        numbers = {place.layer.name: k for k, place in enumerate(self._places)}
+        silent = {}
+        for name, features, _ in units.layers:
+            affine = self._places[numbers[name]].layer.affine
+            stays = np.append(kept, True)[features]
+            silent[numbers[name]] = affine._replace(weights=affine.weights * stays[:, np.newaxis])
+        whole = self._copy_with(silent)
+        wanted = self._counted(whole)
+        try:
+            found = self._counted(cut_module(whole, units, kept))
+        except Exception:  # noqa: BLE001 (of code that is not ours)
+            return False
+        return are_near(found, wanted)
+
+    def _counted(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """Return the outputs that count for a few samples, of a copy of the module."""
+        outputs = Runner(model, [], precise=self._runner.precise).output(self._few)
+        return {name: outputs[name] for name in self.outputs()}
+
     @property
     def _exits(self) -> dict[Exit, int]:
         """The outputs that count, and the axes of the samples there."""
@@ -294,6 +350,7 @@ class TorchView(ModelView):
     def _settle(self, data: Data, name: str) -> None:
         """Run a few samples to see what the module does with them."""
         samples = [data[np.arange(n) % len(data)] for n in (2, 3)]
+        self._few = samples[0]
         self._drop_differing_expansions(samples[0])
         arrivals = self._try(samples, name)
         if not self._runner.precise:
