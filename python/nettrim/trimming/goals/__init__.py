@@ -60,11 +60,14 @@ def resolve_goal(goal: Goal | None, options: Mapping[str, Any]) -> Goal:
     wanted = [kind for kind in GOALS if not given.keys().isdisjoint(kind.shortcuts)]
     if not wanted:
         raise ValueError(
-            "epsilon is needed, the relative error allowed, for example 0.05; or sparsity, pattern "
-            "or a goal"
+            "epsilon is needed, the relative error allowed, for example 0.05; or sparsity, pattern, "
+            "size, operations or a goal"
         )
     if len(wanted) > 1:
-        raise ValueError("epsilon prescribes the error, sparsity and pattern the weights: give one")
+        raise ValueError(
+            "epsilon prescribes the error, sparsity and pattern the weights, size and operations "
+            "the units: give one"
+        )
     _check_own(given, wanted[0])
     return wanted[0](**given)
 

@@ -78,9 +78,12 @@ class ToUnits(Method):
 
     def prepare(self) -> None:
         """Choose the units that stay."""
-        found = self.run.view.find_units(self.run.data)
+        found = self.run.view.find_units(self.run.data[:2])
         if found is None:
             raise TypeError("model: its view cannot tell which of its units could go")
+        if not found.signals:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in found.left_out.items())
+            raise ValueError(f"model: no unit of the model can go ({reasons})")
         self.units, self.kept = found, np.ones(found.n_units, dtype=bool)
         with self.run.watch(SHARING):
             self._choose()
