@@ -118,7 +118,7 @@ def test_options_are_checked(options: dict[str, float], words: str) -> None:
 
 
 def test_options_of_other_goals_are_refused(network: Network, X: Array) -> None:
-    with pytest.raises(ValueError, match="epsilon prescribes the error, .*: give one"):
+    with pytest.raises(ValueError, match=r"epsilon prescribes the error, .*: give one"):
         trim(network, X, size=0.5, pattern="2:4")
     with pytest.raises(ValueError, match="multiple_of belongs to size"):
         trim(network, X, epsilon=0.1, multiple_of=4)

@@ -60,8 +60,8 @@ def resolve_goal(goal: Goal | None, options: Mapping[str, Any]) -> Goal:
     wanted = [kind for kind in GOALS if not given.keys().isdisjoint(kind.shortcuts)]
     if not wanted:
         raise ValueError(
-            "epsilon is needed, the relative error allowed, for example 0.05; or sparsity, pattern, "
-            "size, operations or a goal"
+            "epsilon is needed, the relative error allowed, for example 0.05; or sparsity, "
+            "pattern, size, operations or a goal"
         )
     if len(wanted) > 1:
         raise ValueError(
