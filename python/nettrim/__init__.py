@@ -46,6 +46,7 @@ from .results.outcome import LayerReport, Measured, OutputReport
 from .results.trim_result import TrimResult
 from .trimming.goals import Error, Goal, Sparsity
 from .trimming.trim import trim
+from .units import UnitsBudgetSolution, UnitsTrace, solve_units_budget, trace_units_budget
 
 __version__ = "0.1.0"
 
@@ -86,6 +87,8 @@ __all__ = [
     "SignCheck",
     "Sparsity",
     "TrimResult",
+    "UnitsBudgetSolution",
+    "UnitsTrace",
     "Untouched",
     "branch_hull",
     "build_info",
@@ -97,7 +100,9 @@ __all__ = [
     "shrink",
     "solve_layer",
     "solve_layer_budget",
+    "solve_units_budget",
     "trace",
     "trace_budget",
+    "trace_units_budget",
     "trim",
 ]
