@@ -48,6 +48,7 @@ from .results.trim_result import TrimResult
 from .results.widths import Widths
 from .trimming.goals import Error, Goal, Sparsity, Units
 from .trimming.trim import trim
+from .units import UnitsBudgetSolution, UnitsTrace, solve_units_budget, trace_units_budget
 
 __version__ = "0.1.0"
 
@@ -90,6 +91,8 @@ __all__ = [
     "Sparsity",
     "TrimResult",
     "Units",
+    "UnitsBudgetSolution",
+    "UnitsTrace",
     "Untouched",
     "Widths",
     "branch_hull",
@@ -102,7 +105,9 @@ __all__ = [
     "shrink",
     "solve_layer",
     "solve_layer_budget",
+    "solve_units_budget",
     "trace",
     "trace_budget",
+    "trace_units_budget",
     "trim",
 ]
