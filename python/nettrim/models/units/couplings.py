@@ -239,7 +239,8 @@ class Couplings:
     def _reasons(self, owner: Units) -> dict[int, str]:
         """Return which of those that go together have to stay, and why."""
         reasons: dict[int, str] = {}
-        for units, reason in [*self._fixed, *self._tied_to_fixed()]:
+        told = sorted(self._fixed, key=lambda fixed: fixed[1] == COMBINED)  # which says least, last
+        for units, reason in [*told, *self._tied_to_fixed()]:
             for number in np.unique(owner[units]):
                 reasons.setdefault(int(number), reason)
         read = np.concatenate([np.zeros(0, np.intp), *(layer.features for layer in self._layers)])

@@ -95,7 +95,9 @@ class _UnitWalk(fx.Interpreter):
         self._passed: list[tuple[str, Labels]] = []  # tensors of calls that units pass
         self._embedded: dict[str, Units] = {}
         self._counted: set[str] = set()
-        self._guesses: dict[str, list[tuple[Labels, int]]] = {}
+        self._guesses: list[
+            tuple[str, Labels, int]
+        ] = []  # numbers of modules, and what they may be
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Return what is given for an argument, or its default."""
@@ -117,8 +119,9 @@ class _UnitWalk(fx.Interpreter):
 
     def finish(self) -> FoundUnits:
         """Return what was found."""
-        guesses = [(name, *guess) for name, own in self._guesses.items() for guess in own]
-        grids = [*self._grids, *(own for _, own in self._passed), *(own for _, own, _ in guesses)]
+        passed = [grid for _, grid in self._passed]
+        guessed = [grid for _, grid, _ in self._guesses]
+        grids = [*self._grids, *passed, *guessed]
         found = iter(self._couplings.straighten(grids)[len(self._grids) :])
         for name, _ in self._passed:
             at = next(found)
@@ -126,7 +129,7 @@ class _UnitWalk(fx.Interpreter):
             for attribute in COUNTERS:
                 self._count(f"{name.rpartition('.')[0]}.{attribute}", at.units)
         names = []
-        for name, _, axis in guesses:
+        for name, _, axis in self._guesses:
             at = next(found)
             if at.axis == axis and name not in self._counted:
                 self._count(name, at.units)
@@ -202,7 +205,9 @@ class _UnitWalk(fx.Interpreter):
             return moved
         labels = [operand.labels for operand in call.operands]
         for position, axis in blocked:
-            own = self._tied(labels[position], axis)
+            own = labels[position]
+            assert own is not None
+            own = self._tied(own, axis)
             labels[position] = own if varying(own) else None
             if not varying(own):
                 self._fix(own, _foreign(call, position, axis) or reason)
@@ -231,14 +236,16 @@ class _UnitWalk(fx.Interpreter):
             with_it = [cut for cut in cuts if position in cut.axes]
             if operand.name is None or operand.labels is not None or not with_it:
                 continue
-            first = next(k for k in with_it[0].axes if labels[k] is not None)
-            goes = {cut.axes[first]: cut.axes[position] for cut in with_it if first in cut.axes}
-            own = labels[first]
+            beside = [(k, own) for k in with_it[0].axes if (own := labels[k]) is not None]
+            if not beside:
+                continue
+            other, own = beside[0]
+            goes = {cut.axes[other]: cut.axes[position] for cut in with_it if other in cut.axes}
             for axis in varying(own):
                 if axis not in goes:
                     own = self._tied(own, axis)
             grid = arrange(own, goes, operand.value.ndim)
-            known = [other for name, other in self._passed if name == operand.name]
+            known = [passed for name, passed in self._passed if name == operand.name]
             if known:
                 self._tie(known[0], grid)
             else:
@@ -256,13 +263,17 @@ class _UnitWalk(fx.Interpreter):
             self._couplings.fix(features, INSIDE)
             self._couplings.fix(outputs, INSIDE)
             return None
-        axes = {place.inputs: features, place.outputs: outputs}
-        if getattr(module, "groups", 1) > 1:
-            self._group(f"{name}.groups", module.groups, features, outputs)
-            # Along the other axis of the weight are the places within a group.
-            axes = {0: features if isinstance(module, TRANSPOSED) else outputs}
+        groups = getattr(module, "groups", 1)
+        whole = groups > len(features) // groups  # groups go, otherwise places in all of them
+        self._tie_in_groups(groups, whole, features, outputs)
+        first, second = (features, outputs) if place.inputs == 0 else (outputs, features)
+        axes = {0: first, 1: second[: len(second) // groups]}
+        if whole:
+            axes = {0: first}
+            self._count(f"{name}.groups", features[:: len(features) // groups])
         else:
-            self._couplings.layer(name, np.repeat(features, np.prod(kernel, dtype=int)), outputs)
+            reads = features[: len(features) // groups]
+            self._couplings.layer(name, np.repeat(reads, np.prod(kernel, dtype=int)), outputs)
         spread = operand.value if isinstance(module, TRANSPOSED) else result
         uses = spread.numel() // self._n_samples // spread.shape[at]
         self._couplings.tensor(f"{name}.weight", tuple(module.weight.shape), axes, uses)
@@ -272,13 +283,16 @@ class _UnitWalk(fx.Interpreter):
         self._count(f"{name}.{place.n_outputs}", outputs)
         return arrange(outputs, {0: result.ndim + at}, result.ndim)
 
-    def _group(self, count: str, groups: int, features: Units, outputs: Units) -> None:
-        """Make one unit of what each group of a convolution reads and writes."""
-        for units in (features, outputs):
-            by_group = units.reshape(groups, -1)
-            self._couplings.tie(np.repeat(by_group[:, 0], by_group.shape[1]), units)
-        self._couplings.tie(features.reshape(groups, -1)[:, 0], outputs.reshape(groups, -1)[:, 0])
-        self._count(count, features.reshape(groups, -1)[:, 0])
+    def _tie_in_groups(self, groups: int, whole: bool, features: Units, outputs: Units) -> None:
+        """Make units of what the groups of a convolution read and write.
+
+        A whole group is one, on both sides; or what is at one place in every group, on one side.
+        """
+        sides = [units.reshape(groups, -1) for units in (features, outputs)]
+        for side in sides:
+            self._tie(side[:, :1] if whole else side[:1], side)
+        if whole:
+            self._tie(sides[0][:, 0], sides[1][:, 0])
 
     def _embed(self, operands: Sequence[Operand], result: torch.Tensor) -> Labels | None:
         """Return the units that an embedding writes."""
@@ -340,12 +354,14 @@ class _UnitWalk(fx.Interpreter):
         """Note which numbers of a module may count units that its code moves."""
         module = _submodule(self._model, owner)
         numbers = {} if module is None else vars(module)
-        for grid in grids:
-            for axis in varying(grid):
-                for name, value in numbers.items():
-                    if type(value) is int and value == grid.shape[axis]:
+        for name, value in numbers.items():
+            for grid in grids:
+                if type(value) is not int or grid is None:
+                    continue
+                for axis in varying(grid):
+                    if grid.shape[axis] == value:
                         path = f"{owner}.{name}".lstrip(".")
-                        self._guesses.setdefault(path, []).append((grid, axis))
+                        self._guesses.append((path, grid, axis))
 
     def _reason(self, node: fx.Node) -> str:
         """Say what a call needs all units of its operands for."""
