@@ -157,6 +157,10 @@ class Session:
                 part[:] = value[: len(part)]
         return results
 
+    def values(self, X: Samples, names: Sequence[str], weights: Mapping[str, Values]) -> list[Any]:
+        """Return some tensors as the model has them, for a few samples that it takes at a time."""
+        return self._run(self._filled(X), names, weights)
+
     def _batch(
         self, X: Samples, names: Sequence[str], weights: Mapping[str, Values], probe: Probe
     ) -> dict[str, Values]:
