@@ -13,7 +13,7 @@ from ..base.deadline import partial_deadline
 from ..budget import checks
 from .budget_solution import UnitsBudgetSolution
 from .readers import Reader, Readers
-from .refit import Refit, refit
+from .refit import UNUSED, Refit, refit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,10 @@ def fit_units(
     n_threads: int,
     deadline: float | None,
 ) -> UnitsBudgetSolution:
-    """Fit the weights of all readers on the units that are kept."""
+    """Fit the weights of all readers on the units that are kept; with all of them they stay."""
+    if kept.all():
+        as_they_are = [Refit(reader.data.weights, UNUSED) for reader in readers.each]
+        return _solution(readers, kept, as_they_are, swaps)
     fits = [
         refit(
             reader.data,

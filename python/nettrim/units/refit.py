@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-__all__ = ["Refit", "refit"]
+__all__ = ["UNUSED", "Refit", "refit"]
+
+
+UNUSED = Regularisation(0.0, 0.0)
+LEAST_SHARE = 0.05  # of features that go, for which a ridge is chosen: inputs may have moved too
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,8 @@ def refit(
     n_threads : int
     deadline : float or None
     """
-    if features.all() or not features.any():
-        weights = data.weights if features.all() else np.zeros_like(data.weights)
-        return Refit(weights, Regularisation(0.0, 0.0))
+    if not features.any():
+        return Refit(np.zeros_like(data.weights), UNUSED)
     tuning = partial_deadline(deadline, TUNING)
     chosen = _regularisation(data, features, pull, ridge, n_threads, tuning)
     if data.active is not None:
@@ -76,7 +79,8 @@ def _regularisation(
     if data.active is None:
         if ridge is None:
             support = np.repeat(features[:, None], data.n_outputs, axis=1)
-            ridge = choose_ridge(data, float(1 - features.mean()), support)
+            share = max(float(1 - features.mean()), LEAST_SHARE)
+            ridge = choose_ridge(data, share, support)
         return Regularisation(0.0 if pull is None else pull, ridge)
 
     def error(training: BudgetData, held_out: BudgetData, candidate: Regularisation) -> float:

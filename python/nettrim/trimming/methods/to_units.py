@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,13 +19,13 @@ from ...base.arguments import check_threads
 from ...base.arrays import Array
 from ...budget.data import BudgetData
 from ...budget.fitted import BUDGET
-from ...budget.optimal_brain_surgeon import Regularisation, fit
 from ...models.model_view import Affine
 from ...models.units.unit_map import FIXED, LayerUnits, UnitMap, Units
 from ...results.widths import Count, SignalWidth, Widths
+from ...units.budget_trace import trace_readers
 from ...units.readers import Reader, Readers
+from ...units.refit import refit
 from ..solved_layer import SolvedLayer
-from ._tmp_surgery import Trace
 from .judge import Judge
 from .layer_program import LayerProgram
 from .method import SOLVING, Delivery, LayerTask, Method, Run
@@ -75,6 +75,11 @@ class ToUnits(Method):
     multiple_of: int
     units: UnitMap = field(init=False)
     kept: Mask = field(init=False)
+
+    @property
+    def n_threads(self) -> int:
+        """How many threads the core may use."""
+        return check_threads(self.run.n_threads)
 
     def prepare(self) -> None:
         """Choose the units that stay."""
@@ -190,22 +195,20 @@ class ToUnits(Method):
         """Return what it costs the network to lose units of a signal."""
         number = np.full(self.units.n_units + 1, FIXED)
         number[units] = np.arange(len(units))
-        trace = Trace(
-            Readers(
-                tuple(
-                    Reader(posed.data, number[posed.features].astype(np.int32), 1.0, k)
-                    for k, posed in enumerate(readers)
-                ),
-                np.zeros(len(units), bool),
-            )
+        each = tuple(
+            Reader(posed.data, number[posed.features].astype(np.int32), 1.0, k)
+            for k, posed in enumerate(readers)
         )
+        keep = np.zeros(len(units), dtype=bool)
+        trace = trace_readers(Readers(each, keep, True), None, None, self.n_threads, None)
         sizes = allowed_sizes(self.units, units, self.min_width, self.multiple_of)
         removed = int(len(units) - sizes[np.argmin(np.abs(sizes - self.target * len(units)))])
         effect = 1.0
         if removed and trace.losses[removed] > 0:
+            fitted = trace.with_units(len(units) - removed, 0).weights
             changed = {
                 posed.position: self._affine(posed.position).replaced(weights)
-                for posed, weights in zip(readers, trace.weights(removed), strict=True)
+                for posed, weights in zip(readers, fitted, strict=True)
             }
             effect = judge.effect(changed) / float(trace.losses[removed])
         return SignalCurve(units[trace.order], max(effect, TINY) * trace.losses, sizes)
@@ -224,9 +227,8 @@ class ToUnits(Method):
         features, outputs = self._left(task.layer.name, *weights.shape)
         if not (task.place.first and features.all()):
             (data,) = split_groups(task.layer, program, None)
-            part = _part(data, features, outputs)
-            fitted = _refit(part, check_threads(self.run.n_threads))
-            weights[np.ix_(features, outputs)] = fitted
+            part = data.of_outputs(outputs)
+            weights[:, outputs] = refit(part, features, None, None, self.n_threads, None).weights
         weights[~features] = 0
         return weights
 
@@ -243,16 +245,3 @@ class ToUnits(Method):
 def _with_bias(layer: LayerUnits, data: BudgetData) -> Units:
     """Return the unit of every feature, and of a bias below them."""
     return np.append(layer.features, np.full(data.X.shape[1] - len(layer.features), FIXED))
-
-
-def _part(data: BudgetData, features: Mask, outputs: Mask) -> BudgetData:
-    """Return some features and outputs of a layer."""
-    part = data.of_outputs(outputs)
-    pattern = replace(data.pattern, keep=data.pattern.keep[features])
-    X = np.ascontiguousarray(data.X[:, features])
-    return replace(part, X=X, weights=part.weights[features], pattern=pattern)
-
-
-def _refit(data: BudgetData, n_threads: int) -> Array:
-    support = np.ones((data.n_outputs, data.X.shape[1]), dtype=bool)
-    return fit(data, Regularisation(0.03, 0.001), support, 0, n_threads)[0]
