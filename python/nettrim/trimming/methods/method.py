@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...base.arrays import Array
 from ...base.errors import CalibrationWarning, warn_user
 from ...base.stopwatch import Stopwatch
-from ...models.model_view import Affine, LayerView, ModelView, Signal
+from ...models.model_view import LayerView, ModelView, Signal
 from ...models.opened_model import OpenedModel
 from ...models.samples import Data
 from ...results.widths import Widths
@@ -204,9 +204,9 @@ class Method(Protocol):
         """Return what is known of a layer's error before it is solved."""
         return None
 
-    def count_weights(self, position: int, affine: Affine) -> int:
-        """Return how many weights are left of a layer's answer, biases not counted."""
-        return int(np.count_nonzero(affine.weights))
+    def outputs_left(self, position: int) -> NDArray[np.bool_] | None:
+        """Return which outputs of a layer any other reads; None for all of them."""
+        return None
 
     def deliver(self, model: Any) -> Delivery:
         """Return what the user gets for a model with the answers in place of its weights."""

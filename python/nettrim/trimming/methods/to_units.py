@@ -112,11 +112,10 @@ class ToUnits(Method):
         """Return what this layer's answer depends on beside the options of the run."""
         return {"removed units": np.flatnonzero(~self.kept).tolist()}
 
-    def count_weights(self, position: int, affine: Affine) -> int:
-        """Return how many weights are left of those that stay."""
-        name = self.run.layers[position].name
-        features, outputs = self._left(name, *affine.weights.shape)
-        return int(np.count_nonzero(affine.weights[np.ix_(features, outputs)]))
+    def outputs_left(self, position: int) -> Mask:
+        """Return the outputs that a layer still writes."""
+        layer = self.run.layers[position]
+        return self._left(layer.name, *layer.shape)[1]
 
     def deliver(self, model: Any) -> Delivery:
         """Return the model without the units that no layer reads any more."""
