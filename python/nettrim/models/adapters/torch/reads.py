@@ -90,6 +90,11 @@ class _ReadRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 place = extent(parameter)
                 self._owned[place[0]].append((name, place))
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Spare a process the loading of PyTorch's compiler, a second or two: none runs here."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
