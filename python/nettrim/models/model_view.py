@@ -393,11 +393,6 @@ class CompletedView(ModelView):
         return self._model.with_weights(weights)
 
 
-def are_same(one: Mapping[int, Affine], other: Mapping[int, Affine]) -> bool:
-    """Tell whether two mappings hold the same objects."""
-    return one.keys() == other.keys() and all(one[k] is other[k] for k in one)
-
-
 def activate(values: Array, activation: str) -> Array:
     """Apply an activation by name."""
     return np.maximum(values, 0.0) if activation == "relu" else values

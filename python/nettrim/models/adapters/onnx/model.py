@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ....base.arrays import Array
-from ...model_view import Affine, LayerView, ModelView, Signal, Untouched, are_same
+from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
 from ...network import Dense
 from ...samples import Data, Samples
 from ...units.unit_map import UnitMap
@@ -313,7 +313,7 @@ class OnnxView(ModelView):
         held: dict[str, Values] = {}
         seen = dict(weights)
         for position, name in enumerate(names):
-            changed = not are_same(seen, weights)
+            changed = not _are_same(seen, weights)
             if changed or name not in held:
                 held, seen = {}, dict(weights)
                 # What changed once will change again behind this layer.
@@ -409,3 +409,8 @@ def _infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 def _has_shape(value: onnx.ValueInfoProto) -> bool:
     kind = value.type
     return not kind.HasField("tensor_type") or kind.tensor_type.HasField("shape")
+
+
+def _are_same(one: Mapping[int, Affine], other: Mapping[int, Affine]) -> bool:
+    """Tell whether two mappings hold the same objects."""
+    return one.keys() == other.keys() and all(one[k] is other[k] for k in one)
