@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -263,7 +264,7 @@ class TorchView(ModelView):
             self.model,
             {**self._left_out, **prunable},
         )
-        return confirm_units(found, self._works_without)
+        return confirm_units(found, partial(self._works_without, self._is_precise()))
 
     def keep_units(self, model: nn.Module, units: UnitMap, kept: NDArray[np.bool_]) -> nn.Module:
         """Return a copy of a module with fewer units (see `ModelView`).
@@ -306,7 +307,15 @@ class TorchView(ModelView):
             write(expanded.get_submodule(place.layer.name), affine, place.scale)
         return trimmed
 
-    def _works_without(self, units: UnitMap, kept: NDArray[np.bool_]) -> bool:
+    def _is_precise(self) -> bool:
+        """Whether the module's own code computes in float64."""
+        try:
+            self._counted(self.model, self._runner.precise)
+        except Exception:  # noqa: BLE001 (of code that is not ours)
+            return False
+        return self._runner.precise
+
+    def _works_without(self, precise: bool, units: UnitMap, kept: NDArray[np.bool_]) -> bool:
         """Tell whether a copy without units computes what one does in which nothing reads them."""
         numbers = {place.layer.name: k for k, place in enumerate(self._places)}
         silent = {}
@@ -315,16 +324,16 @@ class TorchView(ModelView):
             stays = np.append(kept, True)[features]
             silent[numbers[name]] = affine._replace(weights=affine.weights * stays[:, np.newaxis])
         whole = self._copy_with(silent)
-        wanted = self._counted(whole)
+        wanted = self._counted(whole, precise)
         try:
-            found = self._counted(cut_module(whole, units, kept))
+            found = self._counted(cut_module(whole, units, kept), precise)
         except Exception:  # noqa: BLE001 (of code that is not ours)
             return False
         return are_near(found, wanted)
 
-    def _counted(self, model: nn.Module) -> dict[str, torch.Tensor]:
+    def _counted(self, model: nn.Module, precise: bool) -> dict[str, torch.Tensor]:
         """Return the outputs that count for a few samples, of a copy of the module."""
-        outputs = Runner(model, [], precise=self._runner.precise).output(self._few)
+        outputs = Runner(model, [], precise=precise).output(self._few)
         return {name: outputs[name] for name in self.outputs()}
 
     @property
