@@ -21,6 +21,8 @@ __all__ = ["Couplings", "UnitAxis"]
 
 Shape = tuple[int, ...]
 COMBINED = "it is combined with signals that stay"
+ALONE = "there is but one"
+VAGUE = (COMBINED, ALONE)  # reasons that are told where there is no better one
 
 
 class UnitAxis(NamedTuple):
@@ -169,7 +171,7 @@ class Couplings:
         found = [_lie(grid, int(axis or 0)) for grid, axis in zip(grids, axes, strict=True)]
         for at in found:
             if len(np.unique(owner[at.units])) == 1:
-                self.fix(at.units, "there is but one")
+                self.fix(at.units, ALONE)
         return found
 
     def _tie_slices(self, grid: NDArray[np.intp], owner: Units) -> None:
@@ -239,7 +241,7 @@ class Couplings:
     def _reasons(self, owner: Units) -> dict[int, str]:
         """Return which of those that go together have to stay, and why."""
         reasons: dict[int, str] = {}
-        told = sorted(self._fixed, key=lambda fixed: fixed[1] == COMBINED)  # which says least, last
+        told = sorted(self._fixed, key=lambda fixed: fixed[1] in VAGUE)
         for units, reason in [*told, *self._tied_to_fixed()]:
             for number in np.unique(owner[units]):
                 reasons.setdefault(int(number), reason)

@@ -8,7 +8,9 @@ given them, and others where they are others, moves units.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +39,17 @@ class Operand(NamedTuple):
     value: Any
     labels: Labels | None
     name: str | None
+
+    def axes(self, size: int) -> list[int]:
+        """Return the axes of some size that units may lie along.
+
+        Numbers that are the same along an axis may be as many as there are units.
+        """
+        if not isinstance(self.value, torch.Tensor):
+            return []
+        axes = [axis for axis, own in enumerate(self.value.shape) if own == size]
+        known = [*axes] if self.name else varying(self.labels)
+        return [axis for axis in axes if axis in known or _is_constant(self.value, axis)]
 
     @property
     def is_foreign(self) -> bool:
@@ -104,19 +117,13 @@ class Call:
 
     def _ways(self, position: int, axis: int) -> Iterator[dict[int, int]]:
         """Yield axes of all operands that may go with one; first those that lie over it."""
-        size = self.operands[position].value.shape[axis]
-        behind = self.operands[position].value.ndim - axis
+        value = self.operands[position].value
         choices: list[list[int | None]] = []
-        for number, (value, labels, name) in enumerate(self.operands):
-            if number == position:
-                choices.append([axis])
-            elif labels is None and name is None:
-                choices.append([None])
-            else:
-                axes = varying(labels) if labels is not None else range(value.ndim)
-                fitting = [own for own in axes if value.shape[own] == size]
-                above = value.ndim - behind
-                choices.append([*sorted(fitting, key=lambda own: own != above), None])
+        for operand in self.operands:
+            fitting = operand.axes(value.shape[axis])
+            over = operand.value.ndim - value.ndim + axis if fitting else 0
+            choices.append([*sorted(fitting, key=partial(operator.ne, over)), None])
+        choices[position] = [axis]
         for way in itertools.product(*choices):
             yield {number: own for number, own in enumerate(way) if own is not None}
 
@@ -184,6 +191,11 @@ class Call:
             value if own is None else own.to(value if _is_float(value) else value.device)
             for (value, *_), own in zip(self.operands, numbers, strict=True)
         ]
+
+
+def _is_constant(value: torch.Tensor, axis: int) -> bool:
+    """Whether numbers do not vary along an axis."""
+    return bool((value == value.narrow(axis, 0, 1)).all())
 
 
 def _is_float(value: Any) -> bool:

@@ -54,7 +54,8 @@ class _Trial:
         self._units, self._guesses = found
         self._works = works
         self._half = _keep_half(self._units)
-        self._wrong: set[str] = set()  # guesses, each for all modules of a kind
+        # Guesses, each for all modules of a kind.
+        self._wrong = {_kind(name) for name, likely in self._guesses.items() if not likely}
         self.at_fault: list[UnitSignal] = []
 
     def works_for(self, signals: Sequence[UnitSignal]) -> bool:
@@ -74,7 +75,7 @@ class _Trial:
         ]
         before = self._wrong
         for wrong in islice(_subsets([*dict.fromkeys(own)]), MOST_TRIALS):
-            self._wrong = before | wrong
+            self._wrong = before ^ wrong
             if self.works_for(signals):
                 return True
         self._wrong = before
@@ -98,11 +99,7 @@ class _Trial:
         if not self.at_fault:
             return units
         units = units.without(np.concatenate([s.units for s in self.at_fault]), NEEDED)
-        idle = {
-            count.name
-            for count in units.counts
-            if count.name in self._guesses and (count.units == FIXED).all()
-        }
+        idle = {count.name for count in units.counts if (count.units == FIXED).all()}
         return _without_counts(units, idle)
 
     def _counting(self, wrong: set[str]) -> UnitMap:

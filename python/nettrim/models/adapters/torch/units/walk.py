@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,12 +39,13 @@ class FoundUnits(NamedTuple):
     Attributes
     ----------
     units : UnitMap
-    guesses : tuple of str
-        Its numbers that are as large as those of units, and may be others.
+    guesses : mapping from str to bool
+        Its numbers that are as large as those of units, and may be others. Whether they are likely
+        to count units: parts that a tensor was split into, like heads.
     """
 
     units: UnitMap
-    guesses: tuple[str, ...]
+    guesses: Mapping[str, bool]
 
 
 def find_units(
@@ -128,15 +130,16 @@ class _UnitWalk(fx.Interpreter):
             self._couplings.tensor(name, tuple(self._tensors[name].shape), {at.axis: at.units})
             for attribute in COUNTERS:
                 self._count(f"{name.rpartition('.')[0]}.{attribute}", at.units)
-        names = []
-        for name, _, axis in self._guesses:
+        guesses: dict[str, bool] = {}
+        for name, grid, axis in self._guesses:
             at = next(found)
             if at.axis == axis and name not in self._counted:
                 self._count(name, at.units)
-                names.append(name)
+                guesses[name] = len(varying(grid)) > 1
         units = self._couplings.finish()
-        idle = {count.name for count in units.counts if (count.units == FIXED).all()}
-        return FoundUnits(units, tuple(name for name in names if name not in idle))
+        counts = [count for count in units.counts if (count.units != FIXED).any()]
+        guesses = {count.name: guesses[count.name] for count in counts if count.name in guesses}
+        return FoundUnits(replace(units, counts=tuple(counts)), guesses)
 
     # --- calls ------------------------------------------------------------------------------------
 
@@ -225,7 +228,10 @@ class _UnitWalk(fx.Interpreter):
             if own is not None and all(axis in axes for axis in varying(own)):
                 arranged.append(arrange(own, axes, n_axes))
         for other in arranged[1:]:
-            self._tie(arranged[0], other)
+            if {*varying(other)}.isdisjoint(varying(arranged[0])):
+                self._fix(other, "other units lie across them")
+            else:
+                self._tie(arranged[0], other)
         return np.broadcast_arrays(*arranged)[0] if arranged else None
 
     def _pass_tensors(
