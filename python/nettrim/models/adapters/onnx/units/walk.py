@@ -149,8 +149,24 @@ class UnitWalk:
         else:
             self.couplings.fix(units, "there is only one")
 
-    def cut(self, stored: Stored, axes: Mapping[int, Units], uses: int = 0) -> None:
-        """Say that units lie along axes of a constant, as one of its readers sees it."""
+    def cut(
+        self,
+        node: onnx.NodeProto,
+        position: int,
+        axes: Mapping[int, Units],
+        uses: int = 0,
+        seen: Stored | None = None,
+    ) -> None:
+        """Say that units lie along axes of a constant that a node reads, maybe turned round.
+
+        A vector that others read too is stored again for this node alone.
+        """
+        stored = self.graph.stored[node.input[position]]
+        if stored.shared and max(stored.shape) == math.prod(stored.shape):
+            name = str(Site(node.output[0], str(position)))
+            self.couplings.tensor(name, stored.shape, axes, uses)
+            return
+        stored = seen or stored
         own = {stored.axes[axis]: units for axis, units in axes.items()}
         known = self._cuts.get(stored.name)
         if known is None:
