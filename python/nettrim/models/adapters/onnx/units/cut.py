@@ -35,9 +35,10 @@ def keep_units(model: onnx.ModelProto, units: UnitMap, kept: NDArray[np.bool_]) 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = OnnxGraph(copy)
+    needed = _list_needed(copy.graph)
     new = [*_cut_constants(graph, units, kept), *_replace_numbers(graph, units, kept)]
     if new:
-        _insert(copy.graph, new)
+        _insert(copy.graph, new, needed)
     if not copy.graph.value_info:
         return copy
     del copy.graph.value_info[:]
@@ -132,15 +133,22 @@ def _make_unique(name: str, graph: OnnxGraph) -> str:
     return name
 
 
-def _insert(graph: onnx.GraphProto, new: Sequence[onnx.NodeProto]) -> None:
-    """Put nodes in front of a graph, and drop what no output needs any more."""
+def _list_needed(graph: onnx.GraphProto) -> set[str]:
+    """Return what nodes make first without which outputs cannot be computed."""
     outputs = [output.name for output in graph.output]
-    read = {name for node in graph.node for name in reads(node)}
-    needed = select_needed([*new, *graph.node], outputs)
-    unread = read.difference(outputs, (name for node in needed for name in reads(node)))
-    unread.difference_update(value.name for value in graph.input)
+    return {node.output[0] for node in select_needed(graph.node, outputs)}
+
+
+def _insert(graph: onnx.GraphProto, new: Sequence[onnx.NodeProto], needed: set[str]) -> None:
+    """Put nodes in front of a graph, and drop what outputs needed before and do no more."""
+    nodes = [*new, *graph.node]
+    gone = needed - _list_needed(graph)
+    rest = [node for node in nodes if node.output[0] not in gone]
+    unread = {name for node in nodes if node.output[0] in gone for name in reads(node)}
+    unread.difference_update(name for node in rest for name in reads(node))
+    unread.difference_update(value.name for value in [*graph.input, *graph.output])
     tensors = [tensor for tensor in graph.initializer if tensor.name not in unread]
     del graph.node[:]
-    graph.node.extend(needed)
+    graph.node.extend(rest)
     del graph.initializer[:]
     graph.initializer.extend(tensors)
