@@ -71,10 +71,12 @@ class UnitWalk:
         self._cuts: dict[str, _Cut] = {}
         self._counts: dict[Site, Units] = {}
         self._written: dict[str, Units] = {}
+        self._apart: list[Spread] = []
         for node in graph.nodes:
             self._follow(node)
         for name in graph.outputs:
             self.fix(name, "they are the model's output")
+        self._close_spreads()
         self._close_tensors()
 
     def finish(self, faulty: Iterable[str] = ()) -> UnitMap:
@@ -87,7 +89,12 @@ class UnitWalk:
         """
         for writer in faulty:
             self.couplings.fix(self._written[writer], "the graph needs their number")
-        return self.couplings.finish()
+        units = self.couplings.finish()
+        while whole := [layer.layer for layer in units.layers if _are_one(layer.outputs)]:
+            for writer in whole:
+                self.couplings.fix(self._written[writer], "they can go only all together")
+            units = self.couplings.finish()
+        return units
 
     # --- what the rules of operators ask and say --------------------------------------------------
 
@@ -129,6 +136,11 @@ class UnitWalk:
         """Say where units lie in a tensor."""
         if place is not None and name:
             self._places[name] = place
+
+    def take_apart(self, name: str, spread: Spread) -> None:
+        """Say that an axis of units was taken apart, and where they lie now."""
+        self._apart.append(spread)
+        self.put(name, spread)
 
     def fix(self, name: str, reason: str) -> None:
         """Say that the units of a tensor have to stay."""
@@ -222,6 +234,7 @@ class UnitWalk:
         if axis is None:
             self.couplings.fix(spread.units.reshape(-1), "they are taken for positions")
             return None
+        spread.gathered.add(spread.axes[axis])
         rows = spread.along(axis)
         for column in rows.T[1:]:
             self.couplings.tie(rows[:, 0], column)
@@ -229,6 +242,14 @@ class UnitWalk:
         if site is not None:
             self.count(site, rows[:, 0])
         return UnitAxis(axis, rows[:, 0])
+
+    def _close_spreads(self) -> None:
+        """Say what goes together of units that nothing asked for, or that go and are picked."""
+        for spread in self._apart:
+            if not spread.gathered:
+                self._gather(spread)
+            if spread.gathered & spread.picked:
+                self.couplings.fix(spread.units.reshape(-1), "parts of them are picked")
 
     def _close_tensors(self) -> None:
         """Say what constants are cut; those that others read too, without these units, stay."""
@@ -242,6 +263,10 @@ class UnitWalk:
             if cut.n_readers < n_readers[name]:
                 for units in cut.axes.values():
                     self.couplings.fix(units, f"{name} is read elsewhere too")
+
+
+def _are_one(units: Units) -> bool:
+    return bool((units == units[0]).all() and units[0] != FIXED)
 
 
 def list_bounds(graph: OnnxGraph) -> list[str]:
