@@ -542,7 +542,7 @@ SHARED = {
             "d = MatMul(a, V) e = MatMul(k, V2) y = Add(d, e)"
         ),
         {"W": (8, 6), "U": (8, 6), "c": (6,), "V": (6, 4), "V2": (6, 4)},
-        [6],
+        [6, 6],
         {},
     ),
     "scale of a signal that stays": (
@@ -551,14 +551,32 @@ SHARED = {
             "y = Add(d, e)"
         ),
         {"W": (8, 8), "c": (8,), "V": (8, 4), "U": (8, 4)},
-        [],
-        {"W": "c is read elsewhere too"},
+        [8],
+        {},
     ),
     "scale that is an output": (
         "h = MatMul(x, W) a = Mul(h, c) z = Identity(c) y = MatMul(a, V)",
         {"W": (8, 6), "c": (6,), "V": (6, 4)},
+        [6],
+        {},
+    ),
+    "map of a signal that stays": (
+        (
+            "h = MatMul(x, W) u = Unsqueeze(h, one) a = Mul(u, c) v = Unsqueeze(x, one) "
+            "b = Mul(v, c) d = MatMul(a, V) e = MatMul(b, U) y = Add(d, e)"
+        ),
+        {"W": (8, 8), "c": (3, 8), "V": (8, 4), "U": (8, 4), "one": [1]},
         [],
         {"W": "c is read elsewhere too"},
+    ),
+    "map of two signals": (
+        (
+            "h = MatMul(x, W) u = Unsqueeze(h, one) a = Mul(u, c) g = MatMul(x, U) r = Relu(g) "
+            "v = Unsqueeze(r, one) b = Mul(v, c) d = MatMul(a, V) e = MatMul(b, V2) y = Add(d, e)"
+        ),
+        {"W": (8, 6), "c": (3, 6), "V": (6, 4), "V2": (6, 4), "U": (8, 6), "one": [1]},
+        [6],
+        {},
     ),
     "weights that two layers write with": (
         (

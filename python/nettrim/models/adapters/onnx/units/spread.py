@@ -28,11 +28,16 @@ class Spread(NamedTuple):
         Those of the whole tensor that was taken apart.
     sites : mapping from int to Site
         Numbers that count what lies along an axis of `units`.
+    gathered, picked : set of int
+        The axes of `units` along which they go together somewhere, and along which parts are
+        picked somewhere. All that comes of one tensor shares them.
     """
 
     axes: Mapping[int, int]
     units: Units
     sites: Mapping[int, Site]
+    gathered: set[int]
+    picked: set[int]
 
     @property
     def first(self) -> int | None:
@@ -47,4 +52,7 @@ class Spread(NamedTuple):
 
     def moved(self, axes: Mapping[int, int]) -> Spread:
         """Return the same when axes have gone elsewhere; those that are missing are no more."""
+        self.picked.update(
+            own for k, own in self.axes.items() if k not in axes and self.units.shape[own] > 1
+        )
         return self._replace(axes={axes[k]: own for k, own in self.axes.items() if k in axes})

@@ -71,10 +71,12 @@ class UnitWalk:
         self._cuts: dict[str, _Cut] = {}
         self._counts: dict[Site, Units] = {}
         self._written: dict[str, Units] = {}
+        self._apart: list[Spread] = []
         for node in graph.nodes:
             self._follow(node)
         for name in graph.outputs:
             self.fix(name, "they are the model's output")
+        self._close_spreads()
         self._close_tensors()
 
     def finish(self, faulty: Iterable[str] = ()) -> UnitMap:
@@ -87,7 +89,12 @@ class UnitWalk:
         """
         for writer in faulty:
             self.couplings.fix(self._written[writer], "the graph needs their number")
-        return self.couplings.finish()
+        units = self.couplings.finish()
+        while whole := [layer.layer for layer in units.layers if _are_one(layer.outputs)]:
+            for writer in whole:
+                self.couplings.fix(self._written[writer], "they can go only all together")
+            units = self.couplings.finish()
+        return units
 
     # --- what the rules of operators ask and say --------------------------------------------------
 
@@ -130,6 +137,11 @@ class UnitWalk:
         if place is not None and name:
             self._places[name] = place
 
+    def take_apart(self, name: str, spread: Spread) -> None:
+        """Say that an axis of units was taken apart, and where they lie now."""
+        self._apart.append(spread)
+        self.put(name, spread)
+
     def fix(self, name: str, reason: str) -> None:
         """Say that the units of a tensor have to stay."""
         place = self._places.get(name)
@@ -149,8 +161,24 @@ class UnitWalk:
         else:
             self.couplings.fix(units, "there is only one")
 
-    def cut(self, stored: Stored, axes: Mapping[int, Units], uses: int = 0) -> None:
-        """Say that units lie along axes of a constant, as one of its readers sees it."""
+    def cut(
+        self,
+        node: onnx.NodeProto,
+        position: int,
+        axes: Mapping[int, Units],
+        uses: int = 0,
+        seen: Stored | None = None,
+    ) -> None:
+        """Say that units lie along axes of a constant that a node reads, maybe turned round.
+
+        A vector that others read too is stored again for this node alone.
+        """
+        stored = self.graph.stored[node.input[position]]
+        if stored.shared and max(stored.shape) == math.prod(stored.shape):
+            name = str(Site(node.output[0], str(position)))
+            self.couplings.tensor(name, stored.shape, axes, uses)
+            return
+        stored = seen or stored
         own = {stored.axes[axis]: units for axis, units in axes.items()}
         known = self._cuts.get(stored.name)
         if known is None:
@@ -206,6 +234,7 @@ class UnitWalk:
         if axis is None:
             self.couplings.fix(spread.units.reshape(-1), "they are taken for positions")
             return None
+        spread.gathered.add(spread.axes[axis])
         rows = spread.along(axis)
         for column in rows.T[1:]:
             self.couplings.tie(rows[:, 0], column)
@@ -213,6 +242,14 @@ class UnitWalk:
         if site is not None:
             self.count(site, rows[:, 0])
         return UnitAxis(axis, rows[:, 0])
+
+    def _close_spreads(self) -> None:
+        """Say what goes together of units that nothing asked for, or that go and are picked."""
+        for spread in self._apart:
+            if not spread.gathered:
+                self._gather(spread)
+            if spread.gathered & spread.picked:
+                self.couplings.fix(spread.units.reshape(-1), "parts of them are picked")
 
     def _close_tensors(self) -> None:
         """Say what constants are cut; those that others read too, without these units, stay."""
@@ -226,6 +263,10 @@ class UnitWalk:
             if cut.n_readers < n_readers[name]:
                 for units in cut.axes.values():
                     self.couplings.fix(units, f"{name} is read elsewhere too")
+
+
+def _are_one(units: Units) -> bool:
+    return bool((units == units[0]).all() and units[0] != FIXED)
 
 
 def list_bounds(graph: OnnxGraph) -> list[str]:

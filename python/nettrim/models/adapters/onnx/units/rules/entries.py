@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import onnx
@@ -27,24 +27,34 @@ def follow_entries(walk: UnitWalk, node: onnx.NodeProto) -> bool:
 
 def follow_operands(walk: UnitWalk, node: onnx.NodeProto) -> bool:
     """Follow units through an operation on the entries of several tensors."""
-    names = [name for name in node.input if name]
-    walk.put(node.output[0], tie_operands(walk, names, [walk.shape(name) for name in names]))
+    shapes = {k: walk.shape(name) for k, name in enumerate(node.input) if name}
+    walk.put(node.output[0], tie_operands(walk, node, shapes))
     return True
 
 
-def tie_operands(walk: UnitWalk, names: Sequence[str], shapes: Sequence[Shape]) -> UnitAxis | None:
-    """Tie units that meet, by NumPy's rules for shapes; constants are cut with them."""
-    n_axes = max(map(len, shapes))
-    operands = [(walk.at(name), shape) for name, shape in zip(names, shapes, strict=True)]
-    behind = {n_axes - len(shape) + at.axis: at.units for at, shape in operands if at is not None}
-    for number, (name, shape) in enumerate(zip(names, shapes, strict=True)):
-        stored = walk.graph.stored.get(name)
-        for axis, units in behind.items():
+def tie_operands(
+    walk: UnitWalk, node: onnx.NodeProto, shapes: Mapping[int, Shape]
+) -> UnitAxis | None:
+    """Tie units that meet, by NumPy's rules for shapes; constants are cut with them.
+
+    Shapes are those of inputs, by position, with 1 for axes along which they do not meet.
+    """
+    n_axes = max(map(len, shapes.values()))
+    places = {position: walk.at(node.input[position]) for position in shapes}
+    known = {
+        at.axis + n_axes - len(shapes[position]): at.units
+        for position, at in places.items()
+        if at is not None
+    }
+    if len(known) == 1:
+        ((axis, units),) = known.items()
+        for position, shape in shapes.items():
             own = axis - n_axes + len(shape)
-            if stored is not None and len(behind) == 1 and own >= 0 and shape[own] == len(units):
-                walk.cut(stored, {own: units})
-                operands[number] = (UnitAxis(own, units), shape)
-    return walk.couplings.combine(operands)
+            is_constant = node.input[position] in walk.graph.stored
+            if is_constant and own >= 0 and shape[own] == len(units):
+                walk.cut(node, position, {own: units})
+                places[position] = UnitAxis(own, units)
+    return walk.couplings.combine((at, shapes[position]) for position, at in places.items())
 
 
 def follow_product(walk: UnitWalk, node: onnx.NodeProto) -> bool:
@@ -66,6 +76,6 @@ def follow_product(walk: UnitWalk, node: onnx.NodeProto) -> bool:
         (at,) = (at for at, _ in ends if at is not None)
         walk.put(node.output[0], at._replace(axis=n_axes - 2 + free.index(True)))
         return True
-    batches = [(*shape[:-2], 1, 1) for shape in shapes]
-    walk.put(node.output[0], tie_operands(walk, node.input, batches))
+    batches = {k: (*shape[:-2], 1, 1) for k, shape in enumerate(shapes)}
+    walk.put(node.output[0], tie_operands(walk, node, batches))
     return True

@@ -37,9 +37,9 @@ def follow_dense(walk: UnitWalk, node: onnx.NodeProto) -> bool:
     outputs = walk.make(n_outputs, layer.name)
     features = _say_layer(walk, layer.name, features, features, outputs)
     uses = walk.positions(node.output[0], n_outputs)
-    walk.cut(layer.weights, {0: features, 1: outputs}, uses)
+    walk.cut(node, 1, {0: features, 1: outputs}, uses, seen=layer.weights)
     if node.op_type == "Gemm":
-        _cut_last(walk, walk.graph.stored_input(node, 2), outputs)
+        _cut_last(walk, node, 2, outputs)
     walk.put_written(node.output[0], len(walk.shape(node.output[0])) - 1, outputs)
     return True
 
@@ -64,8 +64,8 @@ def follow_convolution(walk: UnitWalk, node: onnx.NodeProto) -> bool:
     features = np.repeat(channels, math.prod(kernel))
     channels = _say_layer(walk, name, features, channels, outputs)
     uses = walk.positions(node.output[0], n_outputs)
-    walk.cut(weights, {0: outputs, 1: channels}, uses)
-    _cut_last(walk, walk.graph.stored_input(node, 2), outputs)
+    walk.cut(node, 1, {0: outputs, 1: channels}, uses)
+    _cut_last(walk, node, 2, outputs)
     walk.put_written(node.output[0], 1, outputs)
     return True
 
@@ -78,8 +78,8 @@ def _depthwise(walk: UnitWalk, node: onnx.NodeProto, weights: Stored, groups: in
     if at.axis != 1:
         return False
     outputs = np.repeat(at.units, weights.shape[0] // groups)
-    walk.cut(weights, {0: outputs}, walk.positions(node.output[0], len(outputs)))
-    _cut_last(walk, walk.graph.stored_input(node, 2), outputs)
+    walk.cut(node, 1, {0: outputs}, walk.positions(node.output[0], len(outputs)))
+    _cut_last(walk, node, 2, outputs)
     walk.count(Site(node.output[0], "group"), at.units)
     walk.put(node.output[0], UnitAxis(1, outputs))
     return True
@@ -98,8 +98,8 @@ def follow_transposed(walk: UnitWalk, node: onnx.NodeProto) -> bool:
         return _depthwise(walk, node, weights, groups)
     outputs = walk.make(weights.shape[1], called(node))
     walk.fix(node.input[0], f"{called(node)} reads them, which cannot be pruned")
-    walk.cut(weights, {1: outputs}, walk.positions(node.input[0], weights.shape[0]))
-    _cut_last(walk, bias, outputs)
+    walk.cut(node, 1, {1: outputs}, walk.positions(node.input[0], weights.shape[0]))
+    _cut_last(walk, node, 2, outputs)
     walk.put_written(node.output[0], 1, outputs)
     return True
 
@@ -114,8 +114,8 @@ def follow_normalisation(walk: UnitWalk, node: onnx.NodeProto) -> bool:
         return False
     if any(stored is None for stored in constants):
         return False
-    for stored in constants:
-        _cut_last(walk, stored, at.units)
+    for position in range(1, len(node.input)):
+        _cut_last(walk, node, position, at.units)
     walk.put(node.output[0], at)
     return True
 
@@ -123,7 +123,7 @@ def follow_normalisation(walk: UnitWalk, node: onnx.NodeProto) -> bool:
 def follow_embedding(walk: UnitWalk, node: onnx.NodeProto, table: Stored) -> None:
     """Say what units the rows of a table give."""
     outputs = walk.make(table.shape[1], called(node))
-    walk.cut(table, {1: outputs})
+    walk.cut(node, 0, {1: outputs})
     walk.put_written(node.output[0], len(walk.shape(node.output[0])) - 1, outputs)
 
 
@@ -145,7 +145,8 @@ def _say_layer(walk: UnitWalk, name: str, features: Units, read: Units, outputs:
     return np.full(len(read), FIXED)
 
 
-def _cut_last(walk: UnitWalk, stored: Stored | None, units: Units) -> None:
+def _cut_last(walk: UnitWalk, node: onnx.NodeProto, position: int, units: Units) -> None:
     """Say that units lie along the last axis of a constant, unless it is the same for all."""
+    stored = walk.graph.stored_input(node, position)
     if stored is not None and stored.shape[-1:] == (len(units),):
-        walk.cut(stored, {len(stored.shape) - 1: units})
+        walk.cut(node, position, {len(stored.shape) - 1: units})

@@ -55,8 +55,8 @@ def follow_concatenation(walk: UnitWalk, node: onnx.NodeProto) -> bool:
     axis = attributes(node)["axis"] % len(shapes[0])
     places = [walk.at(name) for name in node.input]
     if any(at is not None and at.axis != axis for at in places):
-        around = [(*shape[:axis], 1, *shape[axis + 1 :]) for shape in shapes]
-        walk.put(node.output[0], tie_operands(walk, node.input, around))
+        around = {k: (*s[:axis], 1, *s[axis + 1 :]) for k, s in enumerate(shapes)}
+        walk.put(node.output[0], tie_operands(walk, node, around))
     else:
         parts = list(zip(places, shapes, strict=True))
         walk.put(node.output[0], walk.couplings.join(parts, axis))

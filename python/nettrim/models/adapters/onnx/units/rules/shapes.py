@@ -38,7 +38,7 @@ def follow_reshape(walk: UnitWalk, node: onnx.NodeProto) -> bool:
     before, after = walk.shape(node.input[0]), walk.shape(node.output[0])
     spread = _take_apart(walk, node, at, before, after)
     if spread is not None:
-        walk.put(node.output[0], spread)
+        walk.take_apart(node.output[0], spread)
         return True
     moved = walk.couplings.reshape(at, before, after)
     if moved is None or len(moved.units) == 1:
@@ -65,7 +65,7 @@ def _take_apart(
     axes = dict(zip(range(first, last), range(len(parts)), strict=True))
     sites = {own: walk.find_number(node, 1, axis, parts[own]) for axis, own in axes.items()}
     known = {own: site for own, site in sites.items() if site is not None}
-    return Spread(axes, at.units.reshape(parts), known)
+    return Spread(axes, at.units.reshape(parts), known, set(), set())
 
 
 def follow_transpose(walk: UnitWalk, node: onnx.NodeProto) -> bool:
