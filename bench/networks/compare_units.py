@@ -43,7 +43,7 @@ TORCH = {
     f"{score}, {scope}": (score == "Taylor", scope == "global")
     for score, scope in product(("magnitude", "Taylor"), ("local", "global"))
 }
-LAYERWISE = {"LASSO": units_layerwise.lasso, "ThiNet": units_layerwise.thinet}
+LAYERWISE = {"LASSO": units_layerwise.LASSO, "ThiNet": units_layerwise.THINET}
 RANDOM = "random"
 METHODS = (OURS, *TORCH, *LAYERWISE, RANDOM)
 AS_LEFT, REFITTED = "own", "nettrim's"
@@ -103,15 +103,16 @@ def rows_of(case: Case, operations: float, method: str) -> Iterable[Row]:
 def judged(
     case: Case, operations: float, method: str, refit: str, model: nettrim.Network, seconds: float
 ) -> Row:
+    outputs = model.predict(case.unseen)
     return {
         "network": case.name,
         "operations": operations,
         "method": method,
         "refit": refit,
-        "calibration": error(case.net, model, case.X),
-        "held out": error(case.net, model, case.unseen),
-        "accuracy before": data.accuracy(case.net, case.unseen, case.unseen_labels),
-        "accuracy after": data.accuracy(model, case.unseen, case.unseen_labels),
+        "calibration": distance(model.predict(case.X), case.outputs[0]),
+        "held out": distance(outputs, case.outputs[1]),
+        "accuracy before": accuracy(case.outputs[1], case.unseen_labels),
+        "accuracy after": accuracy(outputs, case.unseen_labels),
         "left": cost(model, case.X) / cost(case.net, case.X),
         "widths": [layer.shape[1] for layer in model.prunable_layers()],
         "seconds": seconds,
@@ -124,9 +125,12 @@ def cost(net: nettrim.Network, X: Array) -> int:
     return units.operations(np.ones(units.n_units, dtype=bool))
 
 
-def error(net: nettrim.Network, model: nettrim.Network, X: Array) -> float:
-    outputs = net.predict(X)
-    return float(np.linalg.norm(model.predict(X) - outputs) / np.linalg.norm(outputs))
+def distance(outputs: Array, wanted: Array) -> float:
+    return float(np.linalg.norm(outputs - wanted) / np.linalg.norm(wanted))
+
+
+def accuracy(outputs: Array, labels: data.Labels) -> float:
+    return float(np.mean(outputs.argmax(axis=1) == labels))
 
 
 # --- in short -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,11 @@ class Case:
     labels: Labels
     unseen: Array
     unseen_labels: Labels
+
+    @cached_property
+    def outputs(self) -> tuple[Array, Array]:
+        """What the network makes of both."""
+        return self.net.predict(self.X), self.net.predict(self.unseen)
 
 
 @dataclass(frozen=True)

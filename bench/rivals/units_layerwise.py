@@ -6,15 +6,18 @@ until few enough are left, and the layer's weights are fitted to its original ou
 squares. ThiNet (Luo, Wu, Lin, ICCV 2017): channels are removed greedily, so that the sum of what
 the removed ones add to the layer's output stays smallest, and each channel that is left is scaled
 by least squares. Both look at what comes in front of the activation, and use all entries of it
-where the papers draw some. As published they leave signals alone that several layers read (the
-shortcuts of residual networks), and all layers lose the same share. No retraining.
+where the papers draw some. All layers lose the same share. No retraining.
+
+As published they leave signals alone that several layers read (the shortcuts of residual networks).
+Where the others cannot save so much these lose units as well: chosen in the same way beforehand, on
+original signals and for all layers that read them together.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -65,9 +68,8 @@ class Layer(NamedTuple):
         return weights
 
 
-def lasso(layer: Layer, count: int) -> tuple[Mask, Array]:
-    """He et al.: the last step of the path with few enough channels, and least squares."""
-    together, with_target = layer.by_channel()
+def lasso(together: Array, with_target: Array, count: int) -> Mask:
+    """He et al.: the last step of the path with few enough channels."""
     size = np.sqrt(together.diagonal().mean()) or 1.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -79,30 +81,45 @@ def lasso(layer: Layer, count: int) -> tuple[Mask, Array]:
     # A step of the path may take a channel out again, so that the last one may have fewer.
     order = np.argsort(-np.abs(path[:, few[-1]]), kind="stable")
     kept[order[:count]] = True
-    return kept, layer.fit(kept)
+    return kept
 
 
-def thinet(layer: Layer, count: int) -> tuple[Mask, Array]:
-    """Luo et al.: greedy removal, and a factor for every channel that is left."""
-    together, with_target = layer.by_channel()
+def thinet(together: Array, with_target: Array, count: int) -> Mask:
+    """Luo et al.: greedy removal."""
     kept = np.ones(len(together), dtype=bool)
     cost = together.diagonal().copy()
     for _ in range(len(together) - count):
         gone = int(np.argmin(np.where(kept, cost, np.inf)))
         kept[gone] = False
         cost += 2 * together[gone]
+    return kept
+
+
+def scaled(layer: Layer, kept: Mask) -> Array:
+    """Luo et al.: a factor for every channel that is left."""
+    together, with_target = layer.by_channel()
     left = together[np.ix_(kept, kept)]
     left = left + DAMP * np.trace(left) / len(left) * np.eye(len(left))
     factors = np.zeros(len(together))
     factors[kept] = solve(left, with_target[kept], assume_a="pos")
-    return kept, layer.weights * np.append(factors, 1.0)[layer.channel][:, None]
+    return layer.weights * np.append(factors, 1.0)[layer.channel][:, None]
+
+
+class Rule(NamedTuple):
+    """How channels are chosen, by their sums, and what the layer's weights are then."""
+
+    choose: Callable[[Array, Array, int], Mask]
+    fit: Callable[[Layer, Mask], Array]
+
+
+LASSO, THINET = Rule(lasso, Layer.fit), Rule(thinet, scaled)
 
 
 @dataclass(frozen=True, repr=False)
 class LayerByLayer(Goal):
     """A network whose channels are chosen as it is walked through."""
 
-    choose: Callable[[Layer, int], tuple[Mask, Array]]
+    rule: Rule
     operations: float
     found: list[Mask] = field(default_factory=list)  # what was kept, when it is done
     shortcuts = ()
@@ -127,22 +144,46 @@ class _Walk:
     kept: Mask = field(init=False)
 
     def prepare(self) -> None:
-        self.units = self.run.view.find_units(self.run.data)
+        self.units = self.run.view.find_units(self.run.data[:2])
         self.kept = np.ones(self.units.n_units, dtype=bool)
-        alone = [k for k in range(len(self.units.signals)) if len(self._readers(k)) == 1]
+        everything = range(len(self.units.signals))
+        alone = [k for k in everything if len(self._readers(k)) == 1]
         whole = self.units.operations(self.kept)
+        for signals in (alone, everything):
+            first = below(
+                lambda ratio, signals=signals: self._first_units(signals, ratio),
+                self.units,
+                self.goal.operations * whole,
+            )
+            if self.units.operations(first) <= self.goal.operations * whole:
+                break
+        self.widths = {k: int(first[self.units.signals[k].units].sum()) for k in signals}
+        self._choose_shared([k for k in signals if k not in alone])
 
-        def left(ratio: float) -> Mask:
-            kept = np.ones(self.units.n_units, dtype=bool)
-            for k in alone:
-                units = self.units.signals[k].units
-                kept[units[max(1, round((1 - ratio) * len(units))) :]] = False
-            return kept
+    def _first_units(self, signals: Iterable[int], ratio: float) -> Mask:
+        kept = np.ones(self.units.n_units, dtype=bool)
+        for k in signals:
+            units = self.units.signals[k].units
+            kept[units[max(1, round((1 - ratio) * len(units))) :]] = False
+        return kept
 
-        first = below(left, self.units, self.goal.operations * whole)
-        self.widths = {k: int(first[self.units.signals[k].units].sum()) for k in alone}
-        if self.units.operations(first) > self.goal.operations * whole:
-            raise ValueError("signals that one layer reads cannot save so much")
+    def _choose_shared(self, signals: list[int]) -> None:
+        """Choose units that several layers read, on the original signals."""
+        sums = dict.fromkeys(signals, (0.0, 0.0))
+        for position, signal in enumerate(self.run.view.signals(self.run.data, {})):
+            if not signals or position >= len(self.run.layers):
+                break
+            task = self.run.task(position, signal, signal)
+            for k in signals:
+                for reader in self._readers(k):
+                    if reader.layer == task.layer.name:
+                        layer = self._layer(task, reader, self.units.signals[k].units)
+                        pairs = zip(sums[k], layer.by_channel(), strict=True)
+                        sums[k] = tuple(a + b for a, b in pairs)
+        for k in signals:
+            kept = self.goal.rule.choose(*sums[k], self.widths[k])
+            self.kept[self.units.signals[k].units[~kept]] = False
+            self.widths[k] = 0  # chosen
 
     def _readers(self, signal: int) -> list[LayerUnits]:
         units = self.units.signals[signal].units
@@ -161,15 +202,16 @@ class _Walk:
         self.goal.found.append(self.kept)
 
     def _prune(self, task: LayerTask) -> Array:
-        affine = task.layer.affine
         for signal, width in self.widths.items():
-            (reader,) = self._readers(signal)
-            if reader.layer == task.layer.name:
-                units = self.units.signals[signal].units
-                kept, weights = self.goal.choose(self._layer(task, reader, units), width)
-                self.kept[units[~kept]] = False
-                return weights
-        return affine.stacked
+            for reader in self._readers(signal):
+                if reader.layer == task.layer.name:
+                    units = self.units.signals[signal].units
+                    layer = self._layer(task, reader, units)
+                    if width:
+                        kept = self.goal.rule.choose(*layer.by_channel(), width)
+                        self.kept[units[~kept]] = False
+                    return self.goal.rule.fit(layer, self.kept[units])
+        return task.layer.affine.stacked
 
     def _layer(self, task: LayerTask, reader: LayerUnits, units: NDArray[np.intp]) -> Layer:
         affine = task.layer.affine
