@@ -13,7 +13,7 @@ from ...models.model_view import Affine
 from ...models.samples import Data
 from .method import Run
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "spread_samples"]
 
 JUDGING_RUNS = 8  # of all samples through the model, to share a budget
 
@@ -42,7 +42,7 @@ class Judge:
         """Take as many samples as are affordable, from all over the data."""
         n_samples = len(run.data)
         count = min(n_samples, math.ceil(JUDGING_RUNS * n_samples / n_changes))
-        samples = run.data[np.linspace(0, n_samples - 1, count).round().astype(int)]
+        samples = spread_samples(run.data, count)
         return cls(run, samples, run.view.output_values(samples, {}))
 
     def effect(self, weights: Mapping[int, Affine]) -> float:
@@ -56,3 +56,9 @@ class Judge:
             for k in self.run.counted
         ]
         return sum(change**2 for change in moved) / 2
+
+
+def spread_samples(data: Data, count: int) -> Data:
+    """Return so many samples from all over the data, or all."""
+    last = len(data) - 1
+    return data[np.linspace(0, last, min(count, last + 1)).round().astype(int)]

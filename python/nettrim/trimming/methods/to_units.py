@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...base.arguments import check_threads
-from ...base.arrays import Array
+from ...base.arrays import Array, frobenius_norm
 from ...budget.data import BudgetData
 from ...budget.fitted import BUDGET
-from ...models.model_view import Affine
+from ...models.model_view import Affine, Signal
 from ...models.units.unit_map import FIXED, LayerUnits, UnitMap, Units
 from ...results.widths import Count, SignalWidth, Widths
 from ...units.budget_trace import trace_readers
@@ -30,6 +30,7 @@ from .judge import Judge
 from .layer_program import LayerProgram
 from .method import SOLVING, Delivery, LayerTask, Method, Run
 from .posing import pose, split_groups
+from .sensitivity import Sensitivity
 from .unit_sizes import SignalCurve, allowed_sizes, choose_units, count_cost
 
 __all__ = ["ToUnits"]
@@ -41,11 +42,35 @@ Mask = NDArray[np.bool_]
 
 
 class _Posed(NamedTuple):
-    """A layer that reads units, on the original signals."""
+    """A layer that reads units, on the original signals.
+
+    Attributes
+    ----------
+    position : int
+    features : ndarray
+        The unit of each of its features, `FIXED` for a bias.
+    data : BudgetData
+    root : ndarray of shape (n_outputs, n_outputs) or None
+        What its signals are multiplied by, so that they count as they do for the network.
+    """
 
     position: int
     features: Units
     data: BudgetData
+    root: Array | None
+
+    def reader(self, number: Units, source: int) -> Reader:
+        """Return the layer as surgery takes it, given the number that each unit has there."""
+        importance = 1.0
+        if self.root is not None:
+            importance = max(frobenius_norm(self.data.outputs(self.data.Y)) ** 2, TINY)
+        return Reader(self.data, number[self.features].astype(np.int32), importance, source)
+
+    def weights(self, found: Array) -> Array:
+        """Return weights of the layer for those that surgery found."""
+        if self.root is None:
+            return found
+        return np.asarray(np.linalg.solve(self.root, found.T).T, dtype=np.float64)
 
 
 @dataclass
@@ -156,6 +181,7 @@ class ToUnits(Method):
         curves: list[SignalCurve] = []
         waiting = self._signals_to_shrink()
         judge = Judge.of(self.run, max(1, len(waiting)))
+        sensitivity = Sensitivity.of(self.run)
         posed: dict[str, _Posed] = {}
         reading = {layer.layer: layer for layer in self.units.layers}
         for position, signal in enumerate(self.run.view.signals(self.run.data, {})):
@@ -164,15 +190,32 @@ class ToUnits(Method):
             layer = self.run.layers[position]
             if layer.name not in reading:
                 continue
-            program = pose(self.run, self.run.task(position, signal, signal), cascaded=False)
-            (data,) = split_groups(layer, program, None)
-            posed[layer.name] = _Posed(position, _with_bias(reading[layer.name], data), data)
+            posed[layer.name] = self._pose(position, signal, reading[layer.name], sensitivity)
             for units in [s for s in waiting if self._readers(s) <= posed.keys()]:
                 self.run.report.stage("measuring units", len(curves), len(curves) + len(waiting))
                 waiting.remove(units)
                 readers = [posed[name] for name in posed if name in self._readers(units)]
                 curves.append(self._curve(np.array(units), readers, judge))
         return curves
+
+    def _pose(
+        self, position: int, signal: Signal, units: LayerUnits, sensitivity: Sensitivity
+    ) -> _Posed:
+        """Pose a layer so that its errors count as they do for the network, where that is known."""
+        task = self.run.task(position, signal, signal)
+        program = pose(self.run, task, cascaded=False)
+        weights = task.layer.affine.stacked
+        is_free = not np.isin(units.features, FIXED).all() and program.groups == 1
+        root = sensitivity.root(position, program.X @ weights) if is_free else None
+        if root is None:
+            (data,) = split_groups(task.layer, program, None)
+        else:
+            judged = weights @ root
+            keep = np.arange(len(weights)) >= len(units.features)
+            data = BudgetData.of(
+                program.X, program.X @ judged, judged, "linear", None, None, keep, None
+            )
+        return _Posed(position, _with_bias(units, data), data, root)
 
     def _signals_to_shrink(self) -> list[tuple[int, ...]]:
         """Return the signals that only layers write and read that may change."""
@@ -194,10 +237,7 @@ class ToUnits(Method):
         """Return what it costs the network to lose units of a signal."""
         number = np.full(self.units.n_units + 1, FIXED)
         number[units] = np.arange(len(units))
-        each = tuple(
-            Reader(posed.data, number[posed.features].astype(np.int32), 1.0, k)
-            for k, posed in enumerate(readers)
-        )
+        each = tuple(posed.reader(number, k) for k, posed in enumerate(readers))
         keep = np.zeros(len(units), dtype=bool)
         trace = trace_readers(Readers(each, keep, True), None, None, self.n_threads, None)
         sizes = allowed_sizes(self.units, units, self.min_width, self.multiple_of)
@@ -206,7 +246,7 @@ class ToUnits(Method):
         if removed and trace.losses[removed] > 0:
             fitted = trace.with_units(len(units) - removed, 0).weights
             changed = {
-                posed.position: self._affine(posed.position).replaced(weights)
+                posed.position: self._affine(posed.position).replaced(posed.weights(weights))
                 for posed, weights in zip(readers, fitted, strict=True)
             }
             effect = judge.effect(changed) / float(trace.losses[removed])
