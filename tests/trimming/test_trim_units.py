@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 import nettrim
 from nettrim import Dense, Network
+from nettrim.trimming.methods import to_units
 from nettrim.trimming.methods.unit_sizes import SignalCurve, choose_units, count_cost
 from support.networks import Array, random_network, trim
 
@@ -94,6 +97,34 @@ def test_layers_that_must_not_change(network: Network, X: Array) -> None:
     assert np.array_equal(third.affine.weights, network.layers[2].affine.weights)
 
 
+def test_the_smallest_network_within_an_error(network: Network, X: Array) -> None:
+    result = trim(network, X, goal=nettrim.Units(error=0.3, multiple_of=1))
+    assert 0.1 < result.discrepancy <= 0.3
+    assert result.widths is not None
+    assert result.widths.parameters.after < result.widths.parameters.before
+    close = trim(network, X, goal=nettrim.Units(error=0.15, multiple_of=1))
+    assert close.discrepancy <= 0.15
+    assert n_parameters(close.model) > n_parameters(result.model)
+
+
+def test_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch, X: Array) -> None:
+    """Where time is what operations are, a share of one is a share of the other."""
+    rng = np.random.default_rng(8)
+    network = random_network(rng, 20, 64, 64, 5)
+
+    def count_operations(calls: list[Callable[[], object]]) -> list[float]:
+        models = [inspect.getclosurevars(call).nonlocals["model"] for call in calls]
+        return [sum(layer.affine.weights.size for layer in m.prunable_layers()) for m in models]
+
+    monkeypatch.setattr(to_units, "time_calls", count_operations)
+    result = trim(network, X, goal=nettrim.Units(seconds=0.5))
+    assert result.widths is not None
+    before, after = result.widths.operations
+    assert 0.35 * before < after <= 0.5 * before
+    with pytest.raises(ValueError, match="seconds is out of reach"):
+        trim(network, X, goal=nettrim.Units(seconds=0.001))
+
+
 def test_sizes_out_of_reach_are_refused(network: Network, X: Array) -> None:
     with pytest.raises(ValueError, match=r"size must be at least 0\.\d+ for this model"):
         trim(network, X, goal=nettrim.Units(0.001))
@@ -104,7 +135,9 @@ def test_sizes_out_of_reach_are_refused(network: Network, X: Array) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "size or operations is needed"),
+        ({}, "size, operations, seconds or error is needed"),
+        ({"size": 0.5, "batch": 3}, "batch belongs to seconds"),
+        ({"error": 0.0}, "error must be"),
         ({"size": 0.5, "operations": 0.5}, "one of them"),
         ({"size": 1.5}, "size must be"),
         ({"size": 0.5, "min_width": 0}, "min_width must be"),

@@ -16,26 +16,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...base.arguments import check_threads
-from ...base.arrays import Array, frobenius_norm
+from ...base.arrays import Array, frobenius_norm, relative_to
 from ...budget.data import BudgetData
 from ...budget.fitted import BUDGET
 from ...models.model_view import Affine, Signal
 from ...models.units.unit_map import FIXED, LayerUnits, UnitMap, Units
+from ...results.latency import time_calls
 from ...results.widths import Count, SignalWidth, Widths
 from ...units.budget_trace import trace_readers
 from ...units.readers import Reader, Readers
 from ...units.refit import refit
+from ..bounds import walk_side_by_side
 from ..solved_layer import SolvedLayer
 from .judge import Judge
 from .layer_program import LayerProgram
 from .method import SOLVING, Delivery, LayerTask, Method, Run
 from .posing import pose, split_groups
 from .sensitivity import Sensitivity
-from .unit_sizes import SignalCurve, allowed_sizes, choose_units, count_cost
+from .unit_sizes import PRICES, SignalCurve, allowed_sizes, choose_units, count_cost
 
 __all__ = ["ToUnits"]
 
 SHARING = "sharing"
+TYPICAL_SHARE = 0.5  # of the units that are left, where an error is asked for
+SEARCH_STEPS = 6  # of a bisection, for what is not known before it is measured
 TINY = float(np.finfo(float).tiny)
 
 Mask = NDArray[np.bool_]
@@ -82,10 +86,12 @@ class ToUnits(Method):
     run : Run
     cascaded : bool
         Whether layers are fitted on the signals of the smaller network.
-    price : {"size", "operations"}
+    price : {"size", "operations", "seconds", "error"}
     target : float
-        Share of it that is left.
+        Share of it that is left; the error of the network's output.
     min_width, multiple_of : int
+    batch : int
+        Samples that are timed together.
     units : UnitMap
         What can go.
     kept : ndarray of bool of shape (units.n_units,)
@@ -98,6 +104,7 @@ class ToUnits(Method):
     target: float
     min_width: int
     multiple_of: int
+    batch: int
     units: UnitMap = field(init=False)
     kept: Mask = field(init=False)
 
@@ -116,7 +123,7 @@ class ToUnits(Method):
             raise ValueError(f"model: no unit of the model can go ({reasons})")
         self.units, self.kept = found, np.ones(found.n_units, dtype=bool)
         with self.run.watch(SHARING):
-            self._choose()
+            self.kept = self._choose()
 
     def solve(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
         """Fit the layers in turn."""
@@ -161,20 +168,73 @@ class ToUnits(Method):
 
     # --- which units stay -------------------------------------------------------------------------
 
-    def _choose(self) -> None:
-        whole = count_cost(self.units, self.price, self.kept)
+    def _choose(self) -> Mask:
         curves = self._curves()
-        kept = choose_units(self.units, curves, self.price, self.target * whole)
-        if kept is None:
-            least = np.ones(self.units.n_units, dtype=bool)
-            for curve in curves:
-                least[curve.order[: len(curve.order) - curve.sizes[-1]]] = False
-            share = count_cost(self.units, self.price, least) / whole
+        if self.price in PRICES:
+            return self._keep_share(curves, self.price, self.target)
+        price = "operations" if self.price == "seconds" else "size"
+        least = self._least_share(curves, price)
+        fits = self._is_fast_enough if self.price == "seconds" else self._is_close_enough
+        ends = (least, 1.0) if self.price == "seconds" else (1.0, least)
+        tried = {share: self._keep_share(curves, price, share) for share in ends}
+        if not fits(tried[ends[0]]):
             raise ValueError(
-                f"{self.price} must be at least {share:.3f} for this model: so much is left "
-                f"without all units that may go, got {self.target:g}"
+                f"{self.price} is out of reach for this model: not even {ends[0]:.1%} of its "
+                f"{price} do, got {self.target:g}"
             )
+        good, bad = ends
+        for _ in range(SEARCH_STEPS):
+            middle = (good + bad) / 2
+            kept = self._keep_share(curves, price, middle)
+            good, bad = (middle, bad) if fits(kept) else (good, middle)
+        return self._keep_share(curves, price, good)
+
+    def _keep_share(self, curves: Sequence[SignalCurve], price: str, share: float) -> Mask:
+        """Return the units that stay so that a share of the model's cost is left."""
+        whole = count_cost(self.units, price, np.ones(self.units.n_units, dtype=bool))
+        kept = choose_units(self.units, curves, price, share * whole)
+        if kept is None:
+            raise ValueError(
+                f"{price} must be at least {self._least_share(curves, price):.3f} for this model: "
+                f"so much is left without all units that may go, got {share:g}"
+            )
+        return kept
+
+    def _least_share(self, curves: Sequence[SignalCurve], price: str) -> float:
+        """Return what is left of the model's cost without all units that may go."""
+        kept = np.ones(self.units.n_units, dtype=bool)
+        whole = count_cost(self.units, price, kept)
+        for curve in curves:
+            kept[curve.order[: len(curve.order) - curve.sizes[-1]]] = False
+        return count_cost(self.units, price, kept) / whole
+
+    def _is_fast_enough(self, kept: Mask) -> bool:
+        """Tell whether the model without some units takes a small enough share of its time."""
+        view, samples = self.run.view, self.run.data[: self.batch]
+        whole = view.with_weights({})
+        models = [whole, view.keep_units(whole, self.units, kept)]
+        calls = [view.timed_call(model, samples, self.n_threads) for model in models]
+        if calls[0] is None or calls[1] is None:
+            raise TypeError("seconds: the view of this model cannot run it to be timed")
+        before, after = time_calls([calls[0], calls[1]])
+        return after <= self.target * before
+
+    def _is_close_enough(self, kept: Mask) -> bool:
+        """Tell whether the network without some units errs little enough, layers fitted anew."""
         self.kept = kept
+        weights: dict[int, Affine] = {}
+        changes: list[float] = []
+        with walk_side_by_side(self.run.view, self.run.data, weights) as walks:
+            for position, (original, current) in enumerate(walks):
+                if position in self.run.chosen:
+                    first = np.array_equal(original.values, current.values)
+                    task = self.run.task(position, original, current, first=first)
+                    program = pose(self.run, task, cascaded=self.cascaded)
+                    weights[position] = self._affine(position).replaced(self._fit(task, program))
+                elif position - len(self.run.layers) in self.run.counted:
+                    moved = frobenius_norm(current.values - original.values)
+                    changes.append(relative_to(moved, frobenius_norm(original.values)))
+        return float(np.sqrt(np.mean(np.square(changes)))) <= self.target
 
     def _curves(self) -> list[SignalCurve]:
         """Return what it costs the network to lose units, signal by signal."""
@@ -241,7 +301,8 @@ class ToUnits(Method):
         keep = np.zeros(len(units), dtype=bool)
         trace = trace_readers(Readers(each, keep, True), None, None, self.n_threads, None)
         sizes = allowed_sizes(self.units, units, self.min_width, self.multiple_of)
-        removed = int(len(units) - sizes[np.argmin(np.abs(sizes - self.target * len(units)))])
+        share = TYPICAL_SHARE if self.price == "error" else self.target
+        removed = int(len(units) - sizes[np.argmin(np.abs(sizes - share * len(units)))])
         effect = 1.0
         if removed and trace.losses[removed] > 0:
             fitted = trace.with_units(len(units) - removed, 0).weights
