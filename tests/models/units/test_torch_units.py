@@ -487,6 +487,34 @@ def test_transformers(build: Any, heads: int, hidden: int) -> None:
     )
 
 
+@pytest.mark.parametrize(("build", "with_heads"), [(llama, True), (bert, False), (gpt2, False)])
+def test_transformers_are_saved_where_their_blocks_are_alike(
+    build: Any, with_heads: bool, tmp_path: Any
+) -> None:
+    model = build(import_transformers()).eval()
+    words = {"input_ids": torch.tensor([[3, 4, 5, 6, 7]])}
+    view = as_view(model)
+    units = view.find_units(view.calibration(words, "X"))
+    kept = np.ones(units.n_units, dtype=bool)
+    for signal in units.signals:
+        if with_heads or len(signal.units) > 6:
+            kept[signal.units[1:3]] = False
+    shrunk = view.keep_units(model, units, kept)
+    assert model.config.to_dict() != shrunk.config.to_dict()
+    shrunk.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(**words).logits, shrunk(**words).logits)
+
+
+def test_a_configuration_stays_where_blocks_differ() -> None:
+    model = llama(import_transformers())
+    shrunk = Shrunk(model, {"input_ids": torch.tensor([[3, 4, 5, 6, 7]])})
+    kept = np.arange(shrunk.units.n_units) != shrunk.units.signals[1].units[0]
+    smaller = as_view(model).keep_units(model, shrunk.units, kept)
+    assert smaller.config.to_dict() == model.config.to_dict()
+
+
 def _check_that_it_is_a_module_like_any_other(shrunk: Shrunk) -> None:
     model, images = shrunk.model, torch.tensor(IMAGES, dtype=torch.float32)
     model.load_state_dict(copy.deepcopy(model.state_dict()))

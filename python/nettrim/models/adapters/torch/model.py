@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,8 @@ from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unw
 from .reads import read_elsewhere
 from .run import Arrival, Exit, Runner, Stop, layer_names
 from .transposed import find_resized
+from .units.compare import Comparison
+from .units.config import adapt_config
 from .units.confirm import confirm_units
 from .units.cut import cut_module
 from .units.walk import find_units
@@ -256,22 +257,24 @@ class TorchView(ModelView):
             X = self.calibration(X, "X")
         if self._graph is None:
             return None
-        prunable: dict[str, str | None] = dict.fromkeys(place.layer.name for place in self._places)
-        found = find_units(
-            self._graph,
-            self._runner.given(self._few),
-            len(self._few),
-            self.model,
-            {**self._left_out, **prunable},
+        layers = [place.layer for place in self._places]
+        reasons = {**self._left_out, **dict.fromkeys((layer.name for layer in layers), None)}
+        given = self._runner.given(self._few)
+        found = find_units(self._graph, given, len(self._few), self.model, reasons)
+        comparison = Comparison(
+            self._copy_with, layers, self._few, self.outputs(), self._runner.precise
         )
-        return confirm_units(found, partial(self._works_without, self._is_precise()))
+        return confirm_units(found, comparison.holds)
 
     def keep_units(self, model: nn.Module, units: UnitMap, kept: NDArray[np.bool_]) -> nn.Module:
         """Return a copy of a module with fewer units (see `ModelView`).
 
-        Its layers say their new sizes, and so do its own numbers that count heads or channels.
+        Its layers say their new sizes, and so do its own numbers that count heads or channels, and
+        the configuration of models of the transformers library, if it can (`adapt_config`).
         """
-        return rewrap(cut_module(unwrap(model), units, kept), model)
+        smaller = cut_module(unwrap(model), units, kept)
+        adapt_config(smaller, units, kept)
+        return rewrap(smaller, model)
 
     def run(self, model: nn.Module | TorchView, X: Data) -> list[Array]:
         """Return the outputs that count as users of a module see them (see `ModelView`).
@@ -306,35 +309,6 @@ class TorchView(ModelView):
             place = self._places[position]
             write(expanded.get_submodule(place.layer.name), affine, place.scale)
         return trimmed
-
-    def _is_precise(self) -> bool:
-        """Whether the module's own code computes in float64."""
-        try:
-            self._counted(self.model, self._runner.precise)
-        except Exception:  # noqa: BLE001 (of code that is not ours)
-            return False
-        return self._runner.precise
-
-    def _works_without(self, precise: bool, units: UnitMap, kept: NDArray[np.bool_]) -> bool:
-        """Tell whether a copy without units computes what one does in which nothing reads them."""
-        numbers = {place.layer.name: k for k, place in enumerate(self._places)}
-        silent = {}
-        for name, features, _ in units.layers:
-            affine = self._places[numbers[name]].layer.affine
-            stays = np.append(kept, True)[features]
-            silent[numbers[name]] = affine._replace(weights=affine.weights * stays[:, np.newaxis])
-        whole = self._copy_with(silent)
-        wanted = self._counted(whole, precise)
-        try:
-            found = self._counted(cut_module(whole, units, kept), precise)
-        except Exception:  # noqa: BLE001 (of code that is not ours)
-            return False
-        return are_near(found, wanted)
-
-    def _counted(self, model: nn.Module, precise: bool) -> dict[str, torch.Tensor]:
-        """Return the outputs that count for a few samples, of a copy of the module."""
-        outputs = Runner(model, [], precise=precise).output(self._few)
-        return {name: outputs[name] for name in self.outputs()}
 
     @property
     def _exits(self) -> dict[Exit, int]:
