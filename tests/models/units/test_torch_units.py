@@ -351,6 +351,11 @@ def stays(model: Any, X: Any) -> Mapping[str, str]:
     return shrunk.units.left_out
 
 
+def entropy(shares: Any) -> Any:
+    """Return what no other numbers can be given to."""
+    return F.binary_cross_entropy(shares, torch.full_like(shares, 0.5), reduction="none")
+
+
 class Code(nn.Module):
     """Two layers, and any code between them."""
 
@@ -370,9 +375,10 @@ class Code(nn.Module):
         (lambda x: x / x.norm(dim=-1, keepdim=True), "norm takes them together"),
         (lambda x: x.view(-1, 8), NEEDED),
         (lambda x: x.cumsum(-1), "cumsum takes them together"),
+        (lambda x: entropy(x.sigmoid()), "binary_cross_entropy takes them together"),
         (lambda x: torch.cat([x[:, 4:], x[:, :4]], 1), NEEDED),
     ],
-    ids=["softmax", "normalised", "norm", "fixed size", "sum", "halves"],
+    ids=["softmax", "normalised", "norm", "fixed size", "sum", "shares", "halves"],
 )
 def test_code_that_needs_all_units(between: Any, reason: str) -> None:
     assert stays(Code(between), ROWS)["first"] == reason

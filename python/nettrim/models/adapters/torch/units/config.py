@@ -42,7 +42,7 @@ def adapt_config(model: nn.Module, units: UnitMap, kept: NDArray[np.bool_]) -> N
     before = [(part, dict(vars(part))) for part in _parts(config)]
     least = _count_other_shapes(model, config, wanted)
     changes = [*_changes(config, _new_sizes(units, kept))]
-    for part, name, size in changes + changes:  # one may take another one before it
+    for part, name, size in changes + changes if least else []:  # one may take another one first
         old = getattr(part, name)
         setattr(part, name, size)
         others = _count_other_shapes(model, config, wanted)

@@ -97,9 +97,8 @@ class _UnitWalk(fx.Interpreter):
         self._passed: list[tuple[str, Labels]] = []  # tensors of calls that units pass
         self._embedded: dict[str, Units] = {}
         self._counted: set[str] = set()
-        self._guesses: list[
-            tuple[str, Labels, int]
-        ] = []  # numbers of modules, and what they may be
+        # Numbers of modules, and the axes that may be as long for being of units.
+        self._guesses: list[tuple[str, Labels, int]] = []
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Return what is given for an argument, or its default."""
@@ -153,7 +152,13 @@ class _UnitWalk(fx.Interpreter):
             return [self._pass_layer(layer, operands[0], results[0])]
         if all(operand.labels is None for operand in operands):
             return []
-        found = self._pass(Call(run, operands), self._reason(node), _owner(node))
+        try:
+            call = Call(run, operands)
+        except Exception:  # noqa: BLE001 (of code that is not ours)
+            for operand in operands:
+                self._fix(operand.labels, self._reason(node))
+            return []
+        found = self._pass(call, self._reason(node), _owner(node))
         return [self._settled(labels) for labels in found]
 
     def _operands(self, node: fx.Node) -> tuple[list[Operand], Run]:
@@ -337,8 +342,9 @@ class _UnitWalk(fx.Interpreter):
         pairs = np.broadcast_arrays(one, other)
         self._couplings.tie(pairs[0].ravel(), pairs[1].ravel())
 
-    def _fix(self, labels: Labels, reason: str) -> None:
-        self._couplings.fix(np.unique(labels), reason)
+    def _fix(self, labels: Labels | None, reason: str) -> None:
+        if labels is not None:
+            self._couplings.fix(np.unique(labels), reason)
 
     def _settled(self, labels: Labels | None) -> Labels | None:
         """Return labels if units lie along some axis; what is made of one alone needs it."""
