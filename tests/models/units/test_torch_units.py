@@ -344,6 +344,41 @@ def test_channels_that_become_positions() -> None:
     assert shrink(model, IMAGES).sizes == {"0": 4}
 
 
+class Shuffle(nn.Module):
+    """Half of the channels go past a convolution, and all are shuffled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Any) -> Any:
+        past, through = x.chunk(2, 1)
+        both = torch.stack([past, F.relu(self.body(through))], 2)
+        return both.flatten(1, 2)
+
+
+def test_halves_of_channels_stay_alike() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), Shuffle(), Shuffle(), nn.Conv2d(8, 2, 1))
+    shrunk = shrink(model, IMAGES)
+    assert shrunk.sizes == {"0": 2}
+    assert shrunk.model[1].body.out_channels == 2
+
+
+def test_code_that_no_graph_shows() -> None:
+    class Untraced(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(5, 4), nn.Linear(4, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.b(self.a(x)) if float(x.abs().max()) >= 0 else x
+
+    view = as_view(Untraced())
+    with pytest.warns(UserWarning, match="is not known"):
+        data = view.calibration(ROWS, "X")
+    assert view.find_units(data) is None
+
+
 def stays(model: Any, X: Any) -> Mapping[str, str]:
     """Return why layers of a module stay, of which no units can go."""
     shrunk = Shrunk(model, X)
