@@ -344,11 +344,51 @@ def test_channels_that_become_positions() -> None:
     assert shrink(model, IMAGES).sizes == {"0": 4}
 
 
+class Shuffle(nn.Module):
+    """Half of the channels go past a convolution, and all are shuffled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Any) -> Any:
+        past, through = x.chunk(2, 1)
+        both = torch.stack([past, F.relu(self.body(through))], 2)
+        return both.flatten(1, 2)
+
+
+def test_halves_of_channels_stay_alike() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), Shuffle(), Shuffle(), nn.Conv2d(8, 2, 1))
+    shrunk = shrink(model, IMAGES)
+    assert shrunk.sizes == {"0": 2}
+    assert shrunk.model[1].body.out_channels == 2
+
+
+def test_code_that_no_graph_shows() -> None:
+    class Untraced(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(5, 4), nn.Linear(4, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.b(self.a(x)) if float(x.abs().max()) >= 0 else x
+
+    view = as_view(Untraced())
+    with pytest.warns(UserWarning, match="is not known"):
+        data = view.calibration(ROWS, "X")
+    assert view.find_units(data) is None
+
+
 def stays(model: Any, X: Any) -> Mapping[str, str]:
     """Return why layers of a module stay, of which no units can go."""
     shrunk = Shrunk(model, X)
     assert shrunk.units.n_units == 0
     return shrunk.units.left_out
+
+
+def entropy(shares: Any) -> Any:
+    """Return what no other numbers can be given to."""
+    return F.binary_cross_entropy(shares, torch.full_like(shares, 0.5), reduction="none")
 
 
 class Code(nn.Module):
@@ -370,9 +410,10 @@ class Code(nn.Module):
         (lambda x: x / x.norm(dim=-1, keepdim=True), "norm takes them together"),
         (lambda x: x.view(-1, 8), NEEDED),
         (lambda x: x.cumsum(-1), "cumsum takes them together"),
+        (lambda x: entropy(x.sigmoid()), "binary_cross_entropy takes them together"),
         (lambda x: torch.cat([x[:, 4:], x[:, :4]], 1), NEEDED),
     ],
-    ids=["softmax", "normalised", "norm", "fixed size", "sum", "halves"],
+    ids=["softmax", "normalised", "norm", "fixed size", "sum", "shares", "halves"],
 )
 def test_code_that_needs_all_units(between: Any, reason: str) -> None:
     assert stays(Code(between), ROWS)["first"] == reason
@@ -485,6 +526,34 @@ def test_transformers(build: Any, heads: int, hidden: int) -> None:
         for name in shrunk.units.left_out
         if name.endswith(("down_proj", "o_proj"))
     )
+
+
+@pytest.mark.parametrize(("build", "with_heads"), [(llama, True), (bert, False), (gpt2, False)])
+def test_transformers_are_saved_where_their_blocks_are_alike(
+    build: Any, with_heads: bool, tmp_path: Any
+) -> None:
+    model = build(import_transformers()).eval()
+    words = {"input_ids": torch.tensor([[3, 4, 5, 6, 7]])}
+    view = as_view(model)
+    units = view.find_units(view.calibration(words, "X"))
+    kept = np.ones(units.n_units, dtype=bool)
+    for signal in units.signals:
+        if with_heads or len(signal.units) > 6:
+            kept[signal.units[1:3]] = False
+    shrunk = view.keep_units(model, units, kept)
+    assert model.config.to_dict() != shrunk.config.to_dict()
+    shrunk.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(**words).logits, shrunk(**words).logits)
+
+
+def test_a_configuration_stays_where_blocks_differ() -> None:
+    model = llama(import_transformers())
+    shrunk = Shrunk(model, {"input_ids": torch.tensor([[3, 4, 5, 6, 7]])})
+    kept = np.arange(shrunk.units.n_units) != shrunk.units.signals[1].units[0]
+    smaller = as_view(model).keep_units(model, shrunk.units, kept)
+    assert smaller.config.to_dict() == model.config.to_dict()
 
 
 def _check_that_it_is_a_module_like_any_other(shrunk: Shrunk) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
 from ...samples import Data, Samples
 from ...units.unit_map import UnitMap
 from .data import tensor_bytes
-from .expansions.expand import are_near, expand
+from .expansions.expand import expand
 from .inputs import ForwardSignature, load_samples
 from .layers import write
 from .places import find_places, lipschitz_constants, warn_of_unknown
@@ -25,6 +24,8 @@ from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unw
 from .run import Exit, Runner, Stop, evaluation, layer_names, threads
 from .running_model import RunningModel
 from .settle import settle, warn_of_left_out
+from .units.compare import Comparison
+from .units.config import adapt_config
 from .units.confirm import confirm_units
 from .units.cut import cut_module
 from .units.walk import find_units
@@ -215,22 +216,23 @@ class TorchView(ModelView):
         if running.graph is None:
             return None
         few = X[np.arange(2) % len(X)]
-        prunable: dict[str, str | None] = dict.fromkeys(place.layer.name for place in self._places)
-        found = find_units(
-            running.graph,
-            running.runner.given(few),
-            len(few),
-            self.model,
-            {**running.left_out, **prunable},
-        )
-        return confirm_units(found, partial(self._works_without, few, self._is_precise(few)))
+        layers = [place.layer for place in self._places]
+        reasons = {**running.left_out, **dict.fromkeys((layer.name for layer in layers), None)}
+        given = running.runner.given(few)
+        found = find_units(running.graph, given, len(few), self.model, reasons)
+        precise = running.runner.precise
+        comparison = Comparison(self._copy_with, layers, few, self.outputs(), precise)
+        return confirm_units(found, comparison.holds)
 
     def keep_units(self, model: nn.Module, units: UnitMap, kept: NDArray[np.bool_]) -> nn.Module:
         """Return a copy of a module with fewer units (see `ModelView`).
 
-        Its layers say their new sizes, and so do its own numbers that count heads or channels.
+        Its layers say their new sizes, and so do its own numbers that count heads or channels, and
+        the configuration of models of the transformers library, if it can (`adapt_config`).
         """
-        return rewrap(cut_module(unwrap(model), units, kept), model)
+        smaller = cut_module(unwrap(model), units, kept)
+        adapt_config(smaller, units, kept)
+        return rewrap(smaller, model)
 
     def run(self, model: nn.Module | TorchView, X: Data) -> list[Array]:
         """Return the outputs that count as users of a module see them (see `ModelView`).
@@ -271,38 +273,6 @@ class TorchView(ModelView):
             place = self._places[position]
             write(expanded.get_submodule(place.layer.name), affine, place.scale)
         return trimmed
-
-    def _is_precise(self, few: Data) -> bool:
-        """Whether the module's own code computes in float64."""
-        precise = self._running.runner.precise
-        try:
-            self._counted(self.model, few, precise)
-        except Exception:  # noqa: BLE001 (of code that is not ours)
-            return False
-        return precise
-
-    def _works_without(
-        self, few: Data, precise: bool, units: UnitMap, kept: NDArray[np.bool_]
-    ) -> bool:
-        """Tell whether a copy without units computes what one does in which nothing reads them."""
-        numbers = {place.layer.name: k for k, place in enumerate(self._places)}
-        silent = {}
-        for name, features, _ in units.layers:
-            affine = self._places[numbers[name]].layer.affine
-            stays = np.append(kept, True)[features]
-            silent[numbers[name]] = affine._replace(weights=affine.weights * stays[:, np.newaxis])
-        whole = self._copy_with(silent)
-        wanted = self._counted(whole, few, precise)
-        try:
-            found = self._counted(cut_module(whole, units, kept), few, precise)
-        except Exception:  # noqa: BLE001 (of code that is not ours)
-            return False
-        return are_near(found, wanted)
-
-    def _counted(self, model: nn.Module, few: Data, precise: bool) -> dict[str, torch.Tensor]:
-        """Return the outputs that count for a few samples, of a copy of the module."""
-        outputs = Runner(model, [], precise=precise).output(few)
-        return {name: outputs[name] for name in self.outputs()}
 
     def _settle(self, data: Data, name: str) -> None:
         """Take from a run of a few samples what the module does with them."""

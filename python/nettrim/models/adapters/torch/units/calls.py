@@ -80,6 +80,11 @@ class Call:
     run : callable
         Takes values for the operands and returns the tensors that come out.
     operands : sequence of Operand
+
+    Raises
+    ------
+    Exception
+        If it does not take random numbers.
     """
 
     def __init__(
@@ -186,11 +191,13 @@ class Call:
         return torch.cat([torch.zeros(1, dtype=torch.int64), numbers * signs])
 
     def _filled(self, numbers: Sequence[torch.Tensor | None]) -> list[Any]:
-        """Return operands that hold some numbers."""
-        return [
-            value if own is None else own.to(value if _is_float(value) else value.device)
-            for (value, *_), own in zip(self.operands, numbers, strict=True)
-        ]
+        """Return operands that hold some numbers, exactly if that can be."""
+        values: list[Any] = []
+        for (value, *_), own in zip(self.operands, numbers, strict=True):
+            if own is not None and _is_float(value):
+                own = own.to(torch.float32 if value.device.type == "mps" else torch.float64)
+            values.append(value if own is None else own.to(value.device))
+        return values
 
 
 def _is_constant(value: torch.Tensor, axis: int) -> bool:

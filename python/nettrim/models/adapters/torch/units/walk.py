@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -97,9 +98,8 @@ class _UnitWalk(fx.Interpreter):
         self._passed: list[tuple[str, Labels]] = []  # tensors of calls that units pass
         self._embedded: dict[str, Units] = {}
         self._counted: set[str] = set()
-        self._guesses: list[
-            tuple[str, Labels, int]
-        ] = []  # numbers of modules, and what they may be
+        # Numbers of modules, and the axes that may be as long for being of units.
+        self._guesses: list[tuple[str, Labels, int]] = []
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Return what is given for an argument, or its default."""
@@ -114,9 +114,8 @@ class _UnitWalk(fx.Interpreter):
         own = [next(found, None) if isinstance(x, torch.Tensor) else None for x in leaves]
         self._labels[n] = tree_unflatten(own, form)
         if n.op == "output":
-            for labels in tree_flatten(map_arg(n.args, self._labels.__getitem__))[0]:
-                if isinstance(labels, np.ndarray):
-                    self._fix(labels, "they are the model's output")
+            for labels in _arrays(map_arg(n.args, self._labels.__getitem__)):
+                self._fix(labels, "they are the model's output")
         return result
 
     def finish(self) -> FoundUnits:
@@ -145,6 +144,9 @@ class _UnitWalk(fx.Interpreter):
 
     def _follow(self, node: fx.Node, results: Sequence[torch.Tensor]) -> list[Labels | None]:
         """Return the units in each tensor that a call gives."""
+        args, _ = self.fetch_args_kwargs_from_env(node)
+        if node.target is operator.getitem and not isinstance(args[0], torch.Tensor):
+            return self._take(node.args[0], *args)
         operands, run = self._operands(node)
         layer = self._graph.layer(node)
         if self._graph.kind(node) in EMBEDDINGS:
@@ -153,8 +155,20 @@ class _UnitWalk(fx.Interpreter):
             return [self._pass_layer(layer, operands[0], results[0])]
         if all(operand.labels is None for operand in operands):
             return []
-        found = self._pass(Call(run, operands), self._reason(node), _owner(node))
+        try:
+            call = Call(run, operands)
+        except Exception:  # noqa: BLE001 (of code that is not ours)
+            for operand in operands:
+                self._fix(operand.labels, self._reason(node))
+            return []
+        found = self._pass(call, self._reason(node), _owner(node))
         return [self._settled(labels) for labels in found]
+
+    def _take(self, node: Any, container: Any, place: Any) -> list[Labels | None]:
+        """Return the units in a part of a tuple; the other parts have no effect on it."""
+        labels: Any = map_arg(node, self._labels.__getitem__)
+        pairs = zip(tree_flatten(labels[place])[0], tree_flatten(container[place])[0], strict=True)
+        return [own for own, part in pairs if isinstance(part, torch.Tensor)]
 
     def _operands(self, node: fx.Node) -> tuple[list[Operand], Run]:
         """Return what a node is called with, and how to call it with others."""
@@ -204,7 +218,11 @@ class _UnitWalk(fx.Interpreter):
         moved = call.move() if blocked else None
         if moved is not None:
             self._guess(owner, [*(operand.labels for operand in call.operands), *moved])
-            self._grids += [own for own in moved if own is not None and len(varying(own)) > 1]
+            parts = [own for own in moved if own is not None]
+            self._grids += [own for own in parts if len(varying(own)) > 1]
+            if len({*call.shapes}) == 1:  # parts of one size, which is to be found again
+                for other in parts[1:]:
+                    self._tie(parts[0], other)
             return moved
         labels = [operand.labels for operand in call.operands]
         for position, axis in blocked:
@@ -337,8 +355,9 @@ class _UnitWalk(fx.Interpreter):
         pairs = np.broadcast_arrays(one, other)
         self._couplings.tie(pairs[0].ravel(), pairs[1].ravel())
 
-    def _fix(self, labels: Labels, reason: str) -> None:
-        self._couplings.fix(np.unique(labels), reason)
+    def _fix(self, labels: Labels | None, reason: str) -> None:
+        if labels is not None:
+            self._couplings.fix(np.unique(labels), reason)
 
     def _settled(self, labels: Labels | None) -> Labels | None:
         """Return labels if units lie along some axis; what is made of one alone needs it."""
@@ -414,6 +433,11 @@ def _repeated(operand: Operand, n_heads: int) -> Operand:
     if labels is not None and labels.shape[-3] > 1:
         labels = np.repeat(labels, times, -3)
     return operand._replace(value=operand.value.repeat_interleave(times, -3), labels=labels)
+
+
+def _arrays(labels: Any) -> list[Labels]:
+    """Return the units in all parts of a value that have some."""
+    return [own for own in tree_flatten(labels)[0] if isinstance(own, np.ndarray)]
 
 
 def _owner(node: fx.Node) -> str:
