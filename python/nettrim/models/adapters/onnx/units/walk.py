@@ -64,7 +64,8 @@ class UnitWalk:
         self.prunable = prunable
         self.couplings = Couplings()
         self.makers = {name: node for node in graph.nodes for name in node.output}
-        self.opset = next(o.version for o in graph.model.opset_import if o.domain in STANDARD)
+        versions = [o.version for o in graph.model.opset_import if o.domain in STANDARD]
+        self.opset = max(versions, default=0)
         self._probe = probe
         self._bounds = bounds
         self._places: dict[str, UnitAxis | Spread] = {}
