@@ -315,6 +315,15 @@ CASES = {
         V=(6, 4),
         six=[6],
     ),
+    "expanded, as PyTorch writes it": rows(
+        "h = MatMul(x, W) t = Concat<axis=0>(minus, six) q = Equal(t, minus) "
+        "w = Where(q, one, t) e = Expand(h, w) y = MatMul(e, V)",
+        [6],
+        minus=[-1],
+        six=[6],
+        one=[1],
+        **DENSE,
+    ),
     "squeeze": images(
         "h = Conv(x, K, b) g = GlobalAveragePool(h) s = Squeeze(g, last) u = Unsqueeze(s, one) "
         "t = Squeeze(u, one) y = Gemm(t, V)",

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["find_number"]
 
-IN_ORDER = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+# Operators that leave the order of numbers as it is, and the input that these come from. PyTorch
+# puts 1 in the place of -1 by a Where.
+IN_ORDER = {
+    **dict.fromkeys(["Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten"], 0),
+    "Where": 2,
+}
 
 
 class _Entry(NamedTuple):
@@ -56,7 +61,7 @@ def find_number(
     if maker is None:
         return None
     if is_standard(maker, *IN_ORDER):
-        return find_number(walk, maker, 0, index, length)
+        return find_number(walk, maker, IN_ORDER[maker.op_type], index, length)
     if is_standard(maker, "Mul"):
         factors = [_Entry(maker, k, 0) for k in range(2) if maker.input[k] in walk.graph.stored]
         return next((f.site for f in factors if _value(walk, f) == length), None)
@@ -89,7 +94,7 @@ def _follows(walk: UnitWalk, entry: _Entry) -> bool:
     if maker is None:
         return False
     if is_standard(maker, *IN_ORDER):
-        return _follows(walk, _Entry(maker, 0, entry.number))
+        return _follows(walk, _Entry(maker, IN_ORDER[maker.op_type], entry.number))
     if is_standard(maker, "Mul", "Div"):
         return any(_follows(walk, _Entry(maker, k, 0)) for k in range(2))
     if is_standard(maker, "Concat"):
