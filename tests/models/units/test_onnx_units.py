@@ -627,19 +627,37 @@ def test_shared_constants_are_cut_once(
     assert reasons.items() <= units.left_out.items()
 
 
-@pytest.mark.filterwarnings("ignore:.*read elsewhere too:UserWarning")
-def test_numbers_that_nodes_share_are_theirs_alone_afterwards(rng: np.random.Generator) -> None:
+SHAPES_OF_TWO = {
+    "constant": "a = Reshape(h, shape) r = Relu(a) g = MatMul(r, U) b = Reshape(g, shape)",
+    "computed": (
+        "n = Shape<start=0, end=1>(x) s = Concat<axis=0>(n, six) a = Reshape(h, s) r = Relu(a) "
+        "g = MatMul(r, U) b = Reshape(g, s)"
+    ),
+}
+
+
+@pytest.mark.parametrize("shapes", SHAPES_OF_TWO.values(), ids=[*SHAPES_OF_TWO])
+def test_shapes_that_two_nodes_read(shapes: str, rng: np.random.Generator) -> None:
     case = rows(
-        "h = MatMul(x, W) a = Reshape(h, shape) r = Relu(a) g = MatMul(r, U) b = Reshape(g, shape) "
-        "k = Tanh(b) y = MatMul(k, V)",
+        f"h = MatMul(x, W) {shapes} k = Tanh(b) y = MatMul(k, V)",
         [6, 6],
         W=(8, 6),
         U=(6, 6),
         V=(6, 4),
         shape=[-1, 6],
+        six=[6],
     )
     units = assert_units_go(case.model(), case.X, rng)
     assert [len(signal.units) for signal in units.signals] == case.widths
+
+
+def test_all_units_stay() -> None:
+    case = CASES["reshape, computed"]
+    model = case.model()
+    view = as_view(model)
+    units = view.find_units(case.X)
+    assert units is not None
+    assert view.keep_units(model, units, np.ones(units.n_units, dtype=bool)) == model
 
 
 OLDER = {
