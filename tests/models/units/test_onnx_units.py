@@ -10,12 +10,12 @@ import pytest
 from nettrim.models.model_view import as_view
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+ort = pytest.importorskip("onnxruntime")
 
 from onnx import helper, numpy_helper
 
 from support.onnx_models import build, parsed
-from support.onnx_units import assert_units_go, unread
+from support.onnx_units import assert_units_go, outputs, unread
 
 ROWS, SEQUENCES, IMAGES = "float[n,8] x", "float[n,5,8] x", "float[n,3,8,8] x"
 TOKENS = "int64[n,5] x"
@@ -798,3 +798,57 @@ def test_a_model_is_not_changed() -> None:
     kept = np.arange(3) > 0
     view.keep_units(unread(view, units, kept), units, kept)
     assert model.SerializeToString() == before
+
+
+def test_models_of_several_inputs(rng: np.random.Generator) -> None:
+    arrays = {"W": (8, 6), "U": (4, 6), "V": (6, 3)}
+    model = parsed(
+        "h = MatMul(x, W) g = MatMul(z, U) a = Add(h, g) r = Relu(a) y = MatMul(r, V)",
+        "float[n,8] x, float[n,4] z",
+        **{name: rng.normal(size=shape).astype(np.float32) for name, shape in arrays.items()},
+    )
+    feed = {
+        name: rng.normal(size=(3, size)).astype(np.float32) for name, size in (("x", 8), ("z", 4))
+    }
+    view = as_view(model)
+    units = view.find_units(view.calibration(feed, "X"))
+    assert units is not None
+    kept = np.arange(6) != 4
+    whole = unread(view, units, kept)
+    smaller = view.keep_units(whole, units, kept)
+    assert [tuple(t.dims) for t in smaller.graph.initializer] == [(8, 5), (4, 5), (5, 3)]
+    one, other = (
+        ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, feed
+        )[0]
+        for m in (smaller, whole)
+    )
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * np.abs(other).max())
+
+
+def test_models_without_layers_have_no_units(rng: np.random.Generator) -> None:
+    view = as_view(parsed("y = Relu(x)"))
+    units = view.find_units(rng.normal(size=(3, 8)))
+    assert units is not None
+    assert units.n_units == 0
+
+
+def test_constants_read_in_a_body_stay(rng: np.random.Generator) -> None:
+    case = rows(
+        "h = MatMul(x, W) a = Mul(h, c) s = ReduceMax<keepdims=0>(x) p = Greater(s, zero) "
+        "b = If(p) <then_branch = g () => (float[] o) { o = ReduceSum(c) }, "
+        "else_branch = f () => (float[] o) { o = ReduceMax(c) }> d = MatMul(a, V) y = Add(d, b)",
+        [],
+        zero=np.float32(0),
+        c=(6,),
+        **DENSE,
+    )
+    model = parsed(case.text, case.inputs, **{t.name: t for t in case.model().graph.initializer})
+    view = as_view(model)
+    units = view.find_units(case.X)
+    assert units is not None
+    kept = np.arange(units.n_units) > 0
+    whole = unread(view, units, kept)
+    np.testing.assert_allclose(
+        *(outputs(m, case.X)[0] for m in (view.keep_units(whole, units, kept), whole)), rtol=1e-5
+    )

@@ -10,6 +10,7 @@ import onnx
 
 from .....units.couplings import UnitAxis
 from ...graph import attributes, has_input
+from ..numbers import find_number
 from ..spread import Spread
 from .moves import called, move_axes, others, told_axes
 
@@ -63,7 +64,7 @@ def _take_apart(
     if sum(length > 1 for length in parts) < 2 or math.prod(parts) != len(at.units):
         return None
     axes = dict(zip(range(first, last), range(len(parts)), strict=True))
-    sites = {own: walk.find_number(node, 1, axis, parts[own]) for axis, own in axes.items()}
+    sites = {own: find_number(walk, node, 1, axis, parts[own]) for axis, own in axes.items()}
     known = {own: site for own, site in sites.items() if site is not None}
     return Spread(axes, at.units.reshape(parts), known, set(), set())
 
