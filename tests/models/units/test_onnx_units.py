@@ -770,6 +770,28 @@ def test_other_precisions(dtype: type, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 4])
+def test_heads_beside_samples(batch: int, rng: np.random.Generator) -> None:
+    case = Case(
+        "q = MatMul(x, Q) k = MatMul(x, K) v = MatMul(x, V) qm = Reshape(q, merged) "
+        "km = Reshape(k, merged) vm = Reshape(v, merged) qt = Transpose<perm=[1,0,2]>(qm) "
+        "kt = Transpose<perm=[1,2,0]>(km) vt = Transpose<perm=[1,0,2]>(vm) s = MatMul(qt, kt) "
+        "p = Softmax(s) a = MatMul(p, vt) b = Reshape(a, apart) t = Transpose<perm=[2,0,1,3]>(b) "
+        "j = Reshape(t, together) y = MatMul(j, O)",
+        f"float[5,{batch},8] x",
+        [3],
+        {
+            **HEAD,
+            "merged": [5, 3 * batch, 4],
+            "apart": [batch, 3, 5, 4],
+            "together": [5, batch, 12],
+        },
+    )
+    X = rng.normal(size=(5, batch, 8)).astype(np.float32)
+    units = assert_units_go(case.model(), X, rng)
+    assert [len(signal.units) for signal in units.signals] == case.widths
+
+
+@pytest.mark.parametrize("batch", [1, 4])
 def test_models_of_a_fixed_number_of_samples(batch: int, rng: np.random.Generator) -> None:
     case = CASES["reshape to fixed"]._replace(inputs=f"float[{batch},3,8,8] x")
     case = case._replace(constants={**case.constants, "shape": [batch, 24]})
