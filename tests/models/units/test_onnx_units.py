@@ -10,12 +10,12 @@ import pytest
 from nettrim.models.model_view import as_view
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+ort = pytest.importorskip("onnxruntime")
 
 from onnx import helper, numpy_helper
 
 from support.onnx_models import build, parsed
-from support.onnx_units import assert_units_go, unread
+from support.onnx_units import assert_units_go, outputs, unread
 
 ROWS, SEQUENCES, IMAGES = "float[n,8] x", "float[n,5,8] x", "float[n,3,8,8] x"
 TOKENS = "int64[n,5] x"
@@ -314,6 +314,15 @@ CASES = {
         b=(6,),
         V=(6, 4),
         six=[6],
+    ),
+    "expanded, as PyTorch writes it": rows(
+        "h = MatMul(x, W) t = Concat<axis=0>(minus, six) q = Equal(t, minus) "
+        "w = Where(q, one, t) e = Expand(h, w) y = MatMul(e, V)",
+        [6],
+        minus=[-1],
+        six=[6],
+        one=[1],
+        **DENSE,
     ),
     "squeeze": images(
         "h = Conv(x, K, b) g = GlobalAveragePool(h) s = Squeeze(g, last) u = Unsqueeze(s, one) "
@@ -618,19 +627,37 @@ def test_shared_constants_are_cut_once(
     assert reasons.items() <= units.left_out.items()
 
 
-@pytest.mark.filterwarnings("ignore:.*read elsewhere too:UserWarning")
-def test_numbers_that_nodes_share_are_theirs_alone_afterwards(rng: np.random.Generator) -> None:
+SHAPES_OF_TWO = {
+    "constant": "a = Reshape(h, shape) r = Relu(a) g = MatMul(r, U) b = Reshape(g, shape)",
+    "computed": (
+        "n = Shape<start=0, end=1>(x) s = Concat<axis=0>(n, six) a = Reshape(h, s) r = Relu(a) "
+        "g = MatMul(r, U) b = Reshape(g, s)"
+    ),
+}
+
+
+@pytest.mark.parametrize("shapes", SHAPES_OF_TWO.values(), ids=[*SHAPES_OF_TWO])
+def test_shapes_that_two_nodes_read(shapes: str, rng: np.random.Generator) -> None:
     case = rows(
-        "h = MatMul(x, W) a = Reshape(h, shape) r = Relu(a) g = MatMul(r, U) b = Reshape(g, shape) "
-        "k = Tanh(b) y = MatMul(k, V)",
+        f"h = MatMul(x, W) {shapes} k = Tanh(b) y = MatMul(k, V)",
         [6, 6],
         W=(8, 6),
         U=(6, 6),
         V=(6, 4),
         shape=[-1, 6],
+        six=[6],
     )
     units = assert_units_go(case.model(), case.X, rng)
     assert [len(signal.units) for signal in units.signals] == case.widths
+
+
+def test_all_units_stay() -> None:
+    case = CASES["reshape, computed"]
+    model = case.model()
+    view = as_view(model)
+    units = view.find_units(case.X)
+    assert units is not None
+    assert view.keep_units(model, units, np.ones(units.n_units, dtype=bool)) == model
 
 
 OLDER = {
@@ -743,6 +770,28 @@ def test_other_precisions(dtype: type, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 4])
+def test_heads_beside_samples(batch: int, rng: np.random.Generator) -> None:
+    case = Case(
+        "q = MatMul(x, Q) k = MatMul(x, K) v = MatMul(x, V) qm = Reshape(q, merged) "
+        "km = Reshape(k, merged) vm = Reshape(v, merged) qt = Transpose<perm=[1,0,2]>(qm) "
+        "kt = Transpose<perm=[1,2,0]>(km) vt = Transpose<perm=[1,0,2]>(vm) s = MatMul(qt, kt) "
+        "p = Softmax(s) a = MatMul(p, vt) b = Reshape(a, apart) t = Transpose<perm=[2,0,1,3]>(b) "
+        "j = Reshape(t, together) y = MatMul(j, O)",
+        f"float[5,{batch},8] x",
+        [3],
+        {
+            **HEAD,
+            "merged": [5, 3 * batch, 4],
+            "apart": [batch, 3, 5, 4],
+            "together": [5, batch, 12],
+        },
+    )
+    X = rng.normal(size=(5, batch, 8)).astype(np.float32)
+    units = assert_units_go(case.model(), X, rng)
+    assert [len(signal.units) for signal in units.signals] == case.widths
+
+
+@pytest.mark.parametrize("batch", [1, 4])
 def test_models_of_a_fixed_number_of_samples(batch: int, rng: np.random.Generator) -> None:
     case = CASES["reshape to fixed"]._replace(inputs=f"float[{batch},3,8,8] x")
     case = case._replace(constants={**case.constants, "shape": [batch, 24]})
@@ -771,3 +820,57 @@ def test_a_model_is_not_changed() -> None:
     kept = np.arange(3) > 0
     view.keep_units(unread(view, units, kept), units, kept)
     assert model.SerializeToString() == before
+
+
+def test_models_of_several_inputs(rng: np.random.Generator) -> None:
+    arrays = {"W": (8, 6), "U": (4, 6), "V": (6, 3)}
+    model = parsed(
+        "h = MatMul(x, W) g = MatMul(z, U) a = Add(h, g) r = Relu(a) y = MatMul(r, V)",
+        "float[n,8] x, float[n,4] z",
+        **{name: rng.normal(size=shape).astype(np.float32) for name, shape in arrays.items()},
+    )
+    feed = {
+        name: rng.normal(size=(3, size)).astype(np.float32) for name, size in (("x", 8), ("z", 4))
+    }
+    view = as_view(model)
+    units = view.find_units(view.calibration(feed, "X"))
+    assert units is not None
+    kept = np.arange(6) != 4
+    whole = unread(view, units, kept)
+    smaller = view.keep_units(whole, units, kept)
+    assert [tuple(t.dims) for t in smaller.graph.initializer] == [(8, 5), (4, 5), (5, 3)]
+    one, other = (
+        ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, feed
+        )[0]
+        for m in (smaller, whole)
+    )
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * np.abs(other).max())
+
+
+def test_models_without_layers_have_no_units(rng: np.random.Generator) -> None:
+    view = as_view(parsed("y = Relu(x)"))
+    units = view.find_units(rng.normal(size=(3, 8)))
+    assert units is not None
+    assert units.n_units == 0
+
+
+def test_constants_read_in_a_body_stay(rng: np.random.Generator) -> None:
+    case = rows(
+        "h = MatMul(x, W) a = Mul(h, c) s = ReduceMax<keepdims=0>(x) p = Greater(s, zero) "
+        "b = If(p) <then_branch = g () => (float[] o) { o = ReduceSum(c) }, "
+        "else_branch = f () => (float[] o) { o = ReduceMax(c) }> d = MatMul(a, V) y = Add(d, b)",
+        [],
+        zero=np.float32(0),
+        c=(6,),
+        **DENSE,
+    )
+    model = parsed(case.text, case.inputs, **{t.name: t for t in case.model().graph.initializer})
+    view = as_view(model)
+    units = view.find_units(case.X)
+    assert units is not None
+    kept = np.arange(units.n_units) > 0
+    whole = unread(view, units, kept)
+    np.testing.assert_allclose(
+        *(outputs(m, case.X)[0] for m in (view.keep_units(whole, units, kept), whole)), rtol=1e-5
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -25,6 +26,10 @@ from .sites import Site
 
 __all__ = ["keep_units"]
 
+_New: TypeAlias = tuple[onnx.NodeProto, onnx.NodeProto]  # a node, and a new one that it reads
+
+TAKE_SHAPES = ("Reshape", "Expand", "Resize")
+
 
 def keep_units(model: onnx.ModelProto, units: UnitMap, kept: NDArray[np.bool_]) -> onnx.ModelProto:
     """Return a copy of a model without those units that are not kept.
@@ -34,20 +39,20 @@ def keep_units(model: onnx.ModelProto, units: UnitMap, kept: NDArray[np.bool_]) 
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    if kept.all():
+        return copy
     graph = OnnxGraph(copy)
-    needed = _list_needed(copy.graph)
+    needed = _list_needed(copy.graph.output, copy.graph.node)
     new = [*_cut_constants(graph, units, kept), *_replace_numbers(graph, units, kept)]
     if new:
-        _insert(copy.graph, new, needed)
+        _put_in_front(copy.graph, new, needed)
     if not copy.graph.value_info:
         return copy
     del copy.graph.value_info[:]
     return copy if is_large(copy) else onnx.shape_inference.infer_shapes(copy)
 
 
-def _cut_constants(
-    graph: OnnxGraph, units: UnitMap, kept: NDArray[np.bool_]
-) -> Iterator[onnx.NodeProto]:
+def _cut_constants(graph: OnnxGraph, units: UnitMap, kept: NDArray[np.bool_]) -> Iterator[_New]:
     """Make constants smaller; yield those that readers get in place of one that others read."""
     stored, makers = constants(graph.model.graph), _makers(graph)
     declared = {value.name: value for value in graph.model.graph.input}
@@ -65,13 +70,13 @@ def _cut_constants(
             node, position = makers[site.output], int(site.slot)
             smaller = tensor.cut(graph.stored[node.input[position]].value, kept)
             if smaller.shape != tensor.shape:
-                yield _give(graph, node, position, smaller)
+                name = _make_unique(tensor.name, graph)
+                node.input[position] = name
+                yield node, _constant(name, smaller)
 
 
-def _replace_numbers(
-    graph: OnnxGraph, units: UnitMap, kept: NDArray[np.bool_]
-) -> Iterator[onnx.NodeProto]:
-    """Put other numbers in place; yield the constants of those that others read too."""
+def _replace_numbers(graph: OnnxGraph, units: UnitMap, kept: NDArray[np.bool_]) -> Iterator[_New]:
+    """Put other numbers in place; yield the nodes that make those that others read too."""
     makers = _makers(graph)
     wanted: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
     for count in units.counts:
@@ -103,27 +108,38 @@ def _drop_attribute(node: onnx.NodeProto, name: str) -> None:
 
 def _replace_input(
     graph: OnnxGraph, node: onnx.NodeProto, position: int, numbers: Mapping[int, int]
-) -> Iterator[onnx.NodeProto]:
+) -> Iterator[_New]:
     stored = graph.stored_input(node, position)
-    old = None if stored is None else stored.value
-    new = np.zeros(len(numbers), np.int64) if old is None else old.copy()
-    new.reshape(-1)[[*numbers]] = [*numbers.values()]
-    if old is not None and np.array_equal(new, old):
-        return
-    if stored is not None and stored.name == node.input[position] and not stored.shared:
-        fill(stored.tensor, new)
-        return
+    name = _make_unique(f"{node.output[0]}/{position}", graph)
+    if stored is None and is_standard(node, *TAKE_SHAPES):
+        yield from ((node, made) for made in _patch(node.input[position], numbers, name))
+    else:
+        old = np.zeros(len(numbers), np.int64) if stored is None else stored.value
+        new = old.copy()
+        new.reshape(-1)[[*numbers]] = [*numbers.values()]
+        if stored is not None and np.array_equal(new, old):
+            return
+        if stored is not None and stored.name == node.input[position] and not stored.shared:
+            fill(stored.tensor, new)
+            return
+        yield node, _constant(name, new)
     if is_standard(node, "Split"):
         _drop_attribute(node, "num_outputs")
-    yield _give(graph, node, position, new)
-
-
-def _give(graph: OnnxGraph, node: onnx.NodeProto, position: int, value: Values) -> onnx.NodeProto:
-    """Let a node read a constant of its own, and return that."""
-    name = _make_unique(f"{node.output[0]}/{position}", graph)
     node.input.extend([""] * (position + 1 - len(node.input)))
     node.input[position] = name
-    return onnx.helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(value))
+
+
+def _patch(shape: str, numbers: Mapping[int, int], name: str) -> Iterator[onnx.NodeProto]:
+    """Yield nodes that put numbers into a shape that a graph computes."""
+    yield _constant(f"{name}/places", np.array([*numbers]))
+    yield _constant(f"{name}/numbers", np.array([*numbers.values()]))
+    reads = [shape, f"{name}/places", f"{name}/numbers"]
+    yield onnx.helper.make_node("ScatterElements", reads, [name])
+
+
+def _constant(name: str, value: Values) -> onnx.NodeProto:
+    tensor = onnx.numpy_helper.from_array(np.ascontiguousarray(value))
+    return onnx.helper.make_node("Constant", [], [name], value=tensor)
 
 
 def _make_unique(name: str, graph: OnnxGraph) -> str:
@@ -133,16 +149,20 @@ def _make_unique(name: str, graph: OnnxGraph) -> str:
     return name
 
 
-def _list_needed(graph: onnx.GraphProto) -> set[str]:
+def _list_needed(
+    outputs: Iterable[onnx.ValueInfoProto], nodes: Sequence[onnx.NodeProto]
+) -> set[str]:
     """Return what nodes make first without which outputs cannot be computed."""
-    outputs = [output.name for output in graph.output]
-    return {node.output[0] for node in select_needed(graph.node, outputs)}
+    return {n.output[0] for n in select_needed(nodes, [output.name for output in outputs])}
 
 
-def _insert(graph: onnx.GraphProto, new: Sequence[onnx.NodeProto], needed: set[str]) -> None:
-    """Put nodes in front of a graph, and drop what outputs needed before and do no more."""
-    nodes = [*new, *graph.node]
-    gone = needed - _list_needed(graph)
+def _put_in_front(graph: onnx.GraphProto, new: Sequence[_New], needed: set[str]) -> None:
+    """Put nodes in front of their readers; drop what outputs needed before and do no more."""
+    ahead: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for reader, node in new:
+        ahead[reader.output[0]].append(node)
+    nodes = [n for reader in graph.node for n in (*ahead[reader.output[0]], reader)]
+    gone = needed - _list_needed(graph.output, nodes)
     rest = [node for node in nodes if node.output[0] not in gone]
     unread = {name for node in nodes if node.output[0] in gone for name in reads(node)}
     unread.difference_update(name for node in rest for name in reads(node))

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["find_number"]
 
-IN_ORDER = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+# Operators that leave the order of numbers as it is, and the input that these come from. PyTorch
+# puts 1 in the place of -1 by a Where.
+IN_ORDER = {
+    **dict.fromkeys(["Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten"], 0),
+    "Where": 2,
+}
+SCATTERS = 11  # the version from which on entries can be put into a tensor
 
 
 class _Entry(NamedTuple):
@@ -47,8 +53,20 @@ def find_number(
     """Return the number to be replaced when an entry that a node reads counts units.
 
     None where there is none: the entry follows from shapes, stands for what is left, or cannot be
-    told where it comes from.
+    told where it comes from. Where others read the same shape, it is the entry itself.
     """
+    found = _trace(walk, node, position, index, length)
+    if found is None or walk.makers.get(found.output, node).op_type != "Concat":
+        return found
+    shared = any(len(walk.graph.readers[n]) > 1 for n in (found.output, node.input[position]))
+    own = Site(node.output[0], str(position), index)
+    return own if shared and walk.opset >= SCATTERS else found
+
+
+def _trace(
+    walk: UnitWalk, node: onnx.NodeProto, position: int, index: int, length: int
+) -> Site | None:
+    """Return the constant that an entry comes from, or the computed part of a shape that it is."""
     entry = _Entry(node, position, index)
     if entry.name in walk.graph.stored:
         return entry.site if _value(walk, entry) == length else None
@@ -56,13 +74,13 @@ def find_number(
     if maker is None:
         return None
     if is_standard(maker, *IN_ORDER):
-        return find_number(walk, maker, 0, index, length)
+        return _trace(walk, maker, IN_ORDER[maker.op_type], index, length)
     if is_standard(maker, "Mul"):
         factors = [_Entry(maker, k, 0) for k in range(2) if maker.input[k] in walk.graph.stored]
         return next((f.site for f in factors if _value(walk, f) == length), None)
     if is_standard(maker, "Concat"):
         piece = _locate(walk, maker, index)
-        found = find_number(walk, *piece, length)
+        found = _trace(walk, *piece, length)
         if found is not None or piece.name in walk.graph.stored or _follows(walk, piece):
             return found
         return piece.site if math.prod(walk.shape(piece.name)) == 1 else None
@@ -89,7 +107,7 @@ def _follows(walk: UnitWalk, entry: _Entry) -> bool:
     if maker is None:
         return False
     if is_standard(maker, *IN_ORDER):
-        return _follows(walk, _Entry(maker, 0, entry.number))
+        return _follows(walk, _Entry(maker, IN_ORDER[maker.op_type], entry.number))
     if is_standard(maker, "Mul", "Div"):
         return any(_follows(walk, _Entry(maker, k, 0)) for k in range(2))
     if is_standard(maker, "Concat"):

@@ -100,5 +100,6 @@ def _are_close(one: Any, other: Any) -> bool:
         return True
     if one.shape != other.shape:
         return False
-    tolerance = ROUNDING.get(one.dtype, 0.0) * float(np.abs(other).max(initial=0))
+    largest = float(np.abs(other[np.isfinite(other)]).max(initial=0))
+    tolerance = ROUNDING.get(one.dtype, 0.0) * largest
     return bool(np.allclose(one, other, rtol=0, atol=tolerance, equal_nan=True))

@@ -49,6 +49,19 @@ class UnitWalk:
         Shapes of all tensors, for some samples.
     bounds : mapping from str to ndarray
         The tensors of `list_bounds`.
+
+    Attributes
+    ----------
+    graph : OnnxGraph
+    layers : dict of OnnxLayer
+        By name of what their first node makes.
+    prunable : set of str
+    couplings : Couplings
+        All that is known of units.
+    makers : dict of onnx.NodeProto
+        The node that makes a tensor.
+    opset : int
+        Version of ONNX's own operators.
     """
 
     def __init__(
@@ -64,7 +77,8 @@ class UnitWalk:
         self.prunable = prunable
         self.couplings = Couplings()
         self.makers = {name: node for node in graph.nodes for name in node.output}
-        self.opset = next(o.version for o in graph.model.opset_import if o.domain in STANDARD)
+        versions = [o.version for o in graph.model.opset_import if o.domain in STANDARD]
+        self.opset = max(versions, default=0)
         self._probe = probe
         self._bounds = bounds
         self._places: dict[str, UnitAxis | Spread] = {}
@@ -151,7 +165,7 @@ class UnitWalk:
     def make(self, count: int, writer: str) -> Units:
         """Return new units that a node writes."""
         units = self.couplings.make(count, writer)
-        self._written.setdefault(writer, units)
+        self._written[writer] = np.append(self._written.get(writer, units[:0]), units)
         return units
 
     def put_written(self, name: str, axis: int, units: Units) -> None:
@@ -169,12 +183,13 @@ class UnitWalk:
         uses: int = 0,
         seen: Stored | None = None,
     ) -> None:
-        """Say that units lie along axes of a constant that a node reads, maybe turned round.
+        """Say that units lie along axes of a constant that a node reads.
 
-        A vector that others read too is stored again for this node alone.
+        A vector that others read too is stored again for this node alone, unless the node turns it
+        round as it reads it, and sees it in another way than it is stored.
         """
         stored = self.graph.stored[node.input[position]]
-        if stored.shared and max(stored.shape) == math.prod(stored.shape):
+        if seen is None and stored.shared and max(stored.shape) == math.prod(stored.shape):
             name = str(Site(node.output[0], str(position)))
             self.couplings.tensor(name, stored.shape, axes, uses)
             return
@@ -204,15 +219,9 @@ class UnitWalk:
 
     def count_entry(self, node: onnx.NodeProto, position: int, index: int, units: Units) -> None:
         """Say that an entry of what a node reads counts units, unless it follows from shapes."""
-        site = self.find_number(node, position, index, len(units))
+        site = find_number(self, node, position, index, len(units))
         if site is not None:
             self.count(site, units)
-
-    def find_number(
-        self, node: onnx.NodeProto, position: int, index: int, length: int
-    ) -> Site | None:
-        """Return where an entry of what a node reads comes from, unless it follows from shapes."""
-        return find_number(self, node, position, index, length)
 
     # --- the walk ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import onnx
 
 from .....units.couplings import UnitAxis
 from ...graph import attributes, has_input
+from ..numbers import find_number
 from ..spread import Spread
 from .moves import called, move_axes, others, told_axes
 
@@ -40,7 +41,7 @@ def follow_reshape(walk: UnitWalk, node: onnx.NodeProto) -> bool:
     if spread is not None:
         walk.take_apart(node.output[0], spread)
         return True
-    moved = walk.couplings.reshape(at, before, after)
+    moved = walk.couplings.reshape(at, before, after) or _join_front(walk, at, before, after)
     if moved is None or len(moved.units) == 1:
         walk.fix(node.input[0], f"{called(node)} puts them in another order")
         return True
@@ -63,9 +64,27 @@ def _take_apart(
     if sum(length > 1 for length in parts) < 2 or math.prod(parts) != len(at.units):
         return None
     axes = dict(zip(range(first, last), range(len(parts)), strict=True))
-    sites = {own: walk.find_number(node, 1, axis, parts[own]) for axis, own in axes.items()}
+    sites = {own: find_number(walk, node, 1, axis, parts[own]) for axis, own in axes.items()}
     known = {own: site for own, site in sites.items() if site is not None}
-    return Spread(axes, at.units.reshape(parts), known, set(), set())
+    units = at.units.reshape(parts)
+    for own in axes.values():
+        if (units == units.take([0], own)).all():  # as of samples or positions that were merged
+            units = units.take([0], own)
+    return Spread(axes, units, known, set(), set())
+
+
+def _join_front(walk: UnitWalk, at: UnitAxis, before: Shape, after: Shape) -> UnitAxis | None:
+    """Follow units of which the first part of their axis, like heads, joins axes in front."""
+    behind = math.prod(before[at.axis + 1 :])
+    for axis, now in enumerate(after):
+        each, rest = divmod(math.prod(after[axis + 1 :]), behind)
+        if rest == 0 and each > 1 and len(at.units) % each == 0:
+            rows = at.units.reshape(-1, each)
+            if now > len(rows) > 1 and now % len(rows) == 0:
+                for column in rows.T[1:]:
+                    walk.couplings.tie(rows[:, 0], column)
+                return UnitAxis(axis, np.tile(rows[:, 0], now // len(rows)))
+    return None
 
 
 def follow_transpose(walk: UnitWalk, node: onnx.NodeProto) -> bool:
