@@ -46,6 +46,8 @@ from .results.outcome import LayerReport, Measured, OutputReport
 from .results.trim_result import TrimResult
 from .trimming.goals import Error, Goal, Sparsity
 from .trimming.trim import trim
+from .units.solution import UnitsSolution
+from .units.solve import solve_units, trace_units
 
 __version__ = "0.1.0"
 
@@ -86,6 +88,7 @@ __all__ = [
     "SignCheck",
     "Sparsity",
     "TrimResult",
+    "UnitsSolution",
     "Untouched",
     "branch_hull",
     "build_info",
@@ -97,7 +100,9 @@ __all__ = [
     "shrink",
     "solve_layer",
     "solve_layer_budget",
+    "solve_units",
     "trace",
     "trace_budget",
+    "trace_units",
     "trim",
 ]

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "layer/group_norm.hpp"
 #include "linalg/parallel.hpp"
 #include "nettrim/layer.hpp"
 
@@ -59,9 +60,10 @@ struct UnitProgram {
   std::shared_ptr<const Matrix<S>> even_X;  // the copy, if there is one
   S x_scale = 1, y_scale = 1;
   Eigen::VectorXd costs, lengths;  // of each feature: l1 penalty of a unit of weight, norm of X'
-  double level = 0;                // epsilon or penalty in these units
-  double largest = 0;              // max |Y'|
-  double total = 0;                // ||Y'_active||_F
+  std::shared_ptr<const GroupNorm> groups;  // in place of the l1 norm; then all costs are 1
+  double level = 0;                         // epsilon or penalty in these units
+  double largest = 0;                       // max |Y'|
+  double total = 0;                         // ||Y'_active||_F
   int threads = 1;
   std::vector<Range> samples;  // cut for the threads; about what a core's cache holds
 
@@ -83,7 +85,7 @@ struct UnitProgram {
   }
 
   bool even() const { return even_X != nullptr; }
-  double l1_of(const Matrix<double>& weights) const;        // outputs x features, at their costs
+  double norm_of(const Matrix<double>& weights) const;      // outputs x features, at their costs
   Matrix<S> given_weights(const Matrix<S>& weights) const;  // in the caller's units
   Matrix<S> unit_weights(const Matrix<S>& given_weights) const;
 
