@@ -134,7 +134,7 @@ def random_case(seed: int) -> UnitsCase:
             other = reader_of(rng, readers[0].X, readers[0].groups, n_outputs)
         readers.append(other)
     case = UnitsCase(tuple(readers), prices)
-    size = float(np.sqrt(sum((r.Y[r.active] ** 2).sum() for r in readers)))
+    size = float(np.sqrt(sum((r.Y[r.active] ** 2).sum() for r in readers))) or 1.0
     if rng.random() < 0.6:
         return replace(case, epsilon=float(rng.uniform(0.02, 0.9)) * size)
     largest = max(float(np.linalg.norm(r.X, axis=0).max()) for r in readers)
@@ -143,7 +143,7 @@ def random_case(seed: int) -> UnitsCase:
 
 def random_reader(rng: np.random.Generator, n_units: int) -> Reader:
     groups = np.concatenate([np.full(int(rng.integers(1, 4)), g) for g in range(n_units)])
-    groups = np.append(groups, [-1] * int(rng.integers(0, 3)))
+    groups = np.append(groups, np.full(int(rng.integers(0, 3)), -1))
     X = rng.standard_normal((int(rng.integers(12, 40)), len(groups)))
     if rng.random() < 0.5:
         X = np.maximum(X, 0)

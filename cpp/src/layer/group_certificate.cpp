@@ -17,12 +17,25 @@ constexpr double kBeyondScales = 1e300;
 // Over the samples where the multipliers of each output may change.
 struct FreeSamples {
   Matrix<double> grams;  // outputs x features^2: products of the free features
+  Matrix<double> used;   // outputs x features: their sizes where there are multipliers
   Vector targets;        // of each output, squared norm of the target
 
-  Matrix<double> gram(Index output, Index features) const {
-    const Vector products = grams.row(output);
-    return Eigen::Map<const Matrix<double>>(products.data(), features, features);
+  // The free features that are not zero there throughout, by their place among all, and their
+  // products. What is zero wherever there are multipliers has no equation to be met.
+  std::vector<Index> live(Index output) const {
+    const Index n = count();
+    std::vector<Index> places;
+    for (Index k = 0; k < n; ++k) {
+      if (used(output, k) > 0) places.push_back(k);
+    }
+    return places;
   }
+  Matrix<double> gram(Index output, const std::vector<Index>& places) const {
+    const Index n = count();
+    const Vector products = grams.row(output);
+    return Eigen::Map<const Matrix<double>>(products.data(), n, n)(places, places);
+  }
+  Index count() const { return used.cols(); }
 };
 
 template <class S>
@@ -30,13 +43,18 @@ Vector sizes_of(const Matrix<S>& dual) {
   return dual.template cast<double>().rowwise().norm();
 }
 
-// visit(sample, values of the free features, share, targets): share is 1 for the outputs whose
-// multiplier may change, 0 for the others.
+// Of each output: 1 where its multiplier may change, 1 where there is one, and the target.
+struct Sample {
+  const Vector &share, &used, &targets;
+};
+
+// visit(i, values of the free features, sample i)
 template <class S, class Visit>
 void for_changeable(const UnitProgram<S>& p, const Matrix<S>& dual, const Vector& sizes,
                     Visit&& visit) {
   const auto& free = p.groups->free();
-  Vector x(static_cast<Index>(free.size())), share(p.n_outputs()), targets(p.n_outputs());
+  Vector x(static_cast<Index>(free.size())), share(p.n_outputs()), used(p.n_outputs()),
+      targets(p.n_outputs());
   p.with_entries([&](auto entry) {
     for (Index i = 0; i < p.n_samples(); ++i) {
       const S* const features = p.given.X + i * p.n_features();
@@ -48,9 +66,10 @@ void for_changeable(const UnitProgram<S>& p, const Matrix<S>& dual, const Vector
         const auto e = entry(i * p.n_outputs() + m);
         const bool firm = static_cast<double>(dual(m, i)) < -kFirmly * sizes[m];
         share[m] = e.active || firm ? 1.0 : 0.0;
+        used[m] = dual(m, i) != 0 ? 1.0 : 0.0;
         targets[m] = static_cast<double>(e.target);
       }
-      visit(i, x, share, targets);
+      visit(i, x, Sample{share, used, targets});
     }
   });
 }
@@ -58,14 +77,18 @@ void for_changeable(const UnitProgram<S>& p, const Matrix<S>& dual, const Vector
 template <class S>
 FreeSamples free_samples(const UnitProgram<S>& p, const Matrix<S>& dual, const Vector& sizes) {
   const auto n = static_cast<Index>(p.groups->free().size());
-  FreeSamples all{Matrix<double>::Zero(p.n_outputs(), n * n), Vector::Zero(p.n_outputs())};
-  for_changeable(p, dual, sizes,
-                 [&](Index, const Vector& x, const Vector& share, const Vector& targets) {
-                   for (Index k = 0; k < n; ++k) {
-                     for (Index l = 0; l < n; ++l) all.grams.col(k * n + l) += x[k] * x[l] * share;
-                   }
-                   all.targets += share.cwiseProduct(targets.cwiseAbs2());
-                 });
+  FreeSamples all{Matrix<double>::Zero(p.n_outputs(), n * n),
+                  Matrix<double>::Zero(p.n_outputs(), n), Vector::Zero(p.n_outputs())};
+  for_changeable(p, dual, sizes, [&](Index, const Vector& x, const Sample& sample) {
+    for (Index k = 0; k < n; ++k) {
+      if (x[k] == 0) continue;
+      all.used.col(k) += std::abs(x[k]) * sample.used;
+      for (Index l = 0; l < n; ++l) {
+        all.grams.col(k * n + l) += x[k] * x[l] * sample.share;
+      }
+    }
+    all.targets += sample.share.cwiseProduct(sample.targets.cwiseAbs2());
+  });
   return all;
 }
 
@@ -78,10 +101,12 @@ Vector distances_to_exact(const UnitProgram<S>& p, const Evidence& evidence, con
   Vector away = Vector::Zero(p.n_outputs());
   for (Index m = 0; m < p.n_outputs(); ++m) {
     if (sizes[m] == 0) continue;
+    const auto live = samples.live(m);
+    if (live.empty()) continue;
     const Vector excess = evidence.gradient.row(m).cwiseAbs().transpose()(free) +
                           rounding * sizes[m] * p.lengths(free);
-    const double least = least_singular_value(samples.gram(m, excess.size()), p.n_samples());
-    away[m] = least > 0 ? excess.norm() / least : kInfinity;
+    const double least = least_singular_value(samples.gram(m, live), p.n_samples());
+    away[m] = least > 0 ? excess(live).norm() / least : kInfinity;
     if (!(away[m] <= kFirmly * sizes[m])) away[m] = kInfinity;
   }
   return away;
@@ -104,6 +129,19 @@ double steepest_group(const UnitProgram<S>& p, const Evidence& evidence, const V
     steepest = std::max(steepest, norm / p.groups->price(g));
   }
   return steepest;
+}
+
+// Inactive multipliers too close to zero to be changed become zero.
+template <class S>
+void drop_faint(const UnitProgram<S>& p, Matrix<S>& dual, const Vector& sizes) {
+  p.with_entries([&](auto entry) {
+    for (Index i = 0; i < p.n_samples(); ++i) {
+      for (Index m = 0; m < p.n_outputs(); ++m) {
+        const bool firm = static_cast<double>(dual(m, i)) < -kFirmly * sizes[m];
+        if (!firm && !entry(i * p.n_outputs() + m).active) dual(m, i) = 0;
+      }
+    }
+  });
 }
 
 }  // namespace
@@ -136,20 +174,23 @@ void meet_free_features(const UnitProgram<S>& p, Matrix<S>& dual) {
   const auto& free = p.groups->free();
   if (free.empty()) return;
   const Vector sizes = sizes_of(dual);
+  drop_faint(p, dual, sizes);
   const FreeSamples samples = free_samples(p, dual, sizes);
   const Matrix<double> excess = p.gradient_of(dual).template cast<double>()(Eigen::all, free);
   Matrix<double> moves = Matrix<double>::Zero(p.n_outputs(), excess.cols());
   std::vector<Index> hopeless;
   for (Index m = 0; m < p.n_outputs(); ++m) {
-    Matrix<double> gram = samples.gram(m, excess.cols());
+    const auto live = samples.live(m);
+    Matrix<double> gram = samples.gram(m, live);
     if (cholesky(gram)) {
-      moves.row(m) = solve_factored(gram, excess.row(m).transpose()).transpose();
+      const Vector slope = excess.row(m).transpose();
+      moves.row(m)(live) = solve_factored(gram, slope(live));
     } else {
       hopeless.push_back(m);
     }
   }
-  for_changeable(p, dual, sizes, [&](Index i, const Vector& x, const Vector& share, const Vector&) {
-    dual.col(i) -= (moves * x).cwiseProduct(share).template cast<S>();
+  for_changeable(p, dual, sizes, [&](Index i, const Vector& x, const Sample& sample) {
+    dual.col(i) -= (moves * x).cwiseProduct(sample.share).template cast<S>();
   });
   cut_to_valid_signs(p, dual);
   for (const Index m : hopeless) dual.row(m).setZero();

@@ -33,9 +33,9 @@ void relax(Entries entry, const S* signal, S* state, S keep, Index begin, Index 
 #pragma omp simd
   for (Index i = begin; i < end; ++i) {
     const auto e = entry(i);
-    const S d = 2 * signal[i] - state[i] - e.target;
-    const S kept = e.active ? keep * d : std::min(d, S(0));
-    state[i] += relaxation * (e.target + kept - signal[i]);
+    const S z = 2 * signal[i] - state[i];
+    const S nearest = e.active ? e.target + keep * (z - e.target) : std::min(z, e.target);
+    state[i] += relaxation * (nearest - signal[i]);
   }
 }
 
@@ -135,7 +135,11 @@ void Admm<S>::begin_rho() {
 template <class S>
 void Admm<S>::fill_with_targets(Matrix<S>& out) const {
   p_.with_entries([&](auto entry) {
-    for (Index i = 0; i < out.size(); ++i) out.data()[i] = entry(i).target;
+    for (Index i = 0; i < out.size(); ++i) {
+      const auto e = entry(i);
+      // A bound above zero draws nothing to it, and may stand for none at all.
+      out.data()[i] = e.active || !p_.groups ? e.target : std::min(e.target, S(0));
+    }
   });
 }
 
