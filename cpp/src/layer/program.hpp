@@ -18,36 +18,42 @@ struct Entry {
   bool active;
 };
 
+// Its two parts one by one, which a loop over single-precision entries needs to be vectorised.
 template <class S>
 struct LinearEntries {
   const S* Y;
   S scale;
-  Entry<S> operator()(Index i) const { return {Y[i] * scale, true}; }
+  bool active(Index) const { return true; }
+  S target(Index i) const { return Y[i] * scale; }
+  Entry<S> operator()(Index i) const { return {target(i), true}; }
 };
 
 template <class S>
 struct ReluEntries {
   const S* Y;
   S scale;
-  Entry<S> operator()(Index i) const { return {std::max(Y[i], S(0)) * scale, Y[i] > 0}; }
+  bool active(Index i) const { return Y[i] > 0; }
+  S target(Index i) const { return std::max(Y[i], S(0)) * scale; }
+  Entry<S> operator()(Index i) const { return {target(i), active(i)}; }
 };
 
 template <class S>
 struct BoundedReluEntries {
   const S *Y, *upper;
   S scale;
-  Entry<S> operator()(Index i) const {
-    const bool active = Y[i] > 0;
-    return {(active ? Y[i] : upper[i]) * scale, active};
-  }
+  bool active(Index i) const { return Y[i] > 0; }
+  S target(Index i) const { return (active(i) ? Y[i] : upper[i]) * scale; }
+  Entry<S> operator()(Index i) const { return {target(i), active(i)}; }
 };
 
 template <class S>
 struct MaskedEntries {
   const S *Y, *upper;
-  const bool* active;
+  const bool* mask;
   S scale;
-  Entry<S> operator()(Index i) const { return {(active[i] ? Y[i] : upper[i]) * scale, active[i]}; }
+  bool active(Index i) const { return mask[i]; }
+  S target(Index i) const { return (mask[i] ? Y[i] : upper[i]) * scale; }
+  Entry<S> operator()(Index i) const { return {target(i), active(i)}; }
 };
 
 // The program in units where the longest feature and the largest output are about 1:

@@ -27,7 +27,7 @@ constexpr Index kFirstLeg = 1000, kLegGrowth = 4;
 // newton has its turn.
 constexpr Index kSingleSteps = 32, kGramSteps = 300;
 // Of alternating directions with mixing: certificates' tolerance that single precision is good for.
-constexpr double kSingleTol = 1e-5;
+constexpr double kSingleTol = 1e-3;
 constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
 
 // An engine's run; what it reaches replaces `a`, whose iterations count on. newton begins at `a`.

@@ -19,9 +19,8 @@ double squared_distance(Entries entry, const S* signal, const S* state, Index be
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (Index i = begin; i < end; ++i) {
-    const auto e = entry(i);
-    const double d = static_cast<double>(2 * signal[i] - state[i] - e.target);
-    sum += e.active ? d * d : 0.0;
+    const double d = static_cast<double>(2 * signal[i] - state[i] - entry.target(i));
+    sum += entry.active(i) ? d * d : 0.0;
   }
   return sum;
 }
@@ -32,10 +31,9 @@ void relax(Entries entry, const S* signal, S* state, S keep, Index begin, Index 
   const S relaxation = S(kRelaxation);
 #pragma omp simd
   for (Index i = begin; i < end; ++i) {
-    const auto e = entry(i);
-    const S z = 2 * signal[i] - state[i];
-    const S nearest = e.active ? e.target + keep * (z - e.target) : std::min(z, e.target);
-    state[i] += relaxation * (nearest - signal[i]);
+    const S z = 2 * signal[i] - state[i], target = entry.target(i);
+    const S on = target + keep * (z - target), off = z < target ? z : target;
+    state[i] += relaxation * ((entry.active(i) ? on : off) - signal[i]);
   }
 }
 

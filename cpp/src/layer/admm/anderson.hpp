@@ -25,7 +25,7 @@ class Anderson {
   struct Step {
     Pair<S> end, difference;  // F(s) and F(s) - s, the weights of the latter in the metric
   };
-  static constexpr Index kMemory = 6;
+  static constexpr Index kMemory = 8;
 
   Step& latest() { return steps_[static_cast<std::size_t>(latest_)]; }
   bool strayed(double square);
