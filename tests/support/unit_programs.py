@@ -1,4 +1,4 @@
-"""Programs of units: random ones, their referee (Clarabel, which shares no code), and their proofs."""
+"""Programs of units: random ones, and their referee Clarabel, which shares no code with nettrim."""
 
 from __future__ import annotations
 
@@ -72,8 +72,7 @@ class UnitsCase:
 
     def residual(self, weights: Any) -> float:
         misfits = [
-            (r.X @ W - r.Y)[r.active]
-            for r, W in zip(self.readers, self.each(weights), strict=True)
+            (r.X @ W - r.Y)[r.active] for r, W in zip(self.readers, self.each(weights), strict=True)
         ]
         return float(np.linalg.norm(np.concatenate(misfits)))
 
@@ -188,7 +187,11 @@ def referee(case: UnitsCase) -> float | None:
     curvature, price = np.zeros(total), np.zeros(total)
     price[n : n + n_units] = case.prices
     if case.epsilon is not None:
-        A.append(sparse.vstack([sparse.csr_array((1, total)), -picked(np.arange(n + n_units, total), total)]))
+        A.append(
+            sparse.vstack(
+                [sparse.csr_array((1, total)), -picked(np.arange(n + n_units, total), total)]
+            )
+        )
         b.append(np.append(case.epsilon, np.zeros(len(y))))
         cones.append(clarabel.SecondOrderConeT(1 + len(y)))
     else:

@@ -15,7 +15,7 @@ from ..layer.gram import Gram
 from .readers import check_groups, check_numbering, is_of_several, one_each
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, DTypeLike, NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.floating[Any]]
     ForEach = Any  # of one reader, or a sequence with one entry for each
@@ -78,7 +78,7 @@ class UnitsProgram:
         blocks = _blocks(readers)
         layer, parts = _side_by_side([data for data, _ in readers], blocks)
         unit_of = np.concatenate([readers[block[0]][1] for block in blocks]).astype(np.int64)
-        live = layer.X.any(axis=0)
+        live: NDArray[np.bool_] = np.asarray(layer.X.any(axis=0))
         live[0] |= not live.any()
         layer = replace(layer, X=np.compress(live, layer.X, axis=1), live=live)
         return cls(layer, unit_of[live], _check_prices(prices, n_units), parts, several)
@@ -158,21 +158,21 @@ def _readers(
     if not several:
         return [_reader(X, Y, groups, activation, upper, active, precision)]
     count = len(X)
+    is_for_all = isinstance(activation, str)
     arguments = zip(
         X,
         one_each(Y, count, "Y"),
         one_each(groups, count, "groups"),
-        [activation] * count
-        if isinstance(activation, str)
-        else one_each(activation, count, "activation"),
+        [activation] * count if is_for_all else one_each(activation, count, "activation"),
         one_each(upper, count, "upper"),
         one_each(active, count, "active"),
+        [precision] * count,
         strict=True,
     )
     readers = []
     for k, given in enumerate(arguments):
         try:
-            readers.append(_reader(*given, precision))
+            readers.append(_reader(*given))
         except (ValueError, TypeError) as error:
             raise type(error)(f"{error} (of reader {k})") from None
     return readers
@@ -185,12 +185,12 @@ def _reader(
     activation: str,
     upper: ArrayLike | None,
     active: ArrayLike | None,
-    precision: DTypeLike,
+    precision: np.dtype[Any],
 ) -> tuple[LayerData, NDArray[np.int32]]:
     if isinstance(X, Gram):
         raise TypeError("X must be an array of samples, got a Gram")
-    inputs = check_matrix(X, "X", np.dtype(precision))
-    data = LayerData.of(inputs, Y, activation, upper, active, np.dtype(precision))
+    inputs = check_matrix(X, "X", precision)
+    data = LayerData.of(inputs, Y, activation, upper, active, precision)
     return replace(data, X=inputs), check_groups(groups, inputs.shape[1])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -241,11 +241,11 @@ def _start(
     return weights, program.together(answer.dual, "warm_start", ("samples", "outputs"))
 
 
-def _solution(program: UnitsProgram, fields: dict[str, Any]) -> UnitsSolution:
-    weights, dual = fields.pop("weights"), fields.pop("dual")
-    return UnitsSolution(
-        weights=program.weights_of_readers(weights),
-        dual=program.dual_of_readers(dual),
-        norms=program.norms(weights),
-        **fields,
-    )
+def _solution(program: UnitsProgram, fields: Mapping[str, Any]) -> UnitsSolution:
+    weights = fields["weights"]
+    own = {
+        "weights": program.weights_of_readers(weights),
+        "dual": program.dual_of_readers(fields["dual"]),
+        "norms": program.norms(weights),
+    }
+    return UnitsSolution(**{**fields, **own})
