@@ -64,7 +64,9 @@ def dense(name: str, k: int) -> Callable[[Path, Array, Array], Reading]:
         layer = net.layers[k - 1]
         units = np.append(np.arange(X.shape[1] - 1), -1)
         weights = np.vstack([layer.weights, layer.bias])
-        incoming = np.linalg.norm(net.layers[k - 2].weights, axis=0) if k > 1 else X.std(axis=0)[:-1]
+        incoming = (
+            np.linalg.norm(net.layers[k - 2].weights, axis=0) if k > 1 else X.std(axis=0)[:-1]
+        )
         others = layer_data(net, unused, k)[:2]
         return Reading(X, Y, others, weights, units, activation, incoming)
 
