@@ -46,8 +46,15 @@ from .results.outcome import LayerReport, Measured, OutputReport
 from .results.trim_result import TrimResult
 from .trimming.goals import Error, Goal, Sparsity
 from .trimming.trim import trim
-from .units.solution import UnitsSolution
-from .units.solve import solve_units, trace_units
+from .units import (
+    UnitsBudgetSolution,
+    UnitsSolution,
+    UnitsTrace,
+    solve_units,
+    solve_units_budget,
+    trace_units,
+    trace_units_budget,
+)
 
 __version__ = "0.1.0"
 
@@ -88,7 +95,9 @@ __all__ = [
     "SignCheck",
     "Sparsity",
     "TrimResult",
+    "UnitsBudgetSolution",
     "UnitsSolution",
+    "UnitsTrace",
     "Untouched",
     "branch_hull",
     "build_info",
@@ -101,8 +110,10 @@ __all__ = [
     "solve_layer",
     "solve_layer_budget",
     "solve_units",
+    "solve_units_budget",
     "trace",
     "trace_budget",
     "trace_units",
+    "trace_units_budget",
     "trim",
 ]

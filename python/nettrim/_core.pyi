@@ -239,3 +239,38 @@ def fit_quadratic(
     time_limit: float = ...,
     n_threads: int,
 ) -> QuadraticFields: ...
+
+class UnitsEliminationFields(TypedDict):
+    order: list[int]
+    losses: list[float]
+    complete: bool
+
+class UnitsExchangeFields(TypedDict):
+    kept: list[bool]
+    swaps: int
+    gain: float
+    complete: bool
+
+# One Gram matrix with its ridge, correlations of shape (n_features, n_outputs) and the unit of each
+# feature, negative for none, for every form.
+def eliminate_units(
+    grams: list[NDArray[np.float64]],
+    correlations: list[NDArray[np.float64]],
+    unit_of: list[NDArray[np.int32]],
+    *,
+    keep: NDArray[np.bool_],
+    time_limit: float = ...,
+    n_threads: int,
+) -> UnitsEliminationFields: ...
+def exchange_units(
+    grams: list[NDArray[np.float64]],
+    correlations: list[NDArray[np.float64]],
+    unit_of: list[NDArray[np.int32]],
+    *,
+    keep: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    most: int,
+    worthwhile: float,
+    time_limit: float = ...,
+    n_threads: int,
+) -> UnitsExchangeFields: ...

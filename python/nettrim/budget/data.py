@@ -271,7 +271,7 @@ class BudgetData:
         return self.X.T @ self.X
 
     @cached_property
-    def _target(self) -> Array:
+    def target(self) -> Array:
         """What every row is drawn to: the original weights' signals, where inactive."""
         if self.active is None:
             return self.Y
@@ -293,7 +293,7 @@ class BudgetData:
         """Return the core's arguments for regularisation in units of this layer."""
         return {
             "X": self.X,
-            "target": self._target,
+            "target": self.target,
             "upper": self.upper,
             "active": self.active,
             "prior": self.weights,

@@ -69,10 +69,13 @@ class Readers:
     each : tuple of Reader
     keep : ndarray of bool, of shape (n_units,)
         Units that must stay.
+    is_sequence : bool
+        Whether these were given as a sequence, as answers are then.
     """
 
     each: tuple[Reader, ...]
     keep: Mask
+    is_sequence: bool
 
     @property
     def n_units(self) -> int:  # noqa: D102
@@ -115,7 +118,7 @@ class Readers:
         """
         if not is_of_several(X):
             reader = _reader(X, Y, weights, groups, activation, upper, active, importance)
-            return cls._with_units((reader,), keep)
+            return cls._with_units((reader,), keep, False)
         count = len(X)
         samples = _shared_samples(X)
         is_for_all = isinstance(activation, (str, tuple))
@@ -137,15 +140,17 @@ class Readers:
                 each.append(_reader(*given, source=source))
             except (ValueError, TypeError) as error:
                 raise type(error)(f"{error} (of reader {k})") from None
-        return cls._with_units(tuple(each), keep)
+        return cls._with_units(tuple(each), keep, True)
 
     @classmethod
-    def _with_units(cls, each: tuple[Reader, ...], keep: ArrayLike | None) -> Readers:
+    def _with_units(
+        cls, each: tuple[Reader, ...], keep: ArrayLike | None, is_sequence: bool
+    ) -> Readers:
         n_units = check_numbering([reader.unit_of for reader in each])
         mask = np.zeros(n_units, bool) if keep is None else check_booleans(keep, "keep")
         if mask.shape != (n_units,):
             raise ValueError(f"keep must have one entry for each of the {n_units} units")
-        return cls(each, mask)
+        return cls(each, mask, is_sequence)
 
 
 def _reader(
