@@ -48,7 +48,15 @@ from .results.trim_result import TrimResult
 from .results.widths import Widths
 from .trimming.goals import Error, Goal, Sparsity, Units
 from .trimming.trim import trim
-from .units import UnitsBudgetSolution, UnitsTrace, solve_units_budget, trace_units_budget
+from .units import (
+    UnitsBudgetSolution,
+    UnitsSolution,
+    UnitsTrace,
+    solve_units,
+    solve_units_budget,
+    trace_units,
+    trace_units_budget,
+)
 
 __version__ = "0.1.0"
 
@@ -92,6 +100,7 @@ __all__ = [
     "TrimResult",
     "Units",
     "UnitsBudgetSolution",
+    "UnitsSolution",
     "UnitsTrace",
     "Untouched",
     "Widths",
@@ -105,9 +114,11 @@ __all__ = [
     "shrink",
     "solve_layer",
     "solve_layer_budget",
+    "solve_units",
     "solve_units_budget",
     "trace",
     "trace_budget",
+    "trace_units",
     "trace_units_budget",
     "trim",
 ]

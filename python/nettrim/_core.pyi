@@ -50,6 +50,8 @@ def solve_layer(
     start_weights: NDArray[np.floating[Any]] | None,
     start_dual: NDArray[np.floating[Any]] | None,
     callback: Callable[[int, float, float, float, float, float, float], object] | None,
+    groups: NDArray[np.int64] | None = None,
+    prices: NDArray[np.float64] | None = None,
 ) -> LayerFields: ...
 
 # epsilons in descending order; an interrupt or the time limit leaves fewer answers than that.
@@ -66,6 +68,8 @@ def trace_layer(
     time_limit: float,
     n_threads: int,
     callback: Callable[[int, float, float, float, float, float, float], object] | None,
+    groups: NDArray[np.int64] | None = None,
+    prices: NDArray[np.float64] | None = None,
 ) -> list[LayerFields]: ...
 
 class BranchHullFields(TypedDict):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
     UnitNumbers = NDArray[np.int32]
 
-__all__ = ["Reader", "Readers"]
+__all__ = ["Reader", "Readers", "check_groups", "check_numbering", "is_of_several", "one_each"]
 
 ForEach = Any  # what `Readers.of` says of it, or a sequence of these
 
@@ -116,7 +116,7 @@ class Readers:
         ValueError, TypeError
             If an argument makes no sense; the message names it, and its reader among several.
         """
-        if not _is_of_several(X):
+        if not is_of_several(X):
             reader = _reader(X, Y, weights, groups, activation, upper, active, importance)
             return cls._with_units((reader,), keep, False)
         count = len(X)
@@ -124,13 +124,13 @@ class Readers:
         is_for_all = isinstance(activation, (str, tuple))
         arguments = zip(
             samples,
-            _one_each(Y, count, "Y"),
-            _one_each(weights, count, "weights"),
-            _one_each(groups, count, "groups"),
-            [activation] * count if is_for_all else _one_each(activation, count, "activation"),
-            _one_each(upper, count, "upper"),
-            _one_each(active, count, "active"),
-            _one_each(importance, count, "importance"),
+            one_each(Y, count, "Y"),
+            one_each(weights, count, "weights"),
+            one_each(groups, count, "groups"),
+            [activation] * count if is_for_all else one_each(activation, count, "activation"),
+            one_each(upper, count, "upper"),
+            one_each(active, count, "active"),
+            one_each(importance, count, "importance"),
             strict=True,
         )
         each = []
@@ -146,16 +146,7 @@ class Readers:
     def _with_units(
         cls, each: tuple[Reader, ...], keep: ArrayLike | None, is_sequence: bool
     ) -> Readers:
-        found = np.unique(np.concatenate([reader.unit_of for reader in each]))
-        found = found[found != ALWAYS]
-        n_units = len(found)
-        if n_units == 0:
-            raise ValueError("groups must hold at least one unit that may be removed: all are -1")
-        if found[-1] != n_units - 1:
-            missing = int(np.setdiff1d(np.arange(n_units), found)[0])
-            raise ValueError(
-                f"groups must number the units from 0 without gaps: no feature is of unit {missing}"
-            )
+        n_units = check_numbering([reader.unit_of for reader in each])
         mask = np.zeros(n_units, bool) if keep is None else check_booleans(keep, "keep")
         if mask.shape != (n_units,):
             raise ValueError(f"keep must have one entry for each of the {n_units} units")
@@ -177,10 +168,32 @@ def _reader(
     start = _zeros(X, Y) if weights is None else weights
     data = BudgetData.of(X, Y, start, activation, upper, active, None, None)
     counts = 1.0 if importance is None else check_number(importance, "importance", above=0.0)
-    return Reader(data, _check_groups(groups, data.X.shape[1]), counts, source)
+    return Reader(data, check_groups(groups, data.X.shape[1]), counts, source)
 
 
-def _check_groups(groups: ArrayLike, n_features: int) -> UnitNumbers:
+def check_numbering(unit_of: Sequence[UnitNumbers]) -> int:
+    """Return how many units there are in the groups of all readers.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or a number without a feature.
+    """
+    found = np.unique(np.concatenate(unit_of))
+    found = found[found != ALWAYS]
+    n_units = len(found)
+    if n_units == 0:
+        raise ValueError("groups must hold at least one unit that may be removed: all are -1")
+    if found[-1] != n_units - 1:
+        missing = int(np.setdiff1d(np.arange(n_units), found)[0])
+        raise ValueError(
+            f"groups must number the units from 0 without gaps: no feature is of unit {missing}"
+        )
+    return n_units
+
+
+def check_groups(groups: ArrayLike, n_features: int) -> UnitNumbers:
+    """Return the unit of each feature, from 0, or -1 for none."""
     array = as_plain_array(groups, "groups")
     if array.dtype.kind not in "iu":
         raise TypeError(f"groups must hold whole numbers, got {array.dtype}")
@@ -206,7 +219,7 @@ def _zeros(X: ArrayLike | Gram, Y: ArrayLike | None) -> Array:
     return np.zeros((double_matrix(X, "X").shape[1], double_matrix(Y, "Y").shape[1]))
 
 
-def _is_of_several(X: Any) -> bool:
+def is_of_several(X: Any) -> bool:
     """Tell a sequence of matrices from a matrix, which may be a sequence of rows."""
     return isinstance(X, (list, tuple)) and len(X) > 0 and all(map(_is_matrix, X))
 
@@ -227,7 +240,7 @@ def _shared_samples(X: Sequence[Any]) -> list[Array | Gram]:
     return [converted[id(samples)] for samples in X]
 
 
-def _one_each(value: Any, count: int, name: str) -> Sequence[Any]:
+def one_each(value: Any, count: int, name: str) -> Sequence[Any]:
     """Return what is given for each reader; nothing, or a number, is for all of them."""
     if value is None or isinstance(value, Real):
         return [value] * count

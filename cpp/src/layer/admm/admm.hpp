@@ -5,19 +5,26 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
+#include "layer/admm/anderson.hpp"
 #include "layer/admm/projection.hpp"
 #include "layer/admm/splitting.hpp"
 #include "layer/search.hpp"
 
 namespace nettrim::layer {
 
+enum class Mixing { none, anderson };
+
 template <class S>
 class Admm {
  public:
-  Admm(const UnitProgram<S>& program, const LayerOptions& options);
+  Admm(const UnitProgram<S>& program, const LayerOptions& options, Mixing mixing = Mixing::none);
 
   void start(const Start<S>& start);
+  // From where another one stands, on the same program in another precision.
+  template <class T>
+  void go_on(const Admm<T>& other);
   void step();
 
   // What search() asks of an engine.
@@ -40,9 +47,12 @@ class Admm {
   double rho() const { return rho_; }
 
  private:
+  template <class T>
+  friend class Admm;
   static constexpr Index kFirstWait = 30;  // for a look at rho
   class Work;
   void advance(Index piece);
+  void mix();
   void measure(Index piece);
   void rebalance();
   void change_rho(double factor);
@@ -67,6 +77,8 @@ class Admm {
   Matrix<S> sparse_, ray_;
   std::vector<double> partial_;  // squared distances, one per piece
   std::unique_ptr<Projection<S>> projection_;
+  std::optional<Anderson<S>> anderson_;
+  Pair<S> before_;  // the last plain step, where there is mixing
 };
 
 }  // namespace nettrim::layer
