@@ -791,6 +791,25 @@ def test_heads_beside_samples(batch: int, rng: np.random.Generator) -> None:
     assert [len(signal.units) for signal in units.signals] == case.widths
 
 
+def test_units_merged_with_all_that_lies_around(rng: np.random.Generator) -> None:
+    case = Case(
+        "h = MatMul(x, W) u = Unsqueeze(h, last) e = Expand(u, twice) f = Reshape(e, flat) "
+        "b = Reshape(f, back) y = MatMul(b, V)",
+        "float[4,5,8] x",
+        [6],
+        {
+            "W": (8, 6),
+            "V": (12, 3),
+            "last": [3],
+            "twice": [1, 1, 1, 2],
+            "flat": [240],
+            "back": [4, 5, 12],
+        },
+    )
+    units = assert_units_go(case.model(), rng.normal(size=(4, 5, 8)).astype(np.float32), rng)
+    assert [len(signal.units) for signal in units.signals] == case.widths
+
+
 @pytest.mark.parametrize("batch", [1, 4])
 def test_models_of_a_fixed_number_of_samples(batch: int, rng: np.random.Generator) -> None:
     case = CASES["reshape to fixed"]._replace(inputs=f"float[{batch},3,8,8] x")

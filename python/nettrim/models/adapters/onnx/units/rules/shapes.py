@@ -41,7 +41,7 @@ def follow_reshape(walk: UnitWalk, node: onnx.NodeProto) -> bool:
     if spread is not None:
         walk.take_apart(node.output[0], spread)
         return True
-    moved = walk.couplings.reshape(at, before, after) or _join_front(walk, at, before, after)
+    moved = walk.couplings.reshape(at, before, after) or _join_others(walk, at, before, after)
     if moved is None or len(moved.units) == 1:
         walk.fix(node.input[0], f"{called(node)} puts them in another order")
         return True
@@ -73,17 +73,21 @@ def _take_apart(
     return Spread(axes, units, known, set(), set())
 
 
-def _join_front(walk: UnitWalk, at: UnitAxis, before: Shape, after: Shape) -> UnitAxis | None:
-    """Follow units of which the first part of their axis, like heads, joins axes in front."""
+def _join_others(walk: UnitWalk, at: UnitAxis, before: Shape, after: Shape) -> UnitAxis | None:
+    """Follow units whose axis, or the first part of it like heads, joins axes around it."""
     behind = math.prod(before[at.axis + 1 :])
     for axis, now in enumerate(after):
-        each, rest = divmod(math.prod(after[axis + 1 :]), behind)
-        if rest == 0 and each > 1 and len(at.units) % each == 0:
-            rows = at.units.reshape(-1, each)
-            if now > len(rows) > 1 and now % len(rows) == 0:
-                for column in rows.T[1:]:
-                    walk.couplings.tie(rows[:, 0], column)
-                return UnitAxis(axis, np.tile(rows[:, 0], now // len(rows)))
+        tail = math.prod(after[axis + 1 :])
+        if behind % tail == 0:
+            rows = np.repeat(at.units, behind // tail)[:, None]
+        elif tail % behind == 0 and len(at.units) % (tail // behind) == 0:
+            rows = at.units.reshape(-1, tail // behind)
+        else:
+            continue
+        if now > len(rows) > 1 and now % len(rows) == 0:
+            for column in rows.T[1:]:
+                walk.couplings.tie(rows[:, 0], column)
+            return UnitAxis(axis, np.tile(rows[:, 0], now // len(rows)))
     return None
 
 
