@@ -339,6 +339,13 @@ def test_embeddings_write_units() -> None:
     assert shrunk.model.embedding.embedding_dim == 3
 
 
+def test_windows_padded_with_zeros_need_their_channels() -> None:
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 4, 1), nn.Unfold(3, padding=1), nn.Conv1d(36, 8, 1), nn.Conv1d(8, 2, 1))
+    )
+    assert shrink(model, IMAGES).sizes == {"2": 8}
+
+
 def test_channels_that_become_positions() -> None:
     model = nn.Sequential(nn.Conv2d(3, 16, 1), nn.PixelShuffle(2), nn.Conv2d(4, 2, 1))
     assert shrink(model, IMAGES).sizes == {"0": 4}

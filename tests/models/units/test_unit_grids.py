@@ -36,13 +36,15 @@ def test_heads_are_units_where_their_features_go_together() -> None:
 @given(
     st.lists(st.integers(1, 4), min_size=1, max_size=3),
     st.lists(st.tuples(st.integers(0, 63), st.integers(0, 63)), max_size=4),
+    st.lists(st.integers(0, 63), max_size=2),
 )
 def test_units_go_in_whole_slices_of_one_axis(
-    shape: list[int], ties: list[tuple[int, int]]
+    shape: list[int], ties: list[tuple[int, int]], gaps: list[int]
 ) -> None:
     n_units = int(np.prod(shape))
     couplings = Couplings()
-    grid = couplings.make(n_units, "layer").reshape(shape)
+    grid = couplings.make(n_units, "layer").reshape(shape).copy()
+    grid.flat[[gap % n_units for gap in gaps]] = FIXED
     for one, other in ties:
         couplings.tie(np.array([one % n_units]), np.array([other % n_units]))
     (at,) = couplings.straighten([grid])

@@ -160,26 +160,22 @@ class Couplings:
         list of UnitAxis
             One for each; units that are the only one of theirs have to stay.
         """
-        axes: list[int | None] = []
-        while len(axes) < len(grids):
-            owner = self._owners()
-            axes = [_only_axis(owner[grid]) for grid in grids]
-            if None in axes:
-                first = axes.index(None)
-                self._tie_slices(grids[first], owner)
-                axes = []
+        classes = self._classes()
+        while None in (axes := [_only_axis(classes[grid]) for grid in grids]):
+            self._tie_slices(grids[axes.index(None)], classes)
+            classes = self._classes()
         found = [_lie(grid, int(axis or 0)) for grid, axis in zip(grids, axes, strict=True)]
         for at in found:
-            if len(np.unique(owner[at.units])) == 1:
+            if len(np.unique(classes[at.units])) == 1:
                 self.fix(at.units, ALONE)
         return found
 
-    def _tie_slices(self, grid: NDArray[np.intp], owner: Units) -> None:
+    def _tie_slices(self, grid: NDArray[np.intp], classes: Units) -> None:
         """Make one unit of each slice along the axis of a grid where most units are left."""
         slices = [
             np.moveaxis(grid, axis, 0).reshape(size, -1) for axis, size in enumerate(grid.shape)
         ]
-        best = max(slices, key=lambda rows: _count_apart(owner[rows]))
+        best = max(slices, key=lambda rows: _count_apart(classes[rows]))
         self._gather(best)
 
     def _gather(self, units: NDArray[np.intp]) -> Units:
@@ -237,6 +233,13 @@ class Couplings:
         shape = (self._count, self._count)
         graph = coo_array((np.ones(len(pairs), dtype=bool), tuple(pairs.T)), shape)
         return np.append(connected_components(graph, directed=False)[1], FIXED).astype(np.intp)
+
+    def _classes(self) -> Units:
+        """Return the same, and `FIXED` for those that have to stay, as far as is known."""
+        owner = self._owners()
+        told = [units for units, _ in [*self._fixed, *self._tied_to_fixed()]]
+        stay = np.unique(owner[np.concatenate([_NONE[0], *told])])
+        return np.where(np.isin(owner, stay), FIXED, owner)
 
     def _reasons(self, owner: Units) -> dict[int, str]:
         """Return which of those that go together have to stay, and why."""

@@ -1,8 +1,8 @@
-"""What a call does to the units of its operands, found out by making it again with other operands.
+"""What a call does to the units of its operands, found by making it again with other operands.
 
-Whatever its code: a call that gives without some indices of an axis what it gives with them, but
-for these indices of an axis of the result, passes units on; and one that gives numbers where it was
-given them, and others where they are others, moves units.
+Whatever its code: a call passes units on if, without some indices along an axis of its operands, it
+gives what it gives with them but for these indices along an axis of the result. It moves units if
+every number in its result is one that it was given.
 """
 
 from __future__ import annotations

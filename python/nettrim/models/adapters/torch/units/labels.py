@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +46,4 @@ def arrange(labels: Labels, axes: Mapping[int, int], n_axes: int) -> Labels:
     shape = [1] * n_axes
     for axis in order:
         shape[axes[axis]] = labels.shape[axis]
-    return _transposed(labels, [*rest, *order]).reshape(shape)
-
-
-def _transposed(labels: Labels, order: Sequence[int] | Iterable[int]) -> Labels:
-    return np.transpose(labels, [*order])
+    return np.transpose(labels, [*rest, *order]).reshape(shape)
