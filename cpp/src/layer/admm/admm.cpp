@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "layer/group_certificate.hpp"
+#include "layer/lower_rows.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -286,6 +287,18 @@ void Admm<S>::report(EngineResult<S>& a) const {
   dual(a.dual);
   if (p_.groups) meet_free_features(p_, a.dual);
   a.certificate = certify(p_, a.weights, a.dual);
+  if (p_.groups && only_rows_are_high(p_, a.certificate, tol_)) finish(a);
+}
+
+// Lowers the last rows by hand, if that makes an answer.
+template <class S>
+void Admm<S>::finish(EngineResult<S>& a) const {
+  Matrix<S> weights = a.weights;
+  if (!lower_rows(p_, tol_ / 2 * p_.largest, weights)) return;
+  const Certificate c = certify(p_, weights, a.dual);
+  if (!proved(p_, c, tol_)) return;
+  a.weights = std::move(weights);
+  a.certificate = c;
 }
 
 template <class S>

@@ -53,6 +53,7 @@ class Admm {
   class Work;
   void advance(Index piece);
   void mix();
+  void finish(EngineResult<S>& a) const;
   void measure(Index piece);
   void rebalance();
   void change_rho(double factor);
