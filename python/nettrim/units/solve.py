@@ -208,11 +208,12 @@ def trace_units(
     >>> import numpy as np, nettrim
     >>> rng = np.random.default_rng(0)
     >>> X = rng.standard_normal((200, 20))
-    >>> Y = np.maximum(X @ rng.standard_normal((20, 8)), 0)
+    >>> W = rng.standard_normal((20, 8)) * 0.8 ** np.arange(20)[:, None]
+    >>> Y = np.maximum(X @ W, 0)
     >>> epsilons = np.linalg.norm(Y) * np.array([0.1, 0.3, 0.6])
     >>> curve = nettrim.trace_units(X, Y, groups=np.arange(20), epsilons=epsilons)
     >>> [point.n_kept for point in curve]
-    [20, 20, 17]
+    [16, 15, 14]
     """
     precision = check_precision(dtype)
     program = UnitsProgram.of(X, Y, groups, prices, activation, upper, active, precision)

@@ -5,13 +5,17 @@
 #include <numeric>
 
 #include "layer/group_certificate.hpp"
+#include "layer/lower_rows.hpp"
 
 namespace nettrim::layer {
 namespace {
 
 // Single precision stalls before it converges: this many certificates without progress end it.
 constexpr Index kPatience = 40;
-constexpr Index kMixingPatience = 4;  // with mixing, which comes near in fewer steps
+constexpr Index kMixingPatience = 6;  // with mixing, which comes near in fewer steps
+// Between its certificates: for each digit that the error is off, and within limits.
+constexpr double kStepsPerDigit = 15;
+constexpr Index kFewestSteps = 10, kMostSteps = 40;
 
 // Signal entries of one piece: W1 is the point nearest to Z = 2 XU - s that the entry allows.
 template <class S, class Entries>
@@ -64,7 +68,11 @@ class Admm<S>::Work final : public PieceWork {
 
 template <class S>
 Admm<S>::Admm(const UnitProgram<S>& program, const LayerOptions& options, Mixing mixing)
-    : p_(program), check_every_(options.check_every), partial_(program.samples.size()) {
+    : p_(program),
+      tol_(options.tol),
+      check_every_(options.check_every),
+      until_certificate_(options.check_every),
+      partial_(program.samples.size()) {
   proximal_weights_ = proximal_weights_of(p_.lengths, std::numeric_limits<S>::epsilon());
   if (p_.groups) proximal_weights_ = p_.groups->evened(proximal_weights_);
   projection_ = make_projection(p_, proximal_weights_);
@@ -163,6 +171,7 @@ void Admm<S>::step() {
   if (balance_.is_due()) rebalance();
   threshold();
   moved_ = true;
+  --until_certificate_;
 }
 
 // Takes the plain step at once, for it leads elsewhere.
@@ -278,6 +287,18 @@ void Admm<S>::report(EngineResult<S>& a) const {
   dual(a.dual);
   if (p_.groups) meet_free_features(p_, a.dual);
   a.certificate = certify(p_, a.weights, a.dual);
+  if (p_.groups && only_rows_are_high(p_, a.certificate, tol_)) finish(a);
+}
+
+// Lowers the last rows by hand, if that makes an answer.
+template <class S>
+void Admm<S>::finish(EngineResult<S>& a) const {
+  Matrix<S> weights = a.weights;
+  if (!lower_rows(p_, tol_ / 2 * p_.largest, weights)) return;
+  const Certificate c = certify(p_, weights, a.dual);
+  if (!proved(p_, c, tol_)) return;
+  a.weights = std::move(weights);
+  a.certificate = c;
 }
 
 template <class S>
@@ -292,6 +313,15 @@ const Matrix<S>* Admm<S>::ray(Index outputs, Index samples) {
   ray_.resize(outputs, samples);
   direction(ray_);
   return &ray_;
+}
+
+// With mixing, errors fall fast enough to tell when the next certificate may be the last.
+template <class S>
+void Admm<S>::on_certificate(double infeasibility, double gap) {
+  balance_.on_certificate(infeasibility, gap);
+  const double error = std::max(infeasibility, std::abs(gap));
+  const double wait = kStepsPerDigit * std::log10(std::max(error / tol_, 1.0));
+  until_certificate_ = std::clamp(static_cast<Index>(wait), kFewestSteps, kMostSteps);
 }
 
 // Keeps the multipliers rho U as they are; the factorisation does not mind.

@@ -9,17 +9,15 @@ namespace nettrim::layer {
 namespace {
 
 constexpr double kStrayed = 4;             // squared length of a step over that of the last
+constexpr Index kPiece = 4096;             // entries that are worked on together
 constexpr double kRegularisation = 1e-10;  // of the least-squares problem, over its trace
 
 template <class S>
-double dot(const Matrix<S>& a, const Matrix<S>& b, int threads) {
-  const auto pieces = cut(a.size(), 1 << 14, threads);
-  return parallel_sum(static_cast<Index>(pieces.size()), threads, [&](Index k) {
-    const Range r = pieces[static_cast<std::size_t>(k)];
-    const Eigen::Map<const Eigen::Vector<S, Eigen::Dynamic>> x(a.data() + r.begin, r.size);
-    const Eigen::Map<const Eigen::Vector<S, Eigen::Dynamic>> y(b.data() + r.begin, r.size);
-    return static_cast<double>(x.dot(y));
-  });
+using Flat = Eigen::Map<Eigen::Vector<S, Eigen::Dynamic>>;
+
+template <class S>
+Flat<S> part_of(Matrix<S>& matrix, Range r) {
+  return Flat<S>(matrix.data() + r.begin, r.size);
 }
 
 }  // namespace
@@ -35,36 +33,62 @@ template <class S>
 void Anderson<S>::mix(const Pair<S>& before, Pair<S>& state) {
   latest_ = (latest_ + 1) % (kMemory + 1);
   kept_ = std::min(kept_ + 1, kMemory + 1);
-  latest().end = state;
-  latest().difference.signal = state.signal - before.signal;
-  latest().difference.weights = (state.weights - before.weights) * root_metric_.asDiagonal();
-  measure_latest();
+  keep(before, state);
   const auto order = in_order();
-  if (mixed_ && order.size() > 1 &&
-      products_(latest_, latest_) > kStrayed * products_(order[1], order[1])) {
-    state = steps_[static_cast<std::size_t>(order[1])].end;
+  if (mixed_ && kept_ > 1 && square(order[0]) > kStrayed * square(order[1])) {
+    state = step(order[1]).end;
     forget();
     mixed_ = false;
     return;
   }
-  const Eigen::VectorXd share = shares();
   mixed_ = kept_ > 1;
-  if (!mixed_) return;
-  const auto pieces = [&](auto member) {
-    auto& out = state.*member;
-    const auto ranges = cut(out.size(), 1 << 12, p_.threads);
-    parallel_over(ranges, p_.threads, [&](Range r, int) {
-      using Part = Eigen::Map<Eigen::Vector<S, Eigen::Dynamic>>;
-      Part sum(out.data() + r.begin, r.size);
-      sum *= static_cast<S>(share[0]);
+  if (mixed_) combine(shares(), state);
+}
+
+// The step, and its products with those before, piece by piece.
+template <class S>
+void Anderson<S>::keep(const Pair<S>& before, const Pair<S>& state) {
+  Step& mine = step(latest_);
+  mine.end = state;
+  mine.difference.weights = (state.weights - before.weights) * root_metric_.asDiagonal();
+  mine.difference.signal.resizeLike(state.signal);
+  const auto order = in_order();
+  const auto ranges = cut(state.signal.size(), kPiece, p_.threads);
+  const auto products = parallel_total(
+      ranges, p_.threads, Eigen::VectorXd::Zero(kept_).eval(), [&](Range r, auto& sums) {
+        using Const = Eigen::Map<const Eigen::Vector<S, Eigen::Dynamic>>;
+        auto signal = part_of(mine.difference.signal, r);
+        signal = Const(state.signal.data() + r.begin, r.size) -
+                 Const(before.signal.data() + r.begin, r.size);
+        for (Index k = 0; k < kept_; ++k) {
+          sums[k] += static_cast<double>(
+              signal.dot(part_of(step(order[static_cast<std::size_t>(k)]).difference.signal, r)));
+        }
+      });
+  for (Index k = 0; k < kept_; ++k) {
+    const Index other = order[static_cast<std::size_t>(k)];
+    const double of_weights = static_cast<double>(
+        mine.difference.weights.cwiseProduct(step(other).difference.weights).sum());
+    products_(other, latest_) = products_(latest_, other) = products[k] + of_weights;
+  }
+}
+
+template <class S>
+void Anderson<S>::combine(const Eigen::VectorXd& shares, Pair<S>& state) {
+  const auto order = in_order();
+  const auto sum = [&](Matrix<S> Pair<S>::* member) {
+    Matrix<S>& out = state.*member;
+    parallel_over(cut(out.size(), kPiece, p_.threads), p_.threads, [&](Range r, int) {
+      auto part = part_of(out, r);
+      part *= static_cast<S>(shares[0]);
       for (std::size_t k = 1; k < order.size(); ++k) {
-        auto& end = steps_[static_cast<std::size_t>(order[k])].end.*member;
-        sum += static_cast<S>(share[static_cast<Index>(k)]) * Part(end.data() + r.begin, r.size);
+        part +=
+            static_cast<S>(shares[static_cast<Index>(k)]) * part_of(step(order[k]).end.*member, r);
       }
     });
   };
-  pieces(&Pair<S>::signal);
-  pieces(&Pair<S>::weights);
+  sum(&Pair<S>::signal);
+  sum(&Pair<S>::weights);
 }
 
 // Kept steps, the latest first.
@@ -73,16 +97,6 @@ std::vector<Index> Anderson<S>::in_order() const {
   std::vector<Index> order;
   for (Index k = 0; k < kept_; ++k) order.push_back((latest_ - k + kMemory + 1) % (kMemory + 1));
   return order;
-}
-
-template <class S>
-void Anderson<S>::measure_latest() {
-  const auto& mine = latest().difference;
-  for (const Index k : in_order()) {
-    const auto& other = steps_[static_cast<std::size_t>(k)].difference;
-    products_(k, latest_) = products_(latest_, k) =
-        dot(mine.signal, other.signal, p_.threads) + dot(mine.weights, other.weights, p_.threads);
-  }
 }
 
 // Of the kept steps in their order, one in all: that of least combined length.

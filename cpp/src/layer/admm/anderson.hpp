@@ -27,9 +27,10 @@ class Anderson {
   };
   static constexpr Index kMemory = 8;
 
-  Step& latest() { return steps_[static_cast<std::size_t>(latest_)]; }
-  bool strayed(double square);
-  void measure_latest();
+  Step& step(Index k) { return steps_[static_cast<std::size_t>(k)]; }
+  double square(Index k) const { return products_(k, k); }
+  void keep(const Pair<S>& before, const Pair<S>& state);
+  void combine(const Eigen::VectorXd& shares, Pair<S>& state);
   Eigen::VectorXd shares() const;
   std::vector<Index> in_order() const;
 
