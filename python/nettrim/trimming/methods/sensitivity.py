@@ -4,7 +4,7 @@ What a layer puts out counts as much as the network's outputs move with it. To f
 :math:`e` of its signals move them by :math:`J e`, and the sum of their squares is that of
 :math:`e^T M e` with the mean :math:`M` of :math:`J^T J`, as in Kronecker-factored curvature
 (Martens & Grosse, ICML 2015), for the squared error of the outputs in place of a loss of labels.
-Columns of :math:`J` are measured: one run of some samples with another bias each.
+Columns of :math:`J` are measured: one run of some samples with a shift of the signals each.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = ["Sensitivity"]
 SAMPLES = 64
 DIRECTIONS = 128  # at most, for each layer
 STEP = 0.03  # of the signals' root mean square: errors of that size are what is to be judged
+RIDGE = 1e-6  # of the mean square of a feature
 SHRINKAGE = 0.1  # towards signals that all count alike
 
 
@@ -50,32 +51,31 @@ class Sensitivity:
         samples = spread_samples(run.data, SAMPLES)
         return cls(run, samples, run.view.output_values(samples, {}))
 
-    def root(self, position: int, signals: Array) -> Array | None:
+    def root(self, position: int, X: Array) -> Array | None:
         """Return the symmetric root of what products of the errors of a layer's signals count.
 
-        ``signals`` are in front of its activation. The sum of the squares of errors times it is
-        that of the relative errors of the network's outputs. None where that cannot be measured:
-        for a layer without a bias, or one whose signals do not reach the outputs.
+        ``X`` are rows of its inputs, with the ones of a bias that is not fixed; signals are in
+        front of its activation. The sum of the squares of errors times the root is that of the
+        relative errors of the network's outputs. None for signals that do not reach them.
         """
         affine = self.run.layers[position].affine
-        if affine.bias is None:
-            return None
-        bias = affine.bias
+        stacked = affine.stacked
+        signals = X @ stacked
         directions = _principal_directions(signals)
         step = STEP * float(np.sqrt(np.mean(signals**2)))
+        shift = step * _constant(X)
         moved = np.array(
             [
-                self._moved(
-                    position, affine._replace(bias=affine.rounded(bias + step * direction, bias))
-                )
+                self._moved(position, affine.replaced(stacked + np.outer(shift, direction)))
                 for direction in directions.T
             ]
         )
-        moved /= step
-        seen = moved @ moved.T
-        counts = directions @ seen @ directions.T
-        counts += np.trace(seen) * (np.eye(len(counts)) - directions @ directions.T) / len(seen)
-        return _root(counts / len(signals)) if counts.any() else None
+        if not moved.any():
+            return None
+        seen = (moved / step) @ (moved / step).T
+        elsewhere = np.eye(len(directions)) - directions @ directions.T
+        counts = directions @ seen @ directions.T + np.trace(seen) / len(seen) * elsewhere
+        return _root(counts / len(signals))
 
     def _moved(self, position: int, affine: Affine) -> Array:
         """Return how the outputs move, all in one, when a layer is another."""
@@ -92,6 +92,14 @@ def _principal_directions(signals: Array) -> Array:
     """Return orthonormal columns: all directions, or those in which signals are largest."""
     directions = np.linalg.eigh(signals.T @ signals)[1]
     return np.ascontiguousarray(directions[:, -DIRECTIONS:])
+
+
+def _constant(X: Array) -> Array:
+    """Return weights by which features add up to one, as nearly as they can."""
+    gram = X.T @ X
+    gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
+    weights: Array = np.linalg.solve(gram, X.sum(axis=0))
+    return weights
 
 
 def _root(counts: Array) -> Array:

@@ -266,7 +266,7 @@ class ToUnits(Method):
         program = pose(self.run, task, cascaded=False)
         weights = task.layer.affine.stacked
         is_free = not np.isin(units.features, FIXED).all() and program.groups == 1
-        root = sensitivity.root(position, program.X @ weights) if is_free else None
+        root = sensitivity.root(position, program.X) if is_free else None
         if root is None:
             (data,) = split_groups(task.layer, program, None)
         else:
