@@ -205,7 +205,7 @@ class ToUnits(Method):
         kept = np.ones(self.units.n_units, dtype=bool)
         whole = count_cost(self.units, price, kept)
         for curve in curves:
-            kept[curve.order[: len(curve.order) - curve.sizes[-1]]] = False
+            kept[curve.order[: curve.sizes[0] - curve.sizes[-1]]] = False
         return count_cost(self.units, price, kept) / whole
 
     def _is_fast_enough(self, kept: Mask) -> bool:
@@ -298,9 +298,10 @@ class ToUnits(Method):
         number = np.full(self.units.n_units + 1, FIXED)
         number[units] = np.arange(len(units))
         each = tuple(posed.reader(number, k) for k, posed in enumerate(readers))
-        keep = np.zeros(len(units), dtype=bool)
+        keep = self._must_stay(units)
         trace = trace_readers(Readers(each, keep, True), None, None, self.n_threads, None)
         sizes = allowed_sizes(self.units, units, self.min_width, self.multiple_of)
+        sizes = sizes[sizes >= keep.sum()]
         share = TYPICAL_SHARE if self.price == "error" else self.target
         removed = int(len(units) - sizes[np.argmin(np.abs(sizes - share * len(units)))])
         effect = 1.0
@@ -312,6 +313,15 @@ class ToUnits(Method):
             }
             effect = judge.effect(changed) / float(trace.losses[removed])
         return SignalCurve(units[trace.order], max(effect, TINY) * trace.losses, sizes)
+
+    def _must_stay(self, units: Units) -> Mask:
+        """Mark units so that each layer that writes some of a signal still writes one."""
+        stays = np.zeros(len(units), dtype=bool)
+        for layer in self.units.layers:
+            written = np.isin(units, layer.outputs)
+            if written.any() and not written.all() and not (layer.outputs == FIXED).any():
+                stays[np.flatnonzero(written)[0]] = True
+        return stays
 
     def _affine(self, position: int) -> Affine:
         return self.run.layers[position].affine
