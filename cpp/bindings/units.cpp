@@ -8,8 +8,6 @@
 namespace nettrim::bindings {
 namespace {
 
-constexpr double kNoLimit = std::numeric_limits<double>::infinity();
-
 UnitsProgram units_program(const std::vector<Array<double>>& grams,
                            const std::vector<Array<double>>& correlations,
                            const std::vector<Array<int>>& unit_of, const Array<bool>& keep) {

@@ -223,6 +223,17 @@ def test_units_to_keep_stay_and_come_last(rng):
         trace.at(2)
 
 
+def test_units_that_are_always_zero_go_first_and_cost_nothing(rng):
+    X, W, groups = signal(rng, [1, 2, 1, 2, 1])
+    X[:, (groups == 1) | (groups == 4)] = 0
+    W[groups == 4] *= 1e3
+    trace = nettrim.trace_units_budget(X, relu(X @ W), weights=W, groups=groups)
+    assert sorted(trace.order[:2]) == [1, 4]
+    np.testing.assert_allclose(trace.losses[:3], 0, atol=1e-12)
+    assert trace.losses[3] > 1e-3
+    assert trace.at(3).error < 1e-6
+
+
 def test_ends_of_the_curve():
     X, W, Y = layer()
     trace = nettrim.trace_units_budget(X, Y, weights=W, groups=np.append(np.arange(20), -1))

@@ -1,7 +1,7 @@
 r"""Which units to keep: optimal brain surgery on groups of features, and exchanges afterwards.
 
 To second order, in front of what follows, a reader's loss is that of least squares, with the Gram
-matrix of all samples: rows that a ReLU lets through decide no better (bench/units). Without a
+matrix of all samples: those of rows that a ReLU lets through decide no better. Without a
 unit's group of features g it grows by
 
 .. math:: \tfrac12 \mathrm{tr}(U_g^T [(H^{-1})_{gg}]^{-1} U_g), \qquad H = X^T X + ridge\,I,
@@ -106,6 +106,7 @@ class Forms:
                 for r in stack
             ]
             correlations.append(np.ascontiguousarray(np.hstack(asked)))
+            correlations[-1][np.diag(first.gram) == 0] = 0.0  # what is always zero costs nothing
             unit_of.append(stack[0].unit_of)
         return cls(grams, correlations, unit_of, readers.keep)
 
