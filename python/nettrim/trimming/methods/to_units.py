@@ -127,7 +127,7 @@ class ToUnits(Method):
 
     def solve(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
         """Fit the layers in turn."""
-        for task in tasks:
+        for task in map(_with_free_bias, tasks):
             self.run.report.start(task.layer.name, task.layer.shape)
             program = pose(self.run, task, cascaded=self.cascaded)
             active_rows = self.run.count_active_rows(task, program)
@@ -262,11 +262,11 @@ class ToUnits(Method):
         self, position: int, signal: Signal, units: LayerUnits, sensitivity: Sensitivity
     ) -> _Posed:
         """Pose a layer so that its errors count as they do for the network, where that is known."""
-        task = self.run.task(position, signal, signal)
+        task = _with_free_bias(self.run.task(position, signal, signal))
         program = pose(self.run, task, cascaded=False)
         weights = task.layer.affine.stacked
         is_free = not np.isin(units.features, FIXED).all() and program.groups == 1
-        root = sensitivity.root(position, program.X) if is_free else None
+        root = sensitivity.root(position, task.layer.affine, program.X) if is_free else None
         if root is None:
             (data,) = split_groups(task.layer, program, None)
         else:
@@ -350,6 +350,13 @@ class ToUnits(Method):
                 more = np.ones(n_features - len(layer.features), dtype=bool)
                 return np.append(stays[layer.features], more), stays[layer.outputs]
         return np.ones(n_features, dtype=bool), np.ones(n_outputs, dtype=bool)
+
+
+def _with_free_bias(task: LayerTask) -> LayerTask:
+    """Return the task with a bias to be fitted too: it takes over what units gave on average."""
+    if task.layer.affine.groups > 1:
+        return task
+    return task._replace(layer=task.layer.with_free_bias)
 
 
 def _with_bias(layer: LayerUnits, data: BudgetData) -> Units:
