@@ -136,21 +136,68 @@ def test_an_epsilon_out_of_reach():
     assert proof.dual_bound == pytest.approx(answer.dual_bound, rel=1e-3)
 
 
-def test_half_spaces_that_contradict_each_other():
-    """In one block: x'u <= -1 and -x'u <= -1. What the others do proves nothing."""
-    X, Y = (values[:200] for values in layer())
-    Y[:, :7] = 0
-    X, Y = np.vstack([X, -X]), np.vstack([Y, Y])
-    upper = np.full(Y.shape, -1.0)
-    answer = nettrim.solve_layer(
-        X, Y, epsilon=0.5 * np.linalg.norm(Y), upper=upper, block_outputs=7
-    )
+def contradictory(n_samples, n_outputs):
+    """Of the first outputs: x'u <= -1 and -x'u <= -1."""
+    X, Y = (values[:n_samples] for values in layer())
+    before = np.where(np.arange(Y.shape[1]) < n_outputs, 0, Y)
+    X, Y = np.vstack([X, -X]), np.vstack([before, before])
+    return X, Y, np.full(Y.shape, -1.0)
+
+
+@pytest.fixture
+def rounds(monkeypatch):
+    """Results of all blocks, of every time they are asked."""
+    results = []
+    ask = common_penalty._Dispatcher.solve
+
+    def kept(desk, *terms, **options):
+        results.append(ask(desk, *terms, **options))
+        return results[-1]
+
+    monkeypatch.setattr(common_penalty._Dispatcher, "solve", kept)
+    return results
+
+
+def solve_contradictory(X, Y, upper):
+    epsilon = 0.5 * np.linalg.norm(Y)
+    answer = nettrim.solve_layer(X, Y, epsilon=epsilon, upper=upper, block_outputs=7)
     assert answer.status == "infeasible"
     assert answer.dual_bound > 1e6 * answer.objective
-    assert not answer.dual[:, 7:].any()
     program = ReferenceProgram.of(X, Y, epsilon=answer.epsilon, upper=upper)
     proof = certify(program, answer.weights, answer.dual)
     assert proof.dual_bound > 1e6 * answer.objective  # a ray is as long as rounding allows
+    return answer
+
+
+@pytest.mark.parametrize("n_samples", [100, 200, 600])
+def test_half_spaces_that_contradict_each_other(n_samples, rounds):
+    """In one block, which proves it in its first steps. What the others do proves nothing."""
+    answer = solve_contradictory(*contradictory(n_samples, 7))
+    assert not answer.dual[:, 7:].any()
+    assert len(rounds) == 1
+    assert all(result.solution.iterations == 1 for result in rounds[0][1:])
+
+
+@pytest.mark.parametrize("n_outputs", [3, 17])
+def test_half_spaces_that_contradict_each_other_beside_outputs_that_do_not(n_outputs, rounds):
+    """Where a block has a share of epsilon, its first steps may prove less than a penalty does."""
+    solve_contradictory(*contradictory(100, n_outputs))
+    assert len(rounds) <= 2
+
+
+def test_half_spaces_that_contradict_each_other_everywhere(rounds):
+    """Every block proves in its first steps that it cannot have its share."""
+    X, Y, upper = contradictory(100, 0)
+    Y[100:] = 0
+    solve_contradictory(X, Y, upper)
+    assert len(rounds) <= 2
+
+
+def test_penalised_blocks_that_contradict_themselves():
+    X, Y, upper = contradictory(100, 7)
+    answer = nettrim.solve_layer(X, Y, penalty=1.0, upper=upper, block_outputs=7)
+    assert answer.status == "infeasible"
+    assert answer.dual_bound > 1e6 * answer.objective
 
 
 def test_a_mask_tells_what_is_active():

@@ -221,6 +221,19 @@ def test_a_useless_unit_falls_in_the_time_that_was_said() -> None:
     assert schedule.rate(2000) == 0
 
 
+def test_units_worth_a_little_less_or_more_than_they_cost_are_decided_at_the_end() -> None:
+    """Steps vanish there, and half way between zero and one such units would never arrive."""
+    schedule = Schedule(steps=400)
+    keep = KeepProbability.of(3, 0.6, torch.device("cpu"))
+    cost = torch.full((3,), 0.01, dtype=torch.float64)
+    worth = torch.tensor([0.0099, 0.0101, 0.01], dtype=torch.float64)  # and one in doubt
+    for step in range(360, 400):
+        wobble = torch.tensor([0.0, 0.0, (-1) ** step * 1e-3])
+        keep = keep.moved(wobble - worth, cost, step, schedule)
+    assert keep.probability.tolist() == [0.0, 1.0, 1.0]
+    assert keep.quiet[0] >= schedule.quiet_steps
+
+
 def test_units_that_nothing_reads_die_in_that_time_too() -> None:
     net = mlp(4, 6, 3)
     net[2].weight.data[:, :4] = 0

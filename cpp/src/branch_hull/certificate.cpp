@@ -11,7 +11,9 @@
 namespace nettrim::branch_hull {
 namespace {
 
-constexpr double kRayWidth = 1e-9;  // how far v of a ray may be from zero
+// How far v of a zero measurement may be on the wrong side of zero, over the largest: where others
+// leave it no room but zero itself, the side is one of rounding.
+constexpr double kZeroWidth = 1e-9;
 
 // Tangents come at fixed slopes, so that no point may be balanced, and no pair of multipliers.
 double tangent_bound(const UnitHull& program, const Vector& p, const Vector& q) {
@@ -87,6 +89,7 @@ double dual_bound(const UnitHull& program, Vector& p, Vector& q) {
 
 double make_feasible(const UnitHull& program, Vector& h, Vector& m, Vector& xi) {
   const Vector u = program.u(h), v = program.v(m, xi);
+  const double width = kZeroWidth * v.cwiseAbs().maxCoeff();
   double share = kInfinity;  // of uv in r
   for (Index l = 0; l < program.rows(); ++l) {
     switch (program.kinds[static_cast<std::size_t>(l)]) {
@@ -103,10 +106,10 @@ double make_feasible(const UnitHull& program, Vector& h, Vector& m, Vector& xi) 
         if (u[l] < 0) return kInfinity;
         break;
       case HullRow::quadrant:
-        if (u[l] < 0 || v[l] < 0) return kInfinity;
+        if (u[l] < 0 || v[l] < -width) return kInfinity;
         break;
       case HullRow::ray:
-        if (u[l] < 0 || std::abs(v[l]) > kRayWidth * v.cwiseAbs().maxCoeff()) return kInfinity;
+        if (u[l] < 0 || std::abs(v[l]) > width) return kInfinity;
         break;
     }
   }

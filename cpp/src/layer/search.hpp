@@ -113,9 +113,10 @@ EngineResult<S> search(const UnitProgram<S>& p, const Supervisor& supervisor, En
     if (!c.finite()) return Status::numerical;
     if (proved(p, c, tol)) return Status::optimal;
     if (stopped) return Status::interrupted;
+    if (limit && limit != Status::max_iter) return limit;  // no time for another proof
+    if (wrong > tol && proves(engine.ray(a))) return Status::infeasible;
     if (limit) return limit;
     if (patience.ends_with(std::max(wrong, std::abs(c.gap())))) return Status::numerical;
-    if (wrong > tol && proves(engine.ray(a))) return Status::infeasible;
     return std::nullopt;
   };
   while (true) {

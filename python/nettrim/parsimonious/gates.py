@@ -72,7 +72,8 @@ class UnitGates:
     warm_up, fall, quiet, snap : float, default 0.1, 0.05, 0.01 and 0.1
         Shares of the steps: how long gates are drawn and do not move; how long a useless unit takes
         from `start` to zero; how long a keep probability is zero before its unit goes; how long, at
-        the end, one that reaches 0.95 becomes 1 (docs/mathematics/parsimonious.md#steps).
+        the end, units that are proved worthless fall at full speed, all others rise, and a keep
+        probability that reaches 0.95 becomes 1 (docs/mathematics/parsimonious.md#steps).
     seed : int, default 0
         Of the gates.
 

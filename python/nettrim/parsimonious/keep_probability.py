@@ -38,7 +38,8 @@ class Schedule:
     quiet : float, default 0.01
         How long a keep probability is zero before its unit goes.
     snap : float, default 0.1
-        At the end: probabilities that reach 0.95 become 1 and stay there.
+        At the end: probabilities go by what is proved, and those that reach 0.95 become 1 and stay
+        there.
     """
 
     steps: int
@@ -76,8 +77,13 @@ class Schedule:
         """Whether estimates are made, of which the first move will need to be sure."""
         return step >= self.warm_up * self.steps - self.memory
 
+    @property
+    def speed(self) -> float:
+        """How far a useless unit falls at the first step."""
+        return self.start / (self.fall * self.steps)
+
     def snapping(self, step: int) -> bool:
-        """Whether probabilities near 1 become 1 at a step."""
+        """Whether probabilities go by what is proved at a step, and those near 1 become 1."""
         return step >= (1 - self.snap) * self.steps
 
 
@@ -129,15 +135,19 @@ class KeepProbability:
 
         A gate that has been open so far moves, and a unit counts as quiet, only where it is proved
         to be worth less than it costs: the mean of its estimates lies above ``-cost`` by more than
-        its noise.
+        its noise. At the end, where steps have become too short for units that are still on their
+        way, those so proved fall as fast as a useless unit does at first, and all others rise.
         """
-        fall = float(cost.mean()) * schedule.fall * schedule.steps
-        if fall == 0:  # a closed section costs nothing, whatever is in it
+        mean_cost = float(cost.mean())
+        if mean_cost == 0:  # a closed section costs nothing, whatever is in it
             return self
         keep = self.updated(difference, schedule)
         worthless = keep.difference.exceeds(-cost)
-        rate = schedule.rate(step) * schedule.start / fall
-        moved = (self.probability - rate * (difference + cost)).clamp(0.0, 1.0)
+        if schedule.snapping(step):
+            fall = torch.where(worthless, schedule.speed, -schedule.speed)
+        else:
+            fall = schedule.rate(step) * schedule.speed * (difference + cost) / mean_cost
+        moved = (self.probability - fall).clamp(0.0, 1.0)
         held = self.held & ~worthless
         moved = torch.where(held, self.probability, moved)
         if schedule.snapping(step):

@@ -122,6 +122,11 @@ class BlockResult(NamedTuple):
         """Where the block may begin at another penalty."""
         return BlockStart(self.solution.weights, self.multipliers)
 
+    @property
+    def meets_no_half_spaces(self) -> bool:
+        """Whether the block's half-spaces contradict each other: then the layer has no weights."""
+        return self.solution.status == "infeasible" and self.square == 0
+
     def as_ray(self, shape: tuple[int, ...]) -> BlockResult:
         """Return the same with all multipliers, where those of active entries are zero."""
         return self._replace(
@@ -157,13 +162,20 @@ def solve_blocks(
     options: LayerOptions,
     stopped: Callable[[], bool] | None = None,
 ) -> list[BlockResult]:
-    """Solve blocks in turn. After an interrupt, or out of time, each still takes its first step."""
+    """Solve blocks in turn.
+
+    After an interrupt, out of time, or where the layer is proved to have no weights, each still
+    takes its first step.
+    """
     deadline = time.perf_counter() + options.time_limit
     results: list[BlockResult] = []
+    is_hopeless = False
     for task in tasks:
         left = max(deadline - time.perf_counter(), 0.0)
-        results.append(_solve_task(data, task, replace(options, time_limit=left), stopped))
-        if results[-1].solution.status == "interrupted":
+        begun = task._replace(start=BlockStart()) if is_hopeless else task  # any weights will do
+        results.append(_solve_task(data, begun, replace(options, time_limit=left), stopped))
+        is_hopeless = is_hopeless or results[-1].meets_no_half_spaces
+        if is_hopeless or results[-1].solution.status == "interrupted":
             deadline = 0.0
     return results
 

@@ -45,8 +45,9 @@ SMALLEST = math.sqrt(np.finfo(np.float64).tiny)
 MAX_ROUNDS = 20
 SHARPER = 0.3  # tolerance of a block over that of the layer
 SHARPEST = 1e-10
-# The first guess: a few steps towards each block's answer for its share of epsilon.
-ROUGH_TOL, ROUGH_STEPS = 0.4, 40
+# The first guess: a few steps towards each block's answer for its share of epsilon, with as many
+# certificates as alternating directions take until they look for a proof that there is none.
+ROUGH_TOL, ROUGH_STEPS, ROUGH_CHECK_EVERY = 0.4, 40, 10
 # Tolerance of a round: at most the first, ten times less in every third round, and the second times
 # the square of the penalty's last step.
 LOOSE, BESIDE_STEP = 1e-4, 1e-3
@@ -197,6 +198,8 @@ def _solve_uncoupled(
         status = "interrupted"
     solutions = [result.solution for result in results]
     unsolved = [s.status for s in solutions if not s.converged]
+    if "infeasible" in unsolved:  # which one block proves of all
+        status = "infeasible"
     residual = math.hypot(*(s.residual for s in solutions))
     answer = LayerSolution(
         weights=np.hstack([s.weights for s in solutions]),
@@ -251,7 +254,7 @@ class _PenaltySearch:
 
     def _search(self, starts: Sequence[BlockStart]) -> str:
         rough = self._solve_shares(starts)
-        if self._meets_no_half_spaces(rough):
+        if self._meets_no_half_spaces(rough) or self._no_block_has_its_share(rough):
             return "infeasible"
         penalty, starts = self._first_penalty(rough), self._starts(rough)
         change = math.inf  # of the penalty's logarithm
@@ -278,7 +281,8 @@ class _PenaltySearch:
     def _solve_shares(self, starts: Sequence[BlockStart]) -> list[BlockResult]:
         """Give each block its share of epsilon, by size, and let it take some steps."""
         forms = [Form(epsilon=share) for share in self._shares()]
-        terms = {"tol": ROUGH_TOL, "all_multipliers": False}
+        often = min(self.dispatcher.options.check_every, ROUGH_CHECK_EVERY)
+        terms = {"tol": ROUGH_TOL, "check_every": often, "all_multipliers": False}
         return self.dispatcher.solve(forms, starts, ROUGH_STEPS, **terms)
 
     def _shares(self) -> list[float]:
@@ -293,10 +297,16 @@ class _PenaltySearch:
         return 2 * share / math.sqrt(sum(p.square for p in itertools.compress(rough, usable)))
 
     def _starts(self, results: Sequence[BlockResult]) -> list[BlockStart]:
-        """Begin where the blocks are; a linear layer with many samples is faster from nothing."""
+        """Begin where the blocks are, unless their multipliers ran away.
+
+        A linear layer with many samples is faster from nothing.
+        """
         data = self.dispatcher.data
         cold = not data.relu and data.X.shape[-2] > data.X.shape[-1]
-        return [BlockStart() if cold else result.start for result in results]
+        return [
+            BlockStart() if cold or result.solution.status == "infeasible" else result.start
+            for result in results
+        ]
 
     def _step(self, penalty: float, starts: Sequence[BlockStart], change: float) -> PenaltyStep:
         loose = LOOSE * 0.1 ** (len(self.points) // 3)
@@ -385,9 +395,7 @@ class _PenaltySearch:
 
     def _meets_no_half_spaces(self, results: Sequence[BlockResult]) -> bool:
         """Tell whether a block's half-spaces contradict each other, and keep the proof."""
-        proof = next(
-            (p for p in results if p.solution.status == "infeasible" and p.square == 0), None
-        )
+        proof = next((result for result in results if result.meets_no_half_spaces), None)
         if proof is None:
             return False
         shapes = [
@@ -400,23 +408,34 @@ class _PenaltySearch:
         self.best = Candidate.of(PenaltyStep.of(1.0, self.tol, rays))
         return True
 
-    def _is_hopeless(self, step: PenaltyStep) -> bool:
-        """Tell whether no weights come within epsilon, and keep the proof.
+    def _no_block_has_its_share(self, rough: Sequence[BlockResult]) -> bool:
+        """Tell whether every block proved that in a few steps already, and keep the proof."""
+        proved = all(result.solution.status == "infeasible" for result in rough)
+        return proved and self._out_of_reach(self._shares())
 
-        It is one if every block proves that it cannot have its share of epsilon, by its residual:
-        rays as long as the shares prove together that the layer cannot have epsilon.
-        """
+    def _is_hopeless(self, step: PenaltyStep) -> bool:
+        """Tell whether bounds ran away because no weights come within epsilon; keep the proof."""
         unit = self.target.largest / _longest_feature(self.dispatcher.data)
         promising = max(step.l1, PROMISING * unit * self.dispatcher.data.Y.shape[1])
         if step.bound(self.epsilon) <= promising:
             return False
-        shares = [self.epsilon * p.solution.residual / step.residual for p in step.results]
+        return self._out_of_reach(
+            [self.epsilon * p.solution.residual / step.residual for p in step.results]
+        )
+
+    def _out_of_reach(self, shares: Sequence[float]) -> bool:
+        """Tell whether no weights come within epsilon, and keep the proof.
+
+        It is one if every block proves that it cannot have its share of epsilon: rays as long as
+        the shares prove together that the layer cannot have epsilon.
+        """
         forms = [Form(epsilon=share) for share in shares]
         results = self.dispatcher.solve(forms, [BlockStart()] * len(forms), all_multipliers=True)
         if self._meets_no_half_spaces(results):
             return True
         lengths = [math.sqrt(result.square) for result in results]
-        if any(p.solution.status != "infeasible" for p in results) or not all(lengths):
+        proved = all(result.solution.status == "infeasible" for result in results)
+        if not proved or not all([*lengths, *shares]):
             return False
         most = min(length / share for length, share in zip(lengths, shares, strict=True))
         rays = [
