@@ -30,11 +30,15 @@ from support.onnx_units import assert_units_go
             "Encoder",
             (5, 24),
             [4, 30],
-            {"it is combined with signals that stay"},
+            {"LayerNormalization takes all of them together"},
             id="encoder",
         ),
         pytest.param(
-            "Grouped", (5, 24), [3, 20], {"it is combined with signals that stay"}, id="grouped"
+            "Grouped",
+            (5, 24),
+            [3, 20],
+            {"LayerNormalization takes all of them together"},
+            id="grouped",
         ),
     ],
 )
