@@ -88,13 +88,15 @@ class ViewedModel:
     Attributes
     ----------
     model : object
+        What a view was given to `trim` for, where it was given as one and knows.
     view : ModelView
     network : Network or None
         The network that the model is; a perceptron of scikit-learn is one.
     """
 
     def __init__(self, model: Any, view: ModelView) -> None:
-        self.model, self.view = model, view
+        self.model: Any = getattr(view, "model", model) if model is view else model
+        self.view = view
         network = getattr(self.view, "network", model)
         self.network = network if isinstance(network, Network) else None
 

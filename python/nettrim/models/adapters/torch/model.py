@@ -259,6 +259,10 @@ class TorchView(ModelView):
         runner.batch = self._runner.batch
         return [*runner.outputs(X, self._exits).values()]
 
+    def view_of(self, model: nn.Module) -> TorchView:
+        """Return the view of a copy, of which the same was declared (see `ModelView`)."""
+        return TorchView(model, self._relu if self._declares else None)
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the tensors of the module's state by name, as bytes (see `ModelView`)."""
         state = self.model.state_dict().items()
