@@ -27,6 +27,7 @@ OPTIONAL = (
     "outputs",
     "untouched",
     "output_values",
+    "keep",
     "to_arrays",
     "run",
     "score",
@@ -307,6 +308,13 @@ class ModelView(Prunable, Protocol):
         """Return the outputs that count under some weights, as `signals` has them."""
         n_layers = len(self.prunable_layers())
         return [signal.values for signal in islice(self.signals(X, weights), n_layers, None)]
+
+    def keep(self, position: int, affine: Affine) -> Affine:
+        """Take the answer for a layer, and return what stands for it until `with_weights`.
+
+        The same numbers: a view of a model that does not fit into memory has put them elsewhere.
+        """
+        return affine
 
     def to_arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return all numbers that signals may depend on, by name, to tell models apart.
