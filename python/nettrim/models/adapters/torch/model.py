@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -106,6 +106,9 @@ class TorchView(ModelView):
         The module without wrappers, and with masks and norms baked into its weights.
     """
 
+    _runs: ClassVar[type[Runner]] = Runner
+    _stored: ClassVar[bool] = False  # whether layers keep their weights, and none are copied
+
     def __init__(self, model: nn.Module, relu: Iterable[str] | None = None) -> None:
         self._given = check_model(model)
         self.model = bake_parametrizations(unwrap(model))
@@ -131,7 +134,7 @@ class TorchView(ModelView):
         self._heads = find_output_heads(self.model)
         self._takes = ForwardSignature.of(self.model)
         self._copy(precise=all(p.device.type != "mps" for p in self.model.parameters()))
-        self._graph = TorchGraph.of(self._runner.model)
+        self._graph = self._traced()
         self._inputs: set[str] | None = None  # None for one without a name
         self._arrivals: dict[Stop, Arrival] = {}
         self._places = [self._place(name, foldable=True) for name in modules]
@@ -255,7 +258,7 @@ class TorchView(ModelView):
         if not self._lipschitz:
             X = self.calibration(X, "X")
         module = model.model if isinstance(model, TorchView) else unwrap(model)
-        runner = Runner(module, [], precise=False, fast=True)
+        runner = self._runs(module, [], precise=False, fast=True)
         runner.batch = self._runner.batch
         return [*runner.outputs(X, self._exits).values()]
 
@@ -281,8 +284,17 @@ class TorchView(ModelView):
         return {s: a.axis for s, a in self._arrivals.items() if isinstance(s, Exit)}
 
     def _copy(self, *, precise: bool) -> None:
-        """Make the copy that runs."""
-        self._runner = Runner(self._expanded.model, list(self._modules), precise=precise)
+        """Make the copy that runs, and the one whose code is looked at: mostly the same."""
+        self._runner = self._runs(self._expanded.model, list(self._modules), precise=precise)
+        self._shown = self._runner
+
+    def _traced(self, given: Collection[str] = ()) -> TorchGraph | None:
+        return TorchGraph.of(self._shown.model, given, self._tried_in)
+
+    @property
+    def _tried_in(self) -> torch.dtype | None:
+        """The type that activations are tried in, where the module itself does not have it."""
+        return torch.float64 if self._runner.precise and not self._shown.precise else None
 
     def _settle(self, data: Data, name: str) -> None:
         """Run a few samples to see what the module does with them."""
@@ -296,7 +308,7 @@ class TorchView(ModelView):
                 stacklevel=3,
             )
         self._accept(arrivals, samples[0])
-        outputs, again = (self._runner.output(samples[0]) for _ in range(2))
+        outputs, again = (self._shown.output(samples[0]) for _ in range(2))
         counted = {name: outputs[name] for name in self.outputs()}
         if not all(name in again and are_close(again[name], x) for name, x in counted.items()):
             raise ValueError(
@@ -312,7 +324,7 @@ class TorchView(ModelView):
                 UserWarning,
                 stacklevel=3,
             )
-        self._graph = self._confirmed(self._runner.given(samples[0]), counted)
+        self._graph = self._confirmed(self._shown.given(samples[0]), counted)
         names = layer_names(self._arrivals)
         self._places = [self._place(layer, foldable=self._foldable(layer)) for layer in names]
         self._find_factors()
@@ -325,17 +337,17 @@ class TorchView(ModelView):
         while self._expanded.names and (differing := self._differing(samples, precise)):
             self._hold(expand(self.model, self._expanded.names - differing))
             self._copy(precise=precise)
-            self._graph = TorchGraph.of(self._runner.model)
+            self._graph = self._traced()
 
     def _differing(self, samples: Data, precise: bool) -> frozenset[str]:
         """Return expansions that compute something else, or all if only the model does.
 
         In float64, or as the module is if its own code knows no float64.
         """
-        plain = Runner(self.model, [], precise=precise)
+        plain = self._runs(self.model, [], precise=precise)
         expanded = self._runner
         if precise != expanded.precise:
-            expanded = Runner(self._expanded.model, [], precise=precise)
+            expanded = self._runs(self._expanded.model, [], precise=precise)
         try:
             with self._expanded._replace(model=expanded.model).compared(plain.model) as differing:
                 wanted = plain.output(samples)
@@ -363,12 +375,11 @@ class TorchView(ModelView):
 
     def _accept(self, arrivals: Mapping[Stop, Arrival | None], samples: Data) -> None:
         """Keep the layers that can be pruned, and the outputs that count."""
-        running = {name: self._runner.layers[name] for name in layer_names(arrivals)}
-        readers = {
-            name: self._runner.model.get_submodule(self._expanded.reader(name)) for name in running
-        }
-        read = read_elsewhere(running, readers, lambda: self._runner.output(samples))
-        resized = find_resized(running, lambda: self._runner.output(samples))
+        shown = self._shown
+        running = {name: shown.layers[name] for name in layer_names(arrivals)}
+        readers = {name: shown.model.get_submodule(self._expanded.reader(name)) for name in running}
+        read = read_elsewhere(running, readers, lambda: shown.output(samples))
+        resized = find_resized(running, lambda: shown.output(samples))
         for stop, arrival in arrivals.items():
             if isinstance(stop, Exit):
                 if arrival is not None:
@@ -402,12 +413,12 @@ class TorchView(ModelView):
         def seen(graph: TorchGraph | None) -> int:
             return sum(graph.call(n) is not None for n in names) if graph else -1
 
-        traced = TorchGraph.of(self._runner.model, given) if fresh else self._graph
+        traced = self._traced(given) if fresh else self._graph
         if traced is not None and not traced.confirm(given, outputs):
             traced = None
         if not names or seen(traced) == len(names):
             return traced
-        exported = TorchGraph.exported(self._runner.model, given)
+        exported = TorchGraph.exported(self._shown.model, given, self._tried_in)
         if exported is not None and not exported.confirm(given, outputs):
             exported = None
         return max(traced, exported, key=seen)
@@ -438,7 +449,7 @@ class TorchView(ModelView):
             if not self._runner.precise:
                 raise ValueError(f"{name} does not pass through the model: {error}") from error
         self._copy(precise=False)
-        self._graph = TorchGraph.of(self._runner.model)
+        self._graph = self._traced()
         return self._try(samples, name)
 
     def _place(self, name: str, *, foldable: bool) -> _LayerPlace:
@@ -449,7 +460,7 @@ class TorchView(ModelView):
         if name in self._relu or self._feeds_relu(name):
             activation = "relu"
         norm = None if tail is None or tail.norm is None else read_normalisation(tail.norm)
-        layer = layer_view(name, module, activation, norm)
+        layer = layer_view(name, module, activation, norm, stored=self._stored)
         if name in self._heads:
             layer = replace(layer, left_out=OUTPUT_HEAD)
         if tail is not None and activation == "linear":

@@ -70,15 +70,18 @@ class Runner:
     def __init__(
         self, model: nn.Module, names: Sequence[str], *, precise: bool, fast: bool = False
     ) -> None:
-        self.model = copy_model(model).eval()
         self.precise = precise
+        self.model = self._copied(model).eval()
         self.batch: int | None = BATCH
         self._fast = fast
-        if precise:
-            self.model.double()
         self.layers = {name: self.model.get_submodule(name) for name in names}
         floats = (p for p in self.model.parameters() if p.is_floating_point())
         self._like = next(floats, torch.empty(0))
+
+    def _copied(self, model: nn.Module) -> nn.Module:
+        """Return the copy that runs."""
+        copied: nn.Module = copy_model(model)
+        return copied.double() if self.precise else copied
 
     def call(self, X: Data) -> Call:
         """Return samples as the model takes them: in its precision; whole numbers stay whole."""
