@@ -119,7 +119,8 @@ def open_shards(
     Notes
     -----
     With ``share="network"`` narrow linear layers share a budget, and a number for each of their
-    weights is held meanwhile; ``share="layer"`` does not.
+    weights is held meanwhile; ``share="layer"`` does not. Until the end the result is in a folder
+    beside ``into`` whose name begins with a dot; a killed process leaves it behind.
 
     Examples
     --------

@@ -405,6 +405,11 @@ def as_view(model: Any) -> ModelView:
     )
 
 
+def viewed_model(model: Any) -> Any:
+    """Return the model of a view that was given in its place, if the view has it; else itself."""
+    return getattr(model, "model", model) if isinstance(model, ModelView) else model
+
+
 def view_both(original: Any, trimmed: Any) -> tuple[ModelView, ModelView]:
     """Return the views of a model and of what trimming made of it, without the warnings of then.
 

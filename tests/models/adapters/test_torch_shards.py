@@ -124,7 +124,7 @@ def assert_same(one: TrimResult[Any], other: TrimResult[Any]) -> None:
             assert found.name == wanted.name
             assert numbers(found) == pytest.approx(numbers(wanted), rel=1e-12, nan_ok=True)
     assert one.untouched == other.untouched
-    assert one.recipe["model"]["sha256"] == other.recipe["model"]["sha256"]
+    assert one.recipe["model"] == other.recipe["model"]
 
 
 def numbers(report: Any) -> dict[str, Any]:
@@ -163,10 +163,17 @@ def test_in_every_precision(rng: np.random.Generator, tmp_path: Path, dtype: Any
     assert_same(trim(view, X, **HALF), trim(module, X, **HALF))
 
 
+def first_positions(tokens: Any) -> Any:
+    return np.broadcast_to(np.arange(tokens.shape[1]) < 4, tokens.shape)
+
+
 @pytest.mark.parametrize("scheme", ["parallel", "cascade"])
-def test_with_held_out_samples(rng: np.random.Generator, tmp_path: Path, scheme: str) -> None:
+def test_with_held_out_and_masked_samples(
+    rng: np.random.Generator, tmp_path: Path, scheme: str
+) -> None:
     module, X = stored(decoder, tmp_path / "dense"), samples(decoder, rng)
-    options = {"epsilon": 0.1, "scheme": scheme, "held_out": samples(decoder, rng)}
+    options: dict[str, Any] = {"epsilon": 0.1, "scheme": scheme}
+    options |= {"held_out": samples(decoder, rng), "mask": first_positions}
     view = opened(decoder, tmp_path / "dense", tmp_path / "half")
     assert_same(trim(view, X, **options), trim(module, X, **options))
 
@@ -207,8 +214,9 @@ def test_what_comes_out_is_a_module_like_any_other(
     module, X = stored(decoder, tmp_path / "dense"), samples(decoder, rng)
     view = opened(decoder, tmp_path / "dense", tmp_path / "half")
     assert all(torch.equal(v, module.state_dict()[k]) for k, v in view.model.state_dict().items())
-    result = trim(view, X, **HALF)
+    result = trim(view, X, **HALF, measure=lambda model: isinstance(model, Decoder))
     assert type(result.model) is Decoder
+    assert result.measured == {"measure": (1.0, 1.0)}
     result.report(tmp_path / "page.html")
     assert result.export(tmp_path / "files").files
     wanted = content(tmp_path / "half")

@@ -65,13 +65,18 @@ class _LayerPlace:
     layer : LayerView
     tail : LayerTail or None
         None where the graph does not show the layer.
-    scale : ndarray of shape (n_outputs,) or None
-        Of the batch normalisation that is folded in.
+    norm : pair of ndarrays of shape (n_outputs,) or None
+        Factors and shifts of the batch normalisation that is folded in.
     """
 
     layer: LayerView
     tail: LayerTail | None
-    scale: Array | None
+    norm: tuple[Array, Array] | None
+
+    @property
+    def scale(self) -> Array | None:
+        """The factors of the normalisation."""
+        return None if self.norm is None else self.norm[0]
 
 
 class TorchView(ModelView):
@@ -465,7 +470,7 @@ class TorchView(ModelView):
             layer = replace(layer, left_out=OUTPUT_HEAD)
         if tail is not None and activation == "linear":
             layer = replace(layer, follower=tail.follower)
-        return _LayerPlace(layer, tail, None if norm is None else norm[0])
+        return _LayerPlace(layer, tail, norm)
 
     def _find_factors(self) -> None:
         """Find the layers whose outputs are multiplied by those of another one."""

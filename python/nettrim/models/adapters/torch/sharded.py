@@ -12,7 +12,7 @@ from torch import nn
 from ...model_view import Affine
 from ...samples import Data
 from .expansions.expand import expand
-from .layers import layer_view, read_normalisation, write
+from .layers import layer_view, write
 from .model import TorchView
 from .run import Arrival, Stop
 from .shards import ResultFolder, check_result_place, map_weights
@@ -77,9 +77,7 @@ class ShardedView(TorchView):
         place, (_, result) = self._places[position], self._writable()
         layer = result.get_submodule(place.layer.name)
         write(layer, affine, place.scale)
-        norm = None if place.tail is None or place.scale is None else place.tail.norm
-        folded = None if norm is None else read_normalisation(norm)
-        kept = layer_view(place.layer.name, layer, norm=folded, stored=True).affine
+        kept = layer_view(place.layer.name, layer, norm=place.norm, stored=True).affine
         self._answers[position] = _Answer(kept, layer)
         return kept
 

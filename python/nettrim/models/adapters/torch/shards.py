@@ -45,7 +45,8 @@ def skeleton() -> Iterator[None]:
     """Make modules without numbers in their parameters.
 
     What becomes a parameter of a module inside goes to PyTorch's meta device at once, before it is
-    given numbers. Buffers have theirs, as files often do not hold them.
+    given numbers. Buffers have theirs, as files often do not hold them. That goes for modules that
+    other threads make meanwhile, too.
 
     Examples
     --------
