@@ -27,6 +27,7 @@ FLOORS: list[list[Box]] = [
         Box("trimming", "trim: goals, methods, bounds", 0, 6),
         Box("parsimonious", "units leave in training", 6, 12),
     ],
+    [Box("units", "few units, for all that read them", 0, 12)],
     [Box("budget", "layers of so many weights", 0, 6), Box("torch", "fine-tuning", 6, 12)],
     [
         Box("layer", "one layer, one program", 0, 6),
@@ -40,7 +41,7 @@ CORE: list[list[Box]] = [
     [Box("bindings", "NumPy in, NumPy out", 0, 12)],
     [
         Box("layer", "newton, admm", 0, 4),
-        Box("budget", "surgery", 4, 8),
+        Box("budget, units", "surgery", 4, 8),
         Box("branch_hull", "interior, admm", 8, 12),
     ],
     [Box("linalg", "factors, threads", 0, 12)],

@@ -32,6 +32,7 @@ import torch
 import nettrim
 from bench.common import data, machine
 from bench.common.tables import RESULTS, Table
+from bench.networks.modules import module_of
 from nettrim.models.model_view import as_view
 
 SCHEMES = ("parallel", "cascade")
@@ -77,50 +78,6 @@ CASES = {f.__name__: f for f in (lenet5, keyword_spotting, anomaly_autoencoder)}
 
 
 # --- the same model elsewhere ---------------------------------------------------------------------
-
-
-def module_of(net: nettrim.Network, shape: tuple[int, ...]) -> torch.nn.Module:
-    """Build the PyTorch module; ``shape`` is that of one input."""
-    steps: list[torch.nn.Module] = []
-    signal = np.zeros((1, *shape))
-    for layer in net.layers:
-        steps += modules_of(layer, signal.shape)
-        signal = layer.forward(signal)
-    return torch.nn.Sequential(*steps).eval()
-
-
-def modules_of(
-    layer: nettrim.models.network.Layer, shape: tuple[int, ...]
-) -> list[torch.nn.Module]:
-    if isinstance(layer, nettrim.Conv2D):
-        (top, bottom), (left, right) = layer.window(shape).padding
-        outputs, inputs, *kernel = layer.weights.shape
-        conv = torch.nn.Conv2d(
-            inputs * layer.groups, outputs, kernel, layer.stride, groups=layer.groups
-        )
-        pad = (
-            [torch.nn.ZeroPad2d((left, right, top, bottom))] if top + bottom + left + right else []
-        )
-        return [*pad, filled(conv, layer.weights, layer.bias), *relu(layer.activation)]
-    if isinstance(layer, nettrim.Dense):
-        dense = torch.nn.Linear(*layer.weights.shape)
-        return [filled(dense, layer.weights.T, layer.bias), *relu(layer.activation)]
-    if isinstance(layer, nettrim.MaxPool):
-        return [torch.nn.MaxPool2d(layer.size, layer.stride)]
-    if isinstance(layer, nettrim.AveragePool):
-        return [torch.nn.AvgPool2d(layer.size, layer.stride)]
-    return [torch.nn.Flatten()]
-
-
-def filled(module: Any, weights: Any, bias: Any) -> torch.nn.Module:
-    with torch.no_grad():
-        module.weight.copy_(torch.from_numpy(np.array(weights)))
-        module.bias.copy_(torch.from_numpy(np.array(bias)))
-    return module
-
-
-def relu(activation: str) -> list[torch.nn.Module]:
-    return [torch.nn.ReLU()] if activation == "relu" else []
 
 
 def onnx_of(module: torch.nn.Module, shape: tuple[int, ...]) -> onnx.ModelProto:

@@ -22,6 +22,8 @@ using Array = py::array_t<S, py::array::c_style>;
 template <class S>
 using OptionalArray = std::optional<Array<S>>;
 
+constexpr double kNoLimit = kInfinity;  // of time
+
 template <class S>
 const S* data_or_null(const OptionalArray<S>& array) {
   return array ? array->data() : nullptr;

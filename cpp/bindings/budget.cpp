@@ -7,8 +7,6 @@
 namespace nettrim::bindings {
 namespace {
 
-constexpr double kNoLimit = std::numeric_limits<double>::infinity();
-
 BudgetProgram program_of(const Array<double>& X, const Array<double>& target,
                          const OptionalArray<double>& upper, const OptionalArray<bool>& active,
                          const Array<double>& prior, double pull, double ridge) {

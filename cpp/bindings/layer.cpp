@@ -37,6 +37,11 @@ LayerProgram<S> program_of(const Array<S>& X, const Array<S>& Y, const OptionalA
   return program;
 }
 
+FeatureGroups groups_of(const OptionalArray<Index>& groups, const OptionalArray<double>& prices) {
+  if (!groups || !prices) return {};
+  return {prices->shape(0), groups->data(), prices->data()};
+}
+
 template <class S>
 py::dict to_dict(LayerSolution<S>&& s) {
   using namespace pybind11::literals;
@@ -54,8 +59,10 @@ py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
                std::optional<double> penalty, const std::string& solver, double tol, Index max_iter,
                double time_limit, Index check_every, int n_threads,
                const OptionalArray<S>& start_weights, const OptionalArray<S>& start_dual,
-               const py::object& callback) {
+               const py::object& callback, const OptionalArray<Index>& groups,
+               const OptionalArray<double>& prices) {
   LayerProgram<S> program = program_of(X, Y, upper, active, relu);
+  program.groups = groups_of(groups, prices);
   program.form = epsilon ? Form::constrained : Form::penalised;
   program.level = epsilon ? *epsilon : penalty.value();
 
@@ -76,12 +83,15 @@ template <class S>
 py::list trace(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper,
                const OptionalArray<bool>& active, bool relu, const std::vector<double>& epsilons,
                double tol, Index max_iter, double time_limit, int n_threads,
-               const py::object& callback) {
+               const py::object& callback, const OptionalArray<Index>& groups,
+               const OptionalArray<double>& prices) {
   const LayerOptions options = layer_options(tol, max_iter, time_limit, n_threads, callback);
+  LayerProgram<S> program = program_of(X, Y, upper, active, relu);
+  program.groups = groups_of(groups, prices);
   std::vector<LayerSolution<S>> solutions;
   {
     const py::gil_scoped_release unlock;
-    solutions = trace_layer(program_of(X, Y, upper, active, relu), epsilons, options);
+    solutions = trace_layer(program, epsilons, options);
   }
   py::list list;
   for (auto& s : solutions) list.append(to_dict(std::move(s)));
@@ -95,11 +105,13 @@ void add_solve(py::module_& m) {
         strict("upper").none(true), strict("active").none(true), py::arg("relu"),
         py::arg("epsilon"), py::arg("penalty"), py::arg("solver"), py::arg("tol"),
         py::arg("max_iter"), py::arg("time_limit"), py::arg("check_every"), py::arg("n_threads"),
-        strict("start_weights").none(true), strict("start_dual").none(true), py::arg("callback"));
+        strict("start_weights").none(true), strict("start_dual").none(true), py::arg("callback"),
+        strict("groups").none(true) = py::none(), strict("prices").none(true) = py::none());
   m.def("trace_layer", &trace<S>, strict("X"), strict("Y"), py::kw_only(),
         strict("upper").none(true), strict("active").none(true), py::arg("relu"),
         py::arg("epsilons"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
-        py::arg("n_threads"), py::arg("callback"));
+        py::arg("n_threads"), py::arg("callback"), strict("groups").none(true) = py::none(),
+        strict("prices").none(true) = py::none());
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ namespace nettrim::bindings {
 void add_branch_hull(py::module_& m);
 void add_budget(py::module_& m);
 void add_layer(py::module_& m);
+void add_units(py::module_& m);
 }  // namespace nettrim::bindings
 
 namespace {
@@ -41,4 +42,5 @@ PYBIND11_MODULE(NETTRIM_MODULE, m, py::mod_gil_not_used()) {
   nettrim::bindings::add_layer(m);
   nettrim::bindings::add_branch_hull(m);
   nettrim::bindings::add_budget(m);
+  nettrim::bindings::add_units(m);
 }

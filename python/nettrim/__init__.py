@@ -42,10 +42,21 @@ from .models.network.shrink import shrink
 from .models.samples import Samples
 from .results.accuracy import Accuracy
 from .results.export import Export, load_weights
+from .results.latency import Latency
 from .results.outcome import LayerReport, Measured, OutputReport
 from .results.trim_result import TrimResult
-from .trimming.goals import Error, Goal, Sparsity
+from .results.widths import Widths
+from .trimming.goals import Error, Goal, Sparsity, Units
 from .trimming.trim import trim
+from .units import (
+    UnitsBudgetSolution,
+    UnitsSolution,
+    UnitsTrace,
+    solve_units,
+    solve_units_budget,
+    trace_units,
+    trace_units_budget,
+)
 
 __version__ = "0.1.0"
 
@@ -71,6 +82,7 @@ __all__ = [
     "ImageSeparation",
     "InfeasibleError",
     "LargeErrorWarning",
+    "Latency",
     "LayerProgress",
     "LayerReport",
     "LayerSolution",
@@ -86,7 +98,12 @@ __all__ = [
     "SignCheck",
     "Sparsity",
     "TrimResult",
+    "Units",
+    "UnitsBudgetSolution",
+    "UnitsSolution",
+    "UnitsTrace",
     "Untouched",
+    "Widths",
     "branch_hull",
     "build_info",
     "check_signs",
@@ -97,7 +114,11 @@ __all__ = [
     "shrink",
     "solve_layer",
     "solve_layer_budget",
+    "solve_units",
+    "solve_units_budget",
     "trace",
     "trace_budget",
+    "trace_units",
+    "trace_units_budget",
     "trim",
 ]

@@ -50,6 +50,8 @@ def solve_layer(
     start_weights: NDArray[np.floating[Any]] | None,
     start_dual: NDArray[np.floating[Any]] | None,
     callback: Callable[[int, float, float, float, float, float, float], object] | None,
+    groups: NDArray[np.int64] | None = None,
+    prices: NDArray[np.float64] | None = None,
 ) -> LayerFields: ...
 
 # epsilons in descending order; an interrupt or the time limit leaves fewer answers than that.
@@ -66,6 +68,8 @@ def trace_layer(
     time_limit: float,
     n_threads: int,
     callback: Callable[[int, float, float, float, float, float, float], object] | None,
+    groups: NDArray[np.int64] | None = None,
+    prices: NDArray[np.float64] | None = None,
 ) -> list[LayerFields]: ...
 
 class BranchHullFields(TypedDict):
@@ -235,3 +239,38 @@ def fit_quadratic(
     time_limit: float = ...,
     n_threads: int,
 ) -> QuadraticFields: ...
+
+class UnitsEliminationFields(TypedDict):
+    order: list[int]
+    losses: list[float]
+    complete: bool
+
+class UnitsExchangeFields(TypedDict):
+    kept: list[bool]
+    swaps: int
+    gain: float
+    complete: bool
+
+# One Gram matrix with its ridge, correlations of shape (n_features, n_outputs) and the unit of each
+# feature, negative for none, for every form.
+def eliminate_units(
+    grams: list[NDArray[np.float64]],
+    correlations: list[NDArray[np.float64]],
+    unit_of: list[NDArray[np.int32]],
+    *,
+    keep: NDArray[np.bool_],
+    time_limit: float = ...,
+    n_threads: int,
+) -> UnitsEliminationFields: ...
+def exchange_units(
+    grams: list[NDArray[np.float64]],
+    correlations: list[NDArray[np.float64]],
+    unit_of: list[NDArray[np.int32]],
+    *,
+    keep: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    most: int,
+    worthwhile: float,
+    time_limit: float = ...,
+    n_threads: int,
+) -> UnitsExchangeFields: ...

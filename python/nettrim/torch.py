@@ -122,6 +122,9 @@ def open_shards(
     weights is held meanwhile; ``share="layer"`` does not. Until the end the result is in a folder
     beside ``into`` whose name begins with a dot; a killed process leaves it behind.
 
+    The files of the result have tensors of the same shapes, so no units are removed
+    (`nettrim.Units`).
+
     Examples
     --------
     >>> import tempfile

@@ -25,6 +25,7 @@ H, M = RNG.standard_normal((2, 4))
 IMAGE = np.ones((6, 6))
 IMAGE[2:4, 1:3] = 2
 KEEP = np.zeros(6, bool)
+UNITS = (0, 0, 1, 1, 2, -1)
 
 
 def network_of(weights, X, bias=None):
@@ -36,6 +37,14 @@ ENTRIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "solve_layer active": (nettrim.solve_layer, {"X": X, "Y": Y, "epsilon": 1.0, "active": Y > 0}),
     "warm start": (nettrim.solve_layer, {"X": X, "Y": Y, "epsilon": 1.0, "warm_start": W}),
     "trace": (nettrim.trace, {"X": X, "Y": Y, "epsilons": [0.5, 1.0]}),
+    "units": (
+        nettrim.solve_units,
+        {"X": X, "Y": Y, "groups": UNITS, "epsilon": 1.0, "upper": Y + 1, "prices": np.ones(3)},
+    ),
+    "trace_units": (
+        nettrim.trace_units,
+        {"X": X, "Y": Y, "groups": UNITS, "epsilons": [0.5, 1.0], "active": Y > 0},
+    ),
     "budget": (
         nettrim.solve_layer_budget,
         {"X": X, "Y": Y, "weights": W, "sparsity": 0.5, "keep": KEEP},

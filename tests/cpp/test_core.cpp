@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
 #include <random>
 #include <stdexcept>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "linalg/quasidefinite.hpp"
 #include "nettrim/budget.hpp"
 #include "nettrim/layer.hpp"
+#include "nettrim/units.hpp"
 
 namespace {
 
@@ -459,6 +461,38 @@ void test_budgets() {
   CHECK(!stopped.complete);
 }
 
+void test_units() {
+  std::mt19937 generator(12);
+  constexpr int kFeatures = 150, kUnits = 60, kOutputs = 7;
+  const Matrix<double> X = normal<double>(generator, kFeatures, 400);
+  const Matrix<double> W = normal<double>(generator, kOutputs, kFeatures);
+  Matrix<double> gram = X * X.transpose();
+  gram.diagonal().array() += 1;
+  const Matrix<double> correlations = W * gram;
+  std::vector<int> unit_of(kFeatures);
+  for (int i = 0; i < kFeatures; ++i) unit_of[static_cast<std::size_t>(i)] = i % kUnits;
+  const UnitsForm form{kFeatures, kOutputs, gram.data(), correlations.data(), unit_of.data()};
+  const UnitsProgram program{kUnits, nullptr, {form}};
+  const UnitsElimination all = eliminate_units(program, {1, nullptr});
+  const UnitsElimination shared = eliminate_units(program, {2, nullptr});
+  CHECK(all.complete && all.order == shared.order);
+  std::vector<int> sorted = all.order;
+  std::sort(sorted.begin(), sorted.end());
+  for (int u = 0; u < kUnits; ++u) CHECK(sorted[static_cast<std::size_t>(u)] == u);
+  // Without any unit nothing is explained of what all of them explain.
+  const double explained = (correlations.array() * W.array()).sum() / 2;
+  const double lost = std::accumulate(all.losses.begin(), all.losses.end(), 0.0);
+  CHECK(std::abs(lost - explained) < 1e-9 * explained);
+  bool kept[kUnits] = {};
+  for (int u = 0; u < kUnits / 3; ++u) kept[u] = true;
+  const UnitsExchange one = exchange_units(program, kept, 1, 0, {1, nullptr});
+  const UnitsExchange more = exchange_units(program, kept, 100, 0, {2, nullptr});
+  CHECK(one.swaps == 1 && more.swaps > 1 && more.gain > one.gain);
+  CHECK(std::count(more.kept.begin(), more.kept.end(), true) == kUnits / 3);
+  CHECK(!eliminate_units(program, {1, [] { return true; }}).complete);
+  CHECK(!exchange_units(program, kept, 9, 0, {1, [] { return true; }}).complete);
+}
+
 }  // namespace
 
 int main() {
@@ -484,6 +518,7 @@ int main() {
   test_orthogonal_basis();
   test_inverses_follow_their_matrix();
   test_budgets();
+  test_units();
   test_quasidefinite_updates();
   test_working_gram();
   test_engines_agree();

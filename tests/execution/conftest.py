@@ -1,4 +1,4 @@
-"""Executors, and a layer and a network for them."""
+"""Executors, one of each kind for all of these tests, and a layer and a network for them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from support.executors import WIDTH
 spawn = multiprocessing.get_context("spawn")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def processes():
     with ProcessPoolExecutor(2, mp_context=spawn) as executor:
         yield executor
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def loky():
     executor = pytest.importorskip("loky").get_reusable_executor(2)
     yield executor
     executor.shutdown()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def dask():
     distributed = pytest.importorskip("distributed")
     with (
@@ -40,7 +40,7 @@ def dask():
         yield client.get_executor()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def threads():
     with ThreadPoolExecutor(2) as executor:
         yield executor

@@ -11,7 +11,7 @@ import pytest
 import nettrim
 from nettrim.layer.blocks import workers
 from nettrim.trimming.methods import to_sparsity
-from support.executors import Here, Watched, trim
+from support.executors import Here, Watched, minus_one, negated, trim
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,6 @@ def solve(X, W, **options):
     if "pattern" not in options:
         options["sparsity"] = 0.7
     return nettrim.solve_layer_budget(X, Y, weights=W, **options)
-
-
-def negated(z):
-    return -z
-
-
-def minus_one(z):
-    return -np.ones_like(z)
 
 
 def assert_same_answer(executor, options, small):

@@ -175,7 +175,7 @@ def test_ctrl_c_in_a_real_run():
                 executor.submit(int).result()
                 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
                 answer = layer.solve(
-                    executor=executor, tol=1e-15, time_limit=3, max_iter=10**9, solver="admm"
+                    executor=executor, tol=1e-15, time_limit=1.5, max_iter=10**9, solver="admm"
                 )
             print(answer.status)
     """

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nettrim import TrimResult
+from support.libraries import import_transformers
 from support.networks import random_network, trim
 
 torch = pytest.importorskip("torch")
@@ -102,7 +103,7 @@ def test_other_models_have_no_safetensors(rng: np.random.Generator, tmp_path: Pa
 
 
 def bert() -> Any:
-    transformers = pytest.importorskip("transformers")
+    transformers = import_transformers()
     config = transformers.BertConfig(
         vocab_size=30,
         hidden_size=16,

@@ -85,7 +85,7 @@ def signal_scale(program: Program) -> float:
 def model(program: Program, U: cp.Variable) -> tuple[cp.Minimize, list[cp.Constraint]]:
     """Objective and constraints, one sparse block of rows per output."""
     u = cp.vec(U, order="F")
-    on, off = rows(program, program.active), rows(program, ~program.active)
+    on, off = (rows(program, c).tocsr() for c in (program.active, ~program.active))
     y, v = program.Y.T[program.active.T], program.ceiling.T[~program.active.T]
     misfit = on @ u - y
     constraints = [off @ u <= v] if v.size else []
@@ -95,9 +95,14 @@ def model(program: Program, U: cp.Variable) -> tuple[cp.Minimize, list[cp.Constr
     return cp.Minimize(cp.norm1(u)), constraints
 
 
-def rows(program: Program, chosen: np.ndarray) -> sparse.csr_array:
+def rows(program: Program, chosen: np.ndarray) -> sparse.coo_array:
     """The rows of X that meet the chosen entries of each output, as one block-diagonal matrix."""
-    return sparse.csr_array(sparse.block_diag([program.X[c] for c in chosen.T]))
+    output, sample = np.nonzero(chosen.T)
+    values, n_features = program.X[sample], program.X.shape[1]
+    row, feature = np.nonzero(values)
+    column = output[row] * n_features + feature
+    shape = len(sample), chosen.shape[1] * n_features
+    return sparse.coo_array((values[row, feature], (row, column)), shape=shape)
 
 
 def solve_cones(program: Program) -> ConicPair:
@@ -123,38 +128,43 @@ def solve_standard_form(program: Program) -> clarabel.DefaultSolution:
     on, off = rows(program, program.active), rows(program, ~program.active)
     y, v = program.Y.T[program.active.T], program.ceiling.T[~program.active.T]
     n = on.shape[1]
-    one, misfit = sparse.eye_array(n), sparse.eye_array(len(y))
+    one, misfit = np.arange(n), np.arange(len(y))
     curvature, price = (0.0, 1.0) if program.penalty is None else (2.0, program.penalty)
-    within, radius, ball = misfit_cone(program, len(y))
-    A = sparse.block_array(
-        [
-            [on, None, -misfit],
-            [off, None, None],
-            [one, -one, None],
-            [-one, -one, None],
-            [None, None, within],
-        ],
-        format="csc",
-    )
+    head, radius, ball = misfit_cone(program, len(y))
+    least = len(y) + len(v)  # the first row of those of |u|
+    entries = [
+        (on.coords[0], on.coords[1], on.data),
+        (misfit, 2 * n + misfit, -1.0),
+        (len(y) + off.coords[0], off.coords[1], off.data),
+        *((least + one, one, 1.0), (least + one, n + one, -1.0)),
+        *((least + n + one, one, -1.0), (least + n + one, n + one, -1.0)),
+    ]
+    if len(radius):
+        entries.append((least + 2 * n + head + misfit, 2 * n + misfit, 1.0))
+    A = matrix(entries, (least + 2 * n + len(radius), 2 * n + len(y)))
     b = np.concatenate([y, v, np.zeros(2 * n), radius])
-    P = sparse.diags_array(np.repeat([0.0, curvature], [2 * n, len(y)]), format="csc")
+    curved = misfit[: len(y) if curvature else 0]
+    P = matrix([(2 * n + curved, 2 * n + curved, curvature)], (A.shape[1], A.shape[1]))
     q = np.repeat([0.0, price, 0.0], [n, n, len(y)])
     cones = [clarabel.ZeroConeT(len(y)), clarabel.NonnegativeConeT(len(v) + 2 * n), *ball]
     settings = clarabel.DefaultSettings()
     for name, value in {**PRECISION, **REFINEMENT, "verbose": False, "max_threads": 1}.items():
         setattr(settings, name, value)
-    return clarabel.DefaultSolver(
-        sparse.csc_matrix(P), q, sparse.csc_matrix(A), b, cones, settings
-    ).solve()
+    return clarabel.DefaultSolver(P, q, A, b, cones, settings).solve()
 
 
-def misfit_cone(program: Program, size: int) -> tuple[sparse.sparray, Array, list[Any]]:
-    """Rows, right-hand side and cone that hold the misfit within epsilon."""
-    misfit = sparse.eye_array(size)
+def matrix(entries: list[tuple[Any, Any, Any]], shape: tuple[int, int]) -> sparse.csc_matrix:
+    """A matrix of rows, columns and values; of thousands, so not by adding blocks up."""
+    row, column, value = zip(*(np.broadcast_arrays(*part) for part in entries), strict=True)
+    place = np.concatenate(row), np.concatenate(column)
+    return sparse.csc_matrix((np.concatenate(value), place), shape=shape)
+
+
+def misfit_cone(program: Program, size: int) -> tuple[int, Array, list[Any]]:
+    """Rows without entries, right-hand side and cone, that hold the misfit within epsilon."""
     if program.penalty is not None:
-        return sparse.csr_array((0, size)), np.zeros(0), []
+        return 0, np.zeros(0), []
     if program.epsilon == 0:
-        return misfit, np.zeros(size), [clarabel.ZeroConeT(size)]
-    head = sparse.csr_array((1, size))
+        return 0, np.zeros(size), [clarabel.ZeroConeT(size)]
     radius = np.append(program.epsilon, np.zeros(size))
-    return sparse.vstack([head, misfit]), radius, [clarabel.SecondOrderConeT(1 + size)]
+    return 1, radius, [clarabel.SecondOrderConeT(1 + size)]

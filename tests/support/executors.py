@@ -6,6 +6,7 @@ import pickle
 import types
 from concurrent.futures import Executor, Future
 
+import numpy as np
 import pytest
 
 import nettrim
@@ -74,6 +75,16 @@ class FakeRay(types.ModuleType):
             return self.Ref(function_(*args, **kwargs))
 
         return types.SimpleNamespace(remote=run)
+
+
+def negated(z):
+    """Return an activation that workers find here, in a file that loads nothing large."""
+    return -z
+
+
+def minus_one(z):
+    """Return its slope."""
+    return -np.ones_like(z)
 
 
 def trim(digits, **options):

@@ -1,6 +1,6 @@
 """Every entry point, with threads in this process and then in a child; see test_fork.
 
-Run as ``python -c "from support import forked; forked.main(way)"`` by processes of their own: a
+Run as ``python -c "from support import forked; forked.main(*ways)"`` by processes of their own: a
 child that waits for ever is to be stopped from outside.
 """
 
@@ -49,13 +49,13 @@ def budget(method):
 
 def by_executor(n):
     with ThreadPoolExecutor(2) as executor:
-        return layer(executor=executor)(n)
+        return layer(executor=executor, max_iter=5)(n)
 
 
-def layer(**options):
+def layer(max_iter=20, **options):
     return lambda n: (
         nettrim.solve_layer(
-            LARGE_X, LARGE_Y, epsilon=EPSILON, max_iter=20, n_threads=n, **options
+            LARGE_X, LARGE_Y, epsilon=EPSILON, max_iter=max_iter, n_threads=n, **options
         ).weights
     )
 
@@ -69,7 +69,7 @@ JOBS: dict[str, Callable[[int], np.ndarray]] = {
     "admm": layer(solver="admm", tol=1e-3),
     "linear": layer(activation="linear"),
     "float32": layer(dtype=np.float32, tol=1e-4),
-    "blocks": layer(block_outputs=25),
+    "blocks": layer(block_outputs=25, max_iter=5),
     "groups": layer(groups=5),
     "executor": by_executor,
     "penalty": lambda n: (
@@ -101,11 +101,14 @@ def differing(expected: dict[str, np.ndarray]) -> list[str]:
     return different
 
 
-def main(way: str) -> None:
-    """Use threads, then a child in one way or another, and threads again."""
+def main(*ways: str) -> None:
+    """Use threads, then a child in one way after another, and threads again in front of each."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # forks beside threads
     expected = {name: job(2) for name, job in JOBS.items()}
-    assert WAYS[way](expected) == []
+    for way in ways:
+        print(f"\n{way}:", end=" ", flush=True)
+        layer(solver="admm")(2)
+        assert WAYS[way](expected) == [], way
 
 
 def by_fork(expected):

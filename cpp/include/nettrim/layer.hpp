@@ -17,6 +17,14 @@ enum class Activation { relu, linear };
 // penalised:   min ||(XU - Y)_active||_F^2 + level |U|_1  s.t.       (XU)_inactive <= upper
 enum class Form { constrained, penalised };
 
+// Features that go together, from all outputs at once. With groups the norm of the program is
+// sum_g prices_g ||U_g||_F in place of |U|_1, where U_g are the weights of the features of group g.
+struct FeatureGroups {
+  Index count = 0;                 // none: the l1 norm
+  const Index* group = nullptr;    // of each feature; -1 for one that costs nothing
+  const double* prices = nullptr;  // of each group, positive
+};
+
 // Views of row-major arrays that outlive the call. In a linear layer everything is active.
 template <class S>
 struct LayerProgram {
@@ -28,11 +36,13 @@ struct LayerProgram {
   Activation activation = Activation::relu;
   Form form = Form::constrained;
   double level = 0;  // epsilon or penalty
+  FeatureGroups groups;
 };
 
 // newton: active sets per output and one Newton iteration on their common penalty; admm:
 // alternating directions; automatic: in a linear layer of no more features than samples alternating
 // directions on its Gram matrix, elsewhere newton, and each from where the other makes no progress.
+// With groups there is no newton, and automatic are alternating directions with Anderson's mixing.
 enum class Solver { automatic, admm, newton };
 
 // "auto", "admm" or "newton". Throws std::invalid_argument for another name.

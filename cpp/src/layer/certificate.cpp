@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "layer/group_certificate.hpp"
 #include "layer/repair.hpp"
 #include "linalg/product.hpp"
 
@@ -119,17 +120,17 @@ double rounding_of_sums(const UnitProgram<S>& p) {
 }
 
 template <class S>
-Certificate conclude(const UnitProgram<S>& p, double l1, const Evidence& evidence,
+Certificate conclude(const UnitProgram<S>& p, double norm, const Evidence& evidence,
                      const Matrix<S>& dual) {
-  const DualSums sums = repaired(p, evidence, dual);
+  const DualSums sums = p.groups ? sums_of_groups(p, evidence, dual) : repaired(p, evidence, dual);
   Certificate c;
   c.residual = std::sqrt(evidence.residual);
   c.violation = evidence.violation;
   if (p.constrained()) {
-    c.objective = l1;
+    c.objective = norm;
     scale_constrained(sums, p.level, c);
   } else {
-    c.objective = evidence.residual + p.level * l1;
+    c.objective = evidence.residual + p.level * norm;
     scale_penalised(sums, p.level, c);
   }
   return c;
@@ -145,7 +146,7 @@ Certificate certify(const UnitProgram<S>& p, const Matrix<S>& weights, const Mat
     if (!at_zero) add_product(W, widened(X_view), signal);
     add_piece(p, piece, signal, dual, mine);
   });
-  return conclude(p, p.l1_of(weights.template cast<double>()), evidence, dual);
+  return conclude(p, p.norm_of(weights.template cast<double>()), evidence, dual);
 }
 
 #define NETTRIM_FOR(S)                                                                             \

@@ -11,7 +11,8 @@ namespace nettrim::layer {
 // (constrained) or <= penalty (penalised),
 //   constrained: <G, target> - epsilon ||G_active||_F    <= optimum
 //   penalised:   <G, target> - ||G_active||_F^2 / 4      <= optimum
-// where |X'g| is over the costs. Candidates are scaled per output until they qualify: `scale`,
+// where |X'g| is over the costs; with groups, ||X_g'G||_F over the prices, which are the same scale
+// for all outputs. Candidates are scaled per output until they qualify: `scale`,
 // outputs. Sums are allowed for their rounding, so that the bound holds in exact arithmetic.
 struct Certificate {
   double objective = 0, dual_bound = 0;
@@ -65,10 +66,10 @@ Evidence evidence_of(const UnitProgram<S>& p, const Matrix<D>& dual) {
 template <class S>
 double rounding_of_sums(const UnitProgram<S>& program);
 
-// What the evidence of all samples, gathered with that dual, proves; l1 is the sum of all absolute
-// weights at their costs.
+// What the evidence of all samples, gathered with that dual, proves; norm is the program's of the
+// weights.
 template <class S>
-Certificate conclude(const UnitProgram<S>& program, double l1, const Evidence& evidence,
+Certificate conclude(const UnitProgram<S>& program, double norm, const Evidence& evidence,
                      const Matrix<S>& dual);
 
 // weights: outputs x features, dual: outputs x samples with no positive inactive entry. Everything

@@ -29,6 +29,7 @@ GramSpace::GramSpace(const UnitProgram<S>& p)
       coordinates_(basis_.coordinates(p.n_outputs(), given_Y_)),
       triangle_(p.costs.cwiseInverse().asDiagonal() * basis_.triangle()),
       form_(p.given.form),
+      groups_(p.given.groups),
       n_samples_(p.n_samples()),
       size_(p.total),
       outside_(outside_part().norm()) {
@@ -52,6 +53,7 @@ LayerProgram<double> GramSpace::program() const {
   p.activation = Activation::linear;
   p.form = form_;
   p.level = level_;
+  p.groups = groups_;
   return p;
 }
 

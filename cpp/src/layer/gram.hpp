@@ -34,6 +34,7 @@ class GramSpace {
   Matrix<double> coordinates_;  // YQ', outputs x features
   Matrix<double> triangle_;     // of features as far apart as they were given
   Form form_;
+  FeatureGroups groups_;
   Index n_samples_;
   double size_, outside_, level_given_ = 0, level_ = 0;
   bool feasible_ = true;

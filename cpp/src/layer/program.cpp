@@ -96,7 +96,8 @@ Matrix<S> UnitProgram<S>::gradient_of(const Matrix<S>& signal) const {
 }
 
 template <class S>
-double UnitProgram<S>::l1_of(const Matrix<double>& weights) const {
+double UnitProgram<S>::norm_of(const Matrix<double>& weights) const {
+  if (groups) return groups->of(weights);
   return weights.cwiseAbs().colwise().sum() * costs;
 }
 
@@ -127,7 +128,8 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
   const double largest_input = largest_entry(program.X, program.samples * program.features);
   p.lengths = lengths_of_features(p, largest_input);
   p.x_scale = unit_scale<S>(p.lengths.maxCoeff());
-  p.costs = evening(p.lengths);
+  if (program.groups.count > 0) p.groups = std::make_shared<GroupNorm>(program);
+  p.costs = p.groups ? Eigen::VectorXd::Ones(program.features).eval() : evening(p.lengths);
   if (!p.costs.isOnes(0)) {
     p.even_X = evened(p, p.costs);
     p.given.X = p.even_X->data();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "layer/group_norm.hpp"
 #include "linalg/parallel.hpp"
 #include "nettrim/layer.hpp"
 
@@ -17,36 +18,42 @@ struct Entry {
   bool active;
 };
 
+// Its two parts one by one, which a loop over single-precision entries needs to be vectorised.
 template <class S>
 struct LinearEntries {
   const S* Y;
   S scale;
-  Entry<S> operator()(Index i) const { return {Y[i] * scale, true}; }
+  bool active(Index) const { return true; }
+  S target(Index i) const { return Y[i] * scale; }
+  Entry<S> operator()(Index i) const { return {target(i), true}; }
 };
 
 template <class S>
 struct ReluEntries {
   const S* Y;
   S scale;
-  Entry<S> operator()(Index i) const { return {std::max(Y[i], S(0)) * scale, Y[i] > 0}; }
+  bool active(Index i) const { return Y[i] > 0; }
+  S target(Index i) const { return std::max(Y[i], S(0)) * scale; }
+  Entry<S> operator()(Index i) const { return {target(i), active(i)}; }
 };
 
 template <class S>
 struct BoundedReluEntries {
   const S *Y, *upper;
   S scale;
-  Entry<S> operator()(Index i) const {
-    const bool active = Y[i] > 0;
-    return {(active ? Y[i] : upper[i]) * scale, active};
-  }
+  bool active(Index i) const { return Y[i] > 0; }
+  S target(Index i) const { return (active(i) ? Y[i] : upper[i]) * scale; }
+  Entry<S> operator()(Index i) const { return {target(i), active(i)}; }
 };
 
 template <class S>
 struct MaskedEntries {
   const S *Y, *upper;
-  const bool* active;
+  const bool* mask;
   S scale;
-  Entry<S> operator()(Index i) const { return {(active[i] ? Y[i] : upper[i]) * scale, active[i]}; }
+  bool active(Index i) const { return mask[i]; }
+  S target(Index i) const { return (mask[i] ? Y[i] : upper[i]) * scale; }
+  Entry<S> operator()(Index i) const { return {target(i), active(i)}; }
 };
 
 // The program in units where the longest feature and the largest output are about 1:
@@ -59,9 +66,10 @@ struct UnitProgram {
   std::shared_ptr<const Matrix<S>> even_X;  // the copy, if there is one
   S x_scale = 1, y_scale = 1;
   Eigen::VectorXd costs, lengths;  // of each feature: l1 penalty of a unit of weight, norm of X'
-  double level = 0;                // epsilon or penalty in these units
-  double largest = 0;              // max |Y'|
-  double total = 0;                // ||Y'_active||_F
+  std::shared_ptr<const GroupNorm> groups;  // in place of the l1 norm; then all costs are 1
+  double level = 0;                         // epsilon or penalty in these units
+  double largest = 0;                       // max |Y'|
+  double total = 0;                         // ||Y'_active||_F
   int threads = 1;
   std::vector<Range> samples;  // cut for the threads; about what a core's cache holds
 
@@ -83,7 +91,7 @@ struct UnitProgram {
   }
 
   bool even() const { return even_X != nullptr; }
-  double l1_of(const Matrix<double>& weights) const;        // outputs x features, at their costs
+  double norm_of(const Matrix<double>& weights) const;      // outputs x features, at their costs
   Matrix<S> given_weights(const Matrix<S>& weights) const;  // in the caller's units
   Matrix<S> unit_weights(const Matrix<S>& given_weights) const;
 

@@ -75,13 +75,6 @@ FreePart free_part(const UnitProgram<S>& p, Index output, const Matrix<S>& dual,
   return {std::move(gram), std::sqrt(square)};
 }
 
-// Of features with such products over some of n samples: the least singular value, rounded down.
-double least_singular_value(const Matrix<double>& gram, Index n) {
-  const double rounding =
-      static_cast<double>(n * gram.rows()) * std::numeric_limits<double>::epsilon() * gram.trace();
-  return std::sqrt(std::max(least_eigenvalue(gram) - rounding, 0.0));
-}
-
 // Of output m, whose constraints are violated. Kept where it loses less than to shrink.
 template <class S>
 void repair(const UnitProgram<S>& p, Index m, const Matrix<S>& dual, double firm,
@@ -127,6 +120,12 @@ void write(const UnitProgram<S>& p, const Repair& repair, const Evidence& eviden
 }
 
 }  // namespace
+
+double least_singular_value(const Matrix<double>& gram, Index n) {
+  const double rounding =
+      static_cast<double>(n * gram.rows()) * std::numeric_limits<double>::epsilon() * gram.trace();
+  return std::sqrt(std::max(least_eigenvalue(gram) - rounding, 0.0));
+}
 
 template <class S>
 DualSums repaired(const UnitProgram<S>& p, const Evidence& evidence, const Matrix<S>& dual) {

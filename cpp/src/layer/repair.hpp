@@ -25,6 +25,9 @@ struct DualSums {
   std::vector<Repair> repairs;
 };
 
+// Of features with such products over some of n samples: the least singular value, rounded down.
+double least_singular_value(const Matrix<double>& gram, Index n);
+
 template <class S>
 DualSums repaired(const UnitProgram<S>& program, const Evidence& evidence, const Matrix<S>& dual);
 

@@ -2,7 +2,9 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <optional>
+#include <variant>
 
 #include "layer/admm/admm.hpp"
 #include "layer/admm/gram_admm.hpp"
@@ -24,6 +26,8 @@ constexpr Index kFirstLeg = 1000, kLegGrowth = 4;
 // Steps of alternating directions on a Gram matrix, in single and in double precision, before
 // newton has its turn.
 constexpr Index kSingleSteps = 32, kGramSteps = 300;
+// Of alternating directions with mixing: certificates' tolerance that single precision is good for.
+constexpr double kSingleTol = 1e-3;
 constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
 
 // An engine's run; what it reaches replaces `a`, whose iterations count on. newton begins at `a`.
@@ -159,10 +163,32 @@ EngineResult<double> run_on_gram(const UnitProgram<double>& p, const Supervisor&
   return a;
 }
 
+// Groups couple the outputs: alternating directions with Anderson's mixing, in single precision as
+// far as that goes.
+template <class S>
+EngineResult<S> run_mixed(const UnitProgram<S>& p, const Supervisor& supervisor,
+                          const Start<S>& start, EngineResult<S> a) {
+  LayerOptions options = supervisor.options();
+  options.tol = std::max(options.tol, kSingleTol);
+  SinglePrecisionAdmm<S> single(p, options, Mixing::anderson);
+  single.start(start);
+  a = search(p, Supervisor(supervisor, options), single, std::move(a));
+  a.solver = "admm";
+  a.reason = "in single precision";
+  if (is_final(p, supervisor.options(), a) || std::is_same_v<S, float>) return a;
+  Admm<S> engine(p, supervisor.options(), Mixing::anderson);
+  engine.go_on(single.engine());
+  a = search(p, supervisor, engine, std::move(a));
+  a.solver = "admm";
+  a.reason = "groups couple the outputs";
+  return a;
+}
+
 // Where newton gets stuck alternating directions take over, from its answer if that is good.
 template <class S>
 EngineResult<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
                               const Start<S>& start, EngineResult<S> a) {
+  if (p.groups) return run_mixed(p, supervisor, start, std::move(a));
   if (p.constrained() && p.level == 0) {
     return run_admm(p, supervisor, start, std::move(a), "epsilon is zero: a linear program");
   }
@@ -232,6 +258,39 @@ class NewtonPath {
   std::optional<Newton<S>> newton_;
 };
 
+// A program of groups solved at one level after the other by alternating directions that stay.
+template <class S>
+class MixedPath {
+ public:
+  MixedPath(const UnitProgram<S>& p, const Supervisor& supervisor)
+      : p_(p), supervisor_(supervisor) {}
+
+  EngineResult<S> solve_present_level() {
+    EngineResult<S> a = opening(p_, supervisor_, Start<S>{});
+    if (a.status == Status::optimal) return a;
+    if (!engine_) {
+      engine_ = std::make_unique<Admm<S>>(p_, supervisor_.options(), Mixing::anderson);
+      engine_->start({});
+    }
+    a = search(p_, supervisor_, *engine_, std::move(a));
+    a.solver = "admm";
+    a.reason = "along a path";
+    return a;
+  }
+
+ private:
+  const UnitProgram<S>& p_;
+  const Supervisor& supervisor_;
+  std::unique_ptr<Admm<S>> engine_;
+};
+
+template <class S>
+std::variant<NewtonPath<S>, MixedPath<S>> path_of(const UnitProgram<S>& p,
+                                                  const Supervisor& supervisor) {
+  if (p.groups) return MixedPath<S>(p, supervisor);
+  return NewtonPath<S>(p, supervisor, gram_precision(p));
+}
+
 }  // namespace
 
 template <class S>
@@ -254,10 +313,10 @@ template <class S>
 void run_along(UnitProgram<S>& p, const Supervisor& supervisor, const std::vector<double>& levels,
                const std::function<void(std::size_t, EngineResult<S>)>& on_result) {
   if (!levels.empty()) p.set_level(levels.back());
-  NewtonPath<S> path(p, supervisor, gram_precision(p));
+  std::variant<NewtonPath<S>, MixedPath<S>> path = path_of(p, supervisor);
   for (std::size_t k = 0; k < levels.size(); ++k) {
     p.set_level(levels[k]);
-    EngineResult<S> a = path.solve_present_level();
+    EngineResult<S> a = std::visit([](auto& it) { return it.solve_present_level(); }, path);
     const bool ended = a.status == Status::interrupted || a.status == Status::time_limit;
     on_result(k, std::move(a));
     if (ended) return;

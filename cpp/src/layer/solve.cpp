@@ -142,6 +142,19 @@ void require(bool holds, const char* message) {
   if (!holds) throw std::invalid_argument(message);
 }
 
+void check(const FeatureGroups& groups, Index features, Solver solver) {
+  if (groups.count == 0) return;
+  require(groups.count > 0, "the number of groups must not be negative");
+  require(groups.group != nullptr && groups.prices != nullptr, "groups must not be null");
+  require(solver != Solver::newton, "newton solves programs without groups");
+  for (Index j = 0; j < features; ++j) {
+    require(groups.group[j] < groups.count, "groups must be numbers below their count");
+  }
+  for (Index g = 0; g < groups.count; ++g) {
+    require(std::isfinite(groups.prices[g]) && groups.prices[g] > 0, "prices must be positive");
+  }
+}
+
 template <class S>
 void check(const LayerProgram<S>& p, const LayerOptions& o) {
   require(p.samples > 0 && p.features > 0 && p.outputs > 0, "X and Y must not be empty");
@@ -152,6 +165,7 @@ void check(const LayerProgram<S>& p, const LayerOptions& o) {
   require(o.max_iter > 0, "max_iter must be positive");
   require(o.check_every > 0, "check_every must be positive");
   require(o.n_threads > 0, "n_threads must be positive");
+  check(p.groups, p.features, o.solver);
 }
 
 }  // namespace

@@ -1,12 +1,12 @@
 #include "linalg/inverse.hpp"
 
 #include "linalg/cholesky.hpp"
-#include "linalg/parallel.hpp"
+#include "linalg/product_by.hpp"
 
 namespace nettrim {
 namespace {
 
-constexpr Index kSmall = 64, kColumns = 64;  // of a thread's piece of a product
+constexpr Index kSmall = 64;
 
 // In double precision, whatever is asked for: it costs next to nothing.
 template <class S>
@@ -19,26 +19,6 @@ bool invert_small(Part<S> lower) {
   add_gram(half.transpose(), L);
   lower.template triangularView<Eigen::Lower>() = L.cast<S>();
   return true;
-}
-
-// out += factor A B, each thread some columns of it.
-template <class Left, class Right, class Out>
-void add_product_by(int threads, const Left& A, const Right& B, Out&& out,
-                    typename Left::Scalar factor) {
-  parallel_over(cut(B.cols(), kColumns, threads), threads, [&](Range r, int) {
-    add_product(A, B.middleCols(r.begin, r.size), out.middleCols(r.begin, r.size), factor);
-  });
-}
-
-// The same for a symmetric product, of which the lower triangle is needed.
-template <class Left, class Right, class Out>
-void add_lower_product_by(int threads, const Left& A, const Right& B, Out&& out,
-                          typename Left::Scalar factor) {
-  parallel_over(cut(B.cols(), kColumns, threads), threads, [&](Range r, int) {
-    const Index rows = A.rows() - r.begin;
-    add_product(A.bottomRows(rows), B.middleCols(r.begin, r.size),
-                out.block(r.begin, r.begin, rows, r.size), factor);
-  });
 }
 
 template <class S>

@@ -11,10 +11,11 @@ on their support by Gauss-Newton steps with the same matrices.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-__all__ = ["solve_behind"]
+__all__ = ["fit_behind", "solve_behind"]
 
 LEAST_WEIGHT = (
     3e-3  # of a row, over the largest: where the activation is flat, the signal may not run away
@@ -53,15 +54,9 @@ def solve_behind(
     deadline: float | None,
 ) -> Array:
     """Return few weights of a layer; at a deadline, those by then."""
-    X, Y = data.X.astype(np.float32), data.Y.astype(np.float32)
-    steepness = activation.slope(Y) ** 2
-    forms = _Forms.of(X, Y, np.maximum(steepness, LEAST_WEIGHT * steepness.max()))
+    forms = _Forms.behind(data, activation)
     fields = core.solve_quadratic(
-        forms.grams,
-        form_of=forms.form_of,
-        correlations=forms.correlations,
-        prior=data.weights,
-        ridge=ridge,
+        **forms.quadratic_arguments(data, ridge),
         keep=np.ascontiguousarray(data.pattern.keep),
         group=data.pattern.group,
         most=data.pattern.most,
@@ -72,16 +67,56 @@ def solve_behind(
     if not fields["complete"]:
         raise KeyboardInterrupt
     weights = fields["weights"]
+    _polish(data, activation, forms, weights, weights != 0, ridge, n_threads, deadline)
+    return weights
+
+
+def fit_behind(
+    data: BudgetData,
+    activation: Activation | Shifted | RowWeights,
+    support: Mask,
+    ridge: float,
+    n_threads: int,
+    deadline: float | None,
+) -> Array:
+    """Return weights on a support, of the shape of both; at a deadline, those by then."""
+    forms = _Forms.behind(data, activation)
+    fields = core.fit_quadratic(
+        **forms.quadratic_arguments(data, ridge),
+        support=support,
+        time_limit=remaining_seconds(deadline),
+        n_threads=n_threads,
+    )
+    if not fields["complete"]:
+        raise KeyboardInterrupt
+    weights = fields["weights"]
+    _polish(data, activation, forms, weights, support, ridge, n_threads, deadline)
+    return weights
+
+
+def _polish(
+    data: BudgetData,
+    activation: Activation | Shifted | RowWeights,
+    forms: _Forms,
+    weights: Array,
+    support: Mask,
+    ridge: float,
+    n_threads: int,
+    deadline: float | None,
+) -> None:
+    """Let weights follow the true loss on a support, in place."""
+    X, Y = data.X.astype(np.float32), data.Y.astype(np.float32)
 
     def polish(form: int) -> None:
         own = forms.form_of == form
         prior = data.weights[:, own].astype(np.float32)
         loss = _Loss(X, Y[:, own], prior, activation.of(own), forms.grams[form], ridge)
-        weights[:, own] = _polished(loss, np.ascontiguousarray(weights[:, own]), deadline)
+        start = np.ascontiguousarray(weights[:, own], dtype=np.float32)
+        mask = np.ascontiguousarray(support[:, own])
+        weights[:, own] = _polished(loss, mask, start, deadline)
 
     with ThreadPoolExecutor(n_threads) as threads:
         list(threads.map(polish, range(len(forms.grams))))
-    return weights
 
 
 @dataclass(frozen=True)
@@ -99,6 +134,23 @@ class _Forms:
     form_of: NDArray[np.int32]
     grams: Array
     correlations: Array
+
+    @classmethod
+    def behind(cls, data: BudgetData, activation: Activation | Shifted | RowWeights) -> _Forms:
+        """Weight rows by the squared slopes of what follows."""
+        X, Y = data.X.astype(np.float32), data.Y.astype(np.float32)
+        steepness = activation.slope(Y) ** 2
+        return cls.of(X, Y, np.maximum(steepness, LEAST_WEIGHT * steepness.max()))
+
+    def quadratic_arguments(self, data: BudgetData, ridge: float) -> Mapping[str, Any]:
+        """Return the core's arguments for the layer."""
+        return {
+            "grams": self.grams,
+            "form_of": self.form_of,
+            "correlations": self.correlations,
+            "prior": data.weights,
+            "ridge": ridge,
+        }
 
     @classmethod
     def of(cls, X: AnyFloat, Y: AnyFloat, row_weights: AnyFloat) -> _Forms:
@@ -220,10 +272,9 @@ class _Point:
         self.losses[outputs] = other.losses
 
 
-def _polished(loss: _Loss, weights: Array, deadline: float | None) -> Array:
+def _polished(loss: _Loss, support: Mask, start: AnyFloat, deadline: float | None) -> Array:
     """Return the weights of least loss on the support, or near them."""
-    support, single = weights != 0, weights.astype(np.float32)
-    point = loss.at(single, loss.X @ single)
+    point = loss.at(start, loss.X @ start)
     for _ in range(STEPS):
         if has_passed(deadline):
             break

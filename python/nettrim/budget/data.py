@@ -271,7 +271,7 @@ class BudgetData:
         return self.X.T @ self.X
 
     @cached_property
-    def _target(self) -> Array:
+    def target(self) -> Array:
         """What every row is drawn to: the original weights' signals, where inactive."""
         if self.active is None:
             return self.Y
@@ -293,7 +293,7 @@ class BudgetData:
         """Return the core's arguments for regularisation in units of this layer."""
         return {
             "X": self.X,
-            "target": self._target,
+            "target": self.target,
             "upper": self.upper,
             "active": self.active,
             "prior": self.weights,
@@ -326,12 +326,13 @@ class BudgetData:
 
     def error(self, weights: Array) -> float:
         """Return the relative error of the outputs, behind what follows."""
-        wanted = self._outputs(self.Y)
+        wanted = self.outputs(self.Y)
         return relative_to(
-            frobenius_norm(self._outputs(self.X @ weights) - wanted), frobenius_norm(wanted)
+            frobenius_norm(self.outputs(self.X @ weights) - wanted), frobenius_norm(wanted)
         )
 
-    def _outputs(self, signals: Array) -> AnyFloat:
+    def outputs(self, signals: Array) -> AnyFloat:
+        """Return what follows makes of signals."""
         if self.behind is not None:
             return self.behind.value(signals)
         return activate(signals, "linear" if self.active is None else "relu")

@@ -39,6 +39,7 @@ __all__ = [
     "Regularisation",
     "eliminate",
     "fit",
+    "tune_on_held_out",
     "tune_regularisation",
 ]
 
@@ -224,15 +225,39 @@ def tune_regularisation(
     deadline: float | None = None,
     pool: Pool | None = None,
 ) -> Regularisation:
+    """Choose what is not given, for some sparsities; with a deadline what was judged before it."""
+    if data.active is None:
+        own = choose_ridge(data, float(np.mean(sparsities))) if ridge is None else ridge
+        return Regularisation(0.0 if pull is None else pull, own)
+
+    def error(training: BudgetData, held_out: BudgetData, candidate: Regularisation) -> float:
+        return _held_out_error(training, held_out, candidate, sparsities, n_threads, deadline, pool)
+
+    return tune_on_held_out(data, pull, ridge, error, deadline)
+
+
+def tune_on_held_out(
+    data: BudgetData,
+    pull: float | None,
+    ridge: float | None,
+    error: Callable[[BudgetData, BudgetData, Regularisation], float],
+    deadline: float | None = None,
+) -> Regularisation:
     """Choose what is not given: what serves samples best that were not used, for some outputs.
 
     Terms that stand for what is known beforehand need not grow with the number of samples, and both
     are measured by it: what was best for some of the samples is reduced by the share that was set
     aside. With a deadline the best of those that were judged before it.
+
+    Parameters
+    ----------
+    data : BudgetData
+        A layer in front of a ReLU.
+    pull, ridge : float or None
+    error : callable
+        What a candidate, fitted to some samples, errs by on others.
+    deadline : float or None
     """
-    if data.active is None:
-        own = choose_ridge(data, float(np.mean(sparsities))) if ridge is None else ridge
-        return Regularisation(0.0 if pull is None else pull, own)
     tried = (
         Regularisation(p if pull is None else pull, r if ridge is None else ridge)
         for p, r in RELU_GRID
@@ -248,12 +273,10 @@ def tune_regularisation(
     held_out = data.select(np.sort(rows[:n_held_out]), outputs)
     best, least = middle, np.inf
     for candidate in candidates:
-        error = _held_out_error(
-            training, held_out, candidate, sparsities, n_threads, deadline, pool
-        )
-        if has_passed(deadline) or error >= least:  # what was hurried is no judgement
+        own = error(training, held_out, candidate)
+        if has_passed(deadline) or own >= least:  # what was hurried is no judgement
             break
-        best, least = candidate, error
+        best, least = candidate, own
     share = 1 - n_held_out / len(rows)
     return Regularisation(
         best.pull * share if pull is None else pull, best.ridge * share if ridge is None else ridge

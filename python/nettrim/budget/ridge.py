@@ -13,12 +13,17 @@ for n samples. The larger weights of some outputs stand for those that will stay
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..base.arrays import Array
 from .data import BudgetData, mark_largest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Mask = NDArray[np.bool_]
 
 __all__ = ["choose_ridge"]
 
@@ -47,23 +52,37 @@ class _Regression(NamedTuple):
         return max(float(misfit), np.finfo(float).tiny) / left**2
 
 
-def choose_ridge(data: BudgetData, sparsity: float) -> float:
-    """Return what serves other samples best, in units of the mean square of a feature."""
+def choose_ridge(data: BudgetData, sparsity: float, support: Mask | None = None) -> float:
+    """Return what serves other samples best, in units of the mean square of a feature.
+
+    Parameters
+    ----------
+    data : BudgetData
+    sparsity : float
+        Share of the weights that go.
+    support : ndarray of bool, of shape (n_features, n_outputs), optional
+        Those that stay. Default: the larger ones.
+    """
+    if support is None:
+        support = _largest_weights(data, sparsity)
     n_features = data.X.shape[1]
     few = 1 + FEW_SAMPLES * n_features / data.n_samples if data.behind is not None else 1.0
     candidates = MOST * few * sparsity * np.geomspace(1 / SPAN, 1, STEPS)
     errors = np.zeros(STEPS)
-    for regression in _regressions(data, sparsity):
+    for regression in _regressions(data, support):
         for k, ridge in enumerate(candidates):
             errors[k] += regression.error(ridge * data.scale, data.n_samples)
     return float(candidates[errors <= (1 + NEARLY) * errors.min()][-1])
 
 
-def _regressions(data: BudgetData, sparsity: float) -> Iterator[_Regression]:
-    gram = data.gram
-    sizes = np.abs(data.weights) * np.sqrt(np.diag(gram))[:, None]
+def _largest_weights(data: BudgetData, sparsity: float) -> Mask:
+    sizes = np.abs(data.weights) * np.sqrt(np.diag(data.gram))[:, None]
     sizes[data.pattern.keep] = np.inf
-    support = mark_largest(sizes, round((1 - sparsity) * sizes.size))
+    return mark_largest(sizes, round((1 - sparsity) * sizes.size))
+
+
+def _regressions(data: BudgetData, support: Mask) -> Iterator[_Regression]:
+    gram = data.gram
     counts = support.sum(axis=0)
     judges = max(min(OUTPUTS, int(WORK / max(counts.max(), 1) ** 3)), 1)
     for k in np.unique(np.linspace(0, data.n_outputs - 1, judges).round().astype(int)):

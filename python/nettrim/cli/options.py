@@ -17,6 +17,7 @@ example:
   nettrim trim net.npz --calibration X.npy --epsilon 0.05 -o trimmed.npz --report trim.html
   nettrim trim model.onnx --calibration X.npy --epsilon 0.05 -o small.onnx
   nettrim trim net.npz --calibration X.npy --sparsity 0.5 -o small.npz
+  nettrim trim net.npz --calibration X.npy --size 0.5 --multiple-of 1 -o small.npz
 
 MODEL is an ONNX model, a file of nettrim.Network.save, or an .npz with the arrays W1, b1, W2, b2,
 ... of dense layers (weights n_features x n_outputs; ReLU after each layer but the last). OUT is a
@@ -95,6 +96,10 @@ def _add_trim(commands: argparse._SubParsersAction[CommandParser]) -> None:
         metavar="D",
         help="share of its weights that every layer keeps at least (default 0)",
     )
+    add("--size", type=float, metavar="S", help="share of the parameters to be left: fewer units")
+    add("--operations", type=float, metavar="S", help="the same of the operations")
+    add("--min-width", type=int, metavar="N", help="units that every signal keeps (default 1)")
+    add("--multiple-of", type=int, metavar="N", help="widths are multiples of it (default 8)")
     add("--scheme", choices=["cascade", "parallel"], help="default cascade")
     add(
         "--gamma",

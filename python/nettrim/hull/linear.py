@@ -16,11 +16,13 @@ from ..base.arrays import Array
 from ..base.limits import Limits
 from .dictionary import as_array
 from .program import HullProgram, HullRow
+from .signs import find_conflict
 
 __all__ = ["solve"]
 
 FIRST_TANGENTS = (0.25, 1.0, 4.0)
 STEEPEST = 1e4
+PATIENCE = 20  # rounds without a point in the hulls, until signs are asked whether there is one
 SHORTEST = 1e-3  # seconds of a linear program that has none left
 INSIDE = 1e-9  # share of r by which a point may miss its hull
 HIGHS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
@@ -81,7 +83,7 @@ class _CuttingPlanes:
                 status = "interrupted"
             elif self._seconds() > limits.time_limit:
                 status = "time_limit"
-            elif not self._refine(x):
+            elif not self._refine(x) or self._is_hopeless(rounds):
                 status = "numerical"
         return self._fields(status, rounds)
 
@@ -117,6 +119,12 @@ class _CuttingPlanes:
             "solver": "lp",
             "seconds": self._seconds(),
         }
+
+    def _is_hopeless(self, rounds: int) -> bool:
+        """Whether signs contradict each other, which is looked at once, and late: it is rare."""
+        if rounds != PATIENCE or np.isfinite(self.upper):
+            return False
+        return find_conflict(self.program) is not None
 
     def _is_proved(self, tol: float) -> bool:
         """Whether there is an answer of a gap small enough; a tolerance of 1 asks for no bound."""

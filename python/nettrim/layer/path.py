@@ -22,7 +22,7 @@ from .solve import in_sums
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-__all__ = ["LayerTrace", "trace"]
+__all__ = ["LayerTrace", "sort_descending", "trace"]
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def trace(
         upper=data.upper,
         active=data.active,
         relu=data.relu,
-        epsilons=_sort_descending(epsilons),
+        epsilons=sort_descending(epsilons),
         tol=check_number(tol, "tol", above=0.0),
         **vars(Limits.of(max_iter, time_limit, n_threads, callback, LayerProgress)),
     )
@@ -195,7 +195,8 @@ def trace(
     return LayerTrace(tuple(reversed(solutions)))
 
 
-def _sort_descending(epsilons: ArrayLike) -> list[float]:
+def sort_descending(epsilons: ArrayLike) -> list[float]:
+    """Check radii of the error ball, and return them with the largest first."""
     array = check_finite(epsilons, "epsilons", ndim=1)
     if not (array > 0).all():
         raise ValueError(f"epsilons must be positive, got {array.min():g}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..base.arrays import AnyFloat, Array
 from .model_view import Affine, LayerView, ModelView, Signal, Untouched
 from .samples import Data, Mask, Samples
+from .units.unit_map import UnitMap
 
 __all__ = ["MaskedView"]
 
@@ -89,6 +90,17 @@ class MaskedView(ModelView):
 
     def score(self, X: Data, labels: Any) -> float | None:  # noqa: D102
         return self._view.score(X, labels)
+
+    def timed_call(  # noqa: D102
+        self, model: Any, X: Data, n_threads: int
+    ) -> Callable[[], object] | None:
+        return self._view.timed_call(model, _inputs(X), n_threads)
+
+    def find_units(self, X: Data) -> UnitMap | None:  # noqa: D102
+        return self._view.find_units(_inputs(X))
+
+    def keep_units(self, model: Any, units: UnitMap, kept: NDArray[np.bool_]) -> Any:  # noqa: D102
+        return self._view.keep_units(model, units, kept)
 
     def view_of(self, model: Any) -> ModelView | None:  # noqa: D102
         return self._view.view_of(model)

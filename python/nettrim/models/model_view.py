@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..base.arrays import AnyFloat, Array, check_samples
 from .samples import Data
+from .units.unit_map import UnitMap
 
 ACTIVATIONS = ("relu", "linear")
 OPTIONAL = (
@@ -30,7 +31,10 @@ OPTIONAL = (
     "keep",
     "to_arrays",
     "run",
+    "timed_call",
     "score",
+    "find_units",
+    "keep_units",
     "view_of",
 )
 ADAPTERS = ("sklearn", "torch", "onnx")
@@ -331,12 +335,40 @@ class ModelView(Prunable, Protocol):
         """
         return None
 
+    def timed_call(self, model: Any, X: Data, n_threads: int) -> Callable[[], object] | None:
+        """Return what runs samples once through a model as its users do, to be timed.
+
+        Of this model, or of a copy that `with_weights` or `keep_units` made. None where the view
+        cannot run it.
+        """
+        return None
+
     def score(self, X: Data, labels: Any) -> float | None:
         """Return the share of samples of which the model itself gives the right label.
 
         None where labels are numbers of the output that ought to be largest.
         """
         return None
+
+    def find_units(self, X: Data) -> UnitMap | None:
+        """Return the units, channels and heads that can go, as some samples show them.
+
+        None where the view cannot tell.
+        """
+        return None
+
+    def keep_units(self, model: Any, units: UnitMap, kept: NDArray[np.bool_]) -> Any:
+        """Return a copy of a model that `with_weights` made without units that are not kept.
+
+        Parameters
+        ----------
+        model : object
+            Readers' weights on what goes are zero there.
+        units : UnitMap
+            What `find_units` returned.
+        kept : ndarray of bool of shape (units.n_units,)
+        """
+        return model
 
     def view_of(self, model: Any) -> ModelView | None:
         """Return the view of a copy that `with_weights` made, for reports, exports and accuracy.
@@ -367,11 +399,6 @@ class CompletedView(ModelView):
     def with_weights(self, weights: Mapping[int, Affine]) -> Any:
         """Return the model's."""
         return self._model.with_weights(weights)
-
-
-def are_same(one: Mapping[int, Affine], other: Mapping[int, Affine]) -> bool:
-    """Tell whether two mappings hold the same objects."""
-    return one.keys() == other.keys() and all(one[k] is other[k] for k in one)
 
 
 def activate(values: Array, activation: str) -> Array:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..models.model_view import Untouched
+from .widths import Widths
 
 __all__ = ["BUDGET", "KEPT", "UNREACHED", "LayerReport", "Measured", "Outcome", "OutputReport"]
 
@@ -190,6 +191,7 @@ class Outcome(Generic[Model]):
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     measured: dict[str, Measured] = field(default_factory=dict)
+    widths: Widths | None = None
 
     @property
     def is_measured(self) -> bool:

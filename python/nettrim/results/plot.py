@@ -1,4 +1,4 @@
-"""Pictures: weight matrices, and the curve of what an error costs."""
+"""Pictures: weight matrices, widths of signals, and the curve of what an error costs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from ..base.arrays import AnyFloat
 from ..base.storage import as_path, write_atomically
+from ..base.table import shorten_names
 from ..models.model_view import LayerView
+from .widths import Widths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NEGATIVE, ZERO, POSITIVE = "#1f5f99", "#ffffff", "#c8553d"
-INK, FRAME = "#333333", "#c4c4c4"
+INK, FRAME, GONE = "#333333", "#c4c4c4", "#d9d9d9"
 FAINTEST = 0.25  # depth of colour of the smallest weight: it must differ from no weight
 
 
@@ -56,6 +58,42 @@ def plot_weights(
         ax.set_title(f"{layer.name}  {n_features} × {n_outputs}", fontsize=11, color=INK, pad=8)  # noqa: RUF001
     if title:
         figure.suptitle(title, fontsize=13, color=INK)
+    save_figure(figure, path)
+
+
+def plot_widths(path: str | os.PathLike[str], widths: Widths) -> None:
+    """Draw how many units each signal had, and how many are left, into one file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File to write; the suffix chooses the format.
+    widths : Widths
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    signals = widths.signals
+    figure = empty_figure(6.4, 1.3 + 0.32 * len(signals))
+    axes = figure.subplots()
+    places = range(len(signals))
+    before, after = ([signal.units[k] for signal in signals] for k in (0, 1))
+    axes.barh(places, before, color=GONE, label="before")
+    axes.barh(places, after, color=NEGATIVE, label="after")
+    for place, count in enumerate(after):
+        axes.text(count, place, f" {count:,}", va="center", fontsize=9, color=INK)
+    axes.set_yticks(places, shorten_names([signal.name for signal in signals]), fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlabel("units", color=INK)
+    shares = [f"{100 * k.after / k.before:.0f}%" for k in (widths.parameters, widths.operations)]
+    axes.set_title(
+        f"{shares[0]} of the parameters, {shares[1]} of the operations", fontsize=11, color=INK
+    )
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
     save_figure(figure, path)
 
 

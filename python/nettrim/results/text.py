@@ -11,9 +11,11 @@ from ..base.table import TableColumn, format_share, format_table, shorten_names
 from ..models.model_view import Untouched
 from .blocks import MOST_ROWS, BlockReport, Row, sum_up
 from .outcome import Measured, Outcome, OutputReport
+from .widths import Count, Widths
 
 __all__ = [
     "format_gap",
+    "format_headline",
     "format_measured",
     "format_percent",
     "format_time",
@@ -39,15 +41,31 @@ def write_table(outcome: Outcome[Any]) -> str:
         rows += [_output(*pair, held_out) for pair in zip(names, outcome.outputs, strict=True)]
     grid = format_table(_columns(held_out), rows, _total(outcome, held_out))
     lines = [_title(outcome), grid, *_notes(outcome), *_measured_lines(outcome.measured)]
+    lines += [] if outcome.widths is None else _width_lines(outcome.widths)
     return "\n".join([*lines, *untouched_lines(outcome.untouched)])
 
 
 def _title(outcome: Outcome[Any]) -> str:
     """Say in one line what came out."""
     return (
-        f"{outcome.scheme} on {outcome.n_samples:,} calibration samples: {format_zeros(outcome)} "
-        f"are zero, error of the network {format_percent(outcome.discrepancy)}"
+        f"{outcome.scheme} on {outcome.n_samples:,} calibration samples: "
+        f"{format_headline(outcome)}, error of the network {format_percent(outcome.discrepancy)}"
     )
+
+
+def format_headline(outcome: Outcome[Any]) -> str:
+    """Say in a few words what was gained."""
+    if outcome.widths is None:
+        return f"{format_zeros(outcome)} are zero"
+    left = [
+        f"{format_share(count.after, count.before)} of the {name}"
+        for name, count in _counts(outcome.widths).items()
+    ]
+    return f"{' and '.join(left)} are left"
+
+
+def _counts(widths: Widths) -> dict[str, Count]:
+    return {"parameters": widths.parameters, "operations": widths.operations}
 
 
 def format_zeros(outcome: Outcome[Any]) -> str:
@@ -125,6 +143,21 @@ def _measured_lines(measured: Mapping[str, Measured]) -> list[str]:
         for name, values in zip(shorten_names([*measured]), measured.values(), strict=True)
     ]
     return ["", format_table(columns, rows[:-1], rows[-1])]
+
+
+def _width_lines(widths: Widths) -> list[str]:
+    """Say how many units are left of each signal, and what that saves."""
+    columns = [TableColumn("units", "<"), *map(TableColumn, ("before", "after", "kept"))]
+    names = shorten_names([signal.name for signal in widths.signals])
+    units = [signal.units for signal in widths.signals]
+    rows = [_width_row(*pair) for pair in zip(names, units, strict=True)]
+    rows += [_width_row(name, count) for name, count in _counts(widths).items()]
+    return ["", format_table(columns, rows[:-1], rows[-1])]
+
+
+def _width_row(name: str, count: Count) -> list[str]:
+    shares = f"{count.before:,}", f"{count.after:,}", format_share(count.after, count.before)
+    return [name, *shares]
 
 
 def untouched_lines(untouched: Sequence[Untouched]) -> list[str]:

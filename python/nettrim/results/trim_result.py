@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from ..base.storage import as_path
 from ..models.model_view import find_layers, view_both
 from .accuracy import Accuracy, compare_accuracy
+from .latency import Latency, compare_latency
 from .outcome import Outcome
 from .text import write_table
 
@@ -61,10 +62,13 @@ class TrimResult(Outcome[Model]):
         of the data, versions and the date; what it takes to get the result again.
     measured : dict of str to Measured
         What the function given as ``measure`` said of the original and of the trimmed model.
+    widths : Widths or None
+        Of a model made smaller (`nettrim.Units`): how many units each signal had and has left, and
+        what that does to parameters and operations.
     """
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draw the weights of every layer before and after.
+        """Draw the weights of every layer before and after; of a smaller model, its widths.
 
         Parameters
         ----------
@@ -76,8 +80,11 @@ class TrimResult(Outcome[Model]):
         ImportError
             If matplotlib is not installed.
         """
-        from .plot import plot_weights
+        from .plot import plot_weights, plot_widths
 
+        if self.widths is not None:
+            plot_widths(path, self.widths)
+            return
         names = [layer.name for layer in self.layers]
         views = zip(("before", "after"), view_both(self.original, self.model), strict=True)
         plot_weights(path, {title: find_layers(view, names) for title, view in views})
@@ -107,6 +114,42 @@ class TrimResult(Outcome[Model]):
             is no classifier.
         """
         return compare_accuracy(self.original, self.model, X, labels)
+
+    def latency(self, X: Any, *, batch: int = 64, n_threads: int = 1) -> Latency:
+        """Time the original and the trimmed model, as their framework runs them.
+
+        PyTorch runs modules without gradients and compiled code, onnxruntime runs ONNX models,
+        NumPy the others. Zeros save nothing there; units that are gone do.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, ...), or what `nettrim.trim` takes for the model
+        batch : int, default 64
+            Samples at a time; those of `X`, again from the first if there are fewer.
+        n_threads : int, default 1
+            Of PyTorch and onnxruntime. NumPy has as many as its BLAS was told when it was loaded.
+
+        Returns
+        -------
+        Latency
+            A named tuple: ``before``, ``after`` (seconds), ``n_samples``, ``n_threads``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what it must be, or the model's view cannot run it.
+
+        Examples
+        --------
+        >>> import nettrim
+        >>> from nettrim.demo import load_digits
+        >>> digits = load_digits()
+        >>> result = nettrim.trim(digits.network, digits.X, size=0.5, progress=False)
+        >>> latency = result.latency(digits.X, batch=16)
+        >>> latency.before > 0, latency.after > 0
+        (True, True)
+        """
+        return compare_latency(self.original, self.model, X, batch=batch, n_threads=n_threads)
 
     def report(self, path: str | os.PathLike[str], accuracy: Accuracy | None = None) -> None:
         """Write a page that shows what happened, to look at and to pass on.

@@ -44,7 +44,7 @@ def assess(
 ) -> TrimResult[Any]:
     """Measure and bound what the walk did, and write the reports; it all began at some time."""
     opened = walk.run.opened
-    trimmed = opened.view.with_weights(walk.weights)
+    trimmed, widths = walk.method.deliver(opened.view.with_weights(walk.weights))
     layers, outputs = _reports(walk, before, trimmed)
     measured = _measure(walk, gauge, trimmed)
     passed_over = {weight.name for weight in opened.untouched}
@@ -62,6 +62,7 @@ def assess(
         outputs=outputs,
         untouched=tuple(opened.untouched),
         measured=measured,
+        widths=widths,
         **_times(walk.run.watch, time.perf_counter() - began),
     )
 
@@ -109,10 +110,12 @@ def _measured_reports(
     walk: Walk, before: Sequence[AnyFloat] | None, trimmed: Any
 ) -> Iterator[tuple[int, LayerReport | OutputReport]]:
     """Yield reports of layers and outputs with the positions of their signals."""
-    opened, weights = walk.run.opened, walk.weights
+    opened = walk.run.opened
     held_out: list[float] = []
     if opened.held_out is not None:
-        held_out = [c.relative for c in measure_changes(opened.view, weights, opened.held_out)]
+        held_out = [
+            c.relative for c in measure_changes(opened.view, walk.trimmed(), opened.held_out)
+        ]
     after = None if before is None else _run_framework(opened.view, trimmed, opened.data)
     runs = [] if before is None or after is None else [before, after]
     signals: Iterable[SignalBounds] = walk.measured
@@ -227,11 +230,13 @@ def _layer(
     layer, solved = walk.run.layers[position], walk.solved.get(position)
     before, after = layer.affine, walk.weights.get(position, layer.affine)
     norm = change.norm or 1.0
+    outputs = walk.method.outputs_left(position)
+    left = after.weights if outputs is None else after.weights[:, outputs]
     return LayerReport(
         name=layer.name,
         shape=layer.shape,
         nonzeros_before=int(np.count_nonzero(before.weights)),
-        nonzeros_after=int(np.count_nonzero(after.weights)),
+        nonzeros_after=int(np.count_nonzero(left)),
         l1_before=float(np.abs(before.stacked).sum()),
         l1_after=float(np.abs(after.stacked).sum()),
         output_norm=norm,

@@ -47,6 +47,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..base.arrays import Array, frobenius_norm, relative_to
 from ..models.model_view import Affine, LayerView, ModelView, Signal, activate
@@ -87,12 +88,19 @@ class Trimmed:
         Radius of the program's ball, relative to the norm of the layer's output; 0 if it has none.
     prospect : Prospect or None
         None if nothing was known beforehand.
+    outputs : ndarray of bool of shape (n_outputs,) or None
+        Those that any layer reads; None for all of them.
     """
 
     affine: Affine
     cascaded: bool
     epsilon: float = 0.0
     prospect: Prospect | None = None
+    outputs: NDArray[np.bool_] | None = None
+
+    def count(self, rows: Array) -> Array:
+        """Return the outputs that are read, of rows of all of them."""
+        return rows if self.outputs is None else rows[:, self.outputs]
 
 
 class Change(NamedTuple):
@@ -150,19 +158,21 @@ def walk_side_by_side(
                 walk.close()
 
 
-def measure_changes(view: ModelView, weights: Mapping[int, Affine], X: Data) -> Iterator[Change]:
+def measure_changes(view: ModelView, trimmed: Mapping[int, Trimmed], X: Data) -> Iterator[Change]:
     """Measure how far each prunable layer's output moved, and then each of the model's."""
     layers = view.prunable_layers()
+    weights = {position: layer.affine for position, layer in trimmed.items()}
     with walk_side_by_side(view, X, weights) as walks:
         for position, (original, current) in enumerate(walks):
-            if position < len(layers):
-                layer = layers[position]
-                yield _change(
-                    layer.respond(layer.affine, original.values),
-                    layer.respond(weights.get(position, layer.affine), current.values),
-                )
-            else:
+            if position >= len(layers):
                 yield _change(original.values, current.values)
+                continue
+            layer = layers[position]
+            own = trimmed.get(position, Trimmed(layer.affine, cascaded=False))
+            yield _change(
+                own.count(layer.respond(layer.affine, original.values)),
+                own.count(layer.respond(own.affine, current.values)),
+            )
 
 
 class Comparison:
@@ -226,18 +236,18 @@ def _bound_output(
     layer: LayerView, trimmed: Trimmed | None, original: Array, current: Array, incoming: Bound
 ) -> tuple[Change, Bound]:
     """Return change and bounds behind a layer, from its inputs and the bounds on them."""
-    affine = layer.affine if trimmed is None else trimmed.affine
-    Y = layer.respond(layer.affine, original)
-    Z = layer.apply(affine, current)
-    change = _change(Y, activate(Z, layer.activation))
     if trimmed is None:
-        lipschitz = layer.lipschitz(affine, original.shape)
-        return change, Bound(*(_product(lipschitz, distance) for distance in incoming))
+        Y, Z = (layer.respond(layer.affine, values) for values in (original, current))
+        lipschitz = layer.lipschitz(layer.affine, original.shape)
+        return _change(Y, Z), Bound(*(_product(lipschitz, distance) for distance in incoming))
+    Y = trimmed.count(layer.respond(layer.affine, original))
+    Z = trimmed.count(layer.apply(trimmed.affine, current))
+    change = _change(Y, activate(Z, layer.activation))
     prior = _bound_beforehand(layer, trimmed, original.shape, incoming.prior, frobenius_norm(Y))
     if trimmed.cascaded:
         return change, Bound(_proposition_1(layer, trimmed, current, Y, Z), prior)
-    error = frobenius_norm(layer.respond(affine, original) - Y)
-    lipschitz = layer.lipschitz(affine, original.shape)
+    error = frobenius_norm(trimmed.count(layer.respond(trimmed.affine, original)) - Y)
+    lipschitz = layer.lipschitz(trimmed.affine, original.shape)
     return change, Bound(_product(lipschitz, incoming.proved) + error, prior)
 
 
@@ -266,7 +276,7 @@ def _proposition_1(layer: LayerView, trimmed: Trimmed, current: Array, Y: Array,
     if layer.activation == "linear":
         return max(frobenius_norm(Z - Y), radius)
     active = Y > 0
-    slack = np.maximum(layer.apply(layer.affine, current), 0.0)[~active]
+    slack = np.maximum(trimmed.count(layer.apply(layer.affine, current)), 0.0)[~active]
     excess = np.maximum(Z[~active] - slack, 0.0)
     residual = max(frobenius_norm((Z - Y)[active]), radius)
     return math.hypot(residual, frobenius_norm(slack) + frobenius_norm(excess))

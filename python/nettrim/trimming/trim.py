@@ -59,7 +59,7 @@ def trim(
     progress: bool = True,
     **options: Unpack[GoalOptions],
 ) -> TrimResult[Model]:
-    r"""Make a trained network sparse, layer by layer: to an error, with proof, or to a sparsity.
+    r"""Make a trained network sparse or smaller: to an error, with proof, to a sparsity or a size.
 
     Given `nettrim.Error`, or ``epsilon`` for short, each layer is a convex program. A layer with
     input :math:`X` and original output :math:`Y` gets the weights of smallest l1 norm (biases
@@ -86,6 +86,11 @@ def trim(
     of the layers already trimmed in the cascade. Biases stay and do not count. No one can prove
     that these weights are the best; the bound on the error of the network holds all the same.
 
+    Given `nettrim.Units`, or ``size`` or ``operations`` for short, the network becomes one of
+    smaller shapes: units, channels and heads go from all layers that write and read them, those
+    first without which the layers that read them come closest to what they gave, and what is left
+    is fitted anew (docs/guide/to_a_size.md).
+
     Parameters
     ----------
     model : Network
@@ -94,9 +99,10 @@ def trim(
         Calibration data: samples of what the network will see. No labels are needed. Models of
         PyTorch and ONNX also take a mapping from inputs to arrays, batches in a list, and a module
         what its users have: tensors, tuples of them, Datasets and DataLoaders.
-    goal : nettrim.Error or nettrim.Sparsity, optional
+    goal : nettrim.Error, nettrim.Sparsity or nettrim.Units, optional
         What is wanted. ``epsilon=0.05`` is short for ``nettrim.Error(0.05)``, ``sparsity=0.9`` for
-        ``nettrim.Sparsity(0.9)``, and ``pattern="2:4"`` for ``nettrim.Sparsity(pattern="2:4")``.
+        ``nettrim.Sparsity(0.9)``, ``pattern="2:4"`` for ``nettrim.Sparsity(pattern="2:4")``, and
+        ``size=0.5`` for ``nettrim.Units(0.5)``.
     epsilon : float, optional
         Error allowed to a layer, relative to the Frobenius norm of its output: to each layer in the
         parallel scheme, to the first pruned one in the cascade.
@@ -152,8 +158,9 @@ def trim(
     **options
         Further options of the goal that ``epsilon``, ``sparsity`` or ``pattern`` is short for:
         ``tol``, ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter`` of `nettrim.Error`;
-        ``pattern``, ``share``, ``min_density`` of `nettrim.Sparsity`; ``time_limit`` of both. What
-        the goal would not use is refused.
+        ``pattern``, ``share``, ``min_density`` of `nettrim.Sparsity`; ``time_limit`` of both;
+        ``size``, ``operations``, ``min_width``, ``multiple_of`` of `nettrim.Units`. What the goal
+        would not use is refused.
 
     Returns
     -------

@@ -69,6 +69,7 @@ class Walk:
                 cascaded=self.method.cascaded,
                 epsilon=self.solved[position].radius or 0.0,
                 prospect=self.method.prospect(position),
+                outputs=self.method.outputs_left(position),
             )
             for position, affine in self.weights.items()
         }

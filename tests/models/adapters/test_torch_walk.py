@@ -251,7 +251,9 @@ def test_a_walk_is_one_pass_whatever_changes_on_the_way(
     model, X = perceptron(), rng.standard_normal((30, 8))
     view = settled(model, X)
     calls: list[nn.Module] = []
-    handle = view._runner.model.register_forward_pre_hook(lambda module, _: calls.append(module))
+    handle = view._running.runner.model.register_forward_pre_hook(
+        lambda module, _: calls.append(module)
+    )
     trimmed: dict[int, Affine] = {}
     walks = zip(view.signals(X, {}), view.signals(X, trimmed), strict=True)
     for position, layer in enumerate(view.prunable_layers()):
@@ -308,7 +310,7 @@ def test_a_walk_that_is_left_or_fails_leaves_no_thread(rng: np.random.Generator)
     assert threading.active_count() == before + 1
     walk.close()
     assert threading.active_count() == before
-    view._runner.model[-1].register_forward_pre_hook(lambda *_: 1 / 0)
+    view._running.runner.model[-1].register_forward_pre_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(view.signals(X, {}))
     assert threading.active_count() == before

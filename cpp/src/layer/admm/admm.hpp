@@ -5,30 +5,37 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
+#include "layer/admm/anderson.hpp"
 #include "layer/admm/projection.hpp"
 #include "layer/admm/splitting.hpp"
 #include "layer/search.hpp"
 
 namespace nettrim::layer {
 
+enum class Mixing { none, anderson };
+
 template <class S>
 class Admm {
  public:
-  Admm(const UnitProgram<S>& program, const LayerOptions& options);
+  Admm(const UnitProgram<S>& program, const LayerOptions& options, Mixing mixing = Mixing::none);
 
   void start(const Start<S>& start);
+  // From where another one stands, on the same program in another precision.
+  template <class T>
+  void go_on(const Admm<T>& other);
   void step();
 
   // What search() asks of an engine.
-  bool wants_certificate(Index iterations) const { return iterations % check_every_ == 0; }
+  bool wants_certificate(Index iterations) const {
+    return anderson_ ? until_certificate_ <= 0 : iterations % check_every_ == 0;
+  }
   Patience patience() const;
   void report(EngineResult<S>& a) const;
   const Matrix<S>* ray(const EngineResult<S>& a) { return ray(a.dual.rows(), a.dual.cols()); }
   const Matrix<S>* ray(Index outputs, Index samples);
-  void on_certificate(double infeasibility, double gap) {
-    balance_.on_certificate(infeasibility, gap);
-  }
+  void on_certificate(double infeasibility, double gap);
 
   const Matrix<S>& weights() const { return sparse_; }
   // Multipliers of the fit, G = rho (W1 - Z): no positive inactive entry, zero where slack.
@@ -40,9 +47,13 @@ class Admm {
   double rho() const { return rho_; }
 
  private:
+  template <class T>
+  friend class Admm;
   static constexpr Index kFirstWait = 30;  // for a look at rho
   class Work;
   void advance(Index piece);
+  void mix();
+  void finish(EngineResult<S>& a) const;
   void measure(Index piece);
   void rebalance();
   void change_rho(double factor);
@@ -56,7 +67,8 @@ class Admm {
   void over_entries(Matrix<S>& out, Formula&& formula) const;
 
   const UnitProgram<S>& p_;
-  Index check_every_, looks_for_ray_ = 0;
+  double tol_;
+  Index check_every_, until_certificate_, looks_for_ray_ = 0;
   Eigen::VectorXd proximal_weights_;  // of the copy W2 = U in the metric, one for each feature
   double rho_ = 1;
   double keep_ = 1, distance_ = 0;  // of Z's distance from Y over the active entries, what stays
@@ -67,6 +79,8 @@ class Admm {
   Matrix<S> sparse_, ray_;
   std::vector<double> partial_;  // squared distances, one per piece
   std::unique_ptr<Projection<S>> projection_;
+  std::optional<Anderson<S>> anderson_;
+  Pair<S> before_;  // the last plain step, where there is mixing
 };
 
 }  // namespace nettrim::layer

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "layer/admm/admm.hpp"
+#include "layer/group_certificate.hpp"
 
 namespace nettrim::layer {
 
@@ -28,6 +29,7 @@ class SinglePrecisionProgram {
     program_.total = p.total;
     program_.costs = p.costs;
     program_.lengths = p.lengths;
+    program_.groups = p.groups;
     program_.threads = p.threads;
     program_.samples = p.samples;
   }
@@ -56,8 +58,9 @@ class SinglePrecisionProgram {
 template <class S>
 class SinglePrecisionAdmm {
  public:
-  SinglePrecisionAdmm(const UnitProgram<S>& program, const LayerOptions& options)
-      : p_(program), single_(program), admm_(single_.program(), options) {}
+  SinglePrecisionAdmm(const UnitProgram<S>& program, const LayerOptions& options,
+                      Mixing mixing = Mixing::none)
+      : p_(program), single_(program), admm_(single_.program(), options, mixing) {}
 
   void start(const Start<S>& start) {
     Matrix<float> weights, dual;
@@ -66,6 +69,7 @@ class SinglePrecisionAdmm {
     admm_.start({start.weights ? &weights : nullptr, start.dual ? &dual : nullptr});
   }
   void step() { admm_.step(); }
+  const Admm<float>& engine() const { return admm_; }
 
   // What search() asks of an engine.
   bool wants_certificate(Index iterations) const { return admm_.wants_certificate(iterations); }
@@ -85,6 +89,7 @@ class SinglePrecisionAdmm {
     // An entry that is positive in one precision may be zero in the other.
     a.dual = dual.template cast<S>();
     cut_to_valid_signs(p_, a.dual);
+    if (p_.groups) meet_free_features(p_, a.dual);
     a.certificate = certify(p_, a.weights, a.dual);
   }
 

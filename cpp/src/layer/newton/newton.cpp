@@ -90,7 +90,7 @@ template <class S>
 double Newton<S>::lambda_of_weights() const {
   if (!p_.constrained()) return p_.level / 2;
   const double paid = weights_.cwiseProduct(evidence_.gradient).sum() / dual_scale();
-  const double lambda = paid / p_.l1_of(weights_);
+  const double lambda = paid / p_.norm_of(weights_);
   if (lambda > 0) return lambda;
   const double share = p_.total > 0 ? p_.level / p_.total : 0;
   const double steepest =
@@ -410,7 +410,7 @@ void Newton<S>::report(EngineResult<S>& a) const {
   a.weights = weights_.template cast<S>();
   a.dual = dual_;
   if constexpr (std::is_same_v<S, double>) {
-    a.certificate = conclude(p_, p_.l1_of(weights_), evidence_, dual_);
+    a.certificate = conclude(p_, p_.norm_of(weights_), evidence_, dual_);
   } else {
     a.certificate = certify(p_, a.weights, a.dual);
   }

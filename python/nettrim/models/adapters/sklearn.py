@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from ...base.arrays import Array, as_plain_array, check_samples
 from ..model_view import Affine, LayerView, ModelView, Signal
 from ..network import Dense, Network
 from ..samples import Data
+from ..units.unit_map import UnitMap
 
 __all__ = ["MlpView", "view"]
 
@@ -90,6 +91,26 @@ class MlpView(ModelView):
             mlp.coefs_[position] = _like(mlp.coefs_[position], affine.weights)
             mlp.intercepts_[position] = np.array(affine.bias)
         return trimmed
+
+    def timed_call(self, model: Any, X: Data, n_threads: int) -> Callable[[], object]:
+        """Return what the perceptron predicts with, on the threads that NumPy has."""
+        mlp = _chain(model)[-1]
+        return lambda: mlp.predict(X)
+
+    def find_units(self, X: Data) -> UnitMap:
+        """Return the units that can go (see `ModelView`)."""
+        return self.network.find_units(cast(Array, X))
+
+    def keep_units(self, model: Any, units: UnitMap, kept: NDArray[np.bool_]) -> Any:
+        """Return a copy of an estimator with fewer units (see `ModelView`)."""
+        smaller = copy.deepcopy(model)
+        mlp = _chain(smaller)[-1]
+        layers = self.network.keep_units(MlpView(model).network, units, kept).prunable_layers()
+        for position, layer in enumerate(layers):
+            mlp.coefs_[position] = _like(mlp.coefs_[position], layer.affine.weights)
+            mlp.intercepts_[position] = np.array(layer.affine.bias)
+        mlp.hidden_layer_sizes = tuple(layer.shape[1] for layer in layers[:-1])
+        return smaller
 
     def score(self, X: Any, labels: ArrayLike) -> float:
         """Return the share of samples whose label the model predicts, by its names of classes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ...base.storage import as_path, read_npz, write_npz
 from ...base.table import TableColumn, format_table
 from ..model_view import Affine, LayerView, Signal
 from ..summary import WEIGHTS, format_all_weights, format_weights
+from ..units.unit_map import UnitMap
 from .dense import Dense
 from .layer import Layer, SignalWalk, check_layers, name_layers, pack_layers, unpack_layers
 from .sparse_storage import unpack
@@ -149,6 +150,22 @@ class Network:
         """Return a copy in which the weights of some prunable layers are replaced (`ModelView`)."""
         affines = iter([weights.get(k) for k in range(len(name_layers(self.layers)))])
         return Network([layer.with_affines(affines) for layer in self.layers])
+
+    def timed_call(self, model: Network, X: Array, n_threads: int) -> Callable[[], object]:
+        """Return what predicts samples, on the threads that NumPy has (see `ModelView`)."""
+        return lambda: model.predict(X)
+
+    def find_units(self, X: Array) -> UnitMap:
+        """Return the units that can go (see `ModelView`)."""
+        from .units import find_units
+
+        return find_units(self, self._data(X))
+
+    def keep_units(self, model: Network, units: UnitMap, kept: NDArray[np.bool_]) -> Network:
+        """Return a copy of a network with fewer units (see `ModelView`)."""
+        from .units import keep_units
+
+        return keep_units(model, units, kept)
 
     @property
     def names(self) -> list[str]:

@@ -15,20 +15,21 @@ from ..outcome import BUDGET, KEPT, UNREACHED
 from ..recipe import format_snippet
 from ..text import (
     format_gap,
+    format_headline,
     format_measured,
     format_percent,
     format_time,
-    format_zeros,
     join_names,
     list_cautions,
 )
 from .layers import render_layers
 from .markup import Markup, element, join
 from .parts import Result, format_count, format_shape, render_facts, render_section
-from .totals import render_errors, render_untouched, render_weights
+from .totals import render_errors, render_untouched, render_weights, render_widths
 
 __all__ = ["render_page"]
 
+GOALS = ("epsilon", "sparsity", "pattern", "size", "operations")  # arguments that say what for
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -37,6 +38,7 @@ def render_page(result: Result, accuracy: Accuracy | None) -> str:
     sections = (
         _header(result),
         _headline(result, accuracy),
+        *render_widths(result),
         render_weights(result),
         *render_untouched(result),
         render_errors(result),
@@ -44,7 +46,7 @@ def render_page(result: Result, accuracy: Accuracy | None) -> str:
         _recipe(result.recipe),
     )
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=f"{format_zeros(result)} are zero - nettrim",
+        title=f"{format_headline(result)} - nettrim",
         body="\n".join(sections),
         recipe=json.dumps(result.recipe).replace("<", "\\u003c"),  # no tag ends the script early
     )
@@ -61,14 +63,17 @@ def _header(result: Result) -> Markup:
     return element(
         "header",
         element("p", f"nettrim {recipe['nettrim']}, {date.day} {date:%B %Y}", class_="muted small"),
-        element("h1", f"{format_zeros(result)} are zero"),
+        element("h1", format_headline(result)),
         element("p", sentence, class_="about"),
         *_warnings(result),
     )
 
 
 def _goal(arguments: dict[str, Any]) -> str:
-    given = {name: arguments.get(name) for name in ("epsilon", "sparsity", "pattern")}
+    given = {
+        name: arguments.get(name)
+        for name in ("epsilon", "sparsity", "pattern", "size", "operations")
+    }
     return "with " + " and ".join(
         f"{name} {value}" for name, value in given.items() if value is not None
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ...base.table import format_share
 from ..blocks import Row, sum_up
 from ..outcome import OutputReport
+from ..widths import Count
 from .chart import Span, draw_key, draw_spans
 from .markup import Markup, element, join
 from .parts import (
@@ -21,7 +22,7 @@ from .parts import (
     render_table,
 )
 
-__all__ = ["render_errors", "render_untouched", "render_weights"]
+__all__ = ["render_errors", "render_untouched", "render_weights", "render_widths"]
 
 NONE = Markup("&ndash;")
 
@@ -43,6 +44,23 @@ def _weights_table(result: Result, accounts: Sequence[Row], title: str) -> Marku
     total = ["network", "", *_weights(result)]
     headings = ["Layer", "Shape", "Before", "After", "Kept", ""]
     return element("div", render_table(title, headings, rows, total), class_="weights")
+
+
+def render_widths(result: Result) -> list[Markup]:
+    """Return the section on units that are gone, if some could go."""
+    if result.widths is None:
+        return []
+    about = (
+        "What lies between layers: units, channels, heads. A signal is called like the first layer "
+        "that writes it."
+    )
+    counts = [signal.units for signal in result.widths.signals]
+    names = [render_name(signal.name) for signal in result.widths.signals]
+    rows = [[name, *_width(count)] for name, count in zip(names, counts, strict=True)]
+    rows.append(["parameters", *_width(result.widths.parameters)])
+    total = ["operations", *_width(result.widths.operations)]
+    table = render_table("Units by signal", ["Signal", "Before", "After", "Kept", ""], rows, total)
+    return [render_section("Units", about, element("div", table, class_="weights"))]
 
 
 def render_untouched(result: Result) -> list[Markup]:
@@ -74,7 +92,12 @@ def render_untouched(result: Result) -> list[Markup]:
 
 def _weights(account: Row | Result) -> list[str]:
     """Return the cells that a layer and the network have in common."""
-    before, after = account.nonzeros_before, account.nonzeros_after
+    return _width(Count(account.nonzeros_before, account.nonzeros_after))
+
+
+def _width(count: Count) -> list[str]:
+    """Return what there was, what is left, and its share, in numbers and as a bar."""
+    before, after = count
     return [
         render_number(before, f"{before:,}"),
         render_number(after, f"{after:,}"),

@@ -19,12 +19,13 @@ from ...base.stopwatch import Stopwatch
 from ...models.model_view import LayerView, ModelView, Signal
 from ...models.opened_model import OpenedModel
 from ...models.samples import Data
+from ...results.widths import Widths
 from ..bounds import Prospect
 from ..progress import Reporter
 from ..solved_layer import SolvedLayer
 from .layer_program import LayerProgram
 
-__all__ = ["SOLVING", "LayerPosition", "LayerTask", "Method", "RowSample", "Run"]
+__all__ = ["SOLVING", "Delivery", "LayerPosition", "LayerTask", "Method", "RowSample", "Run"]
 
 SOLVING = "solving"  # the stage of a run that layers' own seconds tell of
 
@@ -158,17 +159,33 @@ class Run:
             warn_user(text, kind)
 
 
-class Method(Protocol):
-    """How the layers of a run are solved."""
+class Delivery(NamedTuple):
+    """What the user gets.
 
-    @property
-    def cascaded(self) -> bool:
-        """Whether layers see the outputs of the trimmed ones in front of them."""
-        ...
+    Attributes
+    ----------
+    model : object
+    widths : Widths or None
+        None where no unit was to go.
+    """
+
+    model: Any
+    widths: Widths | None = None
+
+
+class Method(Protocol):
+    """How the layers of a run are solved; a subclass defines what has no default here.
+
+    Attributes
+    ----------
+    cascaded : bool
+        Whether layers see the outputs of the trimmed ones in front of them.
+    """
+
+    cascaded: bool
 
     def prepare(self) -> None:
         """Do what must be done before the first layer is solved."""
-        ...
 
     def solve(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
         """Yield positions of layers and their answers.
@@ -181,8 +198,16 @@ class Method(Protocol):
 
     def details(self, position: int) -> dict[str, Any]:
         """Return what this layer's answer depends on beside the options of the run."""
-        ...
+        return {}
 
     def prospect(self, position: int) -> Prospect | None:
         """Return what is known of a layer's error before it is solved."""
-        ...
+        return None
+
+    def outputs_left(self, position: int) -> NDArray[np.bool_] | None:
+        """Return which outputs of a layer any other reads; None for all of them."""
+        return None
+
+    def deliver(self, model: Any) -> Delivery:
+        """Return what the user gets for a model with the answers in place of its weights."""
+        return Delivery(model)

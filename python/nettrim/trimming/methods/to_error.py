@@ -20,7 +20,7 @@ from ...models.model_view import LayerView, activate
 from ..bounds import Prospect
 from ..solved_layer import Proof, SolvedLayer
 from .layer_program import LayerProgram
-from .method import SOLVING, LayerPosition, LayerTask, Run
+from .method import SOLVING, LayerPosition, LayerTask, Method, Run
 
 __all__ = ["ToError"]
 
@@ -58,7 +58,7 @@ class ErrorBall:
 
 
 @dataclass(frozen=True)
-class ToError:
+class ToError(Method):
     """The least l1 norm within a ball around each layer's output; see `nettrim.Error`.
 
     Attributes

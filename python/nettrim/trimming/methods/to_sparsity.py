@@ -10,15 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...base.arguments import check_threads
-from ...base.arrays import Array, frobenius_norm, relative_to
+from ...base.arrays import Array
 from ...base.deadline import deadline_after, partial_deadline
-from ...budget.activations import LINEAR, RELU, SMOOTH, Activation, Shifted
 from ...budget.data import BudgetData, compute_budget
 from ...budget.fitted import SWAPS, is_trivial
 from ...budget.optimal_brain_surgeon import TRACING, Regularisation, tune_regularisation
@@ -36,11 +35,12 @@ from ...budget.solve import (
 from ...budget.trace import TYPICAL, BudgetTrace, trace_elimination
 from ...layer.blocks.workers import Pool
 from ...models.hashes import hash_data
-from ...models.model_view import Affine, LayerView, activate
-from ...models.samples import Data
+from ...models.model_view import LayerView
 from ..solved_layer import SolvedLayer
+from .judge import Judge
 from .layer_program import LayerProgram
-from .method import SOLVING, LayerTask, Run
+from .method import SOLVING, LayerTask, Method, Run
+from .posing import pose, split_groups
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,52 +49,11 @@ __all__ = ["ToSparsity", "split_removals"]
 
 SHARING, TUNING = "sharing", "tuning"  # stages of a run
 TINY = float(np.finfo(float).tiny)
-JUDGING_RUNS = 8  # of all samples through the model, to share a budget
 SHARED_LINEAR = 2e10  # outputs x features^3 of a linear layer's elimination, to share a budget
 
 
-@dataclass(frozen=True)
-class _Judge:
-    """What single layers do to the outputs that count, on some of the samples.
-
-    Each layer takes a run of its own. So that all of them together take as many as a few layers do,
-    however many there are, each is judged on its share of the samples.
-
-    Attributes
-    ----------
-    run : Run
-    samples : ndarray or Samples
-    before : sequence of ndarray
-        The outputs of the original model on them.
-    """
-
-    run: Run
-    samples: Data
-    before: Sequence[Array]
-
-    @classmethod
-    def of(cls, run: Run, n_layers: int) -> _Judge:
-        """Take as many samples as are affordable, from all over the data."""
-        n_samples = len(run.data)
-        count = min(n_samples, math.ceil(JUDGING_RUNS * n_samples / n_layers))
-        samples = run.data[np.linspace(0, n_samples - 1, count).round().astype(int)]
-        return cls(run, samples, run.view.output_values(samples, {}))
-
-    def effect(self, position: int, affine: Affine) -> float:
-        """Return half of the sum of the squared relative changes when one layer alone is another.
-
-        Of the outputs that count.
-        """
-        after = self.run.view.output_values(self.samples, {position: affine})
-        moved = [
-            relative_to(frobenius_norm(after[k] - self.before[k]), frobenius_norm(self.before[k]))
-            for k in self.run.counted
-        ]
-        return sum(change**2 for change in moved) / 2
-
-
 @dataclass
-class ToSparsity:
+class ToSparsity(Method):
     """As many weights as a budget allows, for the least error; see `nettrim.Sparsity`.
 
     Attributes
@@ -223,9 +182,6 @@ class ToSparsity:
         """Return what this layer's answer depends on beside the options of the run."""
         return {"budget": self.budgets[position]}
 
-    def prospect(self, position: int) -> None:
-        """Nothing is known of a layer's error before it is trimmed."""
-
     @property
     def n_threads(self) -> int:
         """How many threads the core may use."""
@@ -233,28 +189,7 @@ class ToSparsity:
         return check_threads(1 if self.pool is not None and given is None else given)
 
     def _pose(self, task: LayerTask) -> LayerProgram:
-        """Pose a layer's program, and say what of its error will count behind it."""
-        layer = task.layer
-        signals = layer.affine.apply(task.original)
-        Y = activate(signals, layer.activation)
-        program = LayerProgram.of(layer, task.current if self.cascaded else task.original, Y)
-        if layer.affine.groups > 1:
-            return program
-        if layer.activation == "relu" and is_expensive(*layer.shape):
-            offset = layer.affine.offset
-            return replace(program, Y=signals - offset, follower=Shifted(RELU, offset))
-        if layer.factor is not None:
-            return replace(program, row_weights=self._row_weights(task, Y))
-        if layer.follower is not None:
-            return replace(program, follower=Shifted(_follower(layer), layer.affine.offset))
-        return program
-
-    def _row_weights(self, task: LayerTask, signals: Array) -> Array | None:
-        """Return how much errors count where they are multiplied by another layer's output."""
-        factor = next(layer for layer in self.run.layers if layer.name == task.layer.factor)
-        size = _follower(factor).value(factor.affine.apply(task.original))
-        size = size * _follower(task.layer).slope(signals)
-        return size**2 if size.any() else None
+        return pose(self.run, task, cascaded=self.cascaded)
 
     def _share_out(self) -> None:
         """Give layers as many weights as serve the network best, or the same share of their own."""
@@ -287,7 +222,7 @@ class ToSparsity:
     def _removal_losses(self, positions: Sequence[int]) -> list[Array]:
         """Return for some layers what their removals do to the network's output."""
         losses: list[Array] = []
-        judge = _Judge.of(self.run, len(positions))
+        judge = Judge.of(self.run, len(positions))
         for position, signal in enumerate(self.run.view.signals(self.run.data, {})):
             if position in positions:
                 self.run.report.stage("sharing the budget", len(losses), len(positions))
@@ -302,7 +237,7 @@ class ToSparsity:
         self.run.report.stage("sharing the budget", len(losses), len(positions))
         return losses
 
-    def _weigh_losses(self, position: int, traces: list[BudgetTrace], judge: _Judge) -> Array:
+    def _weigh_losses(self, position: int, traces: list[BudgetTrace], judge: Judge) -> Array:
         """Return what the removals of a layer do to the network's output, the cheapest first."""
         size, budget = self.run.layers[position].affine.weights.size, self.budgets[position]
         losses = [trace.elimination.ranked_losses for trace in traces]
@@ -312,7 +247,7 @@ class ToSparsity:
         if loss > 0:
             weights = _stack(_apply_budgets(traces, removed, 0))
             affine = self.run.layers[position].affine.replaced(weights)
-            effect = judge.effect(position, affine) / loss
+            effect = judge.effect({position: affine}) / loss
         n_removable = size - math.ceil(self.min_density * size)
         return max(effect, TINY) * np.sort(np.concatenate(losses))[:n_removable]
 
@@ -386,25 +321,7 @@ class ToSparsity:
         return self.run.watch.seconds.get(TUNING, 0.0)
 
     def _split_groups(self, position: int, program: LayerProgram) -> list[BudgetData]:
-        """Return a layer's groups; a row of biases stays, and does not count."""
-        affine = self.run.layers[position].affine
-        weights = affine.stacked
-        X = np.split(program.X, program.groups, axis=1)
-        outputs = np.split(np.arange(weights.shape[1]), program.groups)
-        return [
-            BudgetData.of(
-                X[g],
-                program.Y[:, own],
-                weights[:, own],
-                program.follower or program.activation,
-                None if program.follower or program.upper is None else program.upper[:, own],
-                None if program.follower or program.active is None else program.active[:, own],
-                np.arange(len(weights)) >= len(affine.weights),
-                self.pattern,
-                None if program.row_weights is None else program.row_weights[:, own],
-            )
-            for g, own in enumerate(outputs)
-        ]
+        return split_groups(self.run.layers[position], program, self.pattern)
 
     def _demanded(self, position: int) -> int:
         """Return how many weights of a layer have to go for the pattern."""
@@ -439,10 +356,6 @@ def _kept(
         status=max(solution.status for solution in solutions),  # "time_limit" if it was short
         seconds=seconds,
     )
-
-
-def _follower(layer: LayerView) -> Activation:
-    return LINEAR if layer.follower is None else SMOOTH[layer.follower]
 
 
 def split_removals(losses: Sequence[Array], count: int) -> NDArray[np.intp]:

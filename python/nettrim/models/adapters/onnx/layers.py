@@ -65,6 +65,8 @@ class OnnxLayer:
     name : str
     input, output : str
         The tensors between which it lies.
+    product : str
+        What its first node makes.
     step : PrunableLayer
         The layer as a step of a `nettrim.Network`.
     fixed_bias : bool
@@ -79,6 +81,7 @@ class OnnxLayer:
     name: str
     input: str
     output: str
+    product: str
     step: PrunableLayer
     fixed_bias: bool
     weights: Stored
@@ -157,7 +160,7 @@ def find_prunable(graph: OnnxGraph) -> list[OnnxLayer]:
             product = _match_product(graph, node)
             if product is not None:
                 name = _make_unique(node.name or product.weights.name, found)
-                found[name] = _complete(graph, product, name)
+                found[name] = _complete(graph, product, name, node.output[0])
         except ValueError as error:
             called = node.name or node.output[0]
             raise ValueError(f"model: {node.op_type} {called!r}: {error}") from None
@@ -220,8 +223,8 @@ def _make_unique(name: str, taken: Container[str]) -> str:
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
 
 
-def _complete(graph: OnnxGraph, product: _Product, name: str) -> OnnxLayer:
-    """Join a product with what follows it."""
+def _complete(graph: OnnxGraph, product: _Product, name: str, begin: str) -> OnnxLayer:
+    """Join a product, whose first node makes one tensor, with what follows it."""
     output, activation, norm = _find_end(graph, product)
     step = product.build(product.weights.value, product.scaled_bias, activation=activation)
     factor = None
@@ -237,6 +240,7 @@ def _complete(graph: OnnxGraph, product: _Product, name: str) -> OnnxLayer:
         name=name,
         input=product.input,
         output=output,
+        product=begin,
         step=step,
         fixed_bias=fixed,
         weights=product.weights,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -14,15 +14,17 @@ import onnx
 from numpy.typing import NDArray
 
 from ....base.arrays import Array
-from ...model_view import Affine, LayerView, ModelView, Signal, Untouched, are_same
+from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
 from ...network import Dense
 from ...samples import Data, Samples
+from ...units.unit_map import UnitMap
 from .files import is_large
 from .graph import OnnxGraph, Values, constants, densify, fill, is_float, is_standard, tensors
 from .inputs import Inputs
 from .layers import find_prunable
 from .lipschitz import LipschitzConstants, propagate_lipschitz
 from .session import Probe, Session
+from .units import Trial, UnitWalk, keep_units, list_bounds
 from .untouched import list_untouched
 
 __all__ = ["OnnxView", "view"]
@@ -30,6 +32,7 @@ __all__ = ["OnnxView", "view"]
 OLDEST_OPSET = 7  # from there on operators broadcast like NumPy
 SHAPES = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
 BFLOAT16 = onnx.TensorProto.BFLOAT16
+FEW = 3  # samples on which a smaller model is compared
 BUDGET = 1 << 29  # bytes of signals that a walk holds at a time; two of them go in step
 
 
@@ -187,6 +190,10 @@ class OnnxView(ModelView):
         values = session.run(samples, names, {}, situation.probe)
         return [values[name] for name in situation.tensors]
 
+    def timed_call(self, model: onnx.ModelProto, X: Data, n_threads: int) -> Callable[[], object]:
+        """Return what onnxruntime runs a model with (`ModelView`)."""
+        return Session.timed(model, self._inputs, n_threads).caller(self._inputs.cast(X))
+
     def with_weights(self, weights: Mapping[int, Affine]) -> onnx.ModelProto:
         """Return a copy in which the weights of some layers are replaced (`ModelView`)."""
         copy = onnx.ModelProto()
@@ -196,6 +203,37 @@ class OnnxView(ModelView):
             for name, value in self._layers[position].packed(affine).items():
                 fill(stored[name], value)
         return copy
+
+    def find_units(self, X: Data) -> UnitMap:
+        """Return the units that can go (see `ModelView`); inputs and outputs of the model stay.
+
+        Smaller models are tried on a few of the samples: signals stay without which one computes
+        something else.
+        """
+        few = self._inputs.cast(X)[:FEW]
+        probe = self._situation(few).probe
+        names = {layer.name for layer in self._layers}
+        layers = [*self._by_output.values()]
+        walk = UnitWalk(self._graph, layers, names, probe, self._bounds(few))
+        trial = Trial(self._layers, self.with_weights, self._inputs, few)
+        units = walk.finish()
+        while faulty := trial.find_faulty(units):
+            units = walk.finish(faulty)
+        return units
+
+    def keep_units(
+        self, model: onnx.ModelProto, units: UnitMap, kept: NDArray[np.bool_]
+    ) -> onnx.ModelProto:
+        """Return a copy of a model with fewer units (see `ModelView`)."""
+        return keep_units(model, units, kept)
+
+    def _bounds(self, few: Samples) -> dict[str, Values]:
+        """Return the bounds of parts that the graph computes, as they are for a sample."""
+        names = list_bounds(self._graph)
+        if not names:
+            return {}
+        values = self._part(names).values(few[:1], names, self._originals)
+        return dict(zip(names, values, strict=True))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return every tensor of numbers that the model stores (see `ModelView`)."""
@@ -275,7 +313,7 @@ class OnnxView(ModelView):
         held: dict[str, Values] = {}
         seen = dict(weights)
         for position, name in enumerate(names):
-            changed = not are_same(seen, weights)
+            changed = not _are_same(seen, weights)
             if changed or name not in held:
                 held, seen = {}, dict(weights)
                 # What changed once will change again behind this layer.
@@ -371,3 +409,8 @@ def _infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 def _has_shape(value: onnx.ValueInfoProto) -> bool:
     kind = value.type
     return not kind.HasField("tensor_type") or kind.tensor_type.HasField("shape")
+
+
+def _are_same(one: Mapping[int, Affine], other: Mapping[int, Affine]) -> bool:
+    """Tell whether two mappings hold the same objects."""
+    return one.keys() == other.keys() and all(one[k] is other[k] for k in one)

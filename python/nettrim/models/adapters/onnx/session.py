@@ -113,6 +113,19 @@ class Session:
         )
         return cls(inputs, outputs, iter([(_load(wanted), {})]))
 
+    @classmethod
+    def timed(cls, model: onnx.ModelProto, inputs: Inputs, n_threads: int) -> Session:
+        """Compute all outputs of a model in onnxruntime's default settings, in some threads."""
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        names = [output.name for output in model.graph.output]
+        return cls(inputs, names, iter([(_load(copy, n_threads=n_threads), {})]))
+
+    def caller(self, X: Samples) -> Callable[[], object]:
+        """Return what computes all outputs for a batch, to be timed."""
+        feeds = self.inputs.feeds(self._filled(X))
+        return partial(self._runner.run, list(self.outputs), feeds)
+
     def probe(self, X: Samples, weights: Mapping[str, Values]) -> Probe:
         """Return the shapes for the first samples, as few as the model takes."""
         few = self._filled(X[:1])
@@ -143,6 +156,10 @@ class Session:
                 part = results[name][first * each : (first + size) * each]
                 part[:] = value[: len(part)]
         return results
+
+    def values(self, X: Samples, names: Sequence[str], weights: Mapping[str, Values]) -> list[Any]:
+        """Return some tensors as the model has them, for a few samples that it takes at a time."""
+        return self._run(self._filled(X), names, weights)
 
     def _batch(
         self, X: Samples, names: Sequence[str], weights: Mapping[str, Values], probe: Probe
@@ -280,7 +297,7 @@ def _convert_floats(model: onnx.ModelProto, small: Sequence[int], large: int) ->
     return converted
 
 
-def _load(model: onnx.ModelProto, *, exact: bool = False) -> Any:
+def _load(model: onnx.ModelProto, *, exact: bool = False, n_threads: int = 0) -> Any:
     """Return an onnxruntime.InferenceSession, with the settings it has by default or exact ones.
 
     The model is one of ours, and may be changed.
@@ -292,6 +309,7 @@ def _load(model: onnx.ModelProto, *, exact: bool = False) -> Any:
             'onnxruntime is missing, which runs ONNX models: pip install "nettrim[onnx]"'
         ) from error
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = n_threads  # 0: as many as there are processors
     options.log_severity_level = 4  # what goes wrong is raised, and need not be printed as well
     if exact:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -100,17 +100,28 @@ def _as_read(name: str) -> Any:
 
 
 class StoredAffine(Affine):
-    """An affine map whose numbers stay where a layer has them, and are read when asked for."""
+    """An affine map whose numbers stay where a layer has them, and are read when asked for.
 
-    read: Callable[[], Affine]
+    Attributes
+    ----------
+    layer : torch.nn.Module
+    """
+
+    layer: nn.Module
+    _name: str
+    _norm: tuple[Array, Array] | None
 
     @classmethod
-    def of(cls, read: Callable[[], Affine]) -> StoredAffine:
-        """Return the map that a function reads, which it does once to see that it can."""
-        known = read()
+    def of(cls, name: str, layer: nn.Module, norm: tuple[Array, Array] | None) -> StoredAffine:
+        """Return the map of a layer with a normalisation, having seen that it can be read."""
+        known = _affine(_step(name, layer), layer, norm)
         stored = cls(NOTHING, None, known.groups, known.fixed_bias)
-        stored.read = read
+        stored.layer, stored._name, stored._norm = layer, name, norm
         return stored
+
+    def read(self) -> Affine:
+        """Return the map with the numbers of now."""
+        return _affine(_step(self._name, self.layer), self.layer, self._norm)
 
     weights = _as_read("weights")
     bias = _as_read("bias")
@@ -195,8 +206,8 @@ def layer_view(
     """
     step: Callable[[], Dense | Conv1D | Conv2D] = partial(_step, name, module)
     if not stored:
-        step = partial(_as_it_is, step())
-    read = partial(_affine, step, module, norm)
+        step = cache(step)
+    affine = StoredAffine.of(name, module, norm) if stored else _affine(step(), module, norm)
     n_axes = module.weight.dim() - 1  # of a sample
 
     spread = Spread.of(module) if isinstance(module, TRANSPOSED) else None
@@ -213,19 +224,12 @@ def layer_view(
             size = [*spread.size(tuple(size))]
         return step().with_affine(affine).lipschitz((1, channels, *size))
 
-    affine = StoredAffine.of(read) if stored else read()
     return LayerView(name, affine, activation, lipschitz, unfold, type(module))
 
 
-def _as_it_is(step: Dense | Conv1D | Conv2D) -> Dense | Conv1D | Conv2D:
-    return step
-
-
-def _affine(
-    step: Callable[[], Dense | Conv1D | Conv2D], module: Any, norm: tuple[Array, Array] | None
-) -> Affine:
+def _affine(step: Dense | Conv1D | Conv2D, module: Any, norm: tuple[Array, Array] | None) -> Affine:
     """Return the affine map of a step, as the module stores it and a normalisation changes it."""
-    affine = step().affine
+    affine = step.affine
     if module.weight.dtype is torch.bfloat16:
         affine = BFloat16Affine(*affine)
     return affine if norm is None else NormalisedAffine.of(affine, *norm)

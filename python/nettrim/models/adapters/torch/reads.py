@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,17 +12,16 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["extent", "find_overlapping", "is_plain", "read_elsewhere"]
+__all__ = ["extent", "find_overlapping", "is_plain", "reads_elsewhere"]
 
 Extent = tuple[int, int, int]  # a storage, and the first and the last byte of a tensor in it
 
 
-def read_elsewhere(
-    layers: Mapping[str, nn.Module],
-    readers: Mapping[str, nn.Module],
-    run: Callable[[], object],
-) -> set[str]:
-    """Return the layers whose parameters are operands outside of some calls in a run.
+@contextlib.contextmanager
+def reads_elsewhere(
+    layers: Mapping[str, nn.Module], readers: Mapping[str, nn.Module]
+) -> Iterator[set[str]]:
+    """Collect the layers whose parameters are operands outside of some calls, in runs meanwhile.
 
     Views do not compute; what is computed from one counts.
 
@@ -30,7 +30,6 @@ def read_elsewhere(
     layers : mapping of str to torch.nn.Module
     readers : mapping of str to torch.nn.Module
         In whose calls they may be: mostly the layers themselves.
-    run : callable
     """
     active: list[str] = []
     handles = []
@@ -41,11 +40,10 @@ def read_elsewhere(
     watch = _ReadRecorder(layers, active)
     try:
         with watch:
-            run()
+            yield watch.found
     finally:
         for handle in handles:
             handle.remove()
-    return watch.found
 
 
 def find_overlapping(tensors: Iterable[torch.Tensor]) -> set[int]:
@@ -89,6 +87,11 @@ class _ReadRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for parameter in layer.parameters(recurse=False):
                 place = extent(parameter)
                 self._owned[place[0]].append((name, place))
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Spare a process the loading of PyTorch's compiler, a second or two: none runs here."""
+        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

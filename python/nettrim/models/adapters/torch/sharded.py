@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
 
 from torch import nn
 
 from ...model_view import Affine
 from ...samples import Data
+from ...units.unit_map import UnitMap
 from .expansions.expand import expand
-from .layers import layer_view, write
+from .layers import StoredAffine, write
 from .model import TorchView
-from .run import Arrival, Stop
 from .shards import ResultFolder, check_result_place, map_weights
 from .stored import StoredRunner
 
 __all__ = ["ShardedView"]
-
-
-class _Answer(NamedTuple):
-    """A layer of the result, and the weights that are written there."""
-
-    affine: Affine
-    layer: nn.Module
 
 
 class ShardedView(TorchView):
@@ -45,15 +36,11 @@ class ShardedView(TorchView):
         The folder of the result, which is not there yet. None where nothing is trimmed.
     """
 
-    _runs = StoredRunner
-    _stored: ClassVar[bool] = True
-    _runner: StoredRunner
-
     def __init__(self, model: nn.Module, source: Path, into: Path | None = None) -> None:
         self._source, self._into = source, into
         self._result: tuple[ResultFolder, nn.Module] | None = None
-        self._answers: dict[int, _Answer] = {}
-        super().__init__(model)
+        self._answers: dict[int, StoredAffine] = {}  # what is written, by position
+        super().__init__(model, kind=StoredRunner)
         if self.model is not model:
             raise ValueError(
                 "model computes weights from others (masks, norms), or is in a wrapper: its files "
@@ -77,9 +64,8 @@ class ShardedView(TorchView):
         place, (_, result) = self._places[position], self._writable()
         layer = result.get_submodule(place.layer.name)
         write(layer, affine, place.scale)
-        kept = layer_view(place.layer.name, layer, norm=place.norm, stored=True).affine
-        self._answers[position] = _Answer(kept, layer)
-        return kept
+        self._answers[position] = StoredAffine.of(place.layer.name, layer, place.norm)
+        return self._answers[position]
 
     def with_weights(self, weights: Mapping[int, Affine]) -> nn.Module:
         """Complete the folder of the result, and return a module with the weights that are there.
@@ -91,63 +77,29 @@ class ShardedView(TorchView):
         """
         folder, _ = self._writable()
         for position in self._answers.keys() - weights.keys():  # of a run that failed
-            original = self._modules[self._places[position].layer.name]
+            original = self._running.layers[self._places[position].layer.name]
             self._answers.pop(position).layer.load_state_dict(original.state_dict())
         for position, affine in weights.items():
-            if position not in self._answers or affine is not self._answers[position].affine:
+            if affine is not self._answers.get(position):
                 self.keep(position, affine)
         folder.complete()
         self._result = None
         return map_weights(self.model, self._place_of_result())
 
+    def find_units(self, X: Data) -> UnitMap | None:
+        """Tell nothing of units: the files of the result have tensors of the same shapes."""
+        return None
+
     def view_of(self, model: nn.Module) -> TorchView:
         """Return the view of a module that `with_weights` returned."""
         return ShardedView(model, self._place_of_result())
-
-    def _copy(self, *, precise: bool) -> None:
-        """Show a copy in the precision of the weights, whose tensors are as PyTorch knows them."""
-        super()._copy(precise=precise)
-        if precise:
-            self._shown = self._runs(self._expanded.model, list(self._modules), precise=False)
-
-    def _try(self, samples: list[Data], name: str) -> dict[Stop, Arrival | None]:
-        """Run samples in float64 where that can be, and as the module is."""
-        arrivals = super()._try(samples, name)
-        try:
-            self._shown.output(samples[0])
-        except Exception as error:
-            raise ValueError(
-                f"{name} does not pass through the model in the precision of its files: {error}"
-            ) from error
-        return arrivals
-
-    def _load(self, position: int, affine: Affine | None) -> None:
-        """Let the running copy compute with the weights of the moment, wherever they are."""
-        if affine is self._loaded.get(position):
-            return
-        name = self._places[position].layer.name
-        if affine is None:
-            self._runner.exchange(name, self._modules[name])
-            del self._loaded[position]
-        else:
-            self._runner.exchange(name, self._layer_with(position, affine))
-            self._loaded[position] = affine
-
-    def _layer_with(self, position: int, affine: Affine) -> nn.Module:
-        """Return a layer with some weights: of the result, if they are written there."""
-        answer, place = self._answers.get(position), self._places[position]
-        if answer is not None and affine is answer.affine:
-            return answer.layer
-        layer = copy.deepcopy(self._modules[place.layer.name])
-        write(layer, affine, place.scale)
-        return layer
 
     def _writable(self) -> tuple[ResultFolder, nn.Module]:
         """Return the folder of the result, and a module that writes to it."""
         if self._result is None:
             folder = ResultFolder(self._source, self._place_of_result())
             module = map_weights(self.model, folder.path, writable=True)
-            self._result = folder, expand(module, self._expanded.names).model
+            self._result = folder, expand(module, self._running.expanded.names).model
             self._answers.clear()
         return self._result
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
+from ....base.arrays import Array
+from ...model_view import Affine
+from .layers import StoredAffine, write
 from .prepare import copy_sharing_tensors
 from .run import Runner
 
@@ -58,8 +63,15 @@ class DoubleView(torch.Tensor):
 class StoredRunner(Runner):
     """A runner whose copy holds the weights of the model itself.
 
-    They are not to be written to: `exchange` puts others in their place.
+    They are not to be written to: `load` puts others in their place.
     """
+
+    stored: ClassVar[bool] = True
+
+    @cached_property
+    def shown(self) -> Runner:
+        """One in the precision of the weights."""
+        return StoredRunner(self._original, [*self.layers], precise=False) if self.precise else self
 
     def _copied(self, model: nn.Module) -> nn.Module:
         copied: nn.Module = copy_sharing_tensors(model)
@@ -72,9 +84,15 @@ class StoredRunner(Runner):
                     module._buffers[name] = buffer.double()
         return copied
 
-    def exchange(self, name: str, module: nn.Module) -> None:
-        """Let a layer compute with the weights of another one, which keeps them."""
-        self._put(self.layers[name], module._parameters)
+    def load(self, name: str, affine: Affine | None, scale: Array | None) -> None:
+        """Let a layer compute with the weights of the moment, wherever they are."""
+        layer = self._original.get_submodule(name)
+        if isinstance(affine, StoredAffine):
+            layer = affine.layer
+        elif affine is not None:
+            layer = copy.deepcopy(layer)
+            write(layer, affine, scale)
+        self._put(self.layers[name], layer._parameters)
 
     def _put(self, module: nn.Module, parameters: Mapping[str, nn.Parameter | None]) -> None:
         """Let a module compute with some parameters."""

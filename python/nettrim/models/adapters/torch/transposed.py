@@ -6,7 +6,8 @@ in which zeros stand between the positions (of the stride) and around them (of k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 
 from ....base.arrays import Array
 
-__all__ = ["TRANSPOSED", "Spread", "find_resized", "turn_kernels"]
+__all__ = ["TRANSPOSED", "Spread", "resized_outputs", "turn_kernels"]
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
@@ -77,8 +78,9 @@ def turn_kernels(kernels: NDArray[Any], groups: int) -> NDArray[Any]:
     return np.flip(swapped, tuple(range(2, kernels.ndim)))
 
 
-def find_resized(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> set[str]:
-    """Return the transposed convolutions that are told in a run how large their output shall be."""
+@contextlib.contextmanager
+def resized_outputs(layers: Mapping[str, nn.Module]) -> Iterator[set[str]]:
+    """Collect the transposed convolutions that are told how large their output shall be."""
     found: set[str] = set()
 
     def hear(name: str) -> Callable[..., None]:
@@ -89,12 +91,9 @@ def find_resized(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> 
         return hook
 
     transposed = [(name, m) for name, m in layers.items() if isinstance(m, TRANSPOSED)]
-    if not transposed:
-        return found
     handles = [m.register_forward_pre_hook(hear(n), with_kwargs=True) for n, m in transposed]
     try:
-        run()
+        yield found
     finally:
         for handle in handles:
             handle.remove()
-    return found

@@ -1,0 +1,7 @@
+"""Units of an ONNX model: followed through the nodes of its graph, and cut out of it."""
+
+from .cut import keep_units
+from .trial import Trial
+from .walk import UnitWalk, list_bounds
+
+__all__ = ["Trial", "UnitWalk", "keep_units", "list_bounds"]

@@ -1,0 +1,150 @@
+"""Layers where they stand in a module: what follows them, and how signals depend on them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ....base.arrays import Array
+from ...model_view import LayerView
+from .graph import LayerTail
+from .layers import OUTPUT_HEAD, find_output_heads, layer_view, read_normalisation
+from .running_model import RunningModel
+
+__all__ = ["LayerPlace", "find_places", "lipschitz_constants", "warn_of_unknown"]
+
+TRANSFORMERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+
+
+@dataclass(frozen=True)
+class LayerPlace:
+    """A layer where it stands in the model.
+
+    Attributes
+    ----------
+    layer : LayerView
+    tail : LayerTail or None
+        None where the graph does not show the layer.
+    norm : pair of ndarrays of shape (n_outputs,) or None
+        Factors and shifts of the batch normalisation that is folded in.
+    """
+
+    layer: LayerView
+    tail: LayerTail | None
+    norm: tuple[Array, Array] | None
+
+    @property
+    def scale(self) -> Array | None:
+        """The factors of the normalisation."""
+        return None if self.norm is None else self.norm[0]
+
+
+def find_places(running: RunningModel, relu: Collection[str]) -> list[LayerPlace]:
+    """Find out what follows each layer.
+
+    Parameters
+    ----------
+    running : RunningModel
+    relu : collection of str
+        Layers of which the user says that a ReLU follows.
+
+    Returns
+    -------
+    list of LayerPlace
+        In the order of the calls; before a run, as the module lists them.
+    """
+    heads = find_output_heads(running.module)
+    places = []
+    for name in running.names:
+        place = _place(running, name, is_relu=name in relu)
+        if name in heads:
+            place = replace(place, layer=replace(place.layer, left_out=OUTPUT_HEAD))
+        places.append(place)
+    return _with_factors(running, places) if running.arrivals else places
+
+
+def lipschitz_constants(running: RunningModel, places: list[LayerPlace]) -> list[dict[int, float]]:
+    """Return by how much each signal moves with the layers in front; see `TorchGraph.lipschitz`."""
+    names = running.names
+    if running.graph is None:
+        unknown = [dict.fromkeys(range(k), math.inf) for k in range(len(names) + 1)]
+        return unknown + unknown[-1:] * (len(running.outputs) - 1)
+    ends = {}
+    for position, place in enumerate(places):
+        if place.tail is not None:
+            known = place.tail.activation == place.layer.activation
+            ends[place.tail.end] = (position, 1.0 if known else math.inf)
+    constants = running.graph.lipschitz(names, ends, running.outputs)
+    for position, name in enumerate(names):
+        if running.expanded.feeds_itself(name):
+            constants[position] = {**constants[position], position: math.inf}
+    return constants
+
+
+def warn_of_unknown(running: RunningModel, places: list[LayerPlace]) -> None:
+    """Name the layers that may be followed by a ReLU, for all that is known."""
+    unknown = [
+        place.layer.name
+        for place in places
+        if place.tail is None
+        and place.layer.activation != "relu"
+        and not running.expanded.is_followed_inside(place.layer.name)
+    ]
+    if unknown:
+        warnings.warn(
+            f"model: what follows the layers {', '.join(map(repr, unknown))} is not known, as "
+            "neither torch.fx nor torch.export can follow its code; they are taken for linear "
+            "ones. nettrim.torch.declare(module, relu=[...]) says which of them go to a ReLU",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _place(running: RunningModel, name: str, *, is_relu: bool) -> LayerPlace:
+    """Find out what follows a layer."""
+    graph, foldable = running.graph, _is_foldable(running, name)
+    tail = graph.tail(name, foldable=foldable) if graph else None
+    activation = "linear" if tail is None else tail.activation
+    if is_relu or _feeds_relu(running, name):
+        activation = "relu"
+    norm = None if tail is None or tail.norm is None else read_normalisation(tail.norm)
+    layer = layer_view(name, running.layers[name], activation, norm, stored=running.runner.stored)
+    if tail is not None and activation == "linear":
+        layer = replace(layer, follower=tail.follower)
+    return LayerPlace(layer, tail, norm)
+
+
+def _with_factors(running: RunningModel, places: list[LayerPlace]) -> list[LayerPlace]:
+    """Find the layers whose outputs are multiplied by those of another one."""
+    tails = {place.layer.name: place.tail for place in places if place.tail is not None}
+    found = []
+    for place in places:
+        if running.graph is not None and place.tail is not None:
+            factor = running.graph.factor(place.layer.name, tails)
+            place = replace(place, layer=replace(place.layer, factor=factor))
+        found.append(place)
+    return found
+
+
+def _feeds_relu(running: RunningModel, name: str) -> bool:
+    """Whether this is the first layer behind the attention in a transformer with ReLU units."""
+    owner, _, last = name.rpartition(".")
+    block: Any = running.expanded.model.get_submodule(owner)
+    if type(block) not in TRANSFORMERS or last != "linear1":
+        return False
+    return isinstance(block.activation, nn.ReLU) or block.activation in (F.relu, torch.relu)
+
+
+def _is_foldable(running: RunningModel, name: str) -> bool:
+    """Whether a layer's outputs are the channels of what comes out of it, for all that is known."""
+    layer = running.layers[name]
+    if not running.arrivals or not isinstance(layer, nn.Linear):
+        return True
+    return running.arrivals[name].entries == layer.in_features

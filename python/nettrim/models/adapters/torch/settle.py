@@ -1,0 +1,223 @@
+"""What a few samples show of a module: which layers run, and how the copy of it is to run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...samples import Data, Samples
+from .expansions.expand import are_near, expand
+from .graph import TorchGraph
+from .outputs import are_close
+from .reads import reads_elsewhere
+from .run import Arrival, Exit, Stop, layer_names
+from .running_model import RunningModel
+from .transposed import resized_outputs
+
+__all__ = ["settle", "warn_of_left_out"]
+
+
+def settle(running: RunningModel, data: Data, name: str) -> RunningModel:
+    """Run a few samples to see what a module does with them.
+
+    Parameters
+    ----------
+    running : RunningModel
+    data : ndarray of shape (n_samples, ...) or Samples
+    name : str
+        How an error calls them.
+
+    Returns
+    -------
+    RunningModel
+        With the layers to prune, the outputs that count, and a graph that computes the same.
+
+    Raises
+    ------
+    ValueError
+        If the samples do not pass through the module, or it does not return one result for each, or
+        does not compute the same twice.
+
+    Warns
+    -----
+    UserWarning
+        Of layers that cannot be pruned after all, if the module cannot compute in float64, and if
+        it mixes samples.
+    """
+    samples = [data[np.arange(n) % len(data)] for n in (2, 3)]
+    running = _without_differing_expansions(running, samples[0])
+    running, arrivals = _try(running, samples, name)
+    if not running.runner.precise:
+        warnings.warn(
+            "model cannot compute in float64: what is reported holds up to its own rounding",
+            UserWarning,
+            stacklevel=4,
+        )
+    running = _accept(running, arrivals, samples[0])
+    outputs = _computed_twice(running, samples[0])
+    if _mixes(running, data[np.arange(4) % len(data)]):
+        running.runner.batch = None
+        warnings.warn(
+            "model: what comes out for a sample depends on those beside it, so all of them "
+            "pass at once, and what is reported holds for these together. If samples are not "
+            "along the first axis (a recurrent layer or attention without batch_first), put "
+            "them there",
+            UserWarning,
+            stacklevel=4,
+        )
+    return replace(running, graph=_confirmed(running, samples[0], outputs))
+
+
+def warn_of_left_out(name: str, reason: str) -> None:
+    """Warn of a layer that stays as it is."""
+    warnings.warn(f"layer {name!r} is not pruned: {reason}", UserWarning, stacklevel=4)
+
+
+# --- the copy that runs ---------------------------------------------------------------------------
+
+
+def _without_differing_expansions(running: RunningModel, samples: Data) -> RunningModel:
+    """Leave the modules alone whose expansions compute something else on samples."""
+    precise = running.runner.precise
+    while running.expanded.names and (differing := _differing(running, samples, precise)):
+        expanded = expand(running.module, running.expanded.names - differing)
+        running = running.made_anew(expanded, precise=precise)
+    return running
+
+
+def _differing(running: RunningModel, samples: Data, precise: bool) -> frozenset[str]:
+    """Return expansions that compute something else, or all if only the model does.
+
+    In float64, or as the module is if its own code knows no float64.
+    """
+    kind = type(running.runner)
+    plain = kind(running.module, [], precise=precise)
+    expanded = running.runner
+    if precise != expanded.precise:
+        expanded = kind(running.expanded.model, [], precise=precise)
+    try:
+        with running.expanded._replace(model=expanded.model).compared(plain.model) as differing:
+            wanted = plain.output(samples)
+    except Exception:  # noqa: BLE001 (of code that is not ours)
+        # Data that do not pass at all are refused later.
+        return _differing(running, samples, False) if precise else frozenset()
+    if differing:
+        return frozenset(differing)
+    try:
+        same = are_near(expanded.output(samples), wanted)
+    except Exception:  # noqa: BLE001 (of code that is not ours)
+        same = False
+    return frozenset() if same else running.expanded.names
+
+
+def _try(
+    running: RunningModel, samples: list[Data], name: str
+) -> tuple[RunningModel, dict[Stop, Arrival | None]]:
+    """Run samples in float64, or as the module is if its own code knows no float64."""
+    try:
+        arrivals = running.runner.arrivals(samples)
+        if running.runner.shown is not running.runner:
+            running.runner.shown.output(samples[0])
+        return running, arrivals
+    except Exception as error:
+        if not running.runner.precise:
+            raise ValueError(f"{name} does not pass through the model: {error}") from error
+    return _try(running.made_anew(running.expanded, precise=False), samples, name)
+
+
+# --- layers and outputs ---------------------------------------------------------------------------
+
+
+def _accept(
+    running: RunningModel, found: Mapping[Stop, Arrival | None], samples: Data
+) -> RunningModel:
+    """Keep the layers that can be pruned, and the outputs that count."""
+    shown = running.runner.shown
+    called = {name: shown.layers[name] for name in layer_names(found)}
+    readers = {name: shown.model.get_submodule(running.expanded.reader(name)) for name in called}
+    with reads_elsewhere(called, readers) as read, resized_outputs(called) as resized:
+        shown.output(samples)
+    arrivals: dict[Stop, Arrival] = {}
+    left_out = {**running.left_out}
+    for stop, arrival in found.items():
+        reason = None
+        if not isinstance(stop, Exit):
+            reason = _hindrance(stop, arrival, running.layers[stop], read, resized)
+        if reason is not None:
+            left_out[str(stop)] = reason
+            warn_of_left_out(str(stop), reason)
+        elif arrival is not None:
+            arrivals[stop] = arrival
+    running = replace(running, arrivals=arrivals, left_out=left_out)
+    if not running.outputs:
+        raise ValueError("model must return one result for each sample")
+    return running
+
+
+def _hindrance(
+    name: str, arrival: Arrival | None, layer: nn.Module, read: set[str], resized: set[str]
+) -> str | None:
+    """Tell why a layer cannot be pruned, None if it can."""
+    if arrival is None:
+        return "it runs more than once, or does not meet one sample at a time"
+    if arrival.axis and not isinstance(layer, nn.Linear):
+        return "samples run along the positions that it slides over"
+    if name in read:
+        return "its weights are read elsewhere too"
+    if name in resized:
+        return "it is told how large its output shall be"
+    return None
+
+
+def _computed_twice(running: RunningModel, samples: Data) -> dict[str, torch.Tensor]:
+    """Return the outputs that count, by name."""
+    outputs, again = (running.runner.shown.output(samples) for _ in range(2))
+    counted = {name: outputs[name] for name in running.outputs}
+    if not all(name in again and are_close(again[name], x) for name, x in counted.items()):
+        raise ValueError("model must compute the same twice; a dropout may be on in evaluation too")
+    return counted
+
+
+def _mixes(running: RunningModel, samples: Data) -> bool:
+    """Tell whether outputs of samples are others when the samples pass in two batches."""
+    whole = running.runner.outputs(samples, running.exits)
+    middle = len(samples) // 2
+    parts = samples[slice(middle)], samples[slice(middle, None)]
+    halves = [running.runner.outputs(part, running.exits) for part in parts]
+    return not all(
+        np.allclose(np.concatenate([half[stop] for half in halves]), values, equal_nan=True)
+        for stop, values in whole.items()
+    )
+
+
+def _confirmed(
+    running: RunningModel, samples: Data, outputs: Mapping[str, torch.Tensor]
+) -> TorchGraph | None:
+    """Return a graph that computes what the module does and shows most layers, or None."""
+    names, shown, tried_in = running.names, running.runner.shown, running.runner.tried_in
+    traced, given = running.graph, shown.given(samples)
+    if isinstance(samples, Samples):  # an input may be one that has a default
+        traced = TorchGraph.of(shown.model, given, tried_in)
+    traced = _agreeing(traced, given, outputs)
+    if not names or _count_seen(traced, names) == len(names):
+        return traced
+    exported = _agreeing(TorchGraph.exported(shown.model, given, tried_in), given, outputs)
+    return max(traced, exported, key=lambda graph: _count_seen(graph, names))
+
+
+def _agreeing(
+    graph: TorchGraph | None,
+    given: Mapping[str, torch.Tensor],
+    outputs: Mapping[str, torch.Tensor],
+) -> TorchGraph | None:
+    """Return a graph if it computes what the module does."""
+    return graph if graph is not None and graph.confirm(given, outputs) else None
+
+
+def _count_seen(graph: TorchGraph | None, names: list[str]) -> int:
+    return -1 if graph is None else sum(graph.call(name) is not None for name in names)

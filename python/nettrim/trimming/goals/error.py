@@ -1,0 +1,113 @@
+"""An error of each layer, with proof."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar, Literal
+
+from ...base.arguments import (
+    check_choice,
+    check_integer,
+    check_number,
+    check_time_limit,
+    refuse_unused,
+)
+from ...layer.blocks.workers import Pool
+from ...layer.options import SOLVERS
+from ..methods.method import Run
+from ..methods.to_error import ToError
+from .goal import Goal
+
+__all__ = ["Error"]
+
+
+@dataclass(frozen=True, repr=False)
+class Error(Goal):
+    r"""The fewest weights, by their l1 norm, within an error of each layer; every layer certified.
+
+    Parameters
+    ----------
+    epsilon : float
+        Error allowed to a layer, relative to the Frobenius norm of its output: to each layer in the
+        parallel scheme, to the first pruned one in the cascade.
+    gamma : float, default 1.1
+        Inflation of :math:`\epsilon_l^2` in the cascade, at least 1. At 1 the original weights lie
+        on the boundary of the feasible set and solving is slow.
+    slack : {"positive", "paper"}, default "positive"
+        Upper bound on inactive entries in the cascade.
+    kappa : float in (0, 1], default 1
+        Cascade only: factor on :math:`\epsilon_l` of the last pruned layer. Below 1 the discrepancy
+        of the network shrinks about as much, or the program is infeasible; give ``checkpoint`` then
+        and the layers in front need not be solved again for another kappa.
+    tol : float, default 1e-4
+        Relative tolerance on feasibility and duality gap of every layer.
+    solver : {"auto", "newton", "admm"}, default "auto"
+    max_iter : int, optional
+        Of each layer, as ``solver`` passed to `nettrim.solve_layer`.
+    time_limit : float, optional
+        Seconds for each layer; its best answer until then is used, or if that errs by more than
+        twice what is allowed the weights there were. Default none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is not what it must be; the message names it.
+
+    Examples
+    --------
+    >>> import nettrim
+    >>> nettrim.Error(0.05, kappa=0.5)
+    Error(epsilon=0.05, kappa=0.5)
+    """
+
+    epsilon: float
+    _: KW_ONLY
+    gamma: float | None = None
+    slack: Literal["positive", "paper"] | None = None
+    kappa: float | None = None
+    tol: float | None = None
+    solver: Literal["auto", "newton", "admm"] | None = None
+    max_iter: int | None = None
+    time_limit: float | None = None
+
+    shortcuts: ClassVar[tuple[str, ...]] = ("epsilon",)
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        object.__setattr__(self, "epsilon", check_number(self.epsilon, "epsilon", least=0.0))
+        self._check("gamma", check_number, least=1.0)
+        self._check("slack", check_choice, choices=("positive", "paper"))
+        self._check("kappa", check_number, above=0.0, most=1.0)
+        self._check("tol", check_number, above=0.0)
+        self._check("solver", check_choice, choices=SOLVERS)
+        self._check("max_iter", check_integer)
+        self._check("time_limit", check_time_limit)
+
+    def check(self, scheme: str, pool: Pool | None) -> None:
+        """Refuse what belongs to the cascade in the parallel scheme."""
+        if scheme == "parallel":
+            why = "belongs to scheme='cascade', the parallel scheme has none"
+            refuse_unused(why, gamma=self.gamma, slack=self.slack, kappa=self.kappa)
+
+    def method(self, run: Run, scheme: str, pool: Pool | None) -> ToError:
+        """Return the layer programs of Net-Trim."""
+        return ToError(run, scheme == "cascade", **self._filled(), pool=pool)
+
+    def arguments(self, scheme: str) -> dict[str, Any]:
+        """Return the same as options of `nettrim.trim`: defaults filled in, None where unused."""
+        unused = () if scheme == "cascade" else ("gamma", "slack", "kappa")
+        return {
+            "epsilon": self.epsilon,
+            "scheme": scheme,
+            **self._filled(),
+            **dict.fromkeys(unused),
+        }
+
+    def identity(self, scheme: str) -> dict[str, Any]:
+        """Return what every layer's answer depends on; kappa is a matter of the last one."""
+        return {name: v for name, v in super().identity(scheme).items() if name != "kappa"}
+
+    def _filled(self) -> dict[str, Any]:
+        """Return all options with their defaults."""
+        defaults = {"gamma": 1.1, "slack": "positive", "kappa": 1.0, "tol": 1e-4, "solver": "auto"}
+        return {**vars(self), **defaults, **self.given()}

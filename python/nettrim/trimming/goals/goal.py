@@ -1,0 +1,60 @@
+"""What all goals have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ...layer.blocks.workers import Pool
+from ..methods.method import Method, Run
+
+__all__ = ["Goal"]
+
+
+@dataclass(frozen=True, repr=False)
+class Goal(ABC):
+    """What is wanted of a trimmed model; `nettrim.Error` and `nettrim.Sparsity` are goals.
+
+    A subclass is a frozen dataclass, whose fields are its options and None where the default holds;
+    docs/developers/add_a_goal.md shows one.
+
+    Attributes
+    ----------
+    shortcuts : tuple of str
+        The fields by which `nettrim.trim` knows that this goal is meant.
+    """
+
+    shortcuts: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def check(self, scheme: str, pool: Pool | None) -> None:
+        """Refuse, before any work, what this scheme or these workers would not use."""
+
+    @abstractmethod
+    def method(self, run: Run, scheme: str, pool: Pool | None) -> Method:
+        """Return the method that reaches the goal."""
+
+    @abstractmethod
+    def arguments(self, scheme: str) -> dict[str, Any]:
+        """Return the same as options of `nettrim.trim`: defaults filled in, None where unused."""
+
+    def identity(self, scheme: str) -> dict[str, Any]:
+        """Return what every layer's answer depends on, for a checkpoint."""
+        return {"goal": type(self).__name__, **self.arguments(scheme)}
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that were given."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def _check(self, name: str, check: Callable[..., Any], **limits: Any) -> None:
+        """Put what a check makes of an option in its place, if it was given."""
+        value = getattr(self, name)
+        if value is not None:
+            object.__setattr__(self, name, check(value, name=name, **limits))
+
+    def __repr__(self) -> str:
+        """Return the call that makes it."""
+        options = ", ".join(f"{name}={value!r}" for name, value in self.given().items())
+        return f"{type(self).__name__}({options})"

@@ -1,0 +1,110 @@
+"""What errors of a layer's outputs do to the outputs of a network.
+
+What a layer puts out counts as much as the network's outputs move with it. To first order errors
+:math:`e` of its signals move them by :math:`J e`, and the sum of their squares is that of
+:math:`e^T M e` with the mean :math:`M` of :math:`J^T J`, as in Kronecker-factored curvature
+(Martens & Grosse, ICML 2015), for the squared error of the outputs in place of a loss of labels.
+Columns of :math:`J` are measured: one run of some samples with a shift of the signals each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...base.arrays import Array, frobenius_norm
+from ...models.model_view import Affine
+from ...models.samples import Data
+from .judge import spread_samples
+from .method import Run
+
+__all__ = ["Sensitivity"]
+
+SAMPLES = 64
+DIRECTIONS = 128  # at most, for each layer
+STEP = 0.03  # of the signals' root mean square: errors of that size are what is to be judged
+RIDGE = 1e-6  # of the mean square of a feature
+SHRINKAGE = 0.1  # towards signals that all count alike
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How much a network's outputs move with the signals of single layers.
+
+    Attributes
+    ----------
+    run : Run
+    samples : ndarray or Samples
+    before : sequence of ndarray
+        The outputs of the original model on them.
+    """
+
+    run: Run
+    samples: Data
+    before: Sequence[Array]
+
+    @classmethod
+    def of(cls, run: Run) -> Sensitivity:
+        """Take samples from all over the data."""
+        samples = spread_samples(run.data, SAMPLES)
+        return cls(run, samples, run.view.output_values(samples, {}))
+
+    def root(self, position: int, X: Array) -> Array | None:
+        """Return the symmetric root of what products of the errors of a layer's signals count.
+
+        ``X`` are rows of its inputs, with the ones of a bias that is not fixed; signals are in
+        front of its activation. The sum of the squares of errors times the root is that of the
+        relative errors of the network's outputs. None for signals that do not reach them.
+        """
+        affine = self.run.layers[position].affine
+        stacked = affine.stacked
+        signals = X @ stacked
+        directions = _principal_directions(signals)
+        step = STEP * float(np.sqrt(np.mean(signals**2)))
+        shift = step * _constant(X)
+        moved = np.array(
+            [
+                self._moved(position, affine.replaced(stacked + np.outer(shift, direction)))
+                for direction in directions.T
+            ]
+        )
+        if not moved.any():
+            return None
+        seen = (moved / step) @ (moved / step).T
+        elsewhere = np.eye(len(directions)) - directions @ directions.T
+        counts = directions @ seen @ directions.T + np.trace(seen) / len(seen) * elsewhere
+        return _root(counts / len(signals))
+
+    def _moved(self, position: int, affine: Affine) -> Array:
+        """Return how the outputs move, all in one, when a layer is another."""
+        after = self.run.view.output_values(self.samples, {position: affine})
+        return np.concatenate(
+            [
+                (after[k] - self.before[k]).ravel() / (frobenius_norm(self.before[k]) or 1.0)
+                for k in self.run.counted
+            ]
+        )
+
+
+def _principal_directions(signals: Array) -> Array:
+    """Return orthonormal columns: all directions, or those in which signals are largest."""
+    directions = np.linalg.eigh(signals.T @ signals)[1]
+    return np.ascontiguousarray(directions[:, -DIRECTIONS:])
+
+
+def _constant(X: Array) -> Array:
+    """Return weights by which features add up to one, as nearly as they can."""
+    gram = X.T @ X
+    gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
+    weights: Array = np.linalg.solve(gram, X.sum(axis=0))
+    return weights
+
+
+def _root(counts: Array) -> Array:
+    """Return the symmetric root of a matrix that is drawn towards a multiple of the identity."""
+    values, vectors = np.linalg.eigh(counts)
+    values = (1 - SHRINKAGE) * values.clip(0) + SHRINKAGE * values.mean()
+    root: Array = (vectors * np.sqrt(values)) @ vectors.T
+    return root

@@ -1,0 +1,1 @@
+"""A package, and so the scope of fixtures that all files here share."""

@@ -1,0 +1,227 @@
+"""Whole networks with fewer units: shapes shrink, sizes are met, what is left is fitted anew."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nettrim
+from nettrim import Dense, Network
+from nettrim.trimming.methods import to_units
+from nettrim.trimming.methods.unit_sizes import SignalCurve, choose_units, count_cost
+from support.networks import Array, random_network, trim
+
+# Random networks give up much at any size.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning"),
+    pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return random_network(np.random.default_rng(3), 20, 32, 24, 5)
+
+
+@pytest.fixture(scope="module")
+def X() -> Array:
+    return np.random.default_rng(4).standard_normal((300, 20))
+
+
+def n_parameters(network: Network) -> int:
+    affines = [layer.affine for layer in network.prunable_layers()]
+    return sum(a.weights.size + (0 if a.bias is None else a.bias.size) for a in affines)
+
+
+def widths(network: Network) -> list[int]:
+    return [layer.shape[1] for layer in network.prunable_layers()]
+
+
+@pytest.mark.parametrize("scheme", ["cascade", "parallel"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_the_size_is_met(network: Network, X: Array, scheme: str, share: float) -> None:
+    result = trim(network, X, goal=nettrim.Units(share, multiple_of=1), scheme=scheme)
+    left, before = n_parameters(result.model), n_parameters(network)
+    assert left <= share * before
+    widest = 20 + 1 + 24 + 32 + 1 + 5  # of one unit
+    assert left > share * before - widest
+    assert result.widths is not None
+    assert result.widths.parameters == (before, left)
+    assert [signal.units.after for signal in result.widths.signals] == widths(result.model)[:2]
+    assert result.discrepancy <= result.bound * (1 + 1e-9)
+    assert result.nonzeros_after == sum(
+        np.count_nonzero(layer.affine.weights) for layer in result.model.prunable_layers()
+    )
+
+
+def test_errors_are_those_of_the_smaller_network(network: Network, X: Array) -> None:
+    unseen = np.random.default_rng(5).standard_normal((200, 20))
+    result = trim(network, X, goal=nettrim.Units(operations=0.5), held_out=unseen)
+    for data, reported in ((X, result.discrepancy), (unseen, result.held_out_discrepancy)):
+        before, after = network.predict(data), result.model.predict(data)
+        error = np.linalg.norm(after - before) / np.linalg.norm(before)
+        assert reported == pytest.approx(error, rel=1e-9)
+
+
+def test_widths_are_multiples(network: Network, X: Array) -> None:
+    result = trim(network, X, goal=nettrim.Units(0.5))
+    assert all(width % 8 == 0 for width in widths(result.model)[:2])
+    narrow = trim(network, X, goal=nettrim.Units(0.6, min_width=20, multiple_of=1))
+    assert min(widths(narrow.model)[:2]) >= 20
+
+
+def test_units_that_do_nothing_go_for_nothing(X: Array) -> None:
+    """Of 30 units 18 are copies of others, or read by nobody."""
+    rng = np.random.default_rng(6)
+    first = rng.standard_normal((20, 12))
+    weights = np.hstack([first, 2 * first[:, :9], rng.standard_normal((20, 9))])
+    second = rng.standard_normal((30, 4))
+    second[21:] = 0
+    network = Network([Dense(weights, np.zeros(30)), Dense(second, activation="linear")])
+    result = trim(network, X, goal=nettrim.Units(0.4, multiple_of=1))
+    assert widths(result.model)[0] == 12
+    assert result.discrepancy < 1e-2  # a ridge draws weights to what they were
+
+
+def test_layers_that_must_not_change(network: Network, X: Array) -> None:
+    result = trim(network, X, goal=nettrim.Units(0.8, multiple_of=1), layers=[0, 1])
+    first, second, third = result.model.prunable_layers()
+    assert first.shape[1] < 32
+    assert second.shape[1] == 24
+    assert np.array_equal(third.affine.weights, network.layers[2].affine.weights)
+
+
+def test_the_smallest_network_within_an_error(network: Network, X: Array) -> None:
+    result = trim(network, X, goal=nettrim.Units(error=0.3, multiple_of=1))
+    assert 0.1 < result.discrepancy <= 0.3
+    assert result.widths is not None
+    assert result.widths.parameters.after < result.widths.parameters.before
+    close = trim(network, X, goal=nettrim.Units(error=0.15, multiple_of=1))
+    assert close.discrepancy <= 0.15
+    assert n_parameters(close.model) > n_parameters(result.model)
+
+
+def test_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch, X: Array) -> None:
+    """Where time is what operations are, a share of one is a share of the other."""
+    rng = np.random.default_rng(8)
+    network = random_network(rng, 20, 64, 64, 5)
+
+    def count_operations(calls: list[Callable[[], object]]) -> list[float]:
+        models = [inspect.getclosurevars(call).nonlocals["model"] for call in calls]
+        return [sum(layer.affine.weights.size for layer in m.prunable_layers()) for m in models]
+
+    monkeypatch.setattr(to_units, "time_calls", count_operations)
+    result = trim(network, X, goal=nettrim.Units(seconds=0.5))
+    assert result.widths is not None
+    before, after = result.widths.operations
+    assert 0.35 * before < after <= 0.5 * before
+    with pytest.raises(ValueError, match="seconds is out of reach"):
+        trim(network, X, goal=nettrim.Units(seconds=0.001))
+
+
+def test_sizes_out_of_reach_are_refused(network: Network, X: Array) -> None:
+    with pytest.raises(ValueError, match=r"size must be at least 0\.\d+ for this model"):
+        trim(network, X, goal=nettrim.Units(0.001))
+    with pytest.raises(ValueError, match="no unit of the model can go"):
+        trim(Network([Dense(np.eye(20))]), X, size=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "size, operations, seconds or error is needed"),
+        ({"size": 0.5, "batch": 3}, "batch belongs to seconds"),
+        ({"error": 0.0}, "error must be"),
+        ({"size": 0.5, "operations": 0.5}, "one of them"),
+        ({"size": 1.5}, "size must be"),
+        ({"size": 0.5, "min_width": 0}, "min_width must be"),
+        ({"size": 0.5, "multiple_of": 0}, "multiple_of must be"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "-".join(map(str, value)),
+)
+def test_options_are_checked(options: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        nettrim.Units(**options)
+
+
+def test_options_of_other_goals_are_refused(network: Network, X: Array) -> None:
+    with pytest.raises(ValueError, match=r"epsilon prescribes the error, .*: give one"):
+        trim(network, X, size=0.5, pattern="2:4")
+    with pytest.raises(ValueError, match="multiple_of belongs to size"):
+        trim(network, X, epsilon=0.1, multiple_of=4)
+
+
+def test_a_checkpoint_resumes_with_the_same_bits(
+    network: Network, X: Array, tmp_path: Path
+) -> None:
+    goal = nettrim.Units(0.5)
+    whole = trim(network, X, goal=goal)
+    trim(network, X, goal=goal, checkpoint=tmp_path)
+    (tmp_path / "layer003.npz").unlink()
+    again = trim(network, X, goal=goal, checkpoint=tmp_path)
+    for one, other in zip(whole.model.layers, again.model.layers, strict=True):
+        assert np.array_equal(one.weights, other.weights)
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        trim(network, X, goal=nettrim.Units(0.4), checkpoint=tmp_path)
+
+
+def test_what_a_reader_sees(network: Network, X: Array, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    result = trim(network, X, goal=nettrim.Units(0.5), held_out=X[:50])
+    text = str(result)
+    assert "of the parameters and" in text
+    assert re.search(r"dense1 +32 +16 +50.0%", text)
+    result.plot(tmp_path / "widths.png")
+    result.report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "of the parameters" in page
+    assert "with size 0.5" in page
+    shipped = result.export(tmp_path / "out")
+    assert n_parameters(Network.load(tmp_path / "out" / "model.npz")) == n_parameters(result.model)
+    assert shipped.files[0].ratio > 1.5
+    recipe = json.loads((tmp_path / "out" / "recipe.json").read_text(encoding="utf-8"))
+    assert recipe["arguments"]["size"] == 0.5
+
+
+# --- one price over signals ---------------------------------------------------------------------
+
+
+def test_the_price_is_shared_well(network: Network, X: Array) -> None:
+    """With the same curves no loss is much smaller."""
+    units = network.find_units(X[:2])
+    rng = np.random.default_rng(7)
+    curves = [
+        SignalCurve(
+            signal.units,
+            np.cumsum(np.append(0, np.sort(rng.random(len(signal.units)) ** 3))),
+            np.arange(len(signal.units), 0, -1),
+        )
+        for signal in units.signals
+    ]
+    whole = count_cost(units, "size", np.ones(units.n_units, dtype=bool))
+    for share in (0.3, 0.5, 0.8):
+        kept = choose_units(units, curves, "size", share * whole)
+        assert kept is not None
+        assert count_cost(units, "size", kept) <= share * whole
+        removed = [int((~kept[curve.order]).sum()) for curve in curves]
+        loss = sum(float(c.losses[n]) for c, n in zip(curves, removed, strict=True))
+        assert loss <= 1.1 * _least_loss(units, curves, share * whole)
+
+
+def _least_loss(units, curves, most) -> float:  # type: ignore[no-untyped-def]
+    """The least loss of all pairs of sizes that cost so much at most."""
+    best = np.inf
+    for first in range(len(curves[0].order)):
+        for second in range(len(curves[1].order)):
+            kept = np.ones(units.n_units, dtype=bool)
+            kept[curves[0].order[:first]] = False
+            kept[curves[1].order[:second]] = False
+            if count_cost(units, "size", kept) <= most:
+                best = min(best, curves[0].losses[first] + curves[1].losses[second])
+    return float(best)
