@@ -219,6 +219,7 @@ def test_what_comes_out_is_a_module_like_any_other(
     assert result.measured == {"measure": (1.0, 1.0)}
     result.report(tmp_path / "page.html")
     assert result.export(tmp_path / "files").files
+    assert result.latency(X, batch=2).before > 0.0
     wanted = content(tmp_path / "half")
     with torch.no_grad():
         for parameter in result.model.parameters():
@@ -313,6 +314,28 @@ def test_buffers_without_numbers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'shift' is on the meta device.*nettrim.torch.skeleton"):
         nettrim.torch.open_shards(module, tmp_path / "dense", tmp_path / "half")
     assert opened(Shifted, tmp_path / "dense", tmp_path / "half").model.shift.tolist() == [1] * 3
+
+
+def test_a_model_that_computes_in_float64_only(rng: np.random.Generator, tmp_path: Path) -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.layer(x) @ torch.ones(3, 2, dtype=torch.float64)
+
+    stored(Mixed, tmp_path / "dense")
+    view = opened(Mixed, tmp_path / "dense", tmp_path / "half")
+    with pytest.raises(ValueError, match=r"does not pass through the model: .* same dtype"):
+        trim(view, rng.standard_normal((9, 8)), **HALF)
+
+
+def test_units_stay(rng: np.random.Generator, tmp_path: Path) -> None:
+    stored(decoder, tmp_path / "dense")
+    view = opened(decoder, tmp_path / "dense", tmp_path / "half")
+    with pytest.raises(TypeError, match="its view cannot tell which of its units could go"):
+        trim(view, samples(decoder, rng), goal=nettrim.Units(0.5))
 
 
 def test_masks_that_files_do_not_hold(tmp_path: Path) -> None:
