@@ -1,7 +1,8 @@
 """A deep module of blocks like Llama's, and the memory that trimming it takes.
 
-``python -m support.blocks FOLDER N_BLOCKS`` trims one whose weights are in files, and prints by how
-many bytes the memory of the process's own grew, those of mapped files not counted.
+``python -m support.blocks FOLDER`` trims some of them whose weights are in its folders, called by
+their numbers of blocks, and prints by how many bytes each made the memory of the process's own
+grow, those of mapped files not counted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_model
 from torch import nn
 
 import nettrim
@@ -54,7 +54,8 @@ class Decoder(nn.Module):
 
     def __init__(self, n_blocks: int, width: int = WIDTH) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(50, width)
+        # Not nn.Embedding(50, width), which loads half of PyTorch to draw numbers on a meta device.
+        self.embedding = nn.Embedding.from_pretrained(torch.randn(50, width), freeze=False)
         self.blocks = nn.Sequential(*(Block(width) for _ in range(n_blocks)))
         self.head = nn.Linear(width, 50, bias=False)
 
@@ -92,10 +93,5 @@ def own_memory() -> int:
 
 
 if __name__ == "__main__":
-    place, n_blocks = Path(sys.argv[1]), int(sys.argv[2])
-    torch.set_num_threads(1)
-    trimmed = place / "warm"  # what is loaded once, whatever the depth
-    trimmed.mkdir()
-    save_model(Decoder(1), str(trimmed / "model.safetensors"))
-    trim_on_disk(trimmed, 1)
-    print(trim_on_disk(place, n_blocks))
+    for folder in sorted(Path(sys.argv[1]).iterdir()):
+        print(trim_on_disk(folder, int(folder.name)))
