@@ -18,7 +18,7 @@ def root_of(net, X, position):
         (signal,) = [s for k, s in enumerate(net.signals(X, {})) if k == position]
         layer = opened.layers[position]
         inputs = layer.affine.inputs(layer.unfold(signal.values))
-        return Sensitivity.of(run).root(position, inputs)
+        return Sensitivity.of(run).root(position, layer.affine, inputs)
 
 
 def shrunk(matrix):
@@ -74,3 +74,15 @@ def test_signals_that_reach_no_output_have_no_root():
         ]
     )
     assert root_of(net, rng.standard_normal((10, 3)), 0) is None
+
+
+def test_fixed_biases_change_where_the_model_takes_others():
+    rng = np.random.default_rng(0)
+    conv = Conv2D(rng.standard_normal((2, 1, 1, 1)), rng.standard_normal(2))
+    net = Network([conv, Flatten(), Dense(np.ones((2, 1)), activation="linear")])
+    layer = net.prunable_layers()[0].with_free_bias
+    stacked = rng.standard_normal((2, 2))
+    np.testing.assert_array_equal(layer.affine.stacked, [conv.weights.ravel(), conv.bias])
+    changed = net.with_weights({0: conv.affine.replaced(stacked)}).layers[0]
+    np.testing.assert_array_equal(changed.weights.ravel(), stacked[0])
+    np.testing.assert_array_equal(changed.bias, stacked[1])

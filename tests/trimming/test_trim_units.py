@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,45 @@ def test_units_that_do_nothing_go_for_nothing(X: Array) -> None:
     result = trim(network, X, goal=nettrim.Units(0.4, multiple_of=1))
     assert widths(result.model)[0] == 12
     assert result.discrepancy < 1e-2  # a ridge draws weights to what they were
+
+
+def test_smooth_activations_gates_and_streams_of_pytorch() -> None:
+    """Errors are those of the smaller module, whatever stands behind its layers."""
+    torch = pytest.importorskip("torch")
+
+    class Block(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            sizes = (8, 24), (24, 16), (16, 24), (16, 24), (24, 16), (16, 16), (16, 3)
+            self.layers = torch.nn.ModuleList(torch.nn.Linear(*pair) for pair in sizes)
+
+        def forward(self, x: Any) -> Any:
+            first, second, gate, up, down, more, last = self.layers
+            stream = second(torch.nn.functional.gelu(first(x)))
+            stream = stream + down(torch.nn.functional.silu(gate(stream)) * up(stream))
+            return last(torch.relu(more(stream)))
+
+    torch.manual_seed(0)
+    module = Block().eval()
+    inputs = np.random.default_rng(9).standard_normal((200, 8))
+    result = trim(module, inputs, goal=nettrim.Units(0.5, multiple_of=1))
+    before, after = (
+        m(torch.tensor(inputs, dtype=torch.float32)).detach().double()
+        for m in (module, result.model)
+    )
+    error = float((after - before).norm() / before.norm())
+    assert result.discrepancy == pytest.approx(error, rel=1e-4)
+    assert result.widths is not None
+    sizes = {signal.name: signal.units for signal in result.widths.signals}
+    assert {name: size.before for name, size in sizes.items()} == {
+        "layers.0": 24,
+        "layers.1": 16,
+        "layers.2": 24,
+        "layers.5": 16,
+    }
+    left = sum(parameter.numel() for parameter in result.model.parameters())
+    assert result.widths.parameters.after == left <= result.widths.parameters.before / 2
+    assert result.model.layers[2].out_features == result.model.layers[3].out_features
 
 
 def test_layers_that_must_not_change(network: Network, X: Array) -> None:

@@ -56,6 +56,29 @@ def test_random_programs_agree_with_a_conic_solver(first: int) -> None:
         assert answer.dual_bound <= optimum * (1 + 1e-9) + 1e-9, seed
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["double", "single"])
+def test_bounds_hold_wherever_a_solve_stops(dtype: Any) -> None:
+    for seed in range(200, 240):
+        case = random_case(seed)
+        optimum = referee(case)
+        assert optimum is not None
+        for max_iter in (1, 4, 30):
+            answer = case.solve(tol=1e-12, max_iter=max_iter, n_threads=1, dtype=dtype)
+            rounding = 1e-9 if dtype is np.float64 else 1e-5  # of the data
+            assert answer.dual_bound <= optimum * (1 + rounding) + 1e-9, (seed, max_iter)
+
+
+def test_features_without_a_price_may_be_collinear() -> None:
+    case = dense()
+    (reader,) = case.readers
+    X = np.column_stack([reader.X, reader.X[:, -1], reader.X[:, -1]])
+    doubled = replace(reader, X=X, groups=np.append(reader.groups, [-1, -1]))
+    answer = replace(case, readers=(doubled,)).solve(tol=1e-6, max_iter=2000)
+    optimum = case.solve(tol=1e-6).objective
+    assert answer.dual_bound <= optimum * (1 + 1e-6)
+    assert answer.objective == pytest.approx(optimum, rel=1e-4)
+
+
 @pytest.mark.parametrize("activation", ["relu", "linear"])
 @pytest.mark.parametrize("form", ["epsilon", "penalty"])
 def test_single_features_and_one_output_make_the_l1_program(activation: str, form: str) -> None:

@@ -34,7 +34,7 @@ class Activation(NamedTuple):
         """Return both, which often have most of their work in common."""
         return self.both(signals) if self.both else (self.value(signals), self.slope(signals))
 
-    def of(self, outputs: NDArray[np.bool_]) -> Activation:
+    def of(self, outputs: slice | NDArray[Any]) -> Activation:
         """Return what follows some outputs."""
         return self
 
@@ -59,7 +59,7 @@ class RowWeights(NamedTuple):
     def value_and_slope(self, signals: AnyFloat) -> tuple[AnyFloat, AnyFloat]:  # noqa: D102
         return self.value(signals), self.slope(signals)
 
-    def of(self, outputs: NDArray[np.bool_]) -> RowWeights:
+    def of(self, outputs: slice | NDArray[Any]) -> RowWeights:
         """Return what follows some outputs."""
         return RowWeights(self.roots[:, outputs])
 
@@ -85,7 +85,7 @@ class Shifted(NamedTuple):
     def value_and_slope(self, signals: AnyFloat) -> tuple[AnyFloat, AnyFloat]:  # noqa: D102
         return self.activation.value_and_slope(self._shifted(signals))
 
-    def of(self, outputs: NDArray[np.bool_]) -> Shifted:
+    def of(self, outputs: slice | NDArray[Any]) -> Shifted:
         """Return what follows some outputs."""
         return Shifted(self.activation, self.offset[outputs])
 

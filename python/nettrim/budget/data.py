@@ -303,9 +303,10 @@ class BudgetData:
         }
 
     def of_outputs(self, outputs: slice | NDArray[Any]) -> BudgetData:
-        """Return some outputs behind a ReLU, or of a linear layer."""
+        """Return some outputs of the layer."""
         return replace(
             self,
+            behind=None if self.behind is None else self.behind.of(outputs),
             Y=np.ascontiguousarray(self.Y[:, outputs]),
             weights=np.ascontiguousarray(self.weights[:, outputs]),
             upper=None if self.upper is None else np.ascontiguousarray(self.upper[:, outputs]),

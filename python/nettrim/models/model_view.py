@@ -11,7 +11,7 @@ import importlib
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -121,8 +121,11 @@ class Affine(NamedTuple):
         return values.astype(stored.dtype)
 
     def replaced(self, stacked: Array) -> Affine:
-        """Split a program's variable again, rounded to this map's precision."""
-        if self.bias is None or self.fixed_bias:
+        """Split a program's variable again, rounded to this map's precision.
+
+        A bias below the weights replaces a fixed one too; see `LayerView.bias_can_change`.
+        """
+        if self.bias is None or len(stacked) == len(self.weights):
             return self._replace(weights=self.rounded(stacked, self.weights))
         weights, bias = stacked[:-1], stacked[-1]
         return self._replace(
@@ -165,6 +168,9 @@ class LayerView:
     left_out : str or None
         Why the layer is pruned only where `nettrim.trim` is told its name, in a few words that
         complete "left alone: "; None for layers that are pruned by default.
+    bias_can_change : bool
+        Whether the model takes another bias along with other weights although that of the affine
+        map is fixed, for methods that prove nothing.
     """
 
     name: str
@@ -176,6 +182,14 @@ class LayerView:
     follower: str | None = None
     factor: str | None = None
     left_out: str | None = None
+    bias_can_change: bool = False
+
+    @property
+    def with_free_bias(self) -> LayerView:
+        """The layer with a bias that is a variable like its weights, if it can be one."""
+        if not self.bias_can_change or self.affine.bias is None:
+            return self
+        return replace(self, affine=self.affine._replace(fixed_bias=False))
 
     @property
     def shape(self) -> tuple[int, int]:

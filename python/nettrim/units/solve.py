@@ -73,7 +73,7 @@ def solve_units(
         Outputs to reproduce, as in `nettrim.solve_layer`.
     groups : array_like of int, of shape (n_features,), or a sequence of them
         The unit of each feature, numbered from 0 without gaps; -1 for one that belongs to none and
-        costs nothing.
+        costs nothing. Those must not be collinear, or nothing can be proved.
     epsilon : float, optional
         Largest Frobenius norm of the error over the active entries, in the units of `Y`.
     penalty : float, optional

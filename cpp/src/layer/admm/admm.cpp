@@ -15,7 +15,7 @@ constexpr Index kPatience = 40;
 constexpr Index kMixingPatience = 6;  // with mixing, which comes near in fewer steps
 // Between its certificates: for each digit that the error is off, and within limits.
 constexpr double kStepsPerDigit = 15;
-constexpr Index kFewestSteps = 10, kMostSteps = 40;
+constexpr Index kSoonest = 10, kLatest = 40;
 
 // Signal entries of one piece: W1 is the point nearest to Z = 2 XU - s that the entry allows.
 template <class S, class Entries>
@@ -321,7 +321,7 @@ void Admm<S>::on_certificate(double infeasibility, double gap) {
   balance_.on_certificate(infeasibility, gap);
   const double error = std::max(infeasibility, std::abs(gap));
   const double wait = kStepsPerDigit * std::log10(std::max(error / tol_, 1.0));
-  until_certificate_ = std::clamp(static_cast<Index>(wait), kFewestSteps, kMostSteps);
+  until_certificate_ = std::clamp(static_cast<Index>(wait), kSoonest, kLatest);
 }
 
 // Keeps the multipliers rho U as they are; the factorisation does not mind.

@@ -25,7 +25,7 @@ class Anderson {
   struct Step {
     Pair<S> end, difference;  // F(s) and F(s) - s, the weights of the latter in the metric
   };
-  static constexpr Index kMemory = 8;
+  static constexpr Index kMemory = 8;  // steps beside the last, each of two states
 
   Step& step(Index k) { return steps_[static_cast<std::size_t>(k)]; }
   double square(Index k) const { return products_(k, k); }

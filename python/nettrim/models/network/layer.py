@@ -148,6 +148,7 @@ class PrunableLayer(Layer):
             lambda affine, shape: self.with_affine(affine).lipschitz(shape),
             self.unfold,
             type(self),
+            bias_can_change=True,
         )
 
     def prunable(self) -> Sequence[tuple[str, PrunableLayer]]:

@@ -14,7 +14,7 @@ from ...models.model_view import LayerView, activate
 from .layer_program import LayerProgram
 from .method import LayerTask, Run
 
-__all__ = ["pose", "split_groups"]
+__all__ = ["pose", "split_groups", "with_free_bias"]
 
 
 def pose(run: Run, task: LayerTask, *, cascaded: bool) -> LayerProgram:
@@ -33,6 +33,13 @@ def pose(run: Run, task: LayerTask, *, cascaded: bool) -> LayerProgram:
     if layer.follower is not None:
         return replace(program, follower=Shifted(_follower(layer), layer.affine.offset))
     return program
+
+
+def with_free_bias(task: LayerTask) -> LayerTask:
+    """Return the task with a bias to be fitted too: it takes over what units gave on average."""
+    if task.layer.affine.groups > 1:
+        return task
+    return task._replace(layer=task.layer.with_free_bias)
 
 
 def split_groups(layer: LayerView, program: LayerProgram, pattern: str | None) -> list[BudgetData]:

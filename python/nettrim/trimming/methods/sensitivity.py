@@ -51,14 +51,14 @@ class Sensitivity:
         samples = spread_samples(run.data, SAMPLES)
         return cls(run, samples, run.view.output_values(samples, {}))
 
-    def root(self, position: int, X: Array) -> Array | None:
+    def root(self, position: int, affine: Affine, X: Array) -> Array | None:
         """Return the symmetric root of what products of the errors of a layer's signals count.
 
-        ``X`` are rows of its inputs, with the ones of a bias that is not fixed; signals are in
-        front of its activation. The sum of the squares of errors times the root is that of the
-        relative errors of the network's outputs. None for signals that do not reach them.
+        ``X`` are rows of its inputs, with the ones of a bias that is not fixed in its ``affine``
+        map; signals are in front of its activation. The sum of the squares of errors times the
+        root is that of the relative errors of the network's outputs. None for signals that do not
+        reach them.
         """
-        affine = self.run.layers[position].affine
         stacked = affine.stacked
         signals = X @ stacked
         directions = _principal_directions(signals)

@@ -100,7 +100,7 @@ class OnnxLayer:
     @property
     def view(self) -> LayerView:
         """What `nettrim.trim` needs to know of the layer."""
-        return replace(self.step.view(self.name), affine=self.affine)
+        return replace(self.step.view(self.name), affine=self.affine, bias_can_change=False)
 
     @property
     def stored(self) -> list[Stored]:
