@@ -1,4 +1,4 @@
-"""Helpers for modules of PyTorch: ReLUs that cannot be found, and training that keeps zeros.
+"""Helpers for modules of PyTorch: ReLUs that cannot be found, modules larger than memory, training.
 
 `nettrim.trim` takes modules without any of this.
 """
@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from .base.arguments import check_integer, check_number
+from .base.storage import as_path
 
 try:
     import torch
@@ -24,8 +26,10 @@ from .models.adapters.torch.data import iterate_batches
 from .models.adapters.torch.expansions.expand import expandable
 from .models.adapters.torch.layers import prunable_modules
 from .models.adapters.torch.prepare import copy_model
+from .models.adapters.torch.sharded import ShardedView
+from .models.adapters.torch.shards import skeleton
 
-__all__ = ["declare", "fine_tune", "keep_zeros", "remove_masks"]
+__all__ = ["declare", "fine_tune", "keep_zeros", "open_shards", "remove_masks", "skeleton"]
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -76,6 +80,72 @@ def declare(module: nn.Module, relu: Iterable[str]) -> TorchView:
     if isinstance(relu, str):
         raise TypeError(f"relu must be a list of names, got the string {relu!r}")
     return TorchView(_checked(module), relu)
+
+
+def open_shards(
+    module: nn.Module, folder: str | os.PathLike[str], into: str | os.PathLike[str]
+) -> ShardedView:
+    """Open a module whose weights stay in files while `nettrim.trim` works on it.
+
+    They are mapped into memory: read where they are used, a layer at a time, and never copied as a
+    whole. What trimming itself needs does not grow with the number of layers. Answers go to a copy
+    of the folder that appears under the name of ``into`` when all are there.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Without numbers, as `skeleton` has it made. It is not changed.
+    folder : str or path-like
+        Holds ``model.safetensors``, or ``model.safetensors.index.json`` and the files it names, as
+        ``save_pretrained`` writes them: each tensor under its name in the module's
+        ``state_dict``, in whatever precision.
+    into : str or path-like
+        Folder of the result, which is not there yet. It has the files beside the weights too.
+
+    Returns
+    -------
+    nettrim.models.model_view.ModelView
+        To be given to `nettrim.trim` instead of the module; its attribute ``model`` is the module
+        with the weights of the folder. ``result.model`` is the module with those of ``into``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it must be: ``module`` has weights that the folder does not hold
+        or of other shapes, a file is damaged, or ``into`` is there already.
+    FileNotFoundError
+        If ``into`` is to be in a folder that is not there.
+
+    Notes
+    -----
+    With ``share="network"`` narrow linear layers share a budget, and a number for each of their
+    weights is held meanwhile; ``share="layer"`` does not. Until the end the result is in a folder
+    beside ``into`` whose name begins with a dot; a killed process leaves it behind.
+
+    The files of the result have tensors of the same shapes, so no units are removed
+    (`nettrim.Units`).
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import torch
+    >>> from safetensors.torch import save_model
+    >>> from torch import nn
+    >>> import nettrim.torch
+    >>> def build():
+    ...     return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> folder = tempfile.mkdtemp()
+    >>> save_model(build(), f"{folder}/model.safetensors")
+    >>> with nettrim.torch.skeleton():
+    ...     module = build()
+    >>> X = np.random.default_rng(0).standard_normal((50, 4))
+    >>> view = nettrim.torch.open_shards(module, folder, f"{folder}/half")
+    >>> result = nettrim.trim(view, X, sparsity=0.5, share="layer", progress=False)
+    >>> [float((layer.weight == 0).float().mean()) for layer in result.model[::2]]
+    [0.5, 0.5]
+    """
+    return ShardedView.open(_checked(module), as_path(folder, "folder"), as_path(into, "into"))
 
 
 class KeepZeros(nn.Module):

@@ -79,6 +79,9 @@ class MaskedView(ModelView):
     def untouched(self) -> Sequence[Untouched]:  # noqa: D102
         return self._view.untouched()
 
+    def keep(self, position: int, affine: Affine) -> Affine:  # noqa: D102
+        return self._view.keep(position, affine)
+
     def with_weights(self, weights: Mapping[int, Affine]) -> Any:  # noqa: D102
         return self._view.with_weights(weights)
 

@@ -28,6 +28,7 @@ OPTIONAL = (
     "outputs",
     "untouched",
     "output_values",
+    "keep",
     "to_arrays",
     "run",
     "timed_call",
@@ -326,6 +327,13 @@ class ModelView(Prunable, Protocol):
         n_layers = len(self.prunable_layers())
         return [signal.values for signal in islice(self.signals(X, weights), n_layers, None)]
 
+    def keep(self, position: int, affine: Affine) -> Affine:
+        """Take the answer for a layer, and return what stands for it until `with_weights`.
+
+        The same numbers: a view of a model that does not fit into memory has put them elsewhere.
+        """
+        return affine
+
     def to_arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return all numbers that signals may depend on, by name, to tell models apart.
 
@@ -436,6 +444,11 @@ def as_view(model: Any) -> ModelView:
         "torch.nn.Module, an onnx.ModelProto or have the three methods of "
         f"nettrim.models.model_view.ModelView, got {type(model).__name__}"
     )
+
+
+def viewed_model(model: Any) -> Any:
+    """Return the model of a view that was given in its place, if the view has it; else itself."""
+    return getattr(model, "model", model) if isinstance(model, ModelView) else model
 
 
 def view_both(original: Any, trimmed: Any) -> tuple[ModelView, ModelView]:

@@ -11,7 +11,7 @@ import numpy as np
 from .hashes import hash_data, hash_model
 from .masked_view import MaskedView
 from .masks import MaskChoice, with_masks
-from .model_view import LayerView, ModelView, Untouched, as_view
+from .model_view import LayerView, ModelView, Untouched, as_view, viewed_model
 from .samples import Data, Samples, data_shape, sample_shape
 
 __all__ = ["OpenedModel"]
@@ -76,7 +76,7 @@ class OpenedModel(Generic[Model]):
         _check_names([layer.name for layer in layers], "prunable layers")
         _check_names(outputs, "outputs")
         facts = {
-            "model": {"type": _type_name(model), "sha256": hash_model(view, layers)},
+            "model": {"type": _type_name(viewed_model(model)), "sha256": hash_model(view, layers)},
             "calibration": _facts_of(data),
             "held_out": None if held_out_data is None else _facts_of(held_out_data),
         }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..base.arguments import check_integer, check_threads
-from ..models.model_view import as_view
+from ..models.model_view import as_view, viewed_model
 
 __all__ = ["Latency", "compare_latency", "time_calls"]
 
@@ -52,7 +52,7 @@ def compare_latency(
     data = view.calibration(X, "X")
     samples = data[np.arange(check_integer(batch, "batch")) % len(data)]
     threads = check_threads(n_threads)
-    calls = [view.timed_call(model, samples, threads) for model in (before, after)]
+    calls = [view.timed_call(model, samples, threads) for model in (viewed_model(before), after)]
     if calls[0] is None or calls[1] is None:
         raise TypeError(f"model: the view of {type(before).__name__} cannot run it to be timed")
     first, second = time_calls([calls[0], calls[1]])

@@ -16,6 +16,7 @@ from ..base.arguments import check_choice, check_integer, check_threads
 from ..base.stopwatch import Stopwatch
 from ..layer.blocks.workers import Pool
 from ..models.masks import MaskChoice, describe_choice
+from ..models.model_view import viewed_model
 from ..models.opened_model import OpenedModel
 from ..results.trim_result import TrimResult
 from .assessment import assess, run_before, warn
@@ -247,7 +248,7 @@ def trim(
         store = Checkpoint(
             checkpoint, {**hashes, **goal.identity(scheme), **draw._asdict(), **counts}
         )
-    gauge = Gauge(measure, model, watch)
+    gauge = Gauge(measure, viewed_model(model), watch)
     with make_reporter(progress, len(chosen)) as report:
         run = Run(opened, chosen, counted, draw, n_threads, report, watch)
         walk = Walk(run, goal.method(run, scheme, pool), store)

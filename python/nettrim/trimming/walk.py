@@ -7,8 +7,10 @@ The walk knows no framework (see `nettrim.models.model_view`) and no optimisatio
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from ..models.model_view import Affine
 from .bounds import Comparison, SignalBounds, Trimmed, walk_side_by_side
@@ -17,6 +19,8 @@ from .methods.method import LayerTask, Method, Run
 from .solved_layer import SolvedLayer
 
 __all__ = ["Walk"]
+
+NOTHING = np.empty((0, 0))
 
 
 @dataclass
@@ -29,7 +33,7 @@ class Walk:
     method : Method
     store : Checkpoint or None
     solved : dict of SolvedLayer
-        By position.
+        By position, without their weights.
     weights : dict of Affine
         What is put in place of those layers; signals look it up as the walk goes on.
     measured : list of SignalBounds
@@ -115,8 +119,9 @@ class Walk:
         self.run.report.finish(solved, resumed=False)
 
     def _keep(self, position: int, solved: SolvedLayer) -> None:
-        self.solved[position] = solved
-        self.weights[position] = self.run.layers[position].affine.replaced(solved.weights)
+        answer = self.run.layers[position].affine.replaced(solved.weights)
+        self.weights[position] = self.run.view.keep(position, answer)
+        self.solved[position] = replace(solved, weights=NOTHING)
 
     def _details(self, position: int) -> dict[str, Any]:
         """Tell what this layer's answer depends on beyond the options of the run."""

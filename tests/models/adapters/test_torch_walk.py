@@ -154,6 +154,14 @@ def test_a_declared_relu(rng: np.random.Generator) -> None:
         nettrim.torch.declare([], relu=[])  # type: ignore[arg-type]
 
 
+def test_what_was_declared_is_reported(rng: np.random.Generator, tmp_path: Path) -> None:
+    declared = nettrim.torch.declare(Forking(), relu=["first"])
+    result = trim(declared, rng.standard_normal((60, 6)), epsilon=0.1)
+    result.report(tmp_path / "page.html")
+    names = [file.name for file in result.export(tmp_path / "files").files]
+    assert {"model.pt", "sparse.npz"} <= {*names}
+
+
 def test_a_declared_relu_that_the_graph_does_not_show(rng: np.random.Generator) -> None:
     view = nettrim.torch.declare(After(F.relu6), relu=["layer"])
     X = rng.standard_normal((20, 4))

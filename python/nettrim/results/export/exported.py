@@ -10,7 +10,7 @@ from typing import Any
 
 from ...base.storage import write_atomically
 from ...base.table import TableColumn, format_table
-from ...models.model_view import ModelView
+from ...models.model_view import ModelView, viewed_model
 from ...models.network import Network
 
 __all__ = [
@@ -88,13 +88,14 @@ class ViewedModel:
     Attributes
     ----------
     model : object
+        The model itself where its view was given to `trim`.
     view : ModelView
     network : Network or None
         The network that the model is; a perceptron of scikit-learn is one.
     """
 
     def __init__(self, model: Any, view: ModelView) -> None:
-        self.model, self.view = model, view
+        self.model, self.view = viewed_model(model), view
         network = getattr(self.view, "network", model)
         self.network = network if isinstance(network, Network) else None
 

@@ -61,17 +61,25 @@ class TorchGraph:
     Parameters
     ----------
     traced : torch.fx.GraphModule
+    tried_in : torch.dtype, optional
+        In which type numbers go through what follows a layer, to see what it is. Default that of
+        the tensors there.
     """
 
-    def __init__(self, traced: fx.GraphModule) -> None:
-        self.traced = traced
+    def __init__(self, traced: fx.GraphModule, tried_in: torch.dtype | None = None) -> None:
+        self.traced, self.tried_in = traced, tried_in
         self._branch = BranchInterpreter(traced)
         self.modules = dict(traced.named_modules())
         self.shapes: Mapping[fx.Node, Shape] = {}
         self.types: Mapping[fx.Node, torch.dtype] = {}
 
     @classmethod
-    def of(cls, model: nn.Module, given: Collection[str] = ()) -> TorchGraph | None:
+    def of(
+        cls,
+        model: nn.Module,
+        given: Collection[str] = (),
+        tried_in: torch.dtype | None = None,
+    ) -> TorchGraph | None:
         """Trace a module; None where torch.fx cannot follow its code.
 
         Parameters
@@ -79,6 +87,7 @@ class TorchGraph:
         model : torch.nn.Module
         given : collection of str
             Arguments of the module's forward that vary although they have a default.
+        tried_in : torch.dtype, optional
         """
         parameters = inspect.signature(model.forward).parameters.values()
         defaults = {
@@ -87,17 +96,22 @@ class TorchGraph:
             if p.default is not p.empty and p.name not in given
         }
         try:
-            return cls(fx.symbolic_trace(model, concrete_args=defaults))
+            return cls(fx.symbolic_trace(model, concrete_args=defaults), tried_in)
         except Exception:  # noqa: BLE001 (of code that is not ours)
             return None
 
     @classmethod
-    def exported(cls, model: nn.Module, given: Mapping[str, torch.Tensor]) -> TorchGraph | None:
+    def exported(
+        cls,
+        model: nn.Module,
+        given: Mapping[str, torch.Tensor],
+        tried_in: torch.dtype | None = None,
+    ) -> TorchGraph | None:
         """Follow a module by torch.export; None where that fails."""
         try:
             with _silence(), evaluation(), _returning_tensors(model):
                 program = torch.export.export(model, (), dict(given), strict=False)
-                graph = cls(program.module())
+                graph = cls(program.module(), tried_in)
         except Exception:  # noqa: BLE001 (of code that is not ours)
             return None
         graph.modules |= dict(model.named_modules())  # the program has but their parameters
@@ -243,7 +257,7 @@ class TorchGraph:
         if len(calls) == 1 and self.kind(calls[0]) in IDLE:
             return "linear"
         floats = (p.dtype for p in self.traced.parameters() if p.is_floating_point())
-        dtype = self.types.get(at, next(floats, torch.float64))
+        dtype = self.tried_in or self.types.get(at, next(floats, torch.float64))
         shape = self.shapes.get(at, self._guessed_shape(at))
         return classify_calls(self._branch, at, calls, torch.empty(shape, dtype=dtype))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import is_lazy
 
 from ....base.arrays import AnyFloat, Array, check_finite
-from ...model_view import Affine, LayerView, Precision
+from ...model_view import Affine, LayerView, Precision, rows_of_features
 from ...network import BatchNorm, Conv1D, Conv2D, Dense
 from .reads import find_overlapping
 from .transposed import TRANSPOSED, Spread, turn_kernels
@@ -24,6 +26,7 @@ __all__ = [
     "SHARED",
     "BFloat16Affine",
     "NormalisedAffine",
+    "StoredAffine",
     "find_output_heads",
     "layer_view",
     "prunable_modules",
@@ -37,6 +40,8 @@ SHARED = "it shares its parameters with another module"
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, *TRANSPOSED)
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # that weights may be
+
+NOTHING = np.empty((0, 0))
 
 # A subclass that computes something else is not what its weights say.
 COMPUTED = {(kind.forward, getattr(kind, "_conv_forward", None)) for kind in LAYERS}
@@ -87,6 +92,46 @@ class NormalisedAffine(Affine):
         """Return the map with weights that the layer can have (see `Affine.replaced`)."""
         own = self.own.rounded(unscale(stacked, self.scale), self.own.weights)
         return NormalisedAffine.of(self.own._replace(weights=own), self.scale, self.shift)
+
+
+def _as_read(name: str) -> Any:
+    """Return a property that is what an affine map, read anew, has by that name."""
+    return property(lambda stored: getattr(stored.read(), name))
+
+
+class StoredAffine(Affine):
+    """An affine map whose numbers stay where a layer has them, and are read when asked for.
+
+    Attributes
+    ----------
+    layer : torch.nn.Module
+    """
+
+    layer: nn.Module
+    _name: str
+    _norm: tuple[Array, Array] | None
+
+    @classmethod
+    def of(cls, name: str, layer: nn.Module, norm: tuple[Array, Array] | None) -> StoredAffine:
+        """Return the map of a layer with a normalisation, having seen that it can be read."""
+        known = _affine(_step(name, layer), layer, norm)
+        stored = cls(NOTHING, None, known.groups, known.fixed_bias)
+        stored.layer, stored._name, stored._norm = layer, name, norm
+        return stored
+
+    def read(self) -> Affine:
+        """Return the map with the numbers of now."""
+        return _affine(_step(self._name, self.layer), self.layer, self._norm)
+
+    weights = _as_read("weights")
+    bias = _as_read("bias")
+    precision = _as_read("precision")
+    stacked = _as_read("stacked")
+    offset = _as_read("offset")
+    inputs = _as_read("inputs")
+    apply = _as_read("apply")
+    rounded = _as_read("rounded")
+    replaced = _as_read("replaced")
 
 
 def prunable_modules(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
@@ -144,6 +189,8 @@ def layer_view(
     module: Any,
     activation: str = "linear",
     norm: tuple[Array, Array] | None = None,
+    *,
+    stored: bool = False,
 ) -> LayerView:
     """Return what `nettrim.trim` needs to know of a layer.
 
@@ -154,28 +201,38 @@ def layer_view(
     activation : {"relu", "linear"}
     norm : pair of ndarrays of shape (n_outputs,), optional
         Factors and shifts between the layer and its activation; see `read_normalisation`.
+    stored : bool, default False
+        Whether the module keeps its weights meanwhile, so that no copy of them is held.
     """
-    step = _step(name, module)
-    affine = step.affine
-    if module.weight.dtype is torch.bfloat16:
-        affine = BFloat16Affine(*affine)
-    if norm is not None:
-        affine = NormalisedAffine.of(affine, *norm)
-    shape = (1,) if isinstance(step, Dense) else step.weights.shape[1:]  # axes of a sample
+    step: Callable[[], Dense | Conv1D | Conv2D] = partial(_step, name, module)
+    if not stored:
+        step = cache(step)
+    affine = StoredAffine.of(name, module, norm) if stored else _affine(step(), module, norm)
+    n_axes = module.weight.dim() - 1  # of a sample
 
     spread = Spread.of(module) if isinstance(module, TRANSPOSED) else None
 
     def unfold(values: Array) -> Array:
-        values = values.reshape(-1, *values.shape[-len(shape) :])
-        return step.unfold(values if spread is None else spread.apply(values))
+        if isinstance(module, nn.Linear):
+            return rows_of_features(values)
+        values = values.reshape(-1, *values.shape[-n_axes:])
+        return step().unfold(values if spread is None else spread.apply(values))
 
     def lipschitz(affine: Affine, given: tuple[int, ...]) -> float:
-        channels, *size = given[-len(shape) :]
+        channels, *size = given[-n_axes:]
         if spread is not None:
             size = [*spread.size(tuple(size))]
-        return step.with_affine(affine).lipschitz((1, channels, *size))
+        return step().with_affine(affine).lipschitz((1, channels, *size))
 
     return LayerView(name, affine, activation, lipschitz, unfold, type(module))
+
+
+def _affine(step: Dense | Conv1D | Conv2D, module: Any, norm: tuple[Array, Array] | None) -> Affine:
+    """Return the affine map of a step, as the module stores it and a normalisation changes it."""
+    affine = step.affine
+    if module.weight.dtype is torch.bfloat16:
+        affine = BFloat16Affine(*affine)
+    return affine if norm is None else NormalisedAffine.of(affine, *norm)
 
 
 def read_normalisation(norm: Any) -> tuple[Array, Array]:

@@ -73,6 +73,8 @@ class TorchView(ModelView):
     relu : iterable of str, optional
         Names of layers that are followed by a ReLU, beyond those where it is found. If it is given,
         nothing is said of layers whose followers are unknown.
+    kind : type of Runner, default Runner
+        What makes the copies of the module, and runs them.
 
     Attributes
     ----------
@@ -80,11 +82,13 @@ class TorchView(ModelView):
         The module without wrappers, and with masks and norms baked into its weights.
     """
 
-    def __init__(self, model: nn.Module, relu: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, relu: Iterable[str] | None = None, kind: type[Runner] = Runner
+    ) -> None:
         self._given = check_model(model)
         self.model = bake_parametrizations(unwrap(model))
         precise = all(p.device.type != "mps" for p in self.model.parameters())
-        self._running = RunningModel.of(self.model, expand(self.model), precise=precise)
+        self._running = RunningModel.of(self.model, expand(self.model), kind, precise=precise)
         for layer, reason in self._running.left_out.items():
             warn_of_left_out(layer, reason)
         self._declares = relu is not None
@@ -243,13 +247,13 @@ class TorchView(ModelView):
         if not self._lipschitz:
             X = self.calibration(X, "X")
         module = model.model if isinstance(model, TorchView) else unwrap(model)
-        runner = Runner(module, [], precise=False, fast=True)
+        runner = self._as_used(module)
         runner.batch = self._running.runner.batch
         return [*runner.outputs(X, self._running.exits).values()]
 
     def timed_call(self, model: nn.Module, X: Data, n_threads: int) -> Callable[[], object]:
         """Return what runs a module on some samples (see `ModelView`)."""
-        runner = Runner(unwrap(model), [], precise=False, fast=True)
+        runner = self._as_used(unwrap(model))
         arguments, by_name = runner.call(X)
 
         def call() -> None:
@@ -257,6 +261,10 @@ class TorchView(ModelView):
                 runner.model(*arguments, **by_name)
 
         return call
+
+    def view_of(self, model: nn.Module) -> TorchView:
+        """Return the view of a copy, of which the same was declared (see `ModelView`)."""
+        return TorchView(model, self._relu if self._declares else None)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the tensors of the module's state by name, as bytes (see `ModelView`)."""
@@ -273,6 +281,10 @@ class TorchView(ModelView):
             place = self._places[position]
             write(expanded.get_submodule(place.layer.name), affine, place.scale)
         return trimmed
+
+    def _as_used(self, module: nn.Module) -> Runner:
+        """Return what runs a module as its users do."""
+        return type(self._running.runner)(module, [], precise=False, fast=True)
 
     def _settle(self, data: Data, name: str) -> None:
         """Take from a run of a few samples what the module does with them."""
@@ -299,10 +311,8 @@ class TorchView(ModelView):
         place = self._places[position]
         if affine is self._loaded.get(position):
             return
-        layer = self._running.runner.layers[place.layer.name]
+        self._running.runner.load(place.layer.name, affine, place.scale)
         if affine is None:
-            layer.load_state_dict(self._running.layers[place.layer.name].state_dict())
             del self._loaded[position]
         else:
-            write(layer, affine, place.scale)
             self._loaded[position] = affine

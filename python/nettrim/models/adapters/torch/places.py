@@ -32,13 +32,18 @@ class LayerPlace:
     layer : LayerView
     tail : LayerTail or None
         None where the graph does not show the layer.
-    scale : ndarray of shape (n_outputs,) or None
-        Of the batch normalisation that is folded in.
+    norm : pair of ndarrays of shape (n_outputs,) or None
+        Factors and shifts of the batch normalisation that is folded in.
     """
 
     layer: LayerView
     tail: LayerTail | None
-    scale: Array | None
+    norm: tuple[Array, Array] | None
+
+    @property
+    def scale(self) -> Array | None:
+        """The factors of the normalisation."""
+        return None if self.norm is None else self.norm[0]
 
 
 def find_places(running: RunningModel, relu: Collection[str]) -> list[LayerPlace]:
@@ -110,10 +115,10 @@ def _place(running: RunningModel, name: str, *, is_relu: bool) -> LayerPlace:
     if is_relu or _feeds_relu(running, name):
         activation = "relu"
     norm = None if tail is None or tail.norm is None else read_normalisation(tail.norm)
-    layer = layer_view(name, running.layers[name], activation, norm)
+    layer = layer_view(name, running.layers[name], activation, norm, stored=running.runner.stored)
     if tail is not None and activation == "linear":
         layer = replace(layer, follower=tail.follower)
-    return LayerPlace(layer, tail, None if norm is None else norm[0])
+    return LayerPlace(layer, tail, norm)
 
 
 def _with_factors(running: RunningModel, places: list[LayerPlace]) -> list[LayerPlace]:

@@ -7,7 +7,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from torch import nn
 
 from ....base.arrays import Array
 from ....base.dispatch import core
+from ...model_view import Affine
 from ...samples import Data, Samples
+from .layers import write
 from .outputs import named_tensors
 from .prepare import copy_model
 
@@ -61,24 +63,52 @@ class Runner:
     ----------
     model : torch.nn.Module
     precise : bool
+    stored : bool
+        Whether its weights stay where the model has them, so that there is no copy of them.
     layers : dict of str to torch.nn.Module
         The layers of the copy, by name.
     batch : int or None
         How many samples pass at a time; None for all, where a model mixes them.
     """
 
+    stored: ClassVar[bool] = False
+
     def __init__(
         self, model: nn.Module, names: Sequence[str], *, precise: bool, fast: bool = False
     ) -> None:
-        self.model = copy_model(model).eval()
-        self.precise = precise
+        self.precise, self._original = precise, model
+        self.model = self._copied(model).eval()
         self.batch: int | None = BATCH
         self._fast = fast
-        if precise:
-            self.model.double()
         self.layers = {name: self.model.get_submodule(name) for name in names}
         floats = (p for p in self.model.parameters() if p.is_floating_point())
         self._like = next(floats, torch.empty(0))
+
+    @property
+    def shown(self) -> Runner:
+        """The runner of the same model, of tensors as PyTorch knows them: its code is followed."""
+        return self
+
+    @property
+    def tried_in(self) -> torch.dtype | None:
+        """In which type activations are to be tried, where `shown` does not have it."""
+        return torch.float64 if self.precise and not self.shown.precise else None
+
+    def load(self, name: str, affine: Affine | None, scale: Array | None) -> None:
+        """Let a layer compute with other weights, or with its own again.
+
+        Parameters
+        ----------
+        name : str
+        affine : Affine or None
+            None for those that the model has.
+        scale : ndarray of shape (n_outputs,) or None
+            See `nettrim.models.adapters.torch.layers.write`.
+        """
+        if affine is None:
+            self.layers[name].load_state_dict(self._original.get_submodule(name).state_dict())
+        else:
+            write(self.layers[name], affine, scale)
 
     def call(self, X: Data) -> Call:
         """Return samples as the model takes them: in its precision; whole numbers stay whole."""
@@ -153,6 +183,11 @@ class Runner:
         """Return which samples pass at a time."""
         size = max(self.batch, math.ceil(n_samples / MOST_BATCHES)) if self.batch else n_samples
         return [slice(k, min(k + size, n_samples)) for k in range(0, n_samples, size)]
+
+    def _copied(self, model: nn.Module) -> nn.Module:
+        """Return the copy that runs."""
+        copied: nn.Module = copy_model(model)
+        return copied.double() if self.precise else copied
 
     def _tensor(self, X: NDArray[Any]) -> torch.Tensor:
         kinds = {"b": torch.bool, "i": torch.int64, "u": torch.int64}

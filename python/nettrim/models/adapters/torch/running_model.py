@@ -33,7 +33,7 @@ class RunningModel:
     runner : Runner
         Runs a copy of the expanded model.
     graph : TorchGraph or None
-        Of that copy; None where it cannot be traced.
+        Of the copy that is shown; None where it cannot be traced.
     arrivals : mapping of Stop to Arrival
         The layers to prune and the outputs that count, in the order of the calls. Empty before a
         run.
@@ -48,8 +48,10 @@ class RunningModel:
     arrivals: Mapping[Stop, Arrival] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, module: nn.Module, expanded: ExpandedModel, *, precise: bool) -> RunningModel:
-        """Make the copy that runs, and trace it.
+    def of(
+        cls, module: nn.Module, expanded: ExpandedModel, kind: type[Runner], *, precise: bool
+    ) -> RunningModel:
+        """Make the copy that runs, by a kind of runner, and trace it.
 
         Raises
         ------
@@ -67,8 +69,13 @@ class RunningModel:
                 "model is quantised and holds no weights of floats: give the module that it was "
                 "made from, and quantise the result"
             )
-        runner = Runner(expanded.model, list(layers), precise=precise)
-        return cls(module, expanded, layers, left_out, runner, TorchGraph.of(runner.model))
+        runner = kind(expanded.model, list(layers), precise=precise)
+        graph = TorchGraph.of(runner.shown.model, tried_in=runner.tried_in)
+        return cls(module, expanded, layers, left_out, runner, graph)
+
+    def made_anew(self, expanded: ExpandedModel, *, precise: bool) -> RunningModel:
+        """Return what is known of the module before a run, with another copy that runs."""
+        return RunningModel.of(self.module, expanded, type(self.runner), precise=precise)
 
     @property
     def names(self) -> list[str]:

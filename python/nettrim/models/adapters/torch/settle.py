@@ -15,7 +15,7 @@ from .expansions.expand import are_near, expand
 from .graph import TorchGraph
 from .outputs import are_close
 from .reads import reads_elsewhere
-from .run import Arrival, Exit, Runner, Stop, layer_names
+from .run import Arrival, Exit, Stop, layer_names
 from .running_model import RunningModel
 from .transposed import resized_outputs
 
@@ -86,7 +86,7 @@ def _without_differing_expansions(running: RunningModel, samples: Data) -> Runni
     precise = running.runner.precise
     while running.expanded.names and (differing := _differing(running, samples, precise)):
         expanded = expand(running.module, running.expanded.names - differing)
-        running = RunningModel.of(running.module, expanded, precise=precise)
+        running = running.made_anew(expanded, precise=precise)
     return running
 
 
@@ -95,10 +95,11 @@ def _differing(running: RunningModel, samples: Data, precise: bool) -> frozenset
 
     In float64, or as the module is if its own code knows no float64.
     """
-    plain = Runner(running.module, [], precise=precise)
+    kind = type(running.runner)
+    plain = kind(running.module, [], precise=precise)
     expanded = running.runner
     if precise != expanded.precise:
-        expanded = Runner(running.expanded.model, [], precise=precise)
+        expanded = kind(running.expanded.model, [], precise=precise)
     try:
         with running.expanded._replace(model=expanded.model).compared(plain.model) as differing:
             wanted = plain.output(samples)
@@ -119,12 +120,14 @@ def _try(
 ) -> tuple[RunningModel, dict[Stop, Arrival | None]]:
     """Run samples in float64, or as the module is if its own code knows no float64."""
     try:
-        return running, running.runner.arrivals(samples)
+        arrivals = running.runner.arrivals(samples)
+        if running.runner.shown is not running.runner:
+            running.runner.shown.output(samples[0])
+        return running, arrivals
     except Exception as error:
         if not running.runner.precise:
             raise ValueError(f"{name} does not pass through the model: {error}") from error
-    own = RunningModel.of(running.module, running.expanded, precise=False)
-    return _try(own, samples, name)
+    return _try(running.made_anew(running.expanded, precise=False), samples, name)
 
 
 # --- layers and outputs ---------------------------------------------------------------------------
@@ -134,11 +137,11 @@ def _accept(
     running: RunningModel, found: Mapping[Stop, Arrival | None], samples: Data
 ) -> RunningModel:
     """Keep the layers that can be pruned, and the outputs that count."""
-    called = {name: running.runner.layers[name] for name in layer_names(found)}
-    model = running.runner.model
-    readers = {name: model.get_submodule(running.expanded.reader(name)) for name in called}
+    shown = running.runner.shown
+    called = {name: shown.layers[name] for name in layer_names(found)}
+    readers = {name: shown.model.get_submodule(running.expanded.reader(name)) for name in called}
     with reads_elsewhere(called, readers) as read, resized_outputs(called) as resized:
-        running.runner.output(samples)
+        shown.output(samples)
     arrivals: dict[Stop, Arrival] = {}
     left_out = {**running.left_out}
     for stop, arrival in found.items():
@@ -173,7 +176,7 @@ def _hindrance(
 
 def _computed_twice(running: RunningModel, samples: Data) -> dict[str, torch.Tensor]:
     """Return the outputs that count, by name."""
-    outputs, again = (running.runner.output(samples) for _ in range(2))
+    outputs, again = (running.runner.shown.output(samples) for _ in range(2))
     counted = {name: outputs[name] for name in running.outputs}
     if not all(name in again and are_close(again[name], x) for name, x in counted.items()):
         raise ValueError("model must compute the same twice; a dropout may be on in evaluation too")
@@ -196,12 +199,14 @@ def _confirmed(
     running: RunningModel, samples: Data, outputs: Mapping[str, torch.Tensor]
 ) -> TorchGraph | None:
     """Return a graph that computes what the module does and shows most layers, or None."""
-    model, names, given = running.runner.model, running.names, running.runner.given(samples)
-    by_name = isinstance(samples, Samples)  # an input may be one that has a default
-    traced = _agreeing(TorchGraph.of(model, given) if by_name else running.graph, given, outputs)
+    names, shown, tried_in = running.names, running.runner.shown, running.runner.tried_in
+    traced, given = running.graph, shown.given(samples)
+    if isinstance(samples, Samples):  # an input may be one that has a default
+        traced = TorchGraph.of(shown.model, given, tried_in)
+    traced = _agreeing(traced, given, outputs)
     if not names or _count_seen(traced, names) == len(names):
         return traced
-    exported = _agreeing(TorchGraph.exported(model, given), given, outputs)
+    exported = _agreeing(TorchGraph.exported(shown.model, given, tried_in), given, outputs)
     return max(traced, exported, key=lambda graph: _count_seen(graph, names))
 
 
