@@ -190,7 +190,7 @@ def main() -> None:
     machine.use_threads(options.threads)
     header = {**machine.header(), "samples": options.samples}
     title = "Which units to keep, each choice fitted anew"
-    table = Table(options.output / "compare_units", title, KEYS, header)
+    table = Table(options.output / "compare_choices", title, KEYS, header)
     for name in options.layers:
         if not any(row["layer"] == name for row in table.rows):
             compare(table, name, options)
