@@ -129,6 +129,61 @@ def test_smooth_activations_gates_and_streams_of_pytorch() -> None:
     assert result.model.layers[2].out_features == result.model.layers[3].out_features
 
 
+def test_what_moves_units_about_is_noticed() -> None:
+    """Whether a rotation of units commutes with removal depends on which units go."""
+    torch = pytest.importorskip("torch")
+
+    class Rotated(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = (
+                torch.nn.Linear(*pair) for pair in ((8, 32), (32, 32), (32, 3))
+            )
+
+        def forward(self, x: Any) -> Any:
+            return self.c(torch.relu(self.b(torch.relu(self.a(x)).roll(1, 1))))
+
+    torch.manual_seed(0)
+    module, inputs = Rotated().eval(), torch.randn(100, 8)
+    for share in (0.5, 0.6, 0.7, 0.8):
+        result = trim(module, inputs, goal=nettrim.Units(share, multiple_of=1))
+        before, after = module(inputs).detach(), result.model(inputs).detach()
+        error = float((after - before).norm() / before.norm())
+        assert result.discrepancy == pytest.approx(error, rel=1e-3, abs=1e-5)
+
+
+def test_groups_of_a_convolution() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(16, 16, 3, groups=2),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(16, 2, 1),
+        torch.nn.Flatten(),
+    ).eval()
+    inputs = torch.randn(16, 3, 8, 8)
+    result = trim(module, inputs, goal=nettrim.Units(0.6, multiple_of=1))
+    before, after = module(inputs).detach(), result.model(inputs).detach()
+    error = float((after - before).norm() / before.norm())
+    assert result.discrepancy == pytest.approx(error, rel=1e-4)
+    assert sum(p.numel() for p in result.model.parameters()) <= 0.6 * sum(
+        p.numel() for p in module.parameters()
+    )
+
+
+def test_parameters_are_all_of_the_modules() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    module = torch.nn.Sequential(layer, torch.nn.Linear(16, 6)).eval()
+    result = trim(module, torch.randn(16, 5, 16), goal=nettrim.Units(0.8))
+    assert result.widths is not None
+    counts = [sum(p.numel() for p in m.parameters()) for m in (module, result.model)]
+    assert result.widths.parameters == tuple(counts)
+
+
 def test_layers_that_must_not_change(network: Network, X: Array) -> None:
     result = trim(network, X, goal=nettrim.Units(0.8, multiple_of=1), layers=[0, 1])
     first, second, third = result.model.prunable_layers()

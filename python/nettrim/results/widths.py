@@ -39,8 +39,8 @@ class Widths:
     signals : tuple of SignalWidth
         Those whose units could go.
     parameters, operations : Count
-        Numbers in the tensors of the model that units lie along, and multiplications with them for
-        a sample.
+        Parameters of the model, as far as its view knows them, and multiplications with them for a
+        sample.
     left_out : mapping from str to str
         Layers whose outputs had to stay, and why.
     """

@@ -73,8 +73,8 @@ def shrink(model: Any, X: Any) -> Shrunk:
     return Shrunk(model, X).check()
 
 
-def _entries(model: Any) -> int:
-    return sum(tensor.numel() for tensor in model.state_dict().values())
+def _entries(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _silent(view: Any, units: UnitMap, kept: Any) -> Mapping[int, Any]:

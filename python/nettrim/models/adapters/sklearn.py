@@ -110,6 +110,7 @@ class MlpView(ModelView):
             mlp.coefs_[position] = _like(mlp.coefs_[position], layer.affine.weights)
             mlp.intercepts_[position] = np.array(layer.affine.bias)
         mlp.hidden_layer_sizes = tuple(layer.shape[1] for layer in layers[:-1])
+        vars(mlp).pop("_optimizer", None)  # of the weights there were; partial_fit makes another
         return smaller
 
     def score(self, X: Any, labels: ArrayLike) -> float:

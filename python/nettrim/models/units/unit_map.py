@@ -68,12 +68,15 @@ class CutTensor(NamedTuple):
         The unit of every index along an axis; `FIXED` where it is none.
     uses : int
         How often each entry is multiplied for one sample.
+    is_parameter : bool
+        Whether its entries count as parameters; statistics of a normalisation may not.
     """
 
     name: str
     shape: tuple[int, ...]
     axes: Mapping[int, Units]
     uses: int
+    is_parameter: bool = True
 
     def count(self, kept: Mask) -> int:
         """Return how many entries are left."""
@@ -136,8 +139,8 @@ class UnitMap:
     left_out: Mapping[str, str]
 
     def parameters(self, kept: Mask) -> int:
-        """Return how many numbers are left in the tensors that units go from."""
-        return sum(tensor.count(kept) for tensor in self.tensors)
+        """Return how many parameters are left."""
+        return sum(tensor.count(kept) for tensor in self.tensors if tensor.is_parameter)
 
     def without(self, units: Units, reason: str) -> UnitMap:
         """Return the map in which some of these units stay.

@@ -8,7 +8,7 @@ layers are then fitted anew to what they gave, on the signals of the smaller net
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from ...base.arguments import check_threads
 from ...base.arrays import Array, frobenius_norm, relative_to
 from ...budget.fitted import BUDGET
 from ...models.model_view import Affine
-from ...models.units.unit_map import UnitMap
+from ...models.units.unit_map import UnitMap, Units
 from ...results.latency import time_calls
 from ...results.widths import Count, SignalWidth, Widths
 from ...units.refit import refit
@@ -35,6 +35,8 @@ from .unit_sizes import PRICES
 __all__ = ["ToUnits"]
 
 SHARING = "sharing"
+ORDERED = "without some of them the model computes something else"
+TRIED, ROUNDING = 4, 1e-3  # samples, and by how much frameworks may round in another way
 TYPICAL_SHARE = 0.5  # of the units that are left, where an error is asked for
 
 Mask = NDArray[np.bool_]
@@ -81,12 +83,12 @@ class ToUnits(Method):
         found = self.run.view.find_units(self.run.data[:2])
         if found is None:
             raise TypeError("model: its view cannot tell which of its units could go")
-        if not found.signals:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in found.left_out.items())
-            raise ValueError(f"model: no unit of the model can go ({reasons})")
         self.units, self.kept = found, np.ones(found.n_units, dtype=bool)
         with self.run.watch(SHARING):
             self.kept = self._choose()
+            while len(wrong := self._find_wrong()):
+                self.units = self.units.without(wrong, ORDERED)
+                self.kept = self._choose()
 
     def solve(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
         """Fit the layers in turn."""
@@ -131,7 +133,41 @@ class ToUnits(Method):
 
     # --- which units stay -------------------------------------------------------------------------
 
+    def _find_wrong(self) -> Units:
+        """Return the units of signals without which the model computes something else."""
+        signals = [units for _, units in self.units.signals if not self.kept[units].all()]
+        if self._computes_the_same(signals):
+            return np.zeros(0, np.intp)
+        alone = [units for units in signals if not self._computes_the_same([units])]
+        return np.concatenate(alone or signals)
+
+    def _computes_the_same(self, signals: Sequence[Units]) -> bool:
+        """Tell whether a model without what goes of some signals is one that does not read it."""
+        kept = np.ones(self.units.n_units, dtype=bool)
+        for units in signals:
+            kept[units] = self.kept[units]
+        view, few = self.run.view, self.run.data[:TRIED]
+        silent = {}
+        for position, layer in enumerate(self.run.layers):
+            n_features, n_outputs = layer.affine.stacked.shape
+            features, _ = self._left(layer.name, n_features, n_outputs, kept)
+            if not features.all():
+                stacked = layer.affine.stacked * features[:, np.newaxis]
+                silent[position] = layer.affine.replaced(stacked)
+        whole = view.with_weights(silent)
+        models = [whole, view.keep_units(whole, self.units, kept)]
+        runs = [view.run(model, few) for model in models]
+        if runs[0] is None or runs[1] is None:
+            return True  # nothing is known of the framework's arithmetic, and nothing went by it
+        return all(
+            np.allclose(a, b, rtol=ROUNDING, atol=ROUNDING * float(np.abs(a).max()))
+            for a, b in zip(*runs, strict=True)
+        )
+
     def _choose(self) -> Mask:
+        if not self.units.signals:
+            reasons = "; ".join(f"{name}: {why}" for name, why in self.units.left_out.items())
+            raise ValueError(f"model: no unit of the model can go ({reasons})")
         share = TYPICAL_SHARE if self.price == "error" else self.target
         sizes = self.min_width, self.multiple_of
         curves = UnitCurves(self.run, self.units, *sizes, share, self.n_threads).measure()
@@ -182,19 +218,22 @@ class ToUnits(Method):
         """Return the weights of a layer on the units that it still reads, for those it writes."""
         affine = task.layer.affine
         weights = affine.stacked
-        if affine.groups > 1:
-            return weights
         features, outputs = self._left(task.layer.name, *weights.shape)
-        if not (task.place.first and features.all()):
-            (data,) = split_groups(task.layer, program, None)
-            part = data.of_outputs(outputs)
-            weights[:, outputs] = refit(part, features, None, None, self.n_threads, None).weights
+        if not (features.all() and (task.place.first or affine.groups > 1)):
+            parts = split_groups(task.layer, program, None)
+            numbers = np.split(np.arange(len(outputs)), len(parts))
+            for data, own in zip(parts, numbers, strict=True):
+                part = data.of_outputs(outputs[own])
+                found = refit(part, features, None, None, self.n_threads, None)
+                weights[:, own[outputs[own]]] = found.weights
         weights[~features] = 0
         return weights
 
-    def _left(self, name: str, n_features: int, n_outputs: int) -> tuple[Mask, Mask]:
+    def _left(
+        self, name: str, n_features: int, n_outputs: int, kept: Mask | None = None
+    ) -> tuple[Mask, Mask]:
         """Return the features, with those that are no units, and outputs of a layer that stay."""
-        stays = np.append(self.kept, True)
+        stays = np.append(self.kept if kept is None else kept, True)
         for layer in self.units.layers:
             if layer.layer == name:
                 more = np.ones(n_features - len(layer.features), dtype=bool)

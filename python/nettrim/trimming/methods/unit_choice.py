@@ -43,7 +43,8 @@ class UnitChoice:
         if kept is None:
             raise ValueError(
                 f"{price} must be at least {self.least_share(price):.3f} for this model: so much "
-                f"is left without all units that may go, got {share:g}"
+                f"is left without all units that layers, skip, min_width and multiple_of let go, "
+                f"got {share:g}"
             )
         return kept
 

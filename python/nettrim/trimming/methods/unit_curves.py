@@ -6,7 +6,7 @@ closest to what they gave; how much that is for the network is measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -91,7 +91,7 @@ class UnitCurves:
         waiting = self._signals_to_shrink()
         judge = Judge.of(self.run, max(1, len(waiting)))
         sensitivity = Sensitivity.of(self.run)
-        posed: dict[str, _Posed] = {}
+        posed: dict[str, list[_Posed]] = {}
         reading = {layer.layer: layer for layer in self.units.layers}
         for position, signal in enumerate(self.run.view.signals(self.run.data, {})):
             if position >= len(self.run.layers):
@@ -99,32 +99,37 @@ class UnitCurves:
             layer = self.run.layers[position]
             if layer.name not in reading:
                 continue
-            posed[layer.name] = self._pose(position, signal, reading[layer.name], sensitivity)
+            posed[layer.name] = [*self._pose(position, signal, reading[layer.name], sensitivity)]
             for units in [s for s in waiting if self._readers(s) <= posed.keys()]:
                 self.run.report.stage("measuring units", len(curves), len(curves) + len(waiting))
                 waiting.remove(units)
-                readers = [posed[name] for name in posed if name in self._readers(units)]
+                reading_them = self._readers(units)
+                readers = [one for name in posed if name in reading_them for one in posed[name]]
                 curves.append(self._curve(np.array(units), readers, judge))
         return curves
 
     def _pose(
         self, position: int, signal: Signal, units: LayerUnits, sensitivity: Sensitivity
-    ) -> _Posed:
-        """Pose a layer so that its errors count as they do for the network, where that is known."""
+    ) -> Iterator[_Posed]:
+        """Pose a layer so that its errors count as they do for the network, where that is known.
+
+        One of several groups, that read the same units in their own places, group by group.
+        """
         task = with_free_bias(self.run.task(position, signal, signal))
         program = pose(self.run, task, cascaded=False)
         weights = task.layer.affine.stacked
         is_free = not np.isin(units.features, FIXED).all() and program.groups == 1
         root = sensitivity.root(position, task.layer.affine, program.X) if is_free else None
         if root is None:
-            (data,) = split_groups(task.layer, program, None)
-        else:
-            judged = weights @ root
-            keep = np.arange(len(weights)) >= len(units.features)
-            data = BudgetData.of(
-                program.X, program.X @ judged, judged, "linear", None, None, keep, None
-            )
-        return _Posed(position, _with_bias(units, data), data, root)
+            for data in split_groups(task.layer, program, None):
+                yield _Posed(position, _with_bias(units, data), data, None)
+            return
+        judged = weights @ root
+        keep = np.arange(len(weights)) >= len(units.features)
+        data = BudgetData.of(
+            program.X, program.X @ judged, judged, "linear", None, None, keep, None
+        )
+        yield _Posed(position, _with_bias(units, data), data, root)
 
     def _signals_to_shrink(self) -> list[tuple[int, ...]]:
         """Return the signals that only layers write and read that may change."""
@@ -155,13 +160,13 @@ class UnitCurves:
         effect = 1.0
         if removed and trace.losses[removed] > 0:
             fitted = trace.with_units(len(units) - removed, 0).weights
-            changed = {
-                posed.position: self.run.layers[posed.position].affine.replaced(
-                    posed.weights(weights)
-                )
-                for posed, weights in zip(readers, fitted, strict=True)
+            changed: dict[int, list[Array]] = {}
+            for posed, weights in zip(readers, fitted, strict=True):
+                changed.setdefault(posed.position, []).append(posed.weights(weights))
+            affines = {
+                k: self.run.layers[k].affine.replaced(np.hstack(w)) for k, w in changed.items()
             }
-            effect = judge.effect(changed) / float(trace.losses[removed])
+            effect = judge.effect(affines) / float(trace.losses[removed])
         return SignalCurve(units[trace.order], max(effect, TINY) * trace.losses, sizes)
 
     def _must_stay(self, units: Units) -> Mask:

@@ -125,7 +125,7 @@ class _Bill:
         self._left: list[list[int]] = []
         self._places: list[list[tuple[int, int, int]]] = [[] for _ in range(units.n_units)]
         for number, tensor in enumerate(units.tensors):
-            weight = 1 if price == "size" else tensor.uses
+            weight = int(tensor.is_parameter) if price == "size" else tensor.uses
             whole = [n for axis, n in enumerate(tensor.shape) if axis not in tensor.axes]
             self._factors.append(weight * math.prod(whole))
             self._left.append([len(along) for along in tensor.axes.values()])

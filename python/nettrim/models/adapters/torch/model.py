@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 from ....base.arrays import Array
 from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
 from ...samples import Data, Samples
-from ...units.unit_map import UnitMap
+from ...units.unit_map import CutTensor, UnitMap
 from .data import tensor_bytes
 from .expansions.expand import expand
 from .inputs import ForwardSignature, load_samples
@@ -226,7 +227,18 @@ class TorchView(ModelView):
         found = find_units(running.graph, given, len(few), self.model, reasons)
         precise = running.runner.precise
         comparison = Comparison(self._copy_with, layers, few, self.outputs(), precise)
-        return confirm_units(found, comparison.holds)
+        units = confirm_units(found, comparison.holds)
+        return replace(units, tensors=(*self._counted_tensors(units),))
+
+    def _counted_tensors(self, units: UnitMap) -> Iterator[CutTensor]:
+        """Yield the tensors of units, and the module's other parameters, which count as well."""
+        parameters = dict(self.model.named_parameters())
+        for tensor in units.tensors:
+            yield tensor._replace(is_parameter=tensor.name in parameters)
+        known = {tensor.name for tensor in units.tensors}
+        for name, parameter in parameters.items():
+            if name not in known:
+                yield CutTensor(name, tuple(parameter.shape), {}, 0)
 
     def keep_units(self, model: nn.Module, units: UnitMap, kept: NDArray[np.bool_]) -> nn.Module:
         """Return a copy of a module with fewer units (see `ModelView`).
