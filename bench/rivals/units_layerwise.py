@@ -29,7 +29,7 @@ from sklearn.linear_model import lars_path_gram
 from nettrim.models.units.unit_map import FIXED, LayerUnits, UnitMap
 from nettrim.trimming.goals.goal import Goal
 from nettrim.trimming.methods.layer_program import LayerProgram
-from nettrim.trimming.methods.method import LayerTask, Run
+from nettrim.trimming.methods.method import Delivery, LayerTask, Method, Run
 from nettrim.trimming.solved_layer import SolvedLayer
 
 from .units_torch_pruning import below
@@ -135,7 +135,7 @@ class LayerByLayer(Goal):
 
 
 @dataclass
-class _Walk:
+class _Walk(Method):
     run: Run
     goal: LayerByLayer
     cascaded: bool = True
@@ -223,11 +223,5 @@ class _Walk:
         )
         return Layer(X.T @ X, X.T @ (before @ affine.stacked), affine.stacked, channel)
 
-    def details(self, position: int) -> dict[str, Any]:
-        return {}
-
-    def prospect(self, position: int) -> None:
-        """Nothing is known."""
-
-    def deliver(self, model: Any) -> Any:
-        return self.run.view.keep_units(model, self.units, self.kept)
+    def deliver(self, model: Any) -> Delivery:
+        return Delivery(self.run.view.keep_units(model, self.units, self.kept))

@@ -28,7 +28,7 @@ class GivenUnits(Goal):
         """Take anything."""
 
     def method(self, run: Run, scheme: str, pool: Any) -> _Given:
-        method = _Given(run, scheme == "cascade", "operations", 1.0, 1, 1)
+        method = _Given(run, scheme == "cascade", "operations", 1.0, 1, 1, 1)
         method.kept = self.kept
         return method
 
