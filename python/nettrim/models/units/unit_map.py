@@ -55,6 +55,14 @@ class LayerUnits(NamedTuple):
     features: Units
     outputs: Units
 
+    def reads(self, kept: Mask) -> Mask:
+        """Return which of its features are left."""
+        return _stays(self.features, kept)
+
+    def writes(self, kept: Mask) -> Mask:
+        """Return which of its outputs are left."""
+        return _stays(self.outputs, kept)
+
 
 class CutTensor(NamedTuple):
     """A tensor of the model along whose axes units lie.

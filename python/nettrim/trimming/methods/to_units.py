@@ -20,6 +20,7 @@ from ...base.arrays import Array, frobenius_norm, relative_to
 from ...budget.fitted import BUDGET
 from ...models.model_view import Affine
 from ...models.units.unit_map import UnitMap, Units
+from ...models.units.unread import without_reading
 from ...results.latency import time_calls
 from ...results.widths import Count, SignalWidth, Widths
 from ...units.refit import refit
@@ -147,14 +148,8 @@ class ToUnits(Method):
         for units in signals:
             kept[units] = self.kept[units]
         view, few = self.run.view, self.run.data[:TRIED]
-        silent = {}
-        for position, layer in enumerate(self.run.layers):
-            n_features, n_outputs = layer.affine.stacked.shape
-            features, _ = self._left(layer.name, n_features, n_outputs, kept)
-            if not features.all():
-                stacked = layer.affine.stacked * features[:, np.newaxis]
-                silent[position] = layer.affine.replaced(stacked)
-        whole = view.with_weights(silent)
+        layers = {layer.name: layer.affine for layer in self.run.layers}
+        whole = view.with_weights(without_reading(self.units, kept, layers))
         models = [whole, view.keep_units(whole, self.units, kept)]
         runs = [view.run(model, few) for model in models]
         if runs[0] is None or runs[1] is None:
@@ -229,13 +224,10 @@ class ToUnits(Method):
         weights[~features] = 0
         return weights
 
-    def _left(
-        self, name: str, n_features: int, n_outputs: int, kept: Mask | None = None
-    ) -> tuple[Mask, Mask]:
+    def _left(self, name: str, n_features: int, n_outputs: int) -> tuple[Mask, Mask]:
         """Return the features, with those that are no units, and outputs of a layer that stay."""
-        stays = np.append(self.kept if kept is None else kept, True)
         for layer in self.units.layers:
             if layer.layer == name:
                 more = np.ones(n_features - len(layer.features), dtype=bool)
-                return np.append(stays[layer.features], more), stays[layer.outputs]
+                return np.append(layer.reads(self.kept), more), layer.writes(self.kept)
         return np.ones(n_features, dtype=bool), np.ones(n_outputs, dtype=bool)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ....model_view import Affine
 from ....samples import Samples
 from ....units.unit_map import UnitMap, UnitSignal
+from ....units.unread import without_reading
 from ..graph import OnnxGraph
 from ..inputs import Inputs
 from ..layers import OnnxLayer
@@ -48,7 +49,7 @@ class Trial:
         inputs: Inputs,
         few: Samples,
     ) -> None:
-        self._layers = {layer.name: (k, layer) for k, layer in enumerate(layers)}
+        self._layers = {layer.name: layer.affine for layer in layers}
         self._with_weights = with_weights
         self._inputs = inputs
         self._few = few
@@ -69,22 +70,12 @@ class Trial:
         return search(units.signals)
 
     def _can_do_without(self, units: UnitMap, kept: Mask) -> bool:
-        whole = self._with_weights(self._unread(units, kept))
+        whole = self._with_weights(without_reading(units, kept, self._layers))
         try:
             smaller = self._run(keep_units(whole, units, kept))
         except ValueError:  # onnxruntime refuses it
             return False
         return all(map(_are_close, smaller, self._run(whole)))
-
-    def _unread(self, units: UnitMap, kept: Mask) -> dict[int, Affine]:
-        """Return the weights of layers that do not read the units that are not kept."""
-        unread = {}
-        for name, features, _ in units.layers:
-            position, layer = self._layers[name]
-            affine = layer.affine
-            is_read = np.append(kept, True)[features][:, None]  # FIXED is the last
-            unread[position] = affine._replace(weights=np.where(is_read, affine.weights, 0))
-        return unread
 
     def _run(self, model: onnx.ModelProto) -> list[Any]:
         """Return all outputs of a model."""

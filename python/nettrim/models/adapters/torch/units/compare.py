@@ -12,6 +12,7 @@ from torch import nn
 from ....model_view import Affine, LayerView
 from ....samples import Data
 from ....units.unit_map import UnitMap
+from ....units.unread import without_reading
 from ..expansions.expand import are_near
 from ..run import Runner
 from .cut import cut_module
@@ -43,7 +44,7 @@ class Comparison:
         precise: bool,
     ) -> None:
         self._copy_with, self._samples, self._outputs = copy_with, samples, outputs
-        self._layers = {layer.name: (k, layer.affine) for k, layer in enumerate(layers)}
+        self._layers = {layer.name: layer.affine for layer in layers}
         self._precise = precise
         try:
             self._run(copy_with({}))
@@ -52,12 +53,7 @@ class Comparison:
 
     def holds(self, units: UnitMap, kept: NDArray[np.bool_]) -> bool:
         """Tell whether a module is the same, up to rounding, without the units not kept."""
-        silent = {}
-        for name, features, _ in units.layers:
-            position, affine = self._layers[name]
-            stays = np.append(kept, True)[features]
-            silent[position] = affine._replace(weights=affine.weights * stays[:, np.newaxis])
-        whole = self._copy_with(silent)
+        whole = self._copy_with(without_reading(units, kept, self._layers))
         wanted = self._run(whole)
         try:
             found = self._run(cut_module(whole, units, kept))

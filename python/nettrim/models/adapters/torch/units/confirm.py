@@ -114,7 +114,7 @@ def _keep_half(units: UnitMap) -> Mask:
     for signal in units.signals:
         kept[random.permutation(signal.units)[: len(signal.units) // 2]] = False
     for layer in units.layers:
-        if not np.append(kept, True)[layer.outputs].any():
+        if not layer.writes(kept).any():
             kept[layer.outputs[0]] = True
     return kept
 
