@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from . import linear
 from .dictionary import as_products
 from .program import HullProgram, HullRow
 from .signs import find_conflict
+from .snapshots import Snapshots, signs_of_sensors, unflatten
 from .solution import HullProgress, HullSolution
 
 if TYPE_CHECKING:
@@ -192,6 +193,11 @@ def _solve(
     """Return what an engine says of a program."""
     if solver == "lp":
         return linear.solve(program, tol, limits, ratio)
+    structure = program.snapshots
+    if structure is not None and structure.count > 1:
+        if solver == "newton" or (solver == "auto" and not ratio and structure.suit_newton()):
+            return _solve_snapshots(program, structure, tol, limits)
+        solver = "admm"
     fields: Any = core.solve_branch_hull(
         as_products(program.A),
         as_products(program.D),
@@ -199,6 +205,9 @@ def _solve(
         program.kinds,
         h_size=program.A.shape[1],
         m_size=program.D.shape[1],
+        snapshots=1,
+        own_dictionaries=False,
+        v_signs=None,
         slack_penalty=program.slack_penalty,
         l1=program.regularizer == "l1",
         tangent_ratio=ratio,
@@ -206,9 +215,43 @@ def _solve(
         tol=tol,
         **vars(limits),
     )
+    return _with_point(fields)
+
+
+def _solve_snapshots(
+    program: HullProgram, snapshots: Snapshots, tol: float, limits: Limits
+) -> dict[str, Any]:
+    """Return what newton says of several snapshots, which it takes as they are."""
+    B, C = snapshots.arrays()
+    signs = signs_of_sensors(program.everywhere(program.t), snapshots.count)
+    penalty = program.slack_penalty
+    fields: Any = core.solve_branch_hull(
+        np.where(signs < 0, -1.0, 1.0)[:, None] * B,
+        C,
+        program.everywhere(program.r),
+        program.everywhere(program.kinds, HullRow.MISSING),
+        h_size=B.shape[1],
+        m_size=C.shape[1],
+        snapshots=snapshots.count,
+        own_dictionaries=len(snapshots.C) > 1,
+        v_signs=program.everywhere(program.row_signs, 1.0),
+        slack_penalty=None if penalty is None else program.everywhere(penalty, 1.0),
+        l1=program.regularizer == "l1",
+        tangent_ratio=0.0,
+        solver="newton",
+        tol=tol,
+        **vars(limits),
+    )
+    for name in ("xi", "p", "q"):
+        fields[name] = fields[name][program.kept]
+    return _with_point(fields)
+
+
+def _with_point(fields: dict[str, Any]) -> dict[str, Any]:
+    """Let nothing be optimal that has no point: a tolerance above one asks for none."""
     if fields["status"] == "optimal" and not np.isfinite(fields["objective"]):
-        fields["status"] = "numerical"  # a tolerance above one asks for no point at all
-    return cast("dict[str, Any]", fields)
+        fields["status"] = "numerical"
+    return fields
 
 
 def _keeps_to_hulls(fields: dict[str, Any], program: HullProgram, ratio: float) -> bool:
@@ -221,22 +264,21 @@ def _keeps_to_hulls(fields: dict[str, Any], program: HullProgram, ratio: float) 
 
 def _solution(fields: Any, program: HullProgram, which: str) -> HullSolution:
     """Give every measurement its sign back, and those left out zero multipliers."""
-
-    def on_all(values: Array) -> Array:
-        everywhere = np.zeros(program.B.shape[0])
-        everywhere[program.kept] = values
-        return everywhere
-
-    h, m, p, q = fields["h"], fields["m"], on_all(fields["p"]), on_all(fields["q"])
+    h, m = fields["h"], fields["m"]
+    p, q = program.everywhere(fields["p"]), program.everywhere(fields["q"])
+    xi = program.everywhere(program.row_signs * fields["xi"]) + 0.0  # no negative zeros
     w, x = program.B @ h, program.C @ m
     if which == "x":
         h, m, w, x, p, q = m, h, x, w, q, p
+    if program.snapshots is not None:
+        m, w = program.snapshots.split(m), w[: program.snapshots.n_sensors]
+        x, xi, p, q = (unflatten(part, program.snapshots.count) for part in (x, xi, p, q))
     return HullSolution(
         h=h,
         m=m,
         w=w,
         x=x,
-        xi=on_all(program.row_signs * fields["xi"]) + 0.0,  # no negative zeros
+        xi=xi,
         p=p,
         q=q,
         regularizer=program.regularizer,
