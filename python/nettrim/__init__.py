@@ -6,6 +6,7 @@ from .base.errors import (
     ConvergenceWarning,
     InfeasibleError,
     LargeErrorWarning,
+    RecoveryWarning,
     RuntimeMismatchWarning,
 )
 from .budget import BudgetSolution, BudgetTrace, solve_layer_budget, trace_budget
@@ -92,6 +93,7 @@ __all__ = [
     "Network",
     "OutputReport",
     "ReLU",
+    "RecoveryWarning",
     "Residual",
     "RuntimeMismatchWarning",
     "Samples",

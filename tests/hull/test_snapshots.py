@@ -13,7 +13,7 @@ from scipy.sparse.linalg import aslinearoperator
 import nettrim
 import random_snapshots
 from support.hulls import random_product, referee
-from support.snapshots import joint_error, random_scenes
+from support.snapshots import Array, Scenes, joint_error, random_scenes
 
 # --- values ---------------------------------------------------------------------------------------
 
@@ -32,9 +32,7 @@ def test_structure_changes_nothing(common, regularizer) -> None:
     flat = explicit.solve(regularizer=regularizer, tol=1e-8)
     assert s.objective == pytest.approx(flat.objective, rel=2e-8)
     np.testing.assert_allclose(s.h, flat.h, atol=1e-3 * np.abs(flat.h).max())
-    np.testing.assert_allclose(
-        s.m.T.ravel(), flat.m, atol=1e-3 * np.abs(flat.m).max()
-    )
+    np.testing.assert_allclose(s.m.T.ravel(), flat.m, atol=1e-3 * np.abs(flat.m).max())
     for solver in ("admm",) if regularizer == "l2" else ("admm", "lp"):
         other = scenes.solve(regularizer=regularizer, solver=solver)
         assert (other.status, other.solver) == ("optimal", solver)
@@ -194,3 +192,91 @@ def test_bad_input_is_refused_by_name(change, error, name) -> None:
     y, B, C = (arguments.pop(k) for k in ("y", "B", "C"))
     with pytest.raises(error, match=rf"^{name}\b"):
         nettrim.branch_hull(y, B, C, **arguments)
+
+
+# --- recovery -------------------------------------------------------------------------------------
+
+
+def smooth_gains(sensors: int, count: int, *, orthonormal: bool) -> tuple[Array, Array]:
+    """Five cosines and gains in their span, which vary threefold."""
+    position = (np.arange(sensors) + 0.5) / sensors
+    cosines = np.cos(np.pi * position[:, None] * np.arange(count))
+    gains = cosines @ [1, 0.35, -0.3, 0.2, 0.1][:count]
+    return (np.linalg.qr(cosines)[0] if orthonormal else cosines), gains
+
+
+def scenes_of(B: Array, gains: Array, C: Array, m: Array) -> Scenes:
+    h = np.linalg.lstsq(B, gains, rcond=None)[0]
+    return Scenes(B, [C] * m.shape[1], True, h, m, gains[:, None] * (C @ m), np.ones(len(gains)))
+
+
+def test_orthonormal_dictionaries_recover_what_others_do_not(rng) -> None:
+    """The published failure: 24 sensors, 16 scenes, gains of five cosines."""
+    C, m = rng.standard_normal((24, 8)), rng.standard_normal((8, 16))
+    for orthonormal in (False, True):
+        B, gains = smooth_gains(24, 5, orthonormal=orthonormal)
+        D = np.linalg.qr(C)[0] if orthonormal else C
+        scenes = scenes_of(B, gains, D, np.linalg.lstsq(D, C @ m, rcond=None)[0])
+        s = scenes.solve(regularizer="l2", tol=1e-9)
+        assert s.converged
+        recoverable = nettrim.is_recoverable(scenes.h, scenes.m, scenes.B, D, regularizer="l2")
+        assert recoverable == orthonormal
+        assert (joint_error(s, scenes) <= 1e-4) == orthonormal
+
+
+@pytest.mark.parametrize(("regularizer", "L"), [("l1", 5), ("l2", 10)])
+def test_solver_and_recovery_test_agree(regularizer, L) -> None:
+    verdicts = []
+    for seed in range(12):
+        scenes = random_scenes(L, 3, 3, 3, common=bool(seed % 2), seed=seed)
+        if regularizer == "l1":
+            scenes = sparse_scenes(scenes)
+        s = scenes.solve(regularizer=regularizer, tol=1e-9)
+        C = scenes.C[0] if scenes.common else scenes.C
+        verdicts.append(
+            nettrim.is_recoverable(scenes.h, scenes.m, scenes.B, C, regularizer=regularizer)
+        )
+        assert (joint_error(s, scenes) <= 1e-3) == verdicts[-1]
+    assert set(verdicts) == {True, False}
+
+
+def sparse_scenes(scenes: Scenes) -> Scenes:
+    """One coefficient of h, and one of every snapshot's m."""
+    h, m = np.eye(3)[1], np.eye(3)[:, np.arange(scenes.m.shape[1]) % 3]
+    w = scenes.B @ h
+    x = np.stack([D @ m[:, j] for j, D in enumerate(scenes.C)], axis=1)
+    return replace(scenes, h=h, m=m, y=w[:, None] * x, signs=np.sign(w))
+
+
+WARNINGS = pytest.mark.filterwarnings("error")
+
+
+@WARNINGS
+def test_a_warning_tells_of_products_that_are_not_those_measured(rng) -> None:
+    B, gains = smooth_gains(24, 5, orthonormal=False)
+    scenes = scenes_of(B, gains, rng.standard_normal((24, 8)), rng.standard_normal((8, 16)))
+    with pytest.warns(nettrim.RecoveryWarning, match=r"exceed the measured ones by \d+\.\d%"):
+        s = scenes.solve(regularizer="l2")
+    misfit = np.linalg.norm(s.products - scenes.y) / np.linalg.norm(scenes.y)
+    assert s.misfit == pytest.approx(misfit)
+
+
+@WARNINGS
+def test_a_warning_tells_of_dictionaries_that_hold_other_signals_with_the_same_products(
+    rng,
+) -> None:
+    """Where x may be anything, every w divides the products."""
+    B = np.column_stack([np.ones(12), np.linspace(-1, 1, 12)])
+    y = (B @ [2, 1])[:, None] * rng.standard_normal((12, 2))
+    for measured in (y, y[:, 0]):
+        with pytest.warns(nettrim.RecoveryWarning, match="do not determine the answer"):
+            s = nettrim.branch_hull(measured, B, np.eye(12), signs=1, regularizer="l2")
+        assert s.misfit <= 0.02
+
+
+@WARNINGS
+def test_no_warning_where_signals_are_recovered() -> None:
+    scenes = random_scenes(40, 8, 4, 6, seed=4)
+    assert scenes.solve(regularizer="l2").misfit <= 1e-4
+    product = random_product(80, 10, 10, support=2, seed=1)
+    assert product.solve().misfit <= 1e-4

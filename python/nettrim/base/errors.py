@@ -12,6 +12,7 @@ __all__ = [
     "ConvergenceWarning",
     "InfeasibleError",
     "LargeErrorWarning",
+    "RecoveryWarning",
     "RuntimeMismatchWarning",
     "warn_user",
 ]
@@ -33,6 +34,10 @@ class LargeErrorWarning(UserWarning):
 
 class CalibrationWarning(UserWarning):
     """A layer met fewer different active rows than it has inputs: its sparsity says little."""
+
+
+class RecoveryWarning(UserWarning):
+    """Signals were found, with proof, that need not be those whose product was measured."""
 
 
 class RuntimeMismatchWarning(UserWarning):

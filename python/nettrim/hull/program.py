@@ -10,10 +10,12 @@ import numpy as np
 
 from ..base.arguments import check_choice, check_number
 from ..base.arrays import Array, check_finite, check_squares
-from .dictionary import Dictionary, check_dictionary, select_signed_rows
+from .dictionary import Dictionary, as_array, check_dictionary, select_signed_rows
 from .snapshots import Snapshots, check_dictionaries, flatten
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["REGULARIZERS", "ZERO", "HullProgram", "HullRow"]
@@ -27,7 +29,7 @@ TV_IS_DEGENERATE = (
 )
 
 WHICH_OF_SNAPSHOTS = (
-    "which='x' goes with one snapshot; of several, signs of w say the same: sign(y) times those of x"
+    "which='x' goes with one snapshot; of several, give the signs of w: sign(y) times those of x"
 )
 
 
@@ -103,9 +105,7 @@ class HullProgram:
         check_choice(regularizer, REGULARIZERS, "regularizer")
         check_choice(zero, ZERO, "zero")
         if np.ndim(y) == 2:
-            return cls._of_snapshots(
-                y, B, C, signs, which, regularizer, slack, zero, arrays_up_to
-            )
+            return cls._of_snapshots(y, B, C, signs, which, regularizer, slack, zero, arrays_up_to)
         measured = np.asarray(check_finite(y, "y", ndim=1), dtype=np.float64)
         rows = len(measured)
         first = check_dictionary(B, "B", rows, arrays_up_to)
@@ -184,6 +184,19 @@ class HullProgram:
             regularizer=regularizer,
         )
 
+    def blocks(self) -> Iterator[tuple[NDArray[np.intp], Array, Array]]:
+        """Return the rows of every snapshot, and those of `A` and `D` as arrays of its own."""
+        structure, everything = self.snapshots, np.arange(len(self.r))
+        if structure is None or structure.count == 1:
+            yield everything, as_array(self.A, "B"), as_array(self.D, "C")
+            return
+        snapshot, sensor = np.divmod(self.kept, structure.n_sensors)
+        B = as_array(structure.B, "B")
+        for j, C in enumerate(structure.each_C()):
+            rows = everything[snapshot == j]
+            own, signs = sensor[rows], (self.t[rows, None], self.row_signs[rows, None])
+            yield rows, signs[0] * B[own], signs[1] * as_array(C, "C")[own]
+
     def places(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return where in y rows come from: its entries, or their rows and columns."""
         measurements = self.kept[rows]
@@ -191,7 +204,7 @@ class HullProgram:
             return measurements
         return np.column_stack(np.divmod(measurements, self.snapshots.n_sensors)[::-1])
 
-    def everywhere(self, values: Array, elsewhere: float = 0.0) -> Array:
+    def everywhere(self, values: NDArray[Any], elsewhere: float = 0.0) -> NDArray[Any]:
         """Return what is of the rows as of all measurements."""
         full = np.full(self.B.shape[0], elsewhere, dtype=values.dtype)
         full[self.kept] = values

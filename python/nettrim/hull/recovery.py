@@ -90,27 +90,26 @@ def is_recoverable(h: ArrayLike, m: ArrayLike, B: Any, C: Any, *, regularizer: s
     True
     """
     check_choice(regularizer, REGULARIZERS, "regularizer")
-    h = np.asarray(check_finite(h, "h", ndim=1), dtype=np.float64)
-    m = np.asarray(check_finite(m, "m", ndim=2 if np.ndim(m) == 2 else 1), dtype=np.float64)
-    m = m.reshape(len(m), -1)
-    B = as_array(check_dictionary(B, "B"), "B")
-    each = [as_array(D, "C") for D in check_dictionaries(C, "C", len(B), m.shape[1])]
-    for coefficients, columns, name in ((h, B, "h"), (m, each[0], "m")):
+    of_w = np.asarray(check_finite(h, "h", ndim=1), dtype=np.float64)
+    of_x = np.asarray(check_finite(m, "m", ndim=2 if np.ndim(m) == 2 else 1), dtype=np.float64)
+    of_x = of_x.reshape(len(of_x), -1)
+    first = as_array(check_dictionary(B, "B"), "B")
+    second = [as_array(D, "C") for D in check_dictionaries(C, "C", len(first), of_x.shape[1])]
+    for coefficients, columns, name in ((of_w, first, "h"), (of_x, second[0], "m")):
         if columns.shape[1] != len(coefficients):
             raise ValueError(
                 f"{name} must have {columns.shape[1]} entries, got {len(coefficients)}"
             )
-    h, m, B, C = map(_normalise, (h, m, B, np.stack(each)))
     order = 1 if regularizer == "l1" else 2
-    sizes = np.linalg.norm(h, order), np.linalg.norm(m.ravel(), order)
+    sizes = [np.linalg.norm(_normalise(part).ravel(), order) for part in (of_w, of_x)]
     if min(sizes) == 0:
         return False
     balance = np.sqrt(sizes[1] / sizes[0])
-    h, m = h * balance, m / balance
-    normals = _normals(h, m, B, np.broadcast_to(C, (m.shape[1], *C.shape[1:])))
+    of_w, of_x = _normalise(of_w) * balance, _normalise(of_x) / balance
+    normals = _normals(of_w, of_x, _normalise(first), _normalise(np.stack(second)))
     if normals.shape[1] == 0:
         return False
-    truth = np.concatenate([h, m.T.ravel()])
+    truth = np.concatenate([of_w, of_x.T.ravel()])
     return (
         _has_l2_certificate(normals, truth)
         if regularizer == "l2"
@@ -125,6 +124,7 @@ def _normalise(array: Array) -> Array:
 
 def _normals(h: Array, m: Array, B: Array, C: Array) -> Any:
     """Return the derivative of every ``|w x|`` in h and all m as a column, zeros left out."""
+    C = np.broadcast_to(C, (m.shape[1], *C.shape[1:]))
     w, x = B @ h, np.stack([D @ own for D, own in zip(C, m.T, strict=True)])
     signs = np.sign(w * x)
     in_h = np.concatenate([B * (s * row)[:, None] for s, row in zip(signs, x, strict=True)]).T

@@ -13,6 +13,7 @@ import scipy
 from ..base.arrays import Array
 from .dictionary import Dictionary, as_array
 from .program import HullProgram, HullRow
+from .snapshots import Snapshots
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -115,19 +116,23 @@ class _Side(NamedTuple):
 
 def _sides(program: HullProgram) -> Iterator[_Side]:
     """Return the parts of a program that have a margin of their own: w, and x of each snapshot."""
-    everything, snapshots = np.arange(len(program.r)), program.snapshots
+    snapshots = program.snapshots
     if snapshots is None or snapshots.count == 1:
-        yield _Side("w", program.A, everything)
-        yield _Side("x", program.D, everything)
-        return
-    snapshot, sensor = np.divmod(program.kept, snapshots.n_sensors)
+        yield _Side("w", program.A, np.arange(len(program.r)))
+    else:
+        once = _once_for_each_sensor(program, snapshots)
+        B = as_array(snapshots.B, "B")[program.kept[once] % snapshots.n_sensors]
+        yield _Side("w", program.t[once, None] * B, once)
+    for rows, _, D in program.blocks():
+        yield _Side("x", D, rows)
+
+
+def _once_for_each_sensor(program: HullProgram, snapshots: Snapshots) -> NDArray[np.intp]:
+    """Return rows that ask all of w that any do: of every sensor and sign one, if any a hull."""
+    sensor = program.kept % snapshots.n_sensors
     order = np.lexsort((program.kinds != HullRow.HULL, program.t, sensor))
-    _, first = np.unique(np.stack([sensor, program.t])[:, order], axis=1, return_index=True)
-    once = order[first]  # of the snapshots that ask the same of a sensor
-    yield _Side("w", program.t[once, None] * as_array(snapshots.B, "B")[sensor[once]], once)
-    for j, C in enumerate(snapshots.C * (snapshots.count // len(snapshots.C))):
-        own = everything[snapshot == j]
-        yield _Side("x", program.row_signs[own, None] * as_array(C, "C")[sensor[own]], own)
+    asked = np.stack([sensor, program.t])[:, order]
+    return np.asarray(order[np.unique(asked, axis=1, return_index=True)[1]])
 
 
 def _rename_signal(check: SignCheck, which: str) -> SignCheck:

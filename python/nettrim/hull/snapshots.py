@@ -40,7 +40,12 @@ class Snapshots:
 
     @property
     def n_sensors(self) -> int:
+        """Number of rows of y."""
         return int(self.B.shape[0])
+
+    def each_C(self) -> tuple[Dictionary, ...]:
+        """Return a dictionary for each snapshot."""
+        return self.C * (self.count // len(self.C))
 
     def suit_newton(self) -> bool:
         """Whether all are arrays, and of a size that newton factors."""
@@ -70,7 +75,7 @@ class Snapshots:
                 lambda m: (m.reshape(-1, N) @ common.T).ravel(),
                 lambda q: (q.reshape(-1, self.n_sensors) @ common).ravel(),
             )
-        each = C * self.count if len(C) == 1 else C
+        each = self.each_C()
         return _operator(
             (self.count * self.n_sensors, self.count * N),
             lambda m: np.concatenate(

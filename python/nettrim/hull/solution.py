@@ -57,6 +57,10 @@ class HullSolution:
     p, q : ndarray of the shape of y
         Multipliers of the signals, feasible for the dual program; the larger, the more a
         measurement weighs.
+    misfit : float
+        How far the products of the answer, slack included, exceed the measured ones: the norm of
+        the difference over that of the measurements. Without noise more than the solver's accuracy
+        means that these are not the signals that were measured.
     regularizer : str
     slack_of : str
         The signal, "w" or "x", that `xi` belongs to.
@@ -76,6 +80,7 @@ class HullSolution:
     seconds: float
     p: Array = field(repr=False)
     q: Array = field(repr=False)
+    misfit: float
     regularizer: str
     slack_of: str = "x"
 
@@ -176,6 +181,7 @@ class HullSolution:
                 f"coefficients: {self.status}" + ("" if self.converged else ", NOT CONVERGED"),
                 f"  kept       {np.count_nonzero(self.h)} of h, {np.count_nonzero(self.m)} of m",
                 f"  objective  {self.objective:.9g}  ({proof})",
+                f"  products   {self.misfit:.1e} beyond the measured ones",
                 f"  slack      {np.count_nonzero(self.repaired)} measurements",
                 f"  {self.iterations} iterations of {self.solver} in {self.seconds:.3f} s",
             ]

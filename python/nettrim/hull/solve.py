@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base.arguments import check_choice, check_number, refuse_unused
-from ..base.arrays import Array
 from ..base.dispatch import core
 from ..base.errors import InfeasibleError
 from ..base.limits import Limits
 from . import linear
 from .dictionary import as_products
+from .doubts import measure_misfit, warn_of_doubts
 from .program import HullProgram, HullRow
 from .signs import find_conflict
 from .snapshots import Snapshots, signs_of_sensors, unflatten
@@ -174,7 +174,9 @@ def branch_hull(
     if solver == "auto" and fields["solver"] == "newton" and fields["status"] == "numerical":
         left = replace(limits, time_limit=max(limits.time_limit - fields["seconds"], 0.0))
         fields = _solve(program, "admm", tol, left, ratio)
-    return _solution(fields, program, which)
+    solution = _solution(fields, program, which)
+    warn_of_doubts(solution, program, fields["h"], fields["m"])
+    return solution
 
 
 def _check_ratio(tangent_ratio: float | None, relaxation: str) -> float:
@@ -268,6 +270,7 @@ def _solution(fields: Any, program: HullProgram, which: str) -> HullSolution:
     p, q = program.everywhere(fields["p"]), program.everywhere(fields["q"])
     xi = program.everywhere(program.row_signs * fields["xi"]) + 0.0  # no negative zeros
     w, x = program.B @ h, program.C @ m
+    misfit = measure_misfit(program, (w * (x + xi))[program.kept])
     if which == "x":
         h, m, w, x, p, q = m, h, x, w, q, p
     if program.snapshots is not None:
@@ -281,6 +284,7 @@ def _solution(fields: Any, program: HullProgram, which: str) -> HullSolution:
         xi=xi,
         p=p,
         q=q,
+        misfit=misfit,
         regularizer=program.regularizer,
         slack_of="x" if which == "w" else "w",
         **{name: fields[name] for name in SCALARS},
