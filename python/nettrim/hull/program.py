@@ -11,7 +11,7 @@ import numpy as np
 from ..base.arguments import check_choice, check_number
 from ..base.arrays import Array, check_finite, check_squares
 from .dictionary import Dictionary, as_array, check_dictionary, select_signed_rows
-from .snapshots import Snapshots, check_dictionaries, flatten
+from .snapshots import Snapshots, check_dictionaries, count_dimensions, flatten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ class HullProgram:
             raise ValueError(TV_IS_DEGENERATE)
         check_choice(regularizer, REGULARIZERS, "regularizer")
         check_choice(zero, ZERO, "zero")
-        if np.ndim(y) == 2:
+        if count_dimensions(y) == 2:
             return cls._of_snapshots(y, B, C, signs, which, regularizer, slack, zero, arrays_up_to)
         measured = np.asarray(check_finite(y, "y", ndim=1), dtype=np.float64)
         rows = len(measured)

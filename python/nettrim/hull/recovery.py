@@ -11,7 +11,7 @@ from ..base.arguments import check_choice, check_integer
 from ..base.arrays import Array, check_finite
 from .dictionary import as_array, check_dictionary
 from .program import REGULARIZERS
-from .snapshots import check_dictionaries
+from .snapshots import check_dictionaries, count_dimensions
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -91,7 +91,8 @@ def is_recoverable(h: ArrayLike, m: ArrayLike, B: Any, C: Any, *, regularizer: s
     """
     check_choice(regularizer, REGULARIZERS, "regularizer")
     of_w = np.asarray(check_finite(h, "h", ndim=1), dtype=np.float64)
-    of_x = np.asarray(check_finite(m, "m", ndim=2 if np.ndim(m) == 2 else 1), dtype=np.float64)
+    many = count_dimensions(m) == 2
+    of_x = np.asarray(check_finite(m, "m", ndim=2 if many else 1), dtype=np.float64)
     of_x = of_x.reshape(len(of_x), -1)
     first = as_array(check_dictionary(B, "B"), "B")
     second = [as_array(D, "C") for D in check_dictionaries(C, "C", len(first), of_x.shape[1])]

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from scipy.sparse.linalg import LinearOperator
 
-__all__ = ["Snapshots", "check_dictionaries", "flatten", "signs_of_sensors", "unflatten"]
+__all__ = [
+    "Snapshots",
+    "check_dictionaries",
+    "count_dimensions",
+    "flatten",
+    "signs_of_sensors",
+    "unflatten",
+]
 
 LARGEST_BLOCK = 6000  # of h and one m together: newton factors a matrix of this size
 
@@ -131,8 +138,16 @@ def _is_sequence(value: Any) -> bool:
     Lists of lists of numbers are one dictionary.
     """
     if isinstance(value, (list, tuple)):
-        return len(value) > 0 and len(np.shape(value[0])) == 2
+        return len(value) > 0 and count_dimensions(value[0]) == 2
     return getattr(value, "ndim", 2) == 3
+
+
+def count_dimensions(value: Any) -> int:
+    """Return the number of dimensions, 0 for what is no array: its own check has the words."""
+    try:
+        return len(np.shape(value))
+    except ValueError:
+        return 0
 
 
 def flatten(value: ArrayLike, name: str, shape: tuple[int, int]) -> Array:
