@@ -15,6 +15,11 @@ void regularise(Matrix<double>& lower) {
   lower.diagonal().array() += kRegular * lower.diagonal().maxCoeff();
 }
 
+// Of `times` products of a vector as long as m with the matrices of m and with h.
+double operations_of(const UnitHull& p, Index times) {
+  return 2.0 * static_cast<double>(times * p.D.size() * (p.D.size() + p.A.size()));
+}
+
 // The lower triangle of X diag(weights) X' + diag(own).
 template <class Columns, class Own>
 Matrix<double> weighted_gram(const Columns& X, const Vector& weights, const Own& own) {
@@ -25,10 +30,11 @@ Matrix<double> weighted_gram(const Columns& X, const Vector& weights, const Own&
 
 }  // namespace
 
-Arrowhead::Arrowhead(const UnitHull& program, const std::vector<Index>& rays, int threads)
+Arrowhead::Arrowhead(const UnitHull& program, const std::vector<Index>& rays)
     : p_(program),
       rays_(rays),
-      threads_(threads),
+      factor_threads_(threads_worth(operations_of(program, program.rows()), program.threads)),
+      solve_threads_(threads_worth(operations_of(program, program.snapshots()), program.threads)),
       on_ray_(static_cast<std::size_t>(program.rows()), 0),
       blocks_(static_cast<std::size_t>(program.snapshots())) {
   if (p_.has_slack()) {
@@ -44,7 +50,7 @@ Arrowhead::Arrowhead(const UnitHull& program, const std::vector<Index>& rays, in
 bool Arrowhead::factor(const Curvature& curvature) {
   write_products(p_.has_slack() ? without_slack(curvature) : curvature);
   std::vector<char> positive(blocks_.size());
-  parallel_for(p_.snapshots(), threads_,
+  parallel_for(p_.snapshots(), factor_threads_,
                [&](Index j, int) { positive[static_cast<std::size_t>(j)] = factor_block(j); });
   if (std::find(positive.begin(), positive.end(), 0) != positive.end()) return false;
   core_ -= what_blocks_leave();
@@ -71,7 +77,7 @@ void Arrowhead::write_products(const Curvature& c) {
   const Index rows = p_.rows_of_one(), size = p_.D.size(), h_size = p_.A.size();
   const Matrix<double>& A = p_.A.entries();
   const Vector uv = c.uv.cwiseProduct(p_.v_signs);
-  parallel_for(2 * p_.snapshots() + 1, threads_, [&](Index task, int) {
+  parallel_for(2 * p_.snapshots() + 1, factor_threads_, [&](Index task, int) {
     if (task == 0) {
       const Vector uu = c.uu.reshaped(rows, p_.snapshots()).rowwise().sum();
       core_ = weighted_gram(A, uu, c.own.head(h_size));
@@ -121,7 +127,7 @@ Matrix<double> Arrowhead::what_blocks_leave() const {
     }
   };
   const Matrix<double> zero = Matrix<double>::Zero(h_size, h_size);
-  return parallel_total(cut(p_.snapshots(), kGrain, threads_), threads_, zero, add);
+  return parallel_total(cut(p_.snapshots(), kGrain, factor_threads_), factor_threads_, zero, add);
 }
 
 void Arrowhead::solve(Vector& x, Vector& ray) const {
@@ -178,12 +184,12 @@ Vector Arrowhead::solve_blocks(Vector& m, Vector& ray) const {
     }
   };
   const Vector zero = Vector::Zero(p_.A.size());
-  return parallel_total(cut(p_.snapshots(), kGrain, threads_), threads_, zero, add);
+  return parallel_total(cut(p_.snapshots(), kGrain, solve_threads_), solve_threads_, zero, add);
 }
 
 void Arrowhead::finish_blocks(const Vector& h, Vector& m, Vector& ray) const {
   const Index size = p_.D.size();
-  parallel_for(p_.snapshots(), threads_, [&](Index j, int) {
+  parallel_for(p_.snapshots(), solve_threads_, [&](Index j, int) {
     const Block& block = blocks_[static_cast<std::size_t>(j)];
     auto own = m.segment(j * size, size);
     Vector moved = product(block.with_h, h);

@@ -18,7 +18,7 @@ struct Curvature {
 class Arrowhead {
  public:
   // rays: rows in which v is to be zero, in their order; without slack, independent ones.
-  Arrowhead(const UnitHull& program, const std::vector<Index>& rays, int threads);
+  Arrowhead(const UnitHull& program, const std::vector<Index>& rays);
 
   bool factor(const Curvature& curvature);  // false where rounding ends it
   // The unknowns, and the multipliers of v = 0, in the place of their right-hand sides.
@@ -43,7 +43,7 @@ class Arrowhead {
 
   const UnitHull& p_;
   const std::vector<Index>& rays_;
-  int threads_;
+  int factor_threads_, solve_threads_;
   std::vector<char> on_ray_;  // with slack
   Vector slack_own_, slack_uv_, slack_vv_, slack_all_;
   std::vector<Block> blocks_;

@@ -12,7 +12,7 @@ constexpr double kToBoundary = 0.995;  // share of the way that a step may go
 constexpr double kShortest = 1e-10;    // a step that is none
 constexpr double kDependent = 1e-10;   // of the largest pivot
 constexpr int kRefinements = 1;        // without it multipliers end at 1e-9
-constexpr Index kGrain = 2000;         // hulls that are worth a thread
+constexpr Index kGrain = 10'000;       // hulls that are worth a thread
 
 bool v_varies(const UnitHull& p, Index row) {
   const Index j = row / p.rows_of_one();
@@ -62,16 +62,15 @@ void Interior::Cones::add(double factor, const Cones& other) {
   for (std::size_t j = 0; j < hulls.size(); ++j) hulls[j] += factor * other.hulls[j];
 }
 
-Interior::Interior(const UnitHull& program, int threads)
+Interior::Interior(const UnitHull& program)
     : p_(program),
-      threads_(threads),
       h_size_(program.A.size()),
       m_size_(program.m_size()),
       n_(h_size_ + m_size_ + program.slack_penalty.size()),
       bounded_(program.gauge == Gauge::l1),
       rays_(rays_of(program)),
       cost_(Vector::Ones(bounded_ ? n_ : 0)),
-      arrow_(program, rays_, threads) {
+      arrow_(program, rays_) {
   if (p_.has_slack()) cost_.tail(p_.rows()) = p_.slack_penalty;
   for (Index l = 0; l < p_.rows(); ++l) {
     const HullRow kind = p_.kinds[static_cast<std::size_t>(l)];
@@ -84,8 +83,8 @@ Interior::Interior(const UnitHull& program, int threads)
     if (!p_.A.entries().col(l % p_.rows_of_one()).isZero(0)) on_u_.push_back(l);
     if (kind == HullRow::quadrant && v_varies(p_, l)) on_v_.push_back(l);
   }
-  hull_ranges_ = cut(static_cast<Index>(hulls_.size()), kGrain,
-                     static_cast<Index>(hulls_.size()) < kGrain ? 1 : threads_);
+  const auto hulls = static_cast<Index>(hulls_.size());
+  hull_ranges_ = cut(hulls, kGrain, hulls < kGrain ? 1 : p_.threads);
   // Multipliers that satisfy the bounds' part of stationarity, and points inside all cones.
   const auto bounds = cost_.size(), others = static_cast<Index>(on_u_.size() + on_v_.size());
   Cones& s = at_.s;

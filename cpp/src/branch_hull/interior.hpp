@@ -14,7 +14,7 @@ namespace nettrim::branch_hull {
 
 class Interior {
  public:
-  Interior(const UnitHull& program, int threads);
+  explicit Interior(const UnitHull& program);
 
   // False where rounding, or data without a solution, end the way.
   bool step();
@@ -52,7 +52,7 @@ class Interior {
 
   template <class Body>
   void over_hulls(Body&& body) const {
-    parallel_over(hull_ranges_, threads_, [&](Range range, int) {
+    parallel_over(hull_ranges_, p_.threads, [&](Range range, int) {
       for (Index j = range.begin; j < range.begin + range.size; ++j) {
         body(static_cast<std::size_t>(j));
       }
@@ -66,7 +66,6 @@ class Interior {
   double longest(const Step& d) const;
 
   const UnitHull& p_;
-  int threads_;
   Index h_size_, m_size_, n_;
   bool bounded_;                                   // l1
   std::vector<Index> rays_, hulls_, on_u_, on_v_;  // rows

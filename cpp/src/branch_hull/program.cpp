@@ -33,7 +33,7 @@ Vector UnitHull::v(const Vector& m) const {
   if (snapshots() == 1) return D.signal(m).cwiseProduct(v_signs);
   const Index rows = rows_of_one(), size = D.size();
   Vector v = Vector::Zero(r.size());
-  parallel_for(snapshots(), threads, [&](Index j, int) {
+  parallel_for(snapshots(), threads_for_product(), [&](Index j, int) {
     add_product(D_of(j).transpose(), m.segment(j * size, size), v.segment(j * rows, rows));
   });
   return v.cwiseProduct(v_signs);
@@ -48,7 +48,7 @@ Vector UnitHull::pull_on_m(const Vector& q) const {
   if (snapshots() == 1) return D.correlations(signed_q);
   const Index rows = rows_of_one(), size = D.size();
   Vector pull = Vector::Zero(m_size());
-  parallel_for(snapshots(), threads, [&](Index j, int) {
+  parallel_for(snapshots(), threads_for_product(), [&](Index j, int) {
     add_product(D_of(j), signed_q.segment(j * rows, rows), pull.segment(j * size, size));
   });
   return pull;

@@ -10,6 +10,9 @@
 
 namespace nettrim::branch_hull {
 
+// Threads for so many operations: to start them takes as long as a hundred thousand.
+inline int threads_worth(double operations, int threads) { return operations < 1e6 ? 1 : threads; }
+
 // Dictionaries of largest row norm 1 and largest r 1. Rows are those of all snapshots, one after
 // the other, and m is that of all.
 struct UnitHull {
@@ -25,6 +28,10 @@ struct UnitHull {
   auto D_of(Index snapshot) const {
     const bool common = D.rows() == rows_of_one();
     return D.entries().middleCols(common ? 0 : snapshot * rows_of_one(), rows_of_one());
+  }
+  // Threads for a product of D with one vector for each snapshot.
+  int threads_for_product() const {
+    return threads_worth(2.0 * static_cast<double>(rows() * D.size()), threads);
   }
   Vector u(const Vector& h) const { return A.signal(h).replicate(snapshots(), 1); }
   Vector v(const Vector& m) const;

@@ -115,7 +115,7 @@ class Run {
 
   Status search_by_newton() {
     solver_ = "newton";
-    Interior interior(p_, options_.n_threads);
+    Interior interior(p_);
     const Index most = options_.max_iter > 0 ? options_.max_iter : kMostNewton;
     while (iterations_ < most) {
       const bool moved = interior.step();

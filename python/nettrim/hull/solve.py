@@ -186,6 +186,8 @@ def branch_hull(
     limits = Limits.of(max_iter, time_limit, n_threads, callback, HullProgress, most)
     if ratio and (regularizer != "l1" or slack is not None or solver == "newton"):
         raise ValueError("relaxation='tangents' goes with regularizer='l1', no slack, no 'newton'")
+    if program.snapshots is not None and which == "w":
+        signs_of_sensors(program.everywhere(program.t), program.snapshots.count)
     fields = _solve(program, solver, tol, limits, ratio)
     pointless = not np.isfinite(fields["objective"])
     if ratio and fields["status"] == "optimal" and not _keeps_to_hulls(fields, program, ratio):
