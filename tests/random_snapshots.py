@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 import numpy as np
 
+import nettrim
 from support.hulls import proved_bound, referee
 from support.snapshots import Array, Scenes, random_scenes
 
@@ -49,10 +51,8 @@ def error(seed: int) -> float:
     return max(abs(s.objective - optimum), abs(s.dual_bound - proved)) / optimum
 
 
-def kept_multipliers(scenes, solution):
+def kept_multipliers(scenes: Scenes, solution: nettrim.HullSolution) -> nettrim.HullSolution:
     """Return a solution whose multipliers are those of the measurements that were spelled out."""
-    from dataclasses import replace
-
     kept = np.broadcast_to(scenes.signs.reshape(len(scenes.B), -1), scenes.y.shape).T.ravel() != 0
     p, q = (part.T.ravel()[kept] for part in (solution.p, solution.q))
     return replace(solution, p=p, q=q)

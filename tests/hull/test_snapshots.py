@@ -129,9 +129,8 @@ def test_dictionaries_of_other_kinds() -> None:
         C = [convert(D) for D in scenes.C]
         s = nettrim.branch_hull(scenes.y, convert(scenes.B), C, signs=scenes.signs, n_threads=1)
         assert s.objective == expected.objective
-        s = nettrim.branch_hull(scenes.y, scenes.B, C, signs=scenes.signs, solver="admm", tol=1e-3)
-        assert s.converged
-        assert s.objective == pytest.approx(expected.objective, rel=1e-3)
+    s = nettrim.branch_hull(scenes.y, scenes.B, C, signs=scenes.signs, solver="admm", tol=1e-3)
+    assert s.objective == pytest.approx(expected.objective, rel=1e-3)
     s = nettrim.branch_hull(scenes.y, scenes.B, np.array(scenes.C), signs=scenes.signs, n_threads=1)
     assert s.objective == expected.objective
 
