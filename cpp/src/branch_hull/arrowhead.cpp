@@ -24,7 +24,8 @@ double operations_of(const UnitHull& p, Index times) {
 template <class Columns, class Own>
 Matrix<double> weighted_gram(const Columns& X, const Vector& weights, const Own& own) {
   Matrix<double> gram = own.asDiagonal();
-  add_gram(Matrix<double>(X * weights.cwiseMax(0).cwiseSqrt().asDiagonal()), gram);
+  const Vector roots = weights.cwiseMax(0).cwiseSqrt();
+  add_gram(Matrix<double>(X * roots.asDiagonal()), gram);
   return gram;
 }
 
@@ -90,8 +91,8 @@ void Arrowhead::write_products(const Curvature& c) {
       block.lower =
           weighted_gram(D, c.vv.segment(j * rows, rows), c.own.segment(h_size + j * size, size));
     } else {
-      const Matrix<double> weighted = D * uv.segment(j * rows, rows).asDiagonal();
-      block.with_h = product(weighted, A.transpose());
+      const Matrix<double> weighted = A * uv.segment(j * rows, rows).asDiagonal();
+      block.h_with = product(weighted, D.transpose());
     }
   });
 }
@@ -100,7 +101,7 @@ bool Arrowhead::factor_block(Index snapshot) {
   Block& block = blocks_[static_cast<std::size_t>(snapshot)];
   regularise(block.lower);
   if (!cholesky(block.lower)) return false;
-  solve_from_left(block.lower, block.with_h);
+  solve_from_right(block.lower, block.h_with);
   if (block.rays == 0) return true;
   block.with_rays.resize(p_.D.size(), block.rays);
   for (Index k = 0; k < block.rays; ++k) {
@@ -119,9 +120,9 @@ Matrix<double> Arrowhead::what_blocks_leave() const {
   const auto add = [&](Range range, Matrix<double>& sum) {
     for (Index j = range.begin; j < range.begin + range.size; ++j) {
       const Block& block = blocks_[static_cast<std::size_t>(j)];
-      add_gram(block.with_h.transpose(), sum);
+      add_gram(block.h_with, sum);
       if (block.rays == 0) continue;
-      Matrix<double> taken = product(block.with_rays.transpose(), block.with_h);
+      Matrix<double> taken = product(block.h_with, block.with_rays).transpose();
       solve_from_left(block.ray_factor, taken);
       add_gram(taken.transpose(), sum, -1);
     }
@@ -173,14 +174,14 @@ Vector Arrowhead::solve_blocks(Vector& m, Vector& ray) const {
     for (Index j = range.begin; j < range.begin + range.size; ++j) {
       const Block& block = blocks_[static_cast<std::size_t>(j)];
       auto own = m.segment(j * size, size);
-      solve_from_left(block.lower, own);
+      block.lower.triangularView<Eigen::Lower>().solveInPlace(own);
       if (block.rays > 0) {
         auto multipliers = ray.segment(block.first_ray, block.rays);
         multipliers = solve_factored(block.ray_factor,
                                      product(block.with_rays.transpose(), own) - multipliers);
         add_product(block.with_rays, multipliers, own, -1);
       }
-      add_product(block.with_h.transpose(), own, sum);
+      add_product(block.h_with, own, sum);
     }
   };
   const Vector zero = Vector::Zero(p_.A.size());
@@ -192,7 +193,7 @@ void Arrowhead::finish_blocks(const Vector& h, Vector& m, Vector& ray) const {
   parallel_for(p_.snapshots(), solve_threads_, [&](Index j, int) {
     const Block& block = blocks_[static_cast<std::size_t>(j)];
     auto own = m.segment(j * size, size);
-    Vector moved = product(block.with_h, h);
+    Vector moved = product(block.h_with.transpose(), h);
     if (block.rays > 0) {
       const Vector change =
           solve_factored(block.ray_factor, product(block.with_rays.transpose(), moved));

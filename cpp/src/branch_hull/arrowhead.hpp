@@ -25,10 +25,10 @@ class Arrowhead {
   void solve(Vector& x, Vector& ray) const;
 
  private:
-  // Of one snapshot: L of the matrix L L' of m; L^-1 of its columns with h, and of those of v = 0;
-  // the factor of what v = 0 leaves.
+  // Of one snapshot: L of the matrix L L' of m; the rows of h with m, times L'^-1; L^-1 times the
+  // columns of v = 0; the factor of what v = 0 leaves.
   struct Block {
-    Matrix<double> lower, with_h, with_rays, ray_factor;
+    Matrix<double> lower, h_with, with_rays, ray_factor;
     Index first_ray = 0, rays = 0;
   };
 
