@@ -143,11 +143,10 @@ def _is_sequence(value: Any) -> bool:
 
 
 def count_dimensions(value: Any) -> int:
-    """Return the number of dimensions, 0 for what is no array: its own check has the words."""
-    try:
-        return len(np.shape(value))
-    except ValueError:
-        return 0
+    """Return the number of dimensions, of lists that of their first entries; nothing is checked."""
+    if isinstance(value, (list, tuple)):
+        return 1 + (count_dimensions(value[0]) if value else 0)
+    return int(getattr(value, "ndim", 0))
 
 
 def flatten(value: ArrayLike, name: str, shape: tuple[int, int]) -> Array:
