@@ -96,7 +96,7 @@ def part(
 ) -> Layer:
     layer = network.layers[number - 1]
     X, _, _ = data.layer_data(network, images, number)
-    W = np.vstack([layer.W, layer.b])
+    W = np.vstack([layer.weights, layer.bias])
     chosen = np.unique(np.linspace(0, W.shape[1] - 1, options.outputs).round().astype(int))
     return Layer(name, X[: options.samples], X[options.samples :], W[:, chosen])
 

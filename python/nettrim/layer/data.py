@@ -167,7 +167,9 @@ def _check_drawn(
     ridge, pull = check_number(ridge, "ridge", least=0.0), check_number(pull, "pull", least=0.0)
     if ridge == 0 and pull == 0:
         if original is not None:
-            raise ValueError("original is what ridge and pull draw to: give one of them, or leave it")
+            raise ValueError(
+                "original is what ridge and pull draw to: give one of them, or leave it"
+            )
         return None
     if original is None:
         raise ValueError("original is needed: the weights that ridge and pull draw to")

@@ -70,7 +70,6 @@ class ReferenceProgram:
         active = Y > 0 if activation == "relu" else np.ones(Y.shape, bool)
         return cls(X, np.where(active, Y, upper), active, epsilon, penalty)
 
-
     def drawn_to(self, original: Array, ridge: float, pull: float) -> ReferenceProgram:
         r"""Append the rows that draw weights to ``original``, all of them active.
 

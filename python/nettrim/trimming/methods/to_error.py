@@ -176,7 +176,7 @@ class ToError(Method):
         program = ball.program
         if self.regularise is None or program.groups > 1:
             return None
-        if self.regularise == "auto":
+        if isinstance(self.regularise, str):
             few = ball.active_rows < layer.shape[0] and ball.radius > 0
             if not few:
                 return None
