@@ -30,7 +30,7 @@ from nettrim.budget.optimal_brain_surgeon import Regularisation
 from nettrim.trimming.methods.regularising import choose_regularisation
 
 EPSILONS = (0.02, 0.05, 0.1)
-PLAIN_EPSILONS = (0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+PLAIN_EPSILONS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 HELD_OUT = 5000
 TOL = 1e-4
 KEYS = ("layer", "epsilon")

@@ -9,6 +9,7 @@ used tell, at an equal number of weights.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from ...layer.path import trace
 
 __all__ = ["choose_regularisation"]
 
+MIDDLE = Regularisation(pull=0.1, ridge=0.001)  # of those that are tried
 RADII = (1.0, 2.0)  # over that of the layer, at which a candidate is judged
 PLAIN_RADII = (0.25, 1.0)  # the program as it is: few rows allow it no more weights
 ROOM = 1.1  # of the ball, over how far the original weights are from its center
@@ -49,11 +51,12 @@ class _Curve(NamedTuple):
 
 
 class _Judge:
-    """Compares candidates at as many weights as the first of them leaves."""
+    """Compares candidates at as many weights as one of them leaves."""
 
     def __init__(self, radius: float, n_threads: int | None) -> None:
         self.radius = radius
         self.n_threads = n_threads
+        self.curves: dict[Regularisation, _Curve] = {}
         self.kept = 0.0
         self.plain = math.inf
         self.least = math.inf
@@ -61,14 +64,21 @@ class _Judge:
     def __call__(
         self, training: BudgetData, held_out: BudgetData, candidate: Regularisation
     ) -> float:
-        curve = self._curve(training, held_out, candidate, RADII)
-        if self.kept == 0:
-            self.kept = float(curve.kept.max())
-            plain = self._curve(training, held_out, Regularisation(0.0, 0.0), PLAIN_RADII)
-            self.plain = plain.error_within(self.kept)
-        error = curve.error_at(self.kept)
+        if not self.curves:
+            self._look_around(training, held_out)
+        if candidate not in self.curves:
+            self.curves[candidate] = self._curve(training, held_out, candidate, RADII)
+        error = self.curves[candidate].error_at(self.kept)
         self.least = min(self.least, error)
         return error
+
+    def _look_around(self, training: BudgetData, held_out: BudgetData) -> None:
+        """Find the number of weights at which the others leave about as many, and the plain one."""
+        middle = MIDDLE if training.active is not None else replace(MIDDLE, pull=0.0)
+        self.curves[middle] = self._curve(training, held_out, middle, RADII)
+        self.kept = float(self.curves[middle].kept.max())
+        plain = self._curve(training, held_out, Regularisation(0.0, 0.0), PLAIN_RADII)
+        self.plain = plain.error_within(self.kept)
 
     def _curve(
         self,
