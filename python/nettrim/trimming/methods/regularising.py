@@ -32,18 +32,18 @@ WORTHWHILE = 0.98  # of the plain program's error, above which weights are left 
 
 
 class _Curve(NamedTuple):
-    """How many weights some balls leave, and how they err on samples that were not used."""
+    """How many weights two balls leave, the smaller first, and how they err on other samples."""
 
     kept: Array
     errors: Array
 
     def error_at(self, kept: float) -> float:
         """Return the error at a number of weights, on a line in the logarithms of both."""
-        (low, high), (first, last) = np.log(self.kept), np.log(self.errors)
-        if high <= low:
-            return float(min(self.errors))
-        slope = (last - first) / (high - low)
-        return float(np.exp(first + slope * (math.log(kept) - low)))
+        (many, few), (least, most) = np.log(self.kept), np.log(self.errors)
+        if many == few:
+            return float(np.exp(min(least, most)))
+        slope = (most - least) / (few - many)
+        return float(np.exp(least + slope * (math.log(kept) - many)))
 
     def error_within(self, kept: float) -> float:
         """Return the error at a number of weights, or of as many as there are."""
@@ -107,9 +107,8 @@ class _Judge:
             original=training.weights if drawn else None,
         )
         tiny = np.finfo(float).tiny
-        points = [(s.nonzeros or 1, max(held_out.error(s.weights), tiny)) for s in answers[::-1]]
-        kept, errors = np.array(points, dtype=np.float64).T
-        return _Curve(kept[::-1], errors[::-1])
+        points = [(s.nonzeros or 1, max(held_out.error(s.weights), tiny)) for s in answers]
+        return _Curve(*np.array(points, dtype=np.float64).T)
 
 
 def choose_regularisation(
