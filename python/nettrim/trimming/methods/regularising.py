@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...base.arrays import Array, frobenius_norm
+from ...base.deadline import as_time_limit, deadline_after
 from ...budget.data import BudgetData
 from ...budget.optimal_brain_surgeon import Regularisation, tune_on_held_out
 from ...layer.path import trace
@@ -50,12 +51,16 @@ class _Curve(NamedTuple):
         return self.error_at(float(np.clip(kept, self.kept.min(), self.kept.max())))
 
 
+UNKNOWN = _Curve(np.ones(2), np.full(2, np.inf))
+
+
 class _Judge:
     """Compares candidates at as many weights as one of them leaves."""
 
-    def __init__(self, radius: float, n_threads: int | None) -> None:
+    def __init__(self, radius: float, n_threads: int | None, deadline: float | None) -> None:
         self.radius = radius
         self.n_threads = n_threads
+        self.deadline = deadline
         self.curves: dict[Regularisation, _Curve] = {}
         self.kept = 0.0
         self.plain = math.inf
@@ -91,28 +96,35 @@ class _Judge:
         misfit = training.X @ training.weights - training.Y
         if training.active is not None:
             misfit = misfit[training.active]
-        least = max(self.radius * frobenius_norm(wanted), ROOM * frobenius_norm(misfit))
+        size, least = self.radius * frobenius_norm(wanted), ROOM * frobenius_norm(misfit)
         drawn = candidate.pull > 0 or candidate.ridge > 0
         answers = trace(
             training.X,
             training.Y,
-            epsilons=[least * radius for radius in radii],
+            epsilons=[max(radius * size, least) for radius in radii],
             activation="linear" if training.active is None else "relu",
             upper=training.upper,
             active=training.active,
             tol=ROUGH,
+            time_limit=as_time_limit(self.deadline),
             n_threads=self.n_threads,
             ridge=candidate.ridge,
             pull=candidate.pull,
             original=training.weights if drawn else None,
         )
+        if any(answer.status == "interrupted" for answer in answers):
+            raise KeyboardInterrupt
+        if len(answers) < len(radii):  # out of time
+            return UNKNOWN
         tiny = np.finfo(float).tiny
-        points = [(s.nonzeros or 1, max(held_out.error(s.weights), tiny)) for s in answers]
-        return _Curve(*np.array(points, dtype=np.float64).T)
+        kept = [float(answer.nonzeros or 1) for answer in answers]
+        weights = [np.asarray(answer.weights, dtype=np.float64) for answer in answers]
+        errors = [max(held_out.error(own), tiny) for own in weights]
+        return _Curve(np.array(kept), np.array(errors))
 
 
 def choose_regularisation(
-    data: BudgetData, radius: float, n_threads: int | None
+    data: BudgetData, radius: float, n_threads: int | None, time_limit: float | None = None
 ) -> Regularisation | None:
     """Choose what draws the weights of a layer with few active rows; None for nothing.
 
@@ -122,9 +134,12 @@ def choose_regularisation(
     radius : float
         Epsilon, relative to the norm of the output.
     n_threads : int or None
+    time_limit : float or None
+        Seconds; what was judged by then is chosen from.
     """
-    judge = _Judge(radius, n_threads)
+    deadline = deadline_after(time_limit)
+    judge = _Judge(radius, n_threads, deadline)
     pull = 0.0 if data.active is None else None
     n_outputs = max(data.n_outputs // OUTPUTS, FEWEST)
-    chosen = tune_on_held_out(data, pull, None, judge, n_outputs=n_outputs)
+    chosen = tune_on_held_out(data, pull, None, judge, deadline, n_outputs)
     return chosen if judge.least < WORTHWHILE * judge.plain else None
