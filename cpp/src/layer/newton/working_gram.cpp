@@ -7,7 +7,6 @@
 namespace nettrim::layer {
 namespace {
 
-constexpr Index kWorthSharing = 16;    // outputs that all samples' products are worth it for
 constexpr Index kSamplesAtOnce = 192;  // gathered features of so many samples stay in cache
 
 template <class S>
@@ -39,8 +38,7 @@ WorkingGram<S>::WorkingGram(const UnitProgram<S>& p, Precision kept)
   });
   if (p_.regularisation) pull_ = p_.regularisation->pull;
   const Index most = *std::max_element(counts_.begin(), counts_.end());
-  const bool is_shared = pull_ > 0 && p_.n_outputs() >= kWorthSharing;
-  if (is_shared || 2 * most > p_.n_samples()) whole_ = whole_gram(p_);
+  if (pull_ > 0 || 2 * most > p_.n_samples()) whole_ = whole_gram(p_);
 }
 
 template <class S>
@@ -67,13 +65,13 @@ Matrix<double> WorkingGram<S>::columns(Index output, const std::vector<Index>& f
   if (mostly) {
     start_from(1);
     add(false, pull_ - 1);
-  } else if (pull_ > 0 && whole_.size() > 0) {
-    start_from(pull_);
-    add(true, 1 - pull_);
   } else {
-    side.setZero();
-    add(true, 1);
-    if (pull_ > 0) add(false, pull_);
+    if (pull_ > 0) {
+      start_from(pull_);
+    } else {
+      side.setZero();
+    }
+    add(true, 1 - pull_);
   }
   if (p_.regularisation) {
     const auto& ridges = p_.regularisation->ridges;

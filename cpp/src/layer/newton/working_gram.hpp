@@ -35,7 +35,7 @@ class WorkingGram {
   std::vector<Index> counts_;
   double pull_ = 0;
   Matrix<double>
-      whole_;  // X'X over all samples, where an output is mostly active, or many have a pull
+      whole_;  // X'X over all samples, where an output is mostly active or there is a pull
 };
 
 }  // namespace nettrim::layer
