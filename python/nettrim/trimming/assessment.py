@@ -212,11 +212,12 @@ def run_before(opened: OpenedModel[Any]) -> Runs:
     """Return what the framework itself computes for the model.
 
     It is run before any work, on held-out data as well, so that what it does not take is told then;
-    so are held-out samples that are not.
+    so are held-out samples that the solver sees.
     """
-    warn_of_copies(opened)
     run = partial(_run_framework, opened.view, opened.model, refusal=(ValueError,))
-    return Runs(run(opened.data), None if opened.held_out is None else run(opened.held_out))
+    runs = Runs(run(opened.data), None if opened.held_out is None else run(opened.held_out))
+    warn_of_copies(opened)
+    return runs
 
 
 def _run_framework(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nettrim
 from nettrim.models.model_view import as_view
 from support.networks import trim
 
