@@ -13,8 +13,8 @@ is delta and three standard errors of a share of so many draws. The script fails
 it.
 
 ``fashion`` is trained here: 784-100-10 with NumPy, of an accuracy of about .85. The pool of LeNet-5
-are the 10,000 test images, of the others 30,000 training images; no network has a large share of
-wrong answers there, and none needs to.
+are the 10,000 test images, of the others 30,000 training images: those of MNIST the networks have
+been trained on, so that nearly every flip is a miss.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def of_lenet5(folder: Path, name: str) -> Case:
     X, _ = data.mnist(folder, "train", CALIBRATION)
     pool, labels = data.mnist(folder, "t10k")
     images = (X.reshape(-1, 1, 28, 28), pool.reshape(-1, 1, 28, 28))
-    return Case(data.lenet5(folder), *images, labels, skip=("dense1",))  # which takes long
+    return Case(data.lenet5(folder), *images, labels, skip=("dense6",))  # which takes long
 
 
 def of_fashion(folder: Path, name: str) -> Case:

@@ -201,24 +201,24 @@ class Target:
             return self._find_rows(losses, least) if losses.mean() < self.risk else None
         return least if self.counts else self._find_rows(np.zeros(1), least) or least
 
+    def would_pass(self, losses: Array, n_rows: int) -> bool:
+        """Tell whether so many rows would do for the promise, if losses went on as they are."""
+        spread = np.arange(n_rows) * len(losses) // n_rows
+        return self.p_value(np.sort(losses)[spread]) <= self.delta
+
     def _find_rows(self, losses: Array, least: int) -> int | None:
         """Return how many rows do, if losses go on as they are, beginning with what may do."""
         most = 2 * least
-        while most <= MOST_ROWS and not self._passes(losses, most):
+        while most <= MOST_ROWS and not self.would_pass(losses, most):
             least, most = most, 2 * most
         if most > MOST_ROWS:
             return None
         span = range(least, most)
-        return span.start + bisect_left(span, True, key=lambda n: self._passes(losses, n))
+        return span.start + bisect_left(span, True, key=lambda n: self.would_pass(losses, n))
 
     @property
     def _is_mean_error(self) -> bool:
         return self.kind == "error" and self.quantile is None
-
-    def _passes(self, losses: Array, n_rows: int) -> bool:
-        """Return whether so many rows would do, if losses went on as they are."""
-        spread = np.arange(n_rows) * len(losses) // n_rows
-        return self.p_value(np.sort(losses)[spread]) <= self.delta
 
     def _to_unit(self, losses: Any) -> Any:
         """Return losses or their mean as numbers from 0 to 1."""
