@@ -4,6 +4,7 @@ from .base.dispatch import build_info
 from .base.errors import (
     CalibrationWarning,
     ConvergenceWarning,
+    HeldOutWarning,
     InfeasibleError,
     LargeErrorWarning,
     RecoveryWarning,
@@ -46,6 +47,7 @@ from .results.export import Export, load_weights
 from .results.latency import Latency
 from .results.outcome import LayerReport, Measured, OutputReport
 from .results.trim_result import TrimResult
+from .results.unseen import Unseen
 from .results.widths import Widths
 from .trimming.goals import Error, Goal, Sparsity, Units
 from .trimming.trim import trim
@@ -78,6 +80,7 @@ __all__ = [
     "GlobalAveragePool",
     "Goal",
     "Gram",
+    "HeldOutWarning",
     "HullProgress",
     "HullSolution",
     "ImageSeparation",
@@ -104,6 +107,7 @@ __all__ = [
     "UnitsBudgetSolution",
     "UnitsSolution",
     "UnitsTrace",
+    "Unseen",
     "Untouched",
     "Widths",
     "branch_hull",
