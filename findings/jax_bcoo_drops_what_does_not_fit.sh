@@ -34,6 +34,7 @@ assert whole.nse == entries and np.allclose(whole.todense(), W)
 for name, stored in seen.items():
     lost = np.flatnonzero(np.asarray(stored) != W)
     off = float(jnp.linalg.norm(x @ stored - x @ W) / jnp.linalg.norm(x @ W))
-    print(f"{name}: {entries} entries, nse={few}: {len(lost)} lost, the largest {abs(W.ravel()[lost]).max():.2f}; x @ W {off:.0%} off")
+    largest = abs(W.ravel()[lost]).max()
+    print(f"{name}: {entries} entries, nse={few}: {len(lost)} lost, up to {largest:.2f}; x @ W {off:.0%} off")
     assert np.array_equal(lost, np.flatnonzero(W)[few:]), "this has changed"
 PYTHON

@@ -43,7 +43,8 @@ for name, draw in designs.items():
                 above.append(excess)
                 silent += not warned
     seen[name] = len(above), silent
-    print(f"{name}: {len(above)} of 600 above the minimum, {silent} without a warning; most {max(above, default=0):.1%}")
+    most = max(above, default=0)
+    print(f"{name}: {len(above)} of 600 above the minimum, {silent} without a warning; at most {most:.1%}")
 assert seen["normal numbers"] == (0, 0), "this has changed"
 assert seen["zeros and ones"][0] > 60 and seen["zeros and ones"][1] > 30, "this has changed"
 PYTHON

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# transformers 5.24.0, torch 2.13.0 (CPU): a model of untied embeddings (tie_word_embeddings=False) whose lm_head is given
-# the embedding's Parameter by hand, through save_pretrained and from_pretrained.
+# transformers 5.24.0, torch 2.13.0 (CPU): a model of untied embeddings (tie_word_embeddings=False) whose lm_head is
+# given the embedding's Parameter by hand, through save_pretrained and from_pretrained.
 # Guess: the shared tensor is written for both, or save_pretrained raises, as it does for two hidden layers that share
 # theirs.
 # Seen: save_pretrained says nothing and leaves the head out, with tie_word_embeddings still False in config.json;
