@@ -67,7 +67,7 @@ def test_an_interrupt_while_errors_are_measured_loses_no_layer(
     monkeypatch.setattr(
         assessment, stage, immediately if stage == "_run_framework" else interrupted
     )
-    monkeypatch.setattr("nettrim.trimming.trim.run_before", lambda opened: [X])
+    monkeypatch.setattr("nettrim.trimming.job.run_before", lambda opened: [X])
     result = trim(network, X, epsilon=0.1, scheme=scheme, held_out=X[:50])
     assert result.interrupted
     assert result.converged

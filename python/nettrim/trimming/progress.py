@@ -30,6 +30,10 @@ ROUNDING = 1e-9  # of a logarithm: a gap that falls by less does not fall
 class Reporter(Protocol):
     """What `nettrim.trim` tells about its way."""
 
+    def begin(self, title: str) -> None:
+        """Say that the layers that follow are those of another one of several models."""
+        ...
+
     def start(self, name: str, shape: tuple[int, int]) -> None:
         """Say that a layer is taken up."""
         ...
@@ -63,12 +67,17 @@ class Log:
     def __init__(self, n_layers: int) -> None:
         self.n_layers = n_layers
         self.count = 0
+        self.model = ""
         self.title = ""
+
+    def begin(self, title: str) -> None:
+        """Count layers from the first again."""
+        self.count, self.model = 0, f"{title}: "
 
     def start(self, name: str, shape: tuple[int, int]) -> None:
         """Remember which layer it is."""
         self.count += 1
-        self.title = f"{self.count}/{self.n_layers} {name} {shape[0]}x{shape[1]}"
+        self.title = f"{self.model}{self.count}/{self.n_layers} {name} {shape[0]}x{shape[1]}"
 
     def update(self, progress: LayerProgress, tol: float) -> None:
         """Log a certificate."""

@@ -16,9 +16,7 @@ from .goal import Goal
 from .sparsity import Sparsity
 from .units import Units
 
-__all__ = ["SCHEMES", "Error", "Goal", "GoalOptions", "Sparsity", "Units", "resolve_goal"]
-
-SCHEMES = ("cascade", "parallel")
+__all__ = ["Error", "Goal", "GoalOptions", "Sparsity", "Units", "resolve_goal"]
 
 
 class GoalOptions(TypedDict, total=False):

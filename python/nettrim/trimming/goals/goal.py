@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...layer.blocks.workers import Pool
+from ...models.opened_model import OpenedModel
 from ..methods.method import Method, Run
+
+if TYPE_CHECKING:
+    from ...results.trim_result import TrimResult
+    from ..job import Job
 
 __all__ = ["Goal"]
 
@@ -32,9 +37,20 @@ class Goal(ABC):
     def check(self, scheme: str, pool: Pool | None) -> None:
         """Refuse, before any work, what this scheme or these workers would not use."""
 
+    def check_data(  # noqa: B027 (most goals refuse nothing)
+        self, opened: OpenedModel[Any], counted: Sequence[int]
+    ) -> None:
+        """Refuse, before any work, a model or data of which this cannot be wanted."""
+
     @abstractmethod
     def method(self, run: Run, scheme: str, pool: Pool | None) -> Method:
         """Return the method that reaches the goal."""
+
+    def reach(self, job: Job[Any]) -> TrimResult[Any]:
+        """Carry it out: by one walk, unless the goal is one that takes several."""
+        with job.running() as run:
+            walk = job.walk(run, self)
+        return job.assess(walk, self)
 
     @abstractmethod
     def arguments(self, scheme: str) -> dict[str, Any]:
