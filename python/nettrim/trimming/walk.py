@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..models.model_view import Affine
-from .bounds import Comparison, SignalBounds, Trimmed, walk_side_by_side
+from .bounds import Comparison, SignalBounds, Trimmed, measure_changes, walk_side_by_side
 from .checkpoint import Checkpoint
 from .methods.method import LayerTask, Method, Run
 from .solved_layer import SolvedLayer
@@ -73,6 +73,16 @@ class Walk:
             )
             for position, affine in self.weights.items()
         }
+
+    def network_error(self) -> float:
+        """Measure how far the outputs that count moved, relative to their size, on the data."""
+        n_layers = len(self.run.layers)
+        if self.measured:
+            changes = [signal.change for signal in self.measured]
+        else:
+            changes = list(measure_changes(self.run.view, self.trimmed(), self.run.data))
+        moved = [changes[n_layers + number].relative for number in self.run.counted]
+        return float(np.sqrt(np.mean(np.square(moved))))
 
     def _tasks(self) -> Iterator[LayerTask]:
         """Yield the chosen layers that no checkpoint holds, as data meet them."""

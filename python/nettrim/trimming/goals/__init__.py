@@ -12,16 +12,17 @@ from typing import Any, Literal, TypedDict
 
 from ...base.arguments import show
 from .error import Error
-from .goal import Goal
+from .goal import Goal, PathGoal
 from .sparsity import Sparsity
 from .units import Units
 
-__all__ = ["Error", "Goal", "GoalOptions", "Sparsity", "Units", "resolve_goal"]
+__all__ = ["Error", "Goal", "GoalOptions", "PathGoal", "Sparsity", "Units", "resolve_goal"]
 
 
 class GoalOptions(TypedDict, total=False):
     """What `nettrim.trim` takes besides ``epsilon`` or ``sparsity``, which are short for a goal."""
 
+    network: float | None
     pattern: str | None
     share: Literal["network", "layer"] | None
     min_density: float | None

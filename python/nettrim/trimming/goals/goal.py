@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ...results.trim_result import TrimResult
     from ..job import Job
 
-__all__ = ["Goal"]
+__all__ = ["Goal", "PathGoal"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,3 +74,51 @@ class Goal(ABC):
         """Return the call that makes it."""
         options = ", ".join(f"{name}={value!r}" for name, value in self.given().items())
         return f"{type(self).__name__}({options})"
+
+
+class PathGoal(Goal):
+    """A goal with a size that can be changed: the models of all sizes are a path.
+
+    A model's *care* is a positive number that falls from careful models to bold ones.
+
+    Attributes
+    ----------
+    level : str
+        The field that says how bold a model is.
+    range_of_care : tuple of float
+        Of the boldest and of the most careful model that is worth a look.
+    repeatable : bool
+        Whether what models leave for each other makes no difference to them, to the last bit.
+    """
+
+    level: ClassVar[str]
+    range_of_care: ClassVar[tuple[float, float]]
+    repeatable: ClassVar[bool] = True
+
+    @abstractmethod
+    def with_care(self, care: float) -> PathGoal:
+        """Return the same goal for another model of the path."""
+
+    @abstractmethod
+    def method_on_path(
+        self, run: Run, scheme: str, pool: Pool | None, memory: dict[int, Any], *, draft: bool
+    ) -> Method:
+        """Return the method that reaches the goal.
+
+        Parameters
+        ----------
+        run, scheme, pool : as of `method`
+        memory : dict
+            What the methods of other models of the path have left for this one, by position.
+        draft : bool
+            Whether a model for a search is enough, which costs less.
+        """
+
+    def method(self, run: Run, scheme: str, pool: Pool | None) -> Method:
+        """Return the method that reaches the goal, alone on its path."""
+        return self.method_on_path(run, scheme, pool, {}, draft=False)
+
+    @property
+    def title(self) -> str:
+        """What tells the model from others of the path."""
+        return f"{self.level} {getattr(self, self.level):.6g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,9 @@ class ToError(Method):
     time_limit : float or None
     pool : Pool or None
         Workers; None to solve here.
+    answers : dict of LayerSolution
+        To other programs of the layers, by position, to begin from: those of the last model on a
+        path, if there was one. Answers to this one's programs take their place.
     """
 
     run: Run
@@ -86,6 +89,7 @@ class ToError(Method):
     max_iter: int | None
     time_limit: float | None
     pool: Pool | None = None
+    answers: dict[int, LayerSolution] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Nothing comes before the first layer."""
@@ -100,7 +104,7 @@ class ToError(Method):
             self.run.report.start(task.layer.name, task.layer.shape)
             ball = self._pose_task(task)
             with self.run.watch(SOLVING):
-                solved = self._solve(task.layer, ball)
+                solved = self._solve(task, ball)
             yield task.position, solved
             if solved.status == "interrupted":
                 return
@@ -161,7 +165,7 @@ class ToError(Method):
             )
         return replace(ball, active_rows=self.run.count_active_rows(task, ball.program))
 
-    def _solve(self, layer: LayerView, ball: ErrorBall) -> SolvedLayer:
+    def _solve(self, task: LayerTask, ball: ErrorBall) -> SolvedLayer:
         history: list[tuple[float, float]] = []
 
         def certified(progress: LayerProgress) -> None:
@@ -181,12 +185,15 @@ class ToError(Method):
             tol=self.tol,
             max_iter=self.max_iter,
             time_limit=self.time_limit,
+            warm_start=self.answers.get(task.position),
             n_threads=self.run.n_threads,
             callback=certified,
             executor=None if self.pool is None else self.pool.executor,
             block_outputs=_affordable_outputs(program) if self.pool is None else None,
         )
-        return _accept(layer, ball, solution, history)
+        if solution.converged and solution.dual.size <= LARGEST:
+            self.answers[task.position] = solution
+        return _accept(task.layer, ball, solution, history)
 
     def _solve_side_by_side(
         self, tasks: Iterator[LayerTask], pool: Pool
