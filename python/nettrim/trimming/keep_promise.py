@@ -1,0 +1,175 @@
+"""The boldest model of a path that keeps a promise: sought on calibration samples, then tested.
+
+Held-out samples may only be looked at by models in an order that is fixed without them. So the path
+is searched on the calibration samples alone (see `nettrim.trimming.path_search`), and models around
+the one found there are tested, from a more careful one on to bolder ones, until one fails
+(docs/mathematics/promise.md#the-boldest-model-of-a-path).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..base.arrays import Array
+from ..base.errors import LargeErrorWarning, PromiseWarning, warn_user
+from ..promise.fixed_sequence import FixedSequence, Trial, find_boldest
+from ..promise.target import Target
+from ..results.promise import PathModel, PromiseReport, say_unkept
+from .methods.method import LayerTask, Method, Run
+from .path import Path
+from .path_search import Search
+from .solved_layer import SolvedLayer
+from .unseen import run_on_held_out
+from .walk import Walk
+
+if TYPE_CHECKING:
+    from ..results.trim_result import TrimResult
+    from .goals.goal import Goal, PathGoal
+    from .job import Job
+
+__all__ = ["keep_promise"]
+
+# Of the care of the model that was found: those that are tested, in this order.
+STEPS = (1.5, 1.2, 1.0, 0.85, 0.72, 0.6, 0.5)
+
+
+def keep_promise(
+    job: Job[Any], goal: Goal, models: PathGoal, target: Target, labels: ArrayLike | None
+) -> TrimResult[Any]:
+    """Return the boldest model that passes; with a warning the most careful one if none does.
+
+    Parameters
+    ----------
+    job : Job
+    goal : Goal
+        What was asked for, as a recipe tells it.
+    models : PathGoal
+        Of any size.
+    target : Target
+    labels : array_like of shape (n_held_out,) or None
+    """
+    tests = _Tests(job, Path(job, models), target, labels)
+    tests.losses(Walk(job.bare_run(), _LeftAlone(), None))  # refuses what no model could be tested by
+    with job.running() as run, run.hushed(LargeErrorWarning):
+        search = Search(job, models, target)
+        care = search.find(run.report)
+        found = find_boldest(target, tests.of_models(run, care), job.draw.seed)
+        chosen, walk = tests.choose(run)
+    report = tests.report(found, chosen, tuple(search.seen))
+    result = job.assess(walk, goal)
+    if not report.kept:
+        warn_user(report.sentence, PromiseWarning)
+    told = {"promise": report.as_plain(), "model": chosen.arguments(job.scheme)}
+    return replace(result, promise=report, recipe={**result.recipe, **told})
+
+
+class _LeftAlone(Method):
+    """No layer is solved."""
+
+    cascaded = True
+
+    def solve(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
+        """Yield nothing."""
+        return iter(())
+
+
+@dataclass
+class _Tests:
+    """Models as they are tested.
+
+    Attributes
+    ----------
+    job : Job
+    path : Path
+    target : Target
+    labels : array_like or None
+    sizes : list of (PathGoal, int)
+        Every model that was tested, and how many weights it has left.
+    first, passed, unfinished : (PathGoal, Walk) or None
+        The most careful model, the last that passed, and one that Ctrl-C ended.
+    """
+
+    job: Job[Any]
+    path: Path
+    target: Target
+    labels: ArrayLike | None
+    sizes: list[tuple[PathGoal, int]] = field(default_factory=list, init=False)
+    first: tuple[PathGoal, Walk] | None = field(default=None, init=False)
+    passed: tuple[PathGoal, Walk] | None = field(default=None, init=False)
+    unfinished: tuple[PathGoal, Walk] | None = field(default=None, init=False)
+
+    def of_models(self, run: Run, care: float | None) -> Iterator[tuple[int, Array]]:
+        """Trim and yield models, numbered, with what they lose; resumed where the last passed."""
+        for goal in self._sequence(care):
+            walk = self.path.trim_to(run, goal)
+            if walk.interrupted:
+                self.unfinished = goal, walk
+                return
+            self.first = self.first or (goal, walk)
+            self.sizes.append((goal, walk.nonzeros()))
+            yield len(self.sizes) - 1, self.losses(walk)
+            self.passed = goal, walk
+
+    def _sequence(self, care: float | None) -> list[PathGoal]:
+        """Return the models to be tested around the one that was found, none twice."""
+        if care is None:
+            return []
+        least, most = self.path.goal.range_of_care
+        return [self.path.at(c) for c in dict.fromkeys(min(max(s * care, least), most) for s in STEPS)]
+
+    def losses(self, walk: Walk) -> Array:
+        """Return what each held-out sample loses by a model, as its framework runs it."""
+        original, trimmed = run_on_held_out(walk, self.job.before.held_out)
+        return self.target.losses(original, trimmed, self.labels)
+
+    def choose(self, run: Run) -> tuple[PathGoal, Walk]:
+        """Return the last model that passed, or the best there is."""
+        best = self.passed or self.first or self.unfinished
+        if best is None:  # interrupted before any model was trimmed
+            best = self.path.goal, Walk(run, _LeftAlone(), None)
+            best[1].interrupted = True
+        best[1].interrupted |= self.unfinished is not None
+        return best
+
+    def report(
+        self, found: FixedSequence, chosen: PathGoal, searched: tuple[tuple[float, float], ...]
+    ) -> PromiseReport:
+        """Say what came of the tests."""
+        target, kept = found.target, found.boldest is not None
+        trial = found.boldest or next(iter(found.trials), None)
+        losses = np.array([math.nan]) if trial is None else trial.losses
+        n_samples = len(self.job.opened.held_out or ())
+        needed = None if kept or trial is None else target.rows_needed(losses)
+        return PromiseReport(
+            kind=target.kind,
+            level=target.level,
+            quantile=target.quantile,
+            confidence=target.confidence,
+            kept=kept,
+            n_samples=n_samples,
+            seen=float(losses.mean()),
+            limit=math.nan if trial is None else target.limit(losses),
+            path=chosen.level,
+            models=tuple(self._model(trial) for trial in found.trials),
+            searched=searched,
+            rows_needed=needed,
+            sentence=target.sentence(losses) if kept else say_unkept(target, trial, needed),
+        )
+
+    def _model(self, trial: Trial) -> PathModel:
+        goal, nonzeros = self.sizes[trial.candidate]
+        layers = self.job.opened.layers
+        return PathModel(
+            level=getattr(goal, goal.level),
+            nonzeros=nonzeros,
+            size=sum(layers[position].affine.weights.size for position in self.job.chosen),
+            seen=float(trial.losses.mean()),
+            p_value=trial.p_value,
+            passed=trial.passed,
+        )
