@@ -4,8 +4,10 @@ from .base.dispatch import build_info
 from .base.errors import (
     CalibrationWarning,
     ConvergenceWarning,
+    HeldOutWarning,
     InfeasibleError,
     LargeErrorWarning,
+    PromiseWarning,
     RuntimeMismatchWarning,
 )
 from .budget import BudgetSolution, BudgetTrace, solve_layer_budget, trace_budget
@@ -44,9 +46,11 @@ from .results.accuracy import Accuracy
 from .results.export import Export, load_weights
 from .results.latency import Latency
 from .results.outcome import LayerReport, Measured, OutputReport
+from .results.promise import PathModel, PromiseReport
 from .results.trim_result import TrimResult
+from .results.unseen import Unseen
 from .results.widths import Widths
-from .trimming.goals import Error, Goal, Sparsity, Units
+from .trimming.goals import Error, Goal, Promise, Sparsity, Units
 from .trimming.trim import trim
 from .units import (
     UnitsBudgetSolution,
@@ -77,6 +81,7 @@ __all__ = [
     "GlobalAveragePool",
     "Goal",
     "Gram",
+    "HeldOutWarning",
     "HullProgress",
     "HullSolution",
     "ImageSeparation",
@@ -91,6 +96,10 @@ __all__ = [
     "Measured",
     "Network",
     "OutputReport",
+    "PathModel",
+    "Promise",
+    "PromiseReport",
+    "PromiseWarning",
     "ReLU",
     "Residual",
     "RuntimeMismatchWarning",
@@ -102,6 +111,7 @@ __all__ = [
     "UnitsBudgetSolution",
     "UnitsSolution",
     "UnitsTrace",
+    "Unseen",
     "Untouched",
     "Widths",
     "branch_hull",

@@ -10,8 +10,10 @@ __all__ = [
     "LARGE_ERROR",
     "CalibrationWarning",
     "ConvergenceWarning",
+    "HeldOutWarning",
     "InfeasibleError",
     "LargeErrorWarning",
+    "PromiseWarning",
     "RuntimeMismatchWarning",
     "warn_user",
 ]
@@ -33,6 +35,14 @@ class LargeErrorWarning(UserWarning):
 
 class CalibrationWarning(UserWarning):
     """A layer met fewer different active rows than it has inputs: its sparsity says little."""
+
+
+class HeldOutWarning(UserWarning):
+    """Held-out samples say less of unseen ones than they could: some are copies, for example."""
+
+
+class PromiseWarning(UserWarning):
+    """No model of a path keeps the promise that was asked for; what came of the tests is told."""
 
 
 class RuntimeMismatchWarning(UserWarning):

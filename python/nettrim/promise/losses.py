@@ -32,7 +32,7 @@ def count_flips(original: AnyFloat, trimmed: AnyFloat) -> Array:
     _check_pair(original, trimmed)
     reason = no_flips_because(original)
     if reason is not None:
-        raise ValueError(f"flips: {reason}")
+        raise ValueError(f"flips: {reason}: name an error")
     first, second = (decide(_by_position(output), 0.0) for output in (original, trimmed))
     return np.asarray((first != second).any(axis=1), dtype=np.float64)
 
@@ -42,7 +42,7 @@ def no_flips_because(output: AnyFloat) -> str | None:
     if len(_axes(output)) > 2:
         return f"an output of shape {output.shape[1:]} does not say which axis is that of classes"
     if _by_position(output).shape[-1] == 1:
-        return "a single output decides nothing without labels: name an error"
+        return "a single output decides nothing without labels"
     return None
 
 

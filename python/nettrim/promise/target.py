@@ -204,21 +204,21 @@ class Target:
         elif not losses.mean() < self.risk:
             return None
         most = 2 * least
-        while most <= MOST_ROWS and self._passes(losses, most) == 0:
+        while most <= MOST_ROWS and not self.would_pass(losses, most):
             least, most = most, 2 * most
         if most > MOST_ROWS:
             return least
         span = range(least, most)
-        return span.start + bisect_left(span, 1, key=lambda n: self._passes(losses, n))
+        return span.start + bisect_left(span, 1, key=lambda n: self.would_pass(losses, n))
 
     @property
     def _is_mean_error(self) -> bool:
         return self.kind == "error" and self.quantile is None
 
-    def _passes(self, losses: Array, n_rows: int) -> int:
-        """Return whether so many rows would do, if losses went on as they are: 0 or 1."""
+    def would_pass(self, losses: Array, n_rows: int) -> bool:
+        """Tell whether so many rows would do for the promise, if losses went on as they are."""
         spread = np.arange(n_rows) * len(losses) // n_rows
-        return int(self.p_value(np.sort(losses)[spread]) <= self.delta)
+        return self.p_value(np.sort(losses)[spread]) <= self.delta
 
     def _to_unit(self, losses: Any) -> Any:
         """Return losses or their mean as numbers from 0 to 1."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from ..base.arrays import Array
 from ..base.table import TableColumn, format_share, format_table
 from ..promise.target import Target, format_level
 
-__all__ = ["PathModel", "PromiseReport", "describe_failure"]
+__all__ = ["PathModel", "PromiseReport", "say_unkept"]
 
 
 @dataclass(frozen=True)
@@ -116,17 +118,28 @@ class PromiseReport:
 
     def as_plain(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them."""
-        models = [dict(vars(model)) for model in self.models]
-        return {**vars(self), "models": models, "searched": [list(pair) for pair in self.searched]}
+        return {
+            **vars(self),
+            "seen": None if math.isnan(self.seen) else self.seen,
+            "limit": None if math.isnan(self.limit) else self.limit,
+            "models": [dict(vars(model)) for model in self.models],
+            "searched": [list(pair) for pair in self.searched],
+        }
 
 
-def describe_failure(target: Target, n_samples: int, seen: float, rows_needed: int | None) -> str:
-    """Say in one sentence that nothing is promised, and what it would take."""
-    asked = f"that {target.statement}, with {format_level(target.confidence)} confidence"
-    way_out = "no number of held-out samples is enough for that"
+def say_unkept(target: Target, losses: Array | None, rows_needed: int | None) -> str:
+    """Say in one sentence that nothing is promised, and what it would take.
+
+    ``losses`` are of the most careful model, None if none was tested.
+    """
+    asked = f"{target.statement}, with {format_level(target.confidence)} confidence"
+    if losses is None:
+        return f"Nothing is promised, as no model was tested; it was asked that {asked}."
+    way_out = "which no number of held-out samples makes up for"
     if rows_needed is not None:
-        way_out = f"about {rows_needed:,} held-out samples might be enough for that"
+        way_out = f"for which about {rows_needed:,} of them might be enough"
+    seen = f"{format_level(float(losses.mean()))} on {len(losses):,} held-out samples"
     return (
-        f"Nothing is promised: it was asked {asked}, and the most careful model that was tested is "
-        f"at {format_level(seen)} on {n_samples:,} held-out samples; {way_out}."
+        f"Nothing is promised: it was asked that {asked}; the most careful model that was tested "
+        f"is at {seen}, {way_out}."
     )

@@ -19,33 +19,36 @@ from ..base.errors import (
     warn_user,
 )
 from ..base.stopwatch import Stopwatch
-from ..models.model_view import ModelView, Precision
-from ..models.opened_model import OpenedModel
-from ..models.samples import Data
+from ..models.model_view import Precision
 from ..results.outcome import KEPT, UNREACHED, LayerReport, Measured, OutputReport
 from ..results.trim_result import TrimResult
+from ..results.unseen import Unseen
 from .bounds import UNMEASURED, SignalBounds, measure_and_bound, measure_changes
 from .measure import Gauge
 from .methods.method import SOLVING
+from .runs import Runs, run_framework
 from .solved_layer import SolvedLayer
+from .unseen import judge_unseen
 from .walk import Walk
 
-__all__ = ["assess", "run_before", "warn"]
+__all__ = ["assess", "warn"]
 
 SIGNALS = "signals"  # the stage of a run that computes, poses and measures
 
 
 def assess(
     walk: Walk,
-    before: Sequence[AnyFloat] | None,
+    before: Runs,
     gauge: Gauge,
     recipe: dict[str, Any],
     began: float,
 ) -> TrimResult[Any]:
     """Measure and bound what the walk did, and write the reports; it all began at some time."""
     opened = walk.run.opened
-    trimmed, widths = walk.method.deliver(opened.view.with_weights(walk.weights))
-    layers, outputs = _reports(walk, before, trimmed)
+    trimmed, widths = walk.deliver()
+    layers, outputs = _reports(walk, before.data, trimmed)
+    discrepancy = _root_mean_square([output.discrepancy for output in outputs])
+    unseen = None if math.isnan(discrepancy) else _unseen(walk, before.held_out, trimmed)
     measured = _measure(walk, gauge, trimmed)
     passed_over = {weight.name for weight in opened.untouched}
     return TrimResult(
@@ -54,15 +57,20 @@ def assess(
         layers=tuple(layer for layer in layers if layer.name not in passed_over),
         scheme="cascade" if walk.method.cascaded else "parallel",
         n_samples=len(opened.data),
-        discrepancy=_root_mean_square([output.discrepancy for output in outputs]),
+        discrepancy=discrepancy,
         bound=_root_mean_square([output.bound for output in outputs]),
         held_out_discrepancy=_held_out(outputs),
         interrupted=walk.interrupted,
-        recipe={**recipe, "measured": {name: _plain(one) for name, one in measured.items()}},
+        recipe={
+            **recipe,
+            "measured": {name: _plain(one) for name, one in measured.items()},
+            "unseen": None if unseen is None else unseen.as_plain(),
+        },
         outputs=outputs,
         untouched=tuple(opened.untouched),
         measured=measured,
         widths=widths,
+        unseen=unseen,
         **_times(walk.run.watch, time.perf_counter() - began),
     )
 
@@ -116,7 +124,7 @@ def _measured_reports(
         held_out = [
             c.relative for c in measure_changes(opened.view, walk.trimmed(), opened.held_out)
         ]
-    after = None if before is None else _run_framework(opened.view, trimmed, opened.data)
+    after = None if before is None else run_framework(opened.view, trimmed, opened.data)
     runs = [] if before is None or after is None else [before, after]
     signals: Iterable[SignalBounds] = walk.measured
     if not walk.measured:
@@ -160,44 +168,20 @@ def _root_mean_square(errors: Sequence[float]) -> float:
     return errors[0] if len(errors) == 1 else float(np.sqrt(np.mean(np.square(errors))))
 
 
+def _unseen(walk: Walk, before: Sequence[AnyFloat] | None, trimmed: Any) -> Unseen | None:
+    """Say what held-out samples tell of future ones; Ctrl-C ends it."""
+    try:
+        return judge_unseen(walk, before, trimmed)
+    except KeyboardInterrupt:
+        walk.interrupted = True
+        return None
+
+
 def _times(watch: Stopwatch, total: float) -> dict[str, Any]:
     """Return all that the run took, and what of it went to something else than solving."""
     stages = {name: spent for name, spent in watch.seconds.items() if name != SOLVING}
     rest = total - sum(watch.seconds.values())
     return {"seconds": total, "stages": {**stages, SIGNALS: rest}}
-
-
-def run_before(opened: OpenedModel[Any]) -> Sequence[AnyFloat] | None:
-    """Return what the framework itself computes for the model, None if that cannot be known.
-
-    It is run before any work, on held-out data as well, so that what it does not take is told then.
-    """
-    outputs = _run_framework(opened.view, opened.model, opened.data, (ValueError,))
-    if opened.held_out is not None:
-        _run_framework(opened.view, opened.model, opened.held_out, (ValueError,))
-    return outputs
-
-
-def _run_framework(
-    view: ModelView, model: Any, X: Data, refusal: tuple[type[Exception], ...] = ()
-) -> Sequence[AnyFloat] | None:
-    """Return what the framework itself computes for a model, None if it cannot be known.
-
-    Errors of a framework are warned of, as nothing that is solved may be lost to them, save those
-    by which it refuses the samples.
-    """
-    try:
-        outputs = view.run(model, X)
-    except refusal:
-        raise
-    except Exception as error:  # noqa: BLE001 (of code that is not ours; what is solved is not lost)
-        warn_user(
-            "model: the framework itself does not run it on X, so nothing is known of its "
-            f"rounding: {error}",
-            RuntimeMismatchWarning,
-        )
-        return None
-    return outputs
 
 
 def _compare_runtime(
@@ -230,13 +214,11 @@ def _layer(
     layer, solved = walk.run.layers[position], walk.solved.get(position)
     before, after = layer.affine, walk.weights.get(position, layer.affine)
     norm = change.norm or 1.0
-    outputs = walk.method.outputs_left(position)
-    left = after.weights if outputs is None else after.weights[:, outputs]
     return LayerReport(
         name=layer.name,
         shape=layer.shape,
         nonzeros_before=int(np.count_nonzero(before.weights)),
-        nonzeros_after=int(np.count_nonzero(left)),
+        nonzeros_after=int(np.count_nonzero(walk.weights_left(position))),
         l1_before=float(np.abs(before.stacked).sum()),
         l1_after=float(np.abs(after.stacked).sum()),
         output_norm=norm,

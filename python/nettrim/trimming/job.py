@@ -11,20 +11,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..base.arguments import check_choice, check_integer, check_threads
-from ..base.arrays import AnyFloat
 from ..base.stopwatch import Stopwatch
 from ..layer.blocks.workers import Pool
 from ..models.masks import MaskChoice, describe_choice
 from ..models.model_view import viewed_model
 from ..models.opened_model import OpenedModel
 from ..results.trim_result import TrimResult
-from .assessment import assess, run_before, warn
+from .assessment import assess, warn
 from .checkpoint import Checkpoint
 from .choice import LayerChoice, choose_layers, choose_outputs
 from .measure import Gauge, Measure
 from .methods.method import Method, RowSample, Run
 from .progress import make_reporter
 from .recipe import make_recipe
+from .runs import Runs, run_before
+from .unseen import warn_of_copies
 from .walk import Walk
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Job(Generic[Model]):
     n_threads : int or None
     pool : Pool or None
     progress : bool
-    before : sequence of ndarray or None
+    before : Runs
         What the framework itself computes for the model.
     gauge : Gauge
     store : Checkpoint or None
@@ -71,7 +72,7 @@ class Job(Generic[Model]):
     n_threads: int | None
     pool: Pool | None
     progress: bool
-    before: Sequence[AnyFloat] | None
+    before: Runs
     gauge: Gauge
     store: Checkpoint | None
     described: dict[str, Any]
@@ -112,6 +113,7 @@ class Job(Generic[Model]):
         opened = opened.passing_over(chosen)
         counted = choose_outputs(opened.outputs, outputs)
         goal.check_data(opened, counted)
+        warn_of_copies(opened)
         before = run_before(opened)
         store = None
         if checkpoint is not None:
@@ -138,10 +140,15 @@ class Job(Generic[Model]):
             began=began,
         )
 
+    @property
+    def n_held_out(self) -> int:
+        """How many held-out samples there are."""
+        return 0 if self.opened.held_out is None else len(self.opened.held_out)
+
     def on_rows(self, rows: NDArray[Any]) -> Job[Model]:
         """Return the job on some of the calibration samples, of which nothing is kept on disk."""
         opened = replace(self.opened, data=self.opened.data[rows], held_out=None)
-        return replace(self, opened=opened, before=None, store=None)
+        return replace(self, opened=opened, before=Runs(), store=None)
 
     def afresh(self) -> Job[Model]:
         """Return the job with its clock set back, for a result of its own."""

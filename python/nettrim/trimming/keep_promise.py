@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ..base.arrays import Array
@@ -55,8 +54,8 @@ def keep_promise(
     labels : array_like of shape (n_held_out,) or None
     """
     tests = _Tests(job, Path(job, models), target, labels)
-    tests.losses(Walk(job.bare_run(), _LeftAlone(), None))  # refuses what no model could be tested by
     with job.running() as run, run.hushed(LargeErrorWarning):
+        tests.losses(Walk(run, _LeftAlone(), None))  # refuses what no model could be tested by
         search = Search(job, models, target)
         care = search.find(run.report)
         found = find_boldest(target, tests.of_models(run, care), job.draw.seed)
@@ -73,6 +72,9 @@ class _LeftAlone(Method):
     """No layer is solved."""
 
     cascaded = True
+
+    def prepare(self) -> None:
+        """Nothing is to be done."""
 
     def solve(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
         """Yield nothing."""
@@ -121,11 +123,13 @@ class _Tests:
         if care is None:
             return []
         least, most = self.path.goal.range_of_care
-        return [self.path.at(c) for c in dict.fromkeys(min(max(s * care, least), most) for s in STEPS)]
+        cares = dict.fromkeys(min(max(step * care, least), most) for step in STEPS)
+        return [self.path.at(one) for one in cares]
 
     def losses(self, walk: Walk) -> Array:
         """Return what each held-out sample loses by a model, as its framework runs it."""
-        original, trimmed = run_on_held_out(walk, self.job.before.held_out)
+        before, model = self.job.before.held_out, walk.deliver().model
+        original, trimmed = run_on_held_out(walk, before, model)
         return self.target.losses(original, trimmed, self.labels)
 
     def choose(self, run: Run) -> tuple[PathGoal, Walk]:
@@ -143,23 +147,26 @@ class _Tests:
         """Say what came of the tests."""
         target, kept = found.target, found.boldest is not None
         trial = found.boldest or next(iter(found.trials), None)
-        losses = np.array([math.nan]) if trial is None else trial.losses
-        n_samples = len(self.job.opened.held_out or ())
-        needed = None if kept or trial is None else target.rows_needed(losses)
+        losses = None if trial is None else trial.losses
+        needed = None if kept or losses is None else target.rows_needed(losses)
+        if losses is not None and found.boldest is not None:
+            sentence = target.sentence(losses)
+        else:
+            sentence = say_unkept(target, losses, needed)
         return PromiseReport(
             kind=target.kind,
             level=target.level,
             quantile=target.quantile,
             confidence=target.confidence,
             kept=kept,
-            n_samples=n_samples,
-            seen=float(losses.mean()),
-            limit=math.nan if trial is None else target.limit(losses),
+            n_samples=self.job.n_held_out,
+            seen=math.nan if losses is None else float(losses.mean()),
+            limit=math.nan if losses is None else target.limit(losses),
             path=chosen.level,
             models=tuple(self._model(trial) for trial in found.trials),
             searched=searched,
             rows_needed=needed,
-            sentence=target.sentence(losses) if kept else say_unkept(target, trial, needed),
+            sentence=sentence,
         )
 
     def _model(self, trial: Trial) -> PathModel:

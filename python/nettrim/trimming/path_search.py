@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..base.arrays import Array
 from ..base.errors import CalibrationWarning, LargeErrorWarning
 from ..promise.target import Target
 from .methods.method import Run
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .job import Job
 
 __all__ = ["Search"]
+
+Rows = NDArray[np.intp]
 
 SET_ASIDE = 4  # one of so many calibration samples judges
 STEP = 2.0  # of the care, until models on both sides are known
@@ -79,14 +81,14 @@ class Search:
         report.stage(STAGE, self.models.search_steps, self.models.search_steps, "models")
         return min(good, most) if good < math.inf else min(STEP * bad, most)
 
-    def _split(self) -> tuple[Array, Array]:
+    def _split(self) -> tuple[Rows, Rows]:
         """Return the numbers of samples that models are fitted to, and of those that judge."""
         n_samples = len(self.job.opened.data)
         rows = np.random.default_rng(self.job.draw.seed).permutation(n_samples)
         n_judges = max(1, n_samples // SET_ASIDE)
         return np.sort(rows[n_judges:]), np.sort(rows[:n_judges])
 
-    def _passes(self, run: Run, path: Path, care: float, judges: Array) -> bool | None:
+    def _passes(self, run: Run, path: Path, care: float, judges: Rows) -> bool | None:
         """Tell whether a model would pass; None if Ctrl-C ended it."""
         walk = path.draft(run, care)
         if walk.interrupted:
@@ -100,7 +102,7 @@ class Search:
         losses = target.losses(original, trimmed)
         goal = path.at(care)
         self.seen.append((float(getattr(goal, goal.level)), float(losses.mean())))
-        return target.would_pass(losses, len(self.job.opened.held_out or ()))
+        return target.would_pass(losses, self.job.n_held_out)
 
     @property
     def _without_labels(self) -> Target:

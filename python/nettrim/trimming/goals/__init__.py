@@ -13,10 +13,20 @@ from typing import Any, Literal, TypedDict
 from ...base.arguments import show
 from .error import Error
 from .goal import Goal, PathGoal
+from .promise import Promise
 from .sparsity import Sparsity
 from .units import Units
 
-__all__ = ["Error", "Goal", "GoalOptions", "PathGoal", "Sparsity", "Units", "resolve_goal"]
+__all__ = [
+    "Error",
+    "Goal",
+    "GoalOptions",
+    "PathGoal",
+    "Promise",
+    "Sparsity",
+    "Units",
+    "resolve_goal",
+]
 
 
 class GoalOptions(TypedDict, total=False):
@@ -39,7 +49,7 @@ class GoalOptions(TypedDict, total=False):
     time_limit: float | None
 
 
-GOALS: tuple[type[Goal], ...] = (Error, Sparsity, Units)
+GOALS: tuple[type[Goal], ...] = (Error, Sparsity, Units, Promise)
 
 
 def resolve_goal(goal: Goal | None, options: Mapping[str, Any]) -> Goal:

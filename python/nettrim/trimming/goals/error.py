@@ -87,6 +87,7 @@ class Error(PathGoal):
     shortcuts: ClassVar[tuple[str, ...]] = ("epsilon", "network")
     level: ClassVar[str] = "epsilon"
     range_of_care: ClassVar[tuple[float, float]] = (1.0, 1e4)
+    search_steps: ClassVar[int] = 4
     repeatable: ClassVar[bool] = False  # answers to warm starts are as good, and others
 
     def __post_init__(self) -> None:
@@ -111,6 +112,11 @@ class Error(PathGoal):
         if scheme == "parallel":
             why = "belongs to scheme='cascade', the parallel scheme has none"
             refuse_unused(why, gamma=self.gamma, slack=self.slack, kappa=self.kappa)
+
+    @property
+    def care(self) -> float:
+        """One over the error that is allowed to a layer."""
+        return 1 / (self.epsilon or self.network or 1.0)
 
     def with_care(self, care: float) -> Error:
         """Return the goal with an error that is allowed to a layer."""

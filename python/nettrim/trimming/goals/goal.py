@@ -87,13 +87,21 @@ class PathGoal(Goal):
         The field that says how bold a model is.
     range_of_care : tuple of float
         Of the boldest and of the most careful model that is worth a look.
+    search_steps : int
+        Models that a search looks at, at most.
     repeatable : bool
         Whether what models leave for each other makes no difference to them, to the last bit.
     """
 
     level: ClassVar[str]
     range_of_care: ClassVar[tuple[float, float]]
+    search_steps: ClassVar[int] = 7
     repeatable: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def care(self) -> float:
+        """How careful the model is."""
 
     @abstractmethod
     def with_care(self, care: float) -> PathGoal:

@@ -120,8 +120,8 @@ class Promise(Goal):
             refuse_unused(f"are not used, as {target.kind} needs none", labels=self.labels)
         elif self.labels is None:
             raise ValueError(
-                f"labels are needed, the right answers of the held-out samples, as {target.kind} is "
-                "of right answers"
+                f"labels are needed, as {target.kind} is of right answers: those of the held-out "
+                "samples"
             )
 
     @property

@@ -84,6 +84,11 @@ class Sparsity(PathGoal):
     def check(self, scheme: str, pool: Pool | None) -> None:
         """Refuse nothing: both schemes use workers."""
 
+    @property
+    def care(self) -> float:
+        """The share of the weights that is left."""
+        return 1 - (self.sparsity or 0.0)
+
     def with_care(self, care: float) -> Sparsity:
         """Return the goal with a share of the weights left."""
         return replace(self, sparsity=1 - care)
