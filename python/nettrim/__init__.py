@@ -45,12 +45,14 @@ from .models.samples import Samples
 from .results.accuracy import Accuracy
 from .results.export import Export, load_weights
 from .results.latency import Latency
+from .results.network_trace import NetworkTrace, TracePoint
 from .results.outcome import LayerReport, Measured, OutputReport
 from .results.promise import PathModel, PromiseReport
 from .results.trim_result import TrimResult
 from .results.unseen import Unseen
 from .results.widths import Widths
 from .trimming.goals import Error, Goal, Promise, Sparsity, Units
+from .trimming.trace_network import trace_network
 from .trimming.trim import trim
 from .units import (
     UnitsBudgetSolution,
@@ -95,6 +97,7 @@ __all__ = [
     "MaxPool",
     "Measured",
     "Network",
+    "NetworkTrace",
     "OutputReport",
     "PathModel",
     "Promise",
@@ -106,6 +109,7 @@ __all__ = [
     "Samples",
     "SignCheck",
     "Sparsity",
+    "TracePoint",
     "TrimResult",
     "Units",
     "UnitsBudgetSolution",
@@ -128,6 +132,7 @@ __all__ = [
     "solve_units_budget",
     "trace",
     "trace_budget",
+    "trace_network",
     "trace_units",
     "trace_units_budget",
     "trim",

@@ -58,9 +58,6 @@ class PromiseReport:
         Held-out samples.
     seen : float
         What the model did to them, as the mean over all.
-    limit : float
-        What that exceeds on future samples with a chance of at most 1 - confidence, were this model
-        the only one that was looked at.
     path : {"sparsity", "epsilon", "size"}
         What the models of the path differ by.
     models : tuple of PathModel
@@ -83,7 +80,6 @@ class PromiseReport:
     kept: bool
     n_samples: int
     seen: float
-    limit: float
     path: str
     models: tuple[PathModel, ...]
     searched: tuple[tuple[float, float], ...]
@@ -116,12 +112,16 @@ class PromiseReport:
         ]
         return format_table(columns, rows[:-1], rows[-1])
 
+    @property
+    def lines(self) -> list[str]:
+        """The sentence and the table, as they are shown in text."""
+        return ["", self.sentence, *([self.table] if self.models else [])]
+
     def as_plain(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them."""
         return {
             **vars(self),
             "seen": None if math.isnan(self.seen) else self.seen,
-            "limit": None if math.isnan(self.limit) else self.limit,
             "models": [dict(vars(model)) for model in self.models],
             "searched": [list(pair) for pair in self.searched],
         }

@@ -53,10 +53,10 @@ def keep_promise(
     target : Target
     labels : array_like of shape (n_held_out,) or None
     """
-    tests = _Tests(job, Path(job, models), target, labels)
+    search = Search(job, models, target)
+    tests = _Tests(job, Path(job, models, search.path.memory), target, labels)
     with job.running() as run, run.hushed(LargeErrorWarning):
         tests.losses(Walk(run, _LeftAlone(), None))  # refuses what no model could be tested by
-        search = Search(job, models, target)
         care = search.find(run.report)
         found = find_boldest(target, tests.of_models(run, care), job.draw.seed)
         chosen, walk = tests.choose(run)
@@ -64,8 +64,12 @@ def keep_promise(
     result = job.assess(walk, goal)
     if not report.kept:
         warn_user(report.sentence, PromiseWarning)
-    told = {"promise": report.as_plain(), "model": chosen.arguments(job.scheme)}
-    return replace(result, promise=report, recipe={**result.recipe, **told})
+    told = {
+        "promise": report.as_plain(),
+        "model of the path": chosen.arguments(job.scheme),
+        "unseen": None,  # its sentences are of models that were not chosen by these samples
+    }
+    return replace(result, promise=report, unseen=None, recipe={**result.recipe, **told})
 
 
 class _LeftAlone(Method):
@@ -161,7 +165,6 @@ class _Tests:
             kept=kept,
             n_samples=self.job.n_held_out,
             seen=math.nan if losses is None else float(losses.mean()),
-            limit=math.nan if losses is None else target.limit(losses),
             path=chosen.level,
             models=tuple(self._model(trial) for trial in found.trials),
             searched=searched,

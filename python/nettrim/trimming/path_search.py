@@ -32,8 +32,8 @@ SET_ASIDE = 4  # one of so many calibration samples judges
 STEP = 2.0  # of the care, until models on both sides are known
 NARROW = 1.15  # ratio of two cares between which there is no more to be found
 STAGE = "searching the path"
-# Labels are known of held-out samples alone: how many flips there are for a miss, and for a drop.
-FLIPS = {"misses": 1.5, "drop": 3.0}
+# Labels are known of held-out samples alone: how many flips are allowed for a miss, and for a drop.
+FLIPS = {"misses": 1.0, "drop": 1.5}
 
 
 @dataclass
@@ -46,6 +46,10 @@ class Search:
     models : PathGoal
         Of any size: that is where it begins.
     target : Target
+    path : Path
+        Of models on the other samples. What they have left serves those that are tested as well.
+    judges : ndarray of int
+        Numbers of the samples that are set aside.
     seen : list of (float, float)
         How bold models were that were looked at, and what the samples that judge lost on average.
     """
@@ -53,22 +57,30 @@ class Search:
     job: Job[Any]
     models: PathGoal
     target: Target
+    path: Path = field(init=False)
+    judges: Rows = field(init=False)
     seen: list[tuple[float, float]] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        """Set samples aside."""
+        n_samples = len(self.job.opened.data)
+        rows = np.random.default_rng(self.job.draw.seed).permutation(n_samples)
+        n_judges = max(1, n_samples // SET_ASIDE)
+        self.judges = np.sort(rows[:n_judges])
+        self.path = Path(self.job.on_rows(np.sort(rows[n_judges:])), self.models)
 
     def find(self, report: Reporter) -> float | None:
         """Return the care of the boldest model that would pass; None if Ctrl-C ended it.
 
         If none would pass that of the most careful one there is.
         """
-        fitted, judges = self._split()
-        side = self.job.on_rows(fitted)
-        path = Path(side, self.models)
+        side = self.path.job
         least, most = self.models.range_of_care
         care, good, bad = self.models.care, math.inf, 0.0
         with side.running() as run, run.hushed(CalibrationWarning), run.hushed(LargeErrorWarning):
             for number in range(self.models.search_steps):
                 report.stage(STAGE, number, self.models.search_steps, "models")
-                passes = self._passes(run, path, care, judges)
+                passes = self._passes(run, care)
                 if passes is None:
                     return None
                 good, bad = (care, bad) if passes else (good, care)
@@ -81,26 +93,19 @@ class Search:
         report.stage(STAGE, self.models.search_steps, self.models.search_steps, "models")
         return min(good, most) if good < math.inf else min(STEP * bad, most)
 
-    def _split(self) -> tuple[Rows, Rows]:
-        """Return the numbers of samples that models are fitted to, and of those that judge."""
-        n_samples = len(self.job.opened.data)
-        rows = np.random.default_rng(self.job.draw.seed).permutation(n_samples)
-        n_judges = max(1, n_samples // SET_ASIDE)
-        return np.sort(rows[n_judges:]), np.sort(rows[:n_judges])
-
-    def _passes(self, run: Run, path: Path, care: float, judges: Rows) -> bool | None:
+    def _passes(self, run: Run, care: float) -> bool | None:
         """Tell whether a model would pass; None if Ctrl-C ended it."""
-        walk = path.draft(run, care)
+        walk = self.path.draft(run, care)
         if walk.interrupted:
             return None
-        view, rows = self.job.opened.view, self.job.opened.data[judges]
+        view, rows = self.job.opened.view, self.job.opened.data[self.judges]
         original, trimmed = (
             [by_sample(view, view.output_values(rows, weights), rows)[k] for k in self.job.counted]
             for weights in ({}, walk.weights)
         )
         target = self._without_labels
         losses = target.losses(original, trimmed)
-        goal = path.at(care)
+        goal = self.path.at(care)
         self.seen.append((float(getattr(goal, goal.level)), float(losses.mean())))
         return target.would_pass(losses, self.job.n_held_out)
 

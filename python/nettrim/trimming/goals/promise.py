@@ -91,7 +91,7 @@ class Promise(Goal):
     >>> result = nettrim.trim(
     ...     digits.network, digits.X, goal, held_out=digits.X_test, progress=False
     ... )
-    >>> result.promise.kept, result.promise.limit <= 0.05
+    >>> result.promise.kept, result.promise.seen < 0.05
     (True, True)
     """
 

@@ -185,7 +185,7 @@ class ToError(Method):
             tol=self.tol,
             max_iter=self.max_iter,
             time_limit=self.time_limit,
-            warm_start=self.answers.get(task.position),
+            warm_start=self._start(task.position, program),
             n_threads=self.run.n_threads,
             callback=certified,
             executor=None if self.pool is None else self.pool.executor,
@@ -194,6 +194,11 @@ class ToError(Method):
         if solution.converged and solution.dual.size <= LARGEST:
             self.answers[task.position] = solution
         return _accept(task.layer, ball, solution, history)
+
+    def _start(self, position: int, program: LayerProgram) -> LayerSolution | None:
+        """Return an answer to begin from, if it is of as many samples: weights alone hold it up."""
+        answer = self.answers.get(position)
+        return answer if answer is not None and answer.dual.shape == program.Y.shape else None
 
     def _solve_side_by_side(
         self, tasks: Iterator[LayerTask], pool: Pool
