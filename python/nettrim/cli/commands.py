@@ -18,6 +18,7 @@ from ..base.errors import (
     CalibrationWarning,
     ConvergenceWarning,
     LargeErrorWarning,
+    PromiseWarning,
     RuntimeMismatchWarning,
 )
 from ..base.process import Interrupts, print_line, report_problem, warnings_in_lines
@@ -39,6 +40,14 @@ from .options import parse
 
 TRIM_OPTIONS = (  # passed on as they are, if they were given
     "epsilon",
+    "network",
+    "flips",
+    "misses",
+    "drop",
+    "error",
+    "quantile",
+    "confidence",
+    "path",
     "sparsity",
     "pattern",
     "share",
@@ -63,7 +72,7 @@ TRIM_OPTIONS = (  # passed on as they are, if they were given
 )
 HULL_OPTIONS = ("which", "regularizer", "slack", "zero", "solver", "tol")
 INTERRUPTED = 130  # by Ctrl-C; a signal that was taken like it has a status of its own
-TOO_FAR = 3
+TOO_FAR, UNPROMISED = 3, 4
 HULL_DATA = {"y", "B", "C", "signs"}
 HULL_ARRAYS = ("h", "m", "w", "x", "xi", "p", "q")
 
@@ -75,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with interrupts.taken(), warnings_in_lines(), _log(options.verbose):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the table and the status tell it
+            warnings.simplefilter("ignore", PromiseWarning)  # and here as well
             for category in (CalibrationWarning, LargeErrorWarning, RuntimeMismatchWarning):
                 warnings.simplefilter("always", category)
             status = COMMANDS[options.command](options)
@@ -134,6 +144,7 @@ def _trim(options: Namespace) -> int:
         n_threads=options.threads,
         progress=_progress(options),
         **_given_options(options, TRIM_OPTIONS),
+        **_needed_labels(options, labels),
     )
     save(result.model, options.output, result.recipe)
     print_line(result)
@@ -143,9 +154,17 @@ def _trim(options: Namespace) -> int:
     _show(result, accuracy, options)
     if result.interrupted:
         return INTERRUPTED
+    if result.promise is not None and not result.promise.kept:
+        return UNPROMISED
     if result.discrepancy > options.max_error:
         return TOO_FAR
     return 0 if result.converged else 1
+
+
+def _needed_labels(options: Namespace, labels: Labels | None) -> dict[str, Any]:
+    """Return the labels where a promise is of right answers; others tell the accuracy alone."""
+    needed = options.misses is not None or options.drop is not None
+    return {} if labels is None or not needed else {"labels": labels}
 
 
 def _check_places(options: Namespace) -> None:

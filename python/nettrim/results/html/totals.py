@@ -183,11 +183,8 @@ def _charts(result: Result, rows: Sequence[Row]) -> list[Markup]:
     accounts = [(name, account) for name, account in accounts if account.is_measured]
     proved = [Span(name, account.discrepancy, account.bound) for name, account in accounts]
     label = "Measured error and proved bound of every layer; the table below has the numbers"
-    figures = [
-        render_figure(
-            draw_spans(proved, "bound", label), ("dot", "measured"), ("bound", "proved bound")
-        )
-    ]
+    keys = ("dot", "measured"), ("bound", "proved bound")
+    figures = [render_figure(draw_spans(proved, "bound", label), *keys)]
     unseen = [
         Span(name, account.discrepancy, account.held_out_discrepancy)
         for name, account in accounts

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, TypedDict
 
+from numpy.typing import ArrayLike
+
 from ...base.arguments import show
 from .error import Error
 from .goal import Goal, PathGoal
@@ -33,6 +35,14 @@ class GoalOptions(TypedDict, total=False):
     """What `nettrim.trim` takes besides ``epsilon`` or ``sparsity``, which are short for a goal."""
 
     network: float | None
+    flips: float | None
+    misses: float | None
+    drop: float | None
+    error: float | None
+    quantile: float | None
+    confidence: float | None
+    labels: ArrayLike | None
+    path: str | PathGoal | None
     pattern: str | None
     share: Literal["network", "layer"] | None
     min_density: float | None
@@ -75,7 +85,7 @@ def resolve_goal(goal: Goal | None, options: Mapping[str, Any]) -> Goal:
     if len(wanted) > 1:
         raise ValueError(
             "epsilon prescribes the error, sparsity and pattern the weights, size and operations "
-            "the units: give one"
+            "the units, flips what is promised: give one"
         )
     _check_own(given, wanted[0])
     return wanted[0](**given)

@@ -107,7 +107,7 @@ class Promise(Goal):
     path: str | PathGoal = "sparsity"
     target: Target = field(init=False)
 
-    shortcuts: ClassVar[tuple[str, ...]] = ("flips", "misses", "drop")
+    shortcuts: ClassVar[tuple[str, ...]] = ("flips", "misses", "drop", "error")
 
     def __post_init__(self) -> None:
         """Check the options."""
