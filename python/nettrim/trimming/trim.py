@@ -147,7 +147,8 @@ def trim(
         Show progress on stderr: a bar if rich is installed, a line for each layer otherwise.
     **options
         Further options of the goal that ``epsilon``, ``sparsity`` or ``pattern`` is short for:
-        ``tol``, ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter`` of `nettrim.Error`;
+        ``tol``, ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter``, ``regularise`` of
+        `nettrim.Error`;
         ``pattern``, ``share``, ``min_density`` of `nettrim.Sparsity`; ``time_limit`` of both;
         ``size``, ``operations``, ``min_width``, ``multiple_of`` of `nettrim.Units`. What the goal
         would not use is refused.

@@ -1,5 +1,7 @@
 #include "layer/newton/working_gram.hpp"
 
+#include <algorithm>
+
 #include "linalg/factor.hpp"
 
 namespace nettrim::layer {
@@ -34,9 +36,9 @@ WorkingGram<S>::WorkingGram(const UnitProgram<S>& p, Precision kept)
       }
     }
   });
-  for (const Index count : counts_) {
-    if (2 * count > p_.n_samples() && whole_.size() == 0) whole_ = whole_gram(p_);
-  }
+  if (p_.regularisation) pull_ = p_.regularisation->pull;
+  const Index most = *std::max_element(counts_.begin(), counts_.end());
+  if (pull_ > 0 || 2 * most > p_.n_samples()) whole_ = whole_gram(p_);
 }
 
 template <class S>
@@ -52,17 +54,30 @@ Matrix<double> WorkingGram<S>::columns(Index output, const std::vector<Index>& f
       add_samples<double>(output, active, features, known, sign, side);
     }
   };
-  const bool mostly = 2 * active_samples(output) > p_.n_samples();
-  if (mostly) {
+  const auto start_from = [&](double share) {
     for (Index j = 0; j < fresh; ++j) {
       const Index f = features[static_cast<std::size_t>(known + j)];
       for (Index i = 0; i < size; ++i)
-        side(i, j) = whole_(features[static_cast<std::size_t>(i)], f);
+        side(i, j) = share * whole_(features[static_cast<std::size_t>(i)], f);
     }
-    add(false, -1);
+  };
+  const bool mostly = 2 * active_samples(output) > p_.n_samples();
+  if (mostly) {
+    start_from(1);
+    add(false, pull_ - 1);
   } else {
-    side.setZero();
-    add(true, 1);
+    if (pull_ > 0) {
+      start_from(pull_);
+    } else {
+      side.setZero();
+    }
+    add(true, 1 - pull_);
+  }
+  if (p_.regularisation) {
+    const auto& ridges = p_.regularisation->ridges;
+    for (Index j = 0; j < fresh; ++j) {
+      side(known + j, j) += ridges[features[static_cast<std::size_t>(known + j)]];
+    }
   }
   return side;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,6 +13,7 @@ from ...base.arguments import (
     check_share,
     check_time_limit,
     refuse_unused,
+    show,
 )
 from ...layer.blocks.workers import Pool
 from ...layer.options import SOLVERS
@@ -58,6 +60,13 @@ class Error(PathGoal):
     time_limit : float, optional
         Seconds for each layer; its best answer until then is used, or if that errs by more than
         twice what is allowed the weights there were. Default none.
+    regularise : "auto" or pair of float, optional
+        ``(ridge, pull)`` of `nettrim.solve_layer`, which draw each layer's weights to those they
+        were: weights then carry over to samples that were not used, and more of them are left at
+        the same epsilon. "auto" chooses both for each layer by cross-validation at an equal number
+        of weights, and leaves a layer alone whose outputs are active on as many different rows as
+        it has inputs, or that gains nothing. What is proved holds as without. Layers of several
+        groups are left alone, and only the ridge draws those without a ReLU. Default neither.
 
     Raises
     ------
@@ -83,6 +92,7 @@ class Error(PathGoal):
     solver: Literal["auto", "newton", "admm"] | None = None
     max_iter: int | None = None
     time_limit: float | None = None
+    regularise: Literal["auto"] | tuple[float, float] | None = None
 
     shortcuts: ClassVar[tuple[str, ...]] = ("epsilon", "network")
     level: ClassVar[str] = "epsilon"
@@ -101,6 +111,9 @@ class Error(PathGoal):
         self._check("solver", check_choice, choices=SOLVERS)
         self._check("max_iter", check_integer)
         self._check("time_limit", check_time_limit)
+        self._check("regularise", _check_regularise)
+        if self.regularise is not None and self.solver == "admm":
+            raise ValueError("solver must be 'auto' or 'newton' with regularise, got 'admm'")
         if (self.epsilon is None) == (self.network is None):
             raise ValueError(
                 "epsilon is needed, the relative error allowed to a layer, for example 0.05; or "
@@ -160,3 +173,13 @@ class Error(PathGoal):
     def title(self) -> str:
         """What tells the model from others of the path."""
         return super().title if self.kappa is None else f"{super().title} kappa {self.kappa:.6g}"
+
+
+def _check_regularise(value: Any, name: str) -> str | tuple[float, float]:
+    """Return "auto", or a ridge and a pull that are not negative."""
+    if isinstance(value, str):
+        return check_choice(value, ("auto",), name)
+    if not isinstance(value, Sequence) or len(value) != 2:
+        raise TypeError(f"{name} must be 'auto' or a pair (ridge, pull), got {show(value)}")
+    ridge, pull = (check_number(number, name, least=0.0) for number in value)
+    return ridge, pull

@@ -30,7 +30,7 @@ __all__ = ["Promise"]
 
 PATHS: dict[str, PathGoal] = {
     "sparsity": Sparsity(0.9),
-    "epsilon": Error(0.1),
+    "epsilon": Error(0.1, regularise="auto"),
     "units": Units(size=0.5),
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...base.arrays import Array, frobenius_norm, relative_to
 from ...base.errors import LARGE_ERROR, InfeasibleError, LargeErrorWarning
+from ...budget.optimal_brain_surgeon import Regularisation
 from ...layer.blocks.workers import Pool
 from ...layer.data import LayerData
 from ...layer.options import Form, LayerOptions
@@ -21,6 +22,8 @@ from ..bounds import Prospect
 from ..solved_layer import Proof, SolvedLayer
 from .layer_program import LayerProgram
 from .method import SOLVING, LayerPosition, LayerTask, Method, Run
+from .posing import split_groups
+from .regularising import choose_regularisation
 
 __all__ = ["ToError"]
 
@@ -43,6 +46,8 @@ class ErrorBall:
         How far the original weights are from the center: not at all but behind trimmed layers.
     active_rows : int
         What it stands on.
+    regularisation : Regularisation or None
+        What draws the weights to those they were.
     """
 
     program: LayerProgram
@@ -50,6 +55,7 @@ class ErrorBall:
     kappa: float
     residual: float = 0.0
     active_rows: int = 0
+    regularisation: Regularisation | None = None
 
     @property
     def radius(self) -> float:
@@ -71,6 +77,8 @@ class ToError(Method):
     solver : str
     max_iter : int or None
     time_limit : float or None
+    regularise : tuple of float or str or None
+        Ridge and pull, or "auto" to choose them where few rows are active; None for neither.
     pool : Pool or None
         Workers; None to solve here.
     answers : dict of LayerSolution
@@ -88,6 +96,7 @@ class ToError(Method):
     solver: str
     max_iter: int | None
     time_limit: float | None
+    regularise: tuple[float, float] | str | None = None
     pool: Pool | None = None
     answers: dict[int, LayerSolution] = field(default_factory=dict)
 
@@ -163,7 +172,23 @@ class ToError(Method):
                 "errors in front of it have grown so large: the network may do nothing of what it "
                 "did. Take a smaller epsilon or fewer layers",
             )
-        return replace(ball, active_rows=self.run.count_active_rows(task, ball.program))
+        ball = replace(ball, active_rows=self.run.count_active_rows(task, ball.program))
+        return replace(ball, regularisation=self._regularisation(task.layer, ball))
+
+    def _regularisation(self, layer: LayerView, ball: ErrorBall) -> Regularisation | None:
+        """Return what draws a layer's weights; chosen by itself only where few rows speak."""
+        program = ball.program
+        if self.regularise is None or program.groups > 1:
+            return None
+        if isinstance(self.regularise, str):
+            few = ball.active_rows < layer.shape[0] and ball.radius > 0
+            if not few:
+                return None
+            with self.run.watch(SOLVING):
+                (data,) = split_groups(layer, program, None)
+                return choose_regularisation(data, ball.radius, self.run.n_threads)
+        ridge, pull = self.regularise
+        return Regularisation(0.0 if program.activation == "linear" else pull, ridge)
 
     def _solve(self, task: LayerTask, ball: ErrorBall) -> SolvedLayer:
         history: list[tuple[float, float]] = []
@@ -189,7 +214,8 @@ class ToError(Method):
             n_threads=self.run.n_threads,
             callback=certified,
             executor=None if self.pool is None else self.pool.executor,
-            block_outputs=_affordable_outputs(program) if self.pool is None else None,
+            block_outputs=_affordable_outputs(ball) if self.pool is None else None,
+            **_drawing(task.layer, ball),
         )
         if solution.converged and solution.dual.size <= LARGEST:
             self.answers[task.position] = solution
@@ -212,7 +238,7 @@ class ToError(Method):
                 posed.append(
                     (task._replace(original=NOTHING, current=NOTHING), _without_arrays(ball))
                 )
-                yield _layer_data(ball.program), Form.of(ball.epsilon, None)
+                yield _layer_data(task.layer, ball), Form.of(ball.epsilon, None)
 
         threads = 1 if self.run.n_threads is None else self.run.n_threads
         options = LayerOptions.of(
@@ -256,7 +282,8 @@ def _without_arrays(ball: ErrorBall) -> ErrorBall:
     return replace(ball, program=program)
 
 
-def _layer_data(program: LayerProgram) -> LayerData:
+def _layer_data(layer: LayerView, ball: ErrorBall) -> LayerData:
+    program = ball.program
     return LayerData.of(
         program.X,
         program.Y,
@@ -265,12 +292,22 @@ def _layer_data(program: LayerProgram) -> LayerData:
         program.active,
         np.dtype(np.float64),
         program.groups,
+        **_drawing(task.layer, ball),
     )
 
 
-def _affordable_outputs(program: LayerProgram) -> int | None:
+def _drawing(layer: LayerView, ball: ErrorBall) -> dict[str, Any]:
+    """Return what draws the weights, as arguments of `nettrim.solve_layer`."""
+    chosen = ball.regularisation
+    if chosen is None or not (chosen.ridge or chosen.pull):
+        return {}
+    return {"ridge": chosen.ridge, "pull": chosen.pull, "original": layer.affine.stacked}
+
+
+def _affordable_outputs(ball: ErrorBall) -> int | None:
     """Return how many outputs at a time keep a solver's arrays small; None for all of them."""
-    if program.groups > 1 or program.Y.size <= LARGEST:
+    program = ball.program
+    if program.groups > 1 or program.Y.size <= LARGEST or ball.regularisation is not None:
         return None
     return max(1, LARGEST // len(program.Y))
 
