@@ -292,7 +292,7 @@ def _layer_data(layer: LayerView, ball: ErrorBall) -> LayerData:
         program.active,
         np.dtype(np.float64),
         program.groups,
-        **_drawing(task.layer, ball),
+        **_drawing(layer, ball),
     )
 
 
