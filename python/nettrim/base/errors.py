@@ -13,6 +13,7 @@ __all__ = [
     "HeldOutWarning",
     "InfeasibleError",
     "LargeErrorWarning",
+    "OutOfReachError",
     "PromiseWarning",
     "RuntimeMismatchWarning",
     "warn_user",
@@ -23,6 +24,20 @@ LARGE_ERROR = 0.5  # relative to an output: of one that moved so far little may 
 
 class InfeasibleError(ValueError):
     """No weights satisfy the constraints; the message names the layer and the way out."""
+
+
+class OutOfReachError(ValueError):
+    """A model cannot have the size that was asked for; others on a path may have theirs.
+
+    Attributes
+    ----------
+    too_bold : bool
+        Whether more careful models are within reach, or bolder ones.
+    """
+
+    def __init__(self, message: str, *, too_bold: bool) -> None:
+        super().__init__(message)
+        self.too_bold = too_bold
 
 
 class ConvergenceWarning(UserWarning):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from ..base.arrays import Array
-from ..base.errors import LargeErrorWarning, PromiseWarning, warn_user
+from ..base.errors import LargeErrorWarning, OutOfReachError, PromiseWarning, warn_user
 from ..promise.fixed_sequence import FixedSequence, Trial, find_boldest
 from ..promise.target import Target
 from ..results.promise import PathModel, PromiseReport, say_unkept
@@ -59,7 +59,7 @@ def keep_promise(
         tests.losses(Walk(run, _LeftAlone(), None))  # refuses what no model could be tested by
         care = search.find(run.report)
         found = find_boldest(target, tests.of_models(run, care), job.draw.seed)
-        chosen, walk = tests.choose(run)
+        chosen, walk = tests.choose(run, interrupted=care is None)
     report = tests.report(found, chosen, tuple(search.seen))
     result = job.assess(walk, goal)
     if not report.kept:
@@ -113,7 +113,10 @@ class _Tests:
     def of_models(self, run: Run, care: float | None) -> Iterator[tuple[int, Array]]:
         """Trim and yield models, numbered, with what they lose; resumed where the last passed."""
         for goal in self._sequence(care):
-            walk = self.path.trim_to(run, goal)
+            try:
+                walk = self.path.trim_to(run, goal)
+            except OutOfReachError:  # at one of the ends: the others are not
+                continue
             if walk.interrupted:
                 self.unfinished = goal, walk
                 return
@@ -136,13 +139,12 @@ class _Tests:
         original, trimmed = run_on_held_out(walk, before, model)
         return self.target.losses(original, trimmed, self.labels)
 
-    def choose(self, run: Run) -> tuple[PathGoal, Walk]:
+    def choose(self, run: Run, *, interrupted: bool) -> tuple[PathGoal, Walk]:
         """Return the last model that passed, or the best there is."""
         best = self.passed or self.first or self.unfinished
-        if best is None:  # interrupted before any model was trimmed
+        if best is None:  # nothing was trimmed
             best = self.path.goal, Walk(run, _LeftAlone(), None)
-            best[1].interrupted = True
-        best[1].interrupted |= self.unfinished is not None
+        best[1].interrupted |= interrupted or self.unfinished is not None
         return best
 
     def report(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base.errors import CalibrationWarning, LargeErrorWarning
+from ..base.errors import CalibrationWarning, LargeErrorWarning, OutOfReachError
 from ..promise.target import Target
 from .methods.method import Run
 from .path import Path
@@ -94,8 +94,14 @@ class Search:
         return min(good, most) if good < math.inf else min(STEP * bad, most)
 
     def _passes(self, run: Run, care: float) -> bool | None:
-        """Tell whether a model would pass; None if Ctrl-C ended it."""
-        walk = self.path.draft(run, care)
+        """Tell whether a model would pass; None if Ctrl-C ended it.
+
+        Models out of reach pass or fail as those beside them that are not.
+        """
+        try:
+            walk = self.path.draft(run, care)
+        except OutOfReachError as error:
+            return not error.too_bold
         if walk.interrupted:
             return None
         view, rows = self.job.opened.view, self.job.opened.data[self.judges]

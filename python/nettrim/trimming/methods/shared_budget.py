@@ -14,6 +14,7 @@ import numpy as np
 
 from ...base.arrays import Array
 from ...base.deadline import deadline_after
+from ...base.errors import OutOfReachError
 from ...budget.data import compute_budget
 from ...budget.pattern import Pattern
 from ...budget.solve import is_expensive
@@ -67,8 +68,10 @@ class SharedBudget:
         count = sum(sizes[p] for p in sharing) - (total - alone)
         available = sum(map(len, losses))
         if available < count:
-            raise ValueError(
-                f"sparsity: {count} weights were to be removed, and min_density lets {available} go"
+            raise OutOfReachError(
+                f"sparsity: {count} weights were to be removed, and min_density lets {available} "
+                "go",
+                too_bold=True,
             )
         for position, removed in zip(sharing, split_removals(losses, count), strict=True):
             budgets[position] = sizes[position] - int(removed)
