@@ -21,7 +21,7 @@ __all__ = ["KINDS", "Target"]
 
 KINDS = ("flips", "misses", "drop", "error")
 CAP = 1.0  # of an error whose mean is promised
-MOST_ROWS = 10_000_000  # of which one would find out whether they are enough
+MOST_ROWS = 1_000_000  # of which it is found out whether they are enough
 
 
 @dataclass(frozen=True)
@@ -194,31 +194,31 @@ class Target:
 
         Without ``losses``, for a model that changes nothing: with fewer rows there is no use in
         trying. With them, an estimate for a model that goes on to lose what it lost there; None
-        if no number is enough.
+        if no number is enough, or none up to a million.
         """
         least = least_rows(self.level / self.cap if self._is_mean_error else self.risk, self.delta)
-        if losses is None:
-            if self.counts:
-                return least
-            losses = np.zeros(1)
-        elif not losses.mean() < self.risk:
-            return None
-        most = 2 * least
-        while most <= MOST_ROWS and not self.would_pass(losses, most):
-            least, most = most, 2 * most
-        if most > MOST_ROWS:
-            return least
-        span = range(least, most)
-        return span.start + bisect_left(span, 1, key=lambda n: self.would_pass(losses, n))
-
-    @property
-    def _is_mean_error(self) -> bool:
-        return self.kind == "error" and self.quantile is None
+        if losses is not None:
+            return self._find_rows(losses, least) if losses.mean() < self.risk else None
+        return least if self.counts else self._find_rows(np.zeros(1), least) or least
 
     def would_pass(self, losses: Array, n_rows: int) -> bool:
         """Tell whether so many rows would do for the promise, if losses went on as they are."""
         spread = np.arange(n_rows) * len(losses) // n_rows
         return self.p_value(np.sort(losses)[spread]) <= self.delta
+
+    def _find_rows(self, losses: Array, least: int) -> int | None:
+        """Return how many rows do, if losses go on as they are, beginning with what may do."""
+        most = 2 * least
+        while most <= MOST_ROWS and not self.would_pass(losses, most):
+            least, most = most, 2 * most
+        if most > MOST_ROWS:
+            return None
+        span = range(least, most)
+        return span.start + bisect_left(span, True, key=lambda n: self.would_pass(losses, n))
+
+    @property
+    def _is_mean_error(self) -> bool:
+        return self.kind == "error" and self.quantile is None
 
     def _to_unit(self, losses: Any) -> Any:
         """Return losses or their mean as numbers from 0 to 1."""

@@ -68,7 +68,7 @@ class PromiseReport:
         they did to samples that were set aside.
     rows_needed : int or None
         Where nothing is promised: how many held-out samples that would take of a model that goes on
-        as the most careful one did; None if no number is enough.
+        as the most careful one did; None if no number is enough, or none up to a million.
     sentence : str
         All that in a sentence.
     """
@@ -135,7 +135,7 @@ def say_unkept(target: Target, losses: Array | None, rows_needed: int | None) ->
     asked = f"{target.statement}, with {format_level(target.confidence)} confidence"
     if losses is None:
         return f"Nothing is promised, as no model was tested; it was asked that {asked}."
-    way_out = "which no number of held-out samples makes up for"
+    way_out = "which no number of them, up to a million, makes up for"
     if rows_needed is not None:
         way_out = f"for which about {rows_needed:,} of them might be enough"
     seen = f"{format_level(float(losses.mean()))} on {len(losses):,} held-out samples"

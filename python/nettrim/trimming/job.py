@@ -113,8 +113,8 @@ class Job(Generic[Model]):
         opened = opened.passing_over(chosen)
         counted = choose_outputs(opened.outputs, outputs)
         goal.check_data(opened, counted)
-        warn_of_copies(opened)
         before = run_before(opened)
+        warn_of_copies(opened)
         store = None
         if checkpoint is not None:
             counts = {} if outputs is None else {"outputs": counted}

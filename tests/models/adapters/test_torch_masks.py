@@ -75,6 +75,7 @@ def test_contents_of_padding_do_not_matter(goal: dict[str, float], scheme: str) 
     assert_same_state(first.model, second.model)
     assert first.discrepancy == second.discrepancy
     assert first.held_out_discrepancy == second.held_out_discrepancy
+    assert first.unseen == second.unseen
 
 
 @pytest.mark.parametrize("n", [1, 4])
