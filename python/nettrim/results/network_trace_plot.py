@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .network_trace import NetworkTrace
@@ -26,18 +27,20 @@ def plot_network_trace(path: str | os.PathLike[str], trace: NetworkTrace[Any]) -
     unseen = [100 * point.unseen for point in trace.points if point.unseen is not None]
     if unseen:
         panels[0].plot(kept, unseen, "o-", color=POSITIVE, markersize=4, label="held-out samples")
-    _dress(panels[0], "error of the network (%)")
+    _dress(panels[0], kept, "error of the network (%)")
     if flips:
         panels[1].plot(kept, flips, "o-", color=POSITIVE, markersize=4, label="held-out samples")
         panels[1].fill_between(
             kept, flips, limits, color=POSITIVE, alpha=0.2, label="future samples, 95% confidence"
         )
-        _dress(panels[1], "flips (%)")
+        _dress(panels[1], kept, "flips (%)")
     save_figure(figure, path)
 
 
-def _dress(axes: Axes, label: str) -> None:
+def _dress(axes: Axes, kept: Sequence[float], label: str) -> None:
     axes.set_xscale("log")
+    axes.set_xticks(kept, [f"{share:.3g}" for share in kept])
+    axes.minorticks_off()
     axes.set_xlabel("weights kept (%)", color=INK)
     axes.set_ylabel(label, color=INK)
     axes.set_ylim(bottom=0)
