@@ -40,7 +40,6 @@ from .options import parse
 
 TRIM_OPTIONS = (  # passed on as they are, if they were given
     "epsilon",
-    "network",
     "flips",
     "misses",
     "drop",
@@ -144,7 +143,7 @@ def _trim(options: Namespace) -> int:
         n_threads=options.threads,
         progress=_progress(options),
         **_given_options(options, TRIM_OPTIONS),
-        **_needed_labels(options, labels),
+        **_renamed_options(options, labels),
     )
     save(result.model, options.output, result.recipe)
     print_line(result)
@@ -161,10 +160,14 @@ def _trim(options: Namespace) -> int:
     return 0 if result.converged else 1
 
 
-def _needed_labels(options: Namespace, labels: Labels | None) -> dict[str, Any]:
-    """Return the labels where a promise is of right answers; others tell the accuracy alone."""
-    needed = options.misses is not None or options.drop is not None
-    return {} if labels is None or not needed else {"labels": labels}
+def _renamed_options(options: Namespace, labels: Labels | None) -> dict[str, Any]:
+    """Return what `trim` knows by other names, or has no use for unless a promise needs it."""
+    named: dict[str, Any] = (
+        {} if options.network_error is None else {"network": options.network_error}
+    )
+    if labels is not None and (options.misses is not None or options.drop is not None):
+        named["labels"] = labels
+    return named
 
 
 def _check_places(options: Namespace) -> None:

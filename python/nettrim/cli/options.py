@@ -85,7 +85,13 @@ def _add_trim(commands: argparse._SubParsersAction[CommandParser]) -> None:
         help="samples the outputs of which are kept",
     )
     add("-o", "--output", required=True, metavar="OUT", help="the trimmed network")
-    add("--network", type=float, metavar="E", help="error of the network's output, instead of -e")
+    add(
+        "--network",
+        dest="network_error",
+        type=float,
+        metavar="E",
+        help="error of the network's output, instead of -e",
+    )
     add("--sparsity", type=float, metavar="S", help="share of the weights to remove, instead of -e")
     add("--pattern", metavar="N:M", help="leave N of every M inputs to an output, like 2:4")
     add(

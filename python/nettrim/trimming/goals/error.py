@@ -154,7 +154,6 @@ class Error(PathGoal):
         unused = () if scheme == "cascade" else ("gamma", "slack", "kappa")
         return {
             "epsilon": self.epsilon,
-            "network": self.network,
             "scheme": scheme,
             **self._filled(),
             **dict.fromkeys(unused),
