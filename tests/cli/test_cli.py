@@ -405,10 +405,11 @@ def examples(command: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 @pytest.mark.parametrize("command", ["demo", "trim", "inspect", "branch-hull"])
 def test_examples_work_as_printed(
-    command: str, files: Path, capsys: pytest.CaptureFixture[str]
+    command: str, files: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     product = random_product(60, 20, 20, support=2, seed=0)
     np.savez("data.npz", y=product.y, B=product.B, C=product.C, signs=product.signs)
+    np.save("X2.npy", np.tile(np.load("X.npy"), (5, 1)) + 0.001 * rng.standard_normal((400, 12)))
     for example in examples(command, capsys):
         arguments = shlex.split(example)
         if "model.onnx" in arguments:

@@ -8,6 +8,9 @@ namespace {
 
 using Vector = Eigen::VectorXd;
 
+constexpr double kOutOfSense = 1e9;  // weights of an output, at unit size
+constexpr double kRounding = 1e-9;   // of the norm that the ball allows
+
 Vector or_zeros(const Vector& slopes, Index outputs) {
   return slopes.size() > 0 ? slopes : Vector::Zero(outputs);
 }
@@ -91,12 +94,14 @@ void add_ridge_rows(const UnitProgram<S>& p, const Matrix<double>& weights,
 
 // By the triangle inequality from the original weights, and Cauchy and Schwarz over the costs.
 template <class S>
-double largest_norm_in_ball(const UnitProgram<S>& p) {
+double norm_beyond_reach(const UnitProgram<S>& p) {
   const UnitRegularisation<S>& r = *p.regularisation;
-  if (!p.constrained() || !(r.ridges.minCoeff() > 0)) return kInfinity;
-  const double farthest = p.level * std::sqrt(static_cast<double>(p.n_outputs()) *
-                                              p.costs.cwiseAbs2().cwiseQuotient(r.ridges).sum());
-  return p.norm_of(r.original) + farthest;
+  const double outputs = static_cast<double>(p.n_outputs());
+  if (!p.constrained()) return kInfinity;
+  if (!(r.ridges.minCoeff() > 0)) return kOutOfSense * outputs * std::max(p.largest, 1.0);
+  const double squares = p.costs.cwiseAbs2().cwiseQuotient(r.ridges).sum();
+  const double most = p.norm_of(r.original) + p.level * std::sqrt(outputs * squares);
+  return (1 + kRounding) * most;
 }
 
 #define NETTRIM_FOR(S)                                                                            \
@@ -106,7 +111,7 @@ double largest_norm_in_ball(const UnitProgram<S>& p) {
                                 const Vector&, Matrix<double>&, Evidence&);                       \
   template void add_ridge_rows(const UnitProgram<S>&, const Matrix<double>&, const Vector&,       \
                                Evidence&);                                                        \
-  template double largest_norm_in_ball(const UnitProgram<S>&);
+  template double norm_beyond_reach(const UnitProgram<S>&);
 NETTRIM_FOR(float)
 NETTRIM_FOR(double)
 #undef NETTRIM_FOR

@@ -28,8 +28,8 @@ void add_ridge_rows(const UnitProgram<S>& program, const Matrix<double>& weights
                     const Eigen::VectorXd& slopes, Evidence& evidence);
 
 // No weights within the ball have a norm as large as this: a bound above it proves that there are
-// none.
+// none. Without a ridge, no weights of any sense.
 template <class S>
-double largest_norm_in_ball(const UnitProgram<S>& program);
+double norm_beyond_reach(const UnitProgram<S>& program);
 
 }  // namespace nettrim::layer

@@ -115,7 +115,7 @@ EngineResult<S> search(const UnitProgram<S>& p, const Supervisor& supervisor, En
     if (proved(p, c, tol)) return Status::optimal;
     if (stopped) return Status::interrupted;
     if (limit && limit != Status::max_iter) return limit;  // no time for another proof
-    if (wrong > tol && p.regularisation && c.dual_bound > largest_norm_in_ball(p)) {
+    if (wrong > tol && p.regularisation && c.dual_bound > norm_beyond_reach(p)) {
       return Status::infeasible;
     }
     if (wrong > tol && proves(engine.ray(a))) return Status::infeasible;

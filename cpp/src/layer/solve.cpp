@@ -10,6 +10,9 @@ namespace nettrim {
 namespace layer {
 namespace {
 
+// What lifting may cost a bound, relatively: half of what it is above all weights' norms by.
+constexpr double kLifting = 5e-10;
+
 // In the caller's units, and as large as the multipliers that are handed over.
 template <class S>
 Eigen::VectorXd given_slopes(const UnitProgram<S>& p, const EngineResult<S>& a) {
@@ -36,7 +39,11 @@ EngineResult<S> lifted(const UnitProgram<S>& p, const GramSpace& space,
   a.reason = inner.reason;
   a.status = inner.status;
   if (a.status == Status::optimal && !proved(p, a.certificate, tol)) a.status = Status::numerical;
-  if (a.status == Status::infeasible && !prove_infeasible(p, Matrix<S>(a.dual), a)) {
+  const bool beyond_reach =
+      q.regularisation &&
+      a.certificate.dual_bound > norm_beyond_reach(q) * q.objective_unit() / (1 + kLifting);
+  if (a.status == Status::infeasible && !beyond_reach &&
+      !prove_infeasible(p, Matrix<S>(a.dual), a)) {
     a.status = Status::numerical;
   }
   return a;

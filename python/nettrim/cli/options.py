@@ -18,7 +18,7 @@ example:
   nettrim trim model.onnx --calibration X.npy --epsilon 0.05 -o small.onnx
   nettrim trim net.npz --calibration X.npy --sparsity 0.5 -o small.npz
   nettrim trim net.npz --calibration X.npy --size 0.5 --multiple-of 1 -o small.npz
-  nettrim trim net.npz --calibration X.npy --flips 0.01 --held-out X2.npy -o small.npz
+  nettrim trim net.npz --calibration X.npy --flips 0.05 --held-out X2.npy -o small.npz
 
 MODEL is an ONNX model, a file of nettrim.Network.save, or an .npz with the arrays W1, b1, W2, b2,
 ... of dense layers (weights n_features x n_outputs; ReLU after each layer but the last). OUT is a

@@ -183,7 +183,7 @@ def _check_drawn(
         raise ValueError(f"original must have shape {shape}, got {weights.shape}")
     check_squares(X, "X")
     square = float(np.einsum("ij,ij->", X, X, dtype=np.float64)) / X.shape[1]
-    return DrawnWeights(ridge * (square or 1.0), pull, weights)
+    return DrawnWeights(ridge * square, pull, weights)
 
 
 def _check_groups(groups: int, X: Floats, Y: Floats) -> int:

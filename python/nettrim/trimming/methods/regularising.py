@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...base.arrays import Array, frobenius_norm
+from ...base.deadline import as_time_limit, deadline_after
 from ...budget.data import BudgetData
 from ...budget.optimal_brain_surgeon import Regularisation, tune_on_held_out
 from ...layer.path import trace
@@ -32,30 +33,34 @@ WORTHWHILE = 0.98  # of the plain program's error, above which weights are left 
 
 
 class _Curve(NamedTuple):
-    """How many weights some balls leave, and how they err on samples that were not used."""
+    """How many weights two balls leave, the smaller first, and how they err on other samples."""
 
     kept: Array
     errors: Array
 
     def error_at(self, kept: float) -> float:
         """Return the error at a number of weights, on a line in the logarithms of both."""
-        (low, high), (first, last) = np.log(self.kept), np.log(self.errors)
-        if high <= low:
-            return float(min(self.errors))
-        slope = (last - first) / (high - low)
-        return float(np.exp(first + slope * (math.log(kept) - low)))
+        (many, few), (least, most) = np.log(self.kept), np.log(self.errors)
+        if many == few:
+            return float(np.exp(min(least, most)))
+        slope = (most - least) / (few - many)
+        return float(np.exp(least + slope * (math.log(kept) - many)))
 
     def error_within(self, kept: float) -> float:
         """Return the error at a number of weights, or of as many as there are."""
         return self.error_at(float(np.clip(kept, self.kept.min(), self.kept.max())))
 
 
+UNKNOWN = _Curve(np.ones(2), np.full(2, np.inf))
+
+
 class _Judge:
     """Compares candidates at as many weights as one of them leaves."""
 
-    def __init__(self, radius: float, n_threads: int | None) -> None:
+    def __init__(self, radius: float, n_threads: int | None, deadline: float | None) -> None:
         self.radius = radius
         self.n_threads = n_threads
+        self.deadline = deadline
         self.curves: dict[Regularisation, _Curve] = {}
         self.kept = 0.0
         self.plain = math.inf
@@ -91,29 +96,35 @@ class _Judge:
         misfit = training.X @ training.weights - training.Y
         if training.active is not None:
             misfit = misfit[training.active]
-        least = max(self.radius * frobenius_norm(wanted), ROOM * frobenius_norm(misfit))
+        size, least = self.radius * frobenius_norm(wanted), ROOM * frobenius_norm(misfit)
         drawn = candidate.pull > 0 or candidate.ridge > 0
         answers = trace(
             training.X,
             training.Y,
-            epsilons=[least * radius for radius in radii],
+            epsilons=[max(radius * size, least) for radius in radii],
             activation="linear" if training.active is None else "relu",
             upper=training.upper,
             active=training.active,
             tol=ROUGH,
+            time_limit=as_time_limit(self.deadline),
             n_threads=self.n_threads,
             ridge=candidate.ridge,
             pull=candidate.pull,
             original=training.weights if drawn else None,
         )
+        if any(answer.status == "interrupted" for answer in answers):
+            raise KeyboardInterrupt
+        if len(answers) < len(radii):  # out of time
+            return UNKNOWN
         tiny = np.finfo(float).tiny
-        points = [(s.nonzeros or 1, max(held_out.error(s.weights), tiny)) for s in answers[::-1]]
-        kept, errors = np.array(points, dtype=np.float64).T
-        return _Curve(kept[::-1], errors[::-1])
+        kept = [float(answer.nonzeros or 1) for answer in answers]
+        weights = [np.asarray(answer.weights, dtype=np.float64) for answer in answers]
+        errors = [max(held_out.error(own), tiny) for own in weights]
+        return _Curve(np.array(kept), np.array(errors))
 
 
 def choose_regularisation(
-    data: BudgetData, radius: float, n_threads: int | None
+    data: BudgetData, radius: float, n_threads: int | None, time_limit: float | None = None
 ) -> Regularisation | None:
     """Choose what draws the weights of a layer with few active rows; None for nothing.
 
@@ -123,9 +134,12 @@ def choose_regularisation(
     radius : float
         Epsilon, relative to the norm of the output.
     n_threads : int or None
+    time_limit : float or None
+        Seconds; what was judged by then is chosen from.
     """
-    judge = _Judge(radius, n_threads)
+    deadline = deadline_after(time_limit)
+    judge = _Judge(radius, n_threads, deadline)
     pull = 0.0 if data.active is None else None
     n_outputs = max(data.n_outputs // OUTPUTS, FEWEST)
-    chosen = tune_on_held_out(data, pull, None, judge, n_outputs=n_outputs)
+    chosen = tune_on_held_out(data, pull, None, judge, deadline, n_outputs)
     return chosen if judge.least < WORTHWHILE * judge.plain else None

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...base.arrays import Array, frobenius_norm, relative_to
 from ...base.errors import LARGE_ERROR, InfeasibleError, LargeErrorWarning
-from ...budget.optimal_brain_surgeon import Regularisation
+from ...budget.optimal_brain_surgeon import TUNING, Regularisation
 from ...layer.blocks.workers import Pool
 from ...layer.data import LayerData
 from ...layer.options import Form, LayerOptions
@@ -20,6 +20,7 @@ from ...layer.solve import solve_layer, solve_side_by_side
 from ...models.model_view import LayerView, activate
 from ..bounds import Prospect
 from ..solved_layer import Proof, SolvedLayer
+from .error_ball import NOTHING, ErrorBall
 from .layer_program import LayerProgram
 from .method import SOLVING, LayerPosition, LayerTask, Method, Run
 from .posing import split_groups
@@ -28,39 +29,8 @@ from .regularising import choose_regularisation
 __all__ = ["ToError"]
 
 ROWS = 4096  # of large arrays, at a time
-LARGEST = 1 << 23  # entries of the outputs that are solved at a time
+MOST_KEPT = 1 << 23  # entries of the multipliers that are kept for the next model on a path
 ASTRAY = 2.0  # radii of its ball, beyond which an answer without proof is worse than none
-
-
-@dataclass(frozen=True)
-class ErrorBall:
-    """A layer's program, and how far its answer may be from the original output.
-
-    Attributes
-    ----------
-    program : LayerProgram
-    epsilon : float
-    kappa : float
-        The factor that is already in ``epsilon``; 1 for all but the last layer of a cascade.
-    residual : float
-        How far the original weights are from the center: not at all but behind trimmed layers.
-    active_rows : int
-        What it stands on.
-    regularisation : Regularisation or None
-        What draws the weights to those they were.
-    """
-
-    program: LayerProgram
-    epsilon: float
-    kappa: float
-    residual: float = 0.0
-    active_rows: int = 0
-    regularisation: Regularisation | None = None
-
-    @property
-    def radius(self) -> float:
-        """Epsilon relative to the norm of the output."""
-        return relative_to(self.epsilon, self.program.output_norm)
 
 
 @dataclass(frozen=True)
@@ -184,9 +154,10 @@ class ToError(Method):
             few = ball.active_rows < layer.shape[0] and ball.radius > 0
             if not few:
                 return None
+            limit = None if self.time_limit is None else TUNING * self.time_limit
             with self.run.watch(SOLVING):
                 (data,) = split_groups(layer, program, None)
-                return choose_regularisation(data, ball.radius, self.run.n_threads)
+                return choose_regularisation(data, ball.radius, self.run.n_threads, limit)
         ridge, pull = self.regularise
         return Regularisation(0.0 if program.activation == "linear" else pull, ridge)
 
@@ -214,10 +185,10 @@ class ToError(Method):
             n_threads=self.run.n_threads,
             callback=certified,
             executor=None if self.pool is None else self.pool.executor,
-            block_outputs=_affordable_outputs(ball) if self.pool is None else None,
-            **_drawing(task.layer, ball),
+            block_outputs=ball.affordable_outputs if self.pool is None else None,
+            **ball.drawing(task.layer),
         )
-        if solution.converged and solution.dual.size <= LARGEST:
+        if solution.converged and solution.dual.size <= MOST_KEPT:
             self.answers[task.position] = solution
         return _accept(task.layer, ball, solution, history)
 
@@ -236,9 +207,9 @@ class ToError(Method):
             for task in tasks:
                 ball = self._pose_task(task)
                 posed.append(
-                    (task._replace(original=NOTHING, current=NOTHING), _without_arrays(ball))
+                    (task._replace(original=NOTHING, current=NOTHING), ball.without_arrays)
                 )
-                yield _layer_data(task.layer, ball), Form.of(ball.epsilon, None)
+                yield ball.layer_data(task.layer), Form.of(ball.epsilon, None)
 
         threads = 1 if self.run.n_threads is None else self.run.n_threads
         options = LayerOptions.of(
@@ -271,45 +242,6 @@ class ToError(Method):
 
     def _kappa(self, *, last: bool) -> float:
         return self.kappa if last else 1.0
-
-
-NOTHING = np.empty((0, 0))
-
-
-def _without_arrays(ball: ErrorBall) -> ErrorBall:
-    """Return a ball without its program's arrays: those of all layers would take much memory."""
-    program = replace(ball.program, X=NOTHING, Y=NOTHING, upper=None, active=None)
-    return replace(ball, program=program)
-
-
-def _layer_data(layer: LayerView, ball: ErrorBall) -> LayerData:
-    program = ball.program
-    return LayerData.of(
-        program.X,
-        program.Y,
-        program.activation,
-        program.upper,
-        program.active,
-        np.dtype(np.float64),
-        program.groups,
-        **_drawing(layer, ball),
-    )
-
-
-def _drawing(layer: LayerView, ball: ErrorBall) -> dict[str, Any]:
-    """Return what draws the weights, as arguments of `nettrim.solve_layer`."""
-    chosen = ball.regularisation
-    if chosen is None or not (chosen.ridge or chosen.pull):
-        return {}
-    return {"ridge": chosen.ridge, "pull": chosen.pull, "original": layer.affine.stacked}
-
-
-def _affordable_outputs(ball: ErrorBall) -> int | None:
-    """Return how many outputs at a time keep a solver's arrays small; None for all of them."""
-    program = ball.program
-    if program.groups > 1 or program.Y.size <= LARGEST or ball.regularisation is not None:
-        return None
-    return max(1, LARGEST // len(program.Y))
 
 
 def _error(V: Array, Y: Array, relu: bool) -> float:
