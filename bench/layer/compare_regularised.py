@@ -84,6 +84,7 @@ def layers(options: argparse.Namespace) -> list[Layer]:
         "mnist_fc, 1": (data.trained(folder, "mnist_fc"), digits, 1),
         "Fashion-MNIST 784-256-256-10, 1": (clothes_network(folder), clothes, 1),
         "mnist_fc, 3": (data.trained(folder, "mnist_fc"), digits, 3),
+        "mnist_lenet300, 2": (data.trained(folder, "mnist_lenet300"), digits, 2),
     }
     found = [part(name, *given, options) for name, given in dense.items()]
     lenet5 = data.lenet5(folder)

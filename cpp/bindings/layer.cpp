@@ -50,13 +50,16 @@ FeatureGroups groups_of(const OptionalArray<Index>& groups, const OptionalArray<
 template <class S>
 py::dict to_dict(LayerSolution<S>&& s) {
   using namespace pybind11::literals;
-  return py::dict("weights"_a = to_array(std::move(s.weights)), "objective"_a = s.objective,
-                  "dual_bound"_a = s.dual_bound, "gap"_a = s.gap, "residual"_a = s.residual,
-                  "violation"_a = s.violation, "epsilon"_a = s.epsilon, "penalty"_a = s.penalty,
-                  "status"_a = name(s.status), "iterations"_a = s.iterations, "solver"_a = s.solver,
-                  "reason"_a = s.reason, "seconds"_a = s.seconds,
-                  "dual"_a = to_array(std::move(s.dual)),
-                  "slopes"_a = py::array_t<double>(s.slopes.size(), s.slopes.data()));
+  auto fields = py::dict(
+      "weights"_a = to_array(std::move(s.weights)), "objective"_a = s.objective,
+      "dual_bound"_a = s.dual_bound, "gap"_a = s.gap, "residual"_a = s.residual,
+      "violation"_a = s.violation, "epsilon"_a = s.epsilon, "penalty"_a = s.penalty,
+      "status"_a = name(s.status), "iterations"_a = s.iterations, "solver"_a = s.solver,
+      "reason"_a = s.reason, "seconds"_a = s.seconds, "dual"_a = to_array(std::move(s.dual)));
+  if (s.slopes.size() > 0) {
+    fields["slopes"] = py::array_t<double>(s.slopes.size(), s.slopes.data());
+  }
+  return fields;
 }
 
 template <class S>

@@ -8,13 +8,15 @@ from numpy.typing import NDArray
 
 Product: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
-class LayerFields(TypedDict):
+class DrawnFields(TypedDict, total=False):
+    slopes: NDArray[np.float64]  # where weights are drawn
+
+class LayerFields(DrawnFields):
     weights: NDArray[np.floating[Any]]
     objective: float
     dual_bound: float
     gap: float
     residual: float
-    slopes: NDArray[np.float64]
     violation: float
     epsilon: float
     penalty: float
