@@ -16,6 +16,7 @@ from nettrim.results.recipe import format_snippet
 from nettrim.trimming import keep_promise, path_search
 from nettrim.trimming.path import Path as ModelPath
 from support.networks import random_network, trim
+from support.onnx_network import onnx_model
 
 DIGITS = load_digits()
 X, HELD_OUT, LABELS = DIGITS.X[:300], DIGITS.X_test[:300], DIGITS.labels_test[:300]
@@ -107,6 +108,50 @@ def test_an_unkept_promise_is_said_and_gives_the_most_careful_model(monkeypatch)
     assert result.nonzeros_after == promise.models[0].nonzeros
     assert str(warning.message) == promise.sentence
     assert f"{promise.seen:.3g}"[:1] in promise.sentence
+
+
+def made_with(framework: str, network: Network) -> Any:
+    """The network as a model of a framework."""
+    pytest.importorskip(framework)
+    if framework == "onnx":
+        return onnx_model(network)
+    pairs = [(layer.weights, layer.bias) for layer in network.layers]
+    if framework == "sklearn":
+        from sklearn.neural_network import MLPClassifier
+
+        rng = np.random.default_rng(0)
+        model = MLPClassifier((10,), max_iter=1)
+        model.partial_fit(rng.standard_normal((20, 12)), np.arange(20) % 4, classes=np.arange(4))
+        model.coefs_, model.intercepts_ = ([pair[k] for pair in pairs] for k in (0, 1))
+        return model
+    import torch
+    from torch import nn
+
+    module = nn.Sequential(nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 4))
+    with torch.no_grad():
+        for linear, (weights, bias) in zip((module[0], module[2]), pairs, strict=True):
+            linear.weight.copy_(torch.tensor(weights.T))
+            linear.bias.copy_(torch.tensor(bias))
+    return module
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+@pytest.mark.parametrize(
+    ("framework", "path"),
+    [("sklearn", "sparsity"), ("torch", "epsilon"), ("onnx", "units"), ("onnx", "epsilon")],
+)
+def test_models_of_all_frameworks(rng: np.random.Generator, framework: str, path: str) -> None:
+    """The same is promised of the same network."""
+    network, data = random_network(rng, 12, 10, 4), rng.standard_normal((200, 12))
+    data = data.astype(np.float32)
+    options = {"flips": 0.3, "path": path, "held_out": data[100:], "n_threads": 1}
+    own, other = (
+        trim(model, data[:100], **options) for model in (network, made_with(framework, network))
+    )
+    assert other.promise.kept
+    assert type(other.model) is type(other.original)
+    assert [m.level for m in own.promise.models] == [m.level for m in other.promise.models]
+    assert own.promise.seen == pytest.approx(other.promise.seen, abs=0.02)
 
 
 # --- refused -------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["keep_promise"]
 
 # Of the care of the model that was found: those that are tested, in this order.
-STEPS = (1.5, 1.2, 1.0, 0.85, 0.72, 0.6, 0.5, 0.42, 0.35, 0.3)
+STEPS = (1.5, 1.2, 1.0, 0.85, 0.72, 0.6, 0.5)
 
 
 def keep_promise(

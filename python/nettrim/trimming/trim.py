@@ -89,10 +89,11 @@ def trim(
         Calibration data: samples of what the network will see. No labels are needed. Models of
         PyTorch and ONNX also take a mapping from inputs to arrays, batches in a list, and a module
         what its users have: tensors, tuples of them, Datasets and DataLoaders.
-    goal : nettrim.Error, nettrim.Sparsity or nettrim.Units, optional
+    goal : nettrim.Error, nettrim.Sparsity, nettrim.Units or nettrim.Promise, optional
         What is wanted. ``epsilon=0.05`` is short for ``nettrim.Error(0.05)``, ``sparsity=0.9`` for
-        ``nettrim.Sparsity(0.9)``, ``pattern="2:4"`` for ``nettrim.Sparsity(pattern="2:4")``, and
-        ``size=0.5`` for ``nettrim.Units(0.5)``.
+        ``nettrim.Sparsity(0.9)``, ``pattern="2:4"`` for ``nettrim.Sparsity(pattern="2:4")``,
+        ``size=0.5`` for ``nettrim.Units(0.5)``, and ``flips=0.01`` for
+        ``nettrim.Promise(flips=0.01)``, which takes ``held_out``.
     epsilon : float, optional
         Error allowed to a layer, relative to the Frobenius norm of its output: to each layer in the
         parallel scheme, to the first pruned one in the cascade.
@@ -148,11 +149,12 @@ def trim(
         Show progress on stderr: a bar if rich is installed, a line for each layer otherwise.
     **options
         Further options of the goal that ``epsilon``, ``sparsity`` or ``pattern`` is short for:
-        ``tol``, ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter``, ``regularise`` of
-        `nettrim.Error`;
-        ``pattern``, ``share``, ``min_density`` of `nettrim.Sparsity`; ``time_limit`` of both;
-        ``size``, ``operations``, ``min_width``, ``multiple_of`` of `nettrim.Units`. What the goal
-        would not use is refused.
+        ``network``, ``tol``, ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter``,
+        ``regularise`` of `nettrim.Error`; ``pattern``, ``share``, ``min_density`` of
+        `nettrim.Sparsity`; ``time_limit`` of both; ``size``, ``operations``, ``min_width``,
+        ``multiple_of`` of `nettrim.Units`; ``flips``, ``misses``, ``drop``, ``error``,
+        ``quantile``, ``confidence``, ``labels``, ``path`` of `nettrim.Promise`. What the goal would
+        not use is refused.
 
     Returns
     -------
@@ -181,6 +183,8 @@ def trim(
     LargeErrorWarning
         Before a layer of the cascade is solved that may move by more than half of its output, and
         at the end if the network did.
+    PromiseWarning
+        If no model keeps the promise; the most careful one that was tested is returned.
     RuntimeMismatchWarning
         If the framework computes something else than exact arithmetic does, by more than rounding.
     RuntimeWarning
