@@ -13,7 +13,7 @@ import nettrim
 from nettrim import Network, Promise
 from nettrim.demo import load_digits
 from nettrim.results.recipe import format_snippet
-from nettrim.trimming import keep_promise, path_search
+from nettrim.trimming import path_search
 from nettrim.trimming.path import Path as ModelPath
 from support.networks import random_network, trim
 from support.onnx_network import onnx_model
@@ -58,9 +58,14 @@ def test_models_are_tested_from_careful_to_bold_until_one_fails(result) -> None:
 
 def test_no_model_is_trimmed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     trimmed: list[str] = []
-    trim_to, draft = ModelPath.trim_to, ModelPath.draft
-    monkeypatch.setattr(ModelPath, "trim_to", lambda *a: trimmed.append(a[2].title) or trim_to(*a))
-    monkeypatch.setattr(ModelPath, "draft", lambda *a: trimmed.append(f"draft {a[2]}") or draft(*a))
+    for name in ("trim_to", "draft"):
+        whole = getattr(ModelPath, name)
+
+        def noted(*arguments: Any, whole: Any = whole, name: str = name, **options: Any) -> Any:
+            trimmed.append(f"{name} {arguments[2]}")
+            return whole(*arguments, **options)
+
+        monkeypatch.setattr(ModelPath, name, noted)
     result = keep(Promise(flips=0.1))
     assert len(trimmed) == len(set(trimmed))
     assert len(trimmed) == len(result.promise.models) + len(result.promise.searched)
@@ -204,8 +209,8 @@ def test_a_single_output_does_not_flip(rng: np.random.Generator) -> None:
 def interrupted_after(count: int, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     whole, calls = getattr(ModelPath, name), iter(range(100))
 
-    def stop(*arguments: Any) -> Any:
-        walk = whole(*arguments)
+    def stop(*arguments: Any, **options: Any) -> Any:
+        walk = whole(*arguments, **options)
         walk.interrupted = next(calls) >= count
         return walk
 
@@ -266,5 +271,9 @@ def test_table_and_page_say_it(result, tmp_path: Path) -> None:
     assert page.count(">passed<") + page.count(">failed<") == len(result.promise.models)
 
 
-def test_steps_go_from_careful_to_bold() -> None:
-    assert list(keep_promise.STEPS) == sorted(set(keep_promise.STEPS), reverse=True)
+@pytest.mark.parametrize("goal", [nettrim.Sparsity(0.5), nettrim.Error(0.1), nettrim.Units(0.5)])
+def test_a_path_goes_from_careful_to_bold(goal) -> None:
+    least, most = goal.range_of_care
+    assert least < goal.care < most
+    assert list(goal.tested) == sorted(set(goal.tested), reverse=True)
+    assert goal.with_care(goal.care) == goal

@@ -3,7 +3,9 @@
 Held-out samples may only be looked at by models in an order that is fixed without them. So the path
 is searched on the calibration samples alone (see `nettrim.trimming.path_search`), and models around
 the one found there are tested, from a more careful one on to bolder ones, until one fails
-(docs/mathematics/promise.md#the-boldest-model-of-a-path).
+(docs/mathematics/promise.md#the-boldest-model-of-a-path). They are as rough as those of the search,
+fitted to all calibration samples: what exchanges of weights gain is less than what several models
+more on the path do, in the same time.
 """
 
 from __future__ import annotations
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
     from .job import Job
 
 __all__ = ["keep_promise"]
-
-# Of the care of the model that was found: those that are tested, in this order.
-STEPS = (1.5, 1.2, 1.0, 0.85, 0.72, 0.6, 0.5)
 
 
 def keep_promise(
@@ -114,7 +113,7 @@ class _Tests:
         """Trim and yield models, numbered, with what they lose; resumed where the last passed."""
         for goal in self._sequence(care):
             try:
-                walk = self.path.trim_to(run, goal)
+                walk = self.path.trim_to(run, goal, draft=True)
             except OutOfReachError:  # at one of the ends: the others are not
                 continue
             if walk.interrupted:
@@ -130,7 +129,7 @@ class _Tests:
         if care is None:
             return []
         least, most = self.path.goal.range_of_care
-        cares = dict.fromkeys(min(max(step * care, least), most) for step in STEPS)
+        cares = dict.fromkeys(min(max(step * care, least), most) for step in self.path.goal.tested)
         return [self.path.at(one) for one in cares]
 
     def losses(self, walk: Walk) -> Array:

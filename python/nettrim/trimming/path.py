@@ -42,14 +42,14 @@ class Path:
         """Trim the network for one model; finished layers are kept in a folder of their own."""
         return self.trim_to(run, self.at(care))
 
-    def trim_to(self, run: Run, goal: PathGoal) -> Walk:
+    def trim_to(self, run: Run, goal: PathGoal, *, draft: bool = False) -> Walk:
         """Do that for a goal that may differ from the others by more than its care.
 
         A run that is resumed has the answers of models before, and not what they left.
         """
         job = self.job
         memory = self.memory if goal.repeatable or job.store is None else {}
-        method = goal.method_on_path(run, job.scheme, job.pool, memory, draft=False)
+        method = goal.method_on_path(run, job.scheme, job.pool, memory, draft=draft)
         return job.walk(run, goal, method, goal.title)
 
     def draft(self, run: Run, care: float) -> Walk:

@@ -89,6 +89,8 @@ class PathGoal(Goal):
         Of the boldest and of the most careful model that is worth a look.
     search_steps : int
         Models that a search looks at, at most.
+    tested : tuple of float
+        Models that are tested after it, at most: over the care of the one that was found, in turn.
     repeatable : bool
         Whether what models leave for each other makes no difference to them, to the last bit.
     """
@@ -96,6 +98,7 @@ class PathGoal(Goal):
     level: ClassVar[str]
     range_of_care: ClassVar[tuple[float, float]]
     search_steps: ClassVar[int] = 7
+    tested: ClassVar[tuple[float, ...]] = (1.5, 1.2, 1.0, 0.85, 0.72, 0.6, 0.5)
     repeatable: ClassVar[bool] = True
 
     @property
@@ -119,7 +122,7 @@ class PathGoal(Goal):
         memory : dict
             What the methods of other models of the path have left for this one, by position.
         draft : bool
-            Whether a model for a search is enough, which costs less.
+            Whether a rougher model is enough, which costs less.
         """
 
     def method(self, run: Run, scheme: str, pool: Pool | None) -> Method:

@@ -76,8 +76,9 @@ class Promise(Goal):
     Notes
     -----
     Models are sought first on the calibration samples alone, a quarter of which is set aside to
-    judge them. Those that are tested are trimmed on all of them, until one fails. Several promises
-    tried on the same held-out samples hold one by one, and not all together.
+    judge them. Those that are tested, until one fails, are fitted to all; by sparsity without
+    the exchanges of weights by which `nettrim.Sparsity` ends. Several promises tried on the same
+    held-out samples hold one by one, and not all together.
 
     Source: fixed-sequence testing as in Angelopoulos, Bates, Candes, Jordan and Lei, "Learn then
     Test", arXiv 2110.01052; docs/mathematics/promise.md.

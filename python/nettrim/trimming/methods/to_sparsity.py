@@ -54,8 +54,8 @@ class ToSparsity(Method):
     known : dict of list of Curve
         What other sparsities of the same model have left: `RemovalCurves.known`.
     draft : bool
-        For a search: layers of which the curves are known lose their weights in that order whatever
-        they see, and no weights are exchanged.
+        For one of many models: layers of which the curves are known lose their weights in that
+        order whatever they see, and no weights are exchanged.
     budgets : dict of int
         How many weights the layers may keep, by position.
     same_input : dict of list of int
@@ -164,7 +164,7 @@ class ToSparsity(Method):
 
     def details(self, position: int) -> dict[str, Any]:
         """Return what this layer's answer depends on beside the options of the run."""
-        return {"budget": self.budgets[position]}
+        return {"budget": self.budgets[position], **({"draft": True} if self.draft else {})}
 
     @property
     def curves(self) -> RemovalCurves:
