@@ -101,6 +101,7 @@ def test_all_that_can_be_promised(options: dict[str, Any], kind: str) -> None:
     assert (result.widths is not None) == (kind == "size")
 
 
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
 def test_an_unkept_promise_is_said_and_gives_the_most_careful_model(monkeypatch) -> None:
     monkeypatch.setattr(path_search.Search, "find", lambda *_: 0.006)
     with pytest.warns(nettrim.PromiseWarning, match="Nothing is promised") as told:
