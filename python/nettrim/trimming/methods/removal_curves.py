@@ -22,7 +22,16 @@ from .method import Run
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["TUNING", "Curve", "Curves", "RemovalCurves", "apply_budgets", "split_removals", "stack"]
+__all__ = [
+    "TUNING",
+    "Curve",
+    "Curves",
+    "LayerCurves",
+    "RemovalCurves",
+    "apply_budgets",
+    "split_removals",
+    "stack",
+]
 
 TUNING = "tuning"  # a stage of a run
 
@@ -39,7 +48,22 @@ class Curve(NamedTuple):
         return BudgetTrace(data, self.elimination, self.regularisation, 0.0, n_threads, self.status)
 
 
-Curves = dict[int, list[Curve]]  # of the groups of layers on the original signals, by position
+@dataclass
+class LayerCurves:
+    """What is known of a layer on the original signals.
+
+    Attributes
+    ----------
+    groups : list of Curve
+    effect : float or None
+        How much its losses count for the network, as it was measured last.
+    """
+
+    groups: list[Curve]
+    effect: float | None = None
+
+
+Curves = dict[int, LayerCurves]  # by the position of layers
 
 
 @dataclass(frozen=True)
@@ -50,7 +74,7 @@ class RemovalCurves:
     ----------
     run : Run
     pool : Pool or None
-    known : dict of list of Curve
+    known : dict of LayerCurves
         May be lent to several methods on one model: it is the same for every sparsity.
     """
 
@@ -70,16 +94,16 @@ class RemovalCurves:
         """Return the groups of a layer on the original signals; they are traced once."""
         if position not in self.known:
             traces = self.trace(position, parts, deadline)
-            self.known[position] = [
-                Curve(trace.elimination, trace.regularisation, trace.status) for trace in traces
-            ]
+            self.known[position] = LayerCurves(
+                [Curve(trace.elimination, trace.regularisation, trace.status) for trace in traces]
+            )
         return self.recall(position, parts)
 
     def recall(self, position: int, parts: Sequence[BudgetData]) -> list[BudgetTrace]:
         """Return the groups of a layer in the order found on the original signals, on any."""
         return [
             curve.on(part, self.n_threads)
-            for part, curve in zip(parts, self.known[position], strict=True)
+            for part, curve in zip(parts, self.known[position].groups, strict=True)
         ]
 
     def trace(
@@ -106,7 +130,7 @@ class RemovalCurves:
         What was chosen on the original signals serves a layer as well on trimmed ones.
         """
         if position in self.known:
-            return [curve.regularisation for curve in self.known[position]]
+            return [curve.regularisation for curve in self.known[position].groups]
         with self.run.watch(TUNING):
             limit = partial_deadline(deadline, TUNING_SHARE)
             return [

@@ -44,6 +44,8 @@ class SharedBudget:
     share : {"network", "layer"}
     min_density : float
     time_limit : float or None
+    draft : bool
+        Whether it will do how much layers counted for the network at another sparsity.
     """
 
     run: Run
@@ -53,6 +55,7 @@ class SharedBudget:
     share: str
     min_density: float
     time_limit: float | None
+    draft: bool = False
 
     def split(self) -> dict[int, int]:
         """Give layers as many weights as serve the network best, or the same share of their own."""
@@ -84,37 +87,46 @@ class SharedBudget:
 
     def _removal_losses(self, budgets: dict[int, int]) -> list[Array]:
         """Return for some layers what their removals do to the network's output."""
-        losses: list[Array] = []
-        judge = Judge.of(self.run, len(budgets))
+        known = self.curves.known
+        if not (self.draft and all(p in known and known[p].effect is not None for p in budgets)):
+            self._measure_effects(budgets)
+        return [self._weigh_losses(position) for position in budgets]
+
+    def _measure_effects(self, budgets: dict[int, int]) -> None:
+        """Trace layers, if they are not, and measure how much their losses count."""
+        judge, count = Judge.of(self.run, len(budgets)), 0
         for position, signal in enumerate(self.run.view.signals(self.run.data, {})):
             if position in budgets:
-                self.run.report.stage("sharing the budget", len(losses), len(budgets))
+                self.run.report.stage("sharing the budget", count, len(budgets))
                 task = self.run.task(position, signal, signal)
                 program = pose(self.run, task, cascaded=False)
                 parts = split_groups(task.layer, program, self.pattern)
                 limit = deadline_after(self.time_limit)
                 traces = self.curves.on_original(position, parts, limit)
-                losses.append(self._weigh_losses(position, traces, budgets[position], judge))
-            if len(losses) == len(budgets):
+                effect = self._effect(position, traces, budgets[position], judge)
+                self.curves.known[position].effect = effect
+                count += 1
+            if count == len(budgets):
                 break
-        self.run.report.stage("sharing the budget", len(losses), len(budgets))
-        return losses
+        self.run.report.stage("sharing the budget", count, len(budgets))
 
-    def _weigh_losses(
-        self, position: int, traces: list[BudgetTrace], budget: int, judge: Judge
-    ) -> Array:
-        """Return what the removals of a layer do to the network's output, the cheapest first."""
+    def _effect(self, position: int, traces: list[BudgetTrace], budget: int, judge: Judge) -> float:
+        """Return how much the losses of a layer count, by what they do at its own budget."""
         size = self.run.layers[position].affine.weights.size
-        losses = [trace.elimination.ranked_losses for trace in traces]
-        removed = split_removals(losses, size - budget)
+        removed = split_removals([t.elimination.ranked_losses for t in traces], size - budget)
         loss = sum(float(t.losses[n]) for t, n in zip(traces, removed, strict=True))
-        effect = 1.0
-        if loss > 0:
-            weights = stack(apply_budgets(traces, removed, 0))
-            affine = self.run.layers[position].affine.replaced(weights)
-            effect = judge.effect({position: affine}) / loss
+        if loss <= 0:
+            return 1.0
+        weights = stack(apply_budgets(traces, removed, 0))
+        affine = self.run.layers[position].affine.replaced(weights)
+        return judge.effect({position: affine}) / loss
+
+    def _weigh_losses(self, position: int) -> Array:
+        """Return what the removals of a layer do to the network's output, the cheapest first."""
+        size, known = self.run.layers[position].affine.weights.size, self.curves.known[position]
+        losses = np.concatenate([curve.elimination.ranked_losses for curve in known.groups])
         n_removable = size - math.ceil(self.min_density * size)
-        return max(effect, TINY) * np.sort(np.concatenate(losses))[:n_removable]
+        return max(known.effect or 0.0, TINY) * np.sort(losses)[:n_removable]
 
 
 def _is_cheap(layer: LayerView) -> bool:

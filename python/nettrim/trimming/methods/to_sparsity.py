@@ -51,11 +51,12 @@ class ToSparsity(Method):
     time_limit : float or None
     pool : Pool or None
         Workers; None to solve here.
-    known : dict of list of Curve
+    known : dict of LayerCurves
         What other sparsities of the same model have left: `RemovalCurves.known`.
     draft : bool
         For one of many models: layers of which the curves are known lose their weights in that
-        order whatever they see, and no weights are exchanged.
+        order whatever they see, at what they counted for the network at another sparsity, and no
+        weights are exchanged.
     budgets : dict of int
         How many weights the layers may keep, by position.
     same_input : dict of list of int
@@ -84,7 +85,7 @@ class ToSparsity(Method):
                 self.same_input = _find_same_input(self.run)
         demand = self.sparsity, self.pattern, self.share, self.min_density, self.time_limit
         with self.run.watch(SHARING):
-            self.budgets = SharedBudget(self.run, self.curves, *demand).split()
+            self.budgets = SharedBudget(self.run, self.curves, *demand, self.draft).split()
 
     def solve(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
         """Trim the layers in turn; on workers, those side by side that do not wait for others."""
@@ -158,7 +159,7 @@ class ToSparsity(Method):
             return None
         pull, ridge = None, None
         if position in self.known:
-            chosen = self.known[position][0].regularisation
+            chosen = self.known[position].groups[0].regularisation
             pull, ridge = chosen.pull, chosen.ridge
         return part, BudgetJob(budget, method, pull, ridge, SWAPS, self.curves.n_threads)
 
