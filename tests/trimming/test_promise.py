@@ -201,7 +201,8 @@ def test_a_single_output_does_not_flip(rng: np.random.Generator) -> None:
     network, data = random_network(rng, 6, 5, 1), rng.standard_normal((80, 6))
     with pytest.raises(ValueError, match="flips: a single output decides nothing"):
         trim(network, data[:40], flips=0.2, held_out=data[40:])
-    assert trim(network, data[:40], error=0.6, held_out=data[40:]).promise.kept
+    promise = {"error": 0.9, "quantile": 0.7, "path": "epsilon"}
+    assert trim(network, data[:40], held_out=data[40:], **promise).promise.kept
 
 
 # --- ends, folders, files ------------------------------------------------------------------------
