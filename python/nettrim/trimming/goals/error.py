@@ -105,7 +105,7 @@ class Error(PathGoal):
         0.8,
         0.6,
         0.45,
-    )  # few: each is a solve of its own
+    )
     repeatable: ClassVar[bool] = False  # answers to warm starts are as good, and others
 
     def __post_init__(self) -> None:
