@@ -8,6 +8,7 @@ from .base.errors import (
     InfeasibleError,
     LargeErrorWarning,
     PromiseWarning,
+    RecoveryWarning,
     RuntimeMismatchWarning,
 )
 from .budget import BudgetSolution, BudgetTrace, solve_layer_budget, trace_budget
@@ -104,6 +105,7 @@ __all__ = [
     "PromiseReport",
     "PromiseWarning",
     "ReLU",
+    "RecoveryWarning",
     "Residual",
     "RuntimeMismatchWarning",
     "Samples",

@@ -15,6 +15,7 @@ __all__ = [
     "LargeErrorWarning",
     "OutOfReachError",
     "PromiseWarning",
+    "RecoveryWarning",
     "RuntimeMismatchWarning",
     "warn_user",
 ]
@@ -58,6 +59,10 @@ class HeldOutWarning(UserWarning):
 
 class PromiseWarning(UserWarning):
     """No model of a path keeps the promise that was asked for; what came of the tests is told."""
+
+
+class RecoveryWarning(UserWarning):
+    """Signals were found, with proof, that need not be those whose product was measured."""
 
 
 class RuntimeMismatchWarning(UserWarning):
