@@ -25,6 +25,11 @@ constexpr Index kPatience = 20, kSinglePatience = 6;
 constexpr double kSingleProgress = 0.5;
 constexpr double kFirmestProximalWeight = 1e-2;
 constexpr Index kRaysApart = 4;  // rounds between looks for a proof of infeasibility
+// While working sets still grow, Gram matrices are estimated from so many active samples for each
+// feature at the start, if that leaves out most; for so many rounds at most, and until a round adds
+// no more than this share of what is in use.
+constexpr Index kEstimateSamples = 8, kMostEstimated = 6;
+constexpr double kSettled = 0.03;
 // A weight below this share of lambda moves no gradient: the longest feature has length 1 to 2.
 constexpr double kNegligible = 2.5e-4;
 
@@ -80,8 +85,37 @@ void Newton<S>::start(const Matrix<S>& weights, const Matrix<S>& dual) {
   lambda_ = !p_.constrained() ? p_.level / 2 : p_.level > 0 && size > 0 ? p_.level / size : 1;
   start_columns(weights, dual);
   share_room();
+  begin_estimates();
   look_at_all_samples();
   next_lambda_ = lambda_of_weights();
+}
+
+template <class S>
+void Newton<S>::begin_estimates() {
+  if (precision_ != Precision::float32) return;
+  bool worthwhile = false;
+  for (Index m = 0; m < p_.n_outputs(); ++m) {
+    const auto features = columns_[static_cast<std::size_t>(m)].features().size();
+    const Index enough = kEstimateSamples * std::max(static_cast<Index>(features), kFewestAdded);
+    strides_.push_back(std::max<Index>(1, grams_.active_samples(m) / enough));
+    worthwhile = worthwhile || strides_.back() > 1;
+  }
+  if (worthwhile) {
+    grams_.prepare_estimates();
+  } else {
+    strides_.clear();
+  }
+}
+
+template <class S>
+void Newton<S>::end_estimates_once_settled(Index added) {
+  if (!estimates_grams()) return;
+  Index in_use = 0;
+  for (const Column& column : columns_) in_use += column.support_size() + column.tight_size();
+  const bool settled = static_cast<double>(added) <= kSettled * static_cast<double>(in_use);
+  if (!settled && ++estimated_rounds_ < kMostEstimated) return;
+  strides_.clear();
+  for (Column& column : columns_) column.forget_gram();
 }
 
 // At an optimum the gradient of every weight that is used equals its penalty. Without weights, a
@@ -145,14 +179,17 @@ void Newton<S>::step() {
   lambda_ = next_lambda_;
   const ColumnTolerances enough = tolerances_after(slack_ ? 0 : last_change_);
   std::atomic<bool> stop = false;
+  std::atomic<Index> added = 0;
   parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
     if (thread == 0 && supervisor_.limit(0)) stop = true;
     if (stop) return;
     auto& column = columns_[static_cast<std::size_t>(output)];
     const Eigen::VectorXd gradient = evidence_.gradient.row(output) / -seen_at;
     shrink(column, gradient);
-    extend(output, missing_features(column, gradient),
-           missing_rows(column, excesses_[static_cast<std::size_t>(output)]));
+    const auto features = missing_features(column, gradient);
+    const auto rows = missing_rows(column, excesses_[static_cast<std::size_t>(output)]);
+    added += static_cast<Index>(features.size() + rows.size());
+    extend(output, features, rows);
     auto& work = workspaces_[static_cast<std::size_t>(thread)];
     gather_values(column, work);
     column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at), work);
@@ -165,6 +202,7 @@ void Newton<S>::step() {
     }
     if (!keeps_gram_[static_cast<std::size_t>(output)]) column.forget_gram();
   });
+  end_estimates_once_settled(added);
   share_room();
   find_lambda();
   follow_lambda();
@@ -207,7 +245,10 @@ void Newton<S>::complete_gram(Index output) {
   auto& column = columns_[static_cast<std::size_t>(output)];
   const Index known = column.gram_size();
   if (known < static_cast<Index>(column.features().size())) {
-    column.add_gram(grams_.columns(output, column.features(), known));
+    column.add_gram(estimates_grams()
+                        ? grams_.estimated_columns(output, column.features(), known,
+                                                   strides_[static_cast<std::size_t>(output)])
+                        : grams_.columns(output, column.features(), known));
   }
 }
 
@@ -371,20 +412,33 @@ void Newton<S>::follow_lambda() {
   });
 }
 
-// Signals and gradients of all outputs at once; entries over their bound are remembered.
+// In single precision as long as Gram matrices are estimated: what is wrong is far more then.
 template <class S>
 void Newton<S>::look_at_all_samples() {
-  const Matrix<double> W = weights_ * double(p_.x_scale);
+  saw_roughly_ = estimates_grams();
+  if (saw_roughly_) {
+    look<float>();
+  } else {
+    look<double>();
+  }
+}
+
+// Signals and gradients of all outputs at once; entries over their bound are remembered.
+template <class S>
+template <class G>
+void Newton<S>::look() {
+  const Matrix<G> W = (weights_ * double(p_.x_scale)).template cast<G>();
   const Index outputs = p_.n_outputs();
   const double scale = dual_scale();
   std::vector<std::vector<std::pair<std::int32_t, Excess>>> found(p_.samples.size());
   evidence_ = gather_evidence(p_, [&](Index k, Range piece, Evidence& mine) {
-    const Matrix<double> signal = product(W, p_.X(piece).template cast<double>());
+    const Matrix<G> X = p_.X(piece).template cast<G>();
+    const Matrix<G> signal = product(W, X);
     p_.with_entries([&](auto entry) {
       const Index first = piece.begin * outputs;
       for (Index i = 0; i < signal.size(); ++i) {
         const auto e = entry(first + i);
-        const double excess = signal.data()[i] - double(e.target);
+        const double excess = double(signal.data()[i]) - double(e.target);
         if (e.active) {
           dual_.data()[first + i] = static_cast<S>(-scale * excess);
         } else if (excess > tolerances_.row) {
@@ -394,7 +448,11 @@ void Newton<S>::look_at_all_samples() {
         }
       }
     });
-    add_piece(p_, piece, signal, dual_, mine);
+    if constexpr (std::is_same_v<G, double>) {
+      add_piece(p_, piece, signal, dual_, mine);
+    } else {
+      add_roughly(piece, X, mine);
+    }
   });
   for (auto& list : excesses_) list = {};
   for (auto& list : found) {
@@ -405,15 +463,32 @@ void Newton<S>::look_at_all_samples() {
   }
 }
 
+// What the rounds ask of a look: the gradient and the squares of the active multipliers.
+template <class S>
+void Newton<S>::add_roughly(Range piece, const Matrix<float>& X, Evidence& mine) const {
+  const Matrix<float> G = dual_.middleCols(piece.begin, piece.size).template cast<float>();
+  const Index outputs = p_.n_outputs();
+  p_.with_entries([&](auto entry) {
+    for (Index i = 0; i < G.size(); ++i) {
+      if (!entry(piece.begin * outputs + i).active) continue;
+      const double g = double(G.data()[i]);
+      mine.square[i % outputs] += g * g;
+    }
+  });
+  mine.gradient += double(p_.x_scale) * product(G, X.transpose()).template cast<double>();
+}
+
 template <class S>
 void Newton<S>::report(EngineResult<S>& a) const {
   a.weights = weights_.template cast<S>();
   a.dual = dual_;
   if constexpr (std::is_same_v<S, double>) {
-    a.certificate = conclude(p_, p_.norm_of(weights_), evidence_, dual_);
-  } else {
-    a.certificate = certify(p_, a.weights, a.dual);
+    if (!saw_roughly_) {
+      a.certificate = conclude(p_, p_.norm_of(weights_), evidence_, dual_);
+      return;
+    }
   }
+  a.certificate = certify(p_, a.weights, a.dual);
 }
 
 template <class S>

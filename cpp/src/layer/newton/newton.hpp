@@ -28,7 +28,7 @@ class Newton {
   void aim();  // at the level that the program has now, from here
 
   // What search() asks of an engine.
-  bool wants_certificate(Index) const { return true; }
+  bool wants_certificate(Index) const { return !saw_roughly_; }
   Patience patience() const;
   void report(EngineResult<S>& a) const;
   const Matrix<S>* ray(const EngineResult<S>&);
@@ -59,6 +59,12 @@ class Newton {
   double least_weight() const;  // what is smaller counts as zero
   ColumnTolerances tolerances_after(double lambda_change) const;
   void look_at_all_samples();
+  template <class G>
+  void look();
+  void add_roughly(Range piece, const Matrix<float>& X, Evidence& mine) const;
+  bool estimates_grams() const { return !strides_.empty(); }
+  void begin_estimates();
+  void end_estimates_once_settled(Index added);
   double dual_scale() const { return p_.constrained() ? 1 / lambda_ : 2.0; }
 
   const UnitProgram<S>& p_;
@@ -81,6 +87,9 @@ class Newton {
   Evidence evidence_;
   std::vector<std::vector<Excess>> excesses_;  // of each output, in the order of samples
   std::vector<std::uint8_t> keeps_gram_;       // of each output, between its solves
+  std::vector<Index> strides_;  // of each output's active samples, while Gram matrices are estimated
+  Index estimated_rounds_ = 0;
+  bool saw_roughly_ = false;  // whether the last look was in single precision
 };
 
 // Of the Gram matrices of all outputs at all features, in double precision.

@@ -1,11 +1,19 @@
 #include "layer/newton/working_gram.hpp"
 
+#include <algorithm>
+
 #include "linalg/factor.hpp"
 
 namespace nettrim::layer {
 namespace {
 
 constexpr Index kSamplesAtOnce = 192;  // gathered features of so many samples stay in cache
+
+// The fresh features among each other, from their lower triangle.
+void mirror(Index known, Matrix<double>& side) {
+  auto square = side.bottomRows(side.rows() - known);
+  square.triangularView<Eigen::StrictlyUpper>() = square.transpose();
+}
 
 template <class S>
 Matrix<double> whole_gram(const UnitProgram<S>& p) {
@@ -47,9 +55,9 @@ Matrix<double> WorkingGram<S>::columns(Index output, const std::vector<Index>& f
   Matrix<double> side(size, fresh);
   const auto add = [&](bool active, double sign) {
     if (kept_ == Precision::float32) {
-      add_samples<float>(output, active, features, known, sign, side);
+      add_samples<float>(output, active, features, known, sign, 1, side);
     } else {
-      add_samples<double>(output, active, features, known, sign, side);
+      add_samples<double>(output, active, features, known, sign, 1, side);
     }
   };
   const bool mostly = 2 * active_samples(output) > p_.n_samples();
@@ -64,21 +72,54 @@ Matrix<double> WorkingGram<S>::columns(Index output, const std::vector<Index>& f
     side.setZero();
     add(true, 1);
   }
+  mirror(known, side);
   return side;
 }
 
-// side += sign * X_all X_fresh' over the samples whose entry is `active` or not; products of few
-// samples in the precision that is kept of them, and their sum in double.
+template <class S>
+Matrix<double> WorkingGram<S>::estimated_columns(Index output, const std::vector<Index>& features,
+                                                 Index known, Index stride) const {
+  const auto size = static_cast<Index>(features.size());
+  Matrix<double> side = Matrix<double>::Zero(size, size - known);
+  add_samples<float>(output, true, features, known, static_cast<double>(stride), stride, side);
+  mirror(known, side);
+  for (Index j = 0; j < side.cols(); ++j) {
+    double& entry = side(known + j, j);
+    entry = std::max(entry, squares_(output, features[static_cast<std::size_t>(known + j)]));
+  }
+  return side;
+}
+
+template <class S>
+void WorkingGram<S>::prepare_estimates() {
+  const Index outputs = p_.n_outputs();
+  const Matrix<double> zero = Matrix<double>::Zero(outputs, p_.n_features());
+  squares_ = parallel_total(p_.samples, p_.threads, zero, [&](Range r, Matrix<double>& sum) {
+    const Matrix<float> squares = (p_.x_scale * p_.X(r)).cwiseAbs2().template cast<float>();
+    Matrix<float> chosen(outputs, r.size);
+    for (Index k = 0; k < chosen.size(); ++k) {
+      chosen.data()[k] = active(k % outputs, r.begin + k / outputs) ? 1.0F : 0.0F;
+    }
+    sum += product(chosen, squares.transpose()).template cast<double>();
+  });
+}
+
+// side += sign * X_all X_fresh' over the samples whose entry is `active` or not, one in `stride` of
+// them; products of few samples in the precision that is kept of them, and their sum in double. Of
+// the fresh features among each other the lower triangle is formed.
 template <class S>
 template <class G>
 void WorkingGram<S>::add_samples(Index output, bool active, const std::vector<Index>& features,
-                                 Index known, double sign, Matrix<double>& side) const {
-  const auto size = static_cast<Index>(features.size());
-  Matrix<G> gathered(size, kSamplesAtOnce), products(size, size - known);
-  Index count = 0;
+                                 Index known, double sign, Index stride,
+                                 Matrix<double>& side) const {
+  const auto size = static_cast<Index>(features.size()), fresh = size - known;
+  Matrix<G> gathered(size, kSamplesAtOnce), products(size, fresh);
+  Index count = 0, passed = 0;
   const auto flush = [&] {
     const auto all = gathered.leftCols(count);
-    write_product(all, all.bottomRows(size - known).transpose(), products);
+    products.setZero();
+    add_product(all.topRows(known), all.bottomRows(fresh).transpose(), products.topRows(known));
+    add_gram(all.bottomRows(fresh), products.bottomRows(fresh));
     side += sign * products.template cast<double>();
     count = 0;
   };
@@ -86,7 +127,7 @@ void WorkingGram<S>::add_samples(Index output, bool active, const std::vector<In
     const Index first = 64 * word, samples = std::min<Index>(64, p_.n_samples() - first);
     std::uint64_t chosen = active ? bits_(word, output) : ~bits_(word, output);
     for (Index k = 0; k < samples; ++k) {
-      if (((chosen >> k) & 1) == 0) continue;
+      if (((chosen >> k) & 1) == 0 || passed++ % stride != 0) continue;
       const S* const x = p_.given.X + (first + k) * p_.n_features();
       G* const out = gathered.col(count).data();
       for (Index i = 0; i < size; ++i) {
