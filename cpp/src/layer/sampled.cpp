@@ -34,13 +34,12 @@ const T* data_or_null(const Matrix<T>& values) {
 
 }  // namespace
 
-// Features as far apart as they were given: the sample has scales of its own.
+// In the caller's units: the sample has scales of its own.
 template <class S>
 SampledProgram<S>::SampledProgram(const UnitProgram<S>& whole, Index count)
     : whole_(whole),
       samples_(spread(whole.n_samples(), count)),
-      X_(whole.costs.cwiseInverse().template cast<S>().asDiagonal() *
-         chosen_columns(whole.given.X, whole.n_features(), samples_)),
+      X_(chosen_columns(whole.given.X, whole.n_features(), samples_)),
       Y_(chosen_columns(whole.given.Y, whole.n_outputs(), samples_)),
       upper_(chosen_columns(whole.given.upper, whole.n_outputs(), samples_)),
       active_(chosen_columns(whole.given.active, whole.n_outputs(), samples_)) {

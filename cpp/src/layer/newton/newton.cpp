@@ -30,6 +30,7 @@ constexpr Index kRaysApart = 4;  // rounds between looks for a proof of infeasib
 // no more than this share of what is in use.
 constexpr Index kEstimateSamples = 8, kMostEstimated = 6;
 constexpr double kSettled = 0.03;
+constexpr Index kOutputsAtOnce = 16;  // whose Gram matrices are assembled together
 // A weight below this share of lambda moves no gradient: the longest feature has length 1 to 2.
 constexpr double kNegligible = 2.5e-4;
 
@@ -51,7 +52,7 @@ std::vector<Index> foremost(std::vector<std::pair<double, Index>>& ranked,
 template <class S>
 ColumnTolerances tolerances_for(const UnitProgram<S>& p, double tol) {
   const double signal = p.largest > 0 ? p.largest : 1;
-  const double proximal_weight = p.even() ? 0 : kFirmestProximalWeight;
+  const double proximal_weight = p.even ? 0 : kFirmestProximalWeight;
   return {kAimBelow * tol, kAimBelow * tol * signal, kAimBelow * tol * signal, proximal_weight};
 }
 
@@ -114,8 +115,10 @@ void Newton<S>::end_estimates_once_settled(Index added) {
   for (const Column& column : columns_) in_use += column.support_size() + column.tight_size();
   const bool settled = static_cast<double>(added) <= kSettled * static_cast<double>(in_use);
   if (!settled && ++estimated_rounds_ < kMostEstimated) return;
+  for (std::size_t m = 0; m < columns_.size(); ++m) {
+    if (strides_[m] > 1) columns_[m].forget_gram();
+  }
   strides_.clear();
-  for (Column& column : columns_) column.forget_gram();
 }
 
 // At an optimum the gradient of every weight that is used equals its penalty. Without weights, a
@@ -180,33 +183,55 @@ void Newton<S>::step() {
   const ColumnTolerances enough = tolerances_after(slack_ ? 0 : last_change_);
   std::atomic<bool> stop = false;
   std::atomic<Index> added = 0;
-  parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
-    if (thread == 0 && supervisor_.limit(0)) stop = true;
-    if (stop) return;
-    auto& column = columns_[static_cast<std::size_t>(output)];
-    const Eigen::VectorXd gradient = evidence_.gradient.row(output) / -seen_at;
-    shrink(column, gradient);
-    const auto features = missing_features(column, gradient);
-    const auto rows = missing_rows(column, excesses_[static_cast<std::size_t>(output)]);
-    added += static_cast<Index>(features.size() + rows.size());
-    extend(output, features, rows);
+  const std::vector<Range> groups = cut(p_.n_outputs(), kOutputsAtOnce, p_.threads);
+  parallel_for_uneven(static_cast<Index>(groups.size()), p_.threads, [&](Index k, int thread) {
+    const Range group = groups[static_cast<std::size_t>(k)];
     auto& work = workspaces_[static_cast<std::size_t>(thread)];
-    gather_values(column, work);
-    column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at), work);
-    if (!column.is_optimal(lambda_, enough)) {
-      complete_gram(output);
-      column.solve(
-          lambda_,
-          {tolerances_.gradient, tolerances_.row, least_weight(), tolerances_.proximal_weight},
-          work);
+    const auto stops = [&] {
+      if (thread == 0 && supervisor_.limit(0)) stop = true;
+      return stop.load();
+    };
+    std::vector<Index> unsolved;
+    for (Index output = group.begin; output < group.begin + group.size && !stops(); ++output) {
+      added += update_working_sets(output, seen_at, work);
+      const auto& column = columns_[static_cast<std::size_t>(output)];
+      if (!column.is_optimal(lambda_, enough)) unsolved.push_back(output);
     }
-    if (!keeps_gram_[static_cast<std::size_t>(output)]) column.forget_gram();
+    if (!stop) complete_grams(unsolved);
+    for (const Index output : unsolved) {
+      if (stops()) return;
+      solve_column(output, work);
+    }
   });
   end_estimates_once_settled(added);
   share_room();
   find_lambda();
   follow_lambda();
   look_at_all_samples();
+}
+
+// To what the last look found, at the dual scale of then. How many elements are new.
+template <class S>
+Index Newton<S>::update_working_sets(Index output, double seen_at, ColumnWorkspace& work) {
+  auto& column = columns_[static_cast<std::size_t>(output)];
+  const Eigen::VectorXd gradient = evidence_.gradient.row(output) / -seen_at;
+  shrink(column, gradient);
+  const auto features = missing_features(column, gradient);
+  const auto rows = missing_rows(column, excesses_[static_cast<std::size_t>(output)]);
+  extend(output, features, rows);
+  gather_values(column, work);
+  column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at), work);
+  return static_cast<Index>(features.size() + rows.size());
+}
+
+template <class S>
+void Newton<S>::solve_column(Index output, ColumnWorkspace& work) {
+  auto& column = columns_[static_cast<std::size_t>(output)];
+  gather_values(column, work);
+  column.solve(lambda_,
+               {tolerances_.gradient, tolerances_.row, least_weight(), tolerances_.proximal_weight},
+               work);
+  if (!keeps_gram_[static_cast<std::size_t>(output)]) column.forget_gram();
 }
 
 // Features that lambda keeps far from use leave, once they are many: Gram matrices are large.
@@ -241,14 +266,18 @@ void Newton<S>::extend(Index output, const std::vector<Index>& features,
 }
 
 template <class S>
-void Newton<S>::complete_gram(Index output) {
-  auto& column = columns_[static_cast<std::size_t>(output)];
-  const Index known = column.gram_size();
-  if (known < static_cast<Index>(column.features().size())) {
-    column.add_gram(estimates_grams()
-                        ? grams_.estimated_columns(output, column.features(), known,
-                                                   strides_[static_cast<std::size_t>(output)])
-                        : grams_.columns(output, column.features(), known));
+void Newton<S>::complete_grams(const std::vector<Index>& outputs) {
+  std::vector<GramColumns> asked;
+  for (const Index output : outputs) {
+    const auto& column = columns_[static_cast<std::size_t>(output)];
+    const Index known = column.gram_size();
+    if (known == static_cast<Index>(column.features().size())) continue;
+    const Index stride = estimates_grams() ? strides_[static_cast<std::size_t>(output)] : 1;
+    asked.push_back({output, &column.features(), known, stride});
+  }
+  grams_.fill(asked);
+  for (const GramColumns& a : asked) {
+    columns_[static_cast<std::size_t>(a.output)].add_gram(a.entries);
   }
 }
 
@@ -277,10 +306,9 @@ void Newton<S>::gather_values(const Column& column, ColumnWorkspace& work) const
   const auto& rows = column.rows();
   work.values.resize(static_cast<Index>(features.size()), static_cast<Index>(rows.size()));
   for (std::size_t k = 0; k < rows.size(); ++k) {
-    const S* const x = p_.given.X + rows[k] * p_.n_features();
     double* const out = work.values.col(static_cast<Index>(k)).data();
     for (std::size_t i = 0; i < features.size(); ++i) {
-      out[i] = double(p_.x_scale) * double(x[features[i]]);
+      out[i] = double(p_.x_scale) * double(p_.X(rows[k], features[i]));
     }
   }
 }

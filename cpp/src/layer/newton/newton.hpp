@@ -42,7 +42,9 @@ class Newton {
 
   void shrink(Column& column, const Eigen::VectorXd& gradient);
   void extend(Index output, const std::vector<Index>& features, const std::vector<Index>& rows);
-  void complete_gram(Index output);
+  void complete_grams(const std::vector<Index>& outputs);
+  Index update_working_sets(Index output, double seen_at, ColumnWorkspace& work);
+  void solve_column(Index output, ColumnWorkspace& work);
   void share_room();
   void start_columns(const Matrix<S>& weights, const Matrix<S>& dual);
   double lambda_of_weights() const;

@@ -7,13 +7,9 @@
 namespace nettrim::layer {
 namespace {
 
-constexpr Index kSamplesAtOnce = 192;  // gathered features of so many samples stay in cache
-
-// The fresh features among each other, from their lower triangle.
-void mirror(Index known, Matrix<double>& side) {
-  auto square = side.bottomRows(side.rows() - known);
-  square.triangularView<Eigen::StrictlyUpper>() = square.transpose();
-}
+// Gathered features of so many samples stay in a core's cache; blocks that they are gathered from,
+// in the larger one. A multiple of 64.
+constexpr Index kSamplesAtOnce = 192, kSamplesPerBlock = 768;
 
 template <class S>
 Matrix<double> whole_gram(const UnitProgram<S>& p) {
@@ -48,49 +44,6 @@ WorkingGram<S>::WorkingGram(const UnitProgram<S>& p, Precision kept)
 }
 
 template <class S>
-Matrix<double> WorkingGram<S>::columns(Index output, const std::vector<Index>& features,
-                                       Index known) const {
-  const auto size = static_cast<Index>(features.size());
-  const Index fresh = size - known;
-  Matrix<double> side(size, fresh);
-  const auto add = [&](bool active, double sign) {
-    if (kept_ == Precision::float32) {
-      add_samples<float>(output, active, features, known, sign, 1, side);
-    } else {
-      add_samples<double>(output, active, features, known, sign, 1, side);
-    }
-  };
-  const bool mostly = 2 * active_samples(output) > p_.n_samples();
-  if (mostly) {
-    for (Index j = 0; j < fresh; ++j) {
-      const Index f = features[static_cast<std::size_t>(known + j)];
-      for (Index i = 0; i < size; ++i)
-        side(i, j) = whole_(features[static_cast<std::size_t>(i)], f);
-    }
-    add(false, -1);
-  } else {
-    side.setZero();
-    add(true, 1);
-  }
-  mirror(known, side);
-  return side;
-}
-
-template <class S>
-Matrix<double> WorkingGram<S>::estimated_columns(Index output, const std::vector<Index>& features,
-                                                 Index known, Index stride) const {
-  const auto size = static_cast<Index>(features.size());
-  Matrix<double> side = Matrix<double>::Zero(size, size - known);
-  add_samples<float>(output, true, features, known, static_cast<double>(stride), stride, side);
-  mirror(known, side);
-  for (Index j = 0; j < side.cols(); ++j) {
-    double& entry = side(known + j, j);
-    entry = std::max(entry, squares_(output, features[static_cast<std::size_t>(known + j)]));
-  }
-  return side;
-}
-
-template <class S>
 void WorkingGram<S>::prepare_estimates() {
   const Index outputs = p_.n_outputs();
   const Matrix<double> zero = Matrix<double>::Zero(outputs, p_.n_features());
@@ -104,39 +57,119 @@ void WorkingGram<S>::prepare_estimates() {
   });
 }
 
-// side += sign * X_all X_fresh' over the samples whose entry is `active` or not, one in `stride` of
-// them; products of few samples in the precision that is kept of them, and their sum in double. Of
-// the fresh features among each other the lower triangle is formed.
 template <class S>
-template <class G>
-void WorkingGram<S>::add_samples(Index output, bool active, const std::vector<Index>& features,
-                                 Index known, double sign, Index stride,
-                                 Matrix<double>& side) const {
-  const auto size = static_cast<Index>(features.size()), fresh = size - known;
-  Matrix<G> gathered(size, kSamplesAtOnce), products(size, fresh);
-  Index count = 0, passed = 0;
-  const auto flush = [&] {
-    const auto all = gathered.leftCols(count);
-    products.setZero();
-    add_product(all.topRows(known), all.bottomRows(fresh).transpose(), products.topRows(known));
-    add_gram(all.bottomRows(fresh), products.bottomRows(fresh));
-    side += sign * products.template cast<double>();
-    count = 0;
-  };
-  for (Index word = 0; word < bits_.rows(); ++word) {
-    const Index first = 64 * word, samples = std::min<Index>(64, p_.n_samples() - first);
-    std::uint64_t chosen = active ? bits_(word, output) : ~bits_(word, output);
-    for (Index k = 0; k < samples; ++k) {
-      if (((chosen >> k) & 1) == 0 || passed++ % stride != 0) continue;
-      const S* const x = p_.given.X + (first + k) * p_.n_features();
-      G* const out = gathered.col(count).data();
-      for (Index i = 0; i < size; ++i) {
-        out[i] = static_cast<G>(p_.x_scale * x[features[static_cast<std::size_t>(i)]]);
-      }
-      if (++count == kSamplesAtOnce) flush();
+Matrix<double> WorkingGram<S>::columns(Index output, const std::vector<Index>& features,
+                                       Index known) const {
+  std::vector<GramColumns> asked = {{output, &features, known}};
+  fill(asked);
+  return std::move(asked.front().entries);
+}
+
+template <class S>
+void WorkingGram<S>::fill(std::vector<GramColumns>& asked) const {
+  if (asked.empty()) return;
+  for (GramColumns& a : asked) begin(a);
+  if (kept_ == Precision::float32) {
+    add_samples<float>(asked);
+  } else {
+    add_samples<double>(asked);
+  }
+  for (GramColumns& a : asked) finish(a);
+}
+
+template <class S>
+void WorkingGram<S>::begin(GramColumns& a) const {
+  const auto& features = *a.features;
+  const auto size = static_cast<Index>(features.size());
+  a.entries.setZero(size, size - a.known);
+  if (!is_difference(a)) return;
+  for (Index j = 0; j < a.entries.cols(); ++j) {
+    const Index f = features[static_cast<std::size_t>(a.known + j)];
+    for (Index i = 0; i < size; ++i) {
+      a.entries(i, j) = whole_(features[static_cast<std::size_t>(i)], f);
     }
   }
-  if (count > 0) flush();
+}
+
+// The fresh features among each other, from their lower triangle.
+template <class S>
+void WorkingGram<S>::finish(GramColumns& a) const {
+  auto square = a.entries.bottomRows(a.entries.cols());
+  square.template triangularView<Eigen::StrictlyUpper>() = square.transpose();
+  if (a.stride == 1) return;
+  for (Index j = 0; j < square.cols(); ++j) {
+    const Index f = (*a.features)[static_cast<std::size_t>(a.known + j)];
+    square(j, j) = std::max(square(j, j), squares_(a.output, f));
+  }
+}
+
+// entries += sign * X_all X_fresh' over the samples that count; products of few samples in the
+// precision that is kept of them, and their sum in double.
+template <class S>
+template <class G>
+void WorkingGram<S>::add_samples(std::vector<GramColumns>& asked) const {
+  Index most = 0, most_fresh = 0;
+  for (const GramColumns& a : asked) {
+    most = std::max(most, a.entries.rows());
+    most_fresh = std::max(most_fresh, a.entries.cols());
+  }
+  Matrix<G> X, gathered(most, kSamplesAtOnce), products(most, most_fresh);
+  std::vector<Index> passed(asked.size(), 0);
+  const bool shared =
+      std::any_of(asked.begin(), asked.end(), [](const GramColumns& a) { return a.stride == 1; });
+  const auto add = [&](GramColumns& a, Index count) {
+    const auto all = gathered.topLeftCorner(a.entries.rows(), count);
+    const auto fresh = all.bottomRows(a.entries.cols());
+    auto out = products.topLeftCorner(a.entries.rows(), a.entries.cols());
+    out.setZero();
+    add_product(all.topRows(a.known), fresh.transpose(), out.topRows(a.known));
+    add_gram(fresh, out.bottomRows(a.entries.cols()));
+    const double sign = is_difference(a) ? -1 : static_cast<double>(a.stride);
+    a.entries += sign * out.template cast<double>();
+  };
+  for (Index first = 0; first < p_.n_samples(); first += kSamplesPerBlock) {
+    const Range block = {first, std::min(kSamplesPerBlock, p_.n_samples() - first)};
+    if (shared) p_.write_X(block, X);
+    for (std::size_t k = 0; k < asked.size(); ++k) {
+      GramColumns& a = asked[k];
+      Index count = 0;
+      for_chosen(a, block, passed[k], [&](Index sample) {
+        G* const out = gathered.col(count).data();
+        if (a.stride > 1) {
+          gather(block.begin + sample, *a.features, out);
+        } else {
+          const G* const x = X.col(sample).data();
+          for (std::size_t i = 0; i < a.features->size(); ++i) out[i] = x[(*a.features)[i]];
+        }
+        if (++count < kSamplesAtOnce) return;
+        add(a, count);
+        count = 0;
+      });
+      if (count > 0) add(a, count);
+    }
+  }
+}
+
+// Of one sample, where few of them count.
+template <class S>
+template <class G>
+void WorkingGram<S>::gather(Index sample, const std::vector<Index>& features, G* out) const {
+  for (const Index j : features) *out++ = static_cast<G>(p_.x_scale * p_.X(sample, j));
+}
+
+// visit(place in the block) for the samples that count.
+template <class S>
+template <class Visit>
+void WorkingGram<S>::for_chosen(const GramColumns& a, Range block, Index& passed,
+                                Visit&& visit) const {
+  for (Index first = 0; first < block.size; first += 64) {
+    const std::uint64_t word = bits_((block.begin + first) / 64, a.output);
+    const std::uint64_t chosen = is_difference(a) ? ~word : word;
+    const Index samples = std::min<Index>(64, block.size - first);
+    for (Index k = 0; k < samples; ++k) {
+      if (((chosen >> k) & 1) != 0 && passed++ % a.stride == 0) visit(first + k);
+    }
+  }
 }
 
 template class WorkingGram<float>;
