@@ -137,9 +137,12 @@ EngineResult<S> find_start(const UnitProgram<S>& p, const Supervisor& supervisor
   options.tol = std::max(options.tol, kSampledTol);
   options.callback = nullptr;  // its bounds say nothing about the whole
   const Supervisor inner(supervisor, options);
-  EngineResult<S> rough = initial_result(q, Start<S>{});
+  Matrix<S> weights;
+  if (start.weights != nullptr) weights = q.unit_weights(p.given_weights(*start.weights));
+  const Start<S> inner_start{start.weights ? &weights : nullptr, nullptr};
+  EngineResult<S> rough = initial_result(q, inner_start);
   rough.iterations = a.iterations;
-  rough = run_roughly(q, inner, {}, std::move(rough));
+  rough = run_roughly(q, inner, inner_start, std::move(rough));
   if (!is_final(q, options, rough)) {
     rough = run_newton(q, inner, std::move(rough), "on some samples", gram_precision(q));
   }
