@@ -308,7 +308,8 @@ void test_working_gram_estimates() {
   layer::WorkingGram<double> grams(p, Precision::float64);
   grams.prepare_estimates();
   const std::vector<Index> features = {1, 4, 5, 0};
-  std::vector<layer::GramColumns> asked = {{0, &features, 2}, {1, &features, 0, 4}, {2, &features, 0}};
+  std::vector<layer::GramColumns> asked = {
+      {0, &features, 2}, {1, &features, 0, 4}, {2, &features, 0}};
   grams.fill(asked);
   for (const auto& a : asked) {
     const Matrix<double> exact = grams.columns(a.output, features, a.known);

@@ -56,7 +56,8 @@ struct MaskedEntries {
   Entry<S> operator()(Index i) const { return {target(i), active(i)}; }
 };
 
-// Some samples of X, features x samples: where they lie, or a copy whose features are of like length.
+// Some samples of X, features x samples: where they lie, or a copy whose features are of like
+// length.
 template <class S>
 class Samples : public View<S> {
  public:

@@ -55,7 +55,7 @@ class WorkingGram {
   Matrix<std::uint64_t> bits_;  // of the active entries, words x outputs
   std::vector<Index> counts_;
   Matrix<double> squares_;  // sums over active samples, outputs x features; for estimates
-  Matrix<double> whole_;  // X'X over all samples, where some output is mostly active
+  Matrix<double> whole_;    // X'X over all samples, where some output is mostly active
 };
 
 }  // namespace nettrim::layer
