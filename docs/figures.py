@@ -34,7 +34,10 @@ FLOORS: list[list[Box]] = [
         Box("hull", "two signals, one product", 6, 12),
     ],
     [Box("results", "outcome, text, page, files", 0, 12)],
-    [Box("models", "views, networks, adapters", 0, 12)],
+    [
+        Box("models", "views, networks, adapters", 0, 6),
+        Box("promise", "tests on unseen data", 6, 12),
+    ],
     [Box("base", "arrays, arguments, errors, dispatch", 0, 12)],
 ]
 CORE: list[list[Box]] = [

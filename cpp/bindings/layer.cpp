@@ -37,6 +37,11 @@ LayerProgram<S> program_of(const Array<S>& X, const Array<S>& Y, const OptionalA
   return program;
 }
 
+template <class S>
+Regularisation<S> regularisation_of(double ridge, double pull, const OptionalArray<S>& original) {
+  return {ridge, pull, data_or_null(original)};
+}
+
 FeatureGroups groups_of(const OptionalArray<Index>& groups, const OptionalArray<double>& prices) {
   if (!groups || !prices) return {};
   return {prices->shape(0), groups->data(), prices->data()};
@@ -45,12 +50,16 @@ FeatureGroups groups_of(const OptionalArray<Index>& groups, const OptionalArray<
 template <class S>
 py::dict to_dict(LayerSolution<S>&& s) {
   using namespace pybind11::literals;
-  return py::dict("weights"_a = to_array(std::move(s.weights)), "objective"_a = s.objective,
-                  "dual_bound"_a = s.dual_bound, "gap"_a = s.gap, "residual"_a = s.residual,
-                  "violation"_a = s.violation, "epsilon"_a = s.epsilon, "penalty"_a = s.penalty,
-                  "status"_a = name(s.status), "iterations"_a = s.iterations, "solver"_a = s.solver,
-                  "reason"_a = s.reason, "seconds"_a = s.seconds,
-                  "dual"_a = to_array(std::move(s.dual)));
+  auto fields = py::dict(
+      "weights"_a = to_array(std::move(s.weights)), "objective"_a = s.objective,
+      "dual_bound"_a = s.dual_bound, "gap"_a = s.gap, "residual"_a = s.residual,
+      "violation"_a = s.violation, "epsilon"_a = s.epsilon, "penalty"_a = s.penalty,
+      "status"_a = name(s.status), "iterations"_a = s.iterations, "solver"_a = s.solver,
+      "reason"_a = s.reason, "seconds"_a = s.seconds, "dual"_a = to_array(std::move(s.dual)));
+  if (s.slopes.size() > 0) {
+    fields["slopes"] = py::array_t<double>(s.slopes.size(), s.slopes.data());
+  }
+  return fields;
 }
 
 template <class S>
@@ -60,9 +69,11 @@ py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
                double time_limit, Index check_every, int n_threads,
                const OptionalArray<S>& start_weights, const OptionalArray<S>& start_dual,
                const py::object& callback, const OptionalArray<Index>& groups,
-               const OptionalArray<double>& prices) {
+               const OptionalArray<double>& prices, double ridge, double pull,
+               const OptionalArray<S>& original) {
   LayerProgram<S> program = program_of(X, Y, upper, active, relu);
   program.groups = groups_of(groups, prices);
+  program.regularisation = regularisation_of(ridge, pull, original);
   program.form = epsilon ? Form::constrained : Form::penalised;
   program.level = epsilon ? *epsilon : penalty.value();
 
@@ -84,10 +95,12 @@ py::list trace(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
                const OptionalArray<bool>& active, bool relu, const std::vector<double>& epsilons,
                double tol, Index max_iter, double time_limit, int n_threads,
                const py::object& callback, const OptionalArray<Index>& groups,
-               const OptionalArray<double>& prices) {
+               const OptionalArray<double>& prices, double ridge, double pull,
+               const OptionalArray<S>& original) {
   const LayerOptions options = layer_options(tol, max_iter, time_limit, n_threads, callback);
   LayerProgram<S> program = program_of(X, Y, upper, active, relu);
   program.groups = groups_of(groups, prices);
+  program.regularisation = regularisation_of(ridge, pull, original);
   std::vector<LayerSolution<S>> solutions;
   {
     const py::gil_scoped_release unlock;
@@ -106,12 +119,14 @@ void add_solve(py::module_& m) {
         py::arg("epsilon"), py::arg("penalty"), py::arg("solver"), py::arg("tol"),
         py::arg("max_iter"), py::arg("time_limit"), py::arg("check_every"), py::arg("n_threads"),
         strict("start_weights").none(true), strict("start_dual").none(true), py::arg("callback"),
-        strict("groups").none(true) = py::none(), strict("prices").none(true) = py::none());
+        strict("groups").none(true) = py::none(), strict("prices").none(true) = py::none(),
+        py::arg("ridge") = 0.0, py::arg("pull") = 0.0, strict("original").none(true) = py::none());
   m.def("trace_layer", &trace<S>, strict("X"), strict("Y"), py::kw_only(),
         strict("upper").none(true), strict("active").none(true), py::arg("relu"),
         py::arg("epsilons"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
         py::arg("n_threads"), py::arg("callback"), strict("groups").none(true) = py::none(),
-        strict("prices").none(true) = py::none());
+        strict("prices").none(true) = py::none(), py::arg("ridge") = 0.0, py::arg("pull") = 0.0,
+        strict("original").none(true) = py::none());
 }
 
 }  // namespace

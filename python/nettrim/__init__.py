@@ -4,6 +4,7 @@ from .base.dispatch import build_info
 from .base.errors import (
     CalibrationWarning,
     ConvergenceWarning,
+    HeldOutWarning,
     InfeasibleError,
     LargeErrorWarning,
     RuntimeMismatchWarning,
@@ -45,6 +46,7 @@ from .results.export import Export, load_weights
 from .results.latency import Latency
 from .results.outcome import LayerReport, Measured, OutputReport
 from .results.trim_result import TrimResult
+from .results.unseen import Unseen
 from .results.widths import Widths
 from .trimming.goals import Error, Goal, Sparsity, Units
 from .trimming.trim import trim
@@ -77,6 +79,7 @@ __all__ = [
     "GlobalAveragePool",
     "Goal",
     "Gram",
+    "HeldOutWarning",
     "HullProgress",
     "HullSolution",
     "ImageSeparation",
@@ -102,6 +105,7 @@ __all__ = [
     "UnitsBudgetSolution",
     "UnitsSolution",
     "UnitsTrace",
+    "Unseen",
     "Untouched",
     "Widths",
     "branch_hull",

@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 Product: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
-class LayerFields(TypedDict):
+class DrawnFields(TypedDict, total=False):
+    slopes: NDArray[np.float64]  # where weights are drawn
+
+class LayerFields(DrawnFields):
     weights: NDArray[np.floating[Any]]
     objective: float
     dual_bound: float
@@ -32,6 +35,7 @@ def work_alone() -> None: ...
 
 # Arrays are C-contiguous and all of one type, float64 or float32. Exactly one of epsilon and
 # penalty.
+# ridge is absolute: that of a weight's squared change.
 def solve_layer(
     X: NDArray[np.floating[Any]],
     Y: NDArray[np.floating[Any]],
@@ -52,6 +56,9 @@ def solve_layer(
     callback: Callable[[int, float, float, float, float, float, float], object] | None,
     groups: NDArray[np.int64] | None = None,
     prices: NDArray[np.float64] | None = None,
+    ridge: float = 0.0,
+    pull: float = 0.0,
+    original: NDArray[np.floating[Any]] | None = None,
 ) -> LayerFields: ...
 
 # epsilons in descending order; an interrupt or the time limit leaves fewer answers than that.
@@ -70,6 +77,9 @@ def trace_layer(
     callback: Callable[[int, float, float, float, float, float, float], object] | None,
     groups: NDArray[np.int64] | None = None,
     prices: NDArray[np.float64] | None = None,
+    ridge: float = 0.0,
+    pull: float = 0.0,
+    original: NDArray[np.floating[Any]] | None = None,
 ) -> list[LayerFields]: ...
 
 class BranchHullFields(TypedDict):

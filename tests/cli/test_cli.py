@@ -101,11 +101,13 @@ def test_by_magnitude_keeps_the_largest(rng: np.random.Generator) -> None:
 
 
 def test_trim(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = "trim net.npz --calibration X.npy --epsilon 0.1 -o out.npz --held-out X.npy"
+    np.save("unseen.npy", np.load("X.npy")[:40] + 0.1)
+    command = "trim net.npz --calibration X.npy --epsilon 0.1 -o out.npz --held-out unseen.npy"
     options = "--scheme parallel --layers 0 --plot out.png --checkpoint kept --threads 1 --quiet"
     assert run(f"{command} {options}") == 0
     out, err = capsys.readouterr()
     assert out.startswith("parallel on 80 calibration samples")
+    assert "Of future samples, by 40 held-out ones" in out
     assert err == ""
     before, after = Network.load("net.npz"), Network.load("out.npz")
     assert np.count_nonzero(after.prunable_layers()[0].affine.weights) < 120
@@ -209,7 +211,7 @@ def test_report_page_and_accuracy(files: Path, capsys: pytest.CaptureFixture[str
 def test_labels_belong_to_the_held_out_samples(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    np.save("unseen.npy", np.load("X.npy")[:7])
+    np.save("unseen.npy", np.load("X.npy")[:7] + 0.1)
     np.save("y.npy", np.zeros(7, dtype=int))
     command = "trim net.npz -c X.npy -e 0.1 -o out.npz -q --labels y.npy"
     assert run(f"{command} --held-out unseen.npy") == 0

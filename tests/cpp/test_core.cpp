@@ -360,6 +360,41 @@ void test_linear_engine_agrees() {
   }
 }
 
+// Rows of a regularisation count as if they stood in X, each asked for by the outputs that have it.
+void test_drawn_weights() {
+  constexpr Index samples = 60, features = 12, outputs = 4, rows = 2 * samples + features;
+  constexpr double ridge = 3, pull = 0.2;
+  Layer<double> layer(15, samples, features, outputs, 0.1);
+  auto formed = layer.program, drawn = layer.program;
+  drawn.regularisation = {ridge, pull, layer.W.data()};
+
+  Matrix<double> X(features, rows);
+  X << layer.X, std::sqrt(ridge) * Matrix<double>::Identity(features, features),
+      std::sqrt(pull) * layer.X;
+  Matrix<double> Y = layer.W * X, upper = Matrix<double>::Constant(outputs, rows, 1e6);
+  Matrix<bool> active = Matrix<bool>::Constant(outputs, rows, true);
+  active.leftCols(samples) = (layer.Y.array() > 0).matrix();
+  active.rightCols(samples) = (layer.Y.array() <= 0).matrix();
+  upper.leftCols(samples).setZero();
+  formed.samples = rows;
+  formed.X = X.data();
+  formed.Y = Y.data();
+  formed.upper = upper.data();
+  formed.active = active.data();
+
+  const auto one = solve_layer(drawn), other = solve_layer(formed);
+  CHECK(one.status == Status::optimal && other.status == Status::optimal);
+  CHECK(std::abs(one.objective - other.objective) <= 2e-6 * other.objective);
+  CHECK(one.slopes.size() == outputs && one.slopes.minCoeff() > 0);
+  CHECK(other.slopes.size() == 0);
+
+  LayerOptions options;
+  options.solver = Solver::admm;
+  CHECK(refuses([&] { solve_layer(drawn, options); }));
+  drawn.regularisation.original = nullptr;
+  CHECK(refuses([&] { solve_layer(drawn); }));
+}
+
 // Started at its own answer a solve has nothing to do; started at a neighbour's it has less.
 void test_newton_starts_warm() {
   Layer<double> layer(13, 400, 30, 10, 0.1);
@@ -548,6 +583,7 @@ int main() {
   test_working_gram_estimates();
   test_engines_agree();
   test_linear_engine_agrees();
+  test_drawn_weights();
   test_newton_starts_warm();
   std::printf("%d checks, %d failed\n", checks, failures);
   return failures == 0 ? 0 : 1;

@@ -194,12 +194,16 @@ def test_numbers_are_those_of_the_result(result: TrimResult[Network], tmp_path: 
 
 def test_words_are_those_of_the_printed_table(result: TrimResult[Network], tmp_path: Path) -> None:
     page = read(text_of(result, tmp_path))
-    printed = [line.split() for line in str(result).splitlines()[2:]]
+    table, unseen = str(result).split("\n\n")
+    printed = [line.split() for line in table.splitlines()[2:]]
     assert printed.pop(-2)[0] == "signals"
     assert [[cell.text for cell in row] for row in page.rows("Errors by layer")] == [
         *([line[0], *line[5:9]] for line in printed[:-1]),
         ["network", "", *printed[-1][4:7]],
     ]
+    title, *sentences = unseen.splitlines()
+    assert [f"- {item.text}" for item in page.all("li")] == sentences
+    assert any(title.removesuffix(":") in paragraph.text for paragraph in page.all("p"))
 
 
 def test_accuracy_is_shown_if_it_was_measured(result: TrimResult[Network], tmp_path: Path) -> None:

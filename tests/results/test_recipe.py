@@ -48,7 +48,7 @@ def X(rng: np.random.Generator) -> Array:
 
 @pytest.fixture
 def result(network: Network, X: Array) -> TrimResult[Network]:
-    return trim(network, X, epsilon=0.2, held_out=X[:9], n_threads=1)
+    return trim(network, X, epsilon=0.2, held_out=X[:9] + 0.1, n_threads=1)
 
 
 def arguments_for(kind: type[Goal]) -> set[str]:
@@ -122,7 +122,7 @@ def test_hashes_are_those_of_the_checkpoint(network: Network, X: Array, tmp_path
 def test_the_snippet_repeats_the_run(
     network: Network, X: Array, result: TrimResult[Network], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names: dict[str, Any] = {"model": network, "X": X, "held_out": X[:9]}
+    names: dict[str, Any] = {"model": network, "X": X, "held_out": X[:9] + 0.1}
     exec(format_snippet(result.recipe), names)  # noqa: S102
     again = names["result"]
     for a, b in zip(again.model.layers, result.model.layers, strict=True):
@@ -138,7 +138,7 @@ def test_the_snippet_repeats_the_run(
 def test_the_snippet_notices_another_model_or_data(
     rng: np.random.Generator, network: Network, X: Array, result: TrimResult[Network], other: str
 ) -> None:
-    names = {"model": network, "X": X, "held_out": X[:9]}
+    names = {"model": network, "X": X, "held_out": X[:9] + 0.1}
     names[other] = {"model": random_network(rng, 10, 8, 5), "X": X[::-1]}[other]
     with pytest.raises(AssertionError):
         exec(format_snippet(result.recipe), names)  # noqa: S102

@@ -127,7 +127,7 @@ def test_a_checkpoint_resumes(network, X, tmp_path: Path):
 
 
 def test_page_and_recipe(network, X, tmp_path: Path):
-    result = trim(network, X, sparsity=0.7, held_out=X[:50])
+    result = trim(network, X, sparsity=0.7, held_out=X[:50] + 0.1)
     result.report(tmp_path / "page.html")
     assert "to the number of weights they may keep" in (tmp_path / "page.html").read_text()
     arguments = json.loads(json.dumps(result.recipe))["arguments"]

@@ -55,7 +55,7 @@ def test_an_interrupt_while_errors_are_measured_loses_no_layer(
     X: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     network, scheme = deep(2), "parallel"  # a cascade measures on its way
-    whole = trim(network, X, epsilon=0.1, scheme=scheme, held_out=X[:50])
+    whole = trim(network, X, epsilon=0.1, scheme=scheme, held_out=X[:50] + 0.1)
 
     def interrupted(*arguments: Any) -> Iterator[Any]:
         yield from itertools.islice(getattr(bounds, stage)(*arguments), 1)
@@ -67,8 +67,8 @@ def test_an_interrupt_while_errors_are_measured_loses_no_layer(
     monkeypatch.setattr(
         assessment, stage, immediately if stage == "_run_framework" else interrupted
     )
-    monkeypatch.setattr("nettrim.trimming.trim.run_before", lambda opened: [X])
-    result = trim(network, X, epsilon=0.1, scheme=scheme, held_out=X[:50])
+    monkeypatch.setattr("nettrim.trimming.trim.run_before", lambda opened: assessment.Runs([X]))
+    result = trim(network, X, epsilon=0.1, scheme=scheme, held_out=X[:50] + 0.1)
     assert result.interrupted
     assert result.converged
     np.testing.assert_array_equal(result.model.predict(X), whole.model.predict(X))

@@ -25,6 +25,15 @@ struct FeatureGroups {
   const double* prices = nullptr;  // of each group, positive
 };
 
+// Draws weights U to others, W: what ridge ||U - W||_F^2 + pull ||(XU - XW)_inactive||_F^2 comes to
+// takes its share of the ball, or of the penalised objective, as rows of X would that were appended
+// and active. The signals XW are taken as they are computed, in the precision of the program.
+template <class S>
+struct Regularisation {
+  double ridge = 0, pull = 0;   // neither: none
+  const S* original = nullptr;  // W, features x outputs
+};
+
 // Views of row-major arrays that outlive the call. In a linear layer everything is active.
 template <class S>
 struct LayerProgram {
@@ -37,12 +46,15 @@ struct LayerProgram {
   Form form = Form::constrained;
   double level = 0;  // epsilon or penalty
   FeatureGroups groups;
+  Regularisation<S> regularisation;
 };
 
 // newton: active sets per output and one Newton iteration on their common penalty; admm:
 // alternating directions; automatic: in a linear layer of no more features than samples alternating
 // directions on its Gram matrix, elsewhere newton, and each from where the other makes no progress.
 // With groups there is no newton, and automatic are alternating directions with Anderson's mixing.
+// A regularised program is for newton alone: signals that are drawn and bounded have no projection
+// onto the ball in closed form.
 enum class Solver { automatic, admm, newton };
 
 // "auto", "admm" or "newton". Throws std::invalid_argument for another name.
@@ -77,8 +89,12 @@ template <class S>
 struct LayerSolution {
   Matrix<S> weights;  // outputs x features; exactly zero where a connection is removed
   Matrix<S> dual;     // outputs x samples; proves dual_bound
+  // Of each output: multipliers of the rows that a regularisation stands for, over what is missing
+  // there. With s a slope, ridge s (W - U) is beside X'dual in the dual constraint, and pull s
+  // (XW - XU) beside the dual where inactive. Empty without a regularisation.
+  Eigen::VectorXd slopes;
   double objective = 0, dual_bound = 0, gap = 0;
-  double residual = 0;              // Frobenius norm of XU - Y over the active entries
+  double residual = 0;              // Frobenius norm of XU - Y where active, and of what is drawn
   double violation = 0;             // largest excess of XU over upper elsewhere
   double epsilon = 0, penalty = 0;  // the one given and its counterpart
   Status status = Status::numerical;

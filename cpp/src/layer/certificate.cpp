@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "layer/group_certificate.hpp"
+#include "layer/regularisation.hpp"
 #include "layer/repair.hpp"
 #include "linalg/product.hpp"
 
@@ -99,15 +100,21 @@ void Evidence::add(const Evidence& other) {
 
 template <class S, class D>
 void add_piece(const UnitProgram<S>& p, Range piece, const Matrix<double>& signal,
-               const Matrix<D>& dual, Evidence& evidence) {
+               const Matrix<D>& dual, const Vector& slopes, Evidence& evidence) {
   const auto X_view = p.X(piece);
   const auto G_view = dual.middleCols(piece.begin, piece.size);
   const auto& X = widened(X_view);
   const auto& G = widened(G_view);
   p.with_entries(
       [&](auto entry) { add_entries(entry, piece.begin * p.n_outputs(), signal, G, evidence); });
-  if (G.isZero(0)) return;
-  add_product(G, X.transpose(), evidence.gradient, static_cast<double>(p.x_scale));
+  const double scale = static_cast<double>(p.x_scale);
+  if (p.regularisation && p.regularisation->pull > 0) {
+    Matrix<double> both = G;
+    add_pulled_rows(p, piece, signal, slopes, both, evidence);
+    add_product(both, X.transpose(), evidence.gradient, scale);
+  } else if (!G.isZero(0)) {
+    add_product(G, X.transpose(), evidence.gradient, scale);
+  }
 }
 
 // Sums within a piece of samples, and then over the pieces; and roundings of the factors.
@@ -137,28 +144,40 @@ Certificate conclude(const UnitProgram<S>& p, double norm, const Evidence& evide
 }
 
 template <class S>
-Certificate certify(const UnitProgram<S>& p, const Matrix<S>& weights, const Matrix<S>& dual) {
+Evidence evidence_of(const UnitProgram<S>& p, const Matrix<S>& weights, const Matrix<S>& dual,
+                     const Vector& slopes) {
   const Matrix<double> W = weights.template cast<double>() * static_cast<double>(p.x_scale);
   const bool at_zero = W.isZero(0);
-  const Evidence evidence = gather_evidence(p, [&](Index, Range piece, Evidence& mine) {
+  Evidence evidence = gather_evidence(p, [&](Index, Range piece, Evidence& mine) {
     const auto X_view = p.X(piece);
     Matrix<double> signal = Matrix<double>::Zero(p.n_outputs(), piece.size);
     if (!at_zero) add_product(W, widened(X_view), signal);
-    add_piece(p, piece, signal, dual, mine);
+    add_piece(p, piece, signal, dual, slopes, mine);
   });
+  if (p.regularisation) add_ridge_rows(p, weights.template cast<double>(), slopes, evidence);
+  return evidence;
+}
+
+template <class S>
+Certificate certify(const UnitProgram<S>& p, const Matrix<S>& weights, const Matrix<S>& dual,
+                    const Vector& slopes) {
+  const Evidence evidence = evidence_of(p, weights, dual, slopes);
   return conclude(p, p.norm_of(weights.template cast<double>()), evidence, dual);
 }
 
 #define NETTRIM_FOR(S)                                                                             \
   template void add_piece(const UnitProgram<S>&, Range, const Matrix<double>&, const Matrix<S>&,   \
-                          Evidence&);                                                              \
+                          const Vector&, Evidence&);                                               \
+  template Evidence evidence_of(const UnitProgram<S>&, const Matrix<S>&, const Matrix<S>&,         \
+                                const Vector&);                                                    \
   template double rounding_of_sums(const UnitProgram<S>&);                                         \
   template Certificate conclude(const UnitProgram<S>&, double, const Evidence&, const Matrix<S>&); \
-  template Certificate certify(const UnitProgram<S>&, const Matrix<S>&, const Matrix<S>&);
+  template Certificate certify(const UnitProgram<S>&, const Matrix<S>&, const Matrix<S>&,          \
+                               const Vector&);
 NETTRIM_FOR(float)
 NETTRIM_FOR(double)
 #undef NETTRIM_FOR
 template void add_piece(const UnitProgram<float>&, Range, const Matrix<double>&,
-                        const Matrix<double>&, Evidence&);
+                        const Matrix<double>&, const Vector&, Evidence&);
 
 }  // namespace nettrim::layer

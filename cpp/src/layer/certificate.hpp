@@ -17,7 +17,7 @@ namespace nettrim::layer {
 struct Certificate {
   double objective = 0, dual_bound = 0;
   double residual = 0, violation = 0;
-  double dual_norm = 0;  // ||G_active||_F after scaling
+  double dual_norm = 0;  // ||G_active||_F after scaling, with the rows that are not formed
   Eigen::VectorXd scale;
 
   double gap() const;
@@ -36,10 +36,11 @@ struct Evidence {
   void add(const Evidence& other);
 };
 
-// Adds the samples of `piece`: signal = XU there, dual = G there, both outputs x samples.
+// Adds the samples of `piece`: signal = XU there, dual = G there, both outputs x samples; and where
+// there are slopes the rows that are not formed for their sake.
 template <class S, class D>
 void add_piece(const UnitProgram<S>& program, Range piece, const Matrix<double>& signal,
-               const Matrix<D>& dual, Evidence& evidence);
+               const Matrix<D>& dual, const Eigen::VectorXd& slopes, Evidence& evidence);
 
 // Evidence of all samples: examine(k, piece, evidence) adds piece k, on some thread.
 template <class S, class Examine>
@@ -53,14 +54,19 @@ Evidence gather_evidence(const UnitProgram<S>& p, Examine&& examine) {
   return std::move(parts[0]);
 }
 
-// Evidence of multipliers alone, beside zero weights.
+// Evidence of multipliers alone, beside zero weights; those of rows that are not formed are zero.
 template <class S, class D>
 Evidence evidence_of(const UnitProgram<S>& p, const Matrix<D>& dual) {
   return gather_evidence(p, [&](Index, Range piece, Evidence& mine) {
     const Matrix<double> no_signal = Matrix<double>::Zero(p.n_outputs(), piece.size);
-    add_piece(p, piece, no_signal, dual, mine);
+    add_piece(p, piece, no_signal, dual, {}, mine);
   });
 }
+
+// Beside weights; slopes as in certify().
+template <class S>
+Evidence evidence_of(const UnitProgram<S>& p, const Matrix<S>& weights, const Matrix<S>& dual,
+                     const Eigen::VectorXd& slopes);
 
 // Bound on the rounding of (X'g)_j and of <g, target>, over |x_j| |g| and <|g|, |target|>.
 template <class S>
@@ -72,9 +78,11 @@ template <class S>
 Certificate conclude(const UnitProgram<S>& program, double norm, const Evidence& evidence,
                      const Matrix<S>& dual);
 
-// weights: outputs x features, dual: outputs x samples with no positive inactive entry. Everything
-// is computed afresh and in double; costs two products.
+// weights: outputs x features, dual: outputs x samples with no positive inactive entry. slopes: of
+// each output, of the multipliers of a regularisation's rows; empty for none. Everything is
+// computed afresh and in double; costs two products.
 template <class S>
-Certificate certify(const UnitProgram<S>& program, const Matrix<S>& weights, const Matrix<S>& dual);
+Certificate certify(const UnitProgram<S>& program, const Matrix<S>& weights, const Matrix<S>& dual,
+                    const Eigen::VectorXd& slopes = {});
 
 }  // namespace nettrim::layer

@@ -5,6 +5,8 @@
 namespace nettrim::layer {
 namespace {
 
+using Vector = Eigen::VectorXd;
+
 // A caller's array in double precision and unit size, piece by piece.
 template <class S>
 OrthogonalBasis::Piece scaled_pieces(const S* data, Index rows, S scale) {
@@ -37,6 +39,11 @@ GramSpace::GramSpace(const UnitProgram<S>& p)
       n_samples_(p.n_samples()),
       size_(p.total),
       outside_(outside_part().norm()) {
+  if (p.regularisation) {
+    const double scale = static_cast<double>(p.x_scale);
+    ridge_ = p.given.regularisation.ridge * scale * scale;
+    original_ = p.regularisation->original * p.costs.asDiagonal();
+  }
   aim(p.level);
 }
 
@@ -58,22 +65,31 @@ LayerProgram<double> GramSpace::program() const {
   p.form = form_;
   p.level = level_;
   p.groups = groups_;
+  p.regularisation = {ridge_, 0, original_.data()};
   return p;
 }
 
-Matrix<double> GramSpace::lift(const Matrix<double>& dual) const {
+Matrix<double> GramSpace::lift(const Matrix<double>& dual, const Vector& slopes) const {
+  const Vector outside = ridge_ > 0 ? slopes : slopes_of(dual);
+  return combined(dual - outside.asDiagonal() * coordinates_, outside);
+}
+
+// Of multipliers over what is missing, where nothing else has any.
+Vector GramSpace::slopes_of(const Matrix<double>& dual) const {
   double slope = 2;
   if (form_ == Form::constrained) {
     slope = level_given_ > 0 ? dual.norm() / std::max(level_, kSteepest * level_given_) : 0.0;
   }
-  return combined(dual - slope * coordinates_, slope);
+  return Vector::Constant(dual.rows(), slope);
 }
 
-Matrix<double> GramSpace::outside_part() const { return combined(-coordinates_, 1); }
+Matrix<double> GramSpace::outside_part() const {
+  return combined(-coordinates_, Vector::Ones(coordinates_.rows()));
+}
 
 // in_range Q + share Y
-Matrix<double> GramSpace::combined(const Matrix<double>& in_range, double share_of_Y) const {
-  return basis_.samples(in_range) + share_of_Y * given_Y_({0, n_samples_});
+Matrix<double> GramSpace::combined(const Matrix<double>& in_range, const Vector& share_of_Y) const {
+  return basis_.samples(in_range) + share_of_Y.asDiagonal() * given_Y_({0, n_samples_});
 }
 
 template GramSpace::GramSpace(const UnitProgram<float>&);

@@ -22,12 +22,14 @@ class GramSpace {
   double outside() const { return outside_; }  // norm of the part of Y outside the range of X
 
   // The multipliers of the given program that prove what `dual` (outputs x features) proves here.
-  Matrix<double> lift(const Matrix<double>& dual) const;
+  // slopes: where weights are drawn, those of its outputs.
+  Matrix<double> lift(const Matrix<double>& dual, const Eigen::VectorXd& slopes) const;
   // A ray that proves that no weights come within epsilon of Y: the part of Y outside X's range.
   Matrix<double> outside_part() const;
 
  private:
-  Matrix<double> combined(const Matrix<double>& in_range, double share_of_Y) const;
+  Eigen::VectorXd slopes_of(const Matrix<double>& dual) const;
+  Matrix<double> combined(const Matrix<double>& in_range, const Eigen::VectorXd& share_of_Y) const;
 
   OrthogonalBasis::Piece given_Y_;
   OrthogonalBasis basis_;
@@ -35,6 +37,8 @@ class GramSpace {
   Matrix<double> triangle_;     // of features as far apart as they were given
   Form form_;
   FeatureGroups groups_;
+  double ridge_ = 0;
+  Matrix<double> original_;  // what it draws to, outputs x features
   Index n_samples_;
   double size_, outside_, level_given_ = 0, level_ = 0;
   bool feasible_ = true;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "layer/regularisation.hpp"
 #include "linalg/product.hpp"
 
 namespace nettrim::layer {
@@ -41,6 +42,14 @@ Eigen::VectorXd lengths_of_features(const UnitProgram<S>& p, double largest) {
     squares += (p.X(r).template cast<double>() / largest).rowwise().squaredNorm();
   }
   return largest * squares.cwiseSqrt();
+}
+
+// With the rows that a regularisation stands for: of the pulled ones no more than there can be.
+template <class S>
+Eigen::VectorXd with_drawn_rows(const Eigen::VectorXd& lengths, const Regularisation<S>& r) {
+  if (r.ridge == 0 && r.pull == 0) return lengths;
+  const double pulled = std::sqrt(1 + r.pull), ridge = std::sqrt(r.ridge);
+  return (pulled * lengths).unaryExpr([=](double length) { return std::hypot(length, ridge); });
 }
 
 // Features as long as the longest, or ones where they are nearly so anyway. Dead features stay.
@@ -122,7 +131,7 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
 
   const Index entries = program.samples * program.outputs;
   const double largest_input = largest_entry(program.X, program.samples * program.features);
-  p.lengths = lengths_of_features(p, largest_input);
+  p.lengths = with_drawn_rows(lengths_of_features(p, largest_input), program.regularisation);
   p.x_scale = unit_scale<S>(p.lengths.maxCoeff());
   if (program.groups.count > 0) p.groups = std::make_shared<GroupNorm>(program);
   p.costs = p.groups ? Eigen::VectorXd::Ones(program.features).eval() : evening(p.lengths);
@@ -133,6 +142,7 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
   p.y_scale = unit_scale<S>(largest);
   p.largest = largest * p.y_scale;
   p.set_level(program.level);
+  p.regularisation = regularisation_of(p);
   p.with_entries([&](auto entry) {
     p.total = std::sqrt(parallel_sum(static_cast<Index>(p.samples.size()), p.threads, [&](Index k) {
       const Range r = p.samples[static_cast<std::size_t>(k)];
@@ -144,6 +154,7 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
       return sum;
     }));
   });
+  if (p.regularisation) p.total = std::hypot(p.total, norm_of_drawn_targets(p));
   return p;
 }
 

@@ -70,6 +70,15 @@ class Samples : public View<S> {
   Matrix<S> copy_;
 };
 
+// What draws the weights of a program at unit size.
+template <class S>
+struct UnitRegularisation {
+  Eigen::VectorXd ridges;   // of each feature
+  double pull = 0;          // of each inactive entry
+  Matrix<double> original;  // outputs x features
+  Matrix<S> signals;        // of those, outputs x samples; empty without a pull
+};
+
 // The program in units where the longest feature and the largest output are about 1:
 // X' = x_scale X, Y' = y_scale Y, U' = (y_scale / x_scale) U. Where the lengths of the features are
 // far apart, all are about 1: features are longer by `costs`, their weights are smaller by as much
@@ -78,12 +87,14 @@ template <class S>
 struct UnitProgram {
   LayerProgram<S> given;
   S x_scale = 1, y_scale = 1;
-  Eigen::VectorXd costs, lengths;  // of each feature: l1 penalty of a unit of weight, norm of X'
+  // Of each feature: l1 penalty of a unit of weight; norm of X', and of rows that are not formed.
+  Eigen::VectorXd costs, lengths;
   std::shared_ptr<const GroupNorm> groups;  // in place of the l1 norm; then all costs are 1
-  double level = 0;                         // epsilon or penalty in these units
-  double largest = 0;                       // max |Y'|
-  double total = 0;                         // ||Y'_active||_F
-  bool even = false;                        // whether features have costs of their own
+  std::shared_ptr<const UnitRegularisation<S>> regularisation;  // if there is one
+  double level = 0;                                             // epsilon or penalty in these units
+  double largest = 0;                                           // max |Y'|
+  double total = 0;   // ||Y'_active||_F, and of what weights are drawn to
+  bool even = false;  // whether features have costs of their own
   int threads = 1;
   std::vector<Range> samples;  // cut for the threads; about what a core's cache holds
 

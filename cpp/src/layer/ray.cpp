@@ -2,9 +2,9 @@
 //
 // With G_inactive <= 0 and X'G = 0, and G_active = 0 in a penalised program,
 //   <G, target> - epsilon ||G_active||_F > 0
-// is one. What an engine's multipliers run away to is such a ray but for the engine's precision:
-// the rest is taken out, and what is left must be zero as far as plain arithmetic can tell, on
-// features of like length.
+// is one, whatever draws the weights. What an engine's multipliers run away to is such a ray but
+// for the engine's precision: the rest is taken out, and what is left must be zero as far as plain
+// arithmetic can tell, on features of like length.
 #include <cmath>
 #include <limits>
 
@@ -123,6 +123,7 @@ bool prove_infeasible(const UnitProgram<S>& p, const Matrix<S>& dual, EngineResu
   const Evidence e = evidence_of(p, ray);
   if (!is_ray(p, e)) return false;
   a.dual = ray.template cast<S>();
+  a.slopes.resize(0);
   a.certificate = certify(p, a.weights, a.dual);
   return true;
 }

@@ -154,8 +154,10 @@ DualSums repaired(const UnitProgram<S>& p, const Evidence& evidence, const Matri
 }
 
 template <class S>
-bool write_repairs(const UnitProgram<S>& p, Matrix<S>& dual) {
-  const Evidence evidence = evidence_of(p, dual);
+bool write_repairs(const UnitProgram<S>& p, const Matrix<S>& weights, const Vector& slopes,
+                   Matrix<S>& dual) {
+  const Evidence evidence =
+      p.regularisation ? evidence_of(p, weights, dual, slopes) : evidence_of(p, dual);
   const std::vector<Repair> repairs = repaired(p, evidence, dual).repairs;
   for (const Repair& repair : repairs) write(p, repair, evidence, dual);
   if (!repairs.empty()) cut_to_valid_signs(p, dual);
@@ -164,7 +166,9 @@ bool write_repairs(const UnitProgram<S>& p, Matrix<S>& dual) {
 
 template DualSums repaired(const UnitProgram<float>&, const Evidence&, const Matrix<float>&);
 template DualSums repaired(const UnitProgram<double>&, const Evidence&, const Matrix<double>&);
-template bool write_repairs(const UnitProgram<float>&, Matrix<float>&);
-template bool write_repairs(const UnitProgram<double>&, Matrix<double>&);
+template bool write_repairs(const UnitProgram<float>&, const Matrix<float>&, const Vector&,
+                            Matrix<float>&);
+template bool write_repairs(const UnitProgram<double>&, const Matrix<double>&, const Vector&,
+                            Matrix<double>&);
 
 }  // namespace nettrim::layer

@@ -31,8 +31,10 @@ double least_singular_value(const Matrix<double>& gram, Index n);
 template <class S>
 DualSums repaired(const UnitProgram<S>& program, const Evidence& evidence, const Matrix<S>& dual);
 
-// Turns a candidate into the exact one near it, but for rounding; false if it stands for itself.
+// Turns a candidate beside weights into the exact one near it, but for rounding; false if it stands
+// for itself.
 template <class S>
-bool write_repairs(const UnitProgram<S>& program, Matrix<S>& dual);
+bool write_repairs(const UnitProgram<S>& program, const Matrix<S>& weights,
+                   const Eigen::VectorXd& slopes, Matrix<S>& dual);
 
 }  // namespace nettrim::layer

@@ -150,8 +150,18 @@ EngineResult<S> find_start(const UnitProgram<S>& p, const Supervisor& supervisor
   a.iterations = rough.iterations;
   const bool ended = rough.status == Status::interrupted || rough.status == Status::time_limit;
   a.status = ended ? rough.status : Status::max_iter;
-  if (is_final(p, options, a)) a.certificate = certify(p, a.weights, a.dual);
+  if (is_final(p, options, a)) a.certificate = certify(p, a.weights, a.dual, a.slopes);
   return a;
+}
+
+// A regularised program, from where `a` is.
+template <class S>
+EngineResult<S> run_newton_alone(const UnitProgram<S>& p, const Supervisor& supervisor,
+                                 EngineResult<S> a, const char* reason) {
+  const Precision grams = gram_precision(p);
+  a = run_newton(p, supervisor, std::move(a), reason, grams);
+  if (a.status != Status::numerical || grams == Precision::float64) return a;
+  return run_newton(p, supervisor, std::move(a), reason, Precision::float64);
 }
 
 // From multipliers of a similar program newton begins at once, and anew if that leads nowhere.
@@ -159,6 +169,7 @@ EngineResult<S> find_start(const UnitProgram<S>& p, const Supervisor& supervisor
 template <class S>
 EngineResult<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supervisor,
                                  const Start<S>& start, EngineResult<S> a, const char* reason) {
+  if (p.regularisation) return run_newton_alone(p, supervisor, std::move(a), reason);
   const Precision grams = gram_precision(p);
   if (start.dual != nullptr) {
     a.weights = *start.weights;
@@ -231,6 +242,7 @@ template <class S>
 EngineResult<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervisor,
                               const Start<S>& start, EngineResult<S> a) {
   if (p.groups) return run_mixed(p, supervisor, start, std::move(a));
+  if (p.regularisation) return run_newton_alone(p, supervisor, std::move(a), "weights are drawn");
   if (p.constrained() && p.level == 0) {
     return run_admm(p, supervisor, start, std::move(a), "epsilon is zero: a linear program");
   }
@@ -287,7 +299,7 @@ class NewtonPath {
   EngineResult<S> begin() {
     EngineResult<S> a = opening(p_, supervisor_, Start<S>{});
     if (a.status == Status::optimal) return a;
-    a = run_roughly(p_, supervisor_, {}, std::move(a));
+    if (!p_.regularisation) a = run_roughly(p_, supervisor_, {}, std::move(a));
     if (is_final(p_, supervisor_.options(), a)) return a;
     newton_.emplace(p_, supervisor_, grams_);
     newton_->start(a.weights, a.dual);

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <optional>
 
-#include "layer/certificate.hpp"
+#include "layer/regularisation.hpp"
 
 namespace nettrim::layer {
 
@@ -13,6 +13,7 @@ namespace nettrim::layer {
 template <class S>
 struct EngineResult {
   Matrix<S> weights, dual;  // outputs x features, outputs x samples
+  Eigen::VectorXd slopes;   // of the multipliers of a regularisation's rows; empty for zero
   Certificate certificate;
   Status status = Status::max_iter;
   Index iterations = 0;
@@ -114,6 +115,9 @@ EngineResult<S> search(const UnitProgram<S>& p, const Supervisor& supervisor, En
     if (proved(p, c, tol)) return Status::optimal;
     if (stopped) return Status::interrupted;
     if (limit && limit != Status::max_iter) return limit;  // no time for another proof
+    if (wrong > tol && p.regularisation && c.dual_bound > norm_beyond_reach(p)) {
+      return Status::infeasible;
+    }
     if (wrong > tol && proves(engine.ray(a))) return Status::infeasible;
     if (limit) return limit;
     if (patience.ends_with(std::max(wrong, std::abs(c.gap())))) return Status::numerical;

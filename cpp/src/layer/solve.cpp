@@ -10,6 +10,18 @@ namespace nettrim {
 namespace layer {
 namespace {
 
+// What lifting may cost a bound, relatively: half of what it is above all weights' norms by.
+constexpr double kLifting = 5e-10;
+
+// In the caller's units, and as large as the multipliers that are handed over.
+template <class S>
+Eigen::VectorXd given_slopes(const UnitProgram<S>& p, const EngineResult<S>& a) {
+  if (!p.regularisation) return {};
+  if (a.slopes.size() == 0) return Eigen::VectorXd::Zero(p.n_outputs());
+  return a.certificate.scale.cwiseProduct(a.slopes) * p.dual_unit() *
+         static_cast<double>(p.y_scale);
+}
+
 // What an answer in Gram space says about the program itself, certified again on all samples.
 template <class S>
 EngineResult<S> lifted(const UnitProgram<S>& p, const GramSpace& space,
@@ -19,14 +31,19 @@ EngineResult<S> lifted(const UnitProgram<S>& p, const GramSpace& space,
   a.weights =
       (q.given_weights(inner.weights) * p.costs.cwiseInverse().asDiagonal()).template cast<S>();
   const Matrix<double> dual = inner.certificate.scale.asDiagonal() * inner.dual * q.dual_unit();
-  a.dual = space.lift(dual).template cast<S>();
-  a.certificate = certify(p, a.weights, a.dual);
+  a.slopes = given_slopes(q, inner);
+  a.dual = space.lift(dual, a.slopes).template cast<S>();
+  a.certificate = certify(p, a.weights, a.dual, a.slopes);
   a.iterations = inner.iterations;
   a.solver = inner.solver;
   a.reason = inner.reason;
   a.status = inner.status;
   if (a.status == Status::optimal && !proved(p, a.certificate, tol)) a.status = Status::numerical;
-  if (a.status == Status::infeasible && !prove_infeasible(p, Matrix<S>(a.dual), a)) {
+  const bool beyond_reach =
+      q.regularisation &&
+      a.certificate.dual_bound > norm_beyond_reach(q) * q.objective_unit() / (1 + kLifting);
+  if (a.status == Status::infeasible && !beyond_reach &&
+      !prove_infeasible(p, Matrix<S>(a.dual), a)) {
     a.status = Status::numerical;
   }
   return a;
@@ -104,8 +121,8 @@ template <class S>
 void hand_over_proof(const UnitProgram<S>& p, EngineResult<S>& a) {
   if (!p.even || a.status == Status::infeasible) return;
   Matrix<S> dual = a.dual;
-  if (!write_repairs(p, dual)) return;
-  const Certificate c = certify(p, a.weights, dual);
+  if (!write_repairs(p, a.weights, a.slopes, dual)) return;
+  const Certificate c = certify(p, a.weights, dual, a.slopes);
   if (!(c.dual_bound >= a.certificate.dual_bound)) return;
   a.dual = std::move(dual);
   a.certificate = c;
@@ -118,9 +135,13 @@ LayerSolution<S> in_callers_units(const UnitProgram<S>& p, EngineResult<S>&& a) 
   LayerSolution<S> s;
   s.weights = p.given_weights(a.weights);
   s.dual = (c.scale * p.dual_unit()).template cast<S>().asDiagonal() * a.dual;
+  s.slopes = given_slopes(p, a);
   s.objective = c.objective * p.objective_unit();
   s.dual_bound = c.dual_bound * p.objective_unit();
-  if (s.dual_bound == 0 && !s.dual.allFinite()) s.dual.setZero();  // which prove as much
+  if (s.dual_bound == 0 && !s.dual.allFinite()) {  // zeros prove as much
+    s.dual.setZero();
+    s.slopes.setZero();
+  }
   s.gap = c.gap();
   s.residual = c.residual * p.signal_unit();
   s.violation = c.violation * p.signal_unit();
@@ -156,6 +177,17 @@ void check(const FeatureGroups& groups, Index features, Solver solver) {
 }
 
 template <class S>
+void check(const Regularisation<S>& r, const LayerProgram<S>& p, Solver solver) {
+  require(std::isfinite(r.ridge) && r.ridge >= 0, "ridge must be finite and >= 0");
+  require(std::isfinite(r.pull) && r.pull >= 0, "pull must be finite and >= 0");
+  if (r.ridge == 0 && r.pull == 0) return;
+  require(r.original != nullptr, "the original weights must not be null");
+  require(r.pull == 0 || p.activation == Activation::relu, "pull is for layers with a ReLU");
+  require(p.groups.count == 0, "a regularisation is for programs without groups");
+  require(solver != Solver::admm, "newton solves regularised programs");
+}
+
+template <class S>
 void check(const LayerProgram<S>& p, const LayerOptions& o) {
   require(p.samples > 0 && p.features > 0 && p.outputs > 0, "X and Y must not be empty");
   require(p.X != nullptr && p.Y != nullptr, "X and Y must not be null");
@@ -166,6 +198,7 @@ void check(const LayerProgram<S>& p, const LayerOptions& o) {
   require(o.check_every > 0, "check_every must be positive");
   require(o.n_threads > 0, "n_threads must be positive");
   check(p.groups, p.features, o.solver);
+  check(p.regularisation, p, o.solver);
 }
 
 }  // namespace

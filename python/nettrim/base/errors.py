@@ -10,6 +10,7 @@ __all__ = [
     "LARGE_ERROR",
     "CalibrationWarning",
     "ConvergenceWarning",
+    "HeldOutWarning",
     "InfeasibleError",
     "LargeErrorWarning",
     "RuntimeMismatchWarning",
@@ -33,6 +34,10 @@ class LargeErrorWarning(UserWarning):
 
 class CalibrationWarning(UserWarning):
     """A layer met fewer different active rows than it has inputs: its sparsity says little."""
+
+
+class HeldOutWarning(UserWarning):
+    """Held-out samples say less of unseen ones than they could: some are copies, for example."""
 
 
 class RuntimeMismatchWarning(UserWarning):

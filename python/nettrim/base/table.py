@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -52,3 +53,15 @@ def _without_middle(name: str, most: int) -> str:
 def format_share(part: int, whole: int) -> str:
     """Return a percentage, "" of nothing."""
     return f"{100 * part / whole:.1f}%" if whole else ""
+
+
+def format_percent(value: float | None) -> str:
+    """Return three digits of a percentage; powers of ten where it is very large or small."""
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        return "-"
+    percent = 100 * value
+    if percent != 0 and not 0.005 <= percent < 9999.5:
+        return f"{percent:.0e}%"
+    return f"{percent:.{2 if percent < 9.995 else 1 if percent < 99.95 else 0}f}%"

@@ -242,6 +242,7 @@ def tune_on_held_out(
     ridge: float | None,
     error: Callable[[BudgetData, BudgetData, Regularisation], float],
     deadline: float | None = None,
+    n_outputs: int = TUNED_OUTPUTS,
 ) -> Regularisation:
     """Choose what is not given: what serves samples best that were not used, for some outputs.
 
@@ -252,11 +253,13 @@ def tune_on_held_out(
     Parameters
     ----------
     data : BudgetData
-        A layer in front of a ReLU.
+        A layer in front of a ReLU, or all of its samples.
     pull, ridge : float or None
     error : callable
         What a candidate, fitted to some samples, errs by on others.
     deadline : float or None
+    n_outputs : int
+        How many judge.
     """
     tried = (
         Regularisation(p if pull is None else pull, r if ridge is None else ridge)
@@ -267,7 +270,7 @@ def tune_on_held_out(
     if len(candidates) == 1 or len(data.X) < 2 * FOLD:
         return middle
     rows = np.random.default_rng(0).permutation(len(data.X))
-    outputs = np.unique(np.linspace(0, data.Y.shape[1] - 1, TUNED_OUTPUTS).round().astype(int))
+    outputs = np.unique(np.linspace(0, data.Y.shape[1] - 1, n_outputs).round().astype(int))
     n_held_out = len(rows) // FOLD
     training = data.select(np.sort(rows[n_held_out:]), outputs)
     held_out = data.select(np.sort(rows[:n_held_out]), outputs)

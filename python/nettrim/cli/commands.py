@@ -28,7 +28,8 @@ from ..models.io import check_output, check_places, load, read_recipe, save
 from ..models.model_view import ModelView, as_view
 from ..models.network import Network
 from ..models.summary import WEIGHTS, format_all_weights, format_weights
-from ..results.accuracy import Accuracy, Labels, check_labels
+from ..promise.decisions import Labels, check_labels
+from ..results.accuracy import Accuracy
 from ..results.plot import check_format
 from ..results.recipe import format_summary
 from ..results.text import untouched_lines

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base.arguments import check_booleans, check_choice, check_integer, check_matrix
-from ..base.arrays import check_finite, convert
+from ..base.arguments import (
+    check_booleans,
+    check_choice,
+    check_integer,
+    check_matrix,
+    check_number,
+)
+from ..base.arrays import check_finite, check_squares, convert
 from .solution import LayerSolution
 
 if TYPE_CHECKING:
@@ -16,7 +22,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-__all__ = ["ACTIVATIONS", "LayerData"]
+__all__ = ["ACTIVATIONS", "DrawnWeights", "LayerData"]
 
 ACTIVATIONS = ("relu", "linear")
 
@@ -25,12 +31,28 @@ WORTH_KEEPING = 0.75  # share of live features from which a large X is taken as 
 
 
 @dataclass(frozen=True)
+class DrawnWeights:
+    """What draws a layer's weights to its original ones.
+
+    Attributes
+    ----------
+    ridge, pull : float
+        What the square of a weight's change counts, and that of an inactive signal's.
+    original : ndarray of shape (n_features, n_outputs)
+    """
+
+    ridge: float
+    pull: float
+    original: Floats
+
+
+@dataclass(frozen=True)
 class LayerData:
     """Validated arrays of a layer, C-contiguous and of one type.
 
-    A feature that is always zero costs time and has weight zero, so `X` holds the `live` ones, but
-    for a large one that would be copied for a few of them: there all count as live. With groups it
-    has shape (groups, n_samples, n_features).
+    A feature that is always zero costs time and has weight zero, unless a ridge draws it elsewhere,
+    so `X` holds the `live` ones; but for a large one that would be copied for a few of them: there
+    all count as live. With groups it has shape (groups, n_samples, n_features).
     """
 
     X: Floats
@@ -40,6 +62,7 @@ class LayerData:
     relu: bool
     live: NDArray[np.bool_]
     groups: int = 1
+    drawn: DrawnWeights | None = None
 
     @classmethod
     def of(
@@ -51,8 +74,11 @@ class LayerData:
         active: ArrayLike | None,
         precision: np.dtype[Any],
         groups: int = 1,
+        ridge: float = 0.0,
+        pull: float = 0.0,
+        original: ArrayLike | None = None,
     ) -> LayerData:
-        """Check what the caller gave."""
+        """Check what the caller gave; a ridge is in units of the mean square of a feature."""
         X, Y = check_matrix(X, "X", precision), check_matrix(Y, "Y", precision)
         if len(X) != len(Y):
             raise ValueError(
@@ -64,15 +90,21 @@ class LayerData:
             upper = 0.0
         bound = _check_upper(upper, Y.shape, activation, precision)
         groups = _check_groups(groups, X, Y)
+        drawn = _check_drawn(ridge, pull, original, X, Y, activation, groups)
         by_group = X.reshape(len(X), groups, -1)
         live: NDArray[np.bool_] = np.asarray(by_group.any(axis=(0, 1)))
+        if drawn is not None:
+            live |= drawn.original.any(axis=1) & (drawn.ridge > 0)
         live[0] |= not live.any()
         if groups > 1:
             X = np.ascontiguousarray(by_group.swapaxes(0, 1))
         if X.nbytes > LARGE and live.mean() > WORTH_KEEPING:
             live[:] = True
-        X = X if live.all() else np.compress(live, X, axis=-1)
-        return cls(X, Y, bound, mask, activation == "relu", live, groups)
+        if not live.all():
+            X = np.compress(live, X, axis=-1)
+            if drawn is not None:
+                drawn = replace(drawn, original=np.compress(live, drawn.original, axis=0))
+        return cls(X, Y, bound, mask, activation == "relu", live, groups, drawn)
 
     def inputs(self, group: int) -> Floats:
         """Return what the outputs of a group see."""
@@ -84,6 +116,11 @@ class LayerData:
         if not self.relu:
             return np.ones(Y.shape, bool)
         return Y > 0 if self.active is None else self.active[:, outputs]
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """Return the core's arguments for what draws the weights."""
+        return {} if self.drawn is None else vars(self.drawn)
 
     def with_dead_features(self, solution: LayerSolution) -> LayerSolution:
         """Return an answer on the live features as one on all of them."""
@@ -122,6 +159,37 @@ def _check_active(
     if array.shape != shape:
         raise ValueError(f"active must have the shape of Y {shape}, got {array.shape}")
     return np.ascontiguousarray(array)
+
+
+def _check_drawn(
+    ridge: float,
+    pull: float,
+    original: ArrayLike | None,
+    X: Floats,
+    Y: Floats,
+    activation: str,
+    groups: int,
+) -> DrawnWeights | None:
+    ridge, pull = check_number(ridge, "ridge", least=0.0), check_number(pull, "pull", least=0.0)
+    if ridge == 0 and pull == 0:
+        if original is not None:
+            raise ValueError(
+                "original is what ridge and pull draw to: give one of them, or leave it"
+            )
+        return None
+    if original is None:
+        raise ValueError("original is needed: the weights that ridge and pull draw to")
+    if pull > 0 and activation == "linear":
+        raise ValueError("pull draws inactive outputs, and a linear layer has none: leave it out")
+    if groups > 1:
+        raise ValueError("ridge and pull are for layers of one group: solve the groups one by one")
+    weights = check_matrix(original, "original", X.dtype)
+    shape = X.shape[1], Y.shape[1]
+    if weights.shape != shape:
+        raise ValueError(f"original must have shape {shape}, got {weights.shape}")
+    check_squares(X, "X")
+    square = float(np.einsum("ij,ij->", X, X, dtype=np.float64)) / X.shape[1]
+    return DrawnWeights(ridge * square, pull, weights)
 
 
 def _check_groups(groups: int, X: Floats, Y: Floats) -> int:

@@ -119,6 +119,9 @@ def trace(
     n_threads: int | None = None,
     callback: Callable[[LayerProgress], object] | None = None,
     dtype: DTypeLike = np.float64,
+    ridge: float = 0.0,
+    pull: float = 0.0,
+    original: ArrayLike | None = None,
 ) -> LayerTrace:
     """Solve a layer for several epsilons, each from the answer to the one before.
 
@@ -150,6 +153,9 @@ def trace(
     callback : callable, optional
         Called with a `LayerProgress` at every certificate; a true return stops the trace.
     dtype : {numpy.float64, numpy.float32}, default numpy.float64
+    ridge, pull : float, default 0
+    original : array_like of shape (n_features, n_outputs), optional
+        What draws weights to those they were, as in `nettrim.solve_layer`.
 
     Returns
     -------
@@ -178,7 +184,17 @@ def trace(
     (10, True, True)
     """
     inputs, outputs, activation = pose(X, Y, activation)
-    data = LayerData.of(inputs, outputs, activation, upper, active, check_precision(dtype))
+    data = LayerData.of(
+        inputs,
+        outputs,
+        activation,
+        upper,
+        active,
+        check_precision(dtype),
+        ridge=ridge,
+        pull=pull,
+        original=original,
+    )
     fields = core.trace_layer(
         data.X,
         data.Y,
@@ -188,6 +204,7 @@ def trace(
         epsilons=sort_descending(epsilons),
         tol=check_number(tol, "tol", above=0.0),
         **vars(Limits.of(max_iter, time_limit, n_threads, callback, LayerProgress)),
+        **data.drawing,
     )
     solutions = [data.with_dead_features(LayerSolution(**f)) for f in fields]
     if isinstance(X, Gram):

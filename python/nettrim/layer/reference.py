@@ -39,6 +39,7 @@ __all__ = [
 
 PROXIMAL_WEIGHT = 0.09  # weight of W's own copy, over the largest column norm of X squared: (0.3)^2
 RELAXATION = 1.8
+NO_BOUND = 1e100  # a target of inactive rows that stands for none
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,29 @@ class ReferenceProgram:
         """Read ``active`` off Y, as `nettrim.solve_layer` does."""
         active = Y > 0 if activation == "relu" else np.ones(Y.shape, bool)
         return cls(X, np.where(active, Y, upper), active, epsilon, penalty)
+
+    def drawn_to(self, original: Array, ridge: float, pull: float) -> ReferenceProgram:
+        r"""Append the rows that draw weights to ``original``, all of them active.
+
+        :math:`\sqrt{ridge}\,I` with targets :math:`\sqrt{ridge}\,W`, and the inactive rows again,
+        times :math:`\sqrt{pull}`, with targets :math:`\sqrt{pull}\,XW`. Nothing is asked of the
+        copies of active rows.
+        """
+        signals = np.sqrt(pull) * (self.X @ original)
+        return ReferenceProgram(
+            np.vstack([self.X, np.sqrt(ridge) * np.eye(len(original)), np.sqrt(pull) * self.X]),
+            np.vstack(
+                [self.target, np.sqrt(ridge) * original, np.where(self.active, NO_BOUND, signals)]
+            ),
+            np.vstack([self.active, np.ones(original.shape, bool), ~self.active]),
+            self.epsilon,
+            self.penalty,
+        )
+
+    def dual_of_drawn(self, dual: Array, slopes: Array, weights: Array) -> Array:
+        """Append the multipliers of those rows: slopes times what is missing beside weights."""
+        missing = np.where(self.active, self.target - self.X @ weights, 0)[len(dual) :]
+        return np.vstack([dual, slopes * missing])
 
 
 @dataclass(frozen=True)

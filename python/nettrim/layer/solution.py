@@ -44,8 +44,8 @@ class LayerSolution:
     gap : float
         ``(objective - dual_bound) / objective``. Negative while the weights are not feasible.
     residual, violation : float
-        Frobenius norm of ``X @ weights - Y`` over the active entries, and the largest excess of
-        ``X @ weights`` over `upper` among the others.
+        Frobenius norm of ``X @ weights - Y`` over the active entries, with what ``ridge`` and
+        ``pull`` add to it; and the largest excess of ``X @ weights`` over `upper` among the others.
     epsilon, penalty : float
         The one that was asked for, and its counterpart: both forms have this same optimum.
     status : str
@@ -62,6 +62,9 @@ class LayerSolution:
         Wall time.
     dual : ndarray of shape (n_samples, n_outputs)
         The multipliers behind `dual_bound`. Zero or negative where inactive.
+    slopes : ndarray of shape (n_outputs,)
+        With ``ridge`` or ``pull``: the multipliers of what is drawn, over what is missing there
+        (docs/mathematics/layer.md#drawn-to-the-original-weights). Empty without.
     """
 
     weights: Floats = field(repr=False)
@@ -78,6 +81,7 @@ class LayerSolution:
     reason: str
     seconds: float
     dual: Floats = field(repr=False)
+    slopes: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), repr=False)
 
     @property
     def converged(self) -> bool:

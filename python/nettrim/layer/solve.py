@@ -61,6 +61,9 @@ def solve_layer(
     dtype: DTypeLike = np.float64,
     block_outputs: int | None = None,
     executor: Executor | None = None,
+    ridge: float = 0.0,
+    pull: float = 0.0,
+    original: ArrayLike | None = None,
 ) -> LayerSolution:
     r"""Find the weights of least :math:`\ell_1` norm that reproduce a layer's outputs.
 
@@ -131,6 +134,17 @@ def solve_layer(
         Solve blocks on its workers: threads, processes, loky, Dask (``client.get_executor()``),
         mpi4py, or `nettrim.execution.RayExecutor`. `X` reaches every worker once. Forked processes
         must have ``n_threads=1``.
+    ridge : float, default 0
+        Draws all weights to `original`: ``ridge * sum(X**2) / n_features * sum((U - original)**2)``
+        is added to the squared error, in the ball or beside the penalty. For few active samples,
+        on which weights are sparse without meaning.
+    pull : float, default 0
+        Draws inactive outputs to what they were: so does ``pull * sum((X @ (U - original))**2)``
+        over the inactive entries. Not for a linear layer.
+    original : array_like of shape (n_features, n_outputs), optional
+        The weights that are drawn to, with `ridge` or `pull`. The layer is then solved whole, by
+        newton: an output that is both drawn and bounded has no projection onto the ball in closed
+        form, which alternating directions rest on.
 
     Returns
     -------
@@ -175,7 +189,18 @@ def solve_layer(
     inputs, outputs, activation = pose(X, Y, activation)
     if isinstance(X, Gram) and isinstance(warm_start, LayerSolution):
         warm_start = warm_start.weights  # its multipliers are of other samples
-    data = LayerData.of(inputs, outputs, activation, upper, active, check_precision(dtype), groups)
+    data = LayerData.of(
+        inputs,
+        outputs,
+        activation,
+        upper,
+        active,
+        check_precision(dtype),
+        groups,
+        ridge=ridge,
+        pull=pull,
+        original=original,
+    )
     form = Form.of(epsilon, penalty)
     options = LayerOptions.of(
         solver=solver,
@@ -185,7 +210,9 @@ def solve_layer(
         check_every=check_every,
         n_threads=1 if pool and n_threads is None else n_threads,
     )
-    n_blocks = 1 if pool is None else pool.n_workers
+    if data.drawn is not None:
+        _check_whole(options.solver, block_outputs)
+    n_blocks = 1 if pool is None or data.drawn is not None else pool.n_workers
     job = _Job.of(data, form, options, _block_width(data, block_outputs, n_blocks), warm_start)
     if pool is None:
         answer = _solve(data, job, on_progress)
@@ -257,6 +284,16 @@ class _Job(NamedTuple):
             check_squares(data.Y, "Y")
         weights, dual = _warm_start(warm_start, data)
         return cls(form, options, width, weights, dual)
+
+
+def _check_whole(solver: str, block_outputs: int | None) -> None:
+    """Refuse what a layer whose weights are drawn cannot be solved by."""
+    if solver == "admm":
+        raise ValueError("solver must be 'auto' or 'newton' with ridge or pull, got 'admm'")
+    if block_outputs is not None:
+        raise ValueError(
+            "block_outputs must be left out with ridge or pull: the layer is solved whole"
+        )
 
 
 def _block_width(data: LayerData, block_outputs: int | None, n_blocks: int) -> int:

@@ -121,6 +121,19 @@ class MaskedView(ModelView):
         outputs = self._view.run(model, _inputs(X))
         return None if outputs is None else self._counting_outputs(outputs, X)
 
+    def by_sample(self, outputs: Sequence[NDArray[Number]], X: Data) -> list[NDArray[Number]]:
+        """Return outputs as `run` has them, a row for each sample; zeros where nothing counts."""
+        first = len(self.prunable_layers())
+        return [self._with_zeros(number, values, X) for number, values in enumerate(outputs, first)]
+
+    def _with_zeros(self, number: int, values: NDArray[Number], X: Data) -> NDArray[Number]:
+        counts = self._counts(number, X)
+        if counts is None:
+            return values
+        whole = np.zeros((*counts.shape, *values.shape[1:]), values.dtype)
+        whole[counts] = values
+        return whole
+
     def _counting_outputs(
         self, outputs: Sequence[NDArray[Number]], X: Data
     ) -> list[NDArray[Number]]:
@@ -129,12 +142,18 @@ class MaskedView(ModelView):
 
     def _counting(self, number: int, values: NDArray[Number], X: Data) -> NDArray[Number]:
         """Return the positions of a signal that count."""
-        if not isinstance(X, Samples) or not X.masks or number not in self._along:
+        counts = self._counts(number, X)
+        if counts is None:
             return values
-        counts = X.masks[self._along[number]].counts
         if values.shape[:2] != counts.shape:  # as a framework may have an output inside
             values = values.reshape(*counts.shape, -1)
         return values[counts]
+
+    def _counts(self, number: int, X: Data) -> NDArray[np.bool_] | None:
+        """Return which positions of a signal count; None where it has no mask."""
+        if not isinstance(X, Samples) or not X.masks or number not in self._along:
+            return None
+        return X.masks[self._along[number]].counts
 
     def _is_reached(self, few: Samples, reference: Sequence[AnyFloat]) -> bool:
         """Tell whether what counts is another if the contents of all other positions are."""

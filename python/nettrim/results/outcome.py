@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..models.model_view import Untouched
+from .unseen import Unseen
 from .widths import Widths
 
 __all__ = ["BUDGET", "KEPT", "UNREACHED", "LayerReport", "Measured", "Outcome", "OutputReport"]
@@ -192,6 +193,7 @@ class Outcome(Generic[Model]):
     stages: dict[str, float] = field(default_factory=dict)
     measured: dict[str, Measured] = field(default_factory=dict)
     widths: Widths | None = None
+    unseen: Unseen | None = None
 
     @property
     def is_measured(self) -> bool:

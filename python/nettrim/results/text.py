@@ -7,17 +7,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..base.errors import LARGE_ERROR
-from ..base.table import TableColumn, format_share, format_table, shorten_names
+from ..base.table import (
+    TableColumn,
+    format_percent,
+    format_share,
+    format_table,
+    shorten_names,
+)
 from ..models.model_view import Untouched
 from .blocks import MOST_ROWS, BlockReport, Row, sum_up
 from .outcome import Measured, Outcome, OutputReport
+from .unseen import Unseen
 from .widths import Count, Widths
 
 __all__ = [
     "format_gap",
     "format_headline",
     "format_measured",
-    "format_percent",
     "format_time",
     "format_zeros",
     "join_names",
@@ -41,6 +47,7 @@ def write_table(outcome: Outcome[Any]) -> str:
         rows += [_output(*pair, held_out) for pair in zip(names, outcome.outputs, strict=True)]
     grid = format_table(_columns(held_out), rows, _total(outcome, held_out))
     lines = [_title(outcome), grid, *_notes(outcome), *_measured_lines(outcome.measured)]
+    lines += [] if outcome.unseen is None else _unseen_lines(outcome.unseen)
     lines += [] if outcome.widths is None else _width_lines(outcome.widths)
     return "\n".join([*lines, *untouched_lines(outcome.untouched)])
 
@@ -145,6 +152,11 @@ def _measured_lines(measured: Mapping[str, Measured]) -> list[str]:
     return ["", format_table(columns, rows[:-1], rows[-1])]
 
 
+def _unseen_lines(unseen: Unseen) -> list[str]:
+    """Say what held-out samples say of future ones."""
+    return ["", f"{unseen.title}:", *(f"- {sentence}" for sentence in unseen.sentences)]
+
+
 def _width_lines(widths: Widths) -> list[str]:
     """Say how many units are left of each signal, and what that saves."""
     columns = [TableColumn("units", "<"), *map(TableColumn, ("before", "after", "kept"))]
@@ -234,18 +246,6 @@ def _rounding(output: OutputReport) -> tuple[str, str]:
         f"{format_percent(output.runtime_discrepancy)}"
     )
     return f"the framework {how}", text
-
-
-def format_percent(value: float | None) -> str:
-    """Return three digits of a percentage; powers of ten where it is very large or small."""
-    if value is None:
-        return ""
-    if not math.isfinite(value):
-        return "-"
-    percent = 100 * value
-    if percent != 0 and not 0.005 <= percent < 9999.5:
-        return f"{percent:.0e}%"
-    return f"{percent:.{2 if percent < 9.995 else 1 if percent < 99.95 else 0}f}%"
 
 
 def format_measured(value: float | None) -> str:

@@ -65,6 +65,8 @@ class TrimResult(Outcome[Model]):
     widths : Widths or None
         Of a model made smaller (`nettrim.Units`): how many units each signal had and has left, and
         what that does to parameters and operations.
+    unseen : Unseen or None
+        What held-out samples say of future ones, if some were given and measured.
     """
 
     def plot(self, path: str | os.PathLike[str]) -> None:

@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,20 +25,35 @@ from ..models.opened_model import OpenedModel
 from ..models.samples import Data
 from ..results.outcome import KEPT, UNREACHED, LayerReport, Measured, OutputReport
 from ..results.trim_result import TrimResult
+from ..results.unseen import Unseen
 from .bounds import UNMEASURED, SignalBounds, measure_and_bound, measure_changes
 from .measure import Gauge
 from .methods.method import SOLVING
 from .solved_layer import SolvedLayer
+from .unseen import judge_unseen, warn_of_copies
 from .walk import Walk
 
-__all__ = ["assess", "run_before", "warn"]
+__all__ = ["Runs", "assess", "run_before", "warn"]
 
 SIGNALS = "signals"  # the stage of a run that computes, poses and measures
 
 
+class Runs(NamedTuple):
+    """What the framework itself computes for a model, None where that cannot be known.
+
+    Attributes
+    ----------
+    data, held_out : sequence of ndarray or None
+        Outputs on the calibration and on the held-out samples.
+    """
+
+    data: Sequence[AnyFloat] | None = None
+    held_out: Sequence[AnyFloat] | None = None
+
+
 def assess(
     walk: Walk,
-    before: Sequence[AnyFloat] | None,
+    before: Runs,
     gauge: Gauge,
     recipe: dict[str, Any],
     began: float,
@@ -45,7 +61,9 @@ def assess(
     """Measure and bound what the walk did, and write the reports; it all began at some time."""
     opened = walk.run.opened
     trimmed, widths = walk.method.deliver(opened.view.with_weights(walk.weights))
-    layers, outputs = _reports(walk, before, trimmed)
+    layers, outputs = _reports(walk, before.data, trimmed)
+    discrepancy = _root_mean_square([output.discrepancy for output in outputs])
+    unseen = None if math.isnan(discrepancy) else _unseen(walk, before.held_out, trimmed)
     measured = _measure(walk, gauge, trimmed)
     passed_over = {weight.name for weight in opened.untouched}
     return TrimResult(
@@ -54,15 +72,20 @@ def assess(
         layers=tuple(layer for layer in layers if layer.name not in passed_over),
         scheme="cascade" if walk.method.cascaded else "parallel",
         n_samples=len(opened.data),
-        discrepancy=_root_mean_square([output.discrepancy for output in outputs]),
+        discrepancy=discrepancy,
         bound=_root_mean_square([output.bound for output in outputs]),
         held_out_discrepancy=_held_out(outputs),
         interrupted=walk.interrupted,
-        recipe={**recipe, "measured": {name: _plain(one) for name, one in measured.items()}},
+        recipe={
+            **recipe,
+            "measured": {name: _plain(one) for name, one in measured.items()},
+            "unseen": None if unseen is None else unseen.as_plain(),
+        },
         outputs=outputs,
         untouched=tuple(opened.untouched),
         measured=measured,
         widths=widths,
+        unseen=unseen,
         **_times(walk.run.watch, time.perf_counter() - began),
     )
 
@@ -160,6 +183,24 @@ def _root_mean_square(errors: Sequence[float]) -> float:
     return errors[0] if len(errors) == 1 else float(np.sqrt(np.mean(np.square(errors))))
 
 
+def _unseen(walk: Walk, before: Sequence[AnyFloat] | None, trimmed: Any) -> Unseen | None:
+    """Say what held-out samples tell of future ones, as the framework runs the models on them.
+
+    Where that is not known, by exact arithmetic. Ctrl-C ends it.
+    """
+    view, held_out = walk.run.opened.view, walk.run.opened.held_out
+    if held_out is None:
+        return None
+    try:
+        after = None if before is None else _run_framework(view, trimmed, held_out)
+        if before is None or after is None:
+            before, after = (view.output_values(held_out, w) for w in ({}, walk.weights))
+        return judge_unseen(walk.run, before, after)
+    except KeyboardInterrupt:
+        walk.interrupted = True
+        return None
+
+
 def _times(watch: Stopwatch, total: float) -> dict[str, Any]:
     """Return all that the run took, and what of it went to something else than solving."""
     stages = {name: spent for name, spent in watch.seconds.items() if name != SOLVING}
@@ -167,15 +208,16 @@ def _times(watch: Stopwatch, total: float) -> dict[str, Any]:
     return {"seconds": total, "stages": {**stages, SIGNALS: rest}}
 
 
-def run_before(opened: OpenedModel[Any]) -> Sequence[AnyFloat] | None:
-    """Return what the framework itself computes for the model, None if that cannot be known.
+def run_before(opened: OpenedModel[Any]) -> Runs:
+    """Return what the framework itself computes for the model.
 
-    It is run before any work, on held-out data as well, so that what it does not take is told then.
+    It is run before any work, on held-out data as well, so that what it does not take is told then;
+    so are held-out samples that the solver sees.
     """
-    outputs = _run_framework(opened.view, opened.model, opened.data, (ValueError,))
-    if opened.held_out is not None:
-        _run_framework(opened.view, opened.model, opened.held_out, (ValueError,))
-    return outputs
+    run = partial(_run_framework, opened.view, opened.model, refusal=(ValueError,))
+    runs = Runs(run(opened.data), None if opened.held_out is None else run(opened.held_out))
+    warn_of_copies(opened)
+    return runs
 
 
 def _run_framework(

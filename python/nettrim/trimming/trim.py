@@ -130,7 +130,8 @@ def trim(
         False lets all positions count.
         Layers that do not meet the samples position by position see them whole, as ever.
     held_out : like X, optional
-        Samples the solver does not see, on which the discrepancy is measured as well.
+        Samples the solver does not see, on which the discrepancy is measured as well; what they say
+        of future samples is in ``result.unseen``.
     measure : callable, optional
         A function of a model that returns what you care about, as a number or as a mapping of names
         to numbers: an accuracy, a perplexity. It is called on the original before any work, where
@@ -157,7 +158,8 @@ def trim(
         Show progress on stderr: a bar if rich is installed, a line for each layer otherwise.
     **options
         Further options of the goal that ``epsilon``, ``sparsity`` or ``pattern`` is short for:
-        ``tol``, ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter`` of `nettrim.Error`;
+        ``tol``, ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter``, ``regularise`` of
+        `nettrim.Error`;
         ``pattern``, ``share``, ``min_density`` of `nettrim.Sparsity`; ``time_limit`` of both;
         ``size``, ``operations``, ``min_width``, ``multiple_of`` of `nettrim.Units`. What the goal
         would not use is refused.
@@ -183,6 +185,9 @@ def trim(
         allowed: then the layer stays as it was.
     CalibrationWarning
         Before a layer is solved for which there are fewer different active rows than it has inputs.
+    HeldOutWarning
+        If samples of ``held_out`` are in ``X`` as well, or what the models make of them says
+        nothing of unseen ones.
     LargeErrorWarning
         Before a layer of the cascade is solved that may move by more than half of its output, and
         at the end if the network did.

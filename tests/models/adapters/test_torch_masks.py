@@ -56,6 +56,7 @@ class Mean(nn.Module):
 
 IDS = np.random.default_rng(0).integers(1, 40, (N, LENGTH))
 SHORT = {"input_ids": IDS, "attention_mask": np.ones_like(IDS)}
+OTHERS = {**SHORT, "input_ids": IDS[:, ::-1]}
 
 
 def padded(values: dict[str, Any], n: int, token: int = PAD, *, left: bool = False) -> Any:
@@ -69,11 +70,12 @@ def padded(values: dict[str, Any], n: int, token: int = PAD, *, left: bool = Fal
 @pytest.mark.parametrize("scheme", ["cascade", "parallel"])
 def test_contents_of_padding_do_not_matter(goal: dict[str, float], scheme: str) -> None:
     model, options = Tagger(), {**goal, "scheme": scheme}
-    first = trim(model, padded(SHORT, 3), held_out=padded(SHORT, 1), **options)
-    second = trim(model, padded(SHORT, 3, 7), held_out=padded(SHORT, 1, 5), **options)
+    first = trim(model, padded(SHORT, 3), held_out=padded(OTHERS, 1), **options)
+    second = trim(model, padded(SHORT, 3, 7), held_out=padded(OTHERS, 1, 5), **options)
     assert_same_state(first.model, second.model)
     assert first.discrepancy == second.discrepancy
     assert first.held_out_discrepancy == second.held_out_discrepancy
+    assert first.unseen == second.unseen
 
 
 @pytest.mark.parametrize("n", [1, 4])

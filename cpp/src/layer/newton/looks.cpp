@@ -27,6 +27,7 @@ void Newton<S>::look() {
   const Matrix<G> W = (weights_ * double(p_.x_scale)).template cast<G>();
   const Index outputs = p_.n_outputs();
   const double scale = dual_scale();
+  const Eigen::VectorXd slopes = Eigen::VectorXd::Constant(outputs, scale);
   std::vector<std::vector<std::pair<std::int32_t, Excess>>> found(p_.samples.size());
   evidence_ = gather_evidence(p_, [&](Index k, Range piece, Evidence& mine) {
     const Matrix<G> X = p_.X(piece).template cast<G>();
@@ -46,11 +47,12 @@ void Newton<S>::look() {
       }
     });
     if constexpr (std::is_same_v<G, double>) {
-      add_piece(p_, piece, signal, dual_, mine);
+      add_piece(p_, piece, signal, dual_, slopes, mine);
     } else {
       add_roughly(piece, X, mine);
     }
   });
+  if (p_.regularisation) add_ridge_rows(p_, weights_, slopes, evidence_);
   for (auto& list : excesses_) list = {};
   for (auto& list : found) {
     for (const auto& [output, excess] : list) {
@@ -79,13 +81,14 @@ template <class S>
 void Newton<S>::report(EngineResult<S>& a) const {
   a.weights = weights_.template cast<S>();
   a.dual = dual_;
+  if (p_.regularisation) a.slopes.setConstant(p_.n_outputs(), dual_scale());
   if constexpr (std::is_same_v<S, double>) {
     if (!saw_roughly_) {
       a.certificate = conclude(p_, p_.norm_of(weights_), evidence_, dual_);
       return;
     }
   }
-  a.certificate = certify(p_, a.weights, a.dual);
+  a.certificate = certify(p_, a.weights, a.dual, a.slopes);
 }
 
 template <class S>

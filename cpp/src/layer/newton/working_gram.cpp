@@ -38,9 +38,9 @@ WorkingGram<S>::WorkingGram(const UnitProgram<S>& p, Precision kept)
       }
     }
   });
-  for (const Index count : counts_) {
-    if (2 * count > p_.n_samples() && whole_.size() == 0) whole_ = whole_gram(p_);
-  }
+  if (p_.regularisation) pull_ = p_.regularisation->pull;
+  const Index most = *std::max_element(counts_.begin(), counts_.end());
+  if (pull_ > 0 || 2 * most > p_.n_samples()) whole_ = whole_gram(p_);
 }
 
 template <class S>
@@ -82,11 +82,12 @@ void WorkingGram<S>::begin(GramColumns& a) const {
   const auto& features = *a.features;
   const auto size = static_cast<Index>(features.size());
   a.entries.setZero(size, size - a.known);
-  if (!is_difference(a)) return;
+  const double share = is_difference(a) ? 1 : pull_;  // of all samples
+  if (share == 0) return;
   for (Index j = 0; j < a.entries.cols(); ++j) {
     const Index f = features[static_cast<std::size_t>(a.known + j)];
     for (Index i = 0; i < size; ++i) {
-      a.entries(i, j) = whole_(features[static_cast<std::size_t>(i)], f);
+      a.entries(i, j) = share * whole_(features[static_cast<std::size_t>(i)], f);
     }
   }
 }
@@ -96,6 +97,10 @@ template <class S>
 void WorkingGram<S>::finish(GramColumns& a) const {
   auto square = a.entries.bottomRows(a.entries.cols());
   square.template triangularView<Eigen::StrictlyUpper>() = square.transpose();
+  if (p_.regularisation) {
+    const std::vector<Index> fresh(a.features->begin() + a.known, a.features->end());
+    square.diagonal() += p_.regularisation->ridges(fresh);
+  }
   if (a.stride == 1) return;
   for (Index j = 0; j < square.cols(); ++j) {
     const Index f = (*a.features)[static_cast<std::size_t>(a.known + j)];
@@ -103,7 +108,7 @@ void WorkingGram<S>::finish(GramColumns& a) const {
   }
 }
 
-// entries += sign * X_all X_fresh' over the samples that count; products of few samples in the
+// entries += weight * X_all X_fresh' over the samples that count; products of few samples in the
 // precision that is kept of them, and their sum in double.
 template <class S>
 template <class G>
@@ -124,8 +129,9 @@ void WorkingGram<S>::add_samples(std::vector<GramColumns>& asked) const {
     out.setZero();
     add_product(all.topRows(a.known), fresh.transpose(), out.topRows(a.known));
     add_gram(fresh, out.bottomRows(a.entries.cols()));
-    const double sign = is_difference(a) ? -1 : static_cast<double>(a.stride);
-    a.entries += sign * out.template cast<double>();
+    const double weight =
+        is_difference(a) ? pull_ - 1 : (1 - pull_) * static_cast<double>(a.stride);
+    a.entries += weight * out.template cast<double>();
   };
   for (Index first = 0; first < p_.n_samples(); first += kSamplesPerBlock) {
     const Range block = {first, std::min(kSamplesPerBlock, p_.n_samples() - first)};

@@ -1,4 +1,5 @@
-// Gram matrices X_f' D X_f of a few features f, one diagonal D of active samples for each output.
+// Gram matrices X_f' D X_f + R of a few features f. Of each output D is diagonal: 1 for active
+// samples, and for the others what they are drawn by. R is the diagonal of ridges.
 #pragma once
 
 #include <cstdint>
@@ -55,7 +56,9 @@ class WorkingGram {
   Matrix<std::uint64_t> bits_;  // of the active entries, words x outputs
   std::vector<Index> counts_;
   Matrix<double> squares_;  // sums over active samples, outputs x features; for estimates
-  Matrix<double> whole_;    // X'X over all samples, where some output is mostly active
+  double pull_ = 0;
+  // X'X over all samples, where an output is mostly active or there is a pull
+  Matrix<double> whole_;
 };
 
 }  // namespace nettrim::layer

@@ -39,7 +39,7 @@ std::vector<Index> foremost(std::vector<std::pair<double, Index>>& ranked,
 
 template <class S>
 void Newton<S>::begin_estimates() {
-  if (precision_ != Precision::float32) return;
+  if (precision_ != Precision::float32 || p_.regularisation) return;
   bool worthwhile = false;
   for (Index m = 0; m < p_.n_outputs(); ++m) {
     const auto features = columns_[static_cast<std::size_t>(m)].features().size();

@@ -235,5 +235,6 @@ def solve_block(
         start_weights=start[0],
         start_dual=start[1],
         callback=callback,
+        **data.drawing,
     )
     return LayerSolution(**fields)

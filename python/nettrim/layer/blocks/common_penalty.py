@@ -220,7 +220,7 @@ def _solve_uncoupled(
     return answer
 
 
-def _describe_engine(results: Sequence[BlockResult]) -> dict[str, str]:
+def _describe_engine(results: Sequence[BlockResult]) -> dict[str, Any]:
     """Tell which engine gave the answer; "none" is that of blocks whose start was good enough."""
     solutions = [result.solution for result in results]
     one = next((s for s in solutions if s.solver != "none"), solutions[0])

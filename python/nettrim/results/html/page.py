@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ...base.table import format_share
+from ...base.table import format_percent, format_share
 from ..accuracy import Accuracy
 from ..outcome import BUDGET, KEPT, UNREACHED
 from ..recipe import format_snippet
@@ -17,7 +17,6 @@ from ..text import (
     format_gap,
     format_headline,
     format_measured,
-    format_percent,
     format_time,
     join_names,
     list_cautions,
@@ -25,7 +24,13 @@ from ..text import (
 from .layers import render_layers
 from .markup import Markup, element, join
 from .parts import Result, format_count, format_shape, render_facts, render_section
-from .totals import render_errors, render_untouched, render_weights, render_widths
+from .totals import (
+    render_errors,
+    render_unseen,
+    render_untouched,
+    render_weights,
+    render_widths,
+)
 
 __all__ = ["render_page"]
 
@@ -42,6 +47,7 @@ def render_page(result: Result, accuracy: Accuracy | None) -> str:
         render_weights(result),
         *render_untouched(result),
         render_errors(result),
+        *render_unseen(result),
         render_layers(result),
         _recipe(result.recipe),
     )

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ...base.table import format_percent
 from ..blocks import BlockReport, Row
 from ..outcome import Outcome
-from ..text import format_percent
 from .markup import Markup, element, join
 
 __all__ = [

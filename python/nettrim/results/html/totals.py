@@ -22,7 +22,13 @@ from .parts import (
     render_table,
 )
 
-__all__ = ["render_errors", "render_untouched", "render_weights", "render_widths"]
+__all__ = [
+    "render_errors",
+    "render_unseen",
+    "render_untouched",
+    "render_weights",
+    "render_widths",
+]
 
 NONE = Markup("&ndash;")
 
@@ -134,6 +140,18 @@ def render_errors(result: Result) -> Markup:
     table = _errors_table(result, rows, "Errors by layer")
     every = _errors_table(result, result.layers, "Errors of all layers")
     return render_section("Error", about, charts, table, *fold(rows, result.layers, every))
+
+
+def render_unseen(result: Result) -> list[Markup]:
+    """Return the section on future samples, if held-out ones say something of them."""
+    if result.unseen is None:
+        return []
+    items = [element("li", sentence) for sentence in result.unseen.sentences]
+    about = (
+        f"{result.unseen.title}, if the model was not chosen by them and future samples are drawn "
+        "as they were."
+    )
+    return [render_section("Unseen samples", about, element("ul", *items))]
 
 
 def _errors_table(result: Result, accounts: Sequence[Row], title: str) -> Markup:

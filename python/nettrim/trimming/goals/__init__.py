@@ -38,6 +38,7 @@ class GoalOptions(TypedDict, total=False):
     min_width: int | None
     multiple_of: int | None
     time_limit: float | None
+    regularise: Literal["auto"] | tuple[float, float] | None
 
 
 GOALS: tuple[type[Goal], ...] = (Error, Sparsity, Units)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...base.arrays import Array, frobenius_norm, relative_to
 from ...base.errors import LARGE_ERROR, InfeasibleError, LargeErrorWarning
+from ...budget.optimal_brain_surgeon import TUNING, Regularisation
 from ...layer.blocks.workers import Pool
 from ...layer.data import LayerData
 from ...layer.options import Form, LayerOptions
@@ -19,42 +20,16 @@ from ...layer.solve import solve_layer, solve_side_by_side
 from ...models.model_view import LayerView, activate
 from ..bounds import Prospect
 from ..solved_layer import Proof, SolvedLayer
+from .error_ball import NOTHING, ErrorBall
 from .layer_program import LayerProgram
 from .method import SOLVING, LayerPosition, LayerTask, Method, Run
+from .posing import split_groups
+from .regularising import choose_regularisation
 
 __all__ = ["ToError"]
 
 ROWS = 4096  # of large arrays, at a time
-LARGEST = 1 << 23  # entries of the outputs that are solved at a time
 ASTRAY = 2.0  # radii of its ball, beyond which an answer without proof is worse than none
-
-
-@dataclass(frozen=True)
-class ErrorBall:
-    """A layer's program, and how far its answer may be from the original output.
-
-    Attributes
-    ----------
-    program : LayerProgram
-    epsilon : float
-    kappa : float
-        The factor that is already in ``epsilon``; 1 for all but the last layer of a cascade.
-    residual : float
-        How far the original weights are from the center: not at all but behind trimmed layers.
-    active_rows : int
-        What it stands on.
-    """
-
-    program: LayerProgram
-    epsilon: float
-    kappa: float
-    residual: float = 0.0
-    active_rows: int = 0
-
-    @property
-    def radius(self) -> float:
-        """Epsilon relative to the norm of the output."""
-        return relative_to(self.epsilon, self.program.output_norm)
 
 
 @dataclass(frozen=True)
@@ -71,6 +46,8 @@ class ToError(Method):
     solver : str
     max_iter : int or None
     time_limit : float or None
+    regularise : tuple of float or str or None
+        Ridge and pull, or "auto" to choose them where few rows are active; None for neither.
     pool : Pool or None
         Workers; None to solve here.
     """
@@ -85,6 +62,7 @@ class ToError(Method):
     solver: str
     max_iter: int | None
     time_limit: float | None
+    regularise: tuple[float, float] | str | None = None
     pool: Pool | None = None
 
     def prepare(self) -> None:
@@ -159,7 +137,24 @@ class ToError(Method):
                 "errors in front of it have grown so large: the network may do nothing of what it "
                 "did. Take a smaller epsilon or fewer layers",
             )
-        return replace(ball, active_rows=self.run.count_active_rows(task, ball.program))
+        ball = replace(ball, active_rows=self.run.count_active_rows(task, ball.program))
+        return replace(ball, regularisation=self._regularisation(task.layer, ball))
+
+    def _regularisation(self, layer: LayerView, ball: ErrorBall) -> Regularisation | None:
+        """Return what draws a layer's weights; chosen by itself only where few rows speak."""
+        program = ball.program
+        if self.regularise is None or program.groups > 1:
+            return None
+        if isinstance(self.regularise, str):
+            few = ball.active_rows < layer.shape[0] and ball.radius > 0
+            if not few:
+                return None
+            limit = None if self.time_limit is None else TUNING * self.time_limit
+            with self.run.watch(SOLVING):
+                (data,) = split_groups(layer, program, None)
+                return choose_regularisation(data, ball.radius, self.run.n_threads, limit)
+        ridge, pull = self.regularise
+        return Regularisation(0.0 if program.activation == "linear" else pull, ridge)
 
     def _solve(self, layer: LayerView, ball: ErrorBall) -> SolvedLayer:
         history: list[tuple[float, float]] = []
@@ -184,7 +179,8 @@ class ToError(Method):
             n_threads=self.run.n_threads,
             callback=certified,
             executor=None if self.pool is None else self.pool.executor,
-            block_outputs=_affordable_outputs(program) if self.pool is None else None,
+            block_outputs=ball.affordable_outputs if self.pool is None else None,
+            **ball.drawing(layer),
         )
         return _accept(layer, ball, solution, history)
 
@@ -198,9 +194,9 @@ class ToError(Method):
             for task in tasks:
                 ball = self._pose_task(task)
                 posed.append(
-                    (task._replace(original=NOTHING, current=NOTHING), _without_arrays(ball))
+                    (task._replace(original=NOTHING, current=NOTHING), ball.without_arrays)
                 )
-                yield _layer_data(ball.program), Form.of(ball.epsilon, None)
+                yield ball.layer_data(task.layer), Form.of(ball.epsilon, None)
 
         threads = 1 if self.run.n_threads is None else self.run.n_threads
         options = LayerOptions.of(
@@ -233,34 +229,6 @@ class ToError(Method):
 
     def _kappa(self, *, last: bool) -> float:
         return self.kappa if last else 1.0
-
-
-NOTHING = np.empty((0, 0))
-
-
-def _without_arrays(ball: ErrorBall) -> ErrorBall:
-    """Return a ball without its program's arrays: those of all layers would take much memory."""
-    program = replace(ball.program, X=NOTHING, Y=NOTHING, upper=None, active=None)
-    return replace(ball, program=program)
-
-
-def _layer_data(program: LayerProgram) -> LayerData:
-    return LayerData.of(
-        program.X,
-        program.Y,
-        program.activation,
-        program.upper,
-        program.active,
-        np.dtype(np.float64),
-        program.groups,
-    )
-
-
-def _affordable_outputs(program: LayerProgram) -> int | None:
-    """Return how many outputs at a time keep a solver's arrays small; None for all of them."""
-    if program.groups > 1 or program.Y.size <= LARGEST:
-        return None
-    return max(1, LARGEST // len(program.Y))
 
 
 def _error(V: Array, Y: Array, relu: bool) -> float:

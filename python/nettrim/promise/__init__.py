@@ -1,0 +1,1 @@
+"""What can be promised of data nobody has seen: losses, exact tails, bets, a sequence of tests."""
