@@ -105,7 +105,7 @@ Matrix<double> as_ray(const UnitProgram<S>& p, const Matrix<S>& dual) {
 
 template <class S>
 bool promises_ray(const UnitProgram<S>& p, const Matrix<S>& dual) {
-  const Evidence e = evidence_of(p, as_ray(p, dual));
+  const Evidence e = p.constrained() ? evidence_of(p, dual) : evidence_of(p, as_ray(p, dual));
   const double steepest = e.gradient.cwiseAbs().maxCoeff();
   return value_of(p, e) > kPromising * std::max(p.largest, 1.0) * steepest;
 }
