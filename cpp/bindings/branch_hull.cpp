@@ -59,11 +59,15 @@ HullDictionary dictionary_of(const AnyDictionary& given, Index rows, Index size)
 
 py::dict solve_hull(const AnyDictionary& A, const AnyDictionary& D, const Array<double>& r,
                     const Array<std::uint8_t>& kinds, const OptionalArray<double>& slack_penalty,
-                    Index h_size, Index m_size, bool l1, double tangent_ratio,
+                    const OptionalArray<double>& v_signs, Index h_size, Index m_size,
+                    Index snapshots, bool own_dictionaries, bool l1, double tangent_ratio,
                     const std::string& solver, double tol, Index max_iter, double time_limit,
                     int n_threads, const py::object& callback) {
   BranchHullProgram program;
-  program.rows = r.size();
+  program.rows = r.size() / snapshots;
+  program.snapshots = snapshots;
+  program.own_dictionaries = own_dictionaries;
+  program.v_signs = data_or_null(v_signs);
   program.h_size = h_size;
   program.m_size = m_size;
   program.A = dictionary_of(A, program.rows, h_size);
@@ -120,7 +124,8 @@ void project(const Array<double>& r, Array<double>& u, Array<double>& v) {
 void add_branch_hull(py::module_& m) {
   const auto strict = [](const char* argument) { return py::arg(argument).noconvert(); };
   m.def("solve_branch_hull", &solve_hull, strict("A"), strict("D"), strict("r"), strict("kinds"),
-        py::kw_only(), strict("slack_penalty").none(true), py::arg("h_size"), py::arg("m_size"),
+        py::kw_only(), strict("slack_penalty").none(true), strict("v_signs").none(true),
+        py::arg("h_size"), py::arg("m_size"), py::arg("snapshots"), py::arg("own_dictionaries"),
         py::arg("l1"), py::arg("tangent_ratio"), py::arg("solver"), py::arg("tol"),
         py::arg("max_iter"), py::arg("time_limit"), py::arg("n_threads"), py::arg("callback"));
   m.def("solve_anchored_tv", &separate, strict("image"), strict("basis"), py::kw_only(),

@@ -7,6 +7,7 @@ from .base.errors import (
     HeldOutWarning,
     InfeasibleError,
     LargeErrorWarning,
+    RecoveryWarning,
     RuntimeMismatchWarning,
 )
 from .budget import BudgetSolution, BudgetTrace, solve_layer_budget, trace_budget
@@ -95,6 +96,7 @@ __all__ = [
     "Network",
     "OutputReport",
     "ReLU",
+    "RecoveryWarning",
     "Residual",
     "RuntimeMismatchWarning",
     "Samples",

@@ -105,7 +105,7 @@ def test_an_error_of_an_operator_reaches_the_caller() -> None:
 
 
 BAD = [
-    ({"y": np.ones((3, 1))}, ValueError, "y"),
+    ({"y": np.ones((3, 1, 1))}, ValueError, "y"),
     ({"y": [1, np.nan, 1]}, ValueError, "y"),
     ({"y": ["a", "b", "c"]}, TypeError, "y"),
     ({"B": np.ones((2, 2))}, ValueError, "B"),

@@ -75,7 +75,7 @@ def rank_one_error(solution: nettrim.HullSolution, product: Product) -> float:
     return float(np.linalg.norm(found / np.linalg.norm(found) - truth / np.linalg.norm(truth)))
 
 
-def referee(product: Product, regularizer: str, slack: float | None = None) -> float:
+def referee(product: Product, regularizer: str, slack: float | Array | None = None) -> float:
     """The optimum by Clarabel: u v >= r is the cone |(u - v, 2 sqrt r)| <= u + v."""
     A, D, r = product.A, product.D, np.abs(product.y)
     L, K, N = len(r), A.shape[1], D.shape[1]
@@ -87,7 +87,8 @@ def referee(product: Product, regularizer: str, slack: float | None = None) -> f
     offsets = np.column_stack([np.zeros((L, 2)), 2 * np.sqrt(r)]).ravel()
     if regularizer == "l2":
         return interior(np.eye(n) * 2, np.zeros(n), cones, offsets, [], L)
-    cost = np.concatenate([np.zeros(n), np.ones(K + N), np.full(extra, slack or 0.0)])
+    price = np.full(extra, 0.0 if slack is None else slack)
+    cost = np.concatenate([np.zeros(n), np.ones(K + N), price])
     identity = np.eye(n)
     bounds = np.vstack([np.hstack([identity, -identity]), np.hstack([-identity, -identity])])
     rows = np.vstack([bounds, np.hstack([cones, np.zeros_like(cones)])])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse
 from scipy.stats import binom
 
@@ -29,6 +31,37 @@ def random_product(rng: Random) -> Arguments:
     h, m = (rng.standard_normal(D.shape[1]) * (rng.random(D.shape[1]) < 0.6) for D in (B, C))
     h[0], m[0] = h[0] or 1.0, m[0] or -1.0
     return {"h": h, "m": m, "B": B, "C": C, "y": (B @ h) * (C @ m), "signs": B @ h}
+
+
+def several_snapshots(rng: Random, product: Arguments) -> Arguments:
+    """Return measurements of up to three scenes behind the same gains."""
+    count, C = int(rng.integers(1, 4)), product["C"]
+    each = [C * rng.uniform(0.5, 2, C.shape) for _ in range(count)] if rng.random() < 0.5 else C
+    m = rng.standard_normal((C.shape[1], count))
+    x = np.stack([np.asarray(each[j] if each is not C else C) @ m[:, j] for j in range(count)], 1)
+    return {"y": (product["B"] @ product["h"])[:, None] * x, "C": each}
+
+
+def spelled_out(
+    arguments: Arguments, answer: nettrim.HullSolution
+) -> tuple[Arguments, nettrim.HullSolution]:
+    """Return the same program and answer as of one snapshot, with Kronecker's products."""
+    rows, count = shape = np.shape(arguments["y"])
+
+    def flat(values: Any) -> Any:
+        values = extended(values)
+        column = values[:, None] if values.ndim == 1 and len(values) == rows else values
+        return np.broadcast_to(column, shape).T.ravel()
+
+    C = arguments["C"]
+    each = list(C) if isinstance(C, (list, tuple)) or np.ndim(C) == 3 else [C] * count
+    same = {name: flat(arguments[name]) for name in ("y", "signs")}
+    if arguments.get("slack") is not None:
+        same["slack"] = flat(arguments["slack"])
+    same["B"] = np.tile(_dense(arguments["B"]), (count, 1))
+    same["C"] = scipy.linalg.block_diag(*[np.asarray(_dense(D), dtype=float) for D in each])
+    parts = {name: getattr(answer, name).T.ravel() for name in ("m", "x", "xi", "p", "q")}
+    return arguments | same, replace(answer, w=np.tile(answer.w, count), **parts)
 
 
 class BranchHull(Entry):
@@ -68,12 +101,16 @@ class BranchHull(Entry):
                 del arguments["solver"]
         elif kind == 2 and arguments.get("solver") != "newton":
             arguments["relaxation"] = "tangents"
+        if rng.random() < 0.25 and not scipy.sparse.issparse(arguments["B"]):
+            arguments |= several_snapshots(rng, product)
         return arguments
 
     def check(self, arguments: Arguments, answer: nettrim.HullSolution) -> bool:
         assert answer.status in STATUSES, answer.status
         assert str(answer)
         assert answer.explain(3)
+        if np.ndim(arguments["y"]) == 2:
+            arguments, answer = spelled_out(arguments, answer)
         told = (answer.h, answer.m, answer.w, answer.x, answer.xi, answer.objective)
         if not all(np.isfinite(part).all() for part in told):
             assert answer.status != "optimal", "optimal, but no numbers"

@@ -13,8 +13,9 @@
 namespace nettrim {
 
 // With u = A h and v = D m + xi, at every row:
-//   hull: u, v >= 0 and u v >= r;  half_plane: u >= 0;  quadrant: u, v >= 0;  ray: u >= 0, v = 0.
-enum class HullRow : std::uint8_t { hull, half_plane, quadrant, ray };
+//   hull: u, v >= 0 and u v >= r;  half_plane: u >= 0;  quadrant: u, v >= 0;  ray: u >= 0, v = 0;
+//   missing: nothing.
+enum class HullRow : std::uint8_t { hull, half_plane, quadrant, ray, missing };
 
 // l1: min |h|_1 + |m|_1 + sum slack_penalty |xi|;   l2: min |h|_2^2 + |m|_2^2, without slack.
 enum class Gauge { l1, l2 };
@@ -27,14 +28,19 @@ struct HullDictionary {
   std::function<void(const double* signal, double* result)> correlations;  // size
 };
 
-// Views of arrays that outlive the call, signs already in A and D.
+// Views of arrays that outlive the call, the signs of u already in A.
+//
+// Several snapshots share h, and each has an m of its own. What is of a measurement lies snapshot
+// after snapshot, `rows` of each, and so do the m. Newton alone, with arrays, takes more than one.
 struct BranchHullProgram {
-  Index rows = 0, h_size = 0, m_size = 0;
+  Index rows = 0, h_size = 0, m_size = 0, snapshots = 1;
   HullDictionary A, D;             // rows x h_size and rows x m_size
-  const double* r = nullptr;       // rows, positive on hull rows and not read elsewhere
-  const HullRow* kinds = nullptr;  // rows
+  bool own_dictionaries = false;   // D has rows of its own for every snapshot: rows * snapshots
+  const double* r = nullptr;       // of a measurement, positive on hull rows and not read elsewhere
+  const HullRow* kinds = nullptr;  // of a measurement
+  const double* v_signs = nullptr;  // 1 or -1, of a measurement, times D; null: they are in D
   Gauge gauge = Gauge::l1;
-  const double* slack_penalty = nullptr;  // rows, positive; null means no slack: xi = 0
+  const double* slack_penalty = nullptr;  // of a measurement, positive; null: no slack, xi = 0
   // Over 1: hulls are replaced by tangents, each this much steeper than the one before. A linear
   // program, with l1 and without slack; u v >= r / cosh^2(log(tangent_ratio) / 2) is what it asks.
   double tangent_ratio = 0;
@@ -61,9 +67,9 @@ struct BranchHullOptions {
   std::function<bool()> interrupted;                        // asked between iterations; true stops
 };
 
-// h, m and xi satisfy every constraint (a ray's v to 1e-9 of the largest) and are balanced: both
-// terms of the objective are equal, but for tangents. Where no such point was found objective is
-// infinite.
+// h, m (of all snapshots) and xi satisfy every constraint (a ray's v to 1e-9 of the largest) and
+// are balanced: both terms of the objective are equal, but for tangents. Where no such point was
+// found objective is infinite.
 struct BranchHullSolution {
   Eigen::VectorXd h, m, xi;
   Eigen::VectorXd p, q;  // multipliers of u and v; they prove dual_bound

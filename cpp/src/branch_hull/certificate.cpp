@@ -28,55 +28,13 @@ double tangent_bound(const UnitHull& program, const Vector& p, const Vector& q) 
 
 }  // namespace
 
-UnitHull::UnitHull(const BranchHullProgram& given)
-    : A(given.A, given.rows, given.h_size),
-      D(given.D, given.rows, given.m_size),
-      r(Vector::Zero(given.rows)),
-      kinds(given.kinds, given.kinds + given.rows),
-      gauge(given.gauge) {
-  for (Index l = 0; l < given.rows; ++l) {
-    if (kinds[static_cast<std::size_t>(l)] == HullRow::hull) r[l] = given.r[l];
-  }
-  r_scale = r.maxCoeff() > 0 ? r.maxCoeff() : 1;
-  r /= r_scale;
-  if (given.slack_penalty != nullptr) {
-    slack_penalty = Eigen::Map<const Vector>(given.slack_penalty, given.rows) * D.scale();
-  }
-  if (given.tangent_ratio > 1)
-    tangents.emplace(given.tangent_ratio, std::sqrt(A.scale() / D.scale()));
-}
-
-double UnitHull::size_of_h(const Vector& h) const {
-  return gauge == Gauge::l1 ? h.lpNorm<1>() : h.norm();
-}
-
-double UnitHull::size_of_m(const Vector& m, const Vector& xi) const {
-  if (gauge == Gauge::l2) return m.norm();
-  return m.lpNorm<1>() + (has_slack() ? slack_penalty.dot(xi.cwiseAbs()) : 0);
-}
-
-double UnitHull::dual_size_of_h(const Vector& p) const {
-  const Vector Ap = A.correlations(p);
-  return gauge == Gauge::l1 ? Ap.lpNorm<Eigen::Infinity>() : Ap.norm();
-}
-
-double UnitHull::dual_size_of_m(const Vector& q) const {
-  const Vector Dq = D.correlations(q);
-  if (gauge == Gauge::l2) return Dq.norm();
-  const double most = Dq.lpNorm<Eigen::Infinity>();
-  return has_slack() ? std::max(most, q.cwiseAbs().cwiseQuotient(slack_penalty).maxCoeff()) : most;
-}
-
-double UnitHull::objective(double product) const {
-  return gauge == Gauge::l1 ? 2 * std::sqrt(product) : 2 * product;
-}
-
 double dual_bound(const UnitHull& program, Vector& p, Vector& q) {
   double sum = 0;
   for (Index l = 0; l < program.rows(); ++l) {
     const HullRow kind = program.kinds[static_cast<std::size_t>(l)];
     p[l] = std::max(p[l], 0.0);
-    if (kind == HullRow::half_plane) q[l] = 0;
+    if (kind == HullRow::missing) p[l] = 0;
+    if (kind == HullRow::half_plane || kind == HullRow::missing) q[l] = 0;
     if (kind != HullRow::ray) q[l] = std::max(q[l], 0.0);
     sum += std::sqrt(program.r[l] * p[l] * q[l]);
   }
@@ -110,6 +68,8 @@ double make_feasible(const UnitHull& program, Vector& h, Vector& m, Vector& xi) 
         break;
       case HullRow::ray:
         if (u[l] < 0 || std::abs(v[l]) > width) return kInfinity;
+        break;
+      case HullRow::missing:
         break;
     }
   }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "linalg/cholesky.hpp"
 #include "linalg/factor.hpp"
 #include "linalg/parallel.hpp"
 
@@ -11,9 +10,44 @@ namespace {
 
 constexpr double kToBoundary = 0.995;  // share of the way that a step may go
 constexpr double kShortest = 1e-10;    // a step that is none
-constexpr double kRegular = 1e-16;     // of the largest diagonal entry
 constexpr double kDependent = 1e-10;   // of the largest pivot
 constexpr int kRefinements = 1;        // without it multipliers end at 1e-9
+constexpr Index kGrain = 10'000;       // hulls that are worth a thread
+
+bool v_varies(const UnitHull& p, Index row) {
+  const Index j = row / p.rows_of_one();
+  return p.has_slack() || !p.D_of(j).col(row - j * p.rows_of_one()).isZero(0);
+}
+
+// Rows whose v = 0 does not follow from that of others of their snapshot.
+std::vector<Index> independent(const UnitHull& p, const std::vector<Index>& rays, Index snapshot) {
+  if (rays.empty()) return rays;
+  const Index first = snapshot * p.rows_of_one();
+  Matrix<double> columns(p.D.size(), static_cast<Index>(rays.size()));
+  for (std::size_t k = 0; k < rays.size(); ++k) {
+    columns.col(static_cast<Index>(k)) = p.D_of(snapshot).col(rays[k] - first);
+  }
+  std::vector<Index> chosen;
+  for (const Index k : independent_columns(columns, kDependent)) {
+    chosen.push_back(rays[static_cast<std::size_t>(k)]);
+  }
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
+
+std::vector<Index> rays_of(const UnitHull& p) {
+  std::vector<Index> all;
+  for (Index j = 0; j < p.snapshots(); ++j) {
+    std::vector<Index> own;
+    for (Index l = j * p.rows_of_one(); l < (j + 1) * p.rows_of_one(); ++l) {
+      const bool ray = p.kinds[static_cast<std::size_t>(l)] == HullRow::ray;
+      if (ray && v_varies(p, l)) own.push_back(l);
+    }
+    if (!p.has_slack()) own = independent(p, own, j);
+    all.insert(all.end(), own.begin(), own.end());
+  }
+  return all;
+}
 
 }  // namespace
 
@@ -28,14 +62,15 @@ void Interior::Cones::add(double factor, const Cones& other) {
   for (std::size_t j = 0; j < hulls.size(); ++j) hulls[j] += factor * other.hulls[j];
 }
 
-Interior::Interior(const UnitHull& program, int threads)
+Interior::Interior(const UnitHull& program)
     : p_(program),
-      threads_(threads),
       h_size_(program.A.size()),
-      m_size_(program.D.size()),
+      m_size_(program.m_size()),
       n_(h_size_ + m_size_ + program.slack_penalty.size()),
       bounded_(program.gauge == Gauge::l1),
-      cost_(Vector::Ones(bounded_ ? n_ : 0)) {
+      rays_(rays_of(program)),
+      cost_(Vector::Ones(bounded_ ? n_ : 0)),
+      arrow_(program, rays_) {
   if (p_.has_slack()) cost_.tail(p_.rows()) = p_.slack_penalty;
   for (Index l = 0; l < p_.rows(); ++l) {
     const HullRow kind = p_.kinds[static_cast<std::size_t>(l)];
@@ -43,13 +78,13 @@ Interior::Interior(const UnitHull& program, int threads)
       hulls_.push_back(l);
       continue;
     }
+    if (kind == HullRow::missing) continue;
     // A row of zeros asks for nothing, and leaves no room inside its cone.
-    if (!p_.A.entries().col(l).isZero(0)) on_u_.push_back(l);
-    const bool v_varies = p_.has_slack() || !p_.D.entries().col(l).isZero(0);
-    if (kind == HullRow::quadrant && v_varies) on_v_.push_back(l);
-    if (kind == HullRow::ray && v_varies) rays_.push_back(l);
+    if (!p_.A.entries().col(l % p_.rows_of_one()).isZero(0)) on_u_.push_back(l);
+    if (kind == HullRow::quadrant && v_varies(p_, l)) on_v_.push_back(l);
   }
-  if (!p_.has_slack()) rays_ = independent(rays_);
+  const auto hulls = static_cast<Index>(hulls_.size());
+  hull_ranges_ = cut(hulls, kGrain, hulls < kGrain ? 1 : p_.threads);
   // Multipliers that satisfy the bounds' part of stationarity, and points inside all cones.
   const auto bounds = cost_.size(), others = static_cast<Index>(on_u_.size() + on_v_.size());
   Cones& s = at_.s;
@@ -66,26 +101,15 @@ Interior::Interior(const UnitHull& program, int threads)
   at_.at = {Vector::Zero(n_), cost_.cwiseInverse(), Vector::Zero(static_cast<Index>(rays_.size()))};
 }
 
-std::vector<Index> Interior::independent(const std::vector<Index>& rays) const {
-  if (rays.empty()) return rays;
-  std::vector<Index> chosen;
-  for (const Index k : independent_columns(p_.D.entries()(Eigen::all, rays), kDependent)) {
-    chosen.push_back(rays[static_cast<std::size_t>(k)]);
-  }
-  std::sort(chosen.begin(), chosen.end());
-  return chosen;
-}
-
 Interior::Signals Interior::signals(const Vector& x) const {
-  Signals s{p_.A.signal(x.head(h_size_)), p_.D.signal(x.segment(h_size_, m_size_))};
-  if (p_.has_slack()) s.v += x.tail(p_.rows());
-  return s;
+  return {p_.u(x.head(h_size_)),
+          p_.v(x.segment(h_size_, m_size_), x.tail(p_.slack_penalty.size()))};
 }
 
 Vector Interior::gather(const Signals& gradient) const {
   Vector x(n_);
-  x.head(h_size_).noalias() = p_.A.correlations(gradient.u);
-  x.segment(h_size_, m_size_).noalias() = p_.D.correlations(gradient.v);
+  x.head(h_size_) = p_.pull_on_h(gradient.u);
+  x.segment(h_size_, m_size_) = p_.pull_on_m(gradient.v);
   if (p_.has_slack()) x.tail(p_.rows()) = gradient.v;
   return x;
 }
@@ -140,9 +164,9 @@ Interior::Unknowns Interior::apply_hessian(const Unknowns& at) const {
 
 Interior::Cones Interior::weigh(const Cones& c) const {
   Cones out{c.linear.cwiseQuotient(linear_scaling_), c.hulls};
-  for (std::size_t j = 0; j < hulls_.size(); ++j) {
+  over_hulls([&](std::size_t j) {
     out.hulls[j] = scalings_[j].inverse * (scalings_[j].inverse * c.hulls[j]);
-  }
+  });
   return out;
 }
 
@@ -153,86 +177,29 @@ Interior::Cones Interior::misfit() const {
   return off;
 }
 
-// The matrix of h and m, after bounds and slack are eliminated.
+// Bounds are eliminated: of h and m, slack and rays, arrow_ takes the rest.
 bool Interior::factor() {
-  const Index rows = p_.rows(), bounds = cost_.size();
+  const Index bounds = cost_.size();
   linear_scaling_ = at_.s.linear.cwiseQuotient(at_.z.linear);
   scalings_.resize(hulls_.size());
-  uu_ = uv_ = vv_ = Vector::Zero(rows);
+  Curvature c;
+  c.uu = c.uv = c.vv = Vector::Zero(p_.rows());
   Index k = 2 * bounds;
-  for (const Index l : on_u_) uu_[l] = 1 / linear_scaling_[k++];
-  for (const Index l : on_v_) vv_[l] = 1 / linear_scaling_[k++];
-  for (std::size_t j = 0; j < hulls_.size(); ++j) {
+  for (const Index l : on_u_) c.uu[l] = 1 / linear_scaling_[k++];
+  for (const Index l : on_v_) c.vv[l] = 1 / linear_scaling_[k++];
+  over_hulls([&](std::size_t j) {
     scalings_[j] = Scaling(at_.s.hulls[j], at_.z.hulls[j]);
     const Matrix3 H = scalings_[j].inverse * scalings_[j].inverse;
     const Index l = hulls_[j];
-    uu_[l] = H(0, 0) + 2 * H(0, 1) + H(1, 1);
-    uv_[l] = H(0, 0) - H(1, 1);
-    vv_[l] = H(0, 0) - 2 * H(0, 1) + H(1, 1);
-  }
-  Vector own = Vector::Constant(n_, 2.0);  // curvature in x alone
-  if (bounded_) {
-    own = 4 / (linear_scaling_.head(bounds) + linear_scaling_.segment(bounds, bounds)).array();
-  }
-  Vector uu = uu_, uv = uv_, vv = vv_;
-  if (p_.has_slack()) {
-    slack_curvature_ = own.tail(rows) + vv_;
-    const Vector left = own.tail(rows).cwiseQuotient(slack_curvature_);
-    uu -= uv_.cwiseProduct(uv_).cwiseQuotient(slack_curvature_);
-    uv = uv_.cwiseProduct(left);
-    vv = vv_.cwiseProduct(left);
-  }
-  const Matrix<double>&A = p_.A.entries(), &D = p_.D.entries();
-  Matrix<double>& K = factor_;
-  K.resize(h_size_ + m_size_, h_size_ + m_size_);
-  parallel_for(3, threads_, [&](Index part, int) {
-    if (part == 0) {
-      write_product(A * uu.asDiagonal(), A.transpose(), K.topLeftCorner(h_size_, h_size_));
-    } else if (part == 1) {
-      write_product(D * uv.asDiagonal(), A.transpose(), K.bottomLeftCorner(m_size_, h_size_));
-    } else {
-      write_product(D * vv.asDiagonal(), D.transpose(), K.bottomRightCorner(m_size_, m_size_));
-    }
+    c.uu[l] = H(0, 0) + 2 * H(0, 1) + H(1, 1);
+    c.uv[l] = H(0, 0) - H(1, 1);
+    c.vv[l] = H(0, 0) - 2 * H(0, 1) + H(1, 1);
   });
-  K.diagonal() += own.head(h_size_ + m_size_);
-  K.diagonal().array() += kRegular * K.diagonal().maxCoeff();
-  return cholesky(K) && factor_rays();
-}
-
-// The Schur complement of v = 0.
-bool Interior::factor_rays() {
-  const auto count = static_cast<Index>(rays_.size());
-  if (count == 0) return true;
-  ray_columns_.resize(n_, count);
-  Matrix<double>& E = ray_factor_;
-  E.resize(count, count);
-  for (Index j = 0; j < count; ++j) {
-    Signals one{Vector::Zero(p_.rows()), Vector::Zero(p_.rows())};
-    one.v[rays_[static_cast<std::size_t>(j)]] = 1;
-    ray_columns_.col(j) = solve_for_x(gather(one));
-    const Vector v = signals(ray_columns_.col(j)).v;
-    for (Index i = 0; i < count; ++i) E(i, j) = v[rays_[static_cast<std::size_t>(i)]];
+  c.own = Vector::Constant(n_, 2.0);
+  if (bounded_) {
+    c.own = 4 / (linear_scaling_.head(bounds) + linear_scaling_.segment(bounds, bounds)).array();
   }
-  E.diagonal().array() += kRegular * E.diagonal().maxCoeff();
-  return cholesky(E);
-}
-
-Vector Interior::solve_for_x(const Vector& right) const {
-  const Index core = h_size_ + m_size_;
-  Vector x = right;
-  if (p_.has_slack()) {
-    const Vector share = right.tail(p_.rows()).cwiseQuotient(slack_curvature_);
-    x.head(h_size_).noalias() -= p_.A.correlations(uv_.cwiseProduct(share));
-    x.segment(h_size_, m_size_).noalias() -= p_.D.correlations(vv_.cwiseProduct(share));
-  }
-  x.head(core) = solve_factored(factor_, x.head(core));
-  if (p_.has_slack()) {
-    const Vector u = p_.A.signal(x.head(h_size_));
-    const Vector v = p_.D.signal(x.segment(h_size_, m_size_));
-    x.tail(p_.rows()) = (right.tail(p_.rows()) - uv_.cwiseProduct(u) - vv_.cwiseProduct(v))
-                            .cwiseQuotient(slack_curvature_);
-  }
-  return x;
+  return arrow_.factor(c);
 }
 
 Interior::Unknowns Interior::solve(const Unknowns& right) const {
@@ -241,15 +208,7 @@ Interior::Unknowns Interior::solve(const Unknowns& right) const {
   const Vector minus = linear_scaling_.segment(bounds, bounds).cwiseInverse();
   Unknowns d = right;
   if (bounded_) d.x += (plus - minus).cwiseProduct(right.bound).cwiseQuotient(plus + minus);
-  d.x = solve_for_x(d.x);
-  if (!rays_.empty()) {
-    const Vector v = signals(d.x).v;
-    for (std::size_t j = 0; j < rays_.size(); ++j) {
-      d.ray[static_cast<Index>(j)] = v[rays_[j]] - right.ray[static_cast<Index>(j)];
-    }
-    d.ray = solve_factored(ray_factor_, d.ray);
-    add_product(ray_columns_, d.ray, d.x, -1);
-  }
+  arrow_.solve(d.x, d.ray);
   if (bounded_) {
     d.bound = (right.bound + (plus - minus).cwiseProduct(d.x)).cwiseQuotient(plus + minus);
   }
@@ -289,12 +248,12 @@ Interior::Cones Interior::corrected(const Cones& target, const Step& affine,
   out.linear += (centering - affine.s.linear.cwiseProduct(affine.z.linear).array())
                     .matrix()
                     .cwiseQuotient(at_.z.linear);
-  for (std::size_t j = 0; j < hulls_.size(); ++j) {
+  over_hulls([&](std::size_t j) {
     const Scaling& scaling = scalings_[j];
     const Vector3 second =
         product(scaling.inverse * affine.s.hulls[j], scaling.W * affine.z.hulls[j]);
     out.hulls[j] += scaling.W * quotient(centering * unit() - second, scaling.lambda);
-  }
+  });
   return out;
 }
 

@@ -25,7 +25,8 @@ void check(const BranchHullProgram& p, const BranchHullOptions& o) {
   const auto require = [](bool holds, const char* what) {
     if (!holds) throw std::invalid_argument(what);
   };
-  require(p.rows > 0 && p.h_size > 0 && p.m_size > 0, "sizes are positive");
+  require(p.rows > 0 && p.h_size > 0 && p.m_size > 0 && p.snapshots > 0, "sizes are positive");
+  require(p.snapshots == 1 || o.solver == HullSolver::newton, "newton alone takes snapshots");
   for (const HullDictionary* dictionary : {&p.A, &p.D}) {
     const bool by_products = dictionary->signal && dictionary->correlations;
     require(dictionary->entries || by_products, "A and D are given");
@@ -37,7 +38,7 @@ void check(const BranchHullProgram& p, const BranchHullOptions& o) {
   require(p.tangent_ratio == 0 || (p.tangent_ratio > 1 && p.gauge == Gauge::l1 && !p.slack_penalty),
           "tangent_ratio is over 1 and goes with l1 without slack");
   require(p.tangent_ratio == 0 || o.solver != HullSolver::newton, "newton knows no tangents");
-  for (Index l = 0; l < p.rows; ++l) {
+  for (Index l = 0; l < p.rows * p.snapshots; ++l) {
     require(p.kinds[l] != HullRow::hull || (p.r[l] > 0 && std::isfinite(p.r[l])),
             "r is positive on hull rows");
     require(p.slack_penalty == nullptr || p.slack_penalty[l] > 0, "slack_penalty is positive");
@@ -86,7 +87,7 @@ class Run {
   Run(const UnitHull& p, const BranchHullOptions& options)
       : p_(p), options_(options), monitor_(options) {
     best_.h = Vector::Zero(p.A.size());
-    best_.m = Vector::Zero(p.D.size());
+    best_.m = Vector::Zero(p.m_size());
     best_.xi = Vector::Zero(p.slack_penalty.size());
     best_.p = best_.q = Vector::Zero(p.rows());
     best_.objective = kInfinity;
@@ -114,7 +115,7 @@ class Run {
 
   Status search_by_newton() {
     solver_ = "newton";
-    Interior interior(p_, options_.n_threads);
+    Interior interior(p_);
     const Index most = options_.max_iter > 0 ? options_.max_iter : kMostNewton;
     while (iterations_ < most) {
       const bool moved = interior.step();
@@ -208,7 +209,7 @@ HullSolver hull_solver_named(const std::string& name) {
 BranchHullSolution solve_branch_hull(const BranchHullProgram& program,
                                      const BranchHullOptions& options) {
   branch_hull::check(program, options);
-  const branch_hull::UnitHull unit(program);
+  const branch_hull::UnitHull unit(program, options.n_threads);
   return branch_hull::Run(unit, options).solve();
 }
 

@@ -13,6 +13,7 @@ __all__ = [
     "HeldOutWarning",
     "InfeasibleError",
     "LargeErrorWarning",
+    "RecoveryWarning",
     "RuntimeMismatchWarning",
     "warn_user",
 ]
@@ -38,6 +39,10 @@ class CalibrationWarning(UserWarning):
 
 class HeldOutWarning(UserWarning):
     """Held-out samples say less of unseen ones than they could: some are copies, for example."""
+
+
+class RecoveryWarning(UserWarning):
+    """Signals were found, with proof, that need not be those whose product was measured."""
 
 
 class RuntimeMismatchWarning(UserWarning):

@@ -18,6 +18,7 @@ from ..base.errors import (
     CalibrationWarning,
     ConvergenceWarning,
     LargeErrorWarning,
+    RecoveryWarning,
     RuntimeMismatchWarning,
 )
 from ..base.process import Interrupts, print_line, report_problem, warnings_in_lines
@@ -61,6 +62,7 @@ TRIM_OPTIONS = (  # passed on as they are, if they were given
     "max_patches",
     "seed",
 )
+SHOWN = (CalibrationWarning, LargeErrorWarning, RecoveryWarning, RuntimeMismatchWarning)
 HULL_OPTIONS = ("which", "regularizer", "slack", "zero", "solver", "tol")
 INTERRUPTED = 130  # by Ctrl-C; a signal that was taken like it has a status of its own
 TOO_FAR = 3
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with interrupts.taken(), warnings_in_lines(), _log(options.verbose):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the table and the status tell it
-            for category in (CalibrationWarning, LargeErrorWarning, RuntimeMismatchWarning):
+            for category in SHOWN:
                 warnings.simplefilter("always", category)
             status = COMMANDS[options.command](options)
     except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:

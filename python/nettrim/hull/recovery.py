@@ -11,6 +11,7 @@ from ..base.arguments import check_choice, check_integer
 from ..base.arrays import Array, check_finite
 from .dictionary import as_array, check_dictionary
 from .program import REGULARIZERS
+from .snapshots import check_dictionaries, count_dimensions
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -65,7 +66,7 @@ def is_recoverable(h: ArrayLike, m: ArrayLike, B: Any, C: Any, *, regularizer: s
     Parameters
     ----------
     h, m : array_like of shape (K,) and (N,)
-        The true coefficients, at any scale.
+        The true coefficients, at any scale; `m` of shape (N, n_snapshots) for several snapshots.
     B, C
         Dictionaries as in `nettrim.branch_hull`.
     regularizer : {"l1", "l2"}, default "l1"
@@ -89,29 +90,27 @@ def is_recoverable(h: ArrayLike, m: ArrayLike, B: Any, C: Any, *, regularizer: s
     True
     """
     check_choice(regularizer, REGULARIZERS, "regularizer")
-    h = np.asarray(check_finite(h, "h", ndim=1), dtype=np.float64)
-    m = np.asarray(check_finite(m, "m", ndim=1), dtype=np.float64)
-    B = as_array(check_dictionary(B, "B"), "B")
-    C = as_array(check_dictionary(C, "C", len(B)), "C")
-    for coefficients, columns, name in ((h, B, "h"), (m, C, "m")):
+    of_w = np.asarray(check_finite(h, "h", ndim=1), dtype=np.float64)
+    many = count_dimensions(m) == 2
+    of_x = np.asarray(check_finite(m, "m", ndim=2 if many else 1), dtype=np.float64)
+    of_x = of_x.reshape(len(of_x), -1)
+    first = as_array(check_dictionary(B, "B"), "B")
+    second = [as_array(D, "C") for D in check_dictionaries(C, "C", len(first), of_x.shape[1])]
+    for coefficients, columns, name in ((of_w, first, "h"), (of_x, second[0], "m")):
         if columns.shape[1] != len(coefficients):
             raise ValueError(
                 f"{name} must have {columns.shape[1]} entries, got {len(coefficients)}"
             )
-    h, m, B, C = map(_normalise, (h, m, B, C))
     order = 1 if regularizer == "l1" else 2
-    sizes = np.linalg.norm(h, order), np.linalg.norm(m, order)
+    sizes = [np.linalg.norm(_normalise(part).ravel(), order) for part in (of_w, of_x)]
     if min(sizes) == 0:
         return False
     balance = np.sqrt(sizes[1] / sizes[0])
-    h, m = h * balance, m / balance
-    w, x = B @ h, C @ m
-    measured = w * x != 0
-    if not measured.any():
+    of_w, of_x = _normalise(of_w) * balance, _normalise(of_x) / balance
+    normals = _normals(of_w, of_x, _normalise(first), _normalise(np.stack(second)))
+    if normals.shape[1] == 0:
         return False
-    normals = np.vstack([(B * x[:, None])[measured].T, (C * w[:, None])[measured].T])
-    normals *= np.sign(w * x)[measured]
-    truth = np.concatenate([h, m])
+    truth = np.concatenate([of_w, of_x.T.ravel()])
     return (
         _has_l2_certificate(normals, truth)
         if regularizer == "l2"
@@ -124,7 +123,20 @@ def _normalise(array: Array) -> Array:
     return array / (np.abs(array).max() or 1.0)
 
 
-def _has_l2_certificate(normals: Array, truth: Array) -> bool:
+def _normals(h: Array, m: Array, B: Array, C: Array) -> Any:
+    """Return the derivative of every ``|w x|`` in h and all m as a column, zeros left out."""
+    C = np.broadcast_to(C, (m.shape[1], *C.shape[1:]))
+    w, x = B @ h, np.stack([D @ own for D, own in zip(C, m.T, strict=True)])
+    signs = np.sign(w * x)
+    in_h = np.concatenate([B * (s * row)[:, None] for s, row in zip(signs, x, strict=True)]).T
+    in_m = scipy.sparse.block_diag(
+        [(D * (s * w)[:, None]).T for s, D in zip(signs, C, strict=True)]
+    )
+    normals = scipy.sparse.vstack([scipy.sparse.csr_array(in_h), in_m], format="csc")
+    return normals[:, np.flatnonzero(signs.ravel())].tocsr()
+
+
+def _has_l2_certificate(normals: Any, truth: Array) -> bool:
     """Whether some multipliers mu >= 0 have ``pulls @ mu = 2 truth``."""
     scale = np.abs(truth).max()
     result = scipy.optimize.linprog(
@@ -133,18 +145,22 @@ def _has_l2_certificate(normals: Array, truth: Array) -> bool:
     return bool(result.status == 0)
 
 
-def _has_l1_certificate(normals: Array, truth: Array) -> bool:
+def _has_l1_certificate(normals: Any, truth: Array) -> bool:
     """Whether some mu >= 0 pull with the sign on the support and with less than one elsewhere."""
     on = truth != 0
-    off = normals[~on]
+    off, at = normals[np.flatnonzero(~on)], normals[np.flatnonzero(on)]
     n = normals.shape[1]
-    limits = -np.ones((2 * len(off), 1))
+    limits = -np.ones((2 * off.shape[0], 1))
     result = scipy.optimize.linprog(
         np.append(np.zeros(n), 1.0),
-        A_ub=np.hstack([np.vstack([off, -off]), limits]),
-        b_ub=np.zeros(2 * len(off)),
-        A_eq=np.hstack([normals[on], np.zeros((int(on.sum()), 1))]),
+        A_ub=_beside(scipy.sparse.vstack([off, -off]), limits),
+        b_ub=np.zeros(len(limits)),
+        A_eq=_beside(at, np.zeros((at.shape[0], 1))),
         b_eq=np.sign(truth[on]),
         method="highs",
     )
     return bool(result.status == 0 and result.fun < 1 - STRICTLY)
+
+
+def _beside(left: Any, right: Array) -> Any:
+    return scipy.sparse.hstack([left, scipy.sparse.csr_array(right)], format="csr")

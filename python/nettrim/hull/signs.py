@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -12,6 +13,7 @@ import scipy
 from ..base.arrays import Array
 from .dictionary import Dictionary, as_array
 from .program import HullProgram, HullRow
+from .snapshots import Snapshots
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -37,7 +39,7 @@ class SignCheck:
         The signal, "w" or "x", that has this margin.
     worst : ndarray of int
         Measurements that keep the margin from being larger, the heaviest first. Where infeasible,
-        they contradict each other.
+        they contradict each other. Of several snapshots, a row and a column of `y` for each.
     """
 
     feasible: bool
@@ -47,9 +49,8 @@ class SignCheck:
 
     def message(self, which: str) -> str:
         """Return a sentence for an error."""
-        named = ", ".join(map(str, self.worst[:NAMED])) + (
-            ", ..." if len(self.worst) > NAMED else ""
-        )
+        named = ", ".join(str(place) for place in self.worst[:NAMED].tolist())
+        named += ", ..." if len(self.worst) > NAMED else ""
         known = "the signs" if self.signal == which else "the signs and the measurements"
         return (
             f"signs: no coefficients give {self.signal} the signs that {known} ask for; "
@@ -84,9 +85,8 @@ def check_signs(y: ArrayLike, B: Any, C: Any, signs: ArrayLike, *, which: str = 
     False
     """
     program = HullProgram.of(y, B, C, signs, which=which)
-    sides = [_maximise_margin(program.A, program, "w"), _maximise_margin(program.D, program, "x")]
-    checks = [_rename_signal(side, which) for side in sides]
-    return min(checks, key=lambda check: check.margin)
+    checks = [_maximise_margin(side, program) for side in _sides(program)]
+    return _rename_signal(min(checks, key=lambda check: check.margin), which)
 
 
 def find_conflict(program: HullProgram) -> SignCheck | None:
@@ -95,27 +95,56 @@ def find_conflict(program: HullProgram) -> SignCheck | None:
     A linear program of a large operator would take longer than any answer is worth: it is not
     asked.
     """
-    if max(math.prod(program.A.shape), math.prod(program.D.shape)) > LARGEST_CHECKED:
-        return None
-    first = _maximise_margin(program.A, program, "w")
-    if not first.feasible:
-        return first
-    if program.slack_penalty is not None:
-        return None
-    second = _maximise_margin(program.D, program, "x")
-    return None if second.feasible else second
+    for side in _sides(program):
+        if math.prod(side.dictionary.shape) > LARGEST_CHECKED:
+            return None
+        if side.signal == "x" and program.slack_penalty is not None:
+            return None
+        check = _maximise_margin(side, program)
+        if not check.feasible:
+            return check
+    return None
+
+
+class _Side(NamedTuple):
+    """Rows of a program, and what gives one signal its values there."""
+
+    signal: str
+    dictionary: Dictionary
+    rows: NDArray[np.intp]
+
+
+def _sides(program: HullProgram) -> Iterator[_Side]:
+    """Return the parts of a program that have a margin of their own: w, and x of each snapshot."""
+    snapshots = program.snapshots
+    if snapshots is None or snapshots.count == 1:
+        yield _Side("w", program.A, np.arange(len(program.r)))
+    else:
+        once = _once_for_each_sensor(program, snapshots)
+        B = as_array(snapshots.B, "B")[program.kept[once] % snapshots.n_sensors]
+        yield _Side("w", program.t[once, None] * B, once)
+    for rows, _, D in program.blocks():
+        yield _Side("x", D, rows)
+
+
+def _once_for_each_sensor(program: HullProgram, snapshots: Snapshots) -> NDArray[np.intp]:
+    """Return rows that ask all of w that any do: of every sensor and sign one, if any a hull."""
+    sensor = program.kept % snapshots.n_sensors
+    order = np.lexsort((program.kinds != HullRow.HULL, program.t, sensor))
+    asked = np.stack([sensor, program.t])[:, order]
+    return np.asarray(order[np.unique(asked, axis=1, return_index=True)[1]])
 
 
 def _rename_signal(check: SignCheck, which: str) -> SignCheck:
     if which == "w":
         return check
-    other = "x" if check.signal == "w" else "w"
-    return SignCheck(check.feasible, check.margin, other, check.worst)
+    return replace(check, signal="x" if check.signal == "w" else "w")
 
 
-def _maximise_margin(given: Dictionary, program: HullProgram, signal: str) -> SignCheck:
+def _maximise_margin(side: _Side, program: HullProgram) -> SignCheck:
     """Maximise the margin of one signal; the multipliers say what holds it."""
-    dictionary, kinds = as_array(given, signal), program.kinds
+    signal, kinds = side.signal, program.kinds[side.rows]
+    dictionary = as_array(side.dictionary, signal)
     asked = np.flatnonzero((signal == "w") | (kinds != HullRow.HALF_PLANE))
     equal = (signal == "x") & (kinds[asked] == HullRow.RAY)
     rows = _normalise_rows(dictionary[asked])
@@ -137,7 +166,7 @@ def _maximise_margin(given: Dictionary, program: HullProgram, signal: str) -> Si
     weight[equal] = np.abs(result.eqlin.marginals)
     order = np.argsort(-weight, kind="stable")[: int(np.count_nonzero(weight > NO_ROOM))]
     margin = max(float(result.x[-1]), 0.0)
-    return SignCheck(margin > NO_ROOM, margin, signal, program.kept[asked[order]])
+    return SignCheck(margin > NO_ROOM, margin, signal, program.places(side.rows[asked[order]]))
 
 
 def _normalise_rows(rows: Array) -> Array:

@@ -38,10 +38,10 @@ class HullSolution:
     Attributes
     ----------
     h, m : ndarray of shape (K,) and (N,)
-        Coefficients of the two signals.
+        Coefficients of the two signals; of several snapshots, `m` has a column for each.
     w, x : ndarray of shape (n_measurements,)
-        The signals: ``B @ h`` and ``C @ m``.
-    xi : ndarray of shape (n_measurements,)
+        The signals: ``B @ h`` and ``C @ m``; of several snapshots, `x` has the shape of `y`.
+    xi : ndarray of the shape of y
         Slack of the signal whose signs are not known; zero unless `slack` was given a penalty.
     objective : float
     dual_bound : float
@@ -54,9 +54,13 @@ class HullSolution:
     iterations : int
     solver : str
     seconds : float
-    p, q : ndarray of shape (n_measurements,)
+    p, q : ndarray of the shape of y
         Multipliers of the signals, feasible for the dual program; the larger, the more a
         measurement weighs.
+    misfit : float
+        How far the products of the answer, slack included, exceed the measured ones: the norm of
+        the difference over that of the measurements. Without noise more than the solver's accuracy
+        means that these are not the signals that were measured.
     regularizer : str
     slack_of : str
         The signal, "w" or "x", that `xi` belongs to.
@@ -76,6 +80,7 @@ class HullSolution:
     seconds: float
     p: Array = field(repr=False)
     q: Array = field(repr=False)
+    misfit: float
     regularizer: str
     slack_of: str = "x"
 
@@ -85,13 +90,24 @@ class HullSolution:
         return self.status == "optimal"
 
     @property
+    def _signals(self) -> tuple[Array, Array]:
+        """The two signals in every measurement."""
+        return (self.w if self.x.ndim == 1 else self.w[:, None]), self.x
+
+    @property
+    def products(self) -> Array:
+        """What the answer says was measured: ``w * x``, one of them with its slack."""
+        w, x = self._signals
+        return (w + self.xi) * x if self.slack_of == "w" else w * (x + self.xi)
+
+    @property
     def repaired(self) -> NDArray[np.bool_]:
         """Which measurements have slack that is no matter of the solver's accuracy.
 
         A point whose objective is within a gap of the optimum is known to about the root of it,
         relative to the largest entry of its signal.
         """
-        signal = self.w if self.slack_of == "w" else self.x
+        signal = self._signals[0] if self.slack_of == "w" else self.x
         open_to_doubt = math.sqrt(max(abs(self.gap), np.finfo(float).eps)) * np.abs(signal).max()
         above: NDArray[np.bool_] = np.abs(self.xi) > open_to_doubt
         return above
@@ -124,8 +140,7 @@ class HullSolution:
 
     def weights_of_measurements(self) -> Array:
         """Return the share of each measurement in the bound: ``sqrt(|y| p q)`` over its sum."""
-        w, x = (self.w + self.xi, self.x) if self.slack_of == "w" else (self.w, self.x + self.xi)
-        share: Array = np.sqrt(np.abs(w * x) * np.maximum(self.p * self.q, 0))
+        share: Array = np.sqrt(np.abs(self.products) * np.maximum(self.p * self.q, 0))
         total = float(share.sum())
         return share / total if total > 0 else share
 
@@ -141,17 +156,18 @@ class HullSolution:
         """
         share, count = self.weights_of_measurements(), check_integer(count, "count", least=0)
         repaired = self.repaired
-        order: NDArray[np.intp] = np.argsort(-share, kind="stable")[:count]
+        order = np.argsort(-share, axis=None, kind="stable")[:count]
+        places = zip(*np.unravel_index(order, share.shape), strict=True)
         columns = [TableColumn(c) for c in ("measurement", "weight", "w", "x", "slack")]
+        w, x = np.broadcast_arrays(*self._signals)
         rows = [
             [
-                str(i),
-                f"{share[i]:.1%}",
-                *(f"{signal[i]:.4g}" for signal in (self.w, self.x)),
-                f"{self.xi[i]:.4g}",
-                "repaired" if repaired[i] else "",
+                ", ".join(map(str, place)),
+                f"{share[place]:.1%}",
+                *(f"{signal[place]:.4g}" for signal in (w, x, self.xi)),
+                "repaired" if repaired[place] else "",
             ]
-            for i in order
+            for place in places
         ]
         total = ["all", "100.0%", "", "", "", ""]
         return format_table([*columns, TableColumn("", "<")], rows, total)
@@ -161,10 +177,11 @@ class HullSolution:
         proof = f"proved >= {self.dual_bound:.9g}, gap {self.gap:.1e}"
         return "\n".join(
             [
-                f"branch hull, {len(self.w)} measurements, {len(self.h)} + {len(self.m)} "
+                f"branch hull, {self.x.size} measurements, {self.h.size} + {self.m.size} "
                 f"coefficients: {self.status}" + ("" if self.converged else ", NOT CONVERGED"),
                 f"  kept       {np.count_nonzero(self.h)} of h, {np.count_nonzero(self.m)} of m",
                 f"  objective  {self.objective:.9g}  ({proof})",
+                f"  products   {self.misfit:.1e} beyond the measured ones",
                 f"  slack      {np.count_nonzero(self.repaired)} measurements",
                 f"  {self.iterations} iterations of {self.solver} in {self.seconds:.3f} s",
             ]
