@@ -39,6 +39,11 @@ class _Point(NamedTuple):
     excess: float
     walk: Walk
 
+    @property
+    def distance(self) -> tuple[float, float]:
+        """How far it is from what is wanted; of two as far the bolder one is nearer."""
+        return abs(self.excess), -self.at
+
 
 def trim_to_network_error(job: Job[Any], goal: Error, wanted: float) -> TrimResult[Any]:
     """Trim a network so that its output errs by as much as is wanted.
@@ -97,7 +102,7 @@ def _search(
     for _ in range(MOST):
         walk = trim(at)
         point = _Point(at, math.log(max(walk.network_error(), TINY) / wanted), walk)
-        if best is None or abs(point.excess) < abs(best.excess) or walk.interrupted:
+        if best is None or point.distance < best.distance or walk.interrupted:
             best = point
         if point.excess < 0:
             below = point
