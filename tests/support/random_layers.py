@@ -300,7 +300,10 @@ class SolveLayerDrawn(Entry):
         unsure = layer.rounding(U) * np.sqrt(layer.Y.size)
         assert layer.violation(U) <= tol * 1.01 * layer.size() + layer.rounding(U)
         told = self._distance(arguments, layer, U)
-        assert told <= epsilon * (1 + 1.01 * tol) + unsure, f"{told} is beyond {epsilon}"
+        is_zero = epsilon / (layer.size() or 1.0) == 0
+        targets = self._distance(arguments, layer, np.zeros_like(U))  # of the larger layer
+        allowed = targets if is_zero else epsilon
+        assert told <= epsilon + 1.01 * tol * allowed + unsure, f"{told} is beyond {epsilon}"
         l1 = float(np.abs(extended(U)).sum())
         assert close(answer.objective, l1, 1e-6, 0), f"objective {answer.objective}, truly {l1}"
         assert answer.gap <= tol * 1.01
