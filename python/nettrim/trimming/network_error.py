@@ -65,8 +65,8 @@ def trim_to_network_error(job: Job[Any], goal: Error, wanted: float) -> TrimResu
         below, best = _search(
             lambda at: path.trim(run, math.exp(-at)), wanted, math.log(wanted), most=ALL
         )
-        has_room = below is not None and below.at < ALL and job.scheme == "cascade"
-        if below is not None and has_room and not _is_found(best):
+        is_over = _is_found(best) or job.scheme != "cascade"
+        if below is not None and below.at < ALL and not is_over:
             careful = goal.with_care(math.exp(-below.at))
             first = math.log(goal.kappa or 1.0)
 
