@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ...base.errors import OutOfReachError
 from ...models.units.unit_map import UnitMap
 from .unit_search import choose_units
 from .unit_sizes import SignalCurve, count_cost
@@ -61,10 +62,11 @@ class UnitChoice:
         most = share * self._cost(price, self._all) * ROUNDED_UP
         kept = choose_units(self.units, self.curves, price, most)
         if kept is None:
-            raise ValueError(
+            raise OutOfReachError(
                 f"{price} must be at least {_rounded_up(self.least_share(price))} for this model: "
                 "so much is left without all units that layers, skip, min_width and multiple_of "
-                f"let go, got {share:g}"
+                f"let go, got {share:g}",
+                too_bold=True,
             )
         return kept
 
@@ -85,9 +87,10 @@ class UnitChoice:
         """
         kept = self.at_share(price, good)
         if (measured := target.measure(kept)) > target.most:
-            raise ValueError(
+            raise OutOfReachError(
                 f"{target.name} must be at least {_rounded_up(measured)} for this model: so much "
-                f"was measured with {good:.1%} of its {price}, got {target.most:g}"
+                f"was measured with {good:.1%} of its {price}, got {target.most:g}",
+                too_bold=price == "operations",
             )
         for _ in range(SEARCH_STEPS):
             middle = (good + bad) / 2
