@@ -113,8 +113,12 @@ class ToUnits(Method):
 
     def outputs_left(self, position: int) -> Mask:
         """Return the outputs that a layer still writes."""
+        return self.entries_left(position)[1]
+
+    def entries_left(self, position: int) -> tuple[Mask, Mask]:
+        """Return the features and the outputs of a layer that are left."""
         layer = self.run.layers[position]
-        return self._left(layer.name, *layer.shape)[1]
+        return self._left(layer.name, *layer.affine.weights.shape)
 
     def deliver(self, model: Any) -> Delivery:
         """Return the model without the units that no layer reads any more."""
