@@ -58,6 +58,11 @@ class UnitPlan:
         for left, tensor in zip(self._left, units.tensors, strict=True):
             left[: len(tensor.axes)] = [len(along) for along in tensor.axes.values()]
         self._shares = [_share(units, curve, n_axes) for curve in curves]
+        self._touching = [
+            {k for k, b in enumerate(self._shares) if np.isin(a.tensors, b.tensors).any()}
+            for a in self._shares
+        ]
+        self._slopes: dict[int, float] = {}  # of signals no tensor of which has changed
 
     @property
     def cost(self) -> float:
@@ -88,12 +93,32 @@ class UnitPlan:
         costs: Array = self.cost + (own - own[self.reached[number]])
         return costs
 
+    def slope(self, number: int) -> float:
+        """Return the least growth of the loss for what is saved, to any smaller size of a signal.
+
+        Infinite if there is none.
+        """
+        if number not in self._slopes:
+            self._slopes[number] = self._slope(number)
+        return self._slopes[number]
+
+    def _slope(self, number: int) -> float:
+        reached, costs = self.reached[number], self.costs(number)
+        if reached == len(costs) - 1:
+            return math.inf
+        losses = self.curves[number].loss_of_sizes
+        growth, saved = losses - losses[reached], costs[reached] - costs
+        return float((growth[reached + 1 :] / np.maximum(saved[reached + 1 :], 1)).min())
+
     def moved(self, number: int, step: int) -> UnitPlan:
         """Return the plan with another size of a signal."""
         other = copy.copy(self)
         other.reached = [*self.reached[:number], step, *self.reached[number + 1 :]]
         share = self._shares[number]
         other._left = self._left.copy()
+        other._slopes = {
+            k: slope for k, slope in self._slopes.items() if k not in self._touching[number]
+        }
         other._left[share.tensors] += share.gone[self.reached[number]] - share.gone[step]
         return other
 

@@ -20,6 +20,7 @@ from .unit_sizes import SignalCurve
 
 __all__ = ["choose_units"]
 
+WAYS = (1, 2, 4, 8)  # steps that are tried at once; where they are small, further ones gain nothing
 WORTH_IT = 1e-3  # of the loss, for which an exchange is made
 
 Mask = NDArray[np.bool_]
@@ -53,9 +54,8 @@ def _exchanged(plan: UnitPlan, most: float) -> UnitPlan:
 
 
 def _steps(reached: int, n_sizes: int) -> list[int]:
-    """Return other sizes of a signal, one step away, two, four, ..., up and down."""
-    ways = [2**k for k in range(n_sizes.bit_length())]
-    steps = [reached + sign * way for way in ways for sign in (-1, 1)]
+    """Return other sizes of a signal, some steps up and down."""
+    steps = [reached + sign * way for way in WAYS for sign in (-1, 1)]
     return [step for step in steps if 0 <= step < n_sizes]
 
 
@@ -67,7 +67,7 @@ def _filled(plan: UnitPlan, most: float, held: int | None = None) -> UnitPlan | 
     free = [number for number in range(len(plan.curves)) if number != held]
     while plan.cost > most:
         slope, chosen = min(
-            ((_slope(plan, number), number) for number in free), default=(math.inf, 0)
+            ((plan.slope(number), number) for number in free), default=(math.inf, 0)
         )
         if slope == math.inf:
             return None
@@ -78,16 +78,6 @@ def _filled(plan: UnitPlan, most: float, held: int | None = None) -> UnitPlan | 
         if gain == -math.inf:
             return plan
         plan = plan.moved(chosen, step)
-
-
-def _slope(plan: UnitPlan, number: int) -> float:
-    """Return the least growth of the loss for what is saved, to any of a signal's sizes below."""
-    reached, costs = plan.reached[number], plan.costs(number)
-    if reached == len(costs) - 1:
-        return math.inf
-    losses = plan.curves[number].loss_of_sizes
-    growth, saved = losses - losses[reached], costs[reached] - costs
-    return float((growth[reached + 1 :] / np.maximum(saved[reached + 1 :], 1)).min())
 
 
 def _back(plan: UnitPlan, number: int, most: float) -> tuple[float, int, int]:
