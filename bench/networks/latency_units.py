@@ -1,13 +1,14 @@
 """Is a network of fewer units faster by as much? Dense layers, one after the other.
 
     python -m bench.networks.latency_units [--widths 256 512 768 1024] [--operations 0.75 0.5 0.25]
-        [--batch 64] [--threads 1] [--output DIR]
+        [--batch 64] [--output DIR]
 
 Networks of four dense layers of equal width and a head of ten outputs, with random weights, lose
 units by `nettrim.trim(..., nettrim.Units(operations=...))` in PyTorch, and both versions are timed
-there and, exported, by onnxruntime: in turn, call by call. The smallest time of each counts, for
-whatever else runs on the machine can only add to it. "of removed" is the share of the time that is
-gone over the share of the operations that is gone: 1 where time is what operations are.
+there and, exported, by onnxruntime: in turn, call by call, on one thread. What counts is the median
+of its processor time, so that it hardly matters what else the machine does. "of removed" is the
+share of the time that is gone over the share of the operations that is gone: 1 where time is what
+operations are.
 
 Needs nettrim[torch,onnx].
 """
@@ -17,8 +18,10 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import statistics
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -32,10 +35,9 @@ import nettrim
 from bench.common import machine
 from bench.common.data import Array
 from bench.common.tables import RESULTS, Row, Table
-from bench.common.timing import timed
 from nettrim.models.model_view import as_view
 
-DEPTH, OUTPUTS, SAMPLES, ROUNDS = 4, 10, 256, 500
+DEPTH, OUTPUTS, SAMPLES, ROUNDS = 4, 10, 256, 201
 
 
 def module_of(width: int) -> nn.Module:
@@ -63,13 +65,13 @@ def measured(width: int, operations: float, batch: int) -> Row:
     module = module_of(width)
     X = np.random.default_rng(1).standard_normal((SAMPLES, width))
     goal = nettrim.Units(operations=operations)
-    result = nettrim.trim(module, X, goal, n_threads=machine.threads(), progress=False)
+    result = nettrim.trim(module, X, goal, n_threads=1, progress=False)
     models = module, result.model
     assert result.widths is not None
     left = result.widths.operations.after / result.widths.operations.before
     times = {
-        "PyTorch": smallest(models, X[:batch]),
-        "onnxruntime": smallest([exported(model, width) for model in models], X[:batch]),
+        "PyTorch": medians(models, X[:batch]),
+        "onnxruntime": medians([exported(model, width) for model in models], X[:batch]),
     }
     return {
         "left": left,
@@ -79,13 +81,19 @@ def measured(width: int, operations: float, batch: int) -> Row:
     }
 
 
-def smallest(models: Sequence[Any], X: Array) -> list[float]:
-    """Milliseconds of each model, as its framework's users run it."""
+def medians(models: Sequence[Any], X: Array) -> list[float]:
+    """Median milliseconds of each model, as its framework's users run it."""
     view = as_view(models[0])
     data = view.calibration(X, "X")
-    calls = [view.timed_call(model, data, machine.threads()) for model in models]
-    rounds = [[timed(call)[1] for call in calls if call is not None] for _ in range(ROUNDS)]
-    return [1e3 * min(times) for times in zip(*rounds, strict=True)]
+    calls = [view.timed_call(model, data, 1) for model in models]
+    rounds = [[processor_time(call) for call in calls if call is not None] for _ in range(ROUNDS)]
+    return [1e3 * statistics.median(times) for times in zip(*rounds, strict=True)]
+
+
+def processor_time(call: Callable[[], object]) -> float:
+    began = time.process_time()
+    call()
+    return time.process_time() - began
 
 
 def told(name: str, times: Sequence[float], left: float) -> list[tuple[str, float]]:
@@ -105,7 +113,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--widths", type=int, nargs="+", default=[256, 512, 768, 1024])
     parser.add_argument("--operations", type=float, nargs="+", default=[0.75, 0.5, 0.25])
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args()
 
@@ -115,7 +122,7 @@ def main() -> None:
     warnings.simplefilter("ignore", nettrim.CalibrationWarning)  # random networks on few samples
     warnings.simplefilter("ignore", nettrim.LargeErrorWarning)
     warnings.simplefilter("ignore", DeprecationWarning)  # the exporter that needs no more packages
-    machine.use_threads(options.threads)
+    machine.use_threads(1)
     about = {"torch": torch.__version__, "batch": options.batch, "depth": DEPTH}
     table = Table(
         options.output / "latency_units",
