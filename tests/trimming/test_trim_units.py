@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -15,7 +16,8 @@ import pytest
 import nettrim
 from nettrim import Dense, Network
 from nettrim.trimming.methods import to_units
-from nettrim.trimming.methods.unit_sizes import SignalCurve, choose_units, count_cost
+from nettrim.trimming.methods.unit_search import choose_units
+from nettrim.trimming.methods.unit_sizes import SignalCurve, count_cost
 from support.networks import Array, random_network, trim
 
 # Random networks give up much at any size.
@@ -216,7 +218,7 @@ def test_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch, X: Array) -> None:
     assert result.widths is not None
     before, after = result.widths.operations
     assert 0.35 * before < after <= 0.5 * before
-    with pytest.raises(ValueError, match="seconds is out of reach"):
+    with pytest.raises(ValueError, match=r"seconds must be at least 0\.0\d+ for this model"):
         trim(network, X, goal=nettrim.Units(seconds=0.001))
 
 
@@ -225,6 +227,39 @@ def test_sizes_out_of_reach_are_refused(network: Network, X: Array) -> None:
         trim(network, X, goal=nettrim.Units(0.001))
     with pytest.raises(ValueError, match="no unit of the model can go"):
         trim(Network([Dense(np.eye(20))]), X, size=0.5)
+
+
+def test_the_least_share_that_is_told_can_be_asked_for(network: Network, X: Array) -> None:
+    for name in ("size", "operations"):
+        with pytest.raises(ValueError, match=f"{name} must be at least") as refused:
+            trim(network, X, goal=nettrim.Units(**{name: 0.01}, min_width=9))
+        told = float(re.findall(r"at least (\d\.\d+)", str(refused.value))[0])
+        result = trim(network, X, goal=nettrim.Units(**{name: told}, min_width=9))
+        assert widths(result.model)[:2] == [16, 16]
+
+
+def test_an_error_of_next_to_nothing_leaves_all_units(network: Network, X: Array) -> None:
+    result = trim(network, X, goal=nettrim.Units(error=1e-9, multiple_of=1))
+    assert widths(result.model) == widths(network)
+    assert result.discrepancy <= 1e-9
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "words"),
+    [
+        ({"min_width": 40}, {}, r"min_width, .*widest that may is 32 wide, got min_width=40"),
+        ({"multiple_of": 32}, {}, r"multiple_of: .* got min_width=1 and multiple_of=32"),
+        ({}, {"layers": [1]}, r"layers, skip: .*: dense1 needs dense1, dense2; dense2 needs"),
+        ({}, {"skip": [1]}, "layers, skip: no unit can go"),
+        ({"multiple_of": 24}, {"layers": [1, 2]}, "widest that may is 24 wide"),
+    ],
+    ids=["min_width", "multiple_of", "layers", "skip", "multiple_of-layers"],
+)
+def test_what_leaves_nothing_to_remove_is_named(
+    network: Network, X: Array, options: dict[str, int], arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        trim(network, X, goal=nettrim.Units(0.9, **options), **arguments)
 
 
 @pytest.mark.parametrize(
@@ -309,14 +344,41 @@ def test_the_price_is_shared_well(network: Network, X: Array) -> None:
         assert loss <= 1.1 * _least_loss(units, curves, share * whole)
 
 
-def _least_loss(units, curves, most) -> float:  # type: ignore[no-untyped-def]
-    """The least loss of all pairs of sizes that cost so much at most."""
+def _least_loss(units, curves, most, price="size") -> float:  # type: ignore[no-untyped-def]
+    """The least loss of all combinations of sizes that cost so much at most."""
     best = np.inf
-    for first in range(len(curves[0].order)):
-        for second in range(len(curves[1].order)):
-            kept = np.ones(units.n_units, dtype=bool)
-            kept[curves[0].order[:first]] = False
-            kept[curves[1].order[:second]] = False
-            if count_cost(units, "size", kept) <= most:
-                best = min(best, curves[0].losses[first] + curves[1].losses[second])
-    return float(best)
+    for removed in itertools.product(*(curve.removed for curve in curves)):
+        kept = np.ones(units.n_units, dtype=bool)
+        for curve, count in zip(curves, removed, strict=True):
+            kept[curve.order[:count]] = False
+        if count_cost(units, price, kept) <= most:
+            losses = (float(c.losses[n]) for c, n in zip(curves, removed, strict=True))
+            best = min(best, sum(losses))
+    return best
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_steps_of_many_units_do_not_overshoot(share: float) -> None:
+    """In three signals that depend on each other, in multiples of 8, against all combinations."""
+    excess = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        network = random_network(rng, 20, 48, 32, 40, 5)
+        units = network.find_units(rng.standard_normal((2, 20)))
+        curves = [
+            SignalCurve(
+                signal.units,
+                np.cumsum(np.append(0, np.sort(rng.random(len(signal.units)) ** 3))),
+                np.arange(len(signal.units), 0, -8),
+            )
+            for signal in units.signals
+        ]
+        most = share * count_cost(units, "operations", np.ones(units.n_units, dtype=bool))
+        kept = choose_units(units, curves, "operations", most)
+        assert kept is not None
+        assert count_cost(units, "operations", kept) <= most
+        removed = [int((~kept[curve.order]).sum()) for curve in curves]
+        loss = sum(float(c.losses[n]) for c, n in zip(curves, removed, strict=True))
+        excess.append(loss / _least_loss(units, curves, most, "operations"))
+    assert max(excess) <= 1.05
+    assert np.mean(excess) <= 1.01

@@ -11,7 +11,7 @@ import numpy as np
 from .hashes import hash_data, hash_model
 from .masked_view import MaskedView
 from .masks import MaskChoice, with_masks
-from .model_view import LayerView, ModelView, Untouched, as_view, viewed_model
+from .model_view import LayerView, ModelView, Untouched, as_view, view_both, viewed_model
 from .samples import Data, Samples, data_shape, sample_shape
 
 __all__ = ["OpenedModel"]
@@ -82,6 +82,20 @@ class OpenedModel(Generic[Model]):
         }
         return cls(model, view, layers, outputs, view.untouched(), data, held_out_data, facts)
 
+    def with_model(self, model: Model) -> OpenedModel[Model]:
+        """Open what became of the model on the same data: of its kind, with its outputs."""
+        view = view_both(self.model, model)[1]
+        for data, name in ((self.data, "X"), (self.held_out, "held_out")):
+            if data is not None:
+                view.calibration(_as_given(data), name)
+        if isinstance(self.data, Samples) and self.data.masks:
+            view = MaskedView(view, self.data)
+        layers = view.prunable_layers()
+        own = {"type": _type_name(model), "sha256": hash_model(view, layers)}
+        return replace(
+            self, model=model, view=view, layers=layers, facts={**self.facts, "model": own}
+        )
+
     def passing_over(self, chosen: Collection[int]) -> OpenedModel[Model]:
         """Count layers among what is untouched that are left out and were not chosen."""
         passed = [
@@ -102,6 +116,12 @@ def _check_names(names: Sequence[str], what: str) -> None:
     twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
     if twice is not None:
         raise ValueError(f"model: its view has two {what} called {twice!r}, names must differ")
+
+
+def _as_given(data: Data) -> Any:
+    """Return data as a framework has them that knows inputs by name."""
+    given = data.inputs if isinstance(data, Samples) else data
+    return {**given.arrays, **given.shared} if isinstance(given, Samples) else given
 
 
 def _facts_of(data: Data) -> dict[str, Any]:

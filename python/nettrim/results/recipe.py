@@ -35,7 +35,7 @@ def _as_code(name: str, value: Any) -> str:
     if name != "goal":
         return repr(value)
     call = re.sub("'<sha256 [0-9a-f]*>'", "labels", value)
-    return "nettrim." + re.sub(r"path=(?=[A-Z])", "path=nettrim.", call)
+    return "nettrim." + re.sub(r"\b(path|then)=(?=[A-Z])", r"\1=nettrim.", call)
 
 
 def tolerance_of(recipe: Mapping[str, Any]) -> float:

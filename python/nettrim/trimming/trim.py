@@ -152,7 +152,7 @@ def trim(
         ``network``, ``tol``, ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter``,
         ``regularise`` of `nettrim.Error`; ``pattern``, ``share``, ``min_density`` of
         `nettrim.Sparsity`; ``time_limit`` of both; ``size``, ``operations``, ``min_width``,
-        ``multiple_of`` of `nettrim.Units`; ``flips``, ``misses``, ``drop``, ``error``,
+        ``multiple_of``, ``then`` of `nettrim.Units`; ``flips``, ``misses``, ``drop``, ``error``,
         ``quantile``, ``confidence``, ``labels``, ``path`` of `nettrim.Promise`. What the goal would
         not use is refused.
 

@@ -55,6 +55,7 @@ class GoalOptions(TypedDict, total=False):
     size: float | None
     operations: float | None
     min_width: int | None
+    then: Sparsity | None
     multiple_of: int | None
     time_limit: float | None
     regularise: Literal["auto"] | tuple[float, float] | None

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...base.arguments import check_integer, check_number, check_share, refuse_unused
+from ...base.arguments import check_integer, check_number, check_share, refuse_unused, show
 from ...layer.blocks.workers import Pool
 from ..methods.method import Run
 from ..methods.to_units import ToUnits
+from ..rest import trim_rest
 from .goal import PathGoal
+from .sparsity import Sparsity
+
+if TYPE_CHECKING:
+    from ...results.trim_result import TrimResult
+    from ..job import Job
 
 __all__ = ["Units"]
 
@@ -41,6 +47,10 @@ class Units(PathGoal):
         Widths are multiples of this number, as kernels like them, or what they were.
     batch : int, default 64
         Samples at a time, with `seconds`.
+    then : nettrim.Sparsity, optional
+        Units first, then weights: what is wanted of the smaller network. Its layers lose weights
+        on its own signals, all but depthwise convolutions that became narrower; errors and bounds
+        are those of the original network.
 
     Raises
     ------
@@ -52,6 +62,8 @@ class Units(PathGoal):
     >>> import nettrim
     >>> nettrim.Units(operations=0.5)
     Units(operations=0.5)
+    >>> nettrim.Units(operations=0.5, then=nettrim.Sparsity(0.8))
+    Units(operations=0.5, then=Sparsity(sparsity=0.8))
     """
 
     size: float | None = None
@@ -62,6 +74,7 @@ class Units(PathGoal):
     min_width: int | None = None
     multiple_of: int | None = None
     batch: int | None = None
+    then: Sparsity | None = None
 
     shortcuts: ClassVar[tuple[str, ...]] = ("size", "operations")
     level: ClassVar[str] = "size"
@@ -79,6 +92,7 @@ class Units(PathGoal):
                 f"{', '.join(WANTED[:-1])} or {WANTED[-1]} is needed, a share that is left like "
                 "0.5 or an error like 0.05: one of them"
             )
+        self._check("then", _check_then)
         if self.seconds is None:
             refuse_unused("belongs to seconds, nothing is timed without", batch=self.batch)
 
@@ -91,6 +105,8 @@ class Units(PathGoal):
         """Refuse workers, which would have nothing to do."""
         if pool is not None:
             raise ValueError("executor: nettrim.Units works in this process alone")
+        if self.then is not None:
+            self.then.check(scheme, pool)
 
     @property
     def care(self) -> float:
@@ -99,7 +115,17 @@ class Units(PathGoal):
 
     def with_care(self, care: float) -> Units:
         """Return the goal with a share of the parameters left."""
+        if self.then is not None:
+            raise ValueError("then: networks of all sizes are a path of units alone, leave it out")
         return replace(self, size=care, operations=None, seconds=None, error=None, batch=None)
+
+    def reach(self, job: Job[Any]) -> TrimResult[Any]:
+        """Carry it out: by one walk, or by another one for what is left."""
+        return super().reach(job) if self.then is None else trim_rest(job, self, self.then)
+
+    def method(self, run: Run, scheme: str, pool: Pool | None) -> ToUnits:
+        """Return surgery on whole units."""
+        return self.method_on_path(run, scheme, pool, {}, draft=False)
 
     def method_on_path(
         self, run: Run, scheme: str, pool: Pool | None, memory: dict[int, Any], *, draft: bool
@@ -112,10 +138,18 @@ class Units(PathGoal):
 
     def arguments(self, scheme: str) -> dict[str, Any]:
         """Return the same as options of `nettrim.trim`: defaults filled in, None where unused."""
-        unused = ["batch"] if self.seconds is None else []
-        return {"scheme": scheme, **self._filled(), **dict.fromkeys(unused)}
+        filled = self._filled() | ({"batch": None} if self.seconds is None else {})
+        if self.then is not None:
+            return {"goal": repr(Units(**filled)), "scheme": scheme}
+        return {"scheme": scheme, **filled}
 
     def _filled(self) -> dict[str, Any]:
         """Return all options with their defaults."""
         defaults = {"min_width": 1, "multiple_of": 8, "batch": 64}
         return {**vars(self), **defaults, **self.given()}
+
+
+def _check_then(value: Any, name: str) -> Sparsity:
+    if not isinstance(value, Sparsity):
+        raise TypeError(f"{name} must be nettrim.Sparsity(...), got {show(value)}")
+    return value

@@ -29,8 +29,9 @@ from ..solved_layer import SolvedLayer
 from .layer_program import LayerProgram
 from .method import SOLVING, Delivery, LayerTask, Method, Run
 from .posing import pose, split_groups, with_free_bias
-from .unit_choice import UnitChoice
+from .unit_choice import Target, UnitChoice
 from .unit_curves import UnitCurves
+from .unit_limits import free_signals
 from .unit_sizes import PRICES
 
 __all__ = ["ToUnits"]
@@ -112,8 +113,12 @@ class ToUnits(Method):
 
     def outputs_left(self, position: int) -> Mask:
         """Return the outputs that a layer still writes."""
+        return self.entries_left(position)[1]
+
+    def entries_left(self, position: int) -> tuple[Mask, Mask]:
+        """Return the features and the outputs of a layer that are left."""
         layer = self.run.layers[position]
-        return self._left(layer.name, *layer.shape)[1]
+        return self._left(layer.name, *layer.affine.weights.shape)
 
     def deliver(self, model: Any) -> Delivery:
         """Return the model without the units that no layer reads any more."""
@@ -163,24 +168,23 @@ class ToUnits(Method):
         if not self.units.signals:
             reasons = "; ".join(f"{name}: {why}" for name, why in self.units.left_out.items())
             raise ValueError(f"model: no unit of the model can go ({reasons})")
+        chosen = {self.run.layers[position].name for position in self.run.chosen}
+        free = free_signals(self.units, chosen, self.min_width, self.multiple_of)
         share = TYPICAL_SHARE if self.price == "error" else self.target
-        sizes = self.min_width, self.multiple_of
-        curves = UnitCurves(self.run, self.units, *sizes, share, self.n_threads).measure()
+        curves = UnitCurves(self.run, self.units, free, share, self.n_threads).measure()
         choice = UnitChoice(self.units, curves)
         if self.price in PRICES:
             return choice.at_share(self.price, self.target)
         if self.price == "seconds":
             least = choice.least_share("operations")
-            kept = choice.search("operations", self._is_fast_enough, good=least, bad=1.0)
-        else:
-            least = choice.least_share("size")
-            kept = choice.search("size", self._is_close_enough, good=1.0, bad=least)
-        if kept is None:
-            raise ValueError(f"{self.price} is out of reach for this model, got {self.target:g}")
-        return kept
+            target = Target("seconds", self._share_of_time, self.target)
+            return choice.search("operations", target, good=least, bad=1.0)
+        least = choice.least_share("size")
+        target = Target("error", self._error_without, self.target)
+        return choice.search("size", target, good=1.0, bad=least)
 
-    def _is_fast_enough(self, kept: Mask) -> bool:
-        """Tell whether the model without some units takes a small enough share of its time."""
+    def _share_of_time(self, kept: Mask) -> float:
+        """Return the share of its time that the model takes without some units."""
         view, samples = self.run.view, self.run.data[: self.batch]
         whole = view.with_weights({})
         models = [whole, view.keep_units(whole, self.units, kept)]
@@ -188,10 +192,10 @@ class ToUnits(Method):
         if calls[0] is None or calls[1] is None:
             raise TypeError("seconds: the view of this model cannot run it to be timed")
         before, after = time_calls([calls[0], calls[1]])
-        return after <= self.target * before
+        return after / before
 
-    def _is_close_enough(self, kept: Mask) -> bool:
-        """Tell whether the network without some units errs little enough, layers fitted anew."""
+    def _error_without(self, kept: Mask) -> float:
+        """Return the error of the network without some units, layers fitted anew."""
         self.kept = kept
         weights: dict[int, Affine] = {}
         changes: list[float] = []
@@ -205,7 +209,7 @@ class ToUnits(Method):
                 elif position - len(self.run.layers) in self.run.counted:
                     moved = frobenius_norm(current.values - original.values)
                     changes.append(relative_to(moved, frobenius_norm(original.values)))
-        return float(np.sqrt(np.mean(np.square(changes)))) <= self.target
+        return float(np.sqrt(np.mean(np.square(changes))))
 
     # --- layers fitted anew -----------------------------------------------------------------------
 

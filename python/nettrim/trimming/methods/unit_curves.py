@@ -23,7 +23,8 @@ from .judge import Judge
 from .method import Run
 from .posing import pose, split_groups, with_free_bias
 from .sensitivity import Sensitivity
-from .unit_sizes import SignalCurve, allowed_sizes
+from .unit_limits import FreeSignal
+from .unit_sizes import SignalCurve
 
 __all__ = ["UnitCurves"]
 
@@ -72,7 +73,7 @@ class UnitCurves:
     ----------
     run : Run
     units : UnitMap
-    min_width, multiple_of : int
+    signals : sequence of FreeSignal
     share : float
         Of its units that a signal is left with where its losses are compared with the network's.
     n_threads : int
@@ -80,19 +81,19 @@ class UnitCurves:
 
     run: Run
     units: UnitMap
-    min_width: int
-    multiple_of: int
+    signals: Sequence[FreeSignal]
     share: float
     n_threads: int
 
     def measure(self) -> list[SignalCurve]:
-        """Return a curve for every signal that may shrink."""
+        """Return a curve for every signal."""
         curves: list[SignalCurve] = []
-        waiting = self._signals_to_shrink()
-        judge = Judge.of(self.run, max(1, len(waiting)))
+        waiting = [*self.signals]
+        judge = Judge.of(self.run, len(waiting))
         sensitivity = Sensitivity.of(self.run)
         posed: dict[str, list[_Posed]] = {}
-        reading = {layer.layer: layer for layer in self.units.layers}
+        reading_any = set[str]().union(*map(self._readers, self.signals))
+        reading = {u.layer: u for u in self.units.layers if u.layer in reading_any}
         for position, signal in enumerate(self.run.view.signals(self.run.data, {})):
             if position >= len(self.run.layers):
                 break
@@ -100,12 +101,13 @@ class UnitCurves:
             if layer.name not in reading:
                 continue
             posed[layer.name] = [*self._pose(position, signal, reading[layer.name], sensitivity)]
-            for units in [s for s in waiting if self._readers(s) <= posed.keys()]:
-                self.run.report.stage("measuring units", len(curves), len(curves) + len(waiting))
-                waiting.remove(units)
-                reading_them = self._readers(units)
+            ready = [free for free in waiting if self._readers(free) <= posed.keys()]
+            waiting = [free for free in waiting if not self._readers(free) <= posed.keys()]
+            for free in ready:
+                self.run.report.stage("measuring units", len(curves), len(self.signals))
+                reading_them = self._readers(free)
                 readers = [one for name in posed if name in reading_them for one in posed[name]]
-                curves.append(self._curve(np.array(units), readers, judge))
+                curves.append(self._curve(free, readers, judge))
         return curves
 
     def _pose(
@@ -131,31 +133,16 @@ class UnitCurves:
         )
         yield _Posed(position, _with_bias(units, data), data, root)
 
-    def _signals_to_shrink(self) -> list[tuple[int, ...]]:
-        """Return the signals that only layers write and read that may change."""
-        chosen = {self.run.layers[position].name for position in self.run.chosen}
-        signals = [tuple(signal.units.tolist()) for signal in self.units.signals]
-        return [units for units in signals if self._touching(units) <= chosen]
+    def _readers(self, free: FreeSignal) -> set[str]:
+        return {u.layer for u in self.units.layers if np.isin(u.features, free.units).any()}
 
-    def _touching(self, units: Sequence[int]) -> set[str]:
-        return {
-            layer.layer
-            for layer in self.units.layers
-            if np.isin(layer.features, units).any() or np.isin(layer.outputs, units).any()
-        }
-
-    def _readers(self, units: Sequence[int]) -> set[str]:
-        return {u.layer for u in self.units.layers if np.isin(u.features, units).any()}
-
-    def _curve(self, units: Units, readers: Sequence[_Posed], judge: Judge) -> SignalCurve:
+    def _curve(self, free: FreeSignal, readers: Sequence[_Posed], judge: Judge) -> SignalCurve:
         """Return what it costs the network to lose units of a signal."""
+        units, sizes = free.units, free.sizes
         number = np.full(self.units.n_units + 1, FIXED)
         number[units] = np.arange(len(units))
         each = tuple(posed.reader(number, k) for k, posed in enumerate(readers))
-        keep = self._must_stay(units)
-        trace = trace_readers(Readers(each, keep, True), None, None, self.n_threads, None)
-        sizes = allowed_sizes(self.units, units, self.min_width, self.multiple_of)
-        sizes = sizes[sizes >= keep.sum()]
+        trace = trace_readers(Readers(each, free.stays, True), None, None, self.n_threads, None)
         removed = int(len(units) - sizes[np.argmin(np.abs(sizes - self.share * len(units)))])
         effect = 1.0
         if removed and trace.losses[removed] > 0:
@@ -168,15 +155,6 @@ class UnitCurves:
             }
             effect = judge.effect(affines) / float(trace.losses[removed])
         return SignalCurve(units[trace.order], max(effect, TINY) * trace.losses, sizes)
-
-    def _must_stay(self, units: Units) -> Mask:
-        """Mark units so that each layer that writes some of a signal still writes one."""
-        stays = np.zeros(len(units), dtype=bool)
-        for layer in self.units.layers:
-            written = np.isin(units, layer.outputs)
-            if written.any() and not written.all() and not (layer.outputs == FIXED).any():
-                stays[np.flatnonzero(written)[0]] = True
-        return stays
 
 
 def _with_bias(layer: LayerUnits, data: BudgetData) -> Units:
