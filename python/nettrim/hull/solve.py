@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base.arguments import check_choice, check_number, refuse_unused
-from ..base.dispatch import core
 from ..base.errors import InfeasibleError
 from ..base.limits import Limits
-from . import linear
-from .dictionary import as_products
+from . import compiled, linear, working_set
 from .doubts import measure_misfit, warn_of_doubts
 from .program import HullProgram, HullRow
 from .signs import find_conflict
-from .snapshots import Snapshots, signs_of_sensors, unflatten
+from .snapshots import signs_of_sensors, unflatten
 from .solution import HullProgress, HullSolution
 
 if TYPE_CHECKING:
@@ -25,13 +23,17 @@ if TYPE_CHECKING:
 
 __all__ = ["branch_hull"]
 
-SOLVERS = ("auto", "newton", "admm", "lp")
+SOLVERS = ("auto", "newton", "admm", "working-set", "lp")
+HULLS_ONLY = ("newton", "working-set")
 RELAXATIONS = ("hull", "tangents")
 TANGENT_RATIO = 1.1  # the optimum is within about a thousandth of that of the hulls
-MAX_ROUNDS = 200  # of linear programs
+MAX_ROUNDS = {"lp": 200, "working-set": 200}
 BELOW_TANGENTS = 1e-7  # share of the root of a product that rounding may take
-ENGINES_OWN = 0  # what the compiled engines take for their own limit
-ARRAYS_UP_TO = {"admm": 0, "auto": 1_000_000}  # entries of a sparse matrix or an operator
+ARRAYS_UP_TO = {
+    "admm": 0,
+    "working-set": 0,
+    "auto": 1_000_000,
+}  # entries of a sparse matrix or an operator
 SCALARS = ("objective", "dual_bound", "gap", "status", "iterations", "solver", "seconds")
 
 
@@ -182,10 +184,12 @@ def branch_hull(
         arrays_up_to=ARRAYS_UP_TO.get(solver, np.inf),
     )
     tol = check_number(tol, "tol", above=0.0)
-    most = MAX_ROUNDS if solver == "lp" else ENGINES_OWN
+    most = MAX_ROUNDS.get(solver, compiled.OWN_LIMIT)
     limits = Limits.of(max_iter, time_limit, n_threads, callback, HullProgress, most)
-    if ratio and (regularizer != "l1" or slack is not None or solver == "newton"):
-        raise ValueError("relaxation='tangents' goes with regularizer='l1', no slack, no 'newton'")
+    if ratio and (regularizer != "l1" or slack is not None or solver in HULLS_ONLY):
+        raise ValueError(
+            "relaxation='tangents' goes with regularizer='l1', no slack, and 'admm' or 'lp'"
+        )
     if program.snapshots is not None and which == "w":
         signs_of_sensors(program.everywhere(program.t), program.snapshots.count)
     fields = _solve(program, solver, tol, limits, ratio)
@@ -193,10 +197,10 @@ def branch_hull(
     if ratio and fields["status"] == "optimal" and not _keeps_to_hulls(fields, program, ratio):
         fields["status"], pointless = "numerical", True
     if fields["status"] in ("numerical", "max_iter") and pointless:
-        found = find_conflict(program)
+        found = find_conflict(fields.get("part") or program)
         if found is not None:
             raise InfeasibleError(found.message(which))
-    if solver == "auto" and fields["solver"] == "newton" and fields["status"] == "numerical":
+    if solver == "auto" and fields["solver"] in HULLS_ONLY and fields["status"] == "numerical":
         left = replace(limits, time_limit=max(limits.time_limit - fields["seconds"], 0.0))
         fields = _solve(program, "admm", tol, left, ratio)
     solution = _solution(fields, program, which)
@@ -223,62 +227,11 @@ def _solve(
     structure = program.snapshots
     if structure is not None and structure.count > 1:
         if solver == "newton" or (solver == "auto" and not ratio and structure.suit_newton()):
-            return _solve_snapshots(program, structure, tol, limits)
-        solver = "admm"
-    fields: Any = core.solve_branch_hull(
-        as_products(program.A),
-        as_products(program.D),
-        program.r,
-        program.kinds,
-        h_size=program.A.shape[1],
-        m_size=program.D.shape[1],
-        snapshots=1,
-        own_dictionaries=False,
-        v_signs=None,
-        slack_penalty=program.slack_penalty,
-        l1=program.regularizer == "l1",
-        tangent_ratio=ratio,
-        solver=solver,
-        tol=tol,
-        **vars(limits),
-    )
-    return _with_point(fields)
-
-
-def _solve_snapshots(
-    program: HullProgram, snapshots: Snapshots, tol: float, limits: Limits
-) -> dict[str, Any]:
-    """Return what newton says of several snapshots, which it takes as they are."""
-    B, C = snapshots.arrays()
-    signs = signs_of_sensors(program.everywhere(program.t), snapshots.count)
-    penalty = program.slack_penalty
-    fields: Any = core.solve_branch_hull(
-        np.where(signs < 0, -1.0, 1.0)[:, None] * B,
-        C,
-        program.everywhere(program.r),
-        program.everywhere(program.kinds, HullRow.MISSING),
-        h_size=B.shape[1],
-        m_size=C.shape[1],
-        snapshots=snapshots.count,
-        own_dictionaries=len(snapshots.C) > 1,
-        v_signs=program.everywhere(program.row_signs, 1.0),
-        slack_penalty=None if penalty is None else program.everywhere(penalty, 1.0),
-        l1=program.regularizer == "l1",
-        tangent_ratio=0.0,
-        solver="newton",
-        tol=tol,
-        **vars(limits),
-    )
-    for name in ("xi", "p", "q"):
-        fields[name] = fields[name][program.kept]
-    return _with_point(fields)
-
-
-def _with_point(fields: dict[str, Any]) -> dict[str, Any]:
-    """Let nothing be optimal that has no point: a tolerance above one asks for none."""
-    if fields["status"] == "optimal" and not np.isfinite(fields["objective"]):
-        fields["status"] = "numerical"
-    return fields
+            return compiled.solve_snapshots(program, structure, tol, limits)
+        solver = "admm" if solver == "auto" else solver
+    if solver == "working-set" or (solver == "auto" and not ratio and working_set.suits(program)):
+        return working_set.solve(program, tol, limits)
+    return compiled.solve(program, solver, tol, limits, ratio)
 
 
 def _keeps_to_hulls(fields: dict[str, Any], program: HullProgram, ratio: float) -> bool:
