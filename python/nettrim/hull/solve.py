@@ -27,7 +27,7 @@ SOLVERS = ("auto", "newton", "admm", "working-set", "lp")
 HULLS_ONLY = ("newton", "working-set")
 RELAXATIONS = ("hull", "tangents")
 TANGENT_RATIO = 1.1  # the optimum is within about a thousandth of that of the hulls
-MAX_ROUNDS = {"lp": 200, "working-set": 200}
+MAX_ROUNDS = 200  # of linear programs
 BELOW_TANGENTS = 1e-7  # share of the root of a product that rounding may take
 ARRAYS_UP_TO = {
     "admm": 0,
@@ -74,8 +74,8 @@ def branch_hull(
     y : array_like of shape (n_measurements,) or (n_measurements, n_snapshots)
         The products.
     B, C : array_like, sparse matrix or LinearOperator, (n_measurements, K) and (n_measurements, N)
-        Dictionaries of `w` and `x`. "admm" needs only products with a sparse matrix or operator and
-        with its adjoint; the others make it an array. Of several snapshots `C` may be a sequence
+        Dictionaries of `w` and `x`. "working-set" and "admm" need only products with a sparse matrix
+        or operator and with its adjoint; the others make it an array. Of several snapshots `C` may be a sequence
         with a dictionary for each, all of N columns.
     signs : array_like of the shape of y or (n_measurements,), or a single number
         Numbers with the signs of `w`; a measurement whose sign is 0, unknown, is left out.
@@ -98,17 +98,19 @@ def branch_hull(
         are smaller, since `w` and `x` differ by more than that, the status is "numerical".
     tangent_ratio : float, default 1.1
         Between the slopes of neighbouring tangents, over 1; with "tangents" only.
-    solver : {"auto", "newton", "admm", "lp"}, default "auto"
-        "newton": interior points, in compiled code, for hulls; "admm": alternating directions, in
-        compiled code, for dictionaries of many thousand columns, for sparse matrices and operators
-        of more than a million entries and for tangents; "auto": one of these two, and admm where
-        newton ends in rounding errors; "lp" (l1 only):
+    solver : {"auto", "newton", "admm", "working-set", "lp"}, default "auto"
+        "newton": interior points, in compiled code, for hulls; "working-set": newton with the few
+        measurements that matter, for hulls of ten times as many measurements as coefficients and
+        more, where dictionaries have over a million entries; "admm": alternating directions, in
+        compiled code, for dictionaries of many thousand columns, for other sparse matrices and
+        operators of more than a million entries and for tangents; "auto": one of these three, and
+        admm where the others end in rounding errors; "lp" (l1 only):
         linear programs by SciPy's HiGHS, of the tangents or, for hulls, with ever more tangents,
         every round of which is a lower bound.
     tol : float, default 1e-6
         "optimal" means a gap of at most `tol`.
     max_iter : int, optional
-        Default: 200 of "newton" and "lp", 100,000 of "admm".
+        Default: 200 of "newton", "working-set" (rounds) and "lp", 100,000 of "admm".
     time_limit : float, optional
         Seconds; default none.
     n_threads : int, optional
@@ -184,7 +186,7 @@ def branch_hull(
         arrays_up_to=ARRAYS_UP_TO.get(solver, np.inf),
     )
     tol = check_number(tol, "tol", above=0.0)
-    most = MAX_ROUNDS.get(solver, compiled.OWN_LIMIT)
+    most = MAX_ROUNDS if solver == "lp" else compiled.OWN_LIMIT
     limits = Limits.of(max_iter, time_limit, n_threads, callback, HullProgress, most)
     if ratio and (regularizer != "l1" or slack is not None or solver in HULLS_ONLY):
         raise ValueError(

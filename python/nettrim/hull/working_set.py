@@ -29,12 +29,14 @@ __all__ = ["LARGEST_MATRIX", "solve", "suits"]
 LARGEST_MATRIX = 6000  # of h and m together: newton factors a matrix of this size
 MANY = 10  # measurements for each coefficient that make few of them worth looking for
 MANY_ENTRIES = 1_000_000  # of the dictionaries: below, newton is quick with all
+MAX_ROUNDS = 200
 FEWEST = 200  # measurements to begin with
 LEAST_GROWTH = 4  # a round adds this share of the set, though fewer are outside
 FIRST_TOLERANCE = 3e-2  # of the first program; the set is wrong anyway
 TIGHTER = 10**-0.5  # of each tolerance by the one before
 OWN_SHARE = 4  # of the tolerance that the last programs, and measurements outside, may take
 NEARLY_PAYING = 0.8  # pull of a column, over the price, that makes it join
+WIDE = 200  # columns; of fewer all are in use, for they cost little
 NEGLIGIBLE = 1e-2  # coefficient, over the largest, that does not keep a column
 BLOCK = 4_000_000  # entries of unit vectors that go through an operator at once
 
@@ -74,6 +76,8 @@ class _Side:
 
     def use(self, pull: Array, coefficients: Array, afresh: bool) -> bool:
         """Take the columns that pay or nearly do; tell whether any joined."""
+        if self.size <= WIDE:
+            return False
         size = np.abs(coefficients)
         wanted = (np.abs(pull) >= NEARLY_PAYING) | (size > NEGLIGIBLE * size.max())
         before = np.zeros(self.size, dtype=bool)
@@ -101,10 +105,10 @@ class _WorkingSet:
         self.part: HullProgram | None = None
 
     def run(self) -> dict[str, Any]:
-        status, rounds = "max_iter", 0
+        status, rounds, most = "max_iter", 0, self.limits.max_iter or MAX_ROUNDS
         try:
             self._add(self._first_rows())
-            while status == "max_iter" and rounds < self.limits.max_iter:
+            while status == "max_iter" and rounds < most:
                 rounds += 1
                 status = self._round(rounds)
         except KeyboardInterrupt:
