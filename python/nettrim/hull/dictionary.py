@@ -83,7 +83,7 @@ def as_array(value: Dictionary, name: str) -> Array:
     if value.shape[0] * value.shape[1] > LARGEST_ARRAY:
         raise ValueError(
             f"{name} of shape {value.shape} would be made an array, and that is more than "
-            f"{LARGEST_ARRAY:,} entries; branch_hull's solver='admm' takes it as it is"
+            f"{LARGEST_ARRAY:,} entries; branch_hull's 'working-set' and 'admm' take it as it is"
         )
     return np.ascontiguousarray(value @ np.eye(value.shape[1]), dtype=np.float64)
 

@@ -29,11 +29,8 @@ RELAXATIONS = ("hull", "tangents")
 TANGENT_RATIO = 1.1  # the optimum is within about a thousandth of that of the hulls
 MAX_ROUNDS = 200  # of linear programs
 BELOW_TANGENTS = 1e-7  # share of the root of a product that rounding may take
-ARRAYS_UP_TO = {
-    "admm": 0,
-    "working-set": 0,
-    "auto": 1_000_000,
-}  # entries of a sparse matrix or an operator
+# Entries of a sparse matrix or an operator.
+ARRAYS_UP_TO = {"admm": 0, "working-set": 0, "auto": 1_000_000}
 SCALARS = ("objective", "dual_bound", "gap", "status", "iterations", "solver", "seconds")
 
 
@@ -74,9 +71,9 @@ def branch_hull(
     y : array_like of shape (n_measurements,) or (n_measurements, n_snapshots)
         The products.
     B, C : array_like, sparse matrix or LinearOperator, (n_measurements, K) and (n_measurements, N)
-        Dictionaries of `w` and `x`. "working-set" and "admm" need only products with a sparse matrix
-        or operator and with its adjoint; the others make it an array. Of several snapshots `C` may be a sequence
-        with a dictionary for each, all of N columns.
+        Dictionaries of `w` and `x`. "working-set" and "admm" need only products with a sparse
+        matrix or operator and with its adjoint; the others make it an array. Of several snapshots
+        `C` may be a sequence with a dictionary for each, all of N columns.
     signs : array_like of the shape of y or (n_measurements,), or a single number
         Numbers with the signs of `w`; a measurement whose sign is 0, unknown, is left out.
     which : {"w", "x"}, default "w"

@@ -46,7 +46,7 @@ def suits(program: HullProgram) -> bool:
     rows, coefficients = len(program.r), program.A.shape[1] + program.D.shape[1]
     if coefficients > LARGEST_MATRIX or rows < MANY * coefficients:
         return False
-    return rows * coefficients > MANY_ENTRIES
+    return bool(rows * coefficients > MANY_ENTRIES)
 
 
 def solve(program: HullProgram, tol: float, limits: Limits) -> dict[str, Any]:
