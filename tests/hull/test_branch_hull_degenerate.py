@@ -163,7 +163,7 @@ def test_rows_of_zeros_in_the_dictionary_of_known_signs() -> None:
 @pytest.mark.parametrize("relaxation", ["hull", "tangents"])
 @pytest.mark.parametrize("solver", ["newton", "admm", "working-set", "lp"])
 def test_the_clock_is_looked_at_in_every_step(solver, relaxation) -> None:
-    if (solver, relaxation) == ("newton", "tangents"):
+    if solver in ("newton", "working-set") and relaxation == "tangents":
         pytest.skip("hulls only")
     product = random_product(60, 20, 20, support=3, seed=5)
     s = nettrim.branch_hull(
