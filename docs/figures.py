@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from nettrim import Network, PromiseReport, TrimResult
 
 STATIC = Path(__file__).with_name("_static")
 
@@ -103,6 +106,59 @@ def draw_digits() -> None:
     result.plot(STATIC / "digits.png")
 
 
+def draw_trust() -> None:
+    """Draw what is proved, measured and promised of the digits: one picture each."""
+    import nettrim
+    from nettrim.demo import load_digits
+
+    digits = load_digits()
+    data = {"held_out": digits.X_test, "progress": False}
+    _draw_bounds(nettrim.trim(digits.network, digits.X, epsilon=0.05, **data))
+    trace = nettrim.trace_network(digits.network, digits.X, **data)
+    trace.plot(STATIC / "trust_measured.png")
+    promise = nettrim.trim(digits.network, digits.X, nettrim.Promise(flips=0.03), **data).promise
+    _draw_tests(promise)
+
+
+def _draw_bounds(result: TrimResult[Network]) -> None:
+    """Draw the error of every layer, and where it cannot be."""
+    from nettrim.results.plot import FRAME, NEGATIVE, POSITIVE, empty_figure, save_figure
+
+    figure = empty_figure(6.4, 2.4)
+    axes = figure.subplots()
+    places = range(len(result.layers))
+    errors, bounds = (
+        [100 * getattr(la, n) for la in result.layers] for n in ("discrepancy", "bound")
+    )
+    axes.barh(places, errors, height=0.5, color=NEGATIVE, label="measured on calibration samples")
+    axes.plot(bounds, places, "|", color=POSITIVE, markersize=22, label="proved bound")
+    axes.set_yticks(places, [layer.name for layer in result.layers])
+    axes.invert_yaxis()
+    axes.set(xlabel="error (%)", xlim=(0, 1.6 * max(bounds)))
+    axes.grid(axis="x", color=FRAME, linewidth=0.4)
+    axes.legend(frameon=False, fontsize=9, loc="center right")
+    save_figure(figure, STATIC / "trust_proved.png")
+
+
+def _draw_tests(promise: PromiseReport) -> None:
+    """Draw the p-values of the models that were tested."""
+    from nettrim.results.plot import FRAME, INK, NEGATIVE, POSITIVE, empty_figure, save_figure
+
+    figure = empty_figure(6.4, 3.0)
+    axes = figure.subplots()
+    kept = [100 * model.nonzeros / model.size for model in promise.models]
+    values = [model.p_value for model in promise.models]
+    axes.semilogy(kept, values, "-", color=FRAME)
+    for model, x in zip(promise.models, kept, strict=True):
+        axes.plot(x, model.p_value, "o", color=NEGATIVE if model.passed else POSITIVE)
+    axes.axhline(1 - promise.confidence, color=INK, linestyle="--", linewidth=0.8)
+    axes.annotate("5 %: above, a model fails", (max(kept), 0.06), ha="left", fontsize=9, color=INK)
+    axes.set(xlabel="weights kept (%), tested from left to right", ylabel="p-value")
+    axes.invert_xaxis()
+    save_figure(figure, STATIC / "trust_promised.png")
+
+
 if __name__ == "__main__":
     draw_architecture()
     draw_digits()
+    draw_trust()

@@ -7,6 +7,7 @@ from .base.errors import (
     HeldOutWarning,
     InfeasibleError,
     LargeErrorWarning,
+    PromiseWarning,
     RecoveryWarning,
     RuntimeMismatchWarning,
 )
@@ -45,11 +46,15 @@ from .models.samples import Samples
 from .results.accuracy import Accuracy
 from .results.export import Export, load_weights
 from .results.latency import Latency
+from .results.network_trace import NetworkTrace
 from .results.outcome import LayerReport, Measured, OutputReport
+from .results.promise import PathModel, PromiseReport
+from .results.traced_path import TracePoint
 from .results.trim_result import TrimResult
 from .results.unseen import Unseen
 from .results.widths import Widths
-from .trimming.goals import Error, Goal, Sparsity, Units
+from .trimming.goals import Error, Goal, Promise, Sparsity, Units
+from .trimming.trace_network import trace_network
 from .trimming.trim import trim
 from .units import (
     UnitsBudgetSolution,
@@ -94,7 +99,12 @@ __all__ = [
     "MaxPool",
     "Measured",
     "Network",
+    "NetworkTrace",
     "OutputReport",
+    "PathModel",
+    "Promise",
+    "PromiseReport",
+    "PromiseWarning",
     "ReLU",
     "RecoveryWarning",
     "Residual",
@@ -102,6 +112,7 @@ __all__ = [
     "Samples",
     "SignCheck",
     "Sparsity",
+    "TracePoint",
     "TrimResult",
     "Units",
     "UnitsBudgetSolution",
@@ -124,6 +135,7 @@ __all__ = [
     "solve_units_budget",
     "trace",
     "trace_budget",
+    "trace_network",
     "trace_units",
     "trace_units_budget",
     "trim",

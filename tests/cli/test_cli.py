@@ -159,6 +159,12 @@ def test_options_that_nothing_would_use_are_refused(
             | {"layers": [0, "dense2"]},
         ),
         ("--pattern 2:4 --scheme parallel", {"pattern": "2:4", "scheme": "parallel"}),
+        ("--network 0.1", {"network": 0.1}),
+        (
+            "--flips 0.01 --confidence 0.9 --path units",
+            {"flips": 0.01, "confidence": 0.9, "path": "units"},
+        ),
+        ("--error 0.1 --quantile 0.9", {"error": 0.1, "quantile": 0.9}),
     ],
 )
 def test_what_is_given_is_passed_on_and_nothing_else(
@@ -399,10 +405,11 @@ def examples(command: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 @pytest.mark.parametrize("command", ["demo", "trim", "inspect", "branch-hull"])
 def test_examples_work_as_printed(
-    command: str, files: Path, capsys: pytest.CaptureFixture[str]
+    command: str, files: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     product = random_product(60, 20, 20, support=2, seed=0)
     np.savez("data.npz", y=product.y, B=product.B, C=product.C, signs=product.signs)
+    np.save("X2.npy", np.tile(np.load("X.npy"), (5, 1)) + 0.001 * rng.standard_normal((400, 12)))
     for example in examples(command, capsys):
         arguments = shlex.split(example)
         if "model.onnx" in arguments:
@@ -474,3 +481,30 @@ def test_branch_hull_says_what_is_wrong(
     assert run("branch-hull data.npz -o out.npz") == 2
     assert "lacks C, signs" in capsys.readouterr().err
     assert not Path("out.npz").exists()
+
+
+@pytest.fixture
+def held_out(files: Path, rng: np.random.Generator) -> None:
+    np.save("X2.npy", rng.standard_normal((80, 12)))
+    network = Network.load("net.npz")
+    np.save("y2.npy", network.predict(np.load("X2.npy")).argmax(axis=1))
+
+
+@pytest.mark.parametrize("options", ["--flips 0.2", "--misses 0.2 --labels y2.npy", "--error 0.6"])
+def test_promises(held_out, capsys: pytest.CaptureFixture[str], options: str) -> None:
+    command = f"trim net.npz -c X.npy --held-out X2.npy -o out.npz -q --path epsilon {options}"
+    assert run(f"{command} --max-error 1") == 0
+    assert "With 95% confidence" in capsys.readouterr().out
+    assert run("inspect out.npz") == 0
+    assert "With 95% confidence" in capsys.readouterr().out
+
+
+def test_a_promise_that_is_not_kept_shows_in_the_exit_status(
+    held_out, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nettrim.trimming.path_search.Search.find", lambda *_: 0.02)
+    assert run("trim net.npz -c X.npy --held-out X2.npy -o out.npz -q --flips 0.05") == 4
+    out, err = capsys.readouterr()
+    assert "Nothing is promised" in out
+    assert "Nothing is promised" not in err
+    assert Path("out.npz").exists()

@@ -14,7 +14,7 @@ from support import random_networks as nets
 from support.random_entry import Arguments, Entry, Random, maybe, pick
 from support.random_hulls import random_product
 
-STATUSES = {0, 1, 2, 3, 130}
+STATUSES = {0, 1, 2, 3, 4, 130}
 VALUES = (
     "",
     "0",
@@ -39,6 +39,14 @@ FLAGS = (
     "--gamma",
     "--slack",
     "--kappa",
+    "--network",
+    "--flips",
+    "--misses",
+    "--drop",
+    "--error",
+    "--quantile",
+    "--confidence",
+    "--path",
     "--layers",
     "--held-out",
     "--labels",

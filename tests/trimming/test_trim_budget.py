@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nettrim
-from nettrim.trimming.methods.to_sparsity import split_removals
+from nettrim.trimming.methods.removal_curves import split_removals
 from support.networks import random_network, trim
 
 # Random networks give up much at any sparsity, and small ones stand on few samples.
@@ -171,7 +171,7 @@ def test_relu_layers_that_are_too_wide_for_surgery(network, X, monkeypatch, patt
     options = {"pattern": pattern, "sparsity": 0.6, "share": "layer"}
     with_surgery = trim(network, X, **options)
     monkeypatch.setattr(
-        "nettrim.trimming.methods.to_sparsity.is_expensive", lambda *shape, **limits: True
+        "nettrim.trimming.methods.shared_budget.is_expensive", lambda *shape, **limits: True
     )
     result = trim(network, X, **options)
     assert [layer.nonzeros_after for layer in result.layers] == [

@@ -15,6 +15,7 @@ import pytest
 import nettrim
 from nettrim import Dense, Network
 from nettrim.trimming import assessment, bounds
+from nettrim.trimming.runs import Runs
 from support.networks import Array, random_network, trim
 
 
@@ -50,7 +51,7 @@ def test_without_time_layers_stay_as_they_were_and_that_is_said(
     assert all(layer.name in str(result).splitlines()[-1] for layer in result.layers)
 
 
-@pytest.mark.parametrize("stage", ["measure_changes", "_run_framework", "measure_and_bound"])
+@pytest.mark.parametrize("stage", ["measure_changes", "run_framework", "measure_and_bound"])
 def test_an_interrupt_while_errors_are_measured_loses_no_layer(
     X: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -64,10 +65,8 @@ def test_an_interrupt_while_errors_are_measured_loses_no_layer(
     def immediately(*arguments: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(
-        assessment, stage, immediately if stage == "_run_framework" else interrupted
-    )
-    monkeypatch.setattr("nettrim.trimming.trim.run_before", lambda opened: assessment.Runs([X]))
+    monkeypatch.setattr(assessment, stage, immediately if stage == "run_framework" else interrupted)
+    monkeypatch.setattr("nettrim.trimming.job.run_before", lambda opened: Runs([X]))
     result = trim(network, X, epsilon=0.1, scheme=scheme, held_out=X[:50] + 0.1)
     assert result.interrupted
     assert result.converged

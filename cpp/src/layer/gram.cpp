@@ -26,8 +26,12 @@ constexpr double kSteepest = 1e-8;
 template <class S>
 GramSpace::GramSpace(const UnitProgram<S>& p)
     : given_Y_(scaled_pieces(p.given.Y, p.n_outputs(), p.y_scale)),
-      basis_(p.n_features(), p.n_samples(), scaled_pieces(p.given.X, p.n_features(), p.x_scale),
-             p.threads),
+      basis_(
+          p.n_features(), p.n_samples(),
+          [&p](Range r) -> Matrix<double> {
+            return p.X(r).template cast<double>() * static_cast<double>(p.x_scale);
+          },
+          p.threads),
       coordinates_(basis_.coordinates(p.n_outputs(), given_Y_)),
       triangle_(p.costs.cwiseInverse().asDiagonal() * basis_.triangle()),
       form_(p.given.form),

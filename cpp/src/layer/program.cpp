@@ -68,23 +68,19 @@ Eigen::VectorXd evening(const Eigen::VectorXd& lengths) {
 }
 
 template <class S>
-std::shared_ptr<const Matrix<S>> evened(const UnitProgram<S>& p, const Eigen::VectorXd& scales) {
-  auto X = std::make_shared<Matrix<S>>(p.n_features(), p.n_samples());
-  const auto by = scales.template cast<S>().eval();
-  parallel_for(static_cast<Index>(p.samples.size()), p.threads, [&](Index k, int) {
-    const Range r = p.samples[static_cast<std::size_t>(k)];
-    X->middleCols(r.begin, r.size) = by.asDiagonal() * p.X(r);
-  });
-  return X;
-}
-
-template <class S>
 double largest_entry(const S* values, Index size) {
   if (values == nullptr) return 0;
   return Eigen::Map<const Eigen::Array<S, Eigen::Dynamic, 1>>(values, size).abs().maxCoeff();
 }
 
 }  // namespace
+
+template <class S>
+Samples<S> UnitProgram<S>::X(Range r) const {
+  const View<S> where_it_lies(given.X + r.begin * given.features, given.features, r.size);
+  if (!even) return {where_it_lies.data(), given.features, r.size};
+  return Samples<S>(costs.template cast<S>().asDiagonal() * where_it_lies);
+}
 
 template <class S>
 void UnitProgram<S>::signals_of(const Matrix<S>& weights, Matrix<S>& out) const {
@@ -139,10 +135,7 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
   p.x_scale = unit_scale<S>(p.lengths.maxCoeff());
   if (program.groups.count > 0) p.groups = std::make_shared<GroupNorm>(program);
   p.costs = p.groups ? Eigen::VectorXd::Ones(program.features).eval() : evening(p.lengths);
-  if (!p.costs.isOnes(0)) {
-    p.even_X = evened(p, p.costs);
-    p.given.X = p.even_X->data();
-  }
+  p.even = !p.costs.isOnes(0);
   p.lengths = p.lengths.cwiseProduct(p.costs) * static_cast<double>(p.x_scale);
   double largest = largest_entry(program.Y, entries);
   if (largest == 0) largest = largest_entry(program.upper, entries);

@@ -56,6 +56,20 @@ struct MaskedEntries {
   Entry<S> operator()(Index i) const { return {target(i), active(i)}; }
 };
 
+// Some samples of X, features x samples: where they lie, or a copy whose features are of like
+// length.
+template <class S>
+class Samples : public View<S> {
+ public:
+  Samples(const S* data, Index features, Index count) : View<S>(data, features, count) {}
+  explicit Samples(Matrix<S>&& copy)
+      : View<S>(copy.data(), copy.rows(), copy.cols()), copy_(std::move(copy)) {}
+  Samples(Samples&&) = default;
+
+ private:
+  Matrix<S> copy_;
+};
+
 // What draws the weights of a program at unit size.
 template <class S>
 struct UnitRegularisation {
@@ -67,12 +81,11 @@ struct UnitRegularisation {
 
 // The program in units where the longest feature and the largest output are about 1:
 // X' = x_scale X, Y' = y_scale Y, U' = (y_scale / x_scale) U. Where the lengths of the features are
-// far apart, all are about 1: given.X is a copy whose features are longer by `costs`, their weights
-// are smaller by as much and cost so much each. All factors are powers of two.
+// far apart, all are about 1: features are longer by `costs`, their weights are smaller by as much
+// and cost so much each. All factors are powers of two.
 template <class S>
 struct UnitProgram {
   LayerProgram<S> given;
-  std::shared_ptr<const Matrix<S>> even_X;  // the copy, if there is one
   S x_scale = 1, y_scale = 1;
   // Of each feature: l1 penalty of a unit of weight; norm of X', and of rows that are not formed.
   Eigen::VectorXd costs, lengths;
@@ -80,7 +93,8 @@ struct UnitProgram {
   std::shared_ptr<const UnitRegularisation<S>> regularisation;  // if there is one
   double level = 0;                                             // epsilon or penalty in these units
   double largest = 0;                                           // max |Y'|
-  double total = 0;  // ||Y'_active||_F, and of what weights are drawn to
+  double total = 0;   // ||Y'_active||_F, and of what weights are drawn to
+  bool even = false;  // whether features have costs of their own
   int threads = 1;
   std::vector<Range> samples;  // cut for the threads; about what a core's cache holds
 
@@ -101,12 +115,25 @@ struct UnitProgram {
     return constrained() ? weight_unit() : signal_unit() * signal_unit();
   }
 
-  bool even() const { return even_X != nullptr; }
   double norm_of(const Matrix<double>& weights) const;      // outputs x features, at their costs
   Matrix<S> given_weights(const Matrix<S>& weights) const;  // in the caller's units
   Matrix<S> unit_weights(const Matrix<S>& given_weights) const;
 
-  View<S> X(Range r) const { return {given.X + r.begin * given.features, given.features, r.size}; }
+  // X', but for x_scale. In another precision, and with x_scale, it is written in one pass.
+  Samples<S> X(Range r) const;
+  template <class G>
+  void write_X(Range r, Matrix<G>& out) const {
+    const View<S> given_X(given.X + r.begin * given.features, given.features, r.size);
+    if (even) {
+      out = (x_scale * (costs.template cast<S>().asDiagonal() * given_X)).template cast<G>();
+    } else {
+      out = (x_scale * given_X).template cast<G>();
+    }
+  }
+  S X(Index sample, Index feature) const {
+    const S x = given.X[sample * given.features + feature];
+    return even ? static_cast<S>(costs[feature]) * x : x;
+  }
 
   void signals_of(const Matrix<S>& weights, Matrix<S>& out) const;  // XU, outputs x samples
   Matrix<S> gradient_of(const Matrix<S>& signal) const;             // X' signal, outputs x features

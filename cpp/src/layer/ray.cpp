@@ -38,11 +38,10 @@ RaySupport support_of(const UnitProgram<S>& p, Index output, const Vector& g) {
       if (free || g[i] < 0) support.samples.push_back(i);
     }
   });
-  const auto X = p.X({0, p.n_samples()});
   support.X.resize(static_cast<Index>(support.samples.size()), p.n_features());
   for (Index k = 0; k < support.X.rows(); ++k) {
     support.X.row(k) =
-        X.col(support.samples[static_cast<std::size_t>(k)]).template cast<double>().transpose() *
+        p.X({support.samples[static_cast<std::size_t>(k)], 1}).template cast<double>().transpose() *
         static_cast<double>(p.x_scale);
   }
   return support;
@@ -106,7 +105,7 @@ Matrix<double> as_ray(const UnitProgram<S>& p, const Matrix<S>& dual) {
 
 template <class S>
 bool promises_ray(const UnitProgram<S>& p, const Matrix<S>& dual) {
-  const Evidence e = evidence_of(p, as_ray(p, dual));
+  const Evidence e = p.constrained() ? evidence_of(p, dual) : evidence_of(p, as_ray(p, dual));
   const double steepest = e.gradient.cwiseAbs().maxCoeff();
   return value_of(p, e) > kPromising * std::max(p.largest, 1.0) * steepest;
 }

@@ -21,7 +21,8 @@ constexpr double kLostUnrepaired = 1e-7;
 constexpr double kFirm = 1e-6;
 
 // Constraints of one output that its candidate violates, or that its repair may: |x_j'g| <= limit
-// cost_j, exceeded by so much at most.
+// cost_j, exceeded by so much at most. Those of features whose cost is far above the rounding are
+// left to shrinking.
 struct Excesses {
   std::vector<Index> features;
   Vector sizes;
@@ -34,7 +35,8 @@ Excesses small_excesses(const UnitProgram<S>& p, const Vector& steepness, const 
   const double most = kSmallExcess * rounding_of_sums(p);
   for (Index j = 0; j < sizes.size(); ++j) {
     const double excess = steepness[j] - limit * p.costs[j];
-    if (std::abs(excess) < most * sizes[j]) found.features.push_back(j);
+    const bool is_cheap = most * sizes[j] > kLostUnrepaired * limit * p.costs[j];
+    if (is_cheap && std::abs(excess) < most * sizes[j]) found.features.push_back(j);
   }
   found.sizes = (steepness(found.features) - limit * p.costs(found.features)).cwiseMax(0.0);
   return found;
@@ -45,12 +47,14 @@ Excesses small_excesses(const UnitProgram<S>& p, const Vector& steepness, const 
 template <class S, class Visit>
 void for_free_samples(const UnitProgram<S>& p, Index output, const Matrix<S>& dual, double firm,
                       const std::vector<Index>& features, Visit&& visit) {
+  Vector x(static_cast<Index>(features.size()));
   p.with_entries([&](auto entry) {
     for (Index i = 0; i < p.n_samples(); ++i) {
       const auto e = entry(i * p.n_outputs() + output);
       if (!e.active && !(static_cast<double>(dual(output, i)) < -firm)) continue;
-      const Vector x =
-          p.X({i, 1}).template cast<double>()(features, 0) * static_cast<double>(p.x_scale);
+      for (std::size_t k = 0; k < features.size(); ++k) {
+        x[static_cast<Index>(k)] = static_cast<double>(p.x_scale) * p.X(i, features[k]);
+      }
       visit(i, x, static_cast<double>(e.target));
     }
   });
@@ -81,6 +85,9 @@ void repair(const UnitProgram<S>& p, Index m, const Matrix<S>& dual, double firm
             const Vector& sizes, Vector steepness, double limit, DualSums& sums) {
   Excesses excess = small_excesses(p, steepness, sizes, limit);
   if (excess.features.empty()) return;
+  Vector rest = steepness;
+  rest(excess.features) = limit * p.costs(excess.features);
+  if (rest.cwiseQuotient(p.costs).maxCoeff() >= sums.steepest[m]) return;  // nothing to be gained
   const FreePart part = free_part(p, m, dual, firm, excess.features);
   const double away =
       excess.sizes.norm() / least_singular_value(part.gram, p.n_samples());  // ||h||
@@ -139,7 +146,7 @@ DualSums repaired(const UnitProgram<S>& p, const Evidence& evidence, const Matri
     const Vector sizes = p.lengths * size;
     const Vector steepness = evidence.gradient.row(m).cwiseAbs().transpose() + rounding * sizes;
     sums.steepest[m] = steepness.cwiseQuotient(p.costs).maxCoeff();
-    if (p.even() && sums.steepest[m] > (1 + kLostUnrepaired) * limit) {
+    if (p.even && sums.steepest[m] > (1 + kLostUnrepaired) * limit) {
       repair(p, m, dual, kFirm * size, sizes, steepness, limit, sums);
     }
   }

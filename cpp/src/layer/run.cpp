@@ -10,10 +10,15 @@
 #include "layer/admm/gram_admm.hpp"
 #include "layer/admm/single_precision.hpp"
 #include "layer/newton/newton.hpp"
+#include "layer/sampled.hpp"
 
 namespace nettrim::layer {
 namespace {
 
+// A start is looked for on some of the samples where that leaves most of them out: so many, and so
+// many for each feature; to such a gap and infeasibility.
+constexpr Index kFewestSampled = 2048, kSampledPerFeature = 4, kWorthSampling = 4;
+constexpr double kSampledTol = 0.03;
 // How far alternating directions go before Newton's method: relative gap and infeasibility, steps.
 constexpr double kRoughTol = 0.4;
 constexpr Index kRoughCheckEvery = 10, kMostRoughSteps = 150;
@@ -106,10 +111,47 @@ EngineResult<S> run_roughly(const UnitProgram<S>& p, const Supervisor& superviso
   return std::isfinite(error(p, rough)) ? rough : a;
 }
 
+// The samples to look for a start on; all, if that is not worth it.
+template <class S>
+Index samples_for_start(const UnitProgram<S>& p) {
+  const Index few = std::max(kFewestSampled, kSampledPerFeature * p.n_features());
+  return kWorthSampling * few <= p.n_samples() ? few : p.n_samples();
+}
+
 template <class S>
 Precision gram_precision(const UnitProgram<S>& p) {
   const bool is_tight = p.constrained() && p.level < kTightBall * p.total;
   return most_gram_bytes(p) <= kCheapGrams || is_tight ? Precision::float64 : Precision::float32;
+}
+
+// Where newton begins: an answer to the program of some samples, where there are many, or what
+// alternating directions find on all.
+template <class S>
+EngineResult<S> find_start(const UnitProgram<S>& p, const Supervisor& supervisor,
+                           const Start<S>& start, EngineResult<S> a) {
+  const Index count = samples_for_start(p);
+  if (count == p.n_samples()) return run_roughly(p, supervisor, start, std::move(a));
+  const SampledProgram<S> sampled(p, count);
+  const UnitProgram<S>& q = sampled.program();
+  LayerOptions options = supervisor.options();
+  options.tol = std::max(options.tol, kSampledTol);
+  options.callback = nullptr;  // its bounds say nothing about the whole
+  const Supervisor inner(supervisor, options);
+  Matrix<S> weights;
+  if (start.weights != nullptr) weights = q.unit_weights(p.given_weights(*start.weights));
+  const Start<S> inner_start{start.weights ? &weights : nullptr, nullptr};
+  EngineResult<S> rough = initial_result(q, inner_start);
+  rough.iterations = a.iterations;
+  rough = run_roughly(q, inner, inner_start, std::move(rough));
+  if (!is_final(q, options, rough)) {
+    rough = run_newton(q, inner, std::move(rough), "on some samples", gram_precision(q));
+  }
+  if (std::isfinite(error(q, rough))) sampled.extend(rough, a);
+  a.iterations = rough.iterations;
+  const bool ended = rough.status == Status::interrupted || rough.status == Status::time_limit;
+  a.status = ended ? rough.status : Status::max_iter;
+  if (is_final(p, options, a)) a.certificate = certify(p, a.weights, a.dual, a.slopes);
+  return a;
 }
 
 // A regularised program, from where `a` is.
@@ -135,7 +177,7 @@ EngineResult<S> run_rough_newton(const UnitProgram<S>& p, const Supervisor& supe
     a = run_newton(p, supervisor, std::move(a), reason, grams);
     if (a.status != Status::numerical) return a;
   }
-  a = run_roughly(p, supervisor, start.dual ? Start<S>{} : start, std::move(a));
+  a = find_start(p, supervisor, start.dual ? Start<S>{} : start, std::move(a));
   if (is_final(p, supervisor.options(), a)) return a;
   a = run_newton(p, supervisor, std::move(a), reason, grams);
   if (a.status != Status::numerical || grams == Precision::float64) return a;

@@ -119,7 +119,7 @@ void run_along_in_gram_space(UnitProgram<S>& p, const Supervisor& supervisor,
 // The caller has the multipliers alone: where a candidate near them proves the bound, that one.
 template <class S>
 void hand_over_proof(const UnitProgram<S>& p, EngineResult<S>& a) {
-  if (!p.even() || a.status == Status::infeasible) return;
+  if (!p.even || a.status == Status::infeasible) return;
   Matrix<S> dual = a.dual;
   if (!write_repairs(p, a.weights, a.slopes, dual)) return;
   const Certificate c = certify(p, a.weights, dual, a.slopes);

@@ -13,6 +13,8 @@ __all__ = [
     "HeldOutWarning",
     "InfeasibleError",
     "LargeErrorWarning",
+    "OutOfReachError",
+    "PromiseWarning",
     "RecoveryWarning",
     "RuntimeMismatchWarning",
     "warn_user",
@@ -23,6 +25,20 @@ LARGE_ERROR = 0.5  # relative to an output: of one that moved so far little may 
 
 class InfeasibleError(ValueError):
     """No weights satisfy the constraints; the message names the layer and the way out."""
+
+
+class OutOfReachError(ValueError):
+    """A model cannot have the size that was asked for; others on a path may have theirs.
+
+    Attributes
+    ----------
+    too_bold : bool
+        Whether more careful models are within reach, or bolder ones.
+    """
+
+    def __init__(self, message: str, *, too_bold: bool) -> None:
+        super().__init__(message)
+        self.too_bold = too_bold
 
 
 class ConvergenceWarning(UserWarning):
@@ -39,6 +55,10 @@ class CalibrationWarning(UserWarning):
 
 class HeldOutWarning(UserWarning):
     """Held-out samples say less of unseen ones than they could: some are copies, for example."""
+
+
+class PromiseWarning(UserWarning):
+    """No model of a path keeps the promise that was asked for; what came of the tests is told."""
 
 
 class RecoveryWarning(UserWarning):

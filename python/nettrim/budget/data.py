@@ -11,6 +11,7 @@ import numpy as np
 
 from ..base.arguments import check_choice, check_matrix, show
 from ..base.arrays import AnyFloat, Array, check_finite, frobenius_norm, relative_to
+from ..base.errors import OutOfReachError
 from ..layer.data import ACTIVATIONS, LayerData
 from ..layer.gram import Gram, pose
 from ..models.model_view import activate
@@ -47,8 +48,9 @@ def compute_budget(sparsity: float | None, size: int, demanded: int) -> int:
         return size - demanded
     budget = round((1 - sparsity) * size)
     if budget > size - demanded:
-        raise ValueError(
-            f"sparsity must be at least {demanded / size:g} for this pattern, got {sparsity:g}"
+        raise OutOfReachError(
+            f"sparsity must be at least {demanded / size:g} for this pattern, got {sparsity:g}",
+            too_bold=False,
         )
     return budget
 

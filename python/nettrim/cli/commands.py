@@ -18,6 +18,7 @@ from ..base.errors import (
     CalibrationWarning,
     ConvergenceWarning,
     LargeErrorWarning,
+    PromiseWarning,
     RecoveryWarning,
     RuntimeMismatchWarning,
 )
@@ -40,6 +41,13 @@ from .options import parse
 
 TRIM_OPTIONS = (  # passed on as they are, if they were given
     "epsilon",
+    "flips",
+    "misses",
+    "drop",
+    "error",
+    "quantile",
+    "confidence",
+    "path",
     "sparsity",
     "pattern",
     "share",
@@ -65,7 +73,7 @@ TRIM_OPTIONS = (  # passed on as they are, if they were given
 SHOWN = (CalibrationWarning, LargeErrorWarning, RecoveryWarning, RuntimeMismatchWarning)
 HULL_OPTIONS = ("which", "regularizer", "slack", "zero", "solver", "tol")
 INTERRUPTED = 130  # by Ctrl-C; a signal that was taken like it has a status of its own
-TOO_FAR = 3
+TOO_FAR, UNPROMISED = 3, 4
 HULL_DATA = {"y", "B", "C", "signs"}
 HULL_ARRAYS = ("h", "m", "w", "x", "xi", "p", "q")
 
@@ -77,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with interrupts.taken(), warnings_in_lines(), _log(options.verbose):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the table and the status tell it
+            warnings.simplefilter("ignore", PromiseWarning)  # and here as well
             for category in SHOWN:
                 warnings.simplefilter("always", category)
             status = COMMANDS[options.command](options)
@@ -136,6 +145,7 @@ def _trim(options: Namespace) -> int:
         n_threads=options.threads,
         progress=_progress(options),
         **_given_options(options, TRIM_OPTIONS),
+        **_renamed_options(options, labels),
     )
     save(result.model, options.output, result.recipe)
     print_line(result)
@@ -145,9 +155,21 @@ def _trim(options: Namespace) -> int:
     _show(result, accuracy, options)
     if result.interrupted:
         return INTERRUPTED
+    if result.promise is not None and not result.promise.kept:
+        return UNPROMISED
     if result.discrepancy > options.max_error:
         return TOO_FAR
     return 0 if result.converged else 1
+
+
+def _renamed_options(options: Namespace, labels: Labels | None) -> dict[str, Any]:
+    """Return what `trim` knows by other names, or has no use for unless a promise needs it."""
+    named: dict[str, Any] = (
+        {} if options.network_error is None else {"network": options.network_error}
+    )
+    if labels is not None and (options.misses is not None or options.drop is not None):
+        named["labels"] = labels
+    return named
 
 
 def _check_places(options: Namespace) -> None:

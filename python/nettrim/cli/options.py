@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..base.errors import LARGE_ERROR
 from .parser import CommandParser
@@ -18,6 +18,7 @@ example:
   nettrim trim model.onnx --calibration X.npy --epsilon 0.05 -o small.onnx
   nettrim trim net.npz --calibration X.npy --sparsity 0.5 -o small.npz
   nettrim trim net.npz --calibration X.npy --size 0.5 --multiple-of 1 -o small.npz
+  nettrim trim net.npz --calibration X.npy --flips 0.05 --held-out X2.npy -o small.npz
 
 MODEL is an ONNX model, a file of nettrim.Network.save, or an .npz with the arrays W1, b1, W2, b2,
 ... of dense layers (weights n_features x n_outputs; ReLU after each layer but the last). OUT is a
@@ -26,8 +27,9 @@ samples along its first axis; for an ONNX model with several inputs X.npz has an
 its name.
 
 exit status: 0 all layers solved to the tolerance, 1 not all (the table says which), 2 bad input,
-3 the error of the network is above --max-error, 130 interrupted by Ctrl-C, 143 by SIGTERM. OUT is
-written in all cases but 2; of an interrupted run it holds the layers that were finished.
+3 the error of the network is above --max-error, 4 nothing can be promised, 130 interrupted by
+Ctrl-C, 143 by SIGTERM. OUT is written in all cases but 2; of an interrupted run it holds the layers
+that were finished.
 
 Places for output are looked at before anything else: folders of files must exist, and no file may
 be named twice or be an input.
@@ -83,6 +85,13 @@ def _add_trim(commands: argparse._SubParsersAction[CommandParser]) -> None:
         help="samples the outputs of which are kept",
     )
     add("-o", "--output", required=True, metavar="OUT", help="the trimmed network")
+    add(
+        "--network",
+        dest="network_error",
+        type=float,
+        metavar="E",
+        help="error of the network's output, instead of -e",
+    )
     add("--sparsity", type=float, metavar="S", help="share of the weights to remove, instead of -e")
     add("--pattern", metavar="N:M", help="leave N of every M inputs to an output, like 2:4")
     add(
@@ -130,6 +139,7 @@ def _add_trim(commands: argparse._SubParsersAction[CommandParser]) -> None:
         help="names or positions of the outputs that count (default all)",
     )
     add("--held-out", metavar="X.npy", help="samples to measure the error on as well")
+    _add_promise(add)
     add(
         "--labels",
         metavar="Y.npy",
@@ -158,6 +168,22 @@ def _add_trim(commands: argparse._SubParsersAction[CommandParser]) -> None:
     add("--report", metavar="HTML", help="page that shows what happened, in one file")
     add("--export", metavar="DIR", help="write the trimmed model here in every format there is")
     _add_common(parser)
+
+
+def _add_promise(add: Callable[..., argparse.Action]) -> None:
+    add(
+        "--flips",
+        type=float,
+        metavar="R",
+        help="promise, by the held-out samples, that at most this share of future samples gets "
+        "another answer",
+    )
+    add("--misses", type=float, metavar="R", help="the same of right answers that are lost")
+    add("--drop", type=float, metavar="R", help="the same of the accuracy that is lost")
+    add("--error", type=float, metavar="E", help="the same of the mean error of the output")
+    add("--quantile", type=float, metavar="Q", help="of the error of this share of the samples")
+    add("--confidence", type=float, metavar="C", help="of the promise (default 0.95)")
+    add("--path", choices=["sparsity", "epsilon", "units"], help="models it is sought among")
 
 
 def _add_inspect(commands: argparse._SubParsersAction[CommandParser]) -> None:

@@ -26,6 +26,9 @@ __all__ = ["ACTIVATIONS", "DrawnWeights", "LayerData"]
 
 ACTIVATIONS = ("relu", "linear")
 
+LARGE = 200_000_000  # bytes of X whose copy is felt
+WORTH_KEEPING = 0.75  # share of live features from which a large X is taken as it is
+
 
 @dataclass(frozen=True)
 class DrawnWeights:
@@ -48,7 +51,8 @@ class LayerData:
     """Validated arrays of a layer, C-contiguous and of one type.
 
     A feature that is always zero costs time and has weight zero, unless a ridge draws it elsewhere,
-    so `X` holds the `live` ones. With groups it has shape (groups, n_samples, n_features).
+    so `X` holds the `live` ones; but for a large one that would be copied for a few of them: there
+    all count as live. With groups it has shape (groups, n_samples, n_features).
     """
 
     X: Floats
@@ -94,6 +98,8 @@ class LayerData:
         live[0] |= not live.any()
         if groups > 1:
             X = np.ascontiguousarray(by_group.swapaxes(0, 1))
+        if X.nbytes > LARGE and live.mean() > WORTH_KEEPING:
+            live[:] = True
         if not live.all():
             X = np.compress(live, X, axis=-1)
             if drawn is not None:

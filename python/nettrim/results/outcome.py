@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..models.model_view import Untouched
+from .promise import PromiseReport
 from .unseen import Unseen
 from .widths import Widths
 
@@ -194,6 +195,7 @@ class Outcome(Generic[Model]):
     measured: dict[str, Measured] = field(default_factory=dict)
     widths: Widths | None = None
     unseen: Unseen | None = None
+    promise: PromiseReport | None = None
 
     @property
     def is_measured(self) -> bool:

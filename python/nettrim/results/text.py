@@ -47,6 +47,7 @@ def write_table(outcome: Outcome[Any]) -> str:
         rows += [_output(*pair, held_out) for pair in zip(names, outcome.outputs, strict=True)]
     grid = format_table(_columns(held_out), rows, _total(outcome, held_out))
     lines = [_title(outcome), grid, *_notes(outcome), *_measured_lines(outcome.measured)]
+    lines += [] if outcome.promise is None else outcome.promise.lines
     lines += [] if outcome.unseen is None else _unseen_lines(outcome.unseen)
     lines += [] if outcome.widths is None else _width_lines(outcome.widths)
     return "\n".join([*lines, *untouched_lines(outcome.untouched)])

@@ -66,7 +66,10 @@ class TrimResult(Outcome[Model]):
         Of a model made smaller (`nettrim.Units`): how many units each signal had and has left, and
         what that does to parameters and operations.
     unseen : Unseen or None
-        What held-out samples say of future ones, if some were given and measured.
+        What held-out samples say of future ones, if some were given and measured, and the model was
+        not chosen by them.
+    promise : PromiseReport or None
+        What is promised of future samples (`nettrim.Promise`), and by which tests.
     """
 
     def plot(self, path: str | os.PathLike[str]) -> None:

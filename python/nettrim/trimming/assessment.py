@@ -6,8 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,35 +19,21 @@ from ..base.errors import (
     warn_user,
 )
 from ..base.stopwatch import Stopwatch
-from ..models.model_view import ModelView, Precision
-from ..models.opened_model import OpenedModel
-from ..models.samples import Data
+from ..models.model_view import Precision
 from ..results.outcome import KEPT, UNREACHED, LayerReport, Measured, OutputReport
 from ..results.trim_result import TrimResult
 from ..results.unseen import Unseen
 from .bounds import UNMEASURED, SignalBounds, measure_and_bound, measure_changes
 from .measure import Gauge
 from .methods.method import SOLVING
+from .runs import Runs, run_framework
 from .solved_layer import SolvedLayer
-from .unseen import judge_unseen, warn_of_copies
+from .unseen import judge_unseen
 from .walk import Walk
 
-__all__ = ["Runs", "assess", "run_before", "warn"]
+__all__ = ["assess", "warn"]
 
 SIGNALS = "signals"  # the stage of a run that computes, poses and measures
-
-
-class Runs(NamedTuple):
-    """What the framework itself computes for a model, None where that cannot be known.
-
-    Attributes
-    ----------
-    data, held_out : sequence of ndarray or None
-        Outputs on the calibration and on the held-out samples.
-    """
-
-    data: Sequence[AnyFloat] | None = None
-    held_out: Sequence[AnyFloat] | None = None
 
 
 def assess(
@@ -60,7 +45,7 @@ def assess(
 ) -> TrimResult[Any]:
     """Measure and bound what the walk did, and write the reports; it all began at some time."""
     opened = walk.run.opened
-    trimmed, widths = walk.method.deliver(opened.view.with_weights(walk.weights))
+    trimmed, widths = walk.deliver()
     layers, outputs = _reports(walk, before.data, trimmed)
     discrepancy = _root_mean_square([output.discrepancy for output in outputs])
     unseen = None if math.isnan(discrepancy) else _unseen(walk, before.held_out, trimmed)
@@ -139,7 +124,7 @@ def _measured_reports(
         held_out = [
             c.relative for c in measure_changes(opened.view, walk.trimmed(), opened.held_out)
         ]
-    after = None if before is None else _run_framework(opened.view, trimmed, opened.data)
+    after = None if before is None else run_framework(opened.view, trimmed, opened.data)
     runs = [] if before is None or after is None else [before, after]
     signals: Iterable[SignalBounds] = walk.measured
     if not walk.measured:
@@ -184,18 +169,9 @@ def _root_mean_square(errors: Sequence[float]) -> float:
 
 
 def _unseen(walk: Walk, before: Sequence[AnyFloat] | None, trimmed: Any) -> Unseen | None:
-    """Say what held-out samples tell of future ones, as the framework runs the models on them.
-
-    Where that is not known, by exact arithmetic. Ctrl-C ends it.
-    """
-    view, held_out = walk.run.opened.view, walk.run.opened.held_out
-    if held_out is None:
-        return None
+    """Say what held-out samples tell of future ones; Ctrl-C ends it."""
     try:
-        after = None if before is None else _run_framework(view, trimmed, held_out)
-        if before is None or after is None:
-            before, after = (view.output_values(held_out, w) for w in ({}, walk.weights))
-        return judge_unseen(walk.run, before, after)
+        return judge_unseen(walk, before, trimmed)
     except KeyboardInterrupt:
         walk.interrupted = True
         return None
@@ -206,40 +182,6 @@ def _times(watch: Stopwatch, total: float) -> dict[str, Any]:
     stages = {name: spent for name, spent in watch.seconds.items() if name != SOLVING}
     rest = total - sum(watch.seconds.values())
     return {"seconds": total, "stages": {**stages, SIGNALS: rest}}
-
-
-def run_before(opened: OpenedModel[Any]) -> Runs:
-    """Return what the framework itself computes for the model.
-
-    It is run before any work, on held-out data as well, so that what it does not take is told then;
-    so are held-out samples that the solver sees.
-    """
-    run = partial(_run_framework, opened.view, opened.model, refusal=(ValueError,))
-    runs = Runs(run(opened.data), None if opened.held_out is None else run(opened.held_out))
-    warn_of_copies(opened)
-    return runs
-
-
-def _run_framework(
-    view: ModelView, model: Any, X: Data, refusal: tuple[type[Exception], ...] = ()
-) -> Sequence[AnyFloat] | None:
-    """Return what the framework itself computes for a model, None if it cannot be known.
-
-    Errors of a framework are warned of, as nothing that is solved may be lost to them, save those
-    by which it refuses the samples.
-    """
-    try:
-        outputs = view.run(model, X)
-    except refusal:
-        raise
-    except Exception as error:  # noqa: BLE001 (of code that is not ours; what is solved is not lost)
-        warn_user(
-            "model: the framework itself does not run it on X, so nothing is known of its "
-            f"rounding: {error}",
-            RuntimeMismatchWarning,
-        )
-        return None
-    return outputs
 
 
 def _compare_runtime(
@@ -272,13 +214,11 @@ def _layer(
     layer, solved = walk.run.layers[position], walk.solved.get(position)
     before, after = layer.affine, walk.weights.get(position, layer.affine)
     norm = change.norm or 1.0
-    outputs = walk.method.outputs_left(position)
-    left = after.weights if outputs is None else after.weights[:, outputs]
     return LayerReport(
         name=layer.name,
         shape=layer.shape,
         nonzeros_before=int(np.count_nonzero(before.weights)),
-        nonzeros_after=int(np.count_nonzero(left)),
+        nonzeros_after=int(np.count_nonzero(walk.weights_left(position))),
         l1_before=float(np.abs(before.stacked).sum()),
         l1_after=float(np.abs(after.stacked).sum()),
         output_norm=norm,

@@ -44,6 +44,10 @@ class Checkpoint:
             raise ValueError(f"checkpoint must be a folder, {str(self.folder)!r} is a file")
         self.folder.mkdir(parents=True, exist_ok=True)
 
+    def part(self, name: str, identity: Mapping[str, Any]) -> Checkpoint:
+        """Return the folder of one walk: a folder in this one if it has a name."""
+        return Checkpoint(self.folder / name, {**self.identity, **identity})
+
     def load(self, position: int, details: Mapping[str, Any]) -> SolvedLayer | None:
         """Return the answer stored for a layer, None if there is none yet.
 

@@ -30,6 +30,10 @@ ROUNDING = 1e-9  # of a logarithm: a gap that falls by less does not fall
 class Reporter(Protocol):
     """What `nettrim.trim` tells about its way."""
 
+    def begin(self, title: str) -> None:
+        """Say that the layers that follow are those of another one of several models."""
+        ...
+
     def start(self, name: str, shape: tuple[int, int]) -> None:
         """Say that a layer is taken up."""
         ...
@@ -42,7 +46,7 @@ class Reporter(Protocol):
         """Say that a layer is done, here or in an earlier run."""
         ...
 
-    def stage(self, name: str, done: int, total: int) -> None:
+    def stage(self, name: str, done: int, total: int, things: str = "layers") -> None:
         """Say how far a stage is that takes up all layers and finishes none."""
         ...
 
@@ -63,12 +67,17 @@ class Log:
     def __init__(self, n_layers: int) -> None:
         self.n_layers = n_layers
         self.count = 0
+        self.model = ""
         self.title = ""
+
+    def begin(self, title: str) -> None:
+        """Count layers from the first again."""
+        self.count, self.model = 0, f"{title}: "
 
     def start(self, name: str, shape: tuple[int, int]) -> None:
         """Remember which layer it is."""
         self.count += 1
-        self.title = f"{self.count}/{self.n_layers} {name} {shape[0]}x{shape[1]}"
+        self.title = f"{self.model}{self.count}/{self.n_layers} {name} {shape[0]}x{shape[1]}"
 
     def update(self, progress: LayerProgress, tol: float) -> None:
         """Log a certificate."""
@@ -86,9 +95,9 @@ class Log:
         """Log the outcome."""
         logger.info("layer %s: %s", self.title, _outcome(solved, resumed))
 
-    def stage(self, name: str, done: int, total: int) -> None:
+    def stage(self, name: str, done: int, total: int, things: str = "layers") -> None:
         """Log it."""
-        logger.info("%s: %d of %d layers", name, done, total)
+        logger.info("%s: %d of %d %s", name, done, total, things)
 
 
 class Lines(Log):
@@ -99,10 +108,10 @@ class Lines(Log):
         super().finish(solved, resumed=resumed)
         print(f"layer {self.title}: {_outcome(solved, resumed)}", file=sys.stderr, flush=True)
 
-    def stage(self, name: str, done: int, total: int) -> None:
+    def stage(self, name: str, done: int, total: int, things: str = "layers") -> None:
         """Print it."""
-        super().stage(name, done, total)
-        print(f"{name}: {done} of {total} layers", file=sys.stderr, flush=True)
+        super().stage(name, done, total, things)
+        print(f"{name}: {done} of {total} {things}", file=sys.stderr, flush=True)
 
 
 class Bars(Log):
@@ -136,12 +145,12 @@ class Bars(Log):
         self.bars.update(self.task, completed=1.0, note=_outcome(solved, resumed))
         self.bars.stop_task(self.task)
 
-    def stage(self, name: str, done: int, total: int) -> None:
+    def stage(self, name: str, done: int, total: int, things: str = "layers") -> None:
         """Move the bar of a stage."""
-        super().stage(name, done, total)
+        super().stage(name, done, total, things)
         if name not in self.stages:
             self.stages[name] = self.bars.add_task(name, note="")
-        note = f"{done} of {total} layers"
+        note = f"{done} of {total} {things}"
         self.bars.update(self.stages[name], completed=done, total=total, note=note)
         if done == total:
             self.bars.stop_task(self.stages[name])

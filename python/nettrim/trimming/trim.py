@@ -1,33 +1,23 @@
 """Trim a whole network: one walk over a model view, one convex program for each layer.
 
-What was asked for is checked and becomes a plan, the walk (see `nettrim.trimming.walk`) carries it
-out, and what came of it is measured and bounded (see `nettrim.trimming.assessment`).
+What was asked for is checked and becomes a goal, the job (see `nettrim.trimming.job`) carries it
+out by walks (see `nettrim.trimming.walk`), and what came of it is measured and bounded (see
+`nettrim.trimming.assessment`).
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ..base.arguments import check_choice, check_integer, check_threads
-from ..base.stopwatch import Stopwatch
-from ..layer.blocks.workers import Pool
-from ..models.masks import MaskChoice, describe_choice
-from ..models.model_view import viewed_model
-from ..models.opened_model import OpenedModel
+from ..models.masks import MaskChoice
 from ..results.trim_result import TrimResult
-from .assessment import assess, run_before, warn
-from .checkpoint import Checkpoint
-from .choice import LayerChoice, choose_layers, choose_outputs
-from .goals import SCHEMES, Goal, resolve_goal
-from .measure import Gauge, Measure
-from .methods.method import RowSample, Run
-from .progress import make_reporter
-from .recipe import make_recipe
-from .walk import Walk
+from .choice import LayerChoice
+from .goals import Goal, resolve_goal
+from .job import Job
+from .measure import Measure
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -99,10 +89,11 @@ def trim(
         Calibration data: samples of what the network will see. No labels are needed. Models of
         PyTorch and ONNX also take a mapping from inputs to arrays, batches in a list, and a module
         what its users have: tensors, tuples of them, Datasets and DataLoaders.
-    goal : nettrim.Error, nettrim.Sparsity or nettrim.Units, optional
+    goal : nettrim.Error, nettrim.Sparsity, nettrim.Units or nettrim.Promise, optional
         What is wanted. ``epsilon=0.05`` is short for ``nettrim.Error(0.05)``, ``sparsity=0.9`` for
-        ``nettrim.Sparsity(0.9)``, ``pattern="2:4"`` for ``nettrim.Sparsity(pattern="2:4")``, and
-        ``size=0.5`` for ``nettrim.Units(0.5)``.
+        ``nettrim.Sparsity(0.9)``, ``pattern="2:4"`` for ``nettrim.Sparsity(pattern="2:4")``,
+        ``size=0.5`` for ``nettrim.Units(0.5)``, and ``flips=0.01`` for
+        ``nettrim.Promise(flips=0.01)``, which takes ``held_out``.
     epsilon : float, optional
         Error allowed to a layer, relative to the Frobenius norm of its output: to each layer in the
         parallel scheme, to the first pruned one in the cascade.
@@ -158,11 +149,12 @@ def trim(
         Show progress on stderr: a bar if rich is installed, a line for each layer otherwise.
     **options
         Further options of the goal that ``epsilon``, ``sparsity`` or ``pattern`` is short for:
-        ``tol``, ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter``, ``regularise`` of
-        `nettrim.Error`;
-        ``pattern``, ``share``, ``min_density`` of `nettrim.Sparsity`; ``time_limit`` of both;
-        ``size``, ``operations``, ``min_width``, ``multiple_of`` of `nettrim.Units`. What the goal
-        would not use is refused.
+        ``network``, ``tol``, ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter``,
+        ``regularise`` of `nettrim.Error`; ``pattern``, ``share``, ``min_density`` of
+        `nettrim.Sparsity`; ``time_limit`` of both; ``size``, ``operations``, ``min_width``,
+        ``multiple_of`` of `nettrim.Units`; ``flips``, ``misses``, ``drop``, ``error``,
+        ``quantile``, ``confidence``, ``labels``, ``path`` of `nettrim.Promise`. What the goal would
+        not use is refused.
 
     Returns
     -------
@@ -191,6 +183,8 @@ def trim(
     LargeErrorWarning
         Before a layer of the cascade is solved that may move by more than half of its output, and
         at the end if the network did.
+    PromiseWarning
+        If no model keeps the promise; the most careful one that was tested is returned.
     RuntimeMismatchWarning
         If the framework computes something else than exact arithmetic does, by more than rounding.
     RuntimeWarning
@@ -230,43 +224,23 @@ def trim(
     >>> result.layers[0].nonzeros_after < result.layers[0].nonzeros_before
     True
     """
-    began, watch = time.perf_counter(), Stopwatch()
     goal = resolve_goal(goal, {"epsilon": epsilon, "sparsity": sparsity, **options})
-    pool = None if executor is None else Pool(executor)
-    goal.check(check_choice(scheme, SCHEMES, "scheme"), pool)
-    check_threads(n_threads)
-    draw = RowSample(
-        check_integer(max_patches, "max_patches"), check_integer(seed, "seed", least=0)
+    job = Job.of(
+        model,
+        X,
+        goal,
+        scheme=scheme,
+        layers=layers,
+        skip=skip,
+        outputs=outputs,
+        mask=mask,
+        held_out=held_out,
+        measure=measure,
+        n_threads=n_threads,
+        executor=executor,
+        checkpoint=checkpoint,
+        max_patches=max_patches,
+        seed=seed,
+        progress=progress,
     )
-    opened = OpenedModel.on(model, X, held_out, mask)
-    chosen = choose_layers(opened.layers, layers, skip)
-    opened = opened.passing_over(chosen)
-    counted = choose_outputs(opened.outputs, outputs)
-    before = run_before(opened)
-    store = None
-    if checkpoint is not None:
-        counts = {} if outputs is None else {"outputs": counted}
-        hashes = {
-            "weights of the model": opened.facts["model"]["sha256"],
-            "data X": opened.facts["calibration"]["sha256"],
-        }
-        store = Checkpoint(
-            checkpoint, {**hashes, **goal.identity(scheme), **draw._asdict(), **counts}
-        )
-    gauge = Gauge(measure, viewed_model(model), watch)
-    with make_reporter(progress, len(chosen)) as report:
-        run = Run(opened, chosen, counted, draw, n_threads, report, watch)
-        walk = Walk(run, goal.method(run, scheme, pool), store)
-        walk.go()
-    arguments = {
-        **goal.arguments(scheme),
-        "layers": [opened.layers[position].name for position in chosen],
-        "outputs": [opened.outputs[number] for number in counted],
-        "mask": describe_choice(mask),
-        "n_threads": n_threads,
-        **draw._asdict(),
-    }
-    recipe = make_recipe(opened, arguments)
-    result = assess(walk, before, gauge, recipe, began)
-    warn(result, walk)
-    return result
+    return goal.reach(job)

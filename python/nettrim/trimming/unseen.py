@@ -15,9 +15,10 @@ from ..models.model_view import ModelView
 from ..models.opened_model import OpenedModel
 from ..models.samples import Data
 from ..results.unseen import Unseen
-from .methods.method import Run
+from .runs import run_framework
+from .walk import Walk
 
-__all__ = ["by_sample", "judge_unseen", "warn_of_copies"]
+__all__ = ["by_sample", "judge_unseen", "run_on_held_out", "warn_of_copies"]
 
 
 def warn_of_copies(opened: OpenedModel[Any]) -> None:
@@ -33,26 +34,42 @@ def warn_of_copies(opened: OpenedModel[Any]) -> None:
         )
 
 
-def judge_unseen(
-    run: Run, original: Sequence[AnyFloat], trimmed: Sequence[AnyFloat]
-) -> Unseen | None:
+def judge_unseen(walk: Walk, before: Sequence[AnyFloat] | None, trimmed: Any) -> Unseen | None:
     """Say what the outputs of two models on held-out samples tell; None if they tell nothing.
 
-    Parameters
-    ----------
-    run : Run
-    original, trimmed : sequence of ndarray
-        All outputs, as ``ModelView.run`` or ``output_values`` returns them.
+    See `run_on_held_out`.
     """
-    view, held_out = run.opened.view, run.opened.held_out
-    assert held_out is not None
+    if walk.run.opened.held_out is None:
+        return None
     try:
-        both = [by_sample(view, outputs, held_out) for outputs in (original, trimmed)]
-        first, second = ([outputs[number] for number in run.counted] for outputs in both)
-        return Unseen.of(first, second, run.draw.seed)
+        original, after = run_on_held_out(walk, before, trimmed)
+        return Unseen.of(original, after, walk.run.draw.seed)
     except ValueError as error:
         warn_user(f"held_out: nothing is said of unseen samples: {error}", HeldOutWarning)
         return None
+
+
+def run_on_held_out(
+    walk: Walk, before: Sequence[AnyFloat] | None, trimmed: Any
+) -> list[list[NDArray[Any]]]:
+    """Return the outputs that count of the original and of the trimmed model, sample by sample.
+
+    Parameters
+    ----------
+    walk : Walk
+    before : sequence of ndarray or None
+        What the framework computes for the original model. Where that is not known both are run in
+        exact arithmetic.
+    trimmed : object
+        The trimmed model.
+    """
+    view, held_out = walk.run.view, walk.run.opened.held_out
+    assert held_out is not None
+    after = None if before is None else run_framework(view, trimmed, held_out)
+    if before is None or after is None:
+        before, after = (view.output_values(held_out, w) for w in ({}, walk.weights))
+    both = [by_sample(view, outputs, held_out) for outputs in (before, after)]
+    return [[outputs[number] for number in walk.run.counted] for outputs in both]
 
 
 def by_sample(view: ModelView, outputs: Sequence[AnyFloat], X: Data) -> list[NDArray[Any]]:

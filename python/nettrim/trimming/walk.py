@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ..base.arrays import AnyFloat
 from ..models.model_view import Affine
-from .bounds import Comparison, SignalBounds, Trimmed, walk_side_by_side
+from .bounds import Comparison, SignalBounds, Trimmed, measure_changes, walk_side_by_side
 from .checkpoint import Checkpoint
-from .methods.method import LayerTask, Method, Run
+from .methods.method import Delivery, LayerTask, Method, Run
 from .solved_layer import SolvedLayer
 
 __all__ = ["Walk"]
@@ -73,6 +74,30 @@ class Walk:
             )
             for position, affine in self.weights.items()
         }
+
+    def deliver(self) -> Delivery:
+        """Return the model with the answers in it, as the user gets it."""
+        return self.method.deliver(self.run.view.with_weights(self.weights))
+
+    def weights_left(self, position: int) -> AnyFloat:
+        """Return the weights of a layer as they are by now, of those outputs that are left."""
+        affine = self.weights.get(position, self.run.layers[position].affine)
+        outputs = self.method.outputs_left(position) if position in self.weights else None
+        return affine.weights if outputs is None else affine.weights[:, outputs]
+
+    def nonzeros(self) -> int:
+        """Count the weights that the chosen layers have left."""
+        return sum(int(np.count_nonzero(self.weights_left(p))) for p in self.run.chosen)
+
+    def network_error(self) -> float:
+        """Measure how far the outputs that count moved, relative to their size, on the data."""
+        n_layers = len(self.run.layers)
+        if self.measured:
+            changes = [signal.change for signal in self.measured]
+        else:
+            changes = list(measure_changes(self.run.view, self.trimmed(), self.run.data))
+        moved = [changes[n_layers + number].relative for number in self.run.counted]
+        return float(np.sqrt(np.mean(np.square(moved))))
 
     def _tasks(self) -> Iterator[LayerTask]:
         """Yield the chosen layers that no checkpoint holds, as data meet them."""

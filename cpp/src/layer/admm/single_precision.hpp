@@ -12,9 +12,12 @@ class SinglePrecisionProgram {
  public:
   template <class S>
   explicit SinglePrecisionProgram(const UnitProgram<S>& p)
-      : X_(scaled(p, p.given.X, p.n_features(), p.x_scale)),
+      : X_(p.n_features(), p.n_samples()),
         Y_(scaled(p, p.given.Y, p.n_outputs(), p.y_scale)),
         upper_(scaled(p, p.given.upper, p.n_outputs(), p.y_scale)) {
+    parallel_over(p.samples, p.threads, [&](Range r, int) {
+      X_.middleCols(r.begin, r.size) = (p.x_scale * p.X(r)).template cast<float>();
+    });
     program_.given.samples = p.n_samples();
     program_.given.features = p.n_features();
     program_.given.outputs = p.n_outputs();

@@ -4,49 +4,30 @@
 #include <atomic>
 #include <cmath>
 
-#include "linalg/product.hpp"
-
 namespace nettrim::layer {
 namespace {
 
-constexpr double kLambdaStep = 3;       // largest factor between the penalties of two rounds
-constexpr Index kTrustedRounds = 15;    // of Newton's steps alone, before bounds on lambda count
-constexpr Index kFewestAdded = 20;      // to a working set in a round; otherwise it doubles at most
-constexpr double kAimBelow = 0.1;       // of the tolerance, at what a round leaves undone
-constexpr double kBesideLambda = 0.01;  // of its relative change: what a column may leave undone
+constexpr double kLambdaStep = 3;          // largest factor between the penalties of two rounds
+constexpr Index kTrustedRounds = 15;       // of Newton's steps alone, before bounds on lambda count
+constexpr double kAimBelow = 0.1;          // of the tolerance, at what a round leaves undone
+constexpr double kBesideLambda = 0.01;     // of its relative change: what a column may leave undone
 constexpr double kFarthestFollowed = 0.2;  // relative change of lambda
 constexpr double kLowestStart = 1e-3;      // share of the steepest gradient, for a first penalty
-constexpr double kSpare = 1.1;             // working features over those in use, before some leave
-constexpr double kFarFromUse = 0.7;        // gradient over lambda
-constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, or those of the program's arrays
 // Rounds without progress that end a run. A Gram matrix in single precision gives way to a double
 // one as soon as it slows the rounds down.
 constexpr Index kPatience = 20, kSinglePatience = 6;
 constexpr double kSingleProgress = 0.5;
 constexpr double kFirmestProximalWeight = 1e-2;
-constexpr Index kRaysApart = 4;  // rounds between looks for a proof of infeasibility
+constexpr double kEstimateError = 0.1;  // relative, of lambda's change while Grams are estimated
 // A weight below this share of lambda moves no gradient: the longest feature has length 1 to 2.
 constexpr double kNegligible = 2.5e-4;
-
-// The first of the ranked candidates that are not in the working set yet: as many as are in use.
-std::vector<Index> foremost(std::vector<std::pair<double, Index>>& ranked,
-                            const std::vector<Index>& working, Index in_use) {
-  const auto most = static_cast<std::size_t>(std::max(kFewestAdded, in_use));
-  std::sort(ranked.begin(), ranked.end());
-  std::vector<Index> chosen;
-  for (const auto& [rank, index] : ranked) {
-    if (chosen.size() == most) break;
-    if (std::find(working.begin(), working.end(), index) == working.end()) chosen.push_back(index);
-  }
-  return chosen;
-}
 
 // A weight that moves no signal noticeably is what a rounded multiplier leaves of a zero. Steps
 // held by a firm proximal weight are as short as costs are low: it is for features of one cost.
 template <class S>
 ColumnTolerances tolerances_for(const UnitProgram<S>& p, double tol) {
   const double signal = p.largest > 0 ? p.largest : 1;
-  const double proximal_weight = p.even() ? 0 : kFirmestProximalWeight;
+  const double proximal_weight = p.even ? 0 : kFirmestProximalWeight;
   return {kAimBelow * tol, kAimBelow * tol * signal, kAimBelow * tol * signal, proximal_weight};
 }
 
@@ -63,7 +44,8 @@ Newton<S>::Newton(const UnitProgram<S>& program, const Supervisor& supervisor, P
       weights_(Matrix<double>::Zero(program.n_outputs(), program.n_features())),
       dual_(Matrix<S>::Zero(program.n_outputs(), program.n_samples())),
       excesses_(static_cast<std::size_t>(program.n_outputs())),
-      keeps_gram_(excesses_.size()) {
+      keeps_gram_(excesses_.size()),
+      is_right_(excesses_.size()) {
   columns_.reserve(excesses_.size());
   for (Index output = 0; output < program.n_outputs(); ++output) columns_.emplace_back(grams);
 }
@@ -80,7 +62,8 @@ void Newton<S>::start(const Matrix<S>& weights, const Matrix<S>& dual) {
   lambda_ = !p_.constrained() ? p_.level / 2 : p_.level > 0 && size > 0 ? p_.level / size : 1;
   start_columns(weights, dual);
   share_room();
-  look_at_all_samples();
+  begin_estimates();
+  look_at_all_samples(estimates_grams());
   next_lambda_ = lambda_of_weights();
 }
 
@@ -111,170 +94,43 @@ double Newton<S>::norm_over_active(const Matrix<S>& dual) const {
 }
 
 template <class S>
-void Newton<S>::start_columns(const Matrix<S>& weights, const Matrix<S>& dual) {
-  parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int) {
-    std::vector<Index> features;
-    for (Index j = 0; j < p_.n_features(); ++j) {
-      if (weights(output, j) != 0) features.push_back(j);
-    }
-    std::vector<std::pair<double, Index>> pushed;  // rows, the hardest first
-    p_.with_entries([&](auto entry) {
-      for (Index i = 0; i < p_.n_samples(); ++i) {
-        const double g = double(dual(output, i));
-        if (g < 0 && !entry(i * p_.n_outputs() + output).active) pushed.emplace_back(g, i);
-      }
-    });
-    // More tight rows than weights are one too many: they depend on each other.
-    const auto rows = foremost(pushed, {}, static_cast<Index>(features.size()));
-    auto& column = columns_[static_cast<std::size_t>(output)];
-    extend(output, features, rows);
-    Eigen::VectorXd multipliers(static_cast<Index>(column.rows().size()));
-    for (std::size_t k = 0; k < column.rows().size(); ++k) {
-      multipliers[static_cast<Index>(k)] = -double(dual(output, column.rows()[k])) / dual_scale();
-    }
-    const Eigen::VectorXd start = weights.row(output).template cast<double>();
-    column.start(start(column.features()), multipliers);
-    write_back(output);
-  });
+void Newton<S>::step() {
+  const double seen_at = dual_scale();
+  lambda_ = next_lambda_;
+  const bool roughly = estimates_grams();
+  const Index added = update_working_sets(seen_at);
+  solve_columns();
+  end_estimates_once_settled(added);
+  share_room();
+  find_lambda();
+  follow_lambda();
+  look_at_all_samples(roughly);
 }
 
 // An interrupt or the time limit leaves the outputs that were not reached as they were.
 template <class S>
-void Newton<S>::step() {
-  const double seen_at = dual_scale();
-  lambda_ = next_lambda_;
-  const ColumnTolerances enough = tolerances_after(slack_ ? 0 : last_change_);
+void Newton<S>::solve_columns() {
   std::atomic<bool> stop = false;
-  parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
-    if (thread == 0 && supervisor_.limit(0)) stop = true;
-    if (stop) return;
-    auto& column = columns_[static_cast<std::size_t>(output)];
-    const Eigen::VectorXd gradient = evidence_.gradient.row(output) / -seen_at;
-    shrink(column, gradient);
-    extend(output, missing_features(column, gradient),
-           missing_rows(column, excesses_[static_cast<std::size_t>(output)]));
-    auto& work = workspaces_[static_cast<std::size_t>(thread)];
-    gather_values(column, work);
-    column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at), work);
-    if (!column.is_optimal(lambda_, enough)) {
-      complete_gram(output);
-      column.solve(
-          lambda_,
-          {tolerances_.gradient, tolerances_.row, least_weight(), tolerances_.proximal_weight},
-          work);
+  const auto groups = groups_to_solve();
+  parallel_for_uneven(static_cast<Index>(groups.size()), p_.threads, [&](Index k, int thread) {
+    const auto& group = groups[static_cast<std::size_t>(k)];
+    if (!stop) complete_grams(group);
+    for (const Index output : group) {
+      if (thread == 0 && supervisor_.limit(0)) stop = true;
+      if (stop) return;
+      solve_column(output, workspaces_[static_cast<std::size_t>(thread)]);
     }
-    if (!keeps_gram_[static_cast<std::size_t>(output)]) column.forget_gram();
   });
-  share_room();
-  find_lambda();
-  follow_lambda();
-  look_at_all_samples();
-}
-
-// Features that lambda keeps far from use leave, once they are many: Gram matrices are large.
-template <class S>
-void Newton<S>::shrink(Column& column, const Eigen::VectorXd& gradient) {
-  const auto size = static_cast<Index>(column.features().size());
-  const auto spare = static_cast<double>(column.support_size()) * kSpare;
-  if (size <= static_cast<Index>(spare) + kFewestAdded) return;
-  std::vector<Index> places;
-  for (Index i = 0; i < size; ++i) {
-    const Index j = column.features()[static_cast<std::size_t>(i)];
-    const double steep = std::abs(gradient[j]);
-    if (column.uses(i) || steep > kFarFromUse * lambda_ * p_.costs[j]) places.push_back(i);
-  }
-  column.keep_features(places);
 }
 
 template <class S>
-void Newton<S>::extend(Index output, const std::vector<Index>& features,
-                       const std::vector<Index>& rows) {
+void Newton<S>::solve_column(Index output, ColumnWorkspace& work) {
   auto& column = columns_[static_cast<std::size_t>(output)];
-  column.add_features(features, p_.costs(features));
-  if (!rows.empty()) {
-    Eigen::VectorXd bounds(static_cast<Index>(rows.size()));
-    p_.with_entries([&](auto entry) {
-      for (std::size_t k = 0; k < rows.size(); ++k) {
-        bounds[static_cast<Index>(k)] = double(entry(rows[k] * p_.n_outputs() + output).target);
-      }
-    });
-    column.add_rows(rows, bounds);
-  }
-}
-
-template <class S>
-void Newton<S>::complete_gram(Index output) {
-  auto& column = columns_[static_cast<std::size_t>(output)];
-  const Index known = column.gram_size();
-  if (known < static_cast<Index>(column.features().size())) {
-    column.add_gram(grams_.columns(output, column.features(), known));
-  }
-}
-
-// Gram matrices that do not fit are computed anew for every solve. Which ones must not depend on
-// the threads.
-template <class S>
-void Newton<S>::share_room() {
-  const Index arrays = p_.n_samples() * (p_.n_features() + p_.n_outputs()) + weights_.size();
-  std::size_t room = std::max(kRoomForGrams, static_cast<std::size_t>(arrays) * sizeof(S));
-  for (std::size_t k = 0; k < columns_.size(); ++k) {
-    const std::size_t bytes = PackedSymmetric::bytes(columns_[k].features().size(), precision_);
-    keeps_gram_[k] = bytes <= room;
-    if (keeps_gram_[k]) {
-      room -= bytes;
-    } else {
-      columns_[k].forget_gram();
-    }
-  }
-}
-
-// Signals of working rows by working features; gathered anew every round, for all outputs'
-// together would fill the memory.
-template <class S>
-void Newton<S>::gather_values(const Column& column, ColumnWorkspace& work) const {
-  const auto& features = column.features();
-  const auto& rows = column.rows();
-  work.values.resize(static_cast<Index>(features.size()), static_cast<Index>(rows.size()));
-  for (std::size_t k = 0; k < rows.size(); ++k) {
-    const S* const x = p_.given.X + rows[k] * p_.n_features();
-    double* const out = work.values.col(static_cast<Index>(k)).data();
-    for (std::size_t i = 0; i < features.size(); ++i) {
-      out[i] = double(p_.x_scale) * double(x[features[i]]);
-    }
-  }
-}
-
-// The features with the steepest gradients of those that are worth their penalty.
-template <class S>
-std::vector<Index> Newton<S>::missing_features(const Column& column,
-                                               const Eigen::VectorXd& gradient) const {
-  std::vector<std::pair<double, Index>> missing;
-  const double least = lambda_ * (1 + tolerances_.gradient);
-  for (Index j = 0; j < gradient.size(); ++j) {
-    const double steep = std::abs(gradient[j]) / p_.costs[j];
-    if (steep > least) missing.emplace_back(-steep, j);
-  }
-  return foremost(missing, column.features(), column.support_size());
-}
-
-template <class S>
-std::vector<Index> Newton<S>::missing_rows(const Column& column,
-                                           const std::vector<Excess>& excesses) const {
-  std::vector<std::pair<double, Index>> missing;
-  for (const Excess& e : excesses) missing.emplace_back(-double(e.size), e.sample);
-  return foremost(missing, column.rows(), column.tight_size());
-}
-
-template <class S>
-void Newton<S>::write_back(Index output) {
-  const auto& column = columns_[static_cast<std::size_t>(output)];
-  for (std::size_t i = 0; i < column.features().size(); ++i) {
-    weights_(output, column.features()[i]) = column.weights()[static_cast<Index>(i)];
-  }
-  for (std::size_t k = 0; k < column.rows().size(); ++k) {
-    dual_(output, column.rows()[k]) =
-        static_cast<S>(-dual_scale() * column.multipliers()[static_cast<Index>(k)]);
-  }
+  gather_values(column, work);
+  ColumnTolerances t = estimates_grams() ? tolerances_after(kEstimateError) : tolerances_;
+  t.weight = least_weight();
+  column.solve(lambda_, t, work);
+  if (!keeps_gram_[static_cast<std::size_t>(output)]) column.forget_gram();
 }
 
 template <class S>
@@ -369,59 +225,6 @@ void Newton<S>::follow_lambda() {
     if (follows) columns_[static_cast<std::size_t>(output)].follow(change, least);
     write_back(output);
   });
-}
-
-// Signals and gradients of all outputs at once; entries over their bound are remembered.
-template <class S>
-void Newton<S>::look_at_all_samples() {
-  const Matrix<double> W = weights_ * double(p_.x_scale);
-  const Index outputs = p_.n_outputs();
-  const double scale = dual_scale();
-  const Eigen::VectorXd slopes = Eigen::VectorXd::Constant(outputs, scale);
-  std::vector<std::vector<std::pair<std::int32_t, Excess>>> found(p_.samples.size());
-  evidence_ = gather_evidence(p_, [&](Index k, Range piece, Evidence& mine) {
-    const Matrix<double> signal = product(W, p_.X(piece).template cast<double>());
-    p_.with_entries([&](auto entry) {
-      const Index first = piece.begin * outputs;
-      for (Index i = 0; i < signal.size(); ++i) {
-        const auto e = entry(first + i);
-        const double excess = signal.data()[i] - double(e.target);
-        if (e.active) {
-          dual_.data()[first + i] = static_cast<S>(-scale * excess);
-        } else if (excess > tolerances_.row) {
-          found[static_cast<std::size_t>(k)].push_back(
-              {static_cast<std::int32_t>(i % outputs),
-               {static_cast<float>(excess), static_cast<std::int32_t>(piece.begin + i / outputs)}});
-        }
-      }
-    });
-    add_piece(p_, piece, signal, dual_, slopes, mine);
-  });
-  if (p_.regularisation) add_ridge_rows(p_, weights_, slopes, evidence_);
-  for (auto& list : excesses_) list = {};
-  for (auto& list : found) {
-    for (const auto& [output, excess] : list) {
-      excesses_[static_cast<std::size_t>(output)].push_back(excess);
-    }
-    list = {};
-  }
-}
-
-template <class S>
-void Newton<S>::report(EngineResult<S>& a) const {
-  a.weights = weights_.template cast<S>();
-  a.dual = dual_;
-  if (p_.regularisation) a.slopes.setConstant(p_.n_outputs(), dual_scale());
-  if constexpr (std::is_same_v<S, double>) {
-    a.certificate = conclude(p_, p_.norm_of(weights_), evidence_, dual_);
-  } else {
-    a.certificate = certify(p_, a.weights, a.dual, a.slopes);
-  }
-}
-
-template <class S>
-const Matrix<S>* Newton<S>::ray(const EngineResult<S>&) {
-  return ++looks_for_ray_ % kRaysApart == 0 ? &dual_ : nullptr;
 }
 
 template <class S>

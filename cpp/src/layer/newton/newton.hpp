@@ -3,7 +3,8 @@
 // Given lambda, outputs decouple. Each round solves every output on its working features and
 // rows (column.hpp), moves lambda by one Newton step on its square - the squared residual is
 // piecewise affine in it - and looks at all samples and features once: two products, which
-// find what is missing from the working sets and certify the round's answer.
+// find what is missing from the working sets and certify the round's answer. The rounds are in
+// newton.cpp, the sets in working_sets.cpp, what is seen of all samples in looks.cpp.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,7 @@ class Newton {
   void aim();  // at the level that the program has now, from here
 
   // What search() asks of an engine.
-  bool wants_certificate(Index) const { return true; }
+  bool wants_certificate(Index) const { return !saw_roughly_; }
   Patience patience() const;
   void report(EngineResult<S>& a) const;
   const Matrix<S>* ray(const EngineResult<S>&);
@@ -42,7 +43,12 @@ class Newton {
 
   void shrink(Column& column, const Eigen::VectorXd& gradient);
   void extend(Index output, const std::vector<Index>& features, const std::vector<Index>& rows);
-  void complete_gram(Index output);
+  void complete_grams(const std::vector<Index>& outputs);
+  Index update_working_sets(double seen_at);
+  Index update_working_set(Index output, double seen_at, ColumnWorkspace& work);
+  std::vector<std::vector<Index>> groups_to_solve() const;
+  void solve_columns();
+  void solve_column(Index output, ColumnWorkspace& work);
   void share_room();
   void start_columns(const Matrix<S>& weights, const Matrix<S>& dual);
   double lambda_of_weights() const;
@@ -58,7 +64,13 @@ class Newton {
   void follow_lambda();
   double least_weight() const;  // what is smaller counts as zero
   ColumnTolerances tolerances_after(double lambda_change) const;
-  void look_at_all_samples();
+  void look_at_all_samples(bool roughly);
+  template <class G>
+  void look();
+  void add_roughly(Range piece, const Matrix<float>& X, Evidence& mine) const;
+  bool estimates_grams() const { return !strides_.empty(); }
+  void begin_estimates();
+  void end_estimates_once_settled(Index added);
   double dual_scale() const { return p_.constrained() ? 1 / lambda_ : 2.0; }
 
   const UnitProgram<S>& p_;
@@ -81,6 +93,11 @@ class Newton {
   Evidence evidence_;
   std::vector<std::vector<Excess>> excesses_;  // of each output, in the order of samples
   std::vector<std::uint8_t> keeps_gram_;       // of each output, between its solves
+  std::vector<std::uint8_t> is_right_;         // of each output, at this round's lambda
+  std::vector<Index>
+      strides_;  // of each output's active samples, while Gram matrices are estimated
+  Index estimated_rounds_ = 0;
+  bool saw_roughly_ = false;  // whether the last look was in single precision
 };
 
 // Of the Gram matrices of all outputs at all features, in double precision.

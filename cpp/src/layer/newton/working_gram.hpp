@@ -10,6 +10,17 @@
 
 namespace nettrim::layer {
 
+// Columns from `known` on of the Gram matrix of `features`.
+struct GramColumns {
+  Index output;
+  const std::vector<Index>* features;
+  Index known;
+  // Above 1, an estimate: from one in `stride` of the active samples, as if it stood for all of
+  // them. No diagonal entry is below the exact one: features that the few miss do not look free.
+  Index stride = 1;
+  Matrix<double> entries = {};  // features x (features - known)
+};
+
 template <class S>
 class WorkingGram {
  public:
@@ -18,24 +29,36 @@ class WorkingGram {
 
   Index active_samples(Index output) const { return counts_[static_cast<std::size_t>(output)]; }
 
-  // Columns from `known` on of the Gram matrix of `features`: features x (features - known).
+  void prepare_estimates();
+  // The entries of some outputs at once, which share what is read of X.
+  void fill(std::vector<GramColumns>& asked) const;
   Matrix<double> columns(Index output, const std::vector<Index>& features, Index known) const;
 
  private:
   bool active(Index output, Index sample) const {
     return (bits_(sample / 64, output) >> (sample % 64)) & 1;
   }
+  // Whether it is less work to take the inactive samples off the whole.
+  bool is_difference(const GramColumns& asked) const {
+    return asked.stride == 1 && 2 * active_samples(asked.output) > p_.n_samples();
+  }
+  void begin(GramColumns& asked) const;
+  void finish(GramColumns& asked) const;
   template <class G>
-  void add_samples(Index output, bool active, const std::vector<Index>& features, Index known,
-                   double sign, Matrix<double>& side) const;
+  void add_samples(std::vector<GramColumns>& asked) const;
+  template <class G>
+  void gather(Index sample, const std::vector<Index>& features, G* out) const;
+  template <class Visit>
+  void for_chosen(const GramColumns& asked, Range block, Index& passed, Visit&& visit) const;
 
   const UnitProgram<S>& p_;
   Precision kept_;
   Matrix<std::uint64_t> bits_;  // of the active entries, words x outputs
   std::vector<Index> counts_;
+  Matrix<double> squares_;  // sums over active samples, outputs x features; for estimates
   double pull_ = 0;
-  Matrix<double>
-      whole_;  // X'X over all samples, where an output is mostly active or there is a pull
+  // X'X over all samples, where an output is mostly active or there is a pull
+  Matrix<double> whole_;
 };
 
 }  // namespace nettrim::layer

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...base.storage import write_atomically
 from .page import render_page
+from .trace_page import render_trace_page
 
 if TYPE_CHECKING:
     from ..accuracy import Accuracy
     from ..outcome import Outcome
+    from ..traced_path import TracedPath
 
-__all__ = ["write"]
+__all__ = ["write", "write_trace"]
 
 
 def write(
@@ -21,3 +23,9 @@ def write(
     """Write the page of a result whole or not at all."""
     with write_atomically(path) as temporary:
         temporary.write_text(render_page(result, accuracy), encoding="utf-8")
+
+
+def write_trace(path: str | os.PathLike[str], trace: TracedPath[Any]) -> None:
+    """Write the page of a path whole or not at all."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(render_trace_page(trace), encoding="utf-8")

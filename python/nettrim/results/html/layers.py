@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...models.model_view import LayerView, find_layers, view_both
 from ..blocks import sum_up
 from ..outcome import LayerReport
+from ..recipe import tolerance_of
 from ..text import format_gap, format_time
 from .chart import draw_history
 from .markup import Markup, element, join
@@ -24,7 +25,7 @@ __all__ = ["render_layers"]
 
 def render_layers(result: Result) -> Markup:
     """Return the section."""
-    tol = result.recipe["arguments"].get("tol", 0.0)  # no course is drawn without
+    tol = tolerance_of(result.recipe)  # no course is drawn without
     names = [layer.name for layer in result.layers]
     views = view_both(result.original, result.model)
     before, after = (find_layers(view, names) for view in views)

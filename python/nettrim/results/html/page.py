@@ -12,7 +12,7 @@ from typing import Any
 from ...base.table import format_percent, format_share
 from ..accuracy import Accuracy
 from ..outcome import BUDGET, KEPT, UNREACHED
-from ..recipe import format_snippet
+from ..recipe import format_snippet, tolerance_of
 from ..text import (
     format_gap,
     format_headline,
@@ -24,6 +24,7 @@ from ..text import (
 from .layers import render_layers
 from .markup import Markup, element, join
 from .parts import Result, format_count, format_shape, render_facts, render_section
+from .promised import render_promise
 from .totals import (
     render_errors,
     render_unseen,
@@ -34,7 +35,8 @@ from .totals import (
 
 __all__ = ["render_page"]
 
-GOALS = ("epsilon", "sparsity", "pattern", "size", "operations")  # arguments that say what for
+# Arguments that say what for.
+GOALS = ("epsilon", "network", "sparsity", "pattern", "size", "operations", "goal")
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -43,6 +45,7 @@ def render_page(result: Result, accuracy: Accuracy | None) -> str:
     sections = (
         _header(result),
         _headline(result, accuracy),
+        *render_promise(result),
         *render_widths(result),
         render_weights(result),
         *render_untouched(result),
@@ -76,10 +79,7 @@ def _header(result: Result) -> Markup:
 
 
 def _goal(arguments: dict[str, Any]) -> str:
-    given = {
-        name: arguments.get(name)
-        for name in ("epsilon", "sparsity", "pattern", "size", "operations")
-    }
+    given = {name: arguments.get(name) for name in GOALS}
     return "with " + " and ".join(
         f"{name} {value}" for name, value in given.items() if value is not None
     )
@@ -152,7 +152,7 @@ def _solved(result: Result) -> tuple[str, str, str]:
     seconds = f", in {format_time(result.seconds)}"
     if any(layer.status == BUDGET for layer in wanted):
         return "Trimmed", figure, f"to the number of weights they may keep{seconds}"
-    tol = element("span", format_gap(result.recipe["arguments"]["tol"]), class_="unbroken")
+    tol = element("span", format_gap(tolerance_of(result.recipe)), class_="unbroken")
     return "Solved", figure, join("to a proved gap of ", tol, seconds)
 
 

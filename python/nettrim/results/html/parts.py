@@ -10,6 +10,7 @@ from typing import Any
 from ...base.table import format_percent
 from ..blocks import BlockReport, Row
 from ..outcome import Outcome
+from .chart import draw_key
 from .markup import Markup, element, join
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "format_ratio",
     "format_shape",
     "render_facts",
+    "render_figure",
     "render_name",
     "render_number",
     "render_section",
@@ -68,6 +70,12 @@ def _row(cells: Sequence[str]) -> Markup:
     return element(
         "tr", element("th", cells[0], scope="row"), *(element("td", cell) for cell in cells[1:])
     )
+
+
+def render_figure(chart: Markup, *keys: tuple[str, str]) -> Markup:
+    """Return a chart under its marks and what they stand for."""
+    names = [element("span", draw_key(mark), name) for mark, name in keys]
+    return element("figure", element("figcaption", *names, class_="keys"), chart)
 
 
 def render_name(name: str) -> Markup:

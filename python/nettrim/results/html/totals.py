@@ -8,7 +8,7 @@ from ...base.table import format_share
 from ..blocks import Row, sum_up
 from ..outcome import OutputReport
 from ..widths import Count
-from .chart import Span, draw_key, draw_spans
+from .chart import Span, draw_spans
 from .markup import Markup, element, join
 from .parts import (
     Result,
@@ -16,6 +16,7 @@ from .parts import (
     fold,
     format_ratio,
     format_shape,
+    render_figure,
     render_name,
     render_number,
     render_section,
@@ -182,9 +183,8 @@ def _charts(result: Result, rows: Sequence[Row]) -> list[Markup]:
     accounts = [(name, account) for name, account in accounts if account.is_measured]
     proved = [Span(name, account.discrepancy, account.bound) for name, account in accounts]
     label = "Measured error and proved bound of every layer; the table below has the numbers"
-    figures = [
-        _figure(draw_spans(proved, "bound", label), ("dot", "measured"), ("bound", "proved bound"))
-    ]
+    keys = ("dot", "measured"), ("bound", "proved bound")
+    figures = [render_figure(draw_spans(proved, "bound", label), *keys)]
     unseen = [
         Span(name, account.discrepancy, account.held_out_discrepancy)
         for name, account in accounts
@@ -193,10 +193,5 @@ def _charts(result: Result, rows: Sequence[Row]) -> list[Markup]:
     if unseen:
         label = "Error on calibration and unseen samples; the table below has the numbers"
         keys = ("dot", "calibration samples"), ("unseen", "unseen samples")
-        figures.append(_figure(draw_spans(unseen, "unseen", label), *keys))
+        figures.append(render_figure(draw_spans(unseen, "unseen", label), *keys))
     return figures
-
-
-def _figure(chart: Markup, *keys: tuple[str, str]) -> Markup:
-    names = [element("span", draw_key(mark), name) for mark, name in keys]
-    return element("figure", element("figcaption", *names, class_="keys"), chart)

@@ -10,20 +10,39 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, TypedDict
 
+from numpy.typing import ArrayLike
+
 from ...base.arguments import show
 from .error import Error
-from .goal import Goal
+from .goal import Goal, PathGoal
+from .promise import Promise
 from .sparsity import Sparsity
 from .units import Units
 
-__all__ = ["SCHEMES", "Error", "Goal", "GoalOptions", "Sparsity", "Units", "resolve_goal"]
-
-SCHEMES = ("cascade", "parallel")
+__all__ = [
+    "Error",
+    "Goal",
+    "GoalOptions",
+    "PathGoal",
+    "Promise",
+    "Sparsity",
+    "Units",
+    "resolve_goal",
+]
 
 
 class GoalOptions(TypedDict, total=False):
     """What `nettrim.trim` takes besides ``epsilon`` or ``sparsity``, which are short for a goal."""
 
+    network: float | None
+    flips: float | None
+    misses: float | None
+    drop: float | None
+    error: float | None
+    quantile: float | None
+    confidence: float | None
+    labels: ArrayLike | None
+    path: str | PathGoal | None
     pattern: str | None
     share: Literal["network", "layer"] | None
     min_density: float | None
@@ -41,7 +60,7 @@ class GoalOptions(TypedDict, total=False):
     regularise: Literal["auto"] | tuple[float, float] | None
 
 
-GOALS: tuple[type[Goal], ...] = (Error, Sparsity, Units)
+GOALS: tuple[type[Goal], ...] = (Error, Sparsity, Units, Promise)
 
 
 def resolve_goal(goal: Goal | None, options: Mapping[str, Any]) -> Goal:
@@ -67,7 +86,7 @@ def resolve_goal(goal: Goal | None, options: Mapping[str, Any]) -> Goal:
     if len(wanted) > 1:
         raise ValueError(
             "epsilon prescribes the error, sparsity and pattern the weights, size and operations "
-            "the units: give one"
+            "the units, flips what is promised: give one"
         )
     _check_own(given, wanted[0])
     return wanted[0](**given)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...base.arguments import (
     check_choice,
     check_integer,
     check_number,
+    check_share,
     check_time_limit,
     refuse_unused,
     show,
@@ -18,29 +19,39 @@ from ...layer.blocks.workers import Pool
 from ...layer.options import SOLVERS
 from ..methods.method import Run
 from ..methods.to_error import ToError
-from .goal import Goal
+from ..network_error import trim_to_network_error
+from .goal import PathGoal
+
+if TYPE_CHECKING:
+    from ...results.trim_result import TrimResult
+    from ..job import Job
 
 __all__ = ["Error"]
 
 
 @dataclass(frozen=True, repr=False)
-class Error(Goal):
+class Error(PathGoal):
     r"""The fewest weights, by their l1 norm, within an error of each layer; every layer certified.
 
     Parameters
     ----------
-    epsilon : float
+    epsilon : float, optional
         Error allowed to a layer, relative to the Frobenius norm of its output: to each layer in the
         parallel scheme, to the first pruned one in the cascade.
+    network : float, optional
+        Error of the network's output that is wanted, instead: `epsilon` is found with which the
+        measured error on the calibration samples is this one, within a hundredth of it, by trimming
+        the network some four to eight times. Every layer is certified as ever.
     gamma : float, default 1.1
         Inflation of :math:`\epsilon_l^2` in the cascade, at least 1. At 1 the original weights lie
         on the boundary of the feasible set and solving is slow.
     slack : {"positive", "paper"}, default "positive"
         Upper bound on inactive entries in the cascade.
-    kappa : float in (0, 1], default 1
+    kappa : float, default 1
         Cascade only: factor on :math:`\epsilon_l` of the last pruned layer. Below 1 the discrepancy
         of the network shrinks about as much, or the program is infeasible; give ``checkpoint`` then
-        and the layers in front need not be solved again for another kappa.
+        and the layers in front need not be solved again for another kappa. Above 1 the last layer
+        has more room than the errors in front of it ask for.
     tol : float, default 1e-4
         Relative tolerance on feasibility and duality gap of every layer.
     solver : {"auto", "newton", "admm"}, default "auto"
@@ -68,10 +79,13 @@ class Error(Goal):
     >>> import nettrim
     >>> nettrim.Error(0.05, kappa=0.5)
     Error(epsilon=0.05, kappa=0.5)
+    >>> nettrim.Error(network=0.02)
+    Error(network=0.02)
     """
 
-    epsilon: float
+    epsilon: float | None = None
     _: KW_ONLY
+    network: float | None = None
     gamma: float | None = None
     slack: Literal["positive", "paper"] | None = None
     kappa: float | None = None
@@ -81,14 +95,26 @@ class Error(Goal):
     time_limit: float | None = None
     regularise: Literal["auto"] | tuple[float, float] | None = None
 
-    shortcuts: ClassVar[tuple[str, ...]] = ("epsilon",)
+    shortcuts: ClassVar[tuple[str, ...]] = ("epsilon", "network")
+    level: ClassVar[str] = "epsilon"
+    range_of_care: ClassVar[tuple[float, float]] = (1.0, 1e4)
+    search_steps: ClassVar[int] = 4
+    tested: ClassVar[tuple[float, ...]] = (
+        1.5,
+        1.1,
+        0.8,
+        0.6,
+        0.45,
+    )
+    repeatable: ClassVar[bool] = False  # answers to warm starts are as good, and others
 
     def __post_init__(self) -> None:
         """Check the options."""
-        object.__setattr__(self, "epsilon", check_number(self.epsilon, "epsilon", least=0.0))
+        self._check("epsilon", check_number, least=0.0)
+        self._check("network", check_share)
         self._check("gamma", check_number, least=1.0)
         self._check("slack", check_choice, choices=("positive", "paper"))
-        self._check("kappa", check_number, above=0.0, most=1.0)
+        self._check("kappa", check_number, above=0.0)
         self._check("tol", check_number, above=0.0)
         self._check("solver", check_choice, choices=SOLVERS)
         self._check("max_iter", check_integer)
@@ -96,6 +122,11 @@ class Error(Goal):
         self._check("regularise", _check_regularise)
         if self.regularise is not None and self.solver == "admm":
             raise ValueError("solver must be 'auto' or 'newton' with regularise, got 'admm'")
+        if (self.epsilon is None) == (self.network is None):
+            raise ValueError(
+                "epsilon is needed, the relative error allowed to a layer, for example 0.05; or "
+                "network, that of the network's output: one of them"
+            )
 
     def check(self, scheme: str, pool: Pool | None) -> None:
         """Refuse what belongs to the cascade in the parallel scheme."""
@@ -103,9 +134,28 @@ class Error(Goal):
             why = "belongs to scheme='cascade', the parallel scheme has none"
             refuse_unused(why, gamma=self.gamma, slack=self.slack, kappa=self.kappa)
 
-    def method(self, run: Run, scheme: str, pool: Pool | None) -> ToError:
+    @property
+    def care(self) -> float:
+        """One over the error that is allowed to a layer."""
+        return 1 / (self.epsilon or self.network or 1.0)
+
+    def with_care(self, care: float) -> Error:
+        """Return the goal with an error that is allowed to a layer."""
+        return replace(self, epsilon=1 / care, network=None)
+
+    def reach(self, job: Job[Any]) -> TrimResult[Any]:
+        """Carry it out: by one walk, or by as many as it takes to meet the network's error."""
+        if self.network is None:
+            return super().reach(job)
+        return trim_to_network_error(job, self, self.network)
+
+    def method_on_path(
+        self, run: Run, scheme: str, pool: Pool | None, memory: dict[int, Any], *, draft: bool
+    ) -> ToError:
         """Return the layer programs of Net-Trim."""
-        return ToError(run, scheme == "cascade", **self._filled(), pool=pool)
+        options = self._filled()
+        del options["network"]
+        return ToError(run, scheme == "cascade", **options, pool=pool, answers=memory)
 
     def arguments(self, scheme: str) -> dict[str, Any]:
         """Return the same as options of `nettrim.trim`: defaults filled in, None where unused."""
@@ -125,6 +175,11 @@ class Error(Goal):
         """Return all options with their defaults."""
         defaults = {"gamma": 1.1, "slack": "positive", "kappa": 1.0, "tol": 1e-4, "solver": "auto"}
         return {**vars(self), **defaults, **self.given()}
+
+    @property
+    def title(self) -> str:
+        """What tells the model from others of the path."""
+        return super().title if self.kappa is None else f"{super().title} kappa {self.kappa:.6g}"
 
 
 def _check_regularise(value: Any, name: str) -> str | tuple[float, float]:

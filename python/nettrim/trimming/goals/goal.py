@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...layer.blocks.workers import Pool
+from ...models.opened_model import OpenedModel
 from ..methods.method import Method, Run
 
-__all__ = ["Goal"]
+if TYPE_CHECKING:
+    from ...results.trim_result import TrimResult
+    from ..job import Job
+
+__all__ = ["Goal", "PathGoal"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,9 +37,20 @@ class Goal(ABC):
     def check(self, scheme: str, pool: Pool | None) -> None:
         """Refuse, before any work, what this scheme or these workers would not use."""
 
+    def check_data(  # noqa: B027 (most goals refuse nothing)
+        self, opened: OpenedModel[Any], counted: Sequence[int]
+    ) -> None:
+        """Refuse, before any work, a model or data of which this cannot be wanted."""
+
     @abstractmethod
     def method(self, run: Run, scheme: str, pool: Pool | None) -> Method:
         """Return the method that reaches the goal."""
+
+    def reach(self, job: Job[Any]) -> TrimResult[Any]:
+        """Carry it out: by one walk, unless the goal is one that takes several."""
+        with job.running() as run:
+            walk = job.walk(run, self)
+        return job.assess(walk, self)
 
     @abstractmethod
     def arguments(self, scheme: str) -> dict[str, Any]:
@@ -58,3 +74,62 @@ class Goal(ABC):
         """Return the call that makes it."""
         options = ", ".join(f"{name}={value!r}" for name, value in self.given().items())
         return f"{type(self).__name__}({options})"
+
+
+class PathGoal(Goal):
+    """A goal with a size that can be changed: the models of all sizes are a path.
+
+    A model's *care* is a positive number that falls from careful models to bold ones.
+
+    Attributes
+    ----------
+    level : str
+        The field that says how bold a model is.
+    range_of_care : tuple of float
+        Of the boldest and of the most careful model that is worth a look.
+    search_steps : int
+        Models that a search looks at, at most.
+    tested : tuple of float
+        Models that are tested after it, at most: over the care of the one that was found, in turn.
+    repeatable : bool
+        Whether what models leave for each other makes no difference to them, to the last bit.
+    """
+
+    level: ClassVar[str]
+    range_of_care: ClassVar[tuple[float, float]]
+    search_steps: ClassVar[int] = 7
+    tested: ClassVar[tuple[float, ...]] = (1.5, 1.2, 1.0, 0.85, 0.72, 0.6, 0.5)
+    repeatable: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def care(self) -> float:
+        """How careful the model is."""
+
+    @abstractmethod
+    def with_care(self, care: float) -> PathGoal:
+        """Return the same goal for another model of the path."""
+
+    @abstractmethod
+    def method_on_path(
+        self, run: Run, scheme: str, pool: Pool | None, memory: dict[int, Any], *, draft: bool
+    ) -> Method:
+        """Return the method that reaches the goal.
+
+        Parameters
+        ----------
+        run, scheme, pool : as of `method`
+        memory : dict
+            What the methods of other models of the path have left for this one, by position.
+        draft : bool
+            Whether a rougher model is enough, which costs less.
+        """
+
+    def method(self, run: Run, scheme: str, pool: Pool | None) -> Method:
+        """Return the method that reaches the goal, alone on its path."""
+        return self.method_on_path(run, scheme, pool, {}, draft=False)
+
+    @property
+    def title(self) -> str:
+        """What tells the model from others of the path."""
+        return f"{self.level} {getattr(self, self.level):.6g}"

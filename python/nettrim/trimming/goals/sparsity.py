@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from ...base.arguments import check_choice, check_share, check_time_limit, refuse_unused
@@ -10,13 +10,13 @@ from ...budget.pattern import check_pattern
 from ...layer.blocks.workers import Pool
 from ..methods.method import Run
 from ..methods.to_sparsity import ToSparsity
-from .goal import Goal
+from .goal import PathGoal
 
 __all__ = ["Sparsity"]
 
 
 @dataclass(frozen=True, repr=False)
-class Sparsity(Goal):
+class Sparsity(PathGoal):
     """A number of weights, chosen and fitted for the least error behind the ReLU.
 
     Parameters
@@ -57,6 +57,8 @@ class Sparsity(Goal):
     time_limit: float | None = None
 
     shortcuts: ClassVar[tuple[str, ...]] = ("sparsity", "pattern")
+    level: ClassVar[str] = "sparsity"
+    range_of_care: ClassVar[tuple[float, float]] = (0.002, 1.0)
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -82,9 +84,21 @@ class Sparsity(Goal):
     def check(self, scheme: str, pool: Pool | None) -> None:
         """Refuse nothing: both schemes use workers."""
 
-    def method(self, run: Run, scheme: str, pool: Pool | None) -> ToSparsity:
+    @property
+    def care(self) -> float:
+        """The share of the weights that is left."""
+        return 1 - (self.sparsity or 0.0)
+
+    def with_care(self, care: float) -> Sparsity:
+        """Return the goal with a share of the weights left."""
+        return replace(self, sparsity=1 - care)
+
+    def method_on_path(
+        self, run: Run, scheme: str, pool: Pool | None, memory: dict[int, Any], *, draft: bool
+    ) -> ToSparsity:
         """Return surgery under a shared budget."""
-        return ToSparsity(run, scheme == "cascade", **self._filled(), pool=pool)
+        cascaded = scheme == "cascade"
+        return ToSparsity(run, cascaded, **self._filled(), pool=pool, known=memory, draft=draft)
 
     def arguments(self, scheme: str) -> dict[str, Any]:
         """Return the same as options of `nettrim.trim`: defaults filled in, None where unused."""

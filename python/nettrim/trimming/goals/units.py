@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar
 
 from ...base.arguments import check_integer, check_number, check_share, refuse_unused
 from ...layer.blocks.workers import Pool
 from ..methods.method import Run
 from ..methods.to_units import ToUnits
-from .goal import Goal
+from .goal import PathGoal
 
 __all__ = ["Units"]
 
@@ -17,7 +17,7 @@ WANTED = ("size", "operations", "seconds", "error")  # one of them says how smal
 
 
 @dataclass(frozen=True, repr=False)
-class Units(Goal):
+class Units(PathGoal):
     """A network of smaller shapes: units, channels and heads are gone.
 
     Exactly one of `size`, `operations`, `seconds` and `error` says how small.
@@ -64,6 +64,8 @@ class Units(Goal):
     batch: int | None = None
 
     shortcuts: ClassVar[tuple[str, ...]] = ("size", "operations")
+    level: ClassVar[str] = "size"
+    range_of_care: ClassVar[tuple[float, float]] = (0.01, 1.0)
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -90,7 +92,18 @@ class Units(Goal):
         if pool is not None:
             raise ValueError("executor: nettrim.Units works in this process alone")
 
-    def method(self, run: Run, scheme: str, pool: Pool | None) -> ToUnits:
+    @property
+    def care(self) -> float:
+        """The share of the parameters that is left."""
+        return self.size or 0.5
+
+    def with_care(self, care: float) -> Units:
+        """Return the goal with a share of the parameters left."""
+        return replace(self, size=care, operations=None, seconds=None, error=None, batch=None)
+
+    def method_on_path(
+        self, run: Run, scheme: str, pool: Pool | None, memory: dict[int, Any], *, draft: bool
+    ) -> ToUnits:
         """Return surgery on whole units."""
         ((price, target),) = self._wanted.items()
         filled = self._filled()

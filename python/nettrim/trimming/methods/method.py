@@ -7,6 +7,7 @@ method poses and solves one layer after the other, and says what can be proved o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -151,6 +152,15 @@ class Run:
                 "held_out to see",
             )
         return active_rows
+
+    @contextmanager
+    def hushed(self, kind: type[Warning]) -> Iterator[None]:
+        """Warn of a kind of thing again only when this is left: of models nobody will get."""
+        before = kind in self.warned
+        self.warned.add(kind)
+        yield
+        if not before:
+            self.warned.discard(kind)
 
     def warn_once(self, kind: type[Warning], text: str) -> None:
         """Warn of a kind of thing, unless it has been warned of."""

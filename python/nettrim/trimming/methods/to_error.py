@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from .regularising import choose_regularisation
 __all__ = ["ToError"]
 
 ROWS = 4096  # of large arrays, at a time
+MOST_KEPT = 1 << 23  # entries of the multipliers that are kept for the next model on a path
 ASTRAY = 2.0  # radii of its ball, beyond which an answer without proof is worse than none
 
 
@@ -50,6 +51,9 @@ class ToError(Method):
         Ridge and pull, or "auto" to choose them where few rows are active; None for neither.
     pool : Pool or None
         Workers; None to solve here.
+    answers : dict of LayerSolution
+        To other programs of the layers, by position, to begin from: those of the last model on a
+        path, if there was one. Answers to this one's programs take their place.
     """
 
     run: Run
@@ -64,6 +68,7 @@ class ToError(Method):
     time_limit: float | None
     regularise: tuple[float, float] | str | None = None
     pool: Pool | None = None
+    answers: dict[int, LayerSolution] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Nothing comes before the first layer."""
@@ -78,7 +83,7 @@ class ToError(Method):
             self.run.report.start(task.layer.name, task.layer.shape)
             ball = self._pose_task(task)
             with self.run.watch(SOLVING):
-                solved = self._solve(task.layer, ball)
+                solved = self._solve(task, ball)
             yield task.position, solved
             if solved.status == "interrupted":
                 return
@@ -156,7 +161,7 @@ class ToError(Method):
         ridge, pull = self.regularise
         return Regularisation(0.0 if program.activation == "linear" else pull, ridge)
 
-    def _solve(self, layer: LayerView, ball: ErrorBall) -> SolvedLayer:
+    def _solve(self, task: LayerTask, ball: ErrorBall) -> SolvedLayer:
         history: list[tuple[float, float]] = []
 
         def certified(progress: LayerProgress) -> None:
@@ -176,13 +181,21 @@ class ToError(Method):
             tol=self.tol,
             max_iter=self.max_iter,
             time_limit=self.time_limit,
+            warm_start=self._start(task.position, program),
             n_threads=self.run.n_threads,
             callback=certified,
             executor=None if self.pool is None else self.pool.executor,
             block_outputs=ball.affordable_outputs if self.pool is None else None,
-            **ball.drawing(layer),
+            **ball.drawing(task.layer),
         )
-        return _accept(layer, ball, solution, history)
+        if solution.converged and solution.dual.size <= MOST_KEPT:
+            self.answers[task.position] = solution
+        return _accept(task.layer, ball, solution, history)
+
+    def _start(self, position: int, program: LayerProgram) -> LayerSolution | None:
+        """Return an answer to begin from, if it is of as many samples: weights alone hold it up."""
+        answer = self.answers.get(position)
+        return answer if answer is not None and answer.dual.shape == program.Y.shape else None
 
     def _solve_side_by_side(
         self, tasks: Iterator[LayerTask], pool: Pool

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...base.errors import OutOfReachError
 from ...models.units.unit_map import UnitMap
 from .unit_sizes import SignalCurve, choose_units, count_cost
 
@@ -41,10 +42,11 @@ class UnitChoice:
         """
         kept = choose_units(self.units, self.curves, price, share * self._cost(price, self._all))
         if kept is None:
-            raise ValueError(
+            raise OutOfReachError(
                 f"{price} must be at least {self.least_share(price):.3f} for this model: so much "
                 f"is left without all units that layers, skip, min_width and multiple_of let go, "
-                f"got {share:g}"
+                f"got {share:g}",
+                too_bold=True,
             )
         return kept
 

@@ -1,0 +1,273 @@
+// Newton's working sets: which features and rows of an output are looked at, and their Gram matrix.
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "layer/newton/newton.hpp"
+
+namespace nettrim::layer {
+namespace {
+
+constexpr Index kFewestAdded = 20;   // to a working set in a round; otherwise it doubles at most
+constexpr double kSpare = 1.1;       // working features over those in use, before some leave
+constexpr double kFarFromUse = 0.7;  // gradient over lambda
+constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, or those of the program's arrays
+// While working sets still grow, Gram matrices are estimated from so many active samples for each
+// feature at the start, if that leaves out most; for so many rounds at most, and until a round adds
+// no more than this share of what is in use.
+constexpr Index kEstimateSamples = 8, kMostEstimated = 4;
+constexpr double kSettled = 0.03;
+// Outputs whose Gram matrices are completed together: bytes of what is fresh of them, and groups
+// for each thread at least.
+constexpr std::size_t kRoomForFresh = 40'000'000;
+constexpr Index kGroupsPerThread = 4;
+
+// The first of the ranked candidates that are not in the working set yet: as many as are in use.
+std::vector<Index> foremost(std::vector<std::pair<double, Index>>& ranked,
+                            const std::vector<Index>& working, Index in_use) {
+  const auto most = static_cast<std::size_t>(std::max(kFewestAdded, in_use));
+  std::sort(ranked.begin(), ranked.end());
+  std::vector<Index> chosen;
+  for (const auto& [rank, index] : ranked) {
+    if (chosen.size() == most) break;
+    if (std::find(working.begin(), working.end(), index) == working.end()) chosen.push_back(index);
+  }
+  return chosen;
+}
+
+}  // namespace
+
+template <class S>
+void Newton<S>::begin_estimates() {
+  if (precision_ != Precision::float32 || p_.regularisation) return;
+  bool worthwhile = false;
+  for (Index m = 0; m < p_.n_outputs(); ++m) {
+    const auto features = columns_[static_cast<std::size_t>(m)].features().size();
+    const Index enough = kEstimateSamples * std::max(static_cast<Index>(features), kFewestAdded);
+    strides_.push_back(std::max<Index>(1, grams_.active_samples(m) / enough));
+    worthwhile = worthwhile || strides_.back() > 1;
+  }
+  if (worthwhile) {
+    grams_.prepare_estimates();
+  } else {
+    strides_.clear();
+  }
+}
+
+template <class S>
+void Newton<S>::end_estimates_once_settled(Index added) {
+  if (!estimates_grams()) return;
+  Index in_use = 0;
+  for (const Column& column : columns_) in_use += column.support_size() + column.tight_size();
+  const bool settled = static_cast<double>(added) <= kSettled * static_cast<double>(in_use);
+  if (!settled && ++estimated_rounds_ < kMostEstimated) return;
+  for (std::size_t m = 0; m < columns_.size(); ++m) {
+    if (strides_[m] > 1) columns_[m].forget_gram();
+  }
+  strides_.clear();
+}
+
+template <class S>
+void Newton<S>::start_columns(const Matrix<S>& weights, const Matrix<S>& dual) {
+  parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int) {
+    std::vector<Index> features;
+    for (Index j = 0; j < p_.n_features(); ++j) {
+      if (weights(output, j) != 0) features.push_back(j);
+    }
+    std::vector<std::pair<double, Index>> pushed;  // rows, the hardest first
+    p_.with_entries([&](auto entry) {
+      for (Index i = 0; i < p_.n_samples(); ++i) {
+        const double g = double(dual(output, i));
+        if (g < 0 && !entry(i * p_.n_outputs() + output).active) pushed.emplace_back(g, i);
+      }
+    });
+    // More tight rows than weights are one too many: they depend on each other.
+    const auto rows = foremost(pushed, {}, static_cast<Index>(features.size()));
+    auto& column = columns_[static_cast<std::size_t>(output)];
+    extend(output, features, rows);
+    Eigen::VectorXd multipliers(static_cast<Index>(column.rows().size()));
+    for (std::size_t k = 0; k < column.rows().size(); ++k) {
+      multipliers[static_cast<Index>(k)] = -double(dual(output, column.rows()[k])) / dual_scale();
+    }
+    const Eigen::VectorXd start = weights.row(output).template cast<double>();
+    column.start(start(column.features()), multipliers);
+    write_back(output);
+  });
+}
+
+template <class S>
+Index Newton<S>::update_working_sets(double seen_at) {
+  const ColumnTolerances enough = tolerances_after(slack_ ? 0 : last_change_);
+  std::atomic<Index> added = 0;
+  parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
+    added += update_working_set(output, seen_at, workspaces_[static_cast<std::size_t>(thread)]);
+    const auto& column = columns_[static_cast<std::size_t>(output)];
+    is_right_[static_cast<std::size_t>(output)] = column.is_optimal(lambda_, enough);
+  });
+  return added;
+}
+
+// Outputs whose Gram matrices are completed together: as many as what is fresh of them has room,
+// and all threads have some.
+template <class S>
+std::vector<std::vector<Index>> Newton<S>::groups_to_solve() const {
+  const std::size_t room = kRoomForFresh / static_cast<std::size_t>(p_.threads);
+  const Index most =
+      (p_.n_outputs() + kGroupsPerThread * p_.threads - 1) / (kGroupsPerThread * p_.threads);
+  std::vector<std::vector<Index>> groups;
+  std::size_t bytes = 0;
+  for (Index output = 0; output < p_.n_outputs(); ++output) {
+    if (is_right_[static_cast<std::size_t>(output)]) continue;
+    const Column& column = columns_[static_cast<std::size_t>(output)];
+    const std::size_t size = column.features().size();
+    bytes += size * (size - static_cast<std::size_t>(column.gram_size())) * sizeof(double);
+    if (groups.empty() || bytes > room || static_cast<Index>(groups.back().size()) == most) {
+      groups.emplace_back();
+      bytes = size * (size - static_cast<std::size_t>(column.gram_size())) * sizeof(double);
+    }
+    groups.back().push_back(output);
+  }
+  return groups;
+}
+
+// To what the last look found, at the dual scale of then. How many elements are new.
+template <class S>
+Index Newton<S>::update_working_set(Index output, double seen_at, ColumnWorkspace& work) {
+  auto& column = columns_[static_cast<std::size_t>(output)];
+  const Eigen::VectorXd gradient = evidence_.gradient.row(output) / -seen_at;
+  shrink(column, gradient);
+  const auto features = missing_features(column, gradient);
+  const auto rows = missing_rows(column, excesses_[static_cast<std::size_t>(output)]);
+  extend(output, features, rows);
+  gather_values(column, work);
+  column.refer(gradient(column.features()), evidence_.square[output] / (seen_at * seen_at), work);
+  return static_cast<Index>(features.size() + rows.size());
+}
+
+// Features that lambda keeps far from use leave, once they are many: Gram matrices are large.
+template <class S>
+void Newton<S>::shrink(Column& column, const Eigen::VectorXd& gradient) {
+  const auto size = static_cast<Index>(column.features().size());
+  const auto spare = static_cast<double>(column.support_size()) * kSpare;
+  if (size <= static_cast<Index>(spare) + kFewestAdded) return;
+  std::vector<Index> places;
+  for (Index i = 0; i < size; ++i) {
+    const Index j = column.features()[static_cast<std::size_t>(i)];
+    const double steep = std::abs(gradient[j]);
+    if (column.uses(i) || steep > kFarFromUse * lambda_ * p_.costs[j]) places.push_back(i);
+  }
+  column.keep_features(places);
+}
+
+template <class S>
+void Newton<S>::extend(Index output, const std::vector<Index>& features,
+                       const std::vector<Index>& rows) {
+  auto& column = columns_[static_cast<std::size_t>(output)];
+  column.add_features(features, p_.costs(features));
+  if (!rows.empty()) {
+    Eigen::VectorXd bounds(static_cast<Index>(rows.size()));
+    p_.with_entries([&](auto entry) {
+      for (std::size_t k = 0; k < rows.size(); ++k) {
+        bounds[static_cast<Index>(k)] = double(entry(rows[k] * p_.n_outputs() + output).target);
+      }
+    });
+    column.add_rows(rows, bounds);
+  }
+}
+
+template <class S>
+void Newton<S>::complete_grams(const std::vector<Index>& outputs) {
+  std::vector<GramColumns> asked;
+  for (const Index output : outputs) {
+    const auto& column = columns_[static_cast<std::size_t>(output)];
+    const Index known = column.gram_size();
+    if (known == static_cast<Index>(column.features().size())) continue;
+    const Index stride = estimates_grams() ? strides_[static_cast<std::size_t>(output)] : 1;
+    asked.push_back({output, &column.features(), known, stride});
+  }
+  grams_.fill(asked);
+  for (const GramColumns& a : asked) {
+    columns_[static_cast<std::size_t>(a.output)].add_gram(a.entries);
+  }
+}
+
+// Gram matrices that do not fit are computed anew for every solve. Which ones must not depend on
+// the threads.
+template <class S>
+void Newton<S>::share_room() {
+  const Index arrays = p_.n_samples() * (p_.n_features() + p_.n_outputs()) + weights_.size();
+  std::size_t room = std::max(kRoomForGrams, static_cast<std::size_t>(arrays) * sizeof(S));
+  for (std::size_t k = 0; k < columns_.size(); ++k) {
+    const std::size_t bytes = PackedSymmetric::bytes(columns_[k].features().size(), precision_);
+    keeps_gram_[k] = bytes <= room;
+    if (keeps_gram_[k]) {
+      room -= bytes;
+    } else {
+      columns_[k].forget_gram();
+    }
+  }
+}
+
+// Signals of working rows by working features; gathered anew every round, for all outputs'
+// together would fill the memory.
+template <class S>
+void Newton<S>::gather_values(const Column& column, ColumnWorkspace& work) const {
+  const auto& features = column.features();
+  const auto& rows = column.rows();
+  work.values.resize(static_cast<Index>(features.size()), static_cast<Index>(rows.size()));
+  for (std::size_t k = 0; k < rows.size(); ++k) {
+    double* const out = work.values.col(static_cast<Index>(k)).data();
+    for (std::size_t i = 0; i < features.size(); ++i) {
+      out[i] = double(p_.x_scale) * double(p_.X(rows[k], features[i]));
+    }
+  }
+}
+
+// The features with the steepest gradients of those that are worth their penalty.
+template <class S>
+std::vector<Index> Newton<S>::missing_features(const Column& column,
+                                               const Eigen::VectorXd& gradient) const {
+  std::vector<std::pair<double, Index>> missing;
+  const double least = lambda_ * (1 + tolerances_.gradient);
+  for (Index j = 0; j < gradient.size(); ++j) {
+    const double steep = std::abs(gradient[j]) / p_.costs[j];
+    if (steep > least) missing.emplace_back(-steep, j);
+  }
+  return foremost(missing, column.features(), column.support_size());
+}
+
+template <class S>
+std::vector<Index> Newton<S>::missing_rows(const Column& column,
+                                           const std::vector<Excess>& excesses) const {
+  std::vector<std::pair<double, Index>> missing;
+  for (const Excess& e : excesses) missing.emplace_back(-double(e.size), e.sample);
+  return foremost(missing, column.rows(), column.tight_size());
+}
+
+template <class S>
+void Newton<S>::write_back(Index output) {
+  const auto& column = columns_[static_cast<std::size_t>(output)];
+  for (std::size_t i = 0; i < column.features().size(); ++i) {
+    weights_(output, column.features()[i]) = column.weights()[static_cast<Index>(i)];
+  }
+  for (std::size_t k = 0; k < column.rows().size(); ++k) {
+    dual_(output, column.rows()[k]) =
+        static_cast<S>(-dual_scale() * column.multipliers()[static_cast<Index>(k)]);
+  }
+}
+
+#define NETTRIM_FOR(S)                                                           \
+  template void Newton<S>::begin_estimates();                                    \
+  template void Newton<S>::end_estimates_once_settled(Index);                    \
+  template void Newton<S>::start_columns(const Matrix<S>&, const Matrix<S>&);    \
+  template Index Newton<S>::update_working_sets(double);                         \
+  template std::vector<std::vector<Index>> Newton<S>::groups_to_solve() const;   \
+  template void Newton<S>::complete_grams(const std::vector<Index>&);            \
+  template void Newton<S>::gather_values(const Column&, ColumnWorkspace&) const; \
+  template void Newton<S>::share_room();                                         \
+  template void Newton<S>::write_back(Index);
+NETTRIM_FOR(float)
+NETTRIM_FOR(double)
+#undef NETTRIM_FOR
+
+}  // namespace nettrim::layer

@@ -1,0 +1,186 @@
+"""The boldest model of a path that keeps a promise: sought on calibration samples, then tested.
+
+Held-out samples may only be looked at by models in an order that is fixed without them. So the path
+is searched on the calibration samples alone (see `nettrim.trimming.path_search`), and models around
+the one found there are tested, from a more careful one on to bolder ones, until one fails
+(docs/mathematics/promise.md#the-boldest-model-of-a-path). They are as rough as those of the search,
+fitted to all calibration samples: what exchanges of weights gain is less than what several models
+more on the path do, in the same time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+from ..base.arrays import Array
+from ..base.errors import LargeErrorWarning, OutOfReachError, PromiseWarning, warn_user
+from ..promise.fixed_sequence import FixedSequence, Trial, find_boldest
+from ..promise.target import Target
+from ..results.promise import PathModel, PromiseReport, say_unkept
+from .methods.method import LayerTask, Method, Run
+from .path import Path
+from .path_search import Search
+from .solved_layer import SolvedLayer
+from .unseen import run_on_held_out
+from .walk import Walk
+
+if TYPE_CHECKING:
+    from ..results.trim_result import TrimResult
+    from .goals.goal import Goal, PathGoal
+    from .job import Job
+
+__all__ = ["keep_promise"]
+
+
+def keep_promise(
+    job: Job[Any], goal: Goal, models: PathGoal, target: Target, labels: ArrayLike | None
+) -> TrimResult[Any]:
+    """Return the boldest model that passes; with a warning the most careful one if none does.
+
+    Parameters
+    ----------
+    job : Job
+    goal : Goal
+        What was asked for, as a recipe tells it.
+    models : PathGoal
+        Of any size.
+    target : Target
+    labels : array_like of shape (n_held_out,) or None
+    """
+    search = Search(job, models, target)
+    tests = _Tests(job, Path(job, models, search.path.memory), target, labels)
+    with job.running() as run, run.hushed(LargeErrorWarning):
+        tests.losses(Walk(run, _LeftAlone(), None))  # refuses what no model could be tested by
+        care = search.find(run.report)
+        found = find_boldest(target, tests.of_models(run, care), job.draw.seed)
+        chosen, walk = tests.choose(run, interrupted=care is None)
+    report = tests.report(found, chosen, tuple(search.seen))
+    result = job.assess(walk, goal)
+    if not report.kept:
+        warn_user(report.sentence, PromiseWarning)
+    told = {
+        "promise": report.as_plain(),
+        "model of the path": chosen.arguments(job.scheme),
+        "unseen": None,  # its sentences are of models that were not chosen by these samples
+    }
+    return replace(result, promise=report, unseen=None, recipe={**result.recipe, **told})
+
+
+class _LeftAlone(Method):
+    """No layer is solved."""
+
+    cascaded = True
+
+    def prepare(self) -> None:
+        """Nothing is to be done."""
+
+    def solve(self, tasks: Iterator[LayerTask]) -> Iterator[tuple[int, SolvedLayer]]:
+        """Yield nothing."""
+        return iter(())
+
+
+@dataclass
+class _Tests:
+    """Models as they are tested.
+
+    Attributes
+    ----------
+    job : Job
+    path : Path
+    target : Target
+    labels : array_like or None
+    sizes : list of (PathGoal, int)
+        Every model that was tested, and how many weights it has left.
+    first, passed, unfinished : (PathGoal, Walk) or None
+        The most careful model, the last that passed, and one that Ctrl-C ended.
+    """
+
+    job: Job[Any]
+    path: Path
+    target: Target
+    labels: ArrayLike | None
+    sizes: list[tuple[PathGoal, int]] = field(default_factory=list, init=False)
+    first: tuple[PathGoal, Walk] | None = field(default=None, init=False)
+    passed: tuple[PathGoal, Walk] | None = field(default=None, init=False)
+    unfinished: tuple[PathGoal, Walk] | None = field(default=None, init=False)
+
+    def of_models(self, run: Run, care: float | None) -> Iterator[tuple[int, Array]]:
+        """Trim and yield models, numbered, with what they lose; resumed where the last passed."""
+        for goal in self._sequence(care):
+            try:
+                walk = self.path.trim_to(run, goal, draft=True)
+            except OutOfReachError:  # at one of the ends: the others are not
+                continue
+            if walk.interrupted:
+                self.unfinished = goal, walk
+                return
+            self.first = self.first or (goal, walk)
+            self.sizes.append((goal, walk.nonzeros()))
+            yield len(self.sizes) - 1, self.losses(walk)
+            self.passed = goal, walk
+
+    def _sequence(self, care: float | None) -> list[PathGoal]:
+        """Return the models to be tested around the one that was found, none twice."""
+        if care is None:
+            return []
+        least, most = self.path.goal.range_of_care
+        cares = dict.fromkeys(min(max(step * care, least), most) for step in self.path.goal.tested)
+        return [self.path.at(one) for one in cares]
+
+    def losses(self, walk: Walk) -> Array:
+        """Return what each held-out sample loses by a model, as its framework runs it."""
+        before, model = self.job.before.held_out, walk.deliver().model
+        original, trimmed = run_on_held_out(walk, before, model)
+        return self.target.losses(original, trimmed, self.labels)
+
+    def choose(self, run: Run, *, interrupted: bool) -> tuple[PathGoal, Walk]:
+        """Return the last model that passed, or the best there is."""
+        best = self.passed or self.first or self.unfinished
+        if best is None:  # nothing was trimmed
+            best = self.path.goal, Walk(run, _LeftAlone(), None)
+        best[1].interrupted |= interrupted or self.unfinished is not None
+        return best
+
+    def report(
+        self, found: FixedSequence, chosen: PathGoal, searched: tuple[tuple[float, float], ...]
+    ) -> PromiseReport:
+        """Say what came of the tests."""
+        target, kept = found.target, found.boldest is not None
+        trial = found.boldest or next(iter(found.trials), None)
+        losses = None if trial is None else trial.losses
+        needed = None if kept or losses is None else target.rows_needed(losses)
+        if losses is not None and found.boldest is not None:
+            sentence = target.sentence(losses)
+        else:
+            sentence = say_unkept(target, losses, needed)
+        return PromiseReport(
+            kind=target.kind,
+            level=target.level,
+            quantile=target.quantile,
+            confidence=target.confidence,
+            kept=kept,
+            n_samples=self.job.n_held_out,
+            seen=math.nan if losses is None else float(losses.mean()),
+            path=chosen.level,
+            models=tuple(self._model(trial) for trial in found.trials),
+            searched=searched,
+            rows_needed=needed,
+            sentence=sentence,
+        )
+
+    def _model(self, trial: Trial) -> PathModel:
+        goal, nonzeros = self.sizes[trial.candidate]
+        layers = self.job.opened.layers
+        return PathModel(
+            level=getattr(goal, goal.level),
+            nonzeros=nonzeros,
+            size=sum(layers[position].affine.weights.size for position in self.job.chosen),
+            seen=float(trial.losses.mean()),
+            p_value=trial.p_value,
+            passed=trial.passed,
+        )

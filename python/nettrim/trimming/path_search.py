@@ -1,0 +1,126 @@
+"""Where on a path a promise may be kept, by calibration samples alone.
+
+A quarter of them is set aside to judge models that are fitted to the others, as roughly as will do.
+The boldest is sought that would pass if held-out samples behaved as those that were set aside.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.errors import CalibrationWarning, LargeErrorWarning, OutOfReachError
+from ..promise.target import Target
+from .methods.method import Run
+from .path import Path
+from .progress import Reporter
+from .unseen import by_sample
+
+if TYPE_CHECKING:
+    from .goals.goal import PathGoal
+    from .job import Job
+
+__all__ = ["Search"]
+
+Rows = NDArray[np.intp]
+
+SET_ASIDE = 4  # one of so many calibration samples judges
+STEP = 2.0  # of the care, until models on both sides are known
+NARROW = 1.15  # ratio of two cares between which there is no more to be found
+STAGE = "searching the path"
+# Labels are known of held-out samples alone: how many flips are allowed for a miss, and for a drop.
+FLIPS = {"misses": 1.0, "drop": 1.5}
+
+
+@dataclass
+class Search:
+    """The search on a path; see `find`.
+
+    Attributes
+    ----------
+    job : Job
+    models : PathGoal
+        Of any size: that is where it begins.
+    target : Target
+    path : Path
+        Of models on the other samples. What they have left serves those that are tested as well.
+    judges : ndarray of int
+        Numbers of the samples that are set aside.
+    seen : list of (float, float)
+        How bold models were that were looked at, and what the samples that judge lost on average.
+    """
+
+    job: Job[Any]
+    models: PathGoal
+    target: Target
+    path: Path = field(init=False)
+    judges: Rows = field(init=False)
+    seen: list[tuple[float, float]] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        """Set samples aside."""
+        n_samples = len(self.job.opened.data)
+        rows = np.random.default_rng(self.job.draw.seed).permutation(n_samples)
+        n_judges = max(1, n_samples // SET_ASIDE)
+        self.judges = np.sort(rows[:n_judges])
+        self.path = Path(self.job.on_rows(np.sort(rows[n_judges:])), self.models)
+
+    def find(self, report: Reporter) -> float | None:
+        """Return the care of the boldest model that would pass; None if Ctrl-C ended it.
+
+        If none would pass that of the most careful one there is.
+        """
+        side = self.path.job
+        least, most = self.models.range_of_care
+        care, good, bad = self.models.care, math.inf, 0.0
+        with side.running() as run, run.hushed(CalibrationWarning), run.hushed(LargeErrorWarning):
+            for number in range(self.models.search_steps):
+                report.stage(STAGE, number, self.models.search_steps, "models")
+                passes = self._passes(run, care)
+                if passes is None:
+                    return None
+                good, bad = (care, bad) if passes else (good, care)
+                if good <= NARROW * bad or good == least or bad == most:
+                    break
+                if bad == 0.0 or math.isinf(good):
+                    care = max(good / STEP, least) if bad == 0.0 else min(bad * STEP, most)
+                else:
+                    care = math.sqrt(good * bad)
+        report.stage(STAGE, self.models.search_steps, self.models.search_steps, "models")
+        return min(good, most) if good < math.inf else min(STEP * bad, most)
+
+    def _passes(self, run: Run, care: float) -> bool | None:
+        """Tell whether a model would pass; None if Ctrl-C ended it.
+
+        Models out of reach pass or fail as those beside them that are not.
+        """
+        try:
+            walk = self.path.draft(run, care)
+        except OutOfReachError as error:
+            return not error.too_bold
+        if walk.interrupted:
+            return None
+        view, rows = self.job.opened.view, self.job.opened.data[self.judges]
+        original, trimmed = (
+            [by_sample(view, view.output_values(rows, weights), rows)[k] for k in self.job.counted]
+            for weights in ({}, walk.weights)
+        )
+        target = self._without_labels
+        losses = target.losses(original, trimmed)
+        goal = self.path.at(care)
+        self.seen.append((float(getattr(goal, goal.level)), float(losses.mean())))
+        return target.would_pass(losses, self.job.n_held_out)
+
+    @property
+    def _without_labels(self) -> Target:
+        """What is promised, or as many flips as may come with it."""
+        target = self.target
+        if not target.needs_labels:
+            return target
+        return Target.of(
+            flips=min(FLIPS[target.kind] * target.level, 0.5), confidence=target.confidence
+        )
