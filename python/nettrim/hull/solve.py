@@ -98,10 +98,10 @@ def branch_hull(
     solver : {"auto", "newton", "admm", "working-set", "lp"}, default "auto"
         "newton": interior points, in compiled code, for hulls; "working-set": newton with the few
         measurements that matter, for hulls of ten times as many measurements as coefficients and
-        more, where dictionaries have over a million entries; "admm": alternating directions, in
-        compiled code, for dictionaries of many thousand columns, for other sparse matrices and
-        operators of more than a million entries and for tangents; "auto": one of these three, and
-        admm where the others end in rounding errors; "lp" (l1 only):
+        more, where operators have over a million entries or arrays are large; "admm": alternating
+        directions, in compiled code, for dictionaries of many thousand columns, for other sparse
+        matrices and operators of more than a million entries and for tangents; "auto": one of these
+        three, and admm where the others end in rounding errors; "lp" (l1 only):
         linear programs by SciPy's HiGHS, of the tangents or, for hulls, with ever more tangents,
         every round of which is a lower bound.
     tol : float, default 1e-6

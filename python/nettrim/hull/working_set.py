@@ -28,7 +28,7 @@ __all__ = ["LARGEST_MATRIX", "solve", "suits"]
 
 LARGEST_MATRIX = 6000  # of h and m together: newton factors a matrix of this size
 MANY = 10  # measurements for each coefficient that make few of them worth looking for
-MANY_ENTRIES = 1_000_000  # of the dictionaries: below, newton is quick with all
+MANY_OPERATIONS = 1e9  # of one step of newton with all: below, arrays are quicker that way
 MAX_ROUNDS = 200
 FEWEST = 200  # measurements to begin with
 LEAST_GROWTH = 4  # a round adds this share of the set, though fewer are outside
@@ -46,7 +46,8 @@ def suits(program: HullProgram) -> bool:
     rows, coefficients = len(program.r), program.A.shape[1] + program.D.shape[1]
     if coefficients > LARGEST_MATRIX or rows < MANY * coefficients:
         return False
-    return bool(rows * coefficients > MANY_ENTRIES)
+    arrays = isinstance(program.A, np.ndarray) and isinstance(program.D, np.ndarray)
+    return not arrays or rows * coefficients**2 > MANY_OPERATIONS
 
 
 def solve(program: HullProgram, tol: float, limits: Limits) -> dict[str, Any]:
