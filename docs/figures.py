@@ -154,6 +154,7 @@ def _draw_tests(promise: PromiseReport) -> None:
     axes.axhline(1 - promise.confidence, color=INK, linestyle="--", linewidth=0.8)
     axes.annotate("5 %: above, a model fails", (max(kept), 0.06), ha="left", fontsize=9, color=INK)
     axes.set(xlabel="weights kept (%), tested from left to right", ylabel="p-value")
+    axes.set_ylim(top=max(0.3, *values))  # there is room for the words
     axes.invert_xaxis()
     save_figure(figure, STATIC / "trust_promised.png")
 

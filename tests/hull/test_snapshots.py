@@ -168,7 +168,7 @@ def test_contradictory_signs_are_named(solver) -> None:
 
 BAD = [
     ({"y": np.ones((3, 0))}, ValueError, "y"),
-    ({"y": np.ones((3, 2, 1))}, ValueError, "y"),
+    ({"y": np.ones((3, 2, 1))}, ValueError, "y must have one dimension, or two"),
     ({"y": np.full((3, 2), np.nan)}, ValueError, "y"),
     ({"B": np.ones((2, 2))}, ValueError, "B"),
     ({"C": np.ones((2, 2))}, ValueError, "C"),

@@ -35,6 +35,9 @@ def named(target: Target) -> str:
         ({}, "exactly one of flips, misses, drop, error; got none"),
         ({"flips": 0.1, "error": 0.1}, "exactly one of .*got flips=0.1 and error=0.1"),
         ({"flips": 0}, "^flips must be greater than 0 and less than 1"),
+        ({"flips": 1e-300}, "^flips must be greater than 0 and less than 1, by 1e-09"),
+        ({"flips": 0.1, "confidence": 1 - 1e-16}, "^confidence must be .* by 1e-09"),
+        ({"error": 1e-300}, "^error must be at least 1e-09 of the cap"),
         ({"misses": 1}, "^misses must be greater than 0 and less than 1"),
         ({"drop": 5}, r"^drop must be at most 1, got 5: did you mean 0\.05"),
         ({"flips": math.nan}, "^flips must be finite"),
@@ -184,3 +187,25 @@ def draws_of(target: Target, true: Array, n: int, rng: np.random.Generator) -> A
             (uniform < true[:, None]) * 1.0 + (uniform > 0.95) - (uniform > 0.9) * (uniform <= 0.95)
         )
     return np.minimum(2 * true[:, None] * uniform, target.cap)
+
+
+def test_levels_are_said_as_they_were_named() -> None:
+    """Rounded they would be another promise, or none."""
+    sentence = Target.of(flips=0.0123456, confidence=0.99999).sentence(np.zeros(2000))
+    assert sentence.startswith("With 99.999% confidence, at most 1.23456% of future samples")
+    most = Target.of(error=0.07, quantile=0.9999)
+    assert most.statement.startswith("the outputs of at least 99.99% of future samples")
+
+
+@pytest.mark.parametrize(
+    ("target", "failures"),
+    [(Target.of(flips=0.1), 13), (Target.of(drop=0.1, confidence=0.9), 9)],
+    ids=["flips", "drop"],
+)
+def test_more_rows_are_needed_than_were_not_enough(target: Target, failures: int) -> None:
+    losses = np.zeros(200)
+    losses[:failures] = 1
+    needed = target.rows_needed(losses)
+    assert needed is not None
+    assert needed > 200
+    assert target.would_pass(losses, needed)

@@ -235,6 +235,8 @@ class SolveLayer(Entry):
         "max_iter": (1, 10),
         "upper": (0.0, -0.5, 1.0),
         "time_limit": (1e-9, 1.0),
+        "ridge": (0.0, 1e-3, 10.0),
+        "pull": (0.0, 0.1, 10.0),
     }
     unspoiled = frozenset({"n_threads"})
 
@@ -267,6 +269,61 @@ class SolveLayer(Entry):
         fits = self.witness.shape == answer.weights.shape
         tol = float(arguments.get("tol", 1e-6))
         return assert_true(arguments, answer, tol, self.witness if fits else None)
+
+
+class SolveLayerDrawn(Entry):
+    """`nettrim.solve_layer` with a ridge and a pull: a ball that lies within the one without."""
+
+    function = staticmethod(nettrim.solve_layer)
+    options: ClassVar = SolveLayer.options
+    unspoiled = frozenset({"n_threads"})
+
+    def arguments(self, rng: Random) -> Arguments:
+        arguments, self.witness = random_program(rng)
+        size = float(np.linalg.norm(arguments["Y"])) or 1.0
+        arguments |= {"original": self.witness, "epsilon": pick(rng, [1e-3, 0.1, 0.5, 2.0]) * size}
+        arguments["ridge"] = pick(rng, [0.0, 1e-4, 0.1, 10.0])
+        arguments["pull"] = 0.0
+        if arguments.get("activation") != "linear":
+            arguments["pull"] = pick(rng, [0.0, 1e-2, 1.0])
+        if arguments["ridge"] == arguments["pull"] == 0:
+            arguments["ridge"] = 1e-3
+        return {**arguments, "n_threads": 1, "time_limit": 5.0}
+
+    def check(self, arguments: Arguments, answer: nettrim.LayerSolution) -> bool:
+        assert answer.status in STATUSES, answer.status
+        assert str(answer)
+        if answer.status != "optimal" or arguments.get("penalty") is not None:
+            return False
+        layer, U = Layer.of(arguments), answer.weights
+        tol, epsilon = float(arguments.get("tol", 1e-6)), float(answer.epsilon)
+        unsure = layer.rounding(U) * np.sqrt(layer.Y.size)
+        assert layer.violation(U) <= tol * 1.01 * layer.size() + layer.rounding(U)
+        told = self._distance(arguments, layer, U)
+        is_zero = epsilon / (layer.size() or 1.0) == 0
+        targets = self._distance(arguments, layer, np.zeros_like(U))  # of the larger layer
+        allowed = targets if is_zero else epsilon
+        assert told <= epsilon + 1.01 * tol * allowed + unsure, f"{told} is beyond {epsilon}"
+        l1 = float(np.abs(extended(U)).sum())
+        assert close(answer.objective, l1, 1e-6, 0), f"objective {answer.objective}, truly {l1}"
+        assert answer.gap <= tol * 1.01
+        W = np.asarray(arguments["original"], dtype=np.float64)
+        if self._distance(arguments, layer, W) <= epsilon and layer.violation(W) == 0:
+            least = float(np.abs(extended(W)).sum())
+            assert answer.dual_bound <= least * (1 + 1e-7) + 1e-300, (
+                "a bound above feasible weights"
+            )
+        return True
+
+    def _distance(self, arguments: Arguments, layer: Layer, weights: Any) -> float:
+        """Return the root of all that the ball holds."""
+        ridge, pull = (float(arguments.get(name) or 0) for name in ("ridge", "pull"))
+        moved = extended(weights) - extended(np.asarray(arguments.get("original", weights)))
+        away = layer.signal(moved)[~layer.active]
+        drawn = ridge * norm(layer.X) ** 2 / layer.X.shape[2] * norm(moved) ** 2
+        return float(
+            np.sqrt(layer.residual(weights) ** 2 + drawn / len(layer.X) + pull * norm(away) ** 2)
+        )
 
 
 class Trace(Entry):
@@ -392,4 +449,4 @@ def assert_pattern(weights: Any, pattern: str) -> None:
         assert (np.count_nonzero(weights[first : first + group], axis=0) <= most).all()
 
 
-ENTRIES = (SolveLayer, Trace, SolveLayerBudget, TraceBudget)
+ENTRIES = (SolveLayer, SolveLayerDrawn, Trace, SolveLayerBudget, TraceBudget)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import bdtr
 
 import nettrim
 from support import random_networks as nets
@@ -116,6 +117,8 @@ class Trim(Entry):
             goal |= maybe(rng, 0.2, tol=1e-6) | maybe(
                 rng, 0.2, solver=pick(rng, ["newton", "admm"])
             )
+            if goal.get("solver") != "admm":
+                goal |= maybe(rng, 0.2, regularise=pick(rng, ["auto", (0.01, 0.1), (1.0, 0)]))
             return goal
         if rng.random() < 0.3:
             return {"pattern": pick(rng, ["1:2", "2:4"])} | scheme
@@ -252,6 +255,115 @@ class TrimNetwork(Trim):
         return self.plan.run(self.weights(model), X)
 
 
+class TrimNetworkError(TrimNetwork):
+    """The error of a `nettrim.Network` as a target."""
+
+    share: ClassVar[float] = 0.5
+    options: ClassVar = {
+        **Trim.options,
+        "network": (0.0, 1e-12, 0.5, 1.0, 2.0),
+        "regularise": ("auto", (0.1, 0.1), (-1, 0), (1,), "nonsense"),
+    }
+
+    @property
+    def names(self) -> list[str]:
+        return [*super().names, "network", "regularise"]
+
+    def _goal(self, rng: Random) -> Arguments:
+        goal = {"network": float(pick(rng, [1e-3, 0.05, 0.3, 0.9]))}
+        goal |= maybe(rng, 0.3, scheme=pick(rng, ["cascade", "parallel"]))
+        return goal | maybe(rng, 0.2, regularise=pick(rng, ["auto", (0.01, 0.1)]))
+
+    def _check_layers(self, arguments: Arguments, result: Any) -> None:
+        by_epsilon = arguments if arguments.get("network") is None else {**arguments, "epsilon": 1}
+        super()._check_layers(by_epsilon, result)
+
+
+class TrimPromise(TrimNetwork):
+    """What is promised of a `nettrim.Network`, by counts of held-out samples."""
+
+    share: ClassVar[float] = 0.5
+    options: ClassVar = {
+        **Trim.options,
+        "flips": (0.0, 0.2, 0.5, 1.0, 1e-300),
+        "misses": (0.2, 20),
+        "error": (0.3, 1.5),
+        "quantile": (0.5, 0.9, 1.0),
+        "cap": (1.0, 2.0),
+        "confidence": (0.5, 0.9, 0.999999, 1.0),
+        "path": ("sparsity", "epsilon", "units", nettrim.Sparsity(pattern="1:2"), "nonsense"),
+        "labels": (0, [0], "nonsense", (), [[0]], [1.5]),
+    }
+
+    @property
+    def names(self) -> list[str]:
+        own = ("flips", "misses", "error", "quantile", "cap", "confidence", "path", "labels")
+        return [*super().names, *own]
+
+    def arguments(self, rng: Random) -> Arguments:
+        arguments = super().arguments(rng)
+        X = arguments["X"]
+        if len(X) < 2:
+            arguments["X"] = X = np.concatenate([X, 2 * X + 1])
+        draws = rng.integers(len(X), size=int(rng.integers(60, 200)))
+        noise = rng.standard_normal((len(draws), *X.shape[1:]))
+        arguments["held_out"] = X[draws] + 0.1 * (np.abs(X).max() or 1) * noise
+        for name in ("outputs", "executor", "time_limit"):
+            arguments.pop(name, None)
+        scores = self.respond(arguments["model"], arguments["held_out"])[0]
+        if {"flips", "misses"} & set(arguments) and (scores.ndim != 2 or scores.shape[1] < 2):
+            for name in ("flips", "misses"):
+                arguments.pop(name, None)
+            arguments |= {"error": 0.5, "quantile": 0.8}
+        if "misses" in arguments:
+            arguments["labels"] = rng.integers(scores.shape[1], size=len(scores))
+        return arguments
+
+    def _goal(self, rng: Random) -> Arguments:
+        level = float(pick(rng, [0.1, 0.3, 0.6]))
+        what = pick(rng, [{"flips": level}, {"misses": level}, {"error": 0.4, "quantile": 0.8}])
+        path = maybe(rng, 0.5, path=pick(rng, ["sparsity", "epsilon"]))
+        return what | path | maybe(rng, 0.3, confidence=pick(rng, [0.5, 0.9]))
+
+    def check(self, arguments: Arguments, answer: Any) -> bool:
+        result, again = answer
+        assert same(self.weights(arguments["model"]), self.before), "the original was changed"
+        assert result.unseen is None
+        assert str(result)
+        json.dumps(result.recipe, allow_nan=False)
+        self._check_outputs(arguments, result)
+        promise = result.promise
+        if again is not None:
+            assert again.promise == promise, "a checkpoint changed what is promised"
+        lost = self._lost(arguments, result)
+        size, count = len(lost), round(promise.seen * len(lost))
+        assert count == int(lost.sum()), f"{count} seen, truly {int(lost.sum())}"
+        level = promise.level if promise.quantile is None else 1 - promise.quantile
+        chance = float(bdtr(count, size, level))
+        assert close(promise.p_value, chance, 1e-9, 1e-12), f"p {promise.p_value}, truly {chance}"
+        assert promise.kept == (promise.p_value <= 1 - promise.confidence)
+        return bool(promise.kept)
+
+    def _lost(self, arguments: Arguments, result: Any) -> Array:
+        """Return which held-out samples are beyond what is promised of most."""
+        data = self.plain(arguments["held_out"])
+        pairs = [self.respond(model, data) for model in (arguments["model"], result.model)]
+        if result.promise.kind == "error":
+            squares = [
+                (np.linalg.norm((b - a).reshape(len(data), -1), axis=1), a.reshape(len(data), -1))
+                for a, b in zip(*pairs, strict=True)
+            ]
+            sizes = [(moved, np.linalg.norm(a, axis=1)) for moved, a in squares]
+            with np.errstate(all="ignore"):
+                each = [np.where(moved > 0, moved / size, 0) ** 2 for moved, size in sizes]
+            return np.sqrt(np.mean(each, axis=0)) > result.promise.level
+        before, after = (own[0].argmax(axis=1) for own in pairs)
+        if result.promise.kind == "flips":
+            return before != after
+        labels = np.asarray(arguments["labels"]).reshape(len(data))
+        return (before == labels) & (after != labels)
+
+
 class TrimPerceptron(Trim):
     """A perceptron of scikit-learn."""
 
@@ -346,4 +458,4 @@ class TrimOdd(TrimTorch):
 
 
 MODULES: tuple[type[Entry], ...] = () if torch is None else (TrimTorch, TrimOdd)
-ENTRIES = (TrimNetwork, TrimPerceptron, TrimOnnx, *MODULES)
+ENTRIES = (TrimNetwork, TrimNetworkError, TrimPromise, TrimPerceptron, TrimOnnx, *MODULES)

@@ -73,3 +73,18 @@ def test_an_error_that_is_not_found_is_said(rng, X, monkeypatch) -> None:
 def test_one_error_is_named(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="network"):
         Error(**options)
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning")
+@pytest.mark.parametrize("scheme", ["cascade", "parallel"])
+def test_a_network_that_gives_nothing_is_not_moved_by_any_epsilon(X, scheme: str) -> None:
+    network = Network([Dense(np.ones((12, 4))), Dense(np.zeros((4, 3)), activation="linear")])
+    with pytest.warns(nettrim.ConvergenceWarning, match=r"^network: no epsilon was found"):
+        result = trim(network, X, goal=Error(network=0.1), scheme=scheme)
+    assert result.discrepancy == 0
+    assert result.nonzeros_after == 0
+
+
+def test_an_error_of_zero_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"^network must be greater than 0"):
+        Error(network=0)

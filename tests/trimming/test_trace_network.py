@@ -98,7 +98,8 @@ def test_a_network_without_decisions(rng: np.random.Generator) -> None:
     [
         ({"sparsities": []}, "sparsities is empty"),
         ({"epsilons": [0.1], "sparsities": [0.1]}, "sparsities"),
-        ({"sparsities": [1.5]}, "sparsity"),
+        ({"sparsities": [1.5]}, "sparsities"),
+        ({"epsilons": [-1]}, "epsilons"),
         ({"epsilons": 0.1}, "epsilons must be several numbers"),
         ({"labels": LABELS}, "labels"),
         ({"labels": LABELS[:3], "held_out": HELD_OUT}, "labels"),
@@ -127,3 +128,25 @@ def test_an_interrupt_leaves_the_models_that_are_finished(monkeypatch) -> None:
     assert traced.interrupted
     assert [point.level for point in traced.points] == [0.1, 0.2]
     assert [result.interrupted for result in traced.results] == [False, True]
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+def test_a_model_that_keeps_nothing_is_drawn(tmp_path: Path) -> None:
+    with np.errstate(all="raise"):
+        trace(sparsities=[0.5, 1]).plot(tmp_path / "path.png")
+    assert (tmp_path / "path.png").stat().st_size > 0
+
+
+def test_held_out_batches_that_can_be_walked_once() -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3))
+    data = torch.tensor(rng.standard_normal((90, 6)), dtype=torch.float32)
+    labels = model(data[50:]).argmax(1)
+    options: dict[str, Any] = {"sparsities": [0.3], "labels": labels, "progress": False}
+    once, whole = (
+        trace_network(model, data[:50], held_out=held_out, **options)
+        for held_out in ((batch for batch in data[50:].split(20)), data[50:])
+    )
+    assert once.original_accuracy == 1.0
+    assert once.points == whole.points

@@ -106,6 +106,11 @@ class HullProgram:
         check_choice(zero, ZERO, "zero")
         if count_dimensions(y) == 2:
             return cls._of_snapshots(y, B, C, signs, which, regularizer, slack, zero, arrays_up_to)
+        if count_dimensions(y) > 2:
+            raise ValueError(
+                "y must have one dimension, or two for several snapshots, got "
+                f"{count_dimensions(y)}"
+            )
         measured = np.asarray(check_finite(y, "y", ndim=1), dtype=np.float64)
         rows = len(measured)
         first = check_dictionary(B, "B", rows, arrays_up_to)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import AnyFloat, Array
 from .model_view import Affine, LayerView, ModelView, Signal, Untouched
@@ -90,6 +90,9 @@ class MaskedView(ModelView):
 
     def score(self, X: Data, labels: Any) -> float | None:  # noqa: D102
         return self._view.score(X, labels)
+
+    def number_labels(self, labels: ArrayLike) -> ArrayLike:  # noqa: D102
+        return self._view.number_labels(labels)
 
     def timed_call(  # noqa: D102
         self, model: Any, X: Data, n_threads: int

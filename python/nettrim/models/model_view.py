@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import AnyFloat, Array, check_samples
 from .samples import Data
@@ -33,6 +33,7 @@ OPTIONAL = (
     "run",
     "timed_call",
     "score",
+    "number_labels",
     "find_units",
     "keep_units",
     "view_of",
@@ -363,6 +364,13 @@ class ModelView(Prunable, Protocol):
         None where labels are numbers of the output that ought to be largest.
         """
         return None
+
+    def number_labels(self, labels: ArrayLike) -> ArrayLike:
+        """Return right answers as numbers of the output that ought to be largest.
+
+        They are what they are where labels are such numbers.
+        """
+        return labels
 
     def find_units(self, X: Data) -> UnitMap | None:
         """Return the units, channels and heads that can go, as some samples show them.

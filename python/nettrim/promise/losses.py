@@ -11,7 +11,14 @@ from numpy.typing import ArrayLike
 from ..base.arrays import AnyFloat, Array
 from .decisions import Labels, check_labels, check_range, decide, find_threshold
 
-__all__ = ["count_drops", "count_flips", "count_misses", "measure_errors", "no_flips_because"]
+__all__ = [
+    "count_drops",
+    "count_flips",
+    "count_misses",
+    "find_decisions",
+    "measure_errors",
+    "no_flips_because",
+]
 
 BLOCK = 1 << 22  # entries of an output that are held in float64 at a time
 
@@ -71,6 +78,12 @@ def count_drops(original: AnyFloat, trimmed: AnyFloat, labels: ArrayLike) -> Arr
     """
     before, after = _right(original, trimmed, labels)
     return before.astype(np.float64) - after
+
+
+def find_decisions(output: AnyFloat) -> Labels:
+    """Return the labels that a model gives, as `count_misses` takes them."""
+    scores = output.reshape(len(output), -1)
+    return np.asarray(decide(scores, find_threshold(scores)), dtype=np.int64)
 
 
 def measure_errors(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ __all__ = ["KINDS", "Target"]
 KINDS = ("flips", "misses", "drop", "error")
 CAP = 1.0  # of an error whose mean is promised
 MOST_ROWS = 1_000_000  # of which it is found out whether they are enough
+SMALLEST = 1e-9  # share that can be told from nothing: it takes three thousand million rows
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,11 @@ class Target:
             refuse_unused("belongs to a mean error, which this with its quantile is not", cap=cap)
             return cls(kind, level, _check_part(quantile, "quantile"), confidence)
         cap = CAP if cap is None else check_number(cap, "cap", above=0.0)
+        if level < SMALLEST * cap:
+            raise ValueError(
+                f"error must be at least {SMALLEST:g} of the cap of errors, {cap:g}; got "
+                f"{show(error)}"
+            )
         if level >= cap:
             raise ValueError(
                 f"error must be less than the cap of errors, {cap:g}, as their mean always is; got "
@@ -198,7 +203,8 @@ class Target:
         """
         least = least_rows(self.level / self.cap if self._is_mean_error else self.risk, self.delta)
         if losses is not None:
-            return self._find_rows(losses, least) if losses.mean() < self.risk else None
+            more = max(least, len(losses) + 1)  # as these were not enough
+            return self._find_rows(losses, more) if losses.mean() < self.risk else None
         return least if self.counts else self._find_rows(np.zeros(1), least) or least
 
     def would_pass(self, losses: Array, n_rows: int) -> bool:
@@ -248,18 +254,26 @@ class Target:
             if self.kind != "error":
                 seen = f"{round(losses.sum()):,} of {n_rows} did"
         else:
-            seen = f"{format_level(losses.mean())} on {n_rows}"
+            seen = f"{format_seen(losses.mean())} on {n_rows}"
         return f"With {format_level(self.confidence)} confidence, {self.statement} ({seen})."
 
 
 def format_level(value: float) -> str:
-    """Return a share as a percentage, with the digits it has."""
-    return f"{100 * value:.3g}%" if not math.isclose(100 * value, 100) else "100%"
+    """Return a share that was named as a percentage, with all the digits it has."""
+    return f"{100 * value:.14g}%"
+
+
+def format_seen(value: float) -> str:
+    """Return a share that was measured as a percentage of three digits."""
+    return f"{100 * value:.3g}%"
 
 
 def _check_part(value: object, name: str) -> float:
-    """Return a share that is neither nothing nor all."""
+    """Return a share that is neither nothing nor all, nor as good as these."""
     number = check_share(value, name)
-    if not 0 < number < 1:
-        raise ValueError(f"{name} must be greater than 0 and less than 1, got {show(value)}")
+    if not SMALLEST <= number <= 1 - SMALLEST:
+        raise ValueError(
+            f"{name} must be greater than 0 and less than 1, by {SMALLEST:g} at least; got "
+            f"{show(value)}"
+        )
     return number

@@ -38,7 +38,7 @@ def plot_network_trace(path: str | os.PathLike[str], trace: TracedPath[Any]) -> 
 
 
 def _dress(axes: Axes, kept: Sequence[float], label: str) -> None:
-    axes.set_xscale("log")
+    axes.set_xscale("log" if min(kept) > 0 else "linear")
     axes.set_xticks(kept, [f"{share:.3g}" for share in kept])
     axes.minorticks_off()
     axes.set_xlabel("weights kept (%)", color=INK)

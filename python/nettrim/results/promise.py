@@ -8,7 +8,7 @@ from typing import Any
 
 from ..base.arrays import Array
 from ..base.table import TableColumn, format_share, format_table
-from ..promise.target import Target, format_level
+from ..promise.target import Target, format_level, format_seen
 
 __all__ = ["PathModel", "PromiseReport", "say_unkept"]
 
@@ -104,7 +104,7 @@ class PromiseReport:
             [
                 f"{model.level:.4g}",
                 format_share(model.nonzeros, model.size),
-                format_level(model.seen),
+                format_seen(model.seen),
                 f"{model.p_value:.2g}",
                 "passed" if model.passed else "failed",
             ]
@@ -138,7 +138,7 @@ def say_unkept(target: Target, losses: Array | None, rows_needed: int | None) ->
     way_out = "which no number of them, up to a million, makes up for"
     if rows_needed is not None:
         way_out = f"for which about {rows_needed:,} of them might be enough"
-    seen = f"{format_level(float(losses.mean()))} on {len(losses):,} held-out samples"
+    seen = f"{format_seen(float(losses.mean()))} on {len(losses):,} held-out samples"
     return (
         f"Nothing is promised: it was asked that {asked}; the most careful model that was tested "
         f"is at {seen}, {way_out}."

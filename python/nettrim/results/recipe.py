@@ -34,7 +34,7 @@ def _as_code(name: str, value: Any) -> str:
     """Return an argument as it is written; a goal is told as the call that makes it."""
     if name != "goal":
         return repr(value)
-    call = re.sub("<sha256 [0-9a-f]*>", "labels", value)
+    call = re.sub("'<sha256 [0-9a-f]*>'", "labels", value)
     return "nettrim." + re.sub(r"path=(?=[A-Z])", "path=nettrim.", call)
 
 

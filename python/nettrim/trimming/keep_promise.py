@@ -51,7 +51,10 @@ def keep_promise(
         Of any size.
     target : Target
     labels : array_like of shape (n_held_out,) or None
+        As `nettrim.TrimResult.accuracy` takes them.
     """
+    if labels is not None:
+        labels = job.opened.view.number_labels(labels)
     search = Search(job, models, target)
     tests = _Tests(job, Path(job, models, search.path.memory), target, labels)
     with job.running() as run, run.hushed(LargeErrorWarning):

@@ -28,6 +28,7 @@ NEAR = math.log(1.01)  # to the logarithm of the error that is wanted
 NARROW = 0.1  # logarithm of the ratio of two epsilons between which there is no more to be found
 MOST = 12  # models, for each of the two numbers that are searched
 FARTHEST = 2.5  # a step may change a logarithm by so much
+ALL = math.log(1.0)  # of an epsilon that leaves no weight
 TINY = 1e-300
 
 
@@ -37,6 +38,11 @@ class _Point(NamedTuple):
     at: float
     excess: float
     walk: Walk
+
+    @property
+    def distance(self) -> tuple[float, float]:
+        """How far it is from what is wanted; of two as far the bolder one is nearer."""
+        return abs(self.excess), -self.at
 
 
 def trim_to_network_error(job: Job[Any], goal: Error, wanted: float) -> TrimResult[Any]:
@@ -56,8 +62,11 @@ def trim_to_network_error(job: Job[Any], goal: Error, wanted: float) -> TrimResu
     """
     path = Path(job, goal)
     with job.running() as run, run.hushed(LargeErrorWarning):
-        below, best = _search(lambda at: path.trim(run, math.exp(-at)), wanted, math.log(wanted))
-        if below is not None and not _is_found(best) and job.scheme == "cascade":
+        below, best = _search(
+            lambda at: path.trim(run, math.exp(-at)), wanted, math.log(wanted), most=ALL
+        )
+        is_over = _is_found(best) or job.scheme != "cascade"
+        if below is not None and below.at < ALL and not is_over:
             careful = goal.with_care(math.exp(-below.at))
             first = math.log(goal.kappa or 1.0)
 
@@ -65,7 +74,7 @@ def trim_to_network_error(job: Job[Any], goal: Error, wanted: float) -> TrimResu
                 return path.trim_to(run, replace(careful, kappa=math.exp(at)))
 
             start = below._replace(at=first)
-            _, best = _search(with_room, wanted, first - below.excess, start)
+            _, best = _search(with_room, wanted, _beyond(start), start)
     if not _is_found(best):
         warn_user(
             f"network: no epsilon was found that moves the output by {wanted:.3g}; the nearest "
@@ -81,7 +90,11 @@ def _is_found(point: _Point) -> bool:
 
 
 def _search(
-    trim: Callable[[float], Walk], wanted: float, at: float, known: _Point | None = None
+    trim: Callable[[float], Walk],
+    wanted: float,
+    at: float,
+    known: _Point | None = None,
+    most: float = math.inf,
 ) -> tuple[_Point | None, _Point]:
     """Return the boldest model that errs by less than is wanted, if any, and the nearest one."""
     below, above = known, None
@@ -89,15 +102,16 @@ def _search(
     for _ in range(MOST):
         walk = trim(at)
         point = _Point(at, math.log(max(walk.network_error(), TINY) / wanted), walk)
-        if best is None or abs(point.excess) < abs(best.excess) or walk.interrupted:
+        if best is None or point.distance < best.distance or walk.interrupted:
             best = point
         if point.excess < 0:
             below = point
         else:
             above = point
-        if _is_found(point) or (below and above and abs(above.at - below.at) < NARROW):
+        narrow = below and above and abs(above.at - below.at) < NARROW
+        if _is_found(point) or narrow or (point is below and at >= most):
             break
-        at = _between(below, above) if below and above else _beyond(point)
+        at = min(_between(below, above) if below and above else _beyond(point), most)
     assert best is not None
     return below, best
 

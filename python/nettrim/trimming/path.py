@@ -56,6 +56,7 @@ class Path:
         """Trim the network for a model that is looked at in a search, and kept nowhere."""
         goal, job = self.at(care), self.job
         method = goal.method_on_path(run, job.scheme, job.pool, self.memory, draft=True)
+        run.report.begin(f"{goal.title}, rough")
         walk = Walk(run, method, None)
         walk.go()
         return walk

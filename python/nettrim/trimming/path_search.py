@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import CalibrationWarning, LargeErrorWarning, OutOfReachError
+from ..promise.losses import find_decisions
 from ..promise.target import Target
 from .methods.method import Run
 from .path import Path
@@ -109,18 +110,19 @@ class Search:
             [by_sample(view, view.output_values(rows, weights), rows)[k] for k in self.job.counted]
             for weights in ({}, walk.weights)
         )
-        target = self._without_labels
-        losses = target.losses(original, trimmed)
+        target, labels = self.target, None
+        if target.needs_labels:
+            target, labels = self._misses, find_decisions(original[0])
+        losses = target.losses(original, trimmed, labels)
         goal = self.path.at(care)
         self.seen.append((float(getattr(goal, goal.level)), float(losses.mean())))
         return target.would_pass(losses, self.job.n_held_out)
 
     @property
-    def _without_labels(self) -> Target:
-        """What is promised, or as many flips as may come with it."""
-        target = self.target
-        if not target.needs_labels:
-            return target
-        return Target.of(
-            flips=min(FLIPS[target.kind] * target.level, 0.5), confidence=target.confidence
-        )
+    def _misses(self) -> Target:
+        """How many of the original's answers may become others, where it is not known which count.
+
+        They are misses if the original is always right.
+        """
+        level = min(FLIPS[self.target.kind] * self.target.level, 0.5)
+        return Target.of(misses=level, confidence=self.target.confidence)

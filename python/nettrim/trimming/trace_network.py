@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any, Literal, TypeVar
 
 from numpy.typing import ArrayLike
 
-from ..base.arguments import refuse_unused, show
+from ..base.arguments import check_number, check_share, refuse_unused, show
 from ..models.masks import MaskChoice
 from ..results.accuracy import compare_accuracy
 from ..results.network_trace import NetworkTrace
@@ -99,6 +99,8 @@ seed, progress
     goals = _make_goals(sparsities, epsilons)
     if held_out is None:
         refuse_unused("are those of held_out, and there is none", labels=labels)
+    if isinstance(held_out, Iterator):
+        held_out = list(held_out)  # batches, which models and labels are compared on in turn
     job = Job.of(
         model,
         X,
@@ -134,10 +136,15 @@ def _make_goals(
     """Return the models to be made, from careful to bold."""
     if epsilons is None:
         levels, name = SPARSITIES if sparsities is None else sparsities, "sparsities"
-        goals: list[PathGoal] = [Sparsity(level) for level in _listed(levels, name)]
+        goals: list[PathGoal] = [
+            Sparsity(check_share(level, name)) for level in _listed(levels, name)
+        ]
     else:
         refuse_unused("stand for the same as epsilons: give one", sparsities=sparsities)
-        goals = [Error(level) for level in _listed(epsilons, "epsilons")]
+        goals = [
+            Error(check_number(level, "epsilons", least=0.0))
+            for level in _listed(epsilons, "epsilons")
+        ]
     unlike = {goal.title: goal for goal in goals}
     return sorted(unlike.values(), key=lambda goal: getattr(goal, goal.level))
 

@@ -115,16 +115,10 @@ class MlpView(ModelView):
 
     def score(self, X: Any, labels: ArrayLike) -> float:
         """Return the share of samples whose label the model predicts, by its names of classes."""
-        if not is_classifier(self.mlp):
-            raise TypeError(
-                f"accuracy is of classifiers, model is a {type(self.model).__name__} with an "
-                "MLPRegressor: compare model.score before and after"
-            )
+        self._check_classifier("accuracy")
         with _blame("X"):
             answers = np.asarray(self.model.predict(X))
-        wanted = as_plain_array(labels, "labels")
-        if wanted.dtype.kind == "V":
-            raise TypeError(f"labels must be names of classes, got dtype {wanted.dtype}")
+        wanted = _as_names(labels)
         if wanted.shape == (len(answers), 1) and answers.ndim == 1:
             wanted = wanted[:, 0]
         if wanted.shape != answers.shape:
@@ -139,6 +133,37 @@ class MlpView(ModelView):
             )
         right = wanted == answers
         return float(np.mean(right if right.ndim == 1 else right.all(axis=1)))
+
+    def number_labels(self, labels: ArrayLike) -> NDArray[np.intp]:
+        """Return the numbers of classes from their names (see `ModelView`)."""
+        self._check_classifier("what is right")
+        if self.mlp._label_binarizer.y_type_.startswith("multilabel"):
+            raise ValueError(
+                "labels: a classifier of several labels answers more than one thing a sample"
+            )
+        wanted, classes = _as_names(labels), list_answers(self.mlp)
+        number_of = {name: number for number, name in enumerate(classes.tolist())}
+        try:
+            numbers = [number_of[name] for name in wanted.ravel().tolist()]
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"labels must be among the classes of the model, {show(classes[:5])}, got {error}"
+            ) from None
+        return np.array(numbers, dtype=np.intp).reshape(wanted.shape)
+
+    def _check_classifier(self, what: str) -> None:
+        if not is_classifier(self.mlp):
+            raise TypeError(
+                f"{what} is of classifiers, model is a {type(self.model).__name__} with an "
+                "MLPRegressor: compare model.score before and after"
+            )
+
+
+def _as_names(labels: ArrayLike) -> NDArray[Any]:
+    wanted = as_plain_array(labels, "labels")
+    if wanted.dtype.kind == "V":
+        raise TypeError(f"labels must be names of classes, got dtype {wanted.dtype}")
+    return wanted
 
 
 @contextmanager

@@ -112,6 +112,11 @@ class Error(PathGoal):
         """Check the options."""
         self._check("epsilon", check_number, least=0.0)
         self._check("network", check_share)
+        if self.network == 0:
+            raise ValueError(
+                f"network must be greater than 0, got {show(self.network)}: weights that move "
+                "nothing are those of epsilon=0"
+            )
         self._check("gamma", check_number, least=1.0)
         self._check("slack", check_choice, choices=("positive", "paper"))
         self._check("kappa", check_number, above=0.0)

@@ -14,7 +14,7 @@ from ...base.arguments import check_choice, refuse_unused
 from ...layer.blocks.workers import Pool
 from ...models.hashes import count_copies
 from ...models.opened_model import OpenedModel
-from ...promise.target import Target
+from ...promise.target import Target, format_level
 from ..keep_promise import keep_promise
 from ..methods.method import Method, Run
 from .error import Error
@@ -61,8 +61,9 @@ class Promise(Goal):
     cap : float, default 1
         Larger errors count as this one in their mean.
     labels : array_like of shape (n_held_out,), optional
-        The right answers of the held-out samples, which `misses` and `drop` need: numbers of the
-        output that ought to be largest, from 0.
+        The right answers of the held-out samples, which `misses` and `drop` need, as
+        `nettrim.TrimResult.accuracy` takes them: the names of classes of a classifier of
+        scikit-learn, else numbers of the output that ought to be largest, from 0.
     path : {"sparsity", "epsilon", "units"} or nettrim.Goal, default "sparsity"
         What the models differ by: how many weights are left; the error allowed to each layer, so
         that every model is certified; or how many units. A `nettrim.Sparsity`, `nettrim.Error` or
@@ -141,11 +142,17 @@ class Promise(Goal):
                 "held_out is needed: a promise of future samples takes samples that the solver "
                 "does not see"
             )
+        if len(opened.data) < 2:
+            raise ValueError(
+                "X has one sample; a promise takes at least two: some judge in the search for the "
+                "model, the others are what it is fitted to"
+            )
         n_samples, least = len(opened.held_out), self.target.rows_needed()
         if least is not None and n_samples < least:
             raise ValueError(
-                f"held_out has {n_samples:,} samples; to promise that {self.target.statement} with "
-                f"{self.confidence:.4g} confidence takes at least {least:,}, of any model"
+                f"held_out has {n_samples:,} samples; to promise that {self.target.statement}, "
+                f"with {format_level(self.confidence)} confidence, takes at least {least:,}, even "
+                "of a model that loses nothing on them"
             )
         copies = count_copies(opened.data, opened.held_out)
         if copies:
