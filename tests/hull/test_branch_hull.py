@@ -13,7 +13,7 @@ from support.hulls import Product, proved_bound, random_product, rank_one_error,
 # --- values ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
+@pytest.mark.parametrize("solver", ["newton", "admm", "working-set", "lp"])
 def test_scalars(solver, rng) -> None:
     """One coefficient each: l1 value 2 sqrt(max r / (a d))."""
     a, d, y = rng.uniform(0.1, 3, (3, 6))

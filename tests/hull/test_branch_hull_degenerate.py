@@ -39,7 +39,7 @@ def test_zero_measurements(zero, solver) -> None:
         assert without.solve().objective == pytest.approx(s.objective, rel=1e-4)
 
 
-@pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
+@pytest.mark.parametrize("solver", ["newton", "admm", "working-set", "lp"])
 def test_nothing_measured(solver) -> None:
     product = random_product(10, 4, 4, seed=0)
     s = replace(product, y=np.zeros(10)).solve(solver=solver)
@@ -80,7 +80,7 @@ def test_dependent_columns(regularizer) -> None:
 # --- signs that contradict each other -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
+@pytest.mark.parametrize("solver", ["newton", "admm", "working-set", "lp"])
 @pytest.mark.parametrize("regularizer", ["l1", "l2"])
 def test_contradictory_signs_are_named(solver, regularizer) -> None:
     if (solver, regularizer) == ("lp", "l2"):
@@ -161,9 +161,9 @@ def test_rows_of_zeros_in_the_dictionary_of_known_signs() -> None:
 
 
 @pytest.mark.parametrize("relaxation", ["hull", "tangents"])
-@pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
+@pytest.mark.parametrize("solver", ["newton", "admm", "working-set", "lp"])
 def test_the_clock_is_looked_at_in_every_step(solver, relaxation) -> None:
-    if (solver, relaxation) == ("newton", "tangents"):
+    if solver in ("newton", "working-set") and relaxation == "tangents":
         pytest.skip("hulls only")
     product = random_product(60, 20, 20, support=3, seed=5)
     s = nettrim.branch_hull(

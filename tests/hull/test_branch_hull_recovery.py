@@ -75,7 +75,7 @@ def test_outliers_are_found() -> None:
     assert s.explain(80).count("repaired") == 4
 
 
-@pytest.mark.parametrize("solver", ["newton", "admm", "lp"])
+@pytest.mark.parametrize("solver", ["newton", "admm", "working-set", "lp"])
 def test_what_the_tolerance_leaves_open_is_not_said_to_be_repaired(solver: str) -> None:
     product = random_product(80, 12, 10, support=3, seed=4)
     outliers = np.array([3, 17, 40, 66])

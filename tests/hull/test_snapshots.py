@@ -146,7 +146,7 @@ def test_slack_has_a_price_for_all_for_a_sensor_or_for_a_measurement() -> None:
     )
 
 
-@pytest.mark.parametrize("solver", ["auto", "newton", "admm", "lp"])
+@pytest.mark.parametrize("solver", ["auto", "newton", "admm", "working-set", "lp"])
 def test_contradictory_signs_are_named(solver) -> None:
     scenes = random_scenes(10, 3, 3, 4, seed=9)
     signs = np.repeat(scenes.signs[:, None], 3, axis=1)

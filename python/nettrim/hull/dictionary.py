@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse.linalg import LinearOperator
 
-__all__ = ["Dictionary", "as_array", "as_products", "check_dictionary", "select_signed_rows"]
+__all__ = [
+    "Dictionary",
+    "as_array",
+    "as_products",
+    "check_dictionary",
+    "select_signed_rows",
+    "take_rows",
+]
 
 Dictionary: TypeAlias = "Array | LinearOperator"
 
@@ -76,7 +83,7 @@ def as_array(value: Dictionary, name: str) -> Array:
     if value.shape[0] * value.shape[1] > LARGEST_ARRAY:
         raise ValueError(
             f"{name} of shape {value.shape} would be made an array, and that is more than "
-            f"{LARGEST_ARRAY:,} entries; branch_hull's solver='admm' takes it as it is"
+            f"{LARGEST_ARRAY:,} entries; branch_hull's 'working-set' and 'admm' take it as it is"
         )
     return np.ascontiguousarray(value @ np.eye(value.shape[1]), dtype=np.float64)
 
@@ -89,14 +96,27 @@ def select_signed_rows(value: Dictionary, rows: NDArray[np.intp], signs: Array) 
     def signal(coefficients: Array) -> Array:
         return np.asarray(signs * value.matvec(coefficients.ravel())[rows])
 
-    def correlations(kept: Array) -> Array:
-        everywhere = np.zeros(value.shape[0])
-        everywhere[rows] = signs * kept.ravel()
-        return np.asarray(value.rmatvec(everywhere))
+    def spread(kept: Array) -> Array:
+        everywhere = np.zeros((value.shape[0], *kept.shape[1:]))
+        everywhere[rows] = (signs * kept.T).T
+        return everywhere
 
     return scipy.sparse.linalg.LinearOperator(
-        (len(rows), value.shape[1]), matvec=signal, rmatvec=correlations, dtype=np.float64
+        (len(rows), value.shape[1]),
+        matvec=signal,
+        rmatvec=lambda kept: np.asarray(value.rmatvec(spread(kept.ravel()))),
+        rmatmat=lambda kept: np.asarray(value.rmatmat(spread(kept))),
+        dtype=np.float64,
     )
+
+
+def take_rows(value: Dictionary, rows: NDArray[np.intp]) -> Array:
+    """Return the entries of some rows, of an operator by products of its adjoint."""
+    if isinstance(value, np.ndarray):
+        return value[rows]
+    units = np.zeros((value.shape[0], len(rows)))
+    units[rows, np.arange(len(rows))] = 1
+    return np.asarray(value.rmatmat(units), dtype=np.float64).T
 
 
 Product: TypeAlias = Callable[[Array], Array]

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base.arguments import check_choice, check_number, refuse_unused
-from ..base.dispatch import core
 from ..base.errors import InfeasibleError
 from ..base.limits import Limits
-from . import linear
-from .dictionary import as_products
+from . import compiled, linear, working_set
 from .doubts import measure_misfit, warn_of_doubts
 from .program import HullProgram, HullRow
 from .signs import find_conflict
-from .snapshots import Snapshots, signs_of_sensors, unflatten
+from .snapshots import signs_of_sensors, unflatten
 from .solution import HullProgress, HullSolution
 
 if TYPE_CHECKING:
@@ -25,13 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["branch_hull"]
 
-SOLVERS = ("auto", "newton", "admm", "lp")
+SOLVERS = ("auto", "newton", "admm", "working-set", "lp")
+HULLS_ONLY = ("newton", "working-set")
 RELAXATIONS = ("hull", "tangents")
 TANGENT_RATIO = 1.1  # the optimum is within about a thousandth of that of the hulls
 MAX_ROUNDS = 200  # of linear programs
 BELOW_TANGENTS = 1e-7  # share of the root of a product that rounding may take
-ENGINES_OWN = 0  # what the compiled engines take for their own limit
-ARRAYS_UP_TO = {"admm": 0, "auto": 1_000_000}  # entries of a sparse matrix or an operator
+# Entries of a sparse matrix or an operator.
+ARRAYS_UP_TO = {"admm": 0, "working-set": 0, "auto": 1_000_000}
 SCALARS = ("objective", "dual_bound", "gap", "status", "iterations", "solver", "seconds")
 
 
@@ -72,9 +71,9 @@ def branch_hull(
     y : array_like of shape (n_measurements,) or (n_measurements, n_snapshots)
         The products.
     B, C : array_like, sparse matrix or LinearOperator, (n_measurements, K) and (n_measurements, N)
-        Dictionaries of `w` and `x`. "admm" needs only products with a sparse matrix or operator and
-        with its adjoint; the others make it an array. Of several snapshots `C` may be a sequence
-        with a dictionary for each, all of N columns.
+        Dictionaries of `w` and `x`. "working-set" and "admm" need only products with a sparse
+        matrix or operator and with its adjoint; the others make it an array. Of several snapshots
+        `C` may be a sequence with a dictionary for each, all of N columns.
     signs : array_like of the shape of y or (n_measurements,), or a single number
         Numbers with the signs of `w`; a measurement whose sign is 0, unknown, is left out.
     which : {"w", "x"}, default "w"
@@ -96,17 +95,19 @@ def branch_hull(
         are smaller, since `w` and `x` differ by more than that, the status is "numerical".
     tangent_ratio : float, default 1.1
         Between the slopes of neighbouring tangents, over 1; with "tangents" only.
-    solver : {"auto", "newton", "admm", "lp"}, default "auto"
-        "newton": interior points, in compiled code, for hulls; "admm": alternating directions, in
-        compiled code, for dictionaries of many thousand columns, for sparse matrices and operators
-        of more than a million entries and for tangents; "auto": one of these two, and admm where
-        newton ends in rounding errors; "lp" (l1 only):
+    solver : {"auto", "newton", "admm", "working-set", "lp"}, default "auto"
+        "newton": interior points, in compiled code, for hulls; "working-set": newton with the few
+        measurements that matter, for hulls of ten times as many measurements as coefficients and
+        more, where operators have over a million entries or arrays are large; "admm": alternating
+        directions, in compiled code, for dictionaries of many thousand columns, for other sparse
+        matrices and operators of more than a million entries and for tangents; "auto": one of these
+        three, and admm where the others end in rounding errors; "lp" (l1 only):
         linear programs by SciPy's HiGHS, of the tangents or, for hulls, with ever more tangents,
         every round of which is a lower bound.
     tol : float, default 1e-6
         "optimal" means a gap of at most `tol`.
     max_iter : int, optional
-        Default: 200 of "newton" and "lp", 100,000 of "admm".
+        Default: 200 of "newton", "working-set" (rounds) and "lp", 100,000 of "admm".
     time_limit : float, optional
         Seconds; default none.
     n_threads : int, optional
@@ -182,10 +183,12 @@ def branch_hull(
         arrays_up_to=ARRAYS_UP_TO.get(solver, np.inf),
     )
     tol = check_number(tol, "tol", above=0.0)
-    most = MAX_ROUNDS if solver == "lp" else ENGINES_OWN
+    most = MAX_ROUNDS if solver == "lp" else compiled.OWN_LIMIT
     limits = Limits.of(max_iter, time_limit, n_threads, callback, HullProgress, most)
-    if ratio and (regularizer != "l1" or slack is not None or solver == "newton"):
-        raise ValueError("relaxation='tangents' goes with regularizer='l1', no slack, no 'newton'")
+    if ratio and (regularizer != "l1" or slack is not None or solver in HULLS_ONLY):
+        raise ValueError(
+            "relaxation='tangents' goes with regularizer='l1', no slack, and 'admm' or 'lp'"
+        )
     if program.snapshots is not None and which == "w":
         signs_of_sensors(program.everywhere(program.t), program.snapshots.count)
     fields = _solve(program, solver, tol, limits, ratio)
@@ -193,10 +196,10 @@ def branch_hull(
     if ratio and fields["status"] == "optimal" and not _keeps_to_hulls(fields, program, ratio):
         fields["status"], pointless = "numerical", True
     if fields["status"] in ("numerical", "max_iter") and pointless:
-        found = find_conflict(program)
+        found = find_conflict(fields.get("part") or program)
         if found is not None:
             raise InfeasibleError(found.message(which))
-    if solver == "auto" and fields["solver"] == "newton" and fields["status"] == "numerical":
+    if solver == "auto" and fields["solver"] in HULLS_ONLY and fields["status"] == "numerical":
         left = replace(limits, time_limit=max(limits.time_limit - fields["seconds"], 0.0))
         fields = _solve(program, "admm", tol, left, ratio)
     solution = _solution(fields, program, which)
@@ -223,62 +226,11 @@ def _solve(
     structure = program.snapshots
     if structure is not None and structure.count > 1:
         if solver == "newton" or (solver == "auto" and not ratio and structure.suit_newton()):
-            return _solve_snapshots(program, structure, tol, limits)
-        solver = "admm"
-    fields: Any = core.solve_branch_hull(
-        as_products(program.A),
-        as_products(program.D),
-        program.r,
-        program.kinds,
-        h_size=program.A.shape[1],
-        m_size=program.D.shape[1],
-        snapshots=1,
-        own_dictionaries=False,
-        v_signs=None,
-        slack_penalty=program.slack_penalty,
-        l1=program.regularizer == "l1",
-        tangent_ratio=ratio,
-        solver=solver,
-        tol=tol,
-        **vars(limits),
-    )
-    return _with_point(fields)
-
-
-def _solve_snapshots(
-    program: HullProgram, snapshots: Snapshots, tol: float, limits: Limits
-) -> dict[str, Any]:
-    """Return what newton says of several snapshots, which it takes as they are."""
-    B, C = snapshots.arrays()
-    signs = signs_of_sensors(program.everywhere(program.t), snapshots.count)
-    penalty = program.slack_penalty
-    fields: Any = core.solve_branch_hull(
-        np.where(signs < 0, -1.0, 1.0)[:, None] * B,
-        C,
-        program.everywhere(program.r),
-        program.everywhere(program.kinds, HullRow.MISSING),
-        h_size=B.shape[1],
-        m_size=C.shape[1],
-        snapshots=snapshots.count,
-        own_dictionaries=len(snapshots.C) > 1,
-        v_signs=program.everywhere(program.row_signs, 1.0),
-        slack_penalty=None if penalty is None else program.everywhere(penalty, 1.0),
-        l1=program.regularizer == "l1",
-        tangent_ratio=0.0,
-        solver="newton",
-        tol=tol,
-        **vars(limits),
-    )
-    for name in ("xi", "p", "q"):
-        fields[name] = fields[name][program.kept]
-    return _with_point(fields)
-
-
-def _with_point(fields: dict[str, Any]) -> dict[str, Any]:
-    """Let nothing be optimal that has no point: a tolerance above one asks for none."""
-    if fields["status"] == "optimal" and not np.isfinite(fields["objective"]):
-        fields["status"] = "numerical"
-    return fields
+            return compiled.solve_snapshots(program, structure, tol, limits)
+        solver = "admm" if solver == "auto" else solver
+    if solver == "working-set" or (solver == "auto" and not ratio and working_set.suits(program)):
+        return working_set.solve(program, tol, limits)
+    return compiled.solve(program, solver, tol, limits, ratio)
 
 
 def _keeps_to_hulls(fields: dict[str, Any], program: HullProgram, ratio: float) -> bool:
