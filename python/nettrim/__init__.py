@@ -46,9 +46,10 @@ from .models.samples import Samples
 from .results.accuracy import Accuracy
 from .results.export import Export, load_weights
 from .results.latency import Latency
-from .results.network_trace import NetworkTrace, TracePoint
+from .results.network_trace import NetworkTrace
 from .results.outcome import LayerReport, Measured, OutputReport
 from .results.promise import PathModel, PromiseReport
+from .results.traced_path import TracePoint
 from .results.trim_result import TrimResult
 from .results.unseen import Unseen
 from .results.widths import Widths

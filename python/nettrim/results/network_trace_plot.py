@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .network_trace import NetworkTrace
 from .plot import FRAME, INK, NEGATIVE, POSITIVE, empty_figure, save_figure
+from .traced_path import TracedPath
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_network_trace"]
 
 
-def plot_network_trace(path: str | os.PathLike[str], trace: NetworkTrace[Any]) -> None:
+def plot_network_trace(path: str | os.PathLike[str], trace: TracedPath[Any]) -> None:
     """Draw errors, and flips with their band if there are some, against the weights kept."""
     kept = [100 * point.kept for point in trace.points]
     flips = [100 * point.flips for point in trace.points if point.flips is not None]

@@ -11,8 +11,8 @@ from .trace_page import render_trace_page
 
 if TYPE_CHECKING:
     from ..accuracy import Accuracy
-    from ..network_trace import NetworkTrace
     from ..outcome import Outcome
+    from ..traced_path import TracedPath
 
 __all__ = ["write", "write_trace"]
 
@@ -25,7 +25,7 @@ def write(
         temporary.write_text(render_page(result, accuracy), encoding="utf-8")
 
 
-def write_trace(path: str | os.PathLike[str], trace: NetworkTrace[Any]) -> None:
+def write_trace(path: str | os.PathLike[str], trace: TracedPath[Any]) -> None:
     """Write the page of a path whole or not at all."""
     with write_atomically(path) as temporary:
         temporary.write_text(render_trace_page(trace), encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ..network_trace import NetworkTrace
+from ..traced_path import TracedPath
 from .chart import Span, draw_spans
 from .markup import Markup, element
 from .parts import format_count, render_figure, render_section, render_table
@@ -17,7 +17,7 @@ __all__ = ["render_trace_page"]
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def render_trace_page(trace: NetworkTrace[Any]) -> str:
+def render_trace_page(trace: TracedPath[Any]) -> str:
     """Return the page as text."""
     title = f"{format_count(len(trace.points), 'model')} from careful to bold"
     recipe = trace.results[0].recipe
@@ -38,7 +38,7 @@ def render_trace_page(trace: NetworkTrace[Any]) -> str:
     )
 
 
-def _models(trace: NetworkTrace[Any]) -> Markup:
+def _models(trace: TracedPath[Any]) -> Markup:
     headings = [trace.path.capitalize(), *(name.capitalize() for name in trace.headings)]
     rows = [[f"{point.level:.4g}", *trace.cells(point)] for point in trace.points]
     about = (
@@ -49,7 +49,7 @@ def _models(trace: NetworkTrace[Any]) -> Markup:
     return render_section("Models", f"{about}{trace.note}", charts, table)
 
 
-def _charts(trace: NetworkTrace[Any]) -> list[Markup]:
+def _charts(trace: TracedPath[Any]) -> list[Markup]:
     names = [f"{trace.path} {point.level:.4g}" for point in trace.points]
     pairs = list(zip(names, trace.points, strict=True))
     errors = [Span(n, p.error, p.unseen) for n, p in pairs if p.unseen is not None]
