@@ -13,6 +13,7 @@
 #include "layer/admm/admm.hpp"
 #include "layer/certificate.hpp"
 #include "layer/newton/newton.hpp"
+#include "layer/search.hpp"
 #include "linalg/factor.hpp"
 #include "linalg/inverse.hpp"
 #include "linalg/parallel.hpp"
@@ -146,6 +147,30 @@ void test_an_outside_epsilon_is_proved_infeasible() {
   const auto s = solve_layer(layer.program);
   CHECK(s.status == Status::infeasible);
   CHECK(s.dual_bound > 1e9);
+}
+
+// A bound on the sum of all outputs' weights is large wherever outputs are many, and no sign of a
+// ray; one output whose bound is as large is. One sample, x = 1 and y = 1: the bound is y less
+// epsilon for each output, over |g|.
+void test_many_outputs_do_not_promise_a_ray() {
+  constexpr Index kOutputs = 30'000;
+  Layer<double> layer(10, 1, 1, kOutputs, 0);
+  layer.X.setOnes();
+  layer.Y.setOnes();
+  layer.program.level = 0.1 * std::sqrt(static_cast<double>(kOutputs));
+  const auto p = layer::to_unit_size(layer.program, 1);
+  const Matrix<double> all = Matrix<double>::Ones(kOutputs, 1);
+  CHECK(layer::certify<double>(p, Matrix<double>::Zero(kOutputs, 1), all).dual_bound > 1e4);
+  CHECK(!layer::promises_ray(p, all));
+
+  // The two samples of one more layer contradict each other: x = 1 and -1, y = 1 at both.
+  Layer<double> opposite(11, 2, 1, 3, 0);
+  opposite.X << 1, -1;
+  opposite.Y.setOnes();
+  opposite.program.level = 1e-3;
+  Matrix<double> one = Matrix<double>::Zero(3, 2);
+  one.row(1).setOnes();
+  CHECK(layer::promises_ray(layer::to_unit_size(opposite.program, 1), one));
 }
 
 void test_callbacks_stop_a_solve() {
@@ -566,6 +591,7 @@ int main() {
   }
   test_single_precision();
   test_an_outside_epsilon_is_proved_infeasible();
+  test_many_outputs_do_not_promise_a_ray();
   test_callbacks_stop_a_solve();
   test_nonsense_is_refused();
   test_cuts_cover_their_range();

@@ -16,7 +16,7 @@ namespace {
 
 using Vector = Eigen::VectorXd;
 
-constexpr double kPromising = 1e4;   // signals of weights over outputs
+constexpr double kPromising = 1e4;   // signals of an output's weights over its target
 constexpr int kMostProjections = 8;  // each with fewer of the inactive samples
 // Least value of a ray over the sizes of what it is the difference of.
 constexpr double kSignificant = 1e-9;
@@ -103,11 +103,15 @@ Matrix<double> as_ray(const UnitProgram<S>& p, const Matrix<S>& dual) {
 
 }  // namespace
 
+// By the output that runs furthest: the values of many outputs are large together without a ray.
 template <class S>
 bool promises_ray(const UnitProgram<S>& p, const Matrix<S>& dual) {
   const Evidence e = p.constrained() ? evidence_of(p, dual) : evidence_of(p, as_ray(p, dual));
   const double steepest = e.gradient.cwiseAbs().maxCoeff();
-  return value_of(p, e) > kPromising * std::max(p.largest, 1.0) * steepest;
+  const double norm = std::sqrt(e.square.sum());
+  const double level = p.constrained() && norm > 0 ? p.level / norm : 0;
+  const double most = (e.linear - level * e.square).maxCoeff();  // of an output's part of the value
+  return value_of(p, e) > 0 && most > kPromising * std::max(p.largest, 1.0) * steepest;
 }
 
 template <class S>
