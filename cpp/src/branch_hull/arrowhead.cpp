@@ -8,8 +8,8 @@
 namespace nettrim::branch_hull {
 namespace {
 
-constexpr double kRegular = 1e-16;  // of the largest diagonal entry
-constexpr Index kGrain = 8;         // snapshots whose parts are added before those of others
+constexpr double kRegular = 1e-16;   // of the largest diagonal entry
+constexpr Index kSnapshotGrain = 8;  // snapshots whose parts are added before those of others
 
 void regularise(Matrix<double>& lower) {
   lower.diagonal().array() += kRegular * lower.diagonal().maxCoeff();
@@ -128,7 +128,8 @@ Matrix<double> Arrowhead::what_blocks_leave() const {
     }
   };
   const Matrix<double> zero = Matrix<double>::Zero(h_size, h_size);
-  return parallel_total(cut(p_.snapshots(), kGrain, factor_threads_), factor_threads_, zero, add);
+  return parallel_total(cut(p_.snapshots(), kSnapshotGrain, factor_threads_), factor_threads_, zero,
+                        add);
 }
 
 void Arrowhead::solve(Vector& x, Vector& ray) const {
@@ -185,7 +186,8 @@ Vector Arrowhead::solve_blocks(Vector& m, Vector& ray) const {
     }
   };
   const Vector zero = Vector::Zero(p_.A.size());
-  return parallel_total(cut(p_.snapshots(), kGrain, solve_threads_), solve_threads_, zero, add);
+  return parallel_total(cut(p_.snapshots(), kSnapshotGrain, solve_threads_), solve_threads_, zero,
+                        add);
 }
 
 void Arrowhead::finish_blocks(const Vector& h, Vector& m, Vector& ray) const {

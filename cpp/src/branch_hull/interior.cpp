@@ -12,7 +12,7 @@ constexpr double kToBoundary = 0.995;  // share of the way that a step may go
 constexpr double kShortest = 1e-10;    // a step that is none
 constexpr double kDependent = 1e-10;   // of the largest pivot
 constexpr int kRefinements = 1;        // without it multipliers end at 1e-9
-constexpr Index kGrain = 10'000;       // hulls that are worth a thread
+constexpr Index kHullGrain = 10'000;   // hulls that are worth a thread
 
 bool v_varies(const UnitHull& p, Index row) {
   const Index j = row / p.rows_of_one();
@@ -84,7 +84,7 @@ Interior::Interior(const UnitHull& program)
     if (kind == HullRow::quadrant && v_varies(p_, l)) on_v_.push_back(l);
   }
   const auto hulls = static_cast<Index>(hulls_.size());
-  hull_ranges_ = cut(hulls, kGrain, hulls < kGrain ? 1 : p_.threads);
+  hull_ranges_ = cut(hulls, kHullGrain, hulls < kHullGrain ? 1 : p_.threads);
   // Multipliers that satisfy the bounds' part of stationarity, and points inside all cones.
   const auto bounds = cost_.size(), others = static_cast<Index>(on_u_.size() + on_v_.size());
   Cones& s = at_.s;

@@ -8,8 +8,8 @@ namespace {
 
 using Vector = Eigen::VectorXd;
 
-constexpr double kOutOfSense = 1e9;  // weights of an output, at unit size
-constexpr double kRounding = 1e-9;   // of the norm that the ball allows
+constexpr double kOutOfSense = 1e9;     // weights of an output, at unit size
+constexpr double kBallRounding = 1e-9;  // of the norm that the ball allows
 
 Vector or_zeros(const Vector& slopes, Index outputs) {
   return slopes.size() > 0 ? slopes : Vector::Zero(outputs);
@@ -101,7 +101,7 @@ double norm_beyond_reach(const UnitProgram<S>& p) {
   if (!(r.ridges.minCoeff() > 0)) return kOutOfSense * outputs * std::max(p.largest, 1.0);
   const double squares = p.costs.cwiseAbs2().cwiseQuotient(r.ridges).sum();
   const double most = p.norm_of(r.original) + p.level * std::sqrt(outputs * squares);
-  return (1 + kRounding) * most;
+  return (1 + kBallRounding) * most;
 }
 
 #define NETTRIM_FOR(S)                                                                            \
