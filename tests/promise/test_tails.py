@@ -55,8 +55,9 @@ def test_most_failures_is_the_last_count_that_still_shows_it(
     n: int, share: float, delta: float
 ) -> None:
     k = most_failures(n, share, delta)
-    assert k < 0 or stats.binom.cdf(k, n, share) <= delta
-    assert stats.binom.cdf(k + 1, n, share) > delta or k + 1 == n
+    rounded = 1e-12 * delta  # a tail that equals delta may come out on either side of it
+    assert k < 0 or stats.binom.cdf(k, n, share) <= delta + rounded
+    assert stats.binom.cdf(k + 1, n, share) > delta - rounded or k + 1 == n
 
 
 @given(share=SHARES, delta=DELTAS)
