@@ -214,6 +214,13 @@ def test_report_page_and_accuracy(files: Path, capsys: pytest.CaptureFixture[str
     assert f"{before:.2%} → {after:.2%}" in [e.text for e in page.all("dd", class_="figure")]
 
 
+def test_copies_among_held_out_samples_are_told(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("trim net.npz -c X.npy --epsilon 0.1 -o out.npz -q --held-out X.npy") == 0
+    assert "80 of its 80 samples are in X" in capsys.readouterr().err
+
+
 def test_labels_belong_to_the_held_out_samples(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from ..base.arrays import check_finite
 from ..base.errors import (
     CalibrationWarning,
     ConvergenceWarning,
+    HeldOutWarning,
     LargeErrorWarning,
     PromiseWarning,
     RecoveryWarning,
@@ -70,7 +71,13 @@ TRIM_OPTIONS = (  # passed on as they are, if they were given
     "max_patches",
     "seed",
 )
-SHOWN = (CalibrationWarning, LargeErrorWarning, RecoveryWarning, RuntimeMismatchWarning)
+SHOWN = (
+    CalibrationWarning,
+    HeldOutWarning,
+    LargeErrorWarning,
+    RecoveryWarning,
+    RuntimeMismatchWarning,
+)
 HULL_OPTIONS = ("which", "regularizer", "slack", "zero", "solver", "tol")
 INTERRUPTED = 130  # by Ctrl-C; a signal that was taken like it has a status of its own
 TOO_FAR, UNPROMISED = 3, 4
