@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from .hashes import hash_data, hash_model
+from .hashes import count_copies, hash_data, hash_model
 from .masked_view import MaskedView
 from .masks import MaskChoice, with_masks
 from .model_view import LayerView, ModelView, Untouched, as_view, view_both, viewed_model
@@ -81,6 +82,11 @@ class OpenedModel(Generic[Model]):
             "held_out": None if held_out_data is None else _facts_of(held_out_data),
         }
         return cls(model, view, layers, outputs, view.untouched(), data, held_out_data, facts)
+
+    @cached_property
+    def n_copies(self) -> int:
+        """How many held-out samples are among the others as well."""
+        return 0 if self.held_out is None else count_copies(self.data, self.held_out)
 
     def with_model(self, model: Model) -> OpenedModel[Model]:
         """Open what became of the model on the same data: of its kind, with its outputs."""

@@ -111,6 +111,7 @@ seed, progress
         outputs=outputs,
         mask=mask,
         held_out=held_out,
+        measure=None,
         n_threads=n_threads,
         executor=executor,
         checkpoint=checkpoint,

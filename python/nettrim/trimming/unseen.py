@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ..base.arrays import AnyFloat
 from ..base.errors import HeldOutWarning, warn_user
-from ..models.hashes import count_copies
 from ..models.masked_view import MaskedView
 from ..models.model_view import ModelView
 from ..models.opened_model import OpenedModel
@@ -23,13 +22,10 @@ __all__ = ["by_sample", "judge_unseen", "run_on_held_out", "warn_of_copies"]
 
 def warn_of_copies(opened: OpenedModel[Any]) -> None:
     """Warn of held-out samples that the solver sees as well."""
-    if opened.held_out is None:
-        return
-    copies = count_copies(opened.data, opened.held_out)
-    if copies:
+    if opened.held_out is not None and opened.n_copies:
         warn_user(
-            f"held_out: {copies:,} of its {len(opened.held_out):,} samples are in X as well, so "
-            "what is measured on them says too little of unseen ones",
+            f"held_out: {opened.n_copies:,} of its {len(opened.held_out):,} samples are in X as "
+            "well, so what is measured on them says too little of unseen ones",
             HeldOutWarning,
         )
 

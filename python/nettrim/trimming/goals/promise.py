@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 
 from ...base.arguments import check_choice, refuse_unused
 from ...layer.blocks.workers import Pool
-from ...models.hashes import count_copies
 from ...models.opened_model import OpenedModel
 from ...promise.target import Target, format_level
 from ..keep_promise import keep_promise
@@ -154,11 +153,11 @@ class Promise(Goal):
                 f"with {format_level(self.confidence)} confidence, takes at least {least:,}, even "
                 "of a model that loses nothing on them"
             )
-        copies = count_copies(opened.data, opened.held_out)
-        if copies:
+        if opened.n_copies:
             raise ValueError(
-                f"held_out: {copies:,} of its {n_samples:,} samples are in X as well, so nothing "
-                "that they say of future ones could be promised; leave them out of one of the two"
+                f"held_out: {opened.n_copies:,} of its {n_samples:,} samples are in X as well, so "
+                "nothing that they say of future ones could be promised; leave them out of one of "
+                "the two"
             )
 
     def method(self, run: Run, scheme: str, pool: Pool | None) -> Method:
