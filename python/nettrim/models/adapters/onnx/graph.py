@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 __all__ = [
     "FLOATS",
     "KNOWN_TYPES",
+    "STANDARD",
     "OnnxGraph",
     "Stored",
     "attributes",
@@ -37,6 +38,7 @@ Values: TypeAlias = NDArray[Any]
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
 
 KNOWN_TYPES = frozenset(onnx.TensorProto.DataType.values()) - {onnx.TensorProto.UNDEFINED}
+STANDARD = ("", "ai.onnx")  # domains of ONNX's own operators
 _DATA_FIELDS = ("float_data", "double_data", "int32_data", "int64_data", "uint64_data")
 
 
@@ -197,7 +199,7 @@ def fill(tensor: onnx.TensorProto, value: Values) -> None:
 
 def is_standard(node: onnx.NodeProto, *op_types: str) -> bool:
     """Tell whether a node is one of these operators of ONNX itself."""
-    return node.domain in ("", "ai.onnx") and node.op_type in op_types
+    return node.domain in STANDARD and node.op_type in op_types
 
 
 def has_input(node: onnx.NodeProto, position: int) -> bool:

@@ -24,7 +24,7 @@ from .inputs import Inputs
 from .layers import find_prunable
 from .lipschitz import LipschitzConstants, propagate_lipschitz
 from .session import Probe, Session
-from .units import Trial, UnitWalk, keep_units, list_bounds
+from .units import Trial, follow_units, keep_units, list_bounds
 from .untouched import list_untouched
 
 __all__ = ["OnnxView", "view"]
@@ -214,11 +214,11 @@ class OnnxView(ModelView):
         probe = self._situation(few).probe
         names = {layer.name for layer in self._layers}
         layers = [*self._by_output.values()]
-        walk = UnitWalk(self._graph, layers, names, probe, self._bounds(few))
+        places = follow_units(self._graph, layers, names, probe, self._bounds(few))
         trial = Trial(self._layers, self.with_weights, self._inputs, few)
-        units = walk.finish()
+        units = places.finish()
         while faulty := trial.find_faulty(units):
-            units = walk.finish(faulty)
+            units = places.finish(faulty)
         return units
 
     def keep_units(

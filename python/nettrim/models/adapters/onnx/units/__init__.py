@@ -2,6 +2,6 @@
 
 from .cut import keep_units
 from .trial import Trial
-from .walk import UnitWalk, list_bounds
+from .walk import follow_units, list_bounds
 
-__all__ = ["Trial", "UnitWalk", "keep_units", "list_bounds"]
+__all__ = ["Trial", "follow_units", "keep_units", "list_bounds"]

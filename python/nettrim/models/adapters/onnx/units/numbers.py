@@ -8,17 +8,16 @@ to be replaced.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import onnx
 
+from ....units.unit_map import Units
 from ..graph import attributes, is_standard
+from .places import UnitPlaces
 from .sites import Site
 
-if TYPE_CHECKING:
-    from .walk import UnitWalk
-
-__all__ = ["find_number"]
+__all__ = ["count_entry", "find_number"]
 
 # Operators that leave the order of numbers as it is, and the input that these come from. PyTorch
 # puts 1 in the place of -1 by a Where.
@@ -48,80 +47,89 @@ class _Entry(NamedTuple):
 
 
 def find_number(
-    walk: UnitWalk, node: onnx.NodeProto, position: int, index: int, length: int
+    places: UnitPlaces, node: onnx.NodeProto, position: int, index: int, length: int
 ) -> Site | None:
     """Return the number to be replaced when an entry that a node reads counts units.
 
     None where there is none: the entry follows from shapes, stands for what is left, or cannot be
     told where it comes from. Where others read the same shape, it is the entry itself.
     """
-    found = _trace(walk, node, position, index, length)
-    if found is None or walk.makers.get(found.output, node).op_type != "Concat":
+    found = _trace(places, node, position, index, length)
+    if found is None or places.makers.get(found.output, node).op_type != "Concat":
         return found
-    shared = any(len(walk.graph.readers[n]) > 1 for n in (found.output, node.input[position]))
+    shared = any(len(places.graph.readers[n]) > 1 for n in (found.output, node.input[position]))
     own = Site(node.output[0], str(position), index)
-    return own if shared and walk.opset >= SCATTERS else found
+    return own if shared and places.opset >= SCATTERS else found
+
+
+def count_entry(
+    places: UnitPlaces, node: onnx.NodeProto, position: int, index: int, units: Units
+) -> None:
+    """Say that an entry of what a node reads counts units, unless it follows from shapes."""
+    site = find_number(places, node, position, index, len(units))
+    if site is not None:
+        places.count(site, units)
 
 
 def _trace(
-    walk: UnitWalk, node: onnx.NodeProto, position: int, index: int, length: int
+    places: UnitPlaces, node: onnx.NodeProto, position: int, index: int, length: int
 ) -> Site | None:
     """Return the constant that an entry comes from, or the computed part of a shape that it is."""
     entry = _Entry(node, position, index)
-    if entry.name in walk.graph.stored:
-        return entry.site if _value(walk, entry) == length else None
-    maker = walk.makers.get(entry.name)
+    if entry.name in places.graph.stored:
+        return entry.site if _value(places, entry) == length else None
+    maker = places.makers.get(entry.name)
     if maker is None:
         return None
     if is_standard(maker, *IN_ORDER):
-        return _trace(walk, maker, IN_ORDER[maker.op_type], index, length)
+        return _trace(places, maker, IN_ORDER[maker.op_type], index, length)
     if is_standard(maker, "Mul"):
-        factors = [_Entry(maker, k, 0) for k in range(2) if maker.input[k] in walk.graph.stored]
-        return next((f.site for f in factors if _value(walk, f) == length), None)
+        factors = [_Entry(maker, k, 0) for k in range(2) if maker.input[k] in places.graph.stored]
+        return next((f.site for f in factors if _value(places, f) == length), None)
     if is_standard(maker, "Concat"):
-        piece = _locate(walk, maker, index)
-        found = _trace(walk, *piece, length)
-        if found is not None or piece.name in walk.graph.stored or _follows(walk, piece):
+        piece = _locate(places, maker, index)
+        found = _trace(places, *piece, length)
+        if found is not None or piece.name in places.graph.stored or _follows(places, piece):
             return found
-        return piece.site if math.prod(walk.shape(piece.name)) == 1 else None
+        return piece.site if math.prod(places.shape(piece.name)) == 1 else None
     return None
 
 
-def _value(walk: UnitWalk, entry: _Entry) -> int:
-    return int(walk.graph.stored[entry.name].value.reshape(-1)[entry.number])
+def _value(places: UnitPlaces, entry: _Entry) -> int:
+    return int(places.graph.stored[entry.name].value.reshape(-1)[entry.number])
 
 
-def _locate(walk: UnitWalk, concat: onnx.NodeProto, index: int) -> _Entry:
+def _locate(places: UnitPlaces, concat: onnx.NodeProto, index: int) -> _Entry:
     """Return the entry of a part that is an entry of the whole."""
     for position, name in enumerate(concat.input):
-        length = math.prod(walk.shape(name))
+        length = math.prod(places.shape(name))
         if index < length:
             return _Entry(concat, position, index)
         index -= length
     raise AssertionError("a shape has no more entries than its parts")
 
 
-def _follows(walk: UnitWalk, entry: _Entry) -> bool:
+def _follows(places: UnitPlaces, entry: _Entry) -> bool:
     """Tell whether a number follows from the shape of a tensor along its units."""
-    maker = walk.makers.get(entry.name)
+    maker = places.makers.get(entry.name)
     if maker is None:
         return False
     if is_standard(maker, *IN_ORDER):
-        return _follows(walk, _Entry(maker, IN_ORDER[maker.op_type], entry.number))
+        return _follows(places, _Entry(maker, IN_ORDER[maker.op_type], entry.number))
     if is_standard(maker, "Mul", "Div"):
-        return any(_follows(walk, _Entry(maker, k, 0)) for k in range(2))
+        return any(_follows(places, _Entry(maker, k, 0)) for k in range(2))
     if is_standard(maker, "Concat"):
-        return _follows(walk, _locate(walk, maker, entry.number))
+        return _follows(places, _locate(places, maker, entry.number))
     if is_standard(maker, "Gather", "Slice"):
-        first = walk.graph.constant(maker, 1)
+        first = places.graph.constant(maker, 1)
         if first is None:
             return False
-        length = math.prod(walk.shape(maker.input[0]))
+        length = math.prod(places.shape(maker.input[0]))
         offset = int(first.reshape(-1)[entry.number if maker.op_type == "Gather" else 0]) % length
         along = offset if maker.op_type == "Gather" else offset + entry.number
-        return _follows(walk, _Entry(maker, 0, along))
+        return _follows(places, _Entry(maker, 0, along))
     if is_standard(maker, "Shape"):
-        at = walk.at(maker.input[0])
-        first = attributes(maker).get("start", 0) % max(1, len(walk.shape(maker.input[0])))
+        at = places.at(maker.input[0])
+        first = attributes(maker).get("start", 0) % max(1, len(places.shape(maker.input[0])))
         return at is not None and at.axis == entry.number + first
     return False

@@ -1,17 +1,16 @@
 """What operators of ONNX do with the units that they read.
 
-A rule is told the walk and a node. It says in the walk where units lie behind the node, which
+A rule is told what is known of places and a node. It says where units lie behind the node, which
 constants are cut with them and which have to stay, and returns whether it knows what the node does;
 if not, the units that the node reads stay.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import onnx
 
 from ...graph import attributes
+from ..places import UnitPlaces
 from .along import (
     Rule,
     follow_argument,
@@ -41,13 +40,10 @@ from .shapes import (
     follow_unsqueeze,
 )
 
-if TYPE_CHECKING:
-    from ..walk import UnitWalk
-
 __all__ = ["RULES"]
 
 
-def _stop(walk: UnitWalk, node: onnx.NodeProto) -> bool:
+def _stop(places: UnitPlaces, node: onnx.NodeProto) -> bool:
     """Let units be where a node makes nothing of them but their number, or reads none."""
     return True
 

@@ -3,79 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import onnx
 
 from .....units.couplings import UnitAxis
+from ..places import UnitPlaces
 from .moves import called
-
-if TYPE_CHECKING:
-    from ..walk import UnitWalk
 
 __all__ = ["follow_entries", "follow_operands", "follow_product", "tie_operands"]
 
 Shape = tuple[int, ...]
 
 
-def follow_entries(walk: UnitWalk, node: onnx.NodeProto) -> bool:
+def follow_entries(places: UnitPlaces, node: onnx.NodeProto) -> bool:
     """Follow units through an operation on the entries of one tensor."""
     for output in node.output:
-        walk.put(output, walk.place(node.input[0]))
-    return not any(walk.place(name) for name in node.input[1:])
+        places.put(output, places.place(node.input[0]))
+    return not any(places.place(name) for name in node.input[1:])
 
 
-def follow_operands(walk: UnitWalk, node: onnx.NodeProto) -> bool:
+def follow_operands(places: UnitPlaces, node: onnx.NodeProto) -> bool:
     """Follow units through an operation on the entries of several tensors."""
-    shapes = {k: walk.shape(name) for k, name in enumerate(node.input) if name}
-    walk.put(node.output[0], tie_operands(walk, node, shapes))
+    shapes = {k: places.shape(name) for k, name in enumerate(node.input) if name}
+    places.put(node.output[0], tie_operands(places, node, shapes))
     return True
 
 
 def tie_operands(
-    walk: UnitWalk, node: onnx.NodeProto, shapes: Mapping[int, Shape]
+    places: UnitPlaces, node: onnx.NodeProto, shapes: Mapping[int, Shape]
 ) -> UnitAxis | None:
     """Tie units that meet, by NumPy's rules for shapes; constants are cut with them.
 
     Shapes are those of inputs, by position, with 1 for axes along which they do not meet.
     """
     n_axes = max(map(len, shapes.values()))
-    places = {position: walk.at(node.input[position]) for position in shapes}
+    axes = {position: places.at(node.input[position]) for position in shapes}
     known = {
         at.axis + n_axes - len(shapes[position]): at.units
-        for position, at in places.items()
+        for position, at in axes.items()
         if at is not None
     }
     if len(known) == 1:
         ((axis, units),) = known.items()
         for position, shape in shapes.items():
             own = axis - n_axes + len(shape)
-            is_constant = node.input[position] in walk.graph.stored
+            is_constant = node.input[position] in places.graph.stored
             if is_constant and own >= 0 and shape[own] == len(units):
-                walk.cut(node, position, {own: units})
-                places[position] = UnitAxis(own, units)
-    return walk.couplings.combine((at, shapes[position]) for position, at in places.items())
+                places.cut(node, position, {own: units})
+                axes[position] = UnitAxis(own, units)
+    return places.couplings.combine((at, shapes[position]) for position, at in axes.items())
 
 
-def follow_product(walk: UnitWalk, node: onnx.NodeProto) -> bool:
+def follow_product(places: UnitPlaces, node: onnx.NodeProto) -> bool:
     """Follow units through a product of two tensors, as of attention: heads lie side by side."""
-    shapes = [walk.shape(name) for name in node.input]
+    shapes = [places.shape(name) for name in node.input]
     if min(map(len, shapes)) < 2:
         return False
-    n_axes = len(walk.shape(node.output[0]))
-    ends = [(walk.at(name), shape) for name, shape in zip(node.input, shapes, strict=True)]
+    n_axes = len(places.shape(node.output[0]))
+    ends = [(places.at(name), shape) for name, shape in zip(node.input, shapes, strict=True)]
     free = [at is not None and at.axis == len(shape) - 2 + k for k, (at, shape) in enumerate(ends)]
     summed = [
         at is not None and at.axis == len(shape) - 1 - k for k, (at, shape) in enumerate(ends)
     ]
     if any(summed) or (any(free) and all(at is not None for at, _ in ends)):
         for name in node.input:
-            walk.fix(name, f"{called(node)} adds up products of them")
+            places.fix(name, f"{called(node)} adds up products of them")
         return True
     if any(free):
         (at,) = (at for at, _ in ends if at is not None)
-        walk.put(node.output[0], at._replace(axis=n_axes - 2 + free.index(True)))
+        places.put(node.output[0], at._replace(axis=n_axes - 2 + free.index(True)))
         return True
     batches = {k: (*shape[:-2], 1, 1) for k, shape in enumerate(shapes)}
-    walk.put(node.output[0], tie_operands(walk, node, batches))
+    places.put(node.output[0], tie_operands(places, node, batches))
     return True

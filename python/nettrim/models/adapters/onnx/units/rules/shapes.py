@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
 from .....units.couplings import UnitAxis
 from ...graph import attributes, has_input
-from ..numbers import find_number
+from ..numbers import count_entry, find_number
+from ..places import UnitPlaces
 from ..spread import Spread
 from .moves import called, move_axes, others, told_axes
-
-if TYPE_CHECKING:
-    from ..walk import UnitWalk
 
 __all__ = [
     "follow_depth_to_space",
@@ -31,28 +28,28 @@ __all__ = [
 Shape = tuple[int, ...]
 
 
-def follow_reshape(walk: UnitWalk, node: onnx.NodeProto) -> bool:
+def follow_reshape(places: UnitPlaces, node: onnx.NodeProto) -> bool:
     """Follow units through another shape; an axis of theirs may be taken apart."""
-    at = walk.at(node.input[0])
+    at = places.at(node.input[0])
     if at is None:
         return True
-    before, after = walk.shape(node.input[0]), walk.shape(node.output[0])
-    spread = _take_apart(walk, node, at, before, after)
+    before, after = places.shape(node.input[0]), places.shape(node.output[0])
+    spread = _take_apart(places, node, at, before, after)
     if spread is not None:
-        walk.take_apart(node.output[0], spread)
+        places.take_apart(node.output[0], spread)
         return True
-    moved = walk.couplings.reshape(at, before, after) or _join_others(walk, at, before, after)
+    moved = places.couplings.reshape(at, before, after) or _join_others(places, at, before, after)
     if moved is None or len(moved.units) == 1:
-        walk.fix(node.input[0], f"{called(node)} puts them in another order")
+        places.fix(node.input[0], f"{called(node)} puts them in another order")
         return True
     if node.op_type == "Reshape":
-        walk.count_entry(node, 1, moved.axis, moved.units)
-    walk.put(node.output[0], moved)
+        count_entry(places, node, 1, moved.axis, moved.units)
+    places.put(node.output[0], moved)
     return True
 
 
 def _take_apart(
-    walk: UnitWalk, node: onnx.NodeProto, at: UnitAxis, before: Shape, after: Shape
+    places: UnitPlaces, node: onnx.NodeProto, at: UnitAxis, before: Shape, after: Shape
 ) -> Spread | None:
     """Return the axes into which a Reshape takes that of units apart; None if it does not."""
     starts = [k for k in range(len(after)) if math.prod(after[:k]) == math.prod(before[: at.axis])]
@@ -64,7 +61,7 @@ def _take_apart(
     if sum(length > 1 for length in parts) < 2 or math.prod(parts) != len(at.units):
         return None
     axes = dict(zip(range(first, last), range(len(parts)), strict=True))
-    sites = {own: find_number(walk, node, 1, axis, parts[own]) for axis, own in axes.items()}
+    sites = {own: find_number(places, node, 1, axis, parts[own]) for axis, own in axes.items()}
     known = {own: site for own, site in sites.items() if site is not None}
     units = at.units.reshape(parts)
     for own in axes.values():
@@ -73,7 +70,7 @@ def _take_apart(
     return Spread(axes, units, known, set(), set())
 
 
-def _join_others(walk: UnitWalk, at: UnitAxis, before: Shape, after: Shape) -> UnitAxis | None:
+def _join_others(places: UnitPlaces, at: UnitAxis, before: Shape, after: Shape) -> UnitAxis | None:
     """Follow units whose axis, or the first part of it like heads, joins axes around it."""
     behind = math.prod(before[at.axis + 1 :])
     for axis, now in enumerate(after):
@@ -86,68 +83,70 @@ def _join_others(walk: UnitWalk, at: UnitAxis, before: Shape, after: Shape) -> U
             continue
         if now > len(rows) > 1 and now % len(rows) == 0:
             for column in rows.T[1:]:
-                walk.couplings.tie(rows[:, 0], column)
+                places.couplings.tie(rows[:, 0], column)
             return UnitAxis(axis, np.tile(rows[:, 0], now // len(rows)))
     return None
 
 
-def follow_transpose(walk: UnitWalk, node: onnx.NodeProto) -> bool:
+def follow_transpose(places: UnitPlaces, node: onnx.NodeProto) -> bool:
     """Follow units when axes change places."""
-    backwards = reversed(range(len(walk.shape(node.input[0]))))
+    backwards = reversed(range(len(places.shape(node.input[0]))))
     order = attributes(node).get("perm", list(backwards))
-    return move_axes(walk, node, {old: new for new, old in enumerate(order)})
+    return move_axes(places, node, {old: new for new, old in enumerate(order)})
 
 
-def follow_squeeze(walk: UnitWalk, node: onnx.NodeProto) -> bool:
+def follow_squeeze(places: UnitPlaces, node: onnx.NodeProto) -> bool:
     """Follow units when axes of one entry go."""
-    axes, shape = told_axes(walk, node), walk.shape(node.input[0])
+    axes, shape = told_axes(places, node), places.shape(node.input[0])
     if axes is None:
         return False
     gone = {axis % len(shape) for axis in axes}
     gone = gone or {axis for axis, length in enumerate(shape) if length == 1}
-    return move_axes(walk, node, {old: new for new, old in enumerate(others(len(shape), gone))})
+    return move_axes(places, node, {old: new for new, old in enumerate(others(len(shape), gone))})
 
 
-def follow_unsqueeze(walk: UnitWalk, node: onnx.NodeProto) -> bool:
+def follow_unsqueeze(places: UnitPlaces, node: onnx.NodeProto) -> bool:
     """Follow units when axes of one entry come in between."""
-    axes, n_axes = told_axes(walk, node), len(walk.shape(node.output[0]))
+    axes, n_axes = told_axes(places, node), len(places.shape(node.output[0]))
     if axes is None:
         return False
-    return move_axes(walk, node, dict(enumerate(others(n_axes, {axis % n_axes for axis in axes}))))
+    return move_axes(
+        places, node, dict(enumerate(others(n_axes, {axis % n_axes for axis in axes})))
+    )
 
 
-def follow_expansion(walk: UnitWalk, node: onnx.NodeProto) -> bool:
+def follow_expansion(places: UnitPlaces, node: onnx.NodeProto) -> bool:
     """Follow units when other axes become longer."""
-    at = walk.at(node.input[0])
+    at = places.at(node.input[0])
     if at is None:
         return True
-    before, after = walk.shape(node.input[0]), walk.shape(node.output[0])
+    before, after = places.shape(node.input[0]), places.shape(node.output[0])
     moved = at._replace(axis=at.axis + len(after) - len(before))
-    index = moved.axis - len(after) + math.prod(walk.shape(node.input[1]))
+    index = moved.axis - len(after) + math.prod(places.shape(node.input[1]))
     if index >= 0:
-        walk.count_entry(node, 1, index, moved.units)
-    walk.put(node.output[0], moved)
+        count_entry(places, node, 1, index, moved.units)
+    places.put(node.output[0], moved)
     return True
 
 
-def follow_stretch(walk: UnitWalk, node: onnx.NodeProto) -> bool:
+def follow_stretch(places: UnitPlaces, node: onnx.NodeProto) -> bool:
     """Follow units through Resize and Pad, along whose axis nothing changes."""
-    at = walk.at(node.input[0])
+    at = places.at(node.input[0])
     if at is None:
         return True
-    if walk.shape(node.input[0])[at.axis] != walk.shape(node.output[0])[at.axis]:
+    if places.shape(node.input[0])[at.axis] != places.shape(node.output[0])[at.axis]:
         return False
     if node.op_type == "Resize" and has_input(node, 3):
-        axes = list(attributes(node).get("axes", range(len(walk.shape(node.input[0])))))
+        axes = list(attributes(node).get("axes", range(len(places.shape(node.input[0])))))
         if at.axis in axes:
-            walk.count_entry(node, 3, axes.index(at.axis), at.units)
-    walk.put(node.output[0], at)
+            count_entry(places, node, 3, axes.index(at.axis), at.units)
+    places.put(node.output[0], at)
     return True
 
 
-def follow_depth_to_space(walk: UnitWalk, node: onnx.NodeProto) -> bool:
+def follow_depth_to_space(places: UnitPlaces, node: onnx.NodeProto) -> bool:
     """Follow channels that become positions: those of one place go together."""
-    at, options = walk.at(node.input[0]), attributes(node)
+    at, options = places.at(node.input[0]), attributes(node)
     if at is None:
         return True
     if at.axis != 1:
@@ -157,18 +156,18 @@ def follow_depth_to_space(walk: UnitWalk, node: onnx.NodeProto) -> bool:
     if options.get("mode", "DCR") == "DCR":
         rows = at.units.reshape(size, -1).T
     for column in rows.T[1:]:
-        walk.couplings.tie(rows[:, 0], column)
-    walk.put(node.output[0], UnitAxis(1, rows[:, 0]))
+        places.couplings.tie(rows[:, 0], column)
+    places.put(node.output[0], UnitAxis(1, rows[:, 0]))
     return True
 
 
-def follow_space_to_depth(walk: UnitWalk, node: onnx.NodeProto) -> bool:
+def follow_space_to_depth(places: UnitPlaces, node: onnx.NodeProto) -> bool:
     """Follow channels of which each becomes several, one for each place in a block."""
-    at = walk.at(node.input[0])
+    at = places.at(node.input[0])
     if at is None:
         return True
     if at.axis != 1:
         return False
     times = attributes(node)["blocksize"] ** 2
-    walk.put(node.output[0], UnitAxis(1, np.tile(at.units, times)))
+    places.put(node.output[0], UnitAxis(1, np.tile(at.units, times)))
     return True
