@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from numpy.typing import NDArray
 
 from ..base.arguments import check_choice, check_integer, check_threads
 from ..base.stopwatch import Stopwatch
@@ -20,6 +22,7 @@ from ..results.trim_result import TrimResult
 from .assessment import assess, warn
 from .checkpoint import Checkpoint
 from .choice import LayerChoice, choose_layers, choose_outputs
+from .goals.goal import Goal
 from .measure import Gauge, Measure
 from .methods.method import Method, RowSample, Run
 from .progress import make_reporter
@@ -27,11 +30,6 @@ from .recipe import make_recipe
 from .runs import Runs, run_before
 from .unseen import warn_of_copies
 from .walk import Walk
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from .goals.goal import Goal
 
 __all__ = ["Job"]
 

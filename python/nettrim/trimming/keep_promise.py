@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -22,17 +22,15 @@ from ..base.errors import LargeErrorWarning, OutOfReachError, PromiseWarning, wa
 from ..promise.fixed_sequence import FixedSequence, Trial, find_boldest
 from ..promise.target import Target
 from ..results.promise import PathModel, PromiseReport, say_unkept
+from ..results.trim_result import TrimResult
+from .goals.goal import Goal, PathGoal
+from .job import Job
 from .methods.method import LayerTask, Method, Run
 from .path import Path
 from .path_search import Search
 from .solved_layer import SolvedLayer
 from .unseen import run_on_held_out
 from .walk import Walk
-
-if TYPE_CHECKING:
-    from ..results.trim_result import TrimResult
-    from .goals.goal import Goal, PathGoal
-    from .job import Job
 
 __all__ = ["keep_promise"]
 

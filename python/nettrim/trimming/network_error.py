@@ -11,16 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..base.errors import ConvergenceWarning, LargeErrorWarning, warn_user
+from ..results.trim_result import TrimResult
+from .goals.error import Error
+from .job import Job
 from .path import Path
 from .walk import Walk
-
-if TYPE_CHECKING:
-    from ..results.trim_result import TrimResult
-    from .goals.error import Error
-    from .job import Job
 
 __all__ = ["trim_to_network_error"]
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .goals.goal import PathGoal
+from .job import Job
 from .methods.method import Run
 from .walk import Walk
-
-if TYPE_CHECKING:
-    from .goals.goal import PathGoal
-    from .job import Job
 
 __all__ = ["Path"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 from ..base.errors import CalibrationWarning, LargeErrorWarning, OutOfReachError
 from ..promise.losses import find_decisions
 from ..promise.target import Target
+from .goals.goal import PathGoal
+from .job import Job
 from .methods.method import Run
 from .path import Path
 from .progress import Reporter
 from .unseen import by_sample
-
-if TYPE_CHECKING:
-    from .goals.goal import PathGoal
-    from .job import Job
 
 __all__ = ["Search"]
 

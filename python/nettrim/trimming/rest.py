@@ -10,20 +10,18 @@ convolution), is none of the second walk's.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..models.model_view import Affine
+from ..results.trim_result import TrimResult
+from .goals.goal import Goal
+from .goals.units import Units
+from .job import Job
 from .methods.to_units import ToUnits
 from .walk import Walk
-
-if TYPE_CHECKING:
-    from ..results.trim_result import TrimResult
-    from .goals.goal import Goal
-    from .goals.units import Units
-    from .job import Job
 
 __all__ = ["trim_rest"]
 

@@ -18,6 +18,7 @@ from .choice import LayerChoice
 from .goals import Goal, resolve_goal
 from .job import Job
 from .measure import Measure
+from .reach import reach
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -243,4 +244,4 @@ def trim(
         seed=seed,
         progress=progress,
     )
-    return goal.reach(job)
+    return reach(goal, job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from ...base.arguments import (
     check_choice,
@@ -19,12 +19,7 @@ from ...layer.blocks.workers import Pool
 from ...layer.options import SOLVERS
 from ..methods.method import Run
 from ..methods.to_error import ToError
-from ..network_error import trim_to_network_error
 from .goal import PathGoal
-
-if TYPE_CHECKING:
-    from ...results.trim_result import TrimResult
-    from ..job import Job
 
 __all__ = ["Error"]
 
@@ -147,12 +142,6 @@ class Error(PathGoal):
     def with_care(self, care: float) -> Error:
         """Return the goal with an error that is allowed to a layer."""
         return replace(self, epsilon=1 / care, network=None)
-
-    def reach(self, job: Job[Any]) -> TrimResult[Any]:
-        """Carry it out: by one walk, or by as many as it takes to meet the network's error."""
-        if self.network is None:
-            return super().reach(job)
-        return trim_to_network_error(job, self, self.network)
 
     def method_on_path(
         self, run: Run, scheme: str, pool: Pool | None, memory: dict[int, Any], *, draft: bool

@@ -5,15 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ...layer.blocks.workers import Pool
 from ...models.opened_model import OpenedModel
 from ..methods.method import Method, Run
-
-if TYPE_CHECKING:
-    from ...results.trim_result import TrimResult
-    from ..job import Job
 
 __all__ = ["Goal", "PathGoal"]
 
@@ -45,12 +41,6 @@ class Goal(ABC):
     @abstractmethod
     def method(self, run: Run, scheme: str, pool: Pool | None) -> Method:
         """Return the method that reaches the goal."""
-
-    def reach(self, job: Job[Any]) -> TrimResult[Any]:
-        """Carry it out: by one walk, unless the goal is one that takes several."""
-        with job.running() as run:
-            walk = job.walk(run, self)
-        return job.assess(walk, self)
 
     @abstractmethod
     def arguments(self, scheme: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,16 +14,11 @@ from ...base.arguments import check_choice, refuse_unused
 from ...layer.blocks.workers import Pool
 from ...models.opened_model import OpenedModel
 from ...promise.target import Target, format_level
-from ..keep_promise import keep_promise
 from ..methods.method import Method, Run
 from .error import Error
 from .goal import Goal, PathGoal
 from .sparsity import Sparsity
 from .units import Units
-
-if TYPE_CHECKING:
-    from ...results.trim_result import TrimResult
-    from ..job import Job
 
 __all__ = ["Promise"]
 
@@ -163,10 +158,6 @@ class Promise(Goal):
     def method(self, run: Run, scheme: str, pool: Pool | None) -> Method:
         """Return the method of a model of the path, of its own size."""
         return self.models.method(run, scheme, pool)
-
-    def reach(self, job: Job[Any]) -> TrimResult[Any]:
-        """Find the boldest model that passes."""
-        return keep_promise(job, self, self.models, self.target, self.labels)
 
     def arguments(self, scheme: str) -> dict[str, Any]:
         """Return the same as options of `nettrim.trim`."""

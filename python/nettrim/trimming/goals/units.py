@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ...base.arguments import check_integer, check_number, check_share, refuse_unused, show
 from ...layer.blocks.workers import Pool
 from ..methods.method import Run
 from ..methods.to_units import ToUnits
-from ..rest import trim_rest
 from .goal import PathGoal
 from .sparsity import Sparsity
-
-if TYPE_CHECKING:
-    from ...results.trim_result import TrimResult
-    from ..job import Job
 
 __all__ = ["Units"]
 
@@ -118,10 +113,6 @@ class Units(PathGoal):
         if self.then is not None:
             raise ValueError("then: networks of all sizes are a path of units alone, leave it out")
         return replace(self, size=care, operations=None, seconds=None, error=None, batch=None)
-
-    def reach(self, job: Job[Any]) -> TrimResult[Any]:
-        """Carry it out: by one walk, or by another one for what is left."""
-        return super().reach(job) if self.then is None else trim_rest(job, self, self.then)
 
     def method(self, run: Run, scheme: str, pool: Pool | None) -> ToUnits:
         """Return surgery on whole units."""
