@@ -13,6 +13,7 @@ from scipy import sparse
 import nettrim
 from nettrim.layer.blocks import common_penalty
 from nettrim.layer.blocks.block import BlockStart, solve_blocks, split_outputs
+from nettrim.layer.blocks.dispatcher import Dispatcher
 from nettrim.layer.blocks.pareto import Point, next_penalty
 from nettrim.layer.data import LayerData
 from nettrim.layer.options import Form, LayerOptions
@@ -148,13 +149,13 @@ def contradictory(n_samples, n_outputs):
 def rounds(monkeypatch):
     """Results of all blocks, of every time they are asked."""
     results = []
-    ask = common_penalty._Dispatcher.solve
+    ask = Dispatcher.solve
 
     def kept(desk, *terms, **options):
         results.append(ask(desk, *terms, **options))
         return results[-1]
 
-    monkeypatch.setattr(common_penalty._Dispatcher, "solve", kept)
+    monkeypatch.setattr(Dispatcher, "solve", kept)
     return results
 
 
@@ -506,7 +507,7 @@ def test_what_is_told_of_the_weights_is_true_of_them(gain, dtype):
 
 def test_a_proof_is_the_one_whose_multipliers_are_at_hand(monkeypatch):
     """Asked again for all multipliers, blocks may prove a little less than they did before."""
-    ask = common_penalty._Dispatcher.solve
+    ask = Dispatcher.solve
 
     def again(desk, *terms, all_multipliers=True, **options):
         parts = ask(desk, *terms, all_multipliers=all_multipliers, **options)
@@ -517,8 +518,8 @@ def test_a_proof_is_the_one_whose_multipliers_are_at_hand(monkeypatch):
         raise AssertionError("multipliers were asked for in a hurry")
 
     monkeypatch.setattr(common_penalty, "SOON", 0.0)  # no round is expected to be the last
-    monkeypatch.setattr(common_penalty._Dispatcher, "solve", again)
-    monkeypatch.setattr(common_penalty._Dispatcher, "step_here", hurried)
+    monkeypatch.setattr(Dispatcher, "solve", again)
+    monkeypatch.setattr(Dispatcher, "step_here", hurried)
     X, Y = layer()
     for gain in (0.01, 0.1, 0.3, 0.6):
         epsilon = gain * np.linalg.norm(Y)

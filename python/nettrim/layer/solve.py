@@ -15,7 +15,8 @@ from ..base.arrays import check_squares, convert
 from ..base.limits import Listener, make_listener
 from .blocks.block import BlockStart, solve_block, split_outputs
 from .blocks.block_solver import PoolSolver, SerialSolver
-from .blocks.common_penalty import BlockSolver, solve_in_blocks
+from .blocks.common_penalty import solve_in_blocks
+from .blocks.dispatcher import BlockSolver
 from .blocks.workers import Pool, SharedData, Task
 from .data import LayerData
 from .gram import Gram, pose

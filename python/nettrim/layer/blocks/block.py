@@ -33,6 +33,7 @@ __all__ = [
     "BlockStart",
     "BlockTask",
     "SparseMultipliers",
+    "describe_engine",
     "solve_block",
     "solve_blocks",
     "split_outputs",
@@ -238,3 +239,10 @@ def solve_block(
         **data.drawing,
     )
     return LayerSolution(**fields)
+
+
+def describe_engine(results: Sequence[BlockResult]) -> dict[str, Any]:
+    """Tell which engine gave the answer; "none" is that of blocks whose start was good enough."""
+    solutions = [result.solution for result in results]
+    one = next((s for s in solutions if s.solver != "none"), solutions[0])
+    return {"solver": f"{one.solver}, {len(results)} blocks", "reason": one.reason}

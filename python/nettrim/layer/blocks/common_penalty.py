@@ -15,19 +15,20 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...base.arrays import frobenius_norm
 from ..options import Form, LayerOptions
 from ..solution import LayerSolution
-from .block import Block, BlockResult, BlockStart, BlockTask, solve_blocks
+from .block import Block, BlockResult, BlockStart, describe_engine
+from .dispatcher import BlockSolver, Dispatcher
 from .pareto import Point, next_penalty
 from .penalty_step import Candidate, PenaltyStep, Target, relative_gap
+from .uncoupled import solve_uncoupled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-__all__ = ["BlockSolver", "solve_in_blocks"]
+__all__ = ["solve_in_blocks"]
 
 # Share of the outputs whose square is a number: a smaller epsilon allows no error at all.
 SMALLEST = math.sqrt(np.finfo(np.float64).tiny)
@@ -57,19 +58,6 @@ NARROW = 1e-4
 PROMISING = 1e9  # a bound this large, in unit-size weights per output, says that there may be none
 
 
-class BlockSolver(Protocol):
-    """Solves the blocks of a layer."""
-
-    @property
-    def data(self) -> LayerData:
-        """The layer."""
-        ...
-
-    def solve(self, tasks: Sequence[BlockTask], options: LayerOptions) -> list[BlockResult]:
-        """Solve tasks, here or elsewhere; results are in the order of the tasks."""
-        ...
-
-
 def solve_in_blocks(
     solver: BlockSolver,
     blocks: Sequence[Block],
@@ -79,90 +67,19 @@ def solve_in_blocks(
     callback: Listener | None = None,
 ) -> LayerSolution:
     """Solve a layer in blocks, to a tolerance and within limits for all of them."""
-    dispatcher = _Dispatcher(solver, blocks, options, callback)
+    dispatcher = Dispatcher(solver, blocks, options, callback)
     if form.epsilon is None:
-        return _solve_uncoupled(dispatcher, form, starts)
+        return solve_uncoupled(dispatcher, form, starts)
     target = Target.of(solver.data, blocks)
     if target.zero_is_feasible and target.total <= form.epsilon * (1 + options.tol):
         return _zero_solution(dispatcher, form.epsilon, target, "optimal")
     if form.epsilon <= SMALLEST * target.total or target.total == 0:
-        return _solve_uncoupled(dispatcher, form, starts)
+        return solve_uncoupled(dispatcher, form, starts)
     return _PenaltySearch(dispatcher, form.epsilon, target).solve(starts)
 
 
-class _Dispatcher:
-    """Sends tasks to the solver, and counts time and iterations."""
-
-    def __init__(
-        self,
-        solver: BlockSolver,
-        blocks: Sequence[Block],
-        options: LayerOptions,
-        callback: Listener | None,
-    ) -> None:
-        self.solver = solver
-        self.blocks = blocks
-        self.options = options
-        self.callback = callback
-        self.began = time.perf_counter()
-        self.used = [0] * len(blocks)
-        self.interrupted = False  # from then on there is no time left
-
-    @property
-    def data(self) -> LayerData:
-        return self.solver.data
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self.began
-
-    @property
-    def iterations(self) -> int:
-        return max(self.used)
-
-    def solve(
-        self,
-        forms: Sequence[Form],
-        starts: Sequence[BlockStart],
-        most: int | None = None,
-        **terms: Any,
-    ) -> list[BlockResult]:
-        """Have every block solved; ``terms`` are fields of `LayerOptions`."""
-        left = 0.0 if self.interrupted else max(self.options.time_limit - self.seconds, 0.0)
-        options = replace(self.options, time_limit=left, **terms)
-        results = self.solver.solve(self._tasks(forms, starts, most), options)
-        self.interrupted |= any(result.solution.status == "interrupted" for result in results)
-        self.used = [
-            used + result.solution.iterations
-            for used, result in zip(self.used, results, strict=True)
-        ]
-        return results
-
-    def report(self, objective: float, bound: float, residual: float, violation: float) -> bool:
-        """Report on the whole layer; return whether the callback stops it."""
-        if self.callback is None:
-            return False
-        gap = relative_gap(objective, bound)
-        numbers = (self.iterations, objective, bound, gap, residual, violation, self.seconds)
-        return bool(self.callback(*numbers))
-
-    def step_here(
-        self, forms: Sequence[Form], starts: Sequence[BlockStart], **terms: Any
-    ) -> list[BlockResult]:
-        """Have every block take one step, now."""
-        options = replace(self.options, time_limit=0.0, **terms)
-        return solve_blocks(self.data, self._tasks(forms, starts, 1), options)
-
-    def _tasks(
-        self, forms: Sequence[Form], starts: Sequence[BlockStart], most: int | None
-    ) -> list[BlockTask]:
-        limit = self.options.max_iter
-        left = [max(min(most or limit, limit - used), 1) for used in self.used]
-        return [BlockTask(*task) for task in zip(self.blocks, forms, starts, left, strict=True)]
-
-
 def _zero_solution(
-    dispatcher: _Dispatcher, epsilon: float, target: Target, status: str
+    dispatcher: Dispatcher, epsilon: float, target: Target, status: str
 ) -> LayerSolution:
     """Answer zero weights: they are optimal, or there was no time for others."""
     data = dispatcher.data
@@ -185,52 +102,10 @@ def _zero_solution(
     )
 
 
-def _solve_uncoupled(
-    dispatcher: _Dispatcher, form: Form, starts: Sequence[BlockStart]
-) -> LayerSolution:
-    """Solve blocks that nothing couples: a penalty is given, or no error is allowed or possible."""
-    forms = [form] * len(dispatcher.blocks)
-    status = None
-    try:
-        results = dispatcher.solve(forms, starts, all_multipliers=True)
-    except KeyboardInterrupt:
-        results = dispatcher.step_here(forms, starts, all_multipliers=True)
-        status = "interrupted"
-    solutions = [result.solution for result in results]
-    unsolved = [s.status for s in solutions if not s.converged]
-    if "infeasible" in unsolved:  # which one block proves of all
-        status = "infeasible"
-    residual = math.hypot(*(s.residual for s in solutions))
-    answer = LayerSolution(
-        weights=np.hstack([s.weights for s in solutions]),
-        objective=sum(s.objective for s in solutions),
-        dual_bound=sum(s.dual_bound for s in solutions),
-        gap=relative_gap(sum(s.objective for s in solutions), sum(s.dual_bound for s in solutions)),
-        residual=residual,
-        violation=max(s.violation for s in solutions),
-        epsilon=residual if form.epsilon is None else form.epsilon,
-        penalty=form.penalty or (np.inf if form.epsilon else 0.0),
-        status=status or (unsolved[0] if unsolved else "optimal"),
-        iterations=dispatcher.iterations,
-        **_describe_engine(results),
-        seconds=dispatcher.seconds,
-        dual=np.hstack([s.dual for s in solutions]),
-    )
-    dispatcher.report(answer.objective, answer.dual_bound, answer.residual, answer.violation)
-    return answer
-
-
-def _describe_engine(results: Sequence[BlockResult]) -> dict[str, Any]:
-    """Tell which engine gave the answer; "none" is that of blocks whose start was good enough."""
-    solutions = [result.solution for result in results]
-    one = next((s for s in solutions if s.solver != "none"), solutions[0])
-    return {"solver": f"{one.solver}, {len(results)} blocks", "reason": one.reason}
-
-
 class _PenaltySearch:
     """The search for the penalty at which the residual of all blocks is epsilon."""
 
-    def __init__(self, dispatcher: _Dispatcher, epsilon: float, target: Target) -> None:
+    def __init__(self, dispatcher: Dispatcher, epsilon: float, target: Target) -> None:
         self.dispatcher = dispatcher
         self.epsilon = epsilon
         self.target = target
@@ -494,7 +369,7 @@ class _PenaltySearch:
             penalty=2 * self.epsilon / proof.norm if proof.norm > 0 else np.inf,
             status=status,
             iterations=self.dispatcher.iterations,
-            **_describe_engine(proof.results),
+            **describe_engine(proof.results),
             seconds=self.dispatcher.seconds,
             dual=_divide_by_penalty(proof),
         )
