@@ -139,7 +139,8 @@ class _Tests:
         """Return what each held-out sample loses by a model, as its framework runs it."""
         before, model = self.job.before.held_out, walk.deliver().model
         original, trimmed = run_on_held_out(walk, before, model)
-        return self.target.losses(original, trimmed, self.labels)
+        decides_by = walk.run.view.decides_by()
+        return self.target.losses(original, trimmed, self.labels, decides_by)
 
     def choose(self, run: Run, *, interrupted: bool) -> tuple[PathGoal, Walk]:
         """Return the last model that passed, or the best there is."""
