@@ -335,7 +335,7 @@ def test_answers_of_classifiers_with_two_sides(n_labels: int) -> None:
 def test_a_regressor_does_not_flip(rng: np.random.Generator) -> None:
     neural = pytest.importorskip("sklearn.neural_network")
     data = rng.standard_normal((160, 4))
-    model = neural.MLPRegressor(hidden_layer_sizes=(6,), solver="lbfgs", max_iter=20)
+    model = neural.MLPRegressor(hidden_layer_sizes=(6,), solver="lbfgs", tol=1e-2, max_iter=999)
     model.fit(data, data[:, :3])
     with pytest.raises(ValueError, match="flips: a regressor decides nothing"):
         trim(model, data[:80], flips=0.2, held_out=data[80:])
