@@ -127,6 +127,9 @@ def test_trim(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("--sparsity 0.5 --slack positive", "slack"),
         ("--sparsity 0.5 --tol 1e-4", "tol"),
         ("--sparsity 0.5 --max-iter 7", "max_iter"),
+        ("--flips 0.1 --regularise auto", "regularise"),
+        ("-e 0.1 --regularise strong", "regularise must be 'auto'"),
+        ("-e 0.1 --regularise 0.1", "pair (ridge, pull)"),
         ("-e 0.1 --share network", "share"),
         ("-e 0.1 --min-density 0", "min_density"),
         ("-e 0.1 --scheme parallel --gamma 1.1", "gamma"),
@@ -160,6 +163,8 @@ def test_options_that_nothing_would_use_are_refused(
         ),
         ("--pattern 2:4 --scheme parallel", {"pattern": "2:4", "scheme": "parallel"}),
         ("--network 0.1", {"network": 0.1}),
+        ("-e 0.1 --regularise auto", {"epsilon": 0.1, "regularise": "auto"}),
+        ("-e 0.1 --regularise 1e-3,0.1", {"epsilon": 0.1, "regularise": (0.001, 0.1)}),
         (
             "--flips 0.01 --confidence 0.9 --path units",
             {"flips": 0.01, "confidence": 0.9, "path": "units"},

@@ -312,6 +312,61 @@ def test_labels_are_those_of_accuracy() -> None:
             trim(model, data[:60], misses=0.4, labels=wrong, held_out=held_out)
 
 
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+@pytest.mark.parametrize("n_labels", [1, 3])
+def test_answers_of_classifiers_with_two_sides(n_labels: int) -> None:
+    """A classifier of two classes, or of several labels, answers by signs."""
+    neural = pytest.importorskip("sklearn.neural_network")
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((300, 5))
+    labels = (data[:, :n_labels] + data[:, -1:] > 0).astype(int)
+    model = neural.MLPClassifier((8,), solver="lbfgs", tol=1e-2, max_iter=999, random_state=0)
+    model.fit(data[:100], labels[:100] if n_labels > 1 else labels[:100, 0])
+    held_out = data[100:]
+    options = {"held_out": held_out, "n_threads": 1}
+    for result, seen in (
+        (promised := trim(model, data[:100], flips=0.3, **options), promised.promise.seen),
+        (plain := trim(model, data[:100], sparsity=0.5, **options), plain.unseen.flips / 200),
+    ):
+        before, after = (own.predict(held_out).reshape(200, -1) for own in (model, result.model))
+        assert seen == pytest.approx(np.mean((before != after).any(axis=1)))
+
+
+def test_a_regressor_does_not_flip(rng: np.random.Generator) -> None:
+    neural = pytest.importorskip("sklearn.neural_network")
+    data = rng.standard_normal((160, 4))
+    model = neural.MLPRegressor(hidden_layer_sizes=(6,), solver="lbfgs", tol=1e-2, max_iter=999)
+    model.fit(data, data[:, :3])
+    with pytest.raises(ValueError, match="flips: a regressor decides nothing"):
+        trim(model, data[:80], flips=0.2, held_out=data[80:])
+
+
+def test_labels_of_shuffled_samples_are_refused(monkeypatch) -> None:
+    """Whoever shuffles has labels of other samples than those that are read."""
+    torch = pytest.importorskip("torch")
+    model = made_with("torch", random_network(np.random.default_rng(0), 12, 10, 4))
+    data = torch.randn(200, 12, generator=torch.Generator().manual_seed(0))
+    labels = model(data[100:]).argmax(dim=1)
+    known = torch.utils.data.TensorDataset(data[100:], labels)
+    options = {"misses": 0.3, "labels": labels, "path": "epsilon", "n_threads": 1}
+    ordered = torch.utils.data.DataLoader(known, 20)
+    plain = trim(model, data[:100], held_out=ordered, **options)
+    assert plain.promise.kept
+    assert plain.accuracy(ordered, labels).before == 1
+    random = torch.utils.data.SubsetRandomSampler(range(100))
+    batches = torch.utils.data.BatchSampler(random, 20, drop_last=False)
+    for loader in (
+        torch.utils.data.DataLoader(known, 20, shuffle=True),
+        torch.utils.data.DataLoader(known, batch_sampler=batches),
+    ):
+        with pytest.raises(ValueError, match=r"^labels: held_out is a loader that shuffles"):
+            trim(model, data[:100], held_out=loader, **options)
+        with pytest.raises(ValueError, match=r"^labels: X is a loader that shuffles"):
+            plain.accuracy(loader, labels)
+        with pytest.raises(ValueError, match=r"^labels: held_out is a loader that shuffles"):
+            nettrim.trace_network(model, data[:100], held_out=loader, labels=labels)
+
+
 def test_one_sample_cannot_be_set_aside(rng: np.random.Generator) -> None:
     network, data = random_network(rng, 6, 5, 3), rng.standard_normal((80, 6))
     with pytest.raises(ValueError, match=r"^X has one sample"):

@@ -14,7 +14,7 @@ The losses of all outputs in one list say which weights a budget keeps.
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,10 @@ class Elimination:
     order: NDArray[np.int32]
     losses: Array
     demanded: int = 0
+
+    def weighed(self, counts: Array | None) -> Elimination:
+        """Return it with losses that count as much as is said of each output, if it is said."""
+        return self if counts is None else replace(self, losses=self.losses * counts[:, None])
 
     @property
     def most(self) -> int:

@@ -61,6 +61,7 @@ TRIM_OPTIONS = (  # passed on as they are, if they were given
     "gamma",
     "slack",
     "kappa",
+    "regularise",
     "layers",
     "skip",
     "outputs",

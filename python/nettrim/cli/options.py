@@ -126,6 +126,13 @@ def _add_trim(commands: argparse._SubParsersAction[CommandParser]) -> None:
         help="factor on the last epsilon in the cascade (default 1)",
     )
     add(
+        "--regularise",
+        type=_regularisation,
+        metavar="R,P",
+        help="with -e or --network: ridge and pull, which draw weights to what they were where few "
+        "rows speak for them; or auto, to choose them",
+    )
+    add(
         "--layers",
         type=_layers,
         metavar="L,L,...",
@@ -245,3 +252,11 @@ def _add_common(parser: argparse.ArgumentParser, epsilon: float | None = None) -
 def _layers(text: str) -> list[int | str]:
     """Read "0,2" or "dense1,dense3"."""
     return [int(part) if part.lstrip("-").isdigit() else part for part in text.split(",")]
+
+
+def _regularisation(text: str) -> str | tuple[float, ...]:
+    """Read "auto" or "0.001,0.1"."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return text  # "auto", or refused where its meaning is known

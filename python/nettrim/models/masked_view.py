@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import AnyFloat, Array
+from ..promise.decisions import Decision
 from .model_view import Affine, LayerView, ModelView, Signal, Untouched
 from .samples import Data, Mask, Samples
 from .units.unit_map import UnitMap
@@ -72,6 +73,9 @@ class MaskedView(ModelView):
 
     def calibration(self, values: Any, name: str) -> Data:  # noqa: D102
         return self._view.calibration(values, name)
+
+    def decides_by(self) -> Decision:  # noqa: D102
+        return self._view.decides_by()
 
     def outputs(self) -> Sequence[str]:  # noqa: D102
         return self._view.outputs()

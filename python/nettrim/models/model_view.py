@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import AnyFloat, Array, check_samples
+from ..promise.decisions import Decision
 from .samples import Data
 from .units.unit_map import UnitMap
 
@@ -26,6 +27,7 @@ ACTIVATIONS = ("relu", "linear")
 OPTIONAL = (
     "calibration",
     "outputs",
+    "decides_by",
     "untouched",
     "output_values",
     "keep",
@@ -318,6 +320,13 @@ class ModelView(Prunable, Protocol):
     def outputs(self) -> Sequence[str]:
         """Return the names of the model's outputs that count, in the order of their signals."""
         return ["output"]
+
+    def decides_by(self) -> Decision:
+        """Return what the first output answers by: its largest entry, each of its signs, nothing.
+
+        Of a single output that is the largest of itself nothing is known.
+        """
+        return "largest"
 
     def untouched(self) -> Sequence[Untouched]:
         """Return the weights of two or more dimensions that no prunable layer holds."""

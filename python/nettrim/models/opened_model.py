@@ -13,7 +13,7 @@ from .hashes import count_copies, hash_data, hash_model
 from .masked_view import MaskedView
 from .masks import MaskChoice, with_masks
 from .model_view import LayerView, ModelView, Untouched, as_view, view_both, viewed_model
-from .samples import Data, Samples, data_shape, sample_shape
+from .samples import Data, Samples, data_shape, sample_shape, shuffles
 
 __all__ = ["OpenedModel"]
 
@@ -35,6 +35,8 @@ class OpenedModel(Generic[Model]):
     untouched : sequence of Untouched
     data : ndarray of shape (n_samples, ...), or Samples
     held_out : the same, or None
+    held_out_in_order : bool
+        Whether labels can be told of the held-out samples: their order is that of what was given.
     facts : dict
         What a recipe tells of ``model``, ``calibration`` and ``held_out``: what they are, and
         SHA-256 hashes of their numbers; None for data that were not given.
@@ -47,6 +49,7 @@ class OpenedModel(Generic[Model]):
     untouched: Sequence[Untouched]
     data: Data
     held_out: Data | None
+    held_out_in_order: bool
     facts: dict[str, Any]
 
     @classmethod
@@ -81,7 +84,17 @@ class OpenedModel(Generic[Model]):
             "calibration": _facts_of(data),
             "held_out": None if held_out_data is None else _facts_of(held_out_data),
         }
-        return cls(model, view, layers, outputs, view.untouched(), data, held_out_data, facts)
+        return cls(
+            model=model,
+            view=view,
+            layers=layers,
+            outputs=outputs,
+            untouched=view.untouched(),
+            data=data,
+            held_out=held_out_data,
+            held_out_in_order=not shuffles(held_out),
+            facts=facts,
+        )
 
     @cached_property
     def n_copies(self) -> int:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNNAMED", "Data", "Mask", "Samples", "data_shape", "sample_shape"]
+__all__ = [
+    "UNNAMED",
+    "Data",
+    "Mask",
+    "Samples",
+    "data_shape",
+    "refuse_shuffled",
+    "sample_shape",
+    "shuffles",
+]
 
+RANDOM = {"RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler"}  # of PyTorch
 UNNAMED = ""  # what the only input is called where it came without a name
 
 
@@ -84,3 +94,19 @@ def sample_shape(data: Data) -> Any:
         name: (None, *array.shape[2:]) if name in padded else array.shape[1:]
         for name, array in data.arrays.items()
     }
+
+
+def shuffles(values: Any) -> bool:
+    """Tell whether something is a loader that draws its samples anew whenever it is read."""
+    loader = getattr(values, "batch_sampler", None)
+    samplers = getattr(values, "sampler", None), getattr(loader, "sampler", None)
+    kinds = {kind.__name__ for sampler in samplers for kind in type(sampler).__mro__}
+    return bool(kinds & RANDOM) or any(getattr(s, "shuffle", False) is True for s in samplers)
+
+
+def refuse_shuffled(name: str) -> NoReturn:
+    """Say that labels cannot be told of samples that come in another order every time."""
+    raise ValueError(
+        f"labels: {name} is a loader that shuffles, so which sample has which of them is not "
+        "known; give it without shuffling"
+    )

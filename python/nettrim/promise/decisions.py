@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import AnyFloat, as_plain_array
 
-__all__ = ["Labels", "check_labels", "check_range", "decide", "find_threshold"]
+__all__ = [
+    "Decision",
+    "Labels",
+    "check_labels",
+    "check_range",
+    "decide",
+    "find_threshold",
+]
 
 Labels = NDArray[np.integer[Any]]
+Decision = Literal["largest", "signs", "nothing"]  # what an answer is, of one output or several
 
 
 def check_labels(labels: ArrayLike, n_samples: int) -> Labels:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import AnyFloat, Array
-from .decisions import Labels, check_labels, check_range, decide, find_threshold
+from .decisions import Decision, Labels, check_labels, check_range, decide, find_threshold
 
 __all__ = [
     "count_drops",
@@ -23,13 +24,15 @@ __all__ = [
 BLOCK = 1 << 22  # entries of an output that are held in float64 at a time
 
 
-def count_flips(original: AnyFloat, trimmed: AnyFloat) -> Array:
+def count_flips(original: AnyFloat, trimmed: AnyFloat, decides_by: Decision = "largest") -> Array:
     """Return 1 for samples on which the first largest output is another one, 0 for the others.
 
     Parameters
     ----------
     original, trimmed : ndarray of shape (n_samples, n_outputs)
         Of sequences (n_samples, n_positions, n_outputs): a sample flips if any position does.
+    decides_by : {"largest", "signs", "nothing"}
+        "signs": a sample flips if any output has another sign.
 
     Raises
     ------
@@ -37,15 +40,26 @@ def count_flips(original: AnyFloat, trimmed: AnyFloat) -> Array:
         If shapes differ, an entry is no finite number, or outputs decide nothing.
     """
     _check_pair(original, trimmed)
-    reason = no_flips_because(original)
+    reason = no_flips_because(original, decides_by)
     if reason is not None:
         raise ValueError(f"flips: {reason}: name an error")
-    first, second = (decide(_by_position(output), 0.0) for output in (original, trimmed))
+    first, second = (_answers(output, decides_by) for output in (original, trimmed))
     return np.asarray((first != second).any(axis=1), dtype=np.float64)
 
 
-def no_flips_because(output: AnyFloat) -> str | None:
+def _answers(output: AnyFloat, decides_by: Decision) -> NDArray[Any]:
+    """Return what an output says, as rows."""
+    if decides_by == "signs":
+        return output.reshape(len(output), -1) > 0
+    return decide(_by_position(output), 0.0)
+
+
+def no_flips_because(output: AnyFloat, decides_by: Decision = "largest") -> str | None:
     """Return why an output makes no decision that could flip, None if it does."""
+    if decides_by == "nothing":
+        return "a regressor decides nothing"
+    if decides_by == "signs":
+        return None
     if len(_axes(output)) > 2:
         return f"an output of shape {output.shape[1:]} does not say which axis is that of classes"
     if _by_position(output).shape[-1] == 1:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from ..base.arguments import check_number, check_share, refuse_unused, show
 from ..base.arrays import AnyFloat, Array
 from .betting import betting_p_value, mean_limit
+from .decisions import Decision
 from .losses import count_drops, count_flips, count_misses, measure_errors
 from .tails import binomial_tail, least_rows, share_limit
 
@@ -142,6 +143,7 @@ class Target:
         original: Sequence[AnyFloat],
         trimmed: Sequence[AnyFloat],
         labels: ArrayLike | None = None,
+        decides_by: Decision = "largest",
     ) -> Array:
         """Return what each sample loses.
 
@@ -152,6 +154,8 @@ class Target:
             decides.
         labels : array_like of shape (n_samples,), optional
             Numbers of the outputs that ought to be largest, for ``misses`` and ``drop``.
+        decides_by : {"largest", "signs", "nothing"}
+            See `count_flips`.
 
         Returns
         -------
@@ -169,7 +173,7 @@ class Target:
         if not self.needs_labels:
             refuse_unused(f"are not used, as {self.kind} needs none", labels=labels)
         if self.kind == "flips":
-            return count_flips(original[0], trimmed[0])
+            return count_flips(original[0], trimmed[0], decides_by)
         if self.quantile is not None:
             return (measure_errors(original, trimmed) > self.level).astype(np.float64)
         if self._is_mean_error:

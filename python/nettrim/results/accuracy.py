@@ -9,8 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..models.model_view import ModelView, view_both
-from ..models.samples import Data
-from ..promise.decisions import Labels, check_labels, check_range, decide, find_threshold
+from ..models.samples import Data, refuse_shuffled, shuffles
+from ..promise.decisions import (
+    Labels,
+    check_labels,
+    check_range,
+    decide,
+    find_threshold,
+)
 
 Scores = NDArray[np.float64]
 
@@ -33,6 +39,8 @@ class Accuracy(NamedTuple):
 def compare_accuracy(before: Any, after: Any, X: Any, labels: ArrayLike) -> Accuracy:
     """Measure how often two models are right; see `nettrim.TrimResult.compare_accuracy`."""
     views = view_both(before, after)
+    if shuffles(X):
+        refuse_shuffled("X")
     first, second = (view.score(X, labels) for view in views)
     if first is not None and second is not None:
         return Accuracy(first, second, len(np.asarray(labels)))

@@ -99,26 +99,25 @@ class TracedPath(Generic[Model]):
         return any(getattr(point, name) is not None for point in self.points)
 
     @property
-    def note(self) -> str:
+    def notes(self) -> list[str]:
         """What a reader has to know of the numbers."""
-        if not self._has("flips"):
-            return ""
-        return (
-            "at most: of future samples, with 95% confidence for each model by itself; a model "
-            "chosen by this table is promised nothing (nettrim.Promise chooses one with a promise)"
-        )
+        notes = []
+        if self.original_accuracy is not None:
+            notes.append(f"Accuracy of the original: {format_percent(self.original_accuracy)}")
+        if self._has("flips"):
+            notes.append(
+                "At most: of future samples, with 95% confidence for each model by itself; a model "
+                "chosen by this table is promised nothing (nettrim.Promise chooses one with a "
+                "promise)"
+            )
+        return notes
 
     def __str__(self) -> str:
         """Return the table."""
         columns = [TableColumn(self.path, "<"), *map(TableColumn, self.headings)]
         rows = [[f"{point.level:.4g}", *self.cells(point)] for point in self.points]
         table = format_table(columns, rows[:-1], rows[-1])
-        return "\n".join([table, *filter(None, [self._original, self.note])])
-
-    @property
-    def _original(self) -> str:
-        accuracy = self.original_accuracy
-        return "" if accuracy is None else f"accuracy of the original: {format_percent(accuracy)}"
+        return "\n".join([table, *self.notes])
 
 
 def make_points(

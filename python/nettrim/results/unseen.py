@@ -12,6 +12,7 @@ import numpy as np
 from ..base.arrays import AnyFloat
 from ..base.table import format_percent
 from ..promise.betting import mean_limit
+from ..promise.decisions import Decision
 from ..promise.losses import count_flips, measure_errors, no_flips_because
 from ..promise.tails import least_rows, share_limit, tolerance_rank
 
@@ -33,8 +34,9 @@ class Unseen:
         Held-out samples.
     confidence : float
     flips : int or None
-        On how many of them the largest output is another one than in the original network; of
-        sequences, at any position that counts. None where no output is largest.
+        On how many of them the answer, which is the largest output unless the model has another
+        way, is another one than that of the original network; of sequences, at any position that
+        counts. None where outputs are no answers.
     flips_limit : float or None
         More future samples do not flip, as a share.
     no_flips : str or None
@@ -64,7 +66,13 @@ class Unseen:
     rows_needed: int
 
     @classmethod
-    def of(cls, original: Sequence[AnyFloat], trimmed: Sequence[AnyFloat], seed: int = 0) -> Unseen:
+    def of(
+        cls,
+        original: Sequence[AnyFloat],
+        trimmed: Sequence[AnyFloat],
+        seed: int = 0,
+        decides_by: Decision = "largest",
+    ) -> Unseen:
         """Hold the outputs of two models against each other.
 
         Parameters
@@ -73,6 +81,8 @@ class Unseen:
             On held-out samples; of the outputs that count the first one decides.
         seed : int
             Of the order in which samples are taken for the mean.
+        decides_by : {"largest", "signs", "nothing"}
+            See `nettrim.promise.losses.count_flips`.
 
         Raises
         ------
@@ -82,8 +92,9 @@ class Unseen:
         delta = 1 - CONFIDENCE
         errors = measure_errors(original, trimmed)
         n_samples = len(errors)
-        no_flips = no_flips_because(original[0])
-        flips = round(count_flips(original[0], trimmed[0]).sum()) if no_flips is None else None
+        no_flips, flips = no_flips_because(original[0], decides_by), None
+        if no_flips is None:
+            flips = round(count_flips(original[0], trimmed[0], decides_by).sum())
         rank = tolerance_rank(n_samples, QUANTILE, delta)
         cut = np.minimum(errors, CAP)
         return cls(
@@ -117,7 +128,7 @@ class Unseen:
         if self.flips is None:
             return f"Nothing is said of flips: {self.no_flips}."
         return (
-            f"At most {format_percent(self.flips_limit)} get another largest output "
+            f"At most {format_percent(self.flips_limit)} give another answer "
             f"({self.flips:,} of {self.n_samples:,} did)."
         )
 

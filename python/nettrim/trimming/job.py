@@ -58,6 +58,8 @@ class Job(Generic[Model]):
     store : Checkpoint or None
     described : dict
         What a recipe tells of arguments that no walk asks for.
+    by_answers : bool
+        See `Run`.
     watch : Stopwatch
     began : float
     """
@@ -74,6 +76,7 @@ class Job(Generic[Model]):
     gauge: Gauge
     store: Checkpoint | None
     described: dict[str, Any]
+    by_answers: bool = False
     watch: Stopwatch = field(default_factory=Stopwatch)
     began: float = field(default_factory=time.perf_counter)
 
@@ -164,6 +167,7 @@ class Job(Generic[Model]):
                 self.n_threads,
                 report,
                 self.watch,
+                self.by_answers,
             )
 
     def walk(self, run: Run, goal: Goal, method: Method | None = None, title: str = "") -> Walk:

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from ..base.arrays import Array
 from ..base.errors import LargeErrorWarning, OutOfReachError, PromiseWarning, warn_user
 from ..promise.fixed_sequence import FixedSequence, Trial, find_boldest
+from ..promise.losses import no_flips_because
 from ..promise.target import Target
 from ..results.promise import PathModel, PromiseReport, say_unkept
 from ..results.trim_result import TrimResult
@@ -53,6 +54,7 @@ def keep_promise(
     """
     if labels is not None:
         labels = job.opened.view.number_labels(labels)
+    job = replace(job, by_answers=_counts_answers(job, target))
     search = Search(job, models, target)
     tests = _Tests(job, Path(job, models, search.path.memory), target, labels)
     with job.running() as run, run.hushed(LargeErrorWarning):
@@ -70,6 +72,15 @@ def keep_promise(
         "unseen": None,  # its sentences are of models that were not chosen by these samples
     }
     return replace(result, promise=report, unseen=None, recipe={**result.recipe, **told})
+
+
+def _counts_answers(job: Job[Any], target: Target) -> bool:
+    """Tell whether it is the largest entry of the first output that is promised to stay so."""
+    view, first = job.opened.view, job.counted[0]
+    if target.kind == "error" or view.decides_by() != "largest":
+        return False
+    output = view.output_values(job.opened.data[:1], {})[first]
+    return no_flips_because(output) is None
 
 
 class _LeftAlone(Method):
@@ -137,7 +148,8 @@ class _Tests:
         """Return what each held-out sample loses by a model, as its framework runs it."""
         before, model = self.job.before.held_out, walk.deliver().model
         original, trimmed = run_on_held_out(walk, before, model)
-        return self.target.losses(original, trimmed, self.labels)
+        decides_by = walk.run.view.decides_by()
+        return self.target.losses(original, trimmed, self.labels, decides_by)
 
     def choose(self, run: Run, *, interrupted: bool) -> tuple[PathGoal, Walk]:
         """Return the last model that passed, or the best there is."""

@@ -111,7 +111,7 @@ class Search:
         target, labels = self.target, None
         if target.needs_labels:
             target, labels = self._misses, find_decisions(original[0])
-        losses = target.losses(original, trimmed, labels)
+        losses = target.losses(original, trimmed, labels, view.decides_by())
         goal = self.path.at(care)
         self.seen.append((float(getattr(goal, goal.level)), float(losses.mean())))
         return target.would_pass(losses, self.job.n_held_out)

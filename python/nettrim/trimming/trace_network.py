@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from ..base.arguments import check_number, check_share, refuse_unused, show
 from ..models.masks import MaskChoice
+from ..models.samples import refuse_shuffled
 from ..results.accuracy import compare_accuracy
 from ..results.network_trace import NetworkTrace
 from ..results.trim_result import TrimResult
@@ -120,6 +121,8 @@ seed, progress
         progress=progress,
     )
     if labels is not None:
+        if not job.opened.held_out_in_order:
+            refuse_shuffled("held_out")
         compare_accuracy(model, model, held_out, labels)  # refuses labels that are none
     results = _trim_all(job, goals)
     kind = goals[0].level

@@ -39,7 +39,8 @@ def judge_unseen(walk: Walk, before: Sequence[AnyFloat] | None, trimmed: Any) ->
         return None
     try:
         original, after = run_on_held_out(walk, before, trimmed)
-        return Unseen.of(original, after, walk.run.draw.seed)
+        decides_by = walk.run.view.decides_by()
+        return Unseen.of(original, after, walk.run.draw.seed, decides_by)
     except ValueError as error:
         warn_user(f"held_out: nothing is said of unseen samples: {error}", HeldOutWarning)
         return None

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ...base.arguments import show
 from ...base.arrays import Array, as_plain_array, check_samples
+from ...promise.decisions import Decision
 from ..model_view import Affine, LayerView, ModelView, Signal
 from ..network import Dense, Network
 from ..samples import Data
@@ -74,6 +75,12 @@ class MlpView(ModelView):
             for step in _steps(self.model):
                 values = step.transform(values)
         return check_samples(_dense(values), name)
+
+    def decides_by(self) -> Decision:
+        """Return "signs" for a single output, and for several labels (see `ModelView`)."""
+        if not is_classifier(self.mlp):
+            return "nothing"
+        return "signs" if self.mlp.out_activation_ == "logistic" else "largest"
 
     def prunable_layers(self) -> list[LayerView]:
         """Return every layer (see `nettrim.models.model_view.ModelView`)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import datetime
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -23,7 +22,7 @@ from ..text import (
 )
 from .layers import render_layers
 from .markup import Markup, element, join
-from .parts import Result, format_count, format_shape, render_facts, render_section
+from .parts import Result, format_count, format_shape, render_facts, render_origin, render_section
 from .promised import render_promise
 from .totals import (
     render_errors,
@@ -63,7 +62,6 @@ def render_page(result: Result, accuracy: Accuracy | None) -> str:
 
 def _header(result: Result) -> Markup:
     recipe = result.recipe
-    date = datetime.fromisoformat(recipe["date"])
     sentence = (
         f"A network of {format_count(len(result.layers), 'prunable layer')}, trimmed in the "
         f"{result.scheme} scheme {_goal(recipe['arguments'])} on "
@@ -71,7 +69,7 @@ def _header(result: Result) -> Markup:
     )
     return element(
         "header",
-        element("p", f"nettrim {recipe['nettrim']}, {date.day} {date:%B %Y}", class_="muted small"),
+        render_origin(recipe),
         element("h1", format_headline(result)),
         element("p", sentence, class_="about"),
         *_warnings(result),

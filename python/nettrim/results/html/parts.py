@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from ...base.table import format_percent
@@ -24,6 +25,7 @@ __all__ = [
     "render_figure",
     "render_name",
     "render_number",
+    "render_origin",
     "render_section",
     "render_table",
 ]
@@ -34,6 +36,13 @@ Result = Outcome[Any]
 def render_section(title: str, about: str, *content: str) -> Markup:
     """Return a section: its heading, what it is about, and what it holds."""
     return element("section", element("h2", title), element("p", about, class_="about"), *content)
+
+
+def render_origin(recipe: Mapping[str, Any]) -> Markup:
+    """Return what made a page, and when."""
+    date = datetime.fromisoformat(recipe["date"])
+    made = f"nettrim {recipe['nettrim']}, {date.day} {date:%B %Y}"
+    return element("p", made, class_="muted small")
 
 
 def fold(rows: Sequence[Row], all_rows: Sequence[Row], content: Markup) -> list[Markup]:
@@ -51,25 +60,35 @@ def render_facts(facts: Sequence[tuple[str, str]], kind: str) -> Markup:
 
 
 def render_table(
-    title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str]
+    title: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    total: Sequence[str] | None = None,
+    chosen: int | None = None,
 ) -> Markup:
-    """Return a table with its title for screen readers and its last row apart."""
+    """Return a table with its title for screen readers.
+
+    The total stands below the others; one of the rows may be chosen.
+    """
     columns = [element("th", name, scope="col") if name else element("td") for name in headings]
     head = element("tr", *columns)
-    body = [_row(row) for row in rows]
+    body = [
+        _row(row, class_="chosen") if number == chosen else _row(row)
+        for number, row in enumerate(rows)
+    ]
+    foot = [] if total is None else [element("tfoot", _row(total))]
     return element(
         "table",
         element("caption", title),
         element("thead", head),
         element("tbody", *body),
-        element("tfoot", _row(total)),
+        *foot,
     )
 
 
-def _row(cells: Sequence[str]) -> Markup:
-    return element(
-        "tr", element("th", cells[0], scope="row"), *(element("td", cell) for cell in cells[1:])
-    )
+def _row(cells: Sequence[str], **attributes: str) -> Markup:
+    first, others = element("th", cells[0], scope="row"), [element("td", c) for c in cells[1:]]
+    return element("tr", first, *others, **attributes)
 
 
 def render_figure(chart: Markup, *keys: tuple[str, str]) -> Markup:

@@ -31,5 +31,7 @@ def render_promise(result: Result) -> list[Markup]:
     ]
     sentence = element("p", element("strong", promise.sentence), class_="note", role="note")
     headings = [promise.path.capitalize(), "Kept", "Seen", "p-value", "Test"]
-    tables = [render_table("Models tested", headings, rows[:-1], rows[-1])] if rows else []
+    passed = [number for number, model in enumerate(promise.models) if model.passed]
+    chosen = passed[-1] if passed else None
+    tables = [render_table("Models tested", headings, rows, chosen=chosen)] if rows else []
     return [render_section("Promise", about, sentence, *tables)]

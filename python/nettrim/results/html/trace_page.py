@@ -10,7 +10,7 @@ from typing import Any
 from ..traced_path import TracedPath
 from .chart import Span, draw_spans
 from .markup import Markup, element
-from .parts import format_count, render_figure, render_section, render_table
+from .parts import format_count, render_figure, render_origin, render_section, render_table
 
 __all__ = ["render_trace_page"]
 
@@ -22,12 +22,12 @@ def render_trace_page(trace: TracedPath[Any]) -> str:
     title = f"{format_count(len(trace.points), 'model')} from careful to bold"
     recipe = trace.results[0].recipe
     about = (
-        f"One network, trimmed to a {trace.path} of each row, on {trace.results[0].n_samples:,} "
-        "calibration samples."
+        f"One network, trimmed in the {trace.results[0].scheme} scheme to the {trace.path} of each "
+        f"row, on {trace.results[0].n_samples:,} calibration samples."
     )
     head = element(
         "header",
-        element("p", f"nettrim {recipe['nettrim']}", class_="muted small"),
+        render_origin(recipe),
         element("h1", title),
         element("p", about, class_="about"),
     )
@@ -41,12 +41,11 @@ def render_trace_page(trace: TracedPath[Any]) -> str:
 def _models(trace: TracedPath[Any]) -> Markup:
     headings = [trace.path.capitalize(), *(name.capitalize() for name in trace.headings)]
     rows = [[f"{point.level:.4g}", *trace.cells(point)] for point in trace.points]
-    about = (
-        "Weights kept, errors of the network's output, and how often its decision is another one. "
-    )
+    about = "Weights kept, errors of the network's output, and how often its answer is another one."
     charts = element("div", *_charts(trace), class_="charts")
-    table = render_table("Models", headings, rows[:-1], rows[-1])
-    return render_section("Models", f"{about}{trace.note}", charts, table)
+    table = element("div", render_table("Models", headings, rows), class_="scroll")
+    notes = [element("p", f"{note}.", class_="muted small about") for note in trace.notes]
+    return render_section("Models", about, charts, table, *notes)
 
 
 def _charts(trace: TracedPath[Any]) -> list[Markup]:

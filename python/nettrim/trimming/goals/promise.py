@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from ...base.arguments import check_choice, refuse_unused
 from ...layer.blocks.workers import Pool
 from ...models.opened_model import OpenedModel
+from ...models.samples import refuse_shuffled
 from ...promise.target import Target, format_level
 from ..methods.method import Method, Run
 from .error import Error
@@ -41,7 +42,8 @@ class Promise(Goal):
     Parameters
     ----------
     flips : float, optional
-        Share of future samples whose largest output is another one than in the original network.
+        Share of future samples that get another answer than from the original network: another
+        largest output; of classifiers of scikit-learn, another class or other labels.
     misses : float, optional
         Share of them that the original has right and the trimmed network wrong.
     drop : float, optional
@@ -141,6 +143,8 @@ class Promise(Goal):
                 "X has one sample; a promise takes at least two: some judge in the search for the "
                 "model, the others are what it is fitted to"
             )
+        if self.labels is not None and not opened.held_out_in_order:
+            refuse_shuffled("held_out")
         n_samples, least = len(opened.held_out), self.target.rows_needed()
         if least is not None and n_samples < least:
             raise ValueError(

@@ -59,6 +59,10 @@ class Sparsity(PathGoal):
     shortcuts: ClassVar[tuple[str, ...]] = ("sparsity", "pattern")
     level: ClassVar[str] = "sparsity"
     range_of_care: ClassVar[tuple[float, float]] = (0.002, 1.0)
+    tested: ClassVar[tuple[float, ...]] = (
+        *(2.5, 1.7, 1.4, 1.25, 1.12, 1.0),
+        *(0.92, 0.85, 0.78, 0.72, 0.66, 0.6),
+    )
 
     def __post_init__(self) -> None:
         """Check the options."""

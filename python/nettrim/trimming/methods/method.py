@@ -90,6 +90,8 @@ class Run:
         None for every processor.
     report : Reporter
     watch : Stopwatch
+    by_answers : bool
+        Whether nothing counts of the first output but which of its entries is largest.
     warned : set of type
         What has been warned of; once is enough.
     """
@@ -101,6 +103,7 @@ class Run:
     n_threads: int | None
     report: Reporter
     watch: Stopwatch
+    by_answers: bool = False
     warned: set[type[Warning]] = field(default_factory=set)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -89,14 +89,24 @@ class RemovalCurves:
         return check_threads(1 if self.pool is not None and given is None else given)
 
     def on_original(
-        self, position: int, parts: Sequence[BudgetData], deadline: float | None
+        self,
+        position: int,
+        parts: Sequence[BudgetData],
+        deadline: float | None,
+        count_outputs: Callable[[], Array | None] = lambda: None,
     ) -> list[BudgetTrace]:
-        """Return the groups of a layer on the original signals; they are traced once."""
+        """Return the groups of a layer on the original signals; they are traced once.
+
+        ``count_outputs`` returns how much errors of each output count; None for all alike.
+        """
         if position not in self.known:
-            traces = self.trace(position, parts, deadline)
-            self.known[position] = LayerCurves(
-                [Curve(trace.elimination, trace.regularisation, trace.status) for trace in traces]
-            )
+            traces, counts = self.trace(position, parts, deadline), count_outputs()
+            shares = [None] * len(traces) if counts is None else np.split(counts, len(traces))
+            curves = [
+                Curve(trace.elimination.weighed(share), trace.regularisation, trace.status)
+                for trace, share in zip(traces, shares, strict=True)
+            ]
+            self.known[position] = LayerCurves(curves)
         return self.recall(position, parts)
 
     def recall(self, position: int, parts: Sequence[BudgetData]) -> list[BudgetTrace]:

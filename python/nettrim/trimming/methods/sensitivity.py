@@ -9,15 +9,14 @@ Columns of :math:`J` are measured: one run of some samples with a shift of the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...base.arrays import Array, frobenius_norm
+from ...base.arrays import Array
 from ...models.model_view import Affine
-from ...models.samples import Data
-from .judge import spread_samples
+from .judge import Judge
 from .method import Run
 
 __all__ = ["Sensitivity"]
@@ -35,21 +34,15 @@ class Sensitivity:
 
     Attributes
     ----------
-    run : Run
-    samples : ndarray or Samples
-    before : sequence of ndarray
-        The outputs of the original model on them.
+    judge : Judge
     """
 
-    run: Run
-    samples: Data
-    before: Sequence[Array]
+    judge: Judge
 
     @classmethod
     def of(cls, run: Run) -> Sensitivity:
         """Take samples from all over the data."""
-        samples = spread_samples(run.data, SAMPLES)
-        return cls(run, samples, run.view.output_values(samples, {}))
+        return cls(Judge.on(run, SAMPLES))
 
     def root(self, position: int, affine: Affine, X: Array) -> Array | None:
         """Return the symmetric root of what products of the errors of a layer's signals count.
@@ -59,33 +52,30 @@ class Sensitivity:
         root is that of the relative errors of the network's outputs. None for signals that do not
         reach them.
         """
-        stacked = affine.stacked
-        signals = X @ stacked
+        signals = X @ affine.stacked
         directions = _principal_directions(signals)
-        step = STEP * float(np.sqrt(np.mean(signals**2)))
-        shift = step * _constant(X)
-        moved = np.array(
-            [
-                self._moved(position, affine.replaced(stacked + np.outer(shift, direction)))
-                for direction in directions.T
-            ]
-        )
+        moved = np.array([*self._moved(position, affine, X, directions)])
         if not moved.any():
             return None
-        seen = (moved / step) @ (moved / step).T
+        seen = moved @ moved.T
         elsewhere = np.eye(len(directions)) - directions @ directions.T
         counts = directions @ seen @ directions.T + np.trace(seen) / len(seen) * elsewhere
         return _root(counts / len(signals))
 
-    def _moved(self, position: int, affine: Affine) -> Array:
-        """Return how the outputs move, all in one, when a layer is another."""
-        after = self.run.view.output_values(self.samples, {position: affine})
-        return np.concatenate(
-            [
-                (after[k] - self.before[k]).ravel() / (frobenius_norm(self.before[k]) or 1.0)
-                for k in self.run.counted
-            ]
-        )
+    def by_signal(self, position: int, affine: Affine, X: Array) -> Array:
+        """Return what the square of an error of each of a layer's signals counts, by itself."""
+        directions = np.eye(affine.stacked.shape[1])
+        moved = self._moved(position, affine, X, directions)
+        return np.array([float(np.sum(own**2)) for own in moved])
+
+    def _moved(self, position: int, affine: Affine, X: Array, directions: Array) -> Iterator[Array]:
+        """Yield how what counts moves, all in one, over a shift of the signals along a column."""
+        stacked = affine.stacked
+        step = STEP * float(np.sqrt(np.mean((X @ stacked) ** 2)))
+        shift = step * _constant(X)
+        for direction in directions.T:
+            shifted = affine.replaced(stacked + np.outer(shift, direction))
+            yield self.judge.moved({position: shifted}) / (step or 1.0)
 
 
 def _principal_directions(signals: Array) -> Array:

@@ -8,7 +8,9 @@ sparsity that is asked for.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -21,13 +23,17 @@ from ...budget.solve import is_expensive
 from ...budget.trace import BudgetTrace
 from ...models.model_view import LayerView
 from .judge import Judge
-from .method import Run
+from .layer_program import LayerProgram
+from .method import LayerTask, Run
 from .posing import pose, split_groups
 from .removal_curves import RemovalCurves, apply_budgets, split_removals, stack
+from .sensitivity import Sensitivity
 
 __all__ = ["SharedBudget"]
 
 TINY = float(np.finfo(float).tiny)
+OUTPUTS = 3  # are measured in the time that it takes to measure a layer
+LEAST = 1e-3  # of the mean count of outputs
 SHARED_LINEAR = 2e10  # outputs x features^3 of a linear layer's elimination, to share a budget
 
 
@@ -94,21 +100,30 @@ class SharedBudget:
 
     def _measure_effects(self, budgets: dict[int, int]) -> None:
         """Trace layers, if they are not, and measure how much their losses count."""
-        judge, count = Judge.of(self.run, len(budgets)), 0
+        judge, count = Judge.of(self.run, len(budgets), by_answers=self.run.by_answers), 0
+        sensitivity = self._sensitivity(budgets)
         for position, signal in enumerate(self.run.view.signals(self.run.data, {})):
             if position in budgets:
                 self.run.report.stage("sharing the budget", count, len(budgets))
                 task = self.run.task(position, signal, signal)
                 program = pose(self.run, task, cascaded=False)
+                counts = partial(_count_outputs, sensitivity, task, program)
                 parts = split_groups(task.layer, program, self.pattern)
                 limit = deadline_after(self.time_limit)
-                traces = self.curves.on_original(position, parts, limit)
+                traces = self.curves.on_original(position, parts, limit, counts)
                 effect = self._effect(position, traces, budgets[position], judge)
                 self.curves.known[position].effect = effect
                 count += 1
             if count == len(budgets):
                 break
         self.run.report.stage("sharing the budget", count, len(budgets))
+
+    def _sensitivity(self, positions: Iterable[int]) -> Sensitivity | None:
+        """Return what measures outputs of layers; None if their errors count all alike."""
+        if not self.run.by_answers:
+            return None
+        n_outputs = sum(self.run.layers[position].shape[1] for position in positions)
+        return Sensitivity(Judge.of(self.run, max(1, n_outputs // OUTPUTS), by_answers=True))
 
     def _effect(self, position: int, traces: list[BudgetTrace], budget: int, judge: Judge) -> float:
         """Return how much the losses of a layer count, by what they do at its own budget."""
@@ -127,6 +142,23 @@ class SharedBudget:
         losses = np.concatenate([curve.elimination.ranked_losses for curve in known.groups])
         n_removable = size - math.ceil(self.min_density * size)
         return max(known.effect or 0.0, TINY) * np.sort(losses)[:n_removable]
+
+
+def _count_outputs(
+    sensitivity: Sensitivity | None, task: LayerTask, program: LayerProgram
+) -> Array | None:
+    """Return how much errors of a layer's outputs count, one in the mean; None for all alike.
+
+    A ReLU's errors are those of the rows it is active on.
+    """
+    if sensitivity is None or program.groups > 1:
+        return None
+    counts = sensitivity.by_signal(task.position, task.layer.affine, program.X)
+    if program.activation == "relu":
+        active = program.Y > 0 if program.active is None else program.active
+        counts = counts / np.maximum(active.sum(axis=0), 1)
+    mean = float(counts.mean())
+    return np.maximum(counts / mean, LEAST) if mean > 0 else None
 
 
 def _is_cheap(layer: LayerView) -> bool:
