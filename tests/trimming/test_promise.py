@@ -110,10 +110,28 @@ def test_an_unkept_promise_is_said_and_gives_the_most_careful_model(monkeypatch)
     promise = result.promise
     assert not promise.kept
     assert len(promise.models) == 1
-    assert promise.models[0].level == pytest.approx(0.985)
+    assert promise.models[0].level == pytest.approx(1 / (1 + 2.5 * 0.006))
     assert result.nonzeros_after == promise.models[0].nonzeros
     assert str(warning.message) == promise.sentence
     assert f"{promise.seen:.3g}"[:1] in promise.sentence
+
+
+def test_a_promise_that_only_the_original_keeps_is_told(monkeypatch) -> None:
+    monkeypatch.setattr(path_search.Search, "find", lambda *_: 1e5)
+    monkeypatch.setattr(nettrim.Sparsity, "tested", (1.0,))
+    with pytest.warns(nettrim.PromiseWarning, match="no weight is gone"):
+        result = keep(Promise(flips=0.05))
+    assert result.promise.kept
+    assert result.nonzeros_after == result.nonzeros_before
+
+
+def test_steps_are_as_fine_beside_the_whole_model_as_beside_none() -> None:
+    cares = [1e-3, 1e3]
+    shares = [nettrim.Sparsity(0.5).with_care(care).sparsity for care in cares]
+    assert shares[0] == pytest.approx(1 - shares[1])
+    assert [nettrim.Units(0.5).with_care(care).size for care in cares] == pytest.approx(
+        [1e-3 / 1.001, 1e3 / 1001]
+    )
 
 
 def made_with(framework: str, network: Network) -> Any:

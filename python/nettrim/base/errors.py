@@ -58,7 +58,7 @@ class HeldOutWarning(UserWarning):
 
 
 class PromiseWarning(UserWarning):
-    """No model of a path keeps the promise that was asked for; what came of the tests is told."""
+    """No model of a path keeps the promise that was asked for, or none but the original."""
 
 
 class RecoveryWarning(UserWarning):

@@ -35,6 +35,10 @@ from .walk import Walk
 
 __all__ = ["keep_promise"]
 
+NOTHING_GONE = (
+    "no weight is gone: of all models that were tested only the original keeps the promise"
+)
+
 
 def keep_promise(
     job: Job[Any], goal: Goal, models: PathGoal, target: Target, labels: ArrayLike | None
@@ -58,7 +62,8 @@ def keep_promise(
     search = Search(job, models, target)
     tests = _Tests(job, Path(job, models, search.path.memory), target, labels)
     with job.running() as run, run.hushed(LargeErrorWarning):
-        tests.losses(Walk(run, _LeftAlone(), None))  # refuses what no model could be tested by
+        original = Walk(run, _LeftAlone(), None)
+        tests.losses(original)  # refuses what no model could be tested by
         care = search.find(run.report)
         found = find_boldest(target, tests.of_models(run, care), job.draw.seed)
         chosen, walk = tests.choose(run, interrupted=care is None)
@@ -66,6 +71,8 @@ def keep_promise(
     result = job.assess(walk, goal)
     if not report.kept:
         warn_user(report.sentence, PromiseWarning)
+    elif walk.nonzeros() == original.nonzeros():
+        warn_user(NOTHING_GONE, PromiseWarning)
     told = {
         "promise": report.as_plain(),
         "model of the path": chosen.arguments(job.scheme),

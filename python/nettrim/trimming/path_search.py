@@ -28,7 +28,7 @@ __all__ = ["Search"]
 Rows = NDArray[np.intp]
 
 SET_ASIDE = 4  # one of so many calibration samples judges
-STEP = 2.0  # of the care, until models on both sides are known
+STEP = 2.0  # of the care, until models on both sides are known; every further one its square
 NARROW = 1.15  # ratio of two cares between which there is no more to be found
 STAGE = "searching the path"
 # Labels are known of held-out samples alone: how many flips are allowed for a miss, and for a drop.
@@ -75,7 +75,7 @@ class Search:
         """
         side = self.path.job
         least, most = self.models.range_of_care
-        care, good, bad = self.models.care, math.inf, 0.0
+        care, good, bad, step = self.models.care, math.inf, 0.0, STEP
         with side.running() as run, run.hushed(CalibrationWarning), run.hushed(LargeErrorWarning):
             for number in range(self.models.search_steps):
                 report.stage(STAGE, number, self.models.search_steps, "models")
@@ -86,7 +86,8 @@ class Search:
                 if good <= NARROW * bad or good == least or bad == most:
                     break
                 if bad == 0.0 or math.isinf(good):
-                    care = max(good / STEP, least) if bad == 0.0 else min(bad * STEP, most)
+                    care = max(good / step, least) if bad == 0.0 else min(bad * step, most)
+                    step *= step
                 else:
                     care = math.sqrt(good * bad)
         report.stage(STAGE, self.models.search_steps, self.models.search_steps, "models")

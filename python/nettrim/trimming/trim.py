@@ -185,7 +185,8 @@ def trim(
         Before a layer of the cascade is solved that may move by more than half of its output, and
         at the end if the network did.
     PromiseWarning
-        If no model keeps the promise; the most careful one that was tested is returned.
+        If no model keeps the promise; the most careful one that was tested is returned. If none but
+        the original does.
     RuntimeMismatchWarning
         If the framework computes something else than exact arithmetic does, by more than rounding.
     RuntimeWarning

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from ...layer.blocks.workers import Pool
 from ...models.opened_model import OpenedModel
 from ..methods.method import Method, Run
 
-__all__ = ["Goal", "PathGoal"]
+__all__ = ["Goal", "PathGoal", "odds_of", "share_of"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +70,9 @@ class Goal(ABC):
 class PathGoal(Goal):
     """A goal with a size that can be changed: the models of all sizes are a path.
 
-    A model's *care* is a positive number that falls from careful models to bold ones.
+    A model's *care* is a positive number that falls from careful models to bold ones: steps of a
+    search are ratios of it. Where a share of a model is left it is the odds of that, what is left
+    over what is gone: so steps are as fine beside the whole model as beside none.
 
     Attributes
     ----------
@@ -123,3 +126,13 @@ class PathGoal(Goal):
     def title(self) -> str:
         """What tells the model from others of the path."""
         return f"{self.level} {getattr(self, self.level):.6g}"
+
+
+def odds_of(share: float) -> float:
+    """Return a share over what is not in it."""
+    return share / (1 - share) if share < 1 else math.inf
+
+
+def share_of(odds: float) -> float:
+    """Return the share that has such odds."""
+    return odds / (1 + odds)

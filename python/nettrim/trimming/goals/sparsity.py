@@ -10,7 +10,7 @@ from ...budget.pattern import check_pattern
 from ...layer.blocks.workers import Pool
 from ..methods.method import Run
 from ..methods.to_sparsity import ToSparsity
-from .goal import PathGoal
+from .goal import PathGoal, odds_of
 
 __all__ = ["Sparsity"]
 
@@ -58,7 +58,7 @@ class Sparsity(PathGoal):
 
     shortcuts: ClassVar[tuple[str, ...]] = ("sparsity", "pattern")
     level: ClassVar[str] = "sparsity"
-    range_of_care: ClassVar[tuple[float, float]] = (0.002, 1.0)
+    range_of_care: ClassVar[tuple[float, float]] = (0.002, 1e5)
     tested: ClassVar[tuple[float, ...]] = (
         *(2.5, 1.7, 1.4, 1.25, 1.12, 1.0),
         *(0.92, 0.85, 0.78, 0.72, 0.66, 0.6),
@@ -90,12 +90,12 @@ class Sparsity(PathGoal):
 
     @property
     def care(self) -> float:
-        """The share of the weights that is left."""
-        return 1 - (self.sparsity or 0.0)
+        """The weights that are left over those that go."""
+        return odds_of(1 - (self.sparsity or 0.0))
 
     def with_care(self, care: float) -> Sparsity:
-        """Return the goal with a share of the weights left."""
-        return replace(self, sparsity=1 - care)
+        """Return the goal with so many weights left for each that goes."""
+        return replace(self, sparsity=1 / (1 + care))
 
     def method_on_path(
         self, run: Run, scheme: str, pool: Pool | None, memory: dict[int, Any], *, draft: bool

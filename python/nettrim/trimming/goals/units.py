@@ -9,7 +9,7 @@ from ...base.arguments import check_integer, check_number, check_share, refuse_u
 from ...layer.blocks.workers import Pool
 from ..methods.method import Run
 from ..methods.to_units import ToUnits
-from .goal import PathGoal
+from .goal import PathGoal, odds_of, share_of
 from .sparsity import Sparsity
 
 __all__ = ["Units"]
@@ -73,7 +73,7 @@ class Units(PathGoal):
 
     shortcuts: ClassVar[tuple[str, ...]] = ("size", "operations")
     level: ClassVar[str] = "size"
-    range_of_care: ClassVar[tuple[float, float]] = (0.01, 1.0)
+    range_of_care: ClassVar[tuple[float, float]] = (0.01, 1e3)
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -105,14 +105,16 @@ class Units(PathGoal):
 
     @property
     def care(self) -> float:
-        """The share of the parameters that is left."""
-        return self.size or 0.5
+        """The parameters that are left over those that go."""
+        return odds_of(self.size or 0.5)
 
     def with_care(self, care: float) -> Units:
-        """Return the goal with a share of the parameters left."""
+        """Return the goal with so many parameters left for each that goes."""
         if self.then is not None:
             raise ValueError("then: networks of all sizes are a path of units alone, leave it out")
-        return replace(self, size=care, operations=None, seconds=None, error=None, batch=None)
+        return replace(
+            self, size=share_of(care), operations=None, seconds=None, error=None, batch=None
+        )
 
     def method(self, run: Run, scheme: str, pool: Pool | None) -> ToUnits:
         """Return surgery on whole units."""
