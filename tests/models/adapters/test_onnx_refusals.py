@@ -141,7 +141,10 @@ def strings() -> onnx.ModelProto:
         (
             build([("Relu", "x", "y")], {}, ["n"], opset_imports=[helper.make_opsetid("", 6)]),
             ValueError,
-            "model has operators of version 6, at least 7",
+            (
+                "model has operators of version 6, at least 7 is wanted; "
+                "onnx.version_converter.convert_version(model, 7) converts it"
+            ),
         ),
     ],
 )

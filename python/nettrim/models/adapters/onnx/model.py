@@ -390,7 +390,7 @@ def _check(model: onnx.ModelProto) -> None:
         if opset.domain in ("", "ai.onnx") and opset.version < OLDEST_OPSET:
             raise ValueError(
                 f"model has operators of version {opset.version}, at least {OLDEST_OPSET} is "
-                "wanted; onnx.version_converter converts it"
+                f"wanted; onnx.version_converter.convert_version(model, {OLDEST_OPSET}) converts it"
             )
 
 
