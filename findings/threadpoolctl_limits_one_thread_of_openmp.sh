@@ -34,11 +34,12 @@ def limited_fit():
     with threadpool_limits(1):
         return fit()
 
-with threadpool_limits(1):
-    seen = {"the thread that set the limit": fit()}
-    for name, work in (("a worker that sets it again", limited_fit), ("another worker", fit)):
-        with ThreadPoolExecutor(1) as executor:
-            seen[name] = executor.submit(work).result()
+with threadpool_limits(1), ThreadPoolExecutor(1) as executor:
+    seen = {
+        "the thread that set the limit": fit(),
+        "the worker, setting it again": executor.submit(limited_fit).result(),
+        "the worker": executor.submit(fit).result(),
+    }
 for name, (threads, started) in seen.items():
     print(f"{name}: {threads}, threads started by a fit: {started}")
 *kept, (threads, started) = seen.values()
