@@ -178,9 +178,10 @@ class Error(PathGoal):
 
 def _check_regularise(value: Any, name: str) -> str | tuple[float, float]:
     """Return "auto", or a ridge and a pull that are not negative."""
-    if isinstance(value, str):
-        return check_choice(value, ("auto",), name)
-    if not isinstance(value, Sequence) or len(value) != 2:
-        raise TypeError(f"{name} must be 'auto' or a pair (ridge, pull), got {show(value)}")
+    if isinstance(value, str) and value == "auto":
+        return value
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        kind = ValueError if isinstance(value, str) else TypeError
+        raise kind(f"{name} must be 'auto' or a pair (ridge, pull), got {show(value)}")
     ridge, pull = (check_number(number, name, least=0.0) for number in value)
     return ridge, pull

@@ -60,8 +60,8 @@ class Sparsity(PathGoal):
     level: ClassVar[str] = "sparsity"
     range_of_care: ClassVar[tuple[float, float]] = (0.002, 1e5)
     tested: ClassVar[tuple[float, ...]] = (
-        *(2.5, 1.7, 1.4, 1.25, 1.12, 1.0),
-        *(0.92, 0.85, 0.78, 0.72, 0.66, 0.6),
+        *(2.5, 1.6, 1.3, 1.16, 1.07, 1.0),
+        *(0.94, 0.88, 0.82, 0.76, 0.7, 0.64),
     )
 
     def __post_init__(self) -> None:

@@ -19,7 +19,6 @@ __all__ = ["Judge"]
 
 JUDGING_RUNS = 8  # of all samples through the model, to share a budget
 CLOSE = 0.2  # share of the samples by whose answers is judged: those nearest to being others
-TINY = float(np.finfo(float).tiny)
 
 
 class Margins(NamedTuple):
@@ -51,11 +50,12 @@ class Margins(NamedTuple):
     def moved(self, change: Array) -> Array:
         """Return how far they move with a change of the output, relative to their sizes.
 
-        Below the median the smaller ones are taken for no smaller.
+        Sizes far below the median weigh about as the median does. If most are ties nothing moves.
         """
         soft = float(np.median(self.sizes))
         moved = _differences(change.reshape(-1, change.shape[-1]), self.first, self.second)
-        return moved / np.sqrt(len(moved) * (self.sizes**2 + soft**2) + TINY)
+        scale = np.sqrt(len(moved) * (self.sizes**2 + soft**2))
+        return np.divide(moved, scale, out=np.zeros_like(moved), where=scale > 0)
 
 
 def _differences(rows: AnyFloat, first: NDArray[np.intp], second: NDArray[np.intp]) -> Array:

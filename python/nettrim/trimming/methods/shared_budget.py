@@ -32,7 +32,7 @@ from .sensitivity import Sensitivity
 __all__ = ["SharedBudget"]
 
 TINY = float(np.finfo(float).tiny)
-OUTPUTS = 3  # are measured in the time that it takes to measure a layer
+OUTPUTS = 6  # are measured in the time that it takes to measure a layer
 LEAST = 1e-3  # of the mean count of outputs
 SHARED_LINEAR = 2e10  # outputs x features^3 of a linear layer's elimination, to share a budget
 
