@@ -68,7 +68,7 @@ METHODS = ("auto", "surgery", "admm", "reweighted")
 # Outputs x features^3 of an elimination that is worth its time: some minutes behind a ReLU. In a
 # linear layer of more than a few outputs alternating directions find better supports at once.
 MOST_EXPENSIVE, MOST_EXPENSIVE_LINEAR = 2e12, 5e8
-KNOWN = 0.7  # of all removals: those that go as they did in a layer like it
+KNOWN = 0.5  # of all removals: those that go as they did in a layer like it
 NEARBY = np.array([2 / 3, 1, 3 / 2])  # budgets that choose the regularisation for one of them
 
 
