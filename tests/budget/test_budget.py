@@ -101,11 +101,11 @@ def test_an_elimination_goes_on_from_the_beginning_of_another(activation):
     gone = np.arange(data.weights.shape[0]) < first.removals[:, None]
     assert gone.sum() == data.size // 2
     np.testing.assert_array_equal(ours.order[gone], whole.order[gone])
-    np.testing.assert_array_equal(ours.losses[gone], whole.losses[gone])
+    assert not ours.losses[gone].any()
     np.testing.assert_array_equal(np.sort(ours.order, axis=1), np.sort(whole.order, axis=1))
     assert np.isfinite(ours.losses).all()
     if activation == "linear":
-        np.testing.assert_allclose(ours.losses, whole.losses, rtol=1e-3)
+        np.testing.assert_allclose(ours.losses[~gone], whole.losses[~gone], rtol=1e-3)
 
 
 @pytest.mark.parametrize("power", [-450, -60, 60, 450])

@@ -183,10 +183,10 @@ class FirstRemovals:
         return FirstRemovals(0, known, self.removals[outputs])
 
     def write(self, order: NDArray[np.int32], losses: Array) -> None:
-        """Put those that went at once in front of the others."""
+        """Put those that went at once in front of all others, which any loss comes after."""
         if self.known is not None and self.removals is not None:
             gone = np.arange(order.shape[1]) < self.removals[:, None]
-            order[gone], losses[gone] = self.known.order[gone], self.known.losses[gone]
+            order[gone], losses[gone] = self.known.order[gone], 0.0
 
 
 NONE_FIRST = FirstRemovals()
