@@ -32,14 +32,14 @@ py::dict trace(const Array<double>& X, const Array<double>& target,
                const OptionalArray<double>& gram, const OptionalArray<double>& upper,
                const OptionalArray<bool>& active, const Array<double>& prior, double pull,
                double ridge, const OptionalArray<bool>& keep, Index group, Index most,
-               double time_limit, int n_threads) {
+               const OptionalArray<bool>& left, Index rough, double time_limit, int n_threads) {
   BudgetProgram program = program_of(X, target, upper, active, prior, pull, ridge);
   program.gram = data_or_null(gram);
   Elimination e;
   {
     const py::gil_scoped_release unlock;
-    e = eliminate(program, {data_or_null(keep), group, most},
-                  budget_options(time_limit, n_threads));
+    e = eliminate(program, {data_or_null(keep), group, most}, budget_options(time_limit, n_threads),
+                  {data_or_null(left), rough});
   }
   using namespace pybind11::literals;
   return py::dict("order"_a = to_array(std::move(e.order)),
@@ -134,6 +134,7 @@ void add_budget(py::module_& m) {
         strict("gram").none(true) = py::none(), strict("upper").none(true),
         strict("active").none(true), strict("prior"), py::arg("pull"), py::arg("ridge"),
         strict("keep").none(true), py::arg("group"), py::arg("most"),
+        strict("left").none(true) = py::none(), py::arg("rough") = 0,
         py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
   m.def("fit_support", &fit, strict("X"), strict("target"), py::kw_only(),
         strict("gram").none(true) = py::none(), strict("upper").none(true),

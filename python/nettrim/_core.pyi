@@ -175,6 +175,8 @@ def eliminate(
     keep: NDArray[np.bool_] | None,
     group: int,
     most: int,
+    left: NDArray[np.bool_] | None = ...,
+    rough: int = ...,
     time_limit: float = ...,
     n_threads: int,
 ) -> EliminationFields: ...

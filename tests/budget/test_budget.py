@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 import nettrim
 from nettrim.base.dispatch import core
-from nettrim.budget.optimal_brain_surgeon import RELU_GRID, Regularisation, eliminate, fit
+from nettrim.budget.optimal_brain_surgeon import (
+    RELU_GRID,
+    FirstRemovals,
+    Regularisation,
+    eliminate,
+    fit,
+)
 from support.budgets import data_of, layer
 from support.problems import relu
 
@@ -73,6 +79,33 @@ def test_single_precision_of_a_large_layer_is_enough():
     gram = X.T @ X + 1e-3 * data.scale * np.eye(X.shape[1])
     for losses, column in zip(eliminate(data, chosen, 1).losses, W.T, strict=True):
         np.testing.assert_allclose(losses, naive_surgery(gram, column)[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("rough", [5, 13])
+def test_removals_by_what_outputs_share_are_those_of_a_linear_layer(rough):
+    X, W, _ = layer()
+    data, chosen = data_of(X, X @ W, W, "linear"), Regularisation(0.0, 1.0)
+    whole, ours = (eliminate(data, chosen, 1, first=FirstRemovals(n)) for n in (0, rough))
+    np.testing.assert_array_equal(ours.order, whole.order)
+    np.testing.assert_allclose(ours.losses, whole.losses, rtol=1e-8)
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_an_elimination_goes_on_from_the_beginning_of_another(activation):
+    X, W, Y = layer(400, 140, 5)
+    data = data_of(X, X @ W if activation == "linear" else Y, W, activation)
+    chosen = Regularisation(0.1, 1.0)
+    whole = eliminate(data, chosen, 1)
+    first = FirstRemovals.from_known(whole, data.size // 2)
+    ours = eliminate(data, chosen, 1, first=first)
+    gone = np.arange(data.weights.shape[0]) < first.removals[:, None]
+    assert gone.sum() == data.size // 2
+    np.testing.assert_array_equal(ours.order[gone], whole.order[gone])
+    assert not ours.losses[gone].any()
+    np.testing.assert_array_equal(np.sort(ours.order, axis=1), np.sort(whole.order, axis=1))
+    assert np.isfinite(ours.losses).all()
+    if activation == "linear":
+        np.testing.assert_allclose(ours.losses[~gone], whole.losses[~gone], rtol=1e-3)
 
 
 @pytest.mark.parametrize("power", [-450, -60, 60, 450])

@@ -42,15 +42,23 @@ struct BudgetOptions {
 };
 
 // The order in which each output gives up its weights, and by how much its loss grows with each.
-// In place of those of features to be kept there are -1 and infinity, at the end.
+// In place of those of features to be kept there are -1 and infinity, at the end; in place of those
+// that are gone from the start as well, at the beginning.
 struct Elimination {
   Matrix<int> order;      // features x outputs
   Matrix<double> losses;  // features x outputs
   bool complete = true;   // false after an interrupt
 };
 
+// Weights that go before those that go one by one, with less thought.
+struct FirstRemovals {
+  const bool* left = nullptr;  // features x outputs, column-major: those before all; null: none
+  // How many of each output go by what all outputs have in common, if none goes before.
+  Index rough = 0;
+};
+
 Elimination eliminate(const BudgetProgram& program, const BudgetPattern& pattern = {},
-                      const BudgetOptions& options = {});
+                      const BudgetOptions& options = {}, const FirstRemovals& first = {});
 
 struct BudgetFit {
   Matrix<double> weights;  // features x outputs, zero out of the support

@@ -26,40 +26,52 @@ constexpr int kBatches = 8;    // or a multiple, whatever the number of threads
 template <class S>
 class OutputElimination {
  public:
-  OutputElimination(const BudgetProgram& program, const BudgetPattern& pattern,
+  OutputElimination(const BudgetProgram& program, const BudgetPattern& pattern, const bool* start,
                     const BudgetGram& gram, Index output)
       : gram_(gram),
         prior_(View<double>(program.prior, program.outputs, program.features).row(output)),
         ridge_(program.ridge),
         rows_(program, output),
-        quota_(pattern, program.features),
-        left_(static_cast<std::size_t>(program.features)) {
-    std::iota(left_.begin(), left_.end(), Index{0});
+        quota_(pattern, program.features) {
+    for (Index i = 0; i < program.features; ++i) {
+      if (!start || start[output * program.features + i]) {
+        left_.push_back(i);
+      } else {
+        quota_.remove(i);
+      }
+    }
     const auto idle = std::stable_partition(left_.begin(), left_.end(),
                                             [&](Index i) { return gram.squares()[i] > 0; });
     n_live_ = idle - left_.begin();
+    weights_ = prior_(left_);
   }
 
   Index left() const { return static_cast<Index>(left_.size()); }
   bool finished() const { return finished_; }
 
-  // From the rows as they are at the signal of the weights there are.
-  void begin(const Eigen::VectorXd& signal, const SharedInverse<S>& shared) {
-    rows_.look(signal);
-    weights_ = prior_(left_);
-    Matrix<S> inverse;
-    if (shared.write(rows_, inverse)) {
-      take_inverse(std::move(inverse), signal);
+  // Removes weights, up to a number, by what the outputs have in common.
+  template <class Gone>
+  void remove_roughly(const SharedInverse<S>& shared, Index count, Gone&& gone) {
+    storage_ = shared.of(rows_);
+    inverse_diagonal_ = Eigen::VectorXd::Constant(left(), 1 / ridge_);
+    inverse_diagonal_.head(n_live_) = storage_.diagonal().template cast<double>();
+    while (prior_.size() - left() < count && !finished_) remove_block(gone);
+  }
+
+  // From the rows as they are at the signal that all weights give, for those that are left will
+  // follow it.
+  void begin(const Eigen::VectorXd& whole, const Eigen::VectorXd& signal,
+             const SharedInverse<S>& shared) {
+    rows_.look(whole);
+    if (shared.is_exact() && left() == prior_.size()) {
+      take_inverse(shared.of(rows_), signal);
     } else {
       rebuild(signal);
     }
   }
 
   // From weights that know nothing of one another: each counts by its signal alone.
-  void begin_alone() {
-    weights_ = prior_;
-    inverse_diagonal_ = (gram_.squares().array() + ridge_).inverse();
-  }
+  void begin_alone() { inverse_diagonal_ = (gram_.squares()(left_).array() + ridge_).inverse(); }
 
   template <class Vector>
   void write(Vector&& weights) const {
@@ -259,45 +271,54 @@ class OutputElimination {
 template <class S>
 class OutputBatch {
  public:
-  OutputBatch(const BudgetProgram& program, const BudgetPattern& pattern, const BudgetGram& gram,
-              const SharedInverse<S>& shared, Range outputs, const StopFlag& stop)
+  OutputBatch(const BudgetProgram& program, const BudgetPattern& pattern,
+              const FirstRemovals& first, const BudgetGram& gram, Range outputs,
+              const StopFlag& stop, Elimination& result)
       : gram_(gram),
         outputs_(outputs),
         stop_(stop),
+        result_(result),
         is_linear_(program.active == nullptr),
-        weights_(outputs.size, program.features) {
-    const View<double> prior(program.prior, program.outputs, program.features);
+        weights_(View<double>(program.prior, program.outputs, program.features)
+                     .middleRows(outputs.begin, outputs.size)
+                     .template cast<S>()) {
     for (Index k = 0; k < outputs.size; ++k) {
-      columns_.emplace_back(program, pattern, gram, outputs.begin + k);
-    }
-    const Matrix<S> signals =
-        gram.signals<S>(prior.middleRows(outputs.begin, outputs.size).template cast<S>());
-    for (Index k = 0; k < outputs.size; ++k) {
-      if (stop.is_late()) {
-        column(k).begin_alone();
-      } else {
-        column(k).begin(signals.col(k).template cast<double>(), shared);
-      }
+      columns_.emplace_back(program, pattern, first.left, gram, outputs.begin + k);
     }
   }
 
+  void begin(const FirstRemovals& first, const SharedInverse<S>& shared) {
+    const Matrix<S> whole = gram_.signals<S>(weights_);
+    for (Index k = 0; k < outputs_.size; ++k) {
+      if (stop_.is_late()) {
+        column(k).begin_alone();
+        continue;
+      }
+      if (first.rough > 0) column(k).remove_roughly(shared, first.rough, noting(k));
+      column(k).write(weights_.row(k));
+    }
+    if (stop_.is_late()) return;
+    const bool is_whole = !first.left && first.rough == 0;
+    const Matrix<S> signals = is_whole ? whole : gram_.signals<S>(weights_);
+    for (Index k = 0; k < outputs_.size; ++k) {
+      column(k).begin(whole.col(k).template cast<double>(), signals.col(k).template cast<double>(),
+                      shared);
+      column(k).write(weights_.row(k));
+    }
+    if (!is_whole) look_again();
+  }
+
   template <class Stopped>
-  void run(Elimination& result, Stopped&& stopped) {
-    std::vector<Index> gone(columns_.size(), 0);
+  void run(Stopped&& stopped) {
     while (!finished() && !stopped()) {
       const bool is_late = stop_.is_late();
       for (Index k = 0; k < outputs_.size; ++k) {
         if (column(k).finished()) continue;
-        const auto note = [&](Index feature, double loss) {
-          Index& place = gone[static_cast<std::size_t>(k)];
-          result.order(place, outputs_.begin + k) = static_cast<int>(feature);
-          result.losses(place++, outputs_.begin + k) = loss;
-        };
         if (is_late) {
-          column(k).remove_rest(note);
+          column(k).remove_rest(noting(k));
           continue;
         }
-        column(k).remove_block(note);
+        column(k).remove_block(noting(k));
         column(k).write(weights_.row(k));
       }
       if (is_late) return;
@@ -319,6 +340,15 @@ class OutputBatch {
     }
   }
 
+  // Writes down what an output removes.
+  auto noting(Index k) {
+    return
+        [this, k, place = weights_.cols() - column(k).left()](Index feature, double loss) mutable {
+          result_.order(place, outputs_.begin + k) = static_cast<int>(feature);
+          result_.losses(place++, outputs_.begin + k) = loss;
+        };
+  }
+
   OutputElimination<S>& column(Index k) { return columns_[static_cast<std::size_t>(k)]; }
   bool finished() const {
     return std::all_of(columns_.begin(), columns_.end(), [](auto& c) { return c.finished(); });
@@ -327,6 +357,7 @@ class OutputBatch {
   const BudgetGram& gram_;
   Range outputs_;
   const StopFlag& stop_;
+  Elimination& result_;
   bool is_linear_;
   Matrix<S> weights_;  // outputs x features
   std::vector<OutputElimination<S>> columns_;
@@ -342,17 +373,23 @@ Features live_features(const BudgetGram& gram) {
 
 template <class S>
 void eliminate_in(const BudgetProgram& program, const BudgetPattern& pattern,
-                  const BudgetOptions& options, const BudgetGram& gram, StopFlag& stop,
+                  const FirstRemovals& first, const BudgetOptions& options, StopFlag& stop,
                   Elimination& result) {
-  const SharedInverse<S> shared(program, gram, stop.is_late() ? Features() : live_features(gram),
-                                options.n_threads);
+  const BudgetGram gram =
+      stop.is_late() ? BudgetGram(program, S()) : BudgetGram(program, S(), options.n_threads);
+  SharedInverse<S> shared(program);
+  if (!stop.is_late() && (first.rough > 0 || !program.active)) {
+    shared.compute(program, gram, live_features(gram), options.n_threads);
+  }
   const auto batches = cut(program.outputs, kBatch, kBatches);
-  parallel_for_uneven(
-      static_cast<Index>(batches.size()), options.n_threads, [&](Index k, int thread) {
-        if (stop.poll(thread)) return;
-        OutputBatch<S>(program, pattern, gram, shared, batches[static_cast<std::size_t>(k)], stop)
-            .run(result, [&] { return stop.poll(thread); });
-      });
+  parallel_for_uneven(static_cast<Index>(batches.size()), options.n_threads,
+                      [&](Index k, int thread) {
+                        if (stop.poll(thread)) return;
+                        OutputBatch<S> batch(program, pattern, first, gram,
+                                             batches[static_cast<std::size_t>(k)], stop, result);
+                        batch.begin(first, shared);
+                        batch.run([&] { return stop.poll(thread); });
+                      });
 }
 
 }  // namespace
@@ -361,16 +398,14 @@ void eliminate_in(const BudgetProgram& program, const BudgetPattern& pattern,
 namespace nettrim {
 
 Elimination eliminate(const BudgetProgram& program, const BudgetPattern& pattern,
-                      const BudgetOptions& options) {
+                      const BudgetOptions& options, const FirstRemovals& first) {
   using namespace budget;
   StopFlag stop(options);
-  const BudgetGram gram =
-      stop.is_late() ? BudgetGram(program) : BudgetGram(program, options.n_threads);
   Elimination result;
   result.order = Matrix<int>::Constant(program.features, program.outputs, -1);
   result.losses = Matrix<double>::Constant(program.features, program.outputs, kInfinity);
   in_precision_for(program.features, [&](auto zero) {
-    eliminate_in<decltype(zero)>(program, pattern, options, gram, stop, result);
+    eliminate_in<decltype(zero)>(program, pattern, first, options, stop, result);
   });
   result.complete = !stop.is_set();
   return result;

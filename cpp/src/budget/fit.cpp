@@ -27,7 +27,8 @@ class LayerFit {
         keep_(keep),
         options_(options),
         stop_(options),
-        gram_(stop_.is_late() ? BudgetGram(program) : BudgetGram(program, options.n_threads)) {
+        gram_(stop_.is_late() ? BudgetGram(program, 0.0)
+                              : BudgetGram(program, 0.0, options.n_threads)) {
     for (Index j = 0; j < program.outputs; ++j) outputs_.emplace_back(program, gram_, j);
   }
 

@@ -1,9 +1,12 @@
 #include "budget/gram.hpp"
 
 #include <iterator>
+#include <numeric>
+#include <type_traits>
 #include <utility>
 
 #include "linalg/factor.hpp"
+#include "linalg/product_by.hpp"
 
 namespace nettrim::budget {
 namespace {
@@ -36,20 +39,23 @@ void add_terms(const Samples& X, const Terms<S>& terms, Sums&& sums) {
 
 }  // namespace
 
-BudgetGram::BudgetGram(const BudgetProgram& program)
+template <class S>
+BudgetGram::BudgetGram(const BudgetProgram& program, S)
     : X_(program.X, program.features, program.samples),
       pull_(program.pull),
       ridge_(program.ridge),
       squares_(X_.rowwise().squaredNorm()),
       whole_(program.gram) {
-  if (features() > kAlwaysDouble) {
+  if constexpr (std::is_same_v<S, float>) {
     single_ = X_.transpose().cast<float>();
   } else {
     double_ = X_.transpose();
   }
 }
 
-BudgetGram::BudgetGram(const BudgetProgram& program, int threads) : BudgetGram(program) {
+template <class S>
+BudgetGram::BudgetGram(const BudgetProgram& program, S precision, int threads)
+    : BudgetGram(program, precision) {
   if (whole_) return;
   own_ = gram_of(program.features, cut(program.samples, 256, threads), threads,
                  [&](Range r) { return X_.middleCols(r.begin, r.size); });
@@ -68,8 +74,24 @@ Matrix<S> BudgetGram::samples(const Features& features, const std::vector<Index>
   return result;
 }
 
-Matrix<double> BudgetGram::samples(const Features& features) const {
-  return X_(features, Eigen::all);
+// Of samples in a precision of their own.
+template <class S, class Given>
+Matrix<S> gather(const Matrix<Given>& X, const std::vector<Index>& samples,
+                 const Features& features) {
+  Matrix<S> result(static_cast<Index>(samples.size()), static_cast<Index>(features.size()));
+  for (Index j = 0; j < result.cols(); ++j) {
+    const Given* const values = X.col(features[static_cast<std::size_t>(j)]).data();
+    S* const out = result.col(j).data();
+    for (std::size_t i = 0; i < samples.size(); ++i) out[i] = static_cast<S>(values[samples[i]]);
+  }
+  return result;
+}
+
+template <class S>
+Matrix<S> BudgetGram::by_feature(const std::vector<Index>& samples,
+                                 const Features& features) const {
+  return single_.size() > 0 ? gather<S>(single_, samples, features)
+                            : gather<S>(double_, samples, features);
 }
 
 template <>
@@ -114,6 +136,18 @@ Matrix<S> BudgetGram::signals(const Matrix<S>& weights) const {
   return result;
 }
 
+Eigen::VectorXd BudgetGram::signal(const Features& features, const Eigen::VectorXd& weights) const {
+  Terms<double> terms;
+  for (Index i = 0; i < weights.size(); ++i) {
+    terms.push_back({features[static_cast<std::size_t>(i)], weights[i]});
+  }
+  Eigen::VectorXd result = Eigen::VectorXd::Zero(X_.cols());
+  for (const Range r : cut(result.size(), kPiece, 1)) {
+    add_terms(double_.middleRows(r.begin, r.size), terms, result.segment(r.begin, r.size));
+  }
+  return result;
+}
+
 BudgetGram::Parts BudgetGram::parts(const OutputRows& rows) const {
   std::vector<Index> counting, idle, unpulled;
   for (Index i = 0; i < rows.size(); ++i) (rows.counts(i) ? counting : idle).push_back(i);
@@ -140,9 +174,15 @@ Matrix<S> BudgetGram::scaled(const Features& features, double factor) const {
   return gram;
 }
 
-template <class S>
-Matrix<S> BudgetGram::pulled(const Features& features) const {
-  return scaled<S>(features, pull_);
+Matrix<double> BudgetGram::weighted(const Features& features, const Eigen::VectorXd& rows,
+                                    int threads) const {
+  std::vector<Index> all(static_cast<std::size_t>(rows.size()));
+  std::iota(all.begin(), all.end(), Index{0});
+  const Matrix<double> X = rows.cwiseSqrt().asDiagonal() * by_feature<double>(all, features);
+  Matrix<double> gram = Matrix<double>::Zero(X.cols(), X.cols());
+  add_lower_product_by(threads, X.transpose(), X, gram, 1.0);
+  gram.diagonal().array() += ridge_;
+  return gram;
 }
 
 template <class S>
@@ -151,7 +191,9 @@ Matrix<S> BudgetGram::of(const OutputRows& rows, const Features& features) const
   Matrix<S> gram = scaled<S>(features, part.share);
   for (const auto& [some, factor] :
        {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
-    if (!some->empty()) add_gram(samples<S>(features, *some), gram, static_cast<S>(factor));
+    if (!some->empty()) {
+      add_gram(by_feature<S>(*some, features).transpose(), gram, static_cast<S>(factor));
+    }
   }
   return gram;
 }
@@ -170,7 +212,7 @@ Matrix<S> BudgetGram::between(const OutputRows& rows, const Features& features,
   for (const auto& [some, factor] :
        {std::pair(&part.fewer, part.factor), {&part.unpulled, pull_}}) {
     if (some->empty()) continue;
-    add_product(samples<S>(features, *some), samples<S>(others, *some).transpose(), gram,
+    add_product(by_feature<S>(*some, features).transpose(), by_feature<S>(*some, others), gram,
                 static_cast<S>(factor));
   }
   return gram;
@@ -190,10 +232,12 @@ Eigen::VectorXd BudgetGram::diagonal(const OutputRows& rows, const Features& fea
   return result.array() + ridge_;
 }
 
+template BudgetGram::BudgetGram(const BudgetProgram&, float);
+template BudgetGram::BudgetGram(const BudgetProgram&, double);
+template BudgetGram::BudgetGram(const BudgetProgram&, float, int);
+template BudgetGram::BudgetGram(const BudgetProgram&, double, int);
 template Matrix<float> BudgetGram::of(const OutputRows&, const Features&) const;
 template Matrix<double> BudgetGram::of(const OutputRows&, const Features&) const;
-template Matrix<float> BudgetGram::pulled(const Features&) const;
-template Matrix<double> BudgetGram::pulled(const Features&) const;
 template Matrix<float> BudgetGram::between(const OutputRows&, const Features&,
                                            const Features&) const;
 template Matrix<double> BudgetGram::between(const OutputRows&, const Features&,

@@ -19,18 +19,20 @@ auto in_precision_for(Index features, Body&& body) {
 
 class BudgetGram {
  public:
-  BudgetGram(const BudgetProgram& program, int threads);
+  // With its samples in the precision in which signals, correlations and diagonals are wanted.
+  template <class S>
+  BudgetGram(const BudgetProgram& program, S precision, int threads);
   // For when there is no time for second derivatives: there is no `of`.
-  explicit BudgetGram(const BudgetProgram& program);
+  template <class S>
+  BudgetGram(const BudgetProgram& program, S precision);
 
   Index features() const { return X_.rows(); }
   // Lower triangle of X' D X + ridge over some features, D being the weights of the rows that
   // count.
   template <class S = double>
   Matrix<S> of(const OutputRows& rows, const Features& features) const;
-  // The same where no row counts but by its pull.
-  template <class S>
-  Matrix<S> pulled(const Features& features) const;
+  // The same with given weights of all rows.
+  Matrix<double> weighted(const Features& features, const Eigen::VectorXd& rows, int threads) const;
   // X' D X between some features and others, and its diagonal with the ridge.
   template <class S>
   Matrix<S> between(const OutputRows& rows, const Features& features, const Features& others) const;
@@ -39,13 +41,14 @@ class BudgetGram {
   // Some samples of some features: features x samples.
   template <class S = double>
   Matrix<S> samples(const Features& features, const std::vector<Index>& samples) const;
-  Matrix<double> samples(const Features& features) const;  // all of them
   // X'times the residual of every sample, for some features.
   template <class S>
   Eigen::VectorXd correlations(const Features& features, const Eigen::VectorXd& residual) const;
   // Of outputs x features, samples x outputs.
   template <class S>
   Matrix<S> signals(const Matrix<S>& weights) const;
+  // Of one output with weights of some features.
+  Eigen::VectorXd signal(const Features& features, const Eigen::VectorXd& weights) const;
   const Eigen::VectorXd& squares() const { return squares_; }  // of every feature
 
  private:
@@ -60,6 +63,9 @@ class BudgetGram {
   Matrix<S> scaled(const Features& features, double factor) const;
   template <class S>
   const Matrix<S>& by_feature() const;
+  // The same as `samples`, transposed; faster where these are many.
+  template <class S>
+  Matrix<S> by_feature(const std::vector<Index>& samples, const Features& features) const;
   double whole(Index a, Index b) const {
     return whole_[std::max(a, b) + std::min(a, b) * features()];
   }
@@ -69,7 +75,7 @@ class BudgetGram {
   Eigen::VectorXd squares_;
   const double* whole_;  // X'X, lower triangle
   Matrix<double> own_;   // the same, where it was not given
-  // X with the samples of a feature side by side: one of them, by how many features there are.
+  // X with the samples of a feature side by side: one of them.
   Matrix<float> single_;
   Matrix<double> double_;
 };

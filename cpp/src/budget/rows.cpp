@@ -13,7 +13,7 @@ OutputRows::OutputRows(const BudgetProgram& program, Index output) : pull_(progr
     const Index entry = i * program.outputs + output;
     target_[i] = program.target[entry];
     if (program.upper) upper_[i] = program.upper[entry];
-    active_[static_cast<std::size_t>(i)] = !program.active || program.active[entry];
+    active_[static_cast<std::size_t>(i)] = !program.active || program.active[entry] ? 1 : 0;
   }
   counts_ = active_;
 }
@@ -25,7 +25,7 @@ Change OutputRows::look(const Eigen::VectorXd& signal) {
     const bool above = signal[i] > upper_[i];
     if (above == counts(i)) continue;
     (above ? change.entering : change.leaving).push_back(i);
-    counts_[static_cast<std::size_t>(i)] = above;
+    counts_[static_cast<std::size_t>(i)] = above ? 1 : 0;
   }
   return change;
 }

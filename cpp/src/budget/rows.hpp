@@ -1,7 +1,6 @@
 // One output's rows: what they ask, and which of them count at a signal.
 #pragma once
 
-#include <algorithm>
 #include <vector>
 
 #include "nettrim/budget.hpp"
@@ -19,9 +18,8 @@ class OutputRows {
   OutputRows(const BudgetProgram& program, Index output);
 
   Index size() const { return static_cast<Index>(counts_.size()); }
-  Index count() const { return std::count(counts_.begin(), counts_.end(), true); }  // in full
-  bool is_active(Index i) const { return active_[static_cast<std::size_t>(i)]; }
-  bool counts(Index i) const { return counts_[static_cast<std::size_t>(i)]; }  // in full
+  bool is_active(Index i) const { return active_[static_cast<std::size_t>(i)] != 0; }
+  bool counts(Index i) const { return counts_[static_cast<std::size_t>(i)] != 0; }  // in full
   double upper(Index i) const { return upper_[i]; }
 
   // Lets inactive rows count where the signal is above their bound, and tells what has changed.
@@ -35,7 +33,7 @@ class OutputRows {
  private:
   double pull_;
   Eigen::VectorXd target_, upper_;
-  std::vector<bool> active_, counts_;
+  std::vector<char> active_, counts_;  // bits would be slower
 };
 
 }  // namespace nettrim::budget

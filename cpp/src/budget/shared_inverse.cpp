@@ -1,71 +1,38 @@
 #include "budget/shared_inverse.hpp"
 
-#include <cmath>
 #include <numeric>
-#include <utility>
 
 #include "linalg/inverse.hpp"
 #include "linalg/parallel.hpp"
 
 namespace nettrim::budget {
-namespace {
-
-// With less, single precision would lose too much of what is left of C's inverse.
-constexpr double kLeastPull = 1e-3;
-
-// Multiplications: an inverse, less the parts of its update that a Gram matrix does not take too.
-double saved_by_update(Index features, Index rows) {
-  const auto n = static_cast<double>(features), k = static_cast<double>(rows);
-  return n * n * n - 2 * n * k * k - k * k * k / 3;
-}
-
-}  // namespace
 
 template <class S>
-SharedInverse<S>::SharedInverse(const BudgetProgram& program, const BudgetGram& gram,
-                                Features features, int threads)
-    : gram_(gram), pull_(program.pull), features_(std::move(features)) {
-  if (!pays(program)) return;
-  Matrix<S> inverse = gram.pulled<S>(features_);
-  if (!invert<S>(inverse, threads)) return;
-  const Matrix<S> whole = inverse.template selfadjointView<Eigen::Lower>();
-  images_.resize(whole.rows(), program.samples);
-  parallel_over(cut(program.samples, 256, threads), threads, [&](Range r, int) {
-    std::vector<Index> samples(static_cast<std::size_t>(r.size));
-    std::iota(samples.begin(), samples.end(), r.begin);
-    write_product(whole, gram.samples<S>(features_, samples), images_.middleCols(r.begin, r.size));
-  });
-  inverse_ = std::move(inverse);
-}
+SharedInverse<S>::SharedInverse(const BudgetProgram& program)
+    : is_exact_(program.active == nullptr), pull_(program.pull) {}
 
 template <class S>
-bool SharedInverse<S>::pays(const BudgetProgram& program) const {
-  if (!program.active || pull_ < kLeastPull || pull_ >= 1) return false;
-  const auto n = static_cast<Index>(features_.size());
-  std::vector<Index> counts(static_cast<std::size_t>(program.outputs), 0);
-  for (Index i = 0; i < program.samples * program.outputs; ++i) {
-    counts[static_cast<std::size_t>(i % program.outputs)] += program.active[i];
+void SharedInverse<S>::compute(const BudgetProgram& program, const BudgetGram& gram,
+                               const Features& features, int threads) {
+  const View<double> X(program.X, program.features, program.samples);
+  squares_ = X.colwise().squaredNorm();
+  shares_ = Eigen::VectorXd::Ones(program.samples);
+  if (program.active) {
+    const View<bool> active(program.active, program.outputs, program.samples);
+    const Eigen::VectorXd counts = active.cast<double>().colwise().mean();
+    shares_ = pull_ + (1 - pull_) * counts.array();
   }
-  double saved = -saved_by_update(n, 0) - 2.0 * static_cast<double>(n * n * program.samples);
-  for (const Index count : counts) saved += std::max(0.0, saved_by_update(n, count));
-  return saved > 0;
+  Matrix<double> inverse = gram.weighted(features, shares_, threads);
+  invert<double>(inverse, threads);
+  inverse_ = inverse.cast<S>();
 }
 
 template <class S>
-bool SharedInverse<S>::write(const OutputRows& rows, Matrix<S>& inverse) const {
-  if (inverse_.size() == 0 || saved_by_update(inverse_.rows(), rows.count()) <= 0) return false;
-  std::vector<Index> counting;
-  Eigen::Matrix<S, Eigen::Dynamic, 1> scale(rows.count());
-  for (Index i = 0; i < rows.size(); ++i) {
-    if (!rows.counts(i)) continue;
-    scale[static_cast<Index>(counting.size())] =
-        static_cast<S>(std::sqrt(rows.is_active(i) ? 1 - pull_ : 1.0));
-    counting.push_back(i);
-  }
-  inverse = inverse_;
-  const Matrix<S> V = gram_.samples<S>(features_, counting) * scale.asDiagonal();
-  update_inverse<S>(inverse, V, images_(Eigen::all, counting) * scale.asDiagonal(), 1);
-  return (inverse.diagonal().array() > 0).all();
+Matrix<S> SharedInverse<S>::of(const OutputRows& rows) const {
+  if (is_exact_) return inverse_;
+  double own = 0;
+  for (Index i = 0; i < rows.size(); ++i) own += (rows.is_active(i) ? 1 : pull_) * squares_[i];
+  return inverse_ * static_cast<S>(shares_.dot(squares_) / own);
 }
 
 template class SharedInverse<float>;

@@ -1,32 +1,29 @@
-// Inverses of all outputs' Gram matrices over the same features, from what they have in common.
+// The inverse of what the outputs' Gram matrices are in the mean.
 #pragma once
 
 #include "budget/gram.hpp"
 
 namespace nettrim::budget {
 
-// All rows pull: with C = pull X'X + ridge, an output's matrix is C + V V', where V has the rows
-// that count in full. If these are fewer than the features, to update C's inverse is less work than
-// to take one of C + V V'.
+// Rows count by how many outputs they are active in. In a linear layer that is every output's own
+// matrix; behind a ReLU it does for weights that are cheap to lose.
 template <class S>
 class SharedInverse {
  public:
-  // Over some features; it serves outputs with few such rows.
-  SharedInverse(const BudgetProgram& program, const BudgetGram& gram, Features features,
-                int threads);
+  explicit SharedInverse(const BudgetProgram& program);
+  // Over some features.
+  void compute(const BudgetProgram& program, const BudgetGram& gram, const Features& features,
+               int threads);
 
-  // The lower triangle of an output's; false where it is better taken from scratch.
-  bool write(const OutputRows& rows, Matrix<S>& inverse) const;
+  bool is_exact() const { return is_exact_; }
+  // The lower triangle, at the size of an output's own.
+  Matrix<S> of(const OutputRows& rows) const;
 
  private:
-  // Whether it saves more work than it takes.
-  bool pays(const BudgetProgram& program) const;
-
-  const BudgetGram& gram_;
+  bool is_exact_;
   double pull_;
-  Features features_;
-  Matrix<S> inverse_;  // of C, lower triangle; empty where it does not pay
-  Matrix<S> images_;   // C^-1 X', features x samples
+  Matrix<S> inverse_;                 // lower triangle
+  Eigen::VectorXd shares_, squares_;  // of every sample: its weight in the mean, its length squared
 };
 
 }  // namespace nettrim::budget

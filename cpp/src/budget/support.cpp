@@ -25,21 +25,20 @@ Support::Support(const BudgetProgram& program, const BudgetGram& gram, Index out
   std::iota(features_.begin(), features_.end(), Index{0});
 }
 
-Matrix<double> Support::take(Features features) {
+void Support::take(Features features) {
   const Eigen::VectorXd before = weights();
   features_ = std::move(features);
   weights_ = before(features_);
-  Matrix<double> X = gram_->samples(features_);
-  signal_ = X.transpose() * weights_;
+  signal_ = gram_->signal(features_, weights_);
   rows_.look(signal_);
   loss_ = loss_of(weights_, signal_);
-  return X;
 }
 
 void Support::fit(Features features) {
-  const Matrix<double> X = take(std::move(features));
+  take(std::move(features));
   const Eigen::VectorXd asked = rows_.residual(Eigen::VectorXd::Zero(rows_.size()));
-  Model model{X, gram_->of(rows_, features_), X * asked + ridge_ * prior_(features_)};
+  Model model{gram_->of(rows_, features_),
+              gram_->correlations<double>(features_, asked) + ridge_ * prior_(features_)};
   for (int step = 0; step < kSteps && newton_step(model);) ++step;
 }
 
@@ -49,7 +48,7 @@ bool Support::newton_step(Model& model) {
   Matrix<double> factor = model.gram;
   cholesky(factor);
   const Eigen::VectorXd weights = solve_factored(factor, model.right);
-  step_towards(weights, model.X.transpose() * weights);
+  step_towards(weights, gram_->signal(features_, weights));
   const Change change = rows_.look(signal_);
   count(change, model);
   return !change.empty() && loss_ < (1 - kSettled) * before;
@@ -95,7 +94,7 @@ SwapValue Support::worth() const {
 template <class S>
 SwapValue Support::worth_in() const {
   const Index n = prior_.size(), m = static_cast<Index>(features_.size());
-  const Candidates absent = candidates<S>();
+  const Candidates absent = candidates();
   Matrix<S> present = gram_->of<S>(rows_, features_);
   cholesky(present);
   Matrix<S> half = Matrix<S>::Identity(m, m);
@@ -114,15 +113,14 @@ SwapValue Support::worth_in() const {
 }
 
 // By what they gain if no other weight follows, which is less than they are worth.
-template <class S>
 Support::Candidates Support::candidates() const {
   Features all(static_cast<std::size_t>(prior_.size())), absent;
   std::iota(all.begin(), all.end(), Index{0});
   std::set_difference(all.begin(), all.end(), features_.begin(), features_.end(),
                       std::back_inserter(absent));
-  const Eigen::VectorXd squares = gram_->diagonal<S>(rows_, absent);
+  const Eigen::VectorXd squares = gram_->diagonal<double>(rows_, absent);
   const Eigen::VectorXd slope =
-      gram_->correlations<S>(absent, rows_.residual(signal_)) + ridge_ * prior_(absent);
+      gram_->correlations<double>(absent, rows_.residual(signal_)) + ridge_ * prior_(absent);
   const Eigen::VectorXd alone = slope.array().square() / squares.array();
   std::vector<Index> order(absent.size());
   std::iota(order.begin(), order.end(), Index{0});

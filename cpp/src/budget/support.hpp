@@ -15,8 +15,8 @@ class Support {
  public:
   Support(const BudgetProgram& program, const BudgetGram& gram, Index output);
 
-  // The weights there were, on some features; returns the samples of these.
-  Matrix<double> take(Features features);
+  // The weights there were, on some features.
+  void take(Features features);
   // The weights of least loss on some features, by Newton steps from those there were.
   void fit(Features features);
 
@@ -29,8 +29,7 @@ class Support {
  private:
   // Newton's model of the loss: least where gram * weights = right.
   struct Model {
-    const Matrix<double>& X;  // of the support
-    Matrix<double> gram;      // lower triangle
+    Matrix<double> gram;  // lower triangle
     Eigen::VectorXd right;
   };
   bool newton_step(Model& model);
@@ -41,7 +40,6 @@ class Support {
   };
   template <class S>
   SwapValue worth_in() const;
-  template <class S>
   Candidates candidates() const;
   void count(const Change& change, Model& model) const;
   void step_towards(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal);

@@ -23,6 +23,7 @@ NETTRIM_FOR(double, ColMajor, RowMajor)
 NETTRIM_FOR(double, RowMajor, ColMajor)
 #undef NETTRIM_FOR
 template void add_gram(const ConstPart<float, Eigen::ColMajor>&, Part<float>, float);
+template void add_gram(const ConstPart<float, Eigen::RowMajor>&, Part<float>, float);
 template void add_gram(const ConstPart<double, Eigen::ColMajor>&, Part<double>, double);
 template void add_gram(const ConstPart<double, Eigen::RowMajor>&, Part<double>, double);
 

@@ -36,6 +36,7 @@ __all__ = [
     "TRACING",
     "TUNING",
     "Elimination",
+    "FirstRemovals",
     "Regularisation",
     "eliminate",
     "fit",
@@ -47,6 +48,10 @@ __all__ = [
 # layers inside a network, and more and more pull, which those in front of raw pixels want.
 RELU_GRID = ((0.003, 0.01), (0.03, 0.001), (0.1, 0.001), (0.3, 0.001))
 FOLD = 4  # one of so many samples judges
+# Of the least sparsity that is asked for: that share of an output's weights may go by less precise
+# losses, for those that are left make up for it (bench/layer/compare_budget.py).
+ROUGH = 0.35
+MANY_FEATURES = 128  # from which that saves time to speak of
 TUNED_OUTPUTS = 24  # outputs
 TUNING, TRACING = 0.4, 0.6  # shares of the time that is left: what follows needs some too
 
@@ -132,30 +137,89 @@ class Elimination:
         return support
 
 
+@dataclass(frozen=True)
+class FirstRemovals:
+    """What goes before the weights that are removed one by one with all care.
+
+    Attributes
+    ----------
+    rough : int
+        So many of each output go by losses that take the rows of all outputs for its own.
+    known : Elimination or None
+        Of a layer like it, of which each output gives up the first `removals` at once.
+    removals : ndarray of int, of shape (n_outputs,), or None
+    """
+
+    rough: int = 0
+    known: Elimination | None = None
+    removals: NDArray[np.intp] | None = None
+
+    @classmethod
+    def for_sparsity(cls, data: BudgetData, least: float) -> FirstRemovals:
+        """Return those of a layer that is to give up at least that share of its weights."""
+        if data.active is None or len(data.weights) <= MANY_FEATURES:
+            return cls()
+        idle = np.count_nonzero(np.diag(data.gram) == 0)  # weights that go at no cost
+        return cls(max(int(idle + ROUGH * (least * data.pattern.n_free - idle)), 0))
+
+    @classmethod
+    def from_known(cls, known: Elimination, count: int) -> FirstRemovals:
+        """Return the first of all removals of a layer like it."""
+        return cls(0, known, known.removals(count))
+
+    @property
+    def left(self) -> NDArray[np.bool_] | None:
+        """Weights that do not go at once, (n_outputs, n_features); None where none does."""
+        if self.known is None or self.removals is None:
+            return None
+        return self.known.support(self.removals)
+
+    def of_outputs(self, outputs: slice) -> FirstRemovals:
+        """Return those of some outputs."""
+        if self.known is None or self.removals is None:
+            return self
+        order, losses = self.known.order[outputs], self.known.losses[outputs]
+        known = Elimination(order, losses, self.known.demanded)
+        return FirstRemovals(0, known, self.removals[outputs])
+
+    def write(self, order: NDArray[np.int32], losses: Array) -> None:
+        """Put those that went at once in front of all others, which any loss comes after."""
+        if self.known is not None and self.removals is not None:
+            gone = np.arange(order.shape[1]) < self.removals[:, None]
+            order[gone], losses[gone] = self.known.order[gone], 0.0
+
+
+NONE_FIRST = FirstRemovals()
+
+
 def eliminate(
     data: BudgetData,
     chosen: Regularisation,
     n_threads: int,
     deadline: float | None = None,
     pool: Pool | None = None,
+    first: FirstRemovals = NONE_FIRST,
 ) -> Elimination:
     """Remove all weights of a layer, one by one; from the deadline on those left all at once.
 
     An output's weights do not depend on those of others: workers take some outputs each.
     """
     if pool is not None and data.n_outputs > 1:
-        return _eliminate_on_pool(data, chosen, n_threads, deadline, pool)
+        return _eliminate_on_pool(data, chosen, n_threads, deadline, pool, first)
     pattern = data.pattern
     fields = core.eliminate(
         **data.core_arguments(chosen.pull, chosen.ridge),
         gram=None if has_passed(deadline) else data.gram,
         group=pattern.group,
         most=pattern.most,
+        left=first.left,
+        rough=first.rough,
         time_limit=remaining_seconds(deadline),
         n_threads=n_threads,
     )
     if not fields["complete"]:
         raise KeyboardInterrupt
+    first.write(fields["order"], fields["losses"])
     return Elimination(fields["order"], fields["losses"], pattern.demanded)
 
 
@@ -165,14 +229,15 @@ def _eliminate_on_pool(
     n_threads: int,
     deadline: float | None,
     pool: Pool,
+    first: FirstRemovals,
 ) -> Elimination:
     n_blocks = min(pool.n_workers, data.n_outputs)
     ends = [data.n_outputs * (k + 1) // n_blocks for k in range(n_blocks)]
     limit = remaining_seconds(deadline)
     with closing(SharedData(data)) as arrays:
         tasks = [
-            Task(arrays, _eliminate_block, (slice(begin, end), chosen, n_threads, limit))
-            for begin, end in zip([0, *ends], ends, strict=False)
+            Task(arrays, _eliminate_block, (own, chosen, n_threads, limit, first.of_outputs(own)))
+            for own in map(slice, [0, *ends[:-1]], ends)
         ]
         done = dict(pool.as_completed(tasks))
     parts = [done[k] for k in range(n_blocks)]
@@ -189,10 +254,12 @@ def _eliminate_block(
     chosen: Regularisation,
     n_threads: int,
     limit: float,
+    first: FirstRemovals,
     stopped: Callable[[], bool] | None = None,
 ) -> Elimination:
     """Remove the weights of some outputs as a task, which is not stopped before its time."""
-    return eliminate(data.of_outputs(outputs), chosen, n_threads, deadline_after(limit))
+    deadline = deadline_after(limit)
+    return eliminate(data.of_outputs(outputs), chosen, n_threads, deadline, first=first)
 
 
 def fit(
@@ -300,7 +367,9 @@ def _held_out_error(
     pool: Pool | None,
 ) -> float:
     """Return the sum of the logarithms of the errors on held-out samples."""
-    trace = eliminate(training, candidate, n_threads, partial_deadline(deadline, TRACING), pool)
+    first = FirstRemovals.for_sparsity(training, float(sparsities.min()))
+    tracing = partial_deadline(deadline, TRACING)
+    trace = eliminate(training, candidate, n_threads, tracing, pool, first)
     total = 0.0
     for sparsity in sparsities:
         count = max(training.size - round((1 - sparsity) * training.size), training.demanded)

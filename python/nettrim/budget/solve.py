@@ -33,7 +33,13 @@ from .behind import solve_behind
 from .checks import check_budget, check_held_out, check_regularisation
 from .data import BudgetData
 from .fitted import SWAPS, TIME_LIMIT, fit_support, make_solution, solve_trivial, with_timing
-from .optimal_brain_surgeon import TRACING, TUNING, tune_regularisation
+from .optimal_brain_surgeon import (
+    TRACING,
+    TUNING,
+    Elimination,
+    FirstRemovals,
+    tune_regularisation,
+)
 from .reweighted import support_by_reweighting
 from .solution import BudgetSolution
 from .trace import trace_elimination
@@ -62,6 +68,7 @@ METHODS = ("auto", "surgery", "admm", "reweighted")
 # Outputs x features^3 of an elimination that is worth its time: some minutes behind a ReLU. In a
 # linear layer of more than a few outputs alternating directions find better supports at once.
 MOST_EXPENSIVE, MOST_EXPENSIVE_LINEAR = 2e12, 5e8
+KNOWN = 0.5  # of all removals: those that go as they did in a layer like it
 NEARBY = np.array([2 / 3, 1, 3 / 2])  # budgets that choose the regularisation for one of them
 
 
@@ -241,8 +248,12 @@ def solve_budget(
     n_threads: int,
     deadline: float | None = None,
     pool: Pool | None = None,
+    known: Elimination | None = None,
 ) -> BudgetSolution:
-    """Make a layer sparse to a number of weights, here or on workers."""
+    """Make a layer sparse to a number of weights, here or on workers.
+
+    Surgery begins with what went first in a layer like it, if that is known.
+    """
     if (solution := solve_trivial(data, budget)) is not None:
         return solution
     sparsities = nearby_sparsities(data, budget)
@@ -265,9 +276,11 @@ def solve_budget(
         is_late |= has_passed(choosing)
         solution = fit_support(data, chosen, support, budget, method, rounds, n_threads, deadline)
         return replace(solution, status=TIME_LIMIT) if is_late else solution
-    trace = trace_elimination(
-        data, sparsities, pull, ridge, n_threads, partial_deadline(deadline, TRACING), pool
-    )
+    first = None
+    if known is not None:
+        first = FirstRemovals.from_known(known, int(KNOWN * (data.size - budget)))
+    tracing = partial_deadline(deadline, TRACING)
+    trace = trace_elimination(data, sparsities, pull, ridge, n_threads, tracing, pool, first)
     return trace.with_budget(budget, rounds, deadline)
 
 

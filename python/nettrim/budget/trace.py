@@ -18,6 +18,7 @@ from .fitted import BUDGET, SWAPS, TIME_LIMIT, fit_support, solve_trivial, with_
 from .optimal_brain_surgeon import (
     TUNING,
     Elimination,
+    FirstRemovals,
     Regularisation,
     eliminate,
     tune_regularisation,
@@ -167,13 +168,16 @@ def trace_elimination(
     n_threads: int,
     deadline: float | None = None,
     pool: Pool | None = None,
+    first: FirstRemovals | None = None,
 ) -> BudgetTrace:
     """Remove the weights of a layer one by one, regularised for some sparsities."""
     began = time.perf_counter()
     tuning = partial_deadline(deadline, TUNING)
     chosen = tune_regularisation(data, sparsities, pull, ridge, n_threads, tuning, pool)
     is_late = has_passed(tuning)
-    elimination = eliminate(data, chosen, n_threads, deadline, pool)
+    if first is None:
+        first = FirstRemovals.for_sparsity(data, float(sparsities.min()))
+    elimination = eliminate(data, chosen, n_threads, deadline, pool, first)
     is_late |= has_passed(deadline)
     seconds = time.perf_counter() - began
     status = TIME_LIMIT if is_late else BUDGET

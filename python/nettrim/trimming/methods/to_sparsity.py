@@ -208,6 +208,7 @@ class ToSparsity(Method):
         if is_trivial(part, budget):
             return solve_budget(part, budget, n_threads=self.curves.n_threads)
         chosen = self.curves.tune(position, [part], nearby_sparsities(part, budget), deadline)[0]
+        known = self.curves.known.get(position)
         return solve_budget(
             part,
             budget,
@@ -216,6 +217,7 @@ class ToSparsity(Method):
             n_threads=self.curves.n_threads,
             deadline=deadline,
             pool=self.pool,
+            known=None if known is None else known.groups[0].elimination,
         )
 
     def _split_groups(self, position: int, program: LayerProgram) -> list[BudgetData]:
