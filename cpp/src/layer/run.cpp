@@ -9,6 +9,7 @@
 #include "layer/admm/admm.hpp"
 #include "layer/admm/gram_admm.hpp"
 #include "layer/admm/single_precision.hpp"
+#include "layer/admm/stepped_projection.hpp"
 #include "layer/newton/newton.hpp"
 #include "layer/sampled.hpp"
 
@@ -228,13 +229,21 @@ EngineResult<S> run_mixed(const UnitProgram<S>& p, const Supervisor& supervisor,
   a = search(p, Supervisor(supervisor, options), single, std::move(a));
   a.solver = "admm";
   a.reason = "in single precision";
-  if (is_final(p, supervisor.options(), a) || std::is_same_v<S, float>) return a;
-  Admm<S> engine(p, supervisor.options(), Mixing::anderson);
-  engine.go_on(single.engine());
-  a = search(p, supervisor, engine, std::move(a));
-  a.solver = "admm";
-  a.reason = "groups couple the outputs";
-  return a;
+  if constexpr (std::is_same_v<S, float>) {
+    return a;
+  } else {
+    if (is_final(p, supervisor.options(), a)) return a;
+    const Admm<float>& rough = single.engine();
+    Admm<S> engine(p, supervisor.options(), Mixing::anderson,
+                   std::make_unique<SteppedProjection>(p, rough.projection(), rough.state(),
+                                                       rough.consistent(),
+                                                       rough.proximal_weights()));
+    engine.go_on(rough);
+    a = search(p, supervisor, engine, std::move(a));
+    a.solver = "admm";
+    a.reason = "groups couple the outputs";
+    return a;
+  }
 }
 
 // Where newton gets stuck alternating directions take over, from its answer if that is good.

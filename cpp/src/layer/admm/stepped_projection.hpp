@@ -1,0 +1,28 @@
+// The projection of a double-precision state at the speed of single precision: what the state has
+// moved by since the last one is projected, whose rounding is as small as the move.
+#pragma once
+
+#include "layer/admm/projection.hpp"
+
+namespace nettrim::layer {
+
+class SteppedProjection final : public Projection<double> {
+ public:
+  // `single` projects for the same program, and gave `nearest` for `state`.
+  SteppedProjection(const UnitProgram<double>& program, Projection<float>& single,
+                    const Pair<float>& state, const Pair<float>& nearest,
+                    const Eigen::VectorXd& proximal_weights);
+
+  void apply(const Pair<double>& state, Pair<double>& nearest, PieceWork& work) override;
+
+ private:
+  class Riding;
+  void refine(const Eigen::VectorXd& proximal_weights);
+
+  const UnitProgram<double>& p_;
+  Projection<float>& single_;
+  Pair<double> state_, nearest_;
+  Pair<float> move_, projected_;
+};
+
+}  // namespace nettrim::layer
