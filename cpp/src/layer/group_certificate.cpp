@@ -15,8 +15,8 @@ using Vector = Eigen::VectorXd;
 // that the rest of the equations may change.
 constexpr double kFirmly = 1e-6;
 constexpr double kBeyondScales = 1e300;
-// Multipliers that meet the equations may have the wrong sign: they become zero, and the others meet
-// them again, so often at most.
+// Multipliers that meet the equations may have the wrong sign: they become zero, and the others
+// meet them again, so often at most.
 constexpr Index kMostRounds = 5;
 
 // Over the samples where the multipliers of each output may change.

@@ -165,9 +165,10 @@ void Admm<S>::add_multipliers(const Matrix<S>& dual) {
 template <class S>
 void Admm<S>::step() {
   if (moved_) {
-    if (anderson_) before_ = state_;
+    const bool mixes = anderson_ && anderson_->is_due();
+    if (mixes) before_ = state_;
     state_.weights += static_cast<S>(kRelaxation) * (sparse_ - nearest_.weights);
-    if (anderson_) mix();
+    if (mixes) mix();
   }
   Work work(*this);
   projection_->apply(state_, nearest_, work);
@@ -224,8 +225,8 @@ template <class S>
 void Admm<S>::threshold() {
   const double penalty = p_.constrained() ? 1.0 : p_.level;
   if (p_.groups) {
-    const Matrix<S> reflected = S(2) * nearest_.weights - state_.weights;
-    p_.groups->shrink(reflected, penalty / rho_, proximal_weights_, sparse_);
+    reflected_ = S(2) * nearest_.weights - state_.weights;
+    p_.groups->shrink(reflected_, penalty / rho_, proximal_weights_, sparse_);
     return;
   }
   soft_threshold(nearest_.weights, state_.weights,

@@ -80,7 +80,7 @@ class Admm {
   Balance balance_{kFirstWait};
   Pair<S> state_, nearest_;
   Pair<S> old_state_, old_nearest_;  // at the last rebalance
-  Matrix<S> sparse_, ray_;
+  Matrix<S> sparse_, reflected_, ray_;
   std::vector<double> partial_;  // squared distances, one per piece
   std::unique_ptr<Projection<S>> projection_;
   std::optional<Anderson<S>> anderson_;

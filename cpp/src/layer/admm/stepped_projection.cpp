@@ -1,7 +1,19 @@
 #include "layer/admm/stepped_projection.hpp"
 
+#include <cmath>
+
 namespace nettrim::layer {
 namespace {
+
+// Moves since the last correction, over the length of the last one, that call for another; and how
+// many there are at least.
+constexpr double kFar = 1000;
+constexpr Index kFewestMoves = 25;
+
+double squared_length(const Pair<float>& pair) {
+  return static_cast<double>(pair.signal.squaredNorm()) +
+         static_cast<double>(pair.weights.squaredNorm());
+}
 
 class NoWork final : public PieceWork {
  public:
@@ -50,34 +62,40 @@ SteppedProjection::SteppedProjection(const UnitProgram<double>& program, Project
                                      const Eigen::VectorXd& proximal_weights)
     : p_(program),
       single_(single),
+      inverse_weights_(proximal_weights.cwiseInverse()),
       state_(in_double(state)),
       nearest_(in_double(nearest)),
       move_(state),
       projected_(nearest) {
-  refine(proximal_weights);
+  correct();
 }
 
 void SteppedProjection::apply(const Pair<double>& state, Pair<double>& nearest, PieceWork& work) {
+  if (since_correction_ >= kFewestMoves && moves_ > kFar * last_move_) correct();
   move_.weights = (state.weights - state_.weights).cast<float>();
   state_.weights = state.weights;
   Riding riding(*this, state, nearest, work);
   single_.apply(move_, projected_, riding);
   nearest_.weights += projected_.weights.cast<double>();
   nearest.weights = nearest_.weights;
+  last_move_ = std::sqrt(squared_length(move_));
+  moves_ += last_move_;
+  ++since_correction_;
 }
 
-// What is given was rounded as coarsely as the whole state: a step on the gradient that it leaves.
-void SteppedProjection::refine(const Eigen::VectorXd& proximal_weights) {
+void SteppedProjection::correct() {
   p_.signals_of(nearest_.weights, nearest_.signal);
-  const Matrix<double> left = p_.gradient_of(state_.signal - nearest_.signal) *
-                                  proximal_weights.cwiseInverse().asDiagonal() +
-                              state_.weights - nearest_.weights;
+  const Matrix<double> slope = p_.gradient_of(state_.signal - nearest_.signal);
+  const Matrix<double> left =
+      slope * inverse_weights_.asDiagonal() + (state_.weights - nearest_.weights);
   move_.signal.setZero();
   move_.weights = left.cast<float>();
   NoWork none;
   single_.apply(move_, projected_, none);
   nearest_.weights += projected_.weights.cast<double>();
   nearest_.signal += projected_.signal.cast<double>();
+  moves_ = 0;
+  since_correction_ = 0;
 }
 
 }  // namespace nettrim::layer
