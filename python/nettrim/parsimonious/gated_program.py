@@ -162,7 +162,9 @@ class GatedProgram:
     @contextmanager
     def masked(self, masks: Masks) -> Iterator[None]:
         """Give gates their masks for a while."""
-        gates = [(self.gate(node), mask) for name, mask in masks.items() for node in self.nodes[name]]
+        gates = [
+            (self.gate(node), mask) for name, mask in masks.items() for node in self.nodes[name]
+        ]
         for gate, mask in gates:
             gate.mask = mask
         try:

@@ -25,7 +25,15 @@ from ..models.adapters.torch.layers import LAYERS, prunable_modules
 from ..models.adapters.torch.outputs import named_tensors
 from ..models.adapters.torch.units.places import place_of
 from ..models.adapters.torch.units.walk import FoundUnits, find_units
-from ..models.units.unit_map import FIXED, CutTensor, LayerUnits, UnitMap, Units, UnitSignal, owner_of
+from ..models.units.unit_map import (
+    FIXED,
+    CutTensor,
+    LayerUnits,
+    UnitMap,
+    Units,
+    UnitSignal,
+    owner_of,
+)
 
 __all__ = [
     "INPUTS",
@@ -212,7 +220,8 @@ def input_axis(graph: TorchGraph) -> int:
 
 
 def _inputs(graph: TorchGraph) -> fx.Node:
-    return next(node for node in graph.traced.graph.nodes if node.op == "placeholder")
+    nodes: Iterable[fx.Node] = graph.traced.graph.nodes
+    return next(node for node in nodes if node.op == "placeholder")
 
 
 def _find_site(graph: TorchGraph, layer: LayerUnits) -> GateSite | None:

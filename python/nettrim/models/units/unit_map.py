@@ -16,7 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FIXED", "UNREAD", "CutTensor", "LayerUnits", "UnitCount", "UnitMap", "UnitSignal", "Units", "owner_of"]
+__all__ = [
+    "FIXED",
+    "UNREAD",
+    "CutTensor",
+    "LayerUnits",
+    "UnitCount",
+    "UnitMap",
+    "UnitSignal",
+    "Units",
+    "owner_of",
+]
 
 FIXED = -1  # stands for what is no unit that could go
 UNREAD = "nothing that could do without reads it"
