@@ -149,9 +149,9 @@ class Structure:
 
     def spread(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the values of all units of the map from those of each group, and 1 for `FIXED`."""
-        order = np.argsort(np.concatenate([g.numbers for g in self.units.values()]))
-        every = torch.cat([values[name] for name in self.units])
-        return torch.cat([every[order], every.new_ones(1)])
+        numbers = [np.zeros(0, np.intp), *(group.numbers for group in self.units.values())]
+        every = torch.cat([values[name] for name in self.units] or [torch.ones(0)])
+        return torch.cat([every[np.argsort(np.concatenate(numbers))], every.new_ones(1)])
 
     def by_group(self, kept: Mask) -> dict[str, torch.Tensor]:
         """Return which units of each group are kept, from those of the map."""
