@@ -57,7 +57,8 @@ class LayerUnits(NamedTuple):
     ----------
     layer : str
     features : ndarray of shape (n_features,)
-        The unit of each of its features, as its affine map has them; `FIXED` for one of no unit.
+        The unit of each of its features, as its affine map has them; `FIXED` for one of no unit,
+        such as those of a depthwise convolution, whose every output reads a unit of its own.
     outputs : ndarray of shape (n_outputs,)
         The unit that each of its outputs is, or is a part of.
     """

@@ -305,12 +305,12 @@ class _UnitWalk(fx.Interpreter):
         self._tie_in_groups(groups, whole, features, outputs)
         first, second = (features, outputs) if place.inputs == 0 else (outputs, features)
         axes = {0: first, 1: second[: len(second) // groups]}
+        reads = features[: len(features) // groups]
         if whole:
             axes = {0: first}
             self._count(f"{name}.groups", features[:: len(features) // groups])
-        else:
-            reads = features[: len(features) // groups]
-            self._couplings.layer(name, np.repeat(reads, np.prod(kernel, dtype=int)), outputs)
+            reads = np.full(len(reads), FIXED)  # places in groups, of which all units have them
+        self._couplings.layer(name, np.repeat(reads, np.prod(kernel, dtype=int)), outputs)
         spread = operand.value if isinstance(module, TRANSPOSED) else result
         uses = spread.numel() // self._n_samples // spread.shape[at]
         self._couplings.tensor(f"{name}.weight", tuple(module.weight.shape), axes, uses)
