@@ -129,10 +129,10 @@ class GatedModel:
     def _works_with(self, units: UnitMap, kept: Mask) -> bool:
         """Tell whether units that are cut out are the same as those with closed gates."""
         structure = Structure(trace(self.model, self._example), units, sections=False)
-        masks = structure.by_group(kept)
-        rows = {name: mask.expand(len(self._example), -1) for name, mask in masks.items()}
-        wanted = GatedProgram(structure)(self._example, rows, training=False)
         x = self._example
+        masks = {name: mask.to(x.device) for name, mask in structure.by_group(kept).items()}
+        rows = {name: mask.expand(len(x), -1) for name, mask in masks.items()}
+        wanted = GatedProgram(structure)(x, rows, training=False)
         if INPUTS in masks:
             x = self._selected(x, masks[INPUTS])
         try:

@@ -255,7 +255,8 @@ def _find_sections(graph: TorchGraph) -> Iterator[tuple[str, Section]]:
         if graph.kind(node) not in SUMS or len(node.all_input_nodes) != 2:
             continue
         one, other = node.all_input_nodes
-        if len({graph.shapes.get(part, ()) for part in (one, other, node)}) > 1:
+        shapes = {graph.shapes.get(part, ()) for part in (one, other, node)}
+        if len(shapes) > 1 or len(shapes.pop()) < 2:
             continue
         branches = (_branch(graph, one, other), _branch(graph, other, one))
         found = [section for section in branches if section is not None]
