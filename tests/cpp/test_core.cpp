@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <stdexcept>
@@ -11,6 +12,8 @@
 
 #include "branch_hull/admm.hpp"
 #include "layer/admm/admm.hpp"
+#include "layer/admm/single_precision.hpp"
+#include "layer/admm/stepped_projection.hpp"
 #include "layer/certificate.hpp"
 #include "layer/newton/newton.hpp"
 #include "layer/search.hpp"
@@ -80,6 +83,29 @@ void test_multipliers_stay_orthogonal(Index samples, Index features, int threads
   }
   CHECK(worst < 1e-10);
   CHECK(admm.rho() != first_rho);  // the invariant has been through at least one change of rho
+}
+
+// The same where moves are projected in single precision, to the roundings that it leaves.
+void test_moves_are_projected_as_a_whole(Index samples, Index features) {
+  Layer<double> layer(1, samples, features, 7, 0.1);
+  const auto p = layer::to_unit_size(layer.program, 1);
+  layer::SinglePrecisionAdmm<double> single(p, {});
+  single.start({});
+  for (int step = 0; step < 20; ++step) single.step();
+  const auto& rough = single.engine();
+  layer::Admm<double> admm(
+      p, {}, layer::Mixing::none,
+      std::make_unique<layer::SteppedProjection>(p, rough.projection(), rough.state(),
+                                                 rough.consistent(), rough.proximal_weights()));
+  admm.go_on(rough);
+  for (int step = 0; step < 400; ++step) admm.step();
+  const auto& [signal, weights] = admm.consistent();
+  const Matrix<double> U1 = admm.state().signal - signal, U2 = admm.state().weights - weights;
+  const Matrix<double> sum = p.gradient_of(U1) + U2 * admm.proximal_weights().asDiagonal();
+  Matrix<double> signals(signal.rows(), signal.cols());
+  p.signals_of(weights, signals);
+  CHECK((signals - signal).cwiseAbs().maxCoeff() < 1e-8);
+  CHECK(sum.cwiseAbs().maxCoeff() < 1e-8);
 }
 
 void test_bounds_never_exceed_the_optimum(Solver solver) {
@@ -584,6 +610,8 @@ int main() {
     test_multipliers_stay_orthogonal(600, 20, threads);
     test_multipliers_stay_orthogonal(25, 40, threads);
   }
+  test_moves_are_projected_as_a_whole(60, 12);
+  test_moves_are_projected_as_a_whole(12, 60);
   for (const Solver solver : {Solver::newton, Solver::admm}) {
     test_bounds_never_exceed_the_optimum(solver);
     test_answer_is_feasible_and_dual_is_valid(solver);

@@ -13,7 +13,7 @@ from torch import nn
 
 from nettrim.parsimonious import CollapseWarning, ComplexityCost, UnitGates
 from nettrim.parsimonious.structure import INPUTS
-from support.gated import Block, ConvNet, ResNet, mlp, residual_mlp
+from support.gated import Attending, Block, ConvNet, ResNet, depthwise, mlp, residual_mlp
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def close_some(gates: UnitGates, rng: np.random.Generator) -> None:
 
 
 class Branching(nn.Module):
-    """One group of units that two layers read, and one that cannot be gated."""
+    """One group of units that two layers read, and one that two layers write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +59,8 @@ MODELS = {
     "sigmoid": (lambda: mlp(64, 12, 9, 10, activation=nn.Sigmoid), (64,)),
     "convolutions": (ConvNet, (1, 8, 8)),
     "branches": (Branching, (64,)),
+    "depthwise": (depthwise, (2, 4, 4)),
+    "attention": (Attending, (6, 8)),
     "residual": (lambda: residual_mlp(3), (64,)),
     "resnet": (ResNet, (1, 8, 8)),
     "sequence": (sequence, (8, 8)),
@@ -137,7 +139,7 @@ def test_sections_leave_whole() -> None:
     net, x = residual_mlp(3).eval(), torch.randn(5, 64)
     gates = UnitGates(net, x, unit_cost=0.01, section_cost=0.1, steps=10)
     assert gates.sections == ["2.fall", "3.fall", "4.fall"]
-    assert set(gates.widths) == {"2.rise", "3.rise", "4.rise"}  # what is added stays
+    assert set(gates.widths) == {"0", "2.rise", "3.rise", "4.rise"}
     gates._keep["3.fall"].probability[:] = 0
     gates._keep["3.fall"].quiet[:] = 10**6
     gates._keep["4.rise"].quiet[:] = 10**6
@@ -147,7 +149,7 @@ def test_sections_leave_whole() -> None:
         warnings.simplefilter("error")
         gates.prune()
     assert gates.sections == ["2.fall", "4.fall"]
-    assert gates.widths == {"2.rise": 32, "4.rise": 1}
+    assert gates.widths == {"0": 48, "2.rise": 32, "4.rise": 1}
     assert gates.size.parameters == 64 * 48 + 2 * 48 * 33 + 48 * 10
     assert not gates.collapsed
     torch.testing.assert_close(gates(x), before)
@@ -161,7 +163,7 @@ def test_convolutional_sections_leave_whole() -> None:
         nn.init.uniform_(norm.bias, -1, 1)
     gates = UnitGates(net, x, unit_cost=0.01, section_cost=0.1, steps=10)
     assert gates.sections == ["conv2", "conv4"]
-    assert set(gates.widths) == {"stem", "conv1", "conv3"}
+    assert set(gates.widths) == {"stem", "conv1", "beside.0", "conv3"}
     differences = gates.differences(x, torch.randint(10, (5,)))
     assert differences["conv2"].shape == (1,)
     gates._keep["conv2"].probability[:] = 0
@@ -203,6 +205,18 @@ class Viewed(nn.Module):
         return self.last(torch.relu(self.hidden(self.conv(x).view(-1, 108))))
 
 
+class Turned(nn.Module):
+    """Lets a layer read units with its positions in front of the samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        x = self.second(torch.relu(self.first(x)).transpose(0, 1)).transpose(0, 1)
+        return self.last(torch.relu(x))
+
+
 class Shared(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -224,27 +238,15 @@ class Branchy(nn.Module):
 @pytest.mark.parametrize(
     ("model", "shape", "gated", "reason"),
     [
-        (Viewed, (1, 8, 8), {"hidden"}, "fixed number of features"),
-        (Branching, (64,), {"first"}, "it is added to other signals"),
-        (
-            lambda: nn.Sequential(
-                nn.Conv2d(2, 4, 1),
-                nn.Conv2d(4, 4, 3, groups=4),
-                nn.Conv2d(4, 4, 1),
-                nn.ReLU(),
-                nn.Conv2d(4, 1, 1),
-            ),
-            (2, 8, 8),
-            {"2"},
-            "made in groups",
-        ),
+        (Viewed, (1, 8, 8), {"hidden"}, "the model's code needs their number"),
+        (Turned, (3, 4), {"second"}, "samples do not come one after another"),
         (
             lambda: nn.Sequential(
                 nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 3), nn.ReLU(), nn.Linear(3, 2)
             ),
             (4,),
             {"2"},
-            "it goes into LayerNorm",
+            "LayerNorm (1) takes them together",
         ),
     ],
 )

@@ -20,7 +20,7 @@ import killed
 import nettrim
 from nettrim.parsimonious import CollapseWarning, ComplexityCost, ParsimoniousTrainer, UnitGates
 from nettrim.parsimonious.keep_probability import KeepProbability
-from support.gated import Digits, mlp, residual_mlp
+from support.gated import Attending, Digits, mlp, residual_mlp
 
 ROBUST = {"unit_cost": 1e-2, "weight_decay": 1e-3}
 EPOCHS = 40
@@ -157,6 +157,37 @@ def test_sections_leave_until_as_many_are_left_from_every_start() -> None:
         assert "sections" in str(result)
     assert len(set(left)) == 1
     assert min(accuracies) >= 0.95
+
+
+def test_a_residual_stream_sheds_units() -> None:
+    torch.manual_seed(0)
+    trainer = ParsimoniousTrainer(residual_mlp(2), 3e-3, section_cost=0.01, weight_decay=1e-3)
+    result = trainer.fit(digits(), 20, validation=digits().test, progress=False, certify=0)
+    assert result.status == "decided"
+    assert result.history[-1].accuracy >= 0.95
+    assert result.widths["0"] <= 36 < result.widths_before["0"]
+    assert result.model[2].fall.out_features == result.model[-1].in_features == result.widths["0"]
+
+
+def marked(count: int) -> TensorDataset:
+    """Sequences in which one token is marked, and says which class it is."""
+    X, rows, tokens = torch.randn(count, 6, 8), torch.arange(count), torch.randint(6, (count,))
+    X[..., 0] = 0
+    X[rows, tokens, 0] = 4
+    return TensorDataset(X, X[rows, tokens, 1:5].argmax(dim=1))
+
+
+def test_attention_sheds_heads() -> None:
+    torch.manual_seed(0)
+    net, data, test = Attending(16, heads=8), marked(1024), marked(512)
+    batches = DataLoader(data, 64, shuffle=True, generator=torch.Generator().manual_seed(0))
+    trainer = ParsimoniousTrainer(net, 1e-2, optimizer=torch.optim.Adam, lr=1e-2)
+    result = trainer.fit(batches, 15, validation=DataLoader(test, 512), progress=False, certify=0)
+    assert result.status == "decided"
+    assert result.history[-1].accuracy >= 0.9
+    heads = result.widths["query"]
+    assert heads == net.heads <= 7
+    assert net.query.out_features == net.out.in_features == 2 * heads
 
 
 # --- runs -----------------------------------------------------------------------------------------

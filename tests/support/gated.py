@@ -121,3 +121,44 @@ class ResNet(nn.Module):
         x = torch.relu(branch + self.beside(x))
         x = x + self.conv4(torch.relu(self.conv3(x)))
         return self.last(x.mean(dim=(2, 3)).view(count, -1))
+
+
+def depthwise() -> nn.Module:
+    """Channels that go through a kernel of their own, and a convolution of two groups."""
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 1),
+        nn.Conv2d(6, 6, 3, groups=6),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 8, 1, groups=2),
+        nn.ReLU(),
+        nn.Conv2d(8, 4, 1),
+        nn.Flatten(),
+        nn.Linear(16, 10),
+    )
+
+
+class Attending(nn.Module):
+    """Heads of attention beside what passes by, and a mean over positions at the end."""
+
+    def __init__(self, width: int = 8, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.embed, self.last = nn.Linear(8, width), nn.Linear(width, 10)
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out, self.rise, self.fall = (
+            nn.Linear(width, width),
+            nn.Linear(width, 9),
+            nn.Linear(9, width),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.embed(x)
+        q, k, v = (
+            part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in (self.query, self.key, self.value)
+        )
+        weights = torch.softmax(q @ k.transpose(-2, -1), dim=-1)
+        x = x + self.out((weights @ v).transpose(1, 2).flatten(2))
+        x = x + self.fall(torch.relu(self.rise(x)))
+        return self.last(x.mean(dim=1))

@@ -175,6 +175,23 @@ def test_groups_of_a_convolution() -> None:
     )
 
 
+def test_what_depthwise_convolutions_have_left_is_counted() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(16, 16, 3, groups=16),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(16, 4, 1),
+        torch.nn.Flatten(),
+    ).eval()
+    result = trim(module, torch.randn(16, 3, 6, 6), goal=nettrim.Units(0.6, multiple_of=1))
+    weights = [layer.weight for layer in result.model if hasattr(layer, "weight")]
+    assert [layer.nonzeros_after for layer in result.layers] == [w.numel() for w in weights]
+    assert result.layers[1].nonzeros_after < result.layers[1].nonzeros_before
+
+
 def test_parameters_are_all_of_the_modules() -> None:
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)

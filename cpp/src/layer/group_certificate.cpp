@@ -1,6 +1,8 @@
 #include "layer/group_certificate.hpp"
 
 #include <cmath>
+#include <limits>
+#include <numeric>
 
 #include "linalg/cholesky.hpp"
 
@@ -13,6 +15,9 @@ using Vector = Eigen::VectorXd;
 // that the rest of the equations may change.
 constexpr double kFirmly = 1e-6;
 constexpr double kBeyondScales = 1e300;
+// Multipliers that meet the equations may have the wrong sign: they become zero, and the others
+// meet them again, so often at most.
+constexpr Index kMostRounds = 5;
 
 // Over the samples where the multipliers of each output may change.
 struct FreeSamples {
@@ -38,23 +43,33 @@ struct FreeSamples {
   Index count() const { return used.cols(); }
 };
 
-template <class S>
-Vector sizes_of(const Matrix<S>& dual) {
-  return dual.template cast<double>().rowwise().norm();
+std::vector<Index> all_outputs(Index count) {
+  std::vector<Index> outputs(static_cast<std::size_t>(count));
+  std::iota(outputs.begin(), outputs.end(), Index{0});
+  return outputs;
 }
 
-// Of each output: 1 where its multiplier may change, 1 where there is one, and the target.
+template <class S>
+Vector sizes_of(const Matrix<S>& dual, const std::vector<Index>& outputs) {
+  Vector squares = Vector::Zero(static_cast<Index>(outputs.size()));
+  for (Index i = 0; i < dual.cols(); ++i) {
+    squares += dual.col(i)(outputs).template cast<double>().cwiseAbs2();
+  }
+  return squares.cwiseSqrt();
+}
+
+// Of each of some outputs: 1 where its multiplier may change, 1 where there is one, and the target.
 struct Sample {
   const Vector &share, &used, &targets;
 };
 
 // visit(i, values of the free features, sample i)
 template <class S, class Visit>
-void for_changeable(const UnitProgram<S>& p, const Matrix<S>& dual, const Vector& sizes,
-                    Visit&& visit) {
+void for_changeable(const UnitProgram<S>& p, const Matrix<S>& dual,
+                    const std::vector<Index>& outputs, const Vector& sizes, Visit&& visit) {
   const auto& free = p.groups->free();
-  Vector x(static_cast<Index>(free.size())), share(p.n_outputs()), used(p.n_outputs()),
-      targets(p.n_outputs());
+  const auto count = static_cast<Index>(outputs.size());
+  Vector x(static_cast<Index>(free.size())), share(count), used(count), targets(count);
   p.with_entries([&](auto entry) {
     for (Index i = 0; i < p.n_samples(); ++i) {
       const S* const features = p.given.X + i * p.n_features();
@@ -62,12 +77,13 @@ void for_changeable(const UnitProgram<S>& p, const Matrix<S>& dual, const Vector
         x[k] = static_cast<double>(features[free[static_cast<std::size_t>(k)]]) *
                static_cast<double>(p.x_scale);
       }
-      for (Index m = 0; m < p.n_outputs(); ++m) {
+      for (Index k = 0; k < count; ++k) {
+        const Index m = outputs[static_cast<std::size_t>(k)];
         const auto e = entry(i * p.n_outputs() + m);
-        const bool firm = static_cast<double>(dual(m, i)) < -kFirmly * sizes[m];
-        share[m] = e.active || firm ? 1.0 : 0.0;
-        used[m] = dual(m, i) != 0 ? 1.0 : 0.0;
-        targets[m] = static_cast<double>(e.target);
+        const bool firm = static_cast<double>(dual(m, i)) < -kFirmly * sizes[k];
+        share[k] = e.active || firm ? 1.0 : 0.0;
+        used[k] = dual(m, i) != 0 ? 1.0 : 0.0;
+        targets[k] = static_cast<double>(e.target);
       }
       visit(i, x, Sample{share, used, targets});
     }
@@ -75,11 +91,12 @@ void for_changeable(const UnitProgram<S>& p, const Matrix<S>& dual, const Vector
 }
 
 template <class S>
-FreeSamples free_samples(const UnitProgram<S>& p, const Matrix<S>& dual, const Vector& sizes) {
+FreeSamples free_samples(const UnitProgram<S>& p, const Matrix<S>& dual,
+                         const std::vector<Index>& outputs, const Vector& sizes) {
   const auto n = static_cast<Index>(p.groups->free().size());
-  FreeSamples all{Matrix<double>::Zero(p.n_outputs(), n * n),
-                  Matrix<double>::Zero(p.n_outputs(), n), Vector::Zero(p.n_outputs())};
-  for_changeable(p, dual, sizes, [&](Index, const Vector& x, const Sample& sample) {
+  FreeSamples all{Matrix<double>::Zero(sizes.size(), n * n), Matrix<double>::Zero(sizes.size(), n),
+                  Vector::Zero(sizes.size())};
+  for_changeable(p, dual, outputs, sizes, [&](Index, const Vector& x, const Sample& sample) {
     for (Index k = 0; k < n; ++k) {
       if (x[k] == 0) continue;
       all.used.col(k) += std::abs(x[k]) * sample.used;
@@ -133,7 +150,8 @@ double steepest_group(const UnitProgram<S>& p, const Evidence& evidence, const V
 
 // Inactive multipliers too close to zero to be changed become zero.
 template <class S>
-void drop_faint(const UnitProgram<S>& p, Matrix<S>& dual, const Vector& sizes) {
+void drop_faint(const UnitProgram<S>& p, Matrix<S>& dual) {
+  const Vector sizes = sizes_of(dual, all_outputs(p.n_outputs()));
   p.with_entries([&](auto entry) {
     for (Index i = 0; i < p.n_samples(); ++i) {
       for (Index m = 0; m < p.n_outputs(); ++m) {
@@ -142,6 +160,60 @@ void drop_faint(const UnitProgram<S>& p, Matrix<S>& dual, const Vector& sizes) {
       }
     }
   });
+}
+
+// How to move the multipliers of some outputs so that these meet their equations, outputs x free
+// features; NaN where that leads nowhere.
+template <class S>
+Matrix<double> moves_to_meet(const UnitProgram<S>& p, const Matrix<S>& dual,
+                             const std::vector<Index>& outputs, const Vector& sizes) {
+  const FreeSamples samples = free_samples(p, dual, outputs, sizes);
+  Matrix<double> excess = Matrix<double>::Zero(sizes.size(), samples.count());
+  for_changeable(p, dual, outputs, sizes, [&](Index i, const Vector& x, const Sample&) {
+    excess += dual.col(i)(outputs).template cast<double>() * x.transpose();
+  });
+  Matrix<double> moves = Matrix<double>::Zero(excess.rows(), excess.cols());
+  for (Index k = 0; k < excess.rows(); ++k) {
+    const auto live = samples.live(k);
+    Matrix<double> gram = samples.gram(k, live);
+    const Vector slope = excess.row(k).transpose();
+    if (cholesky(gram)) {
+      moves.row(k)(live) = solve_factored(gram, slope(live));
+    } else {
+      moves.row(k).setConstant(std::numeric_limits<double>::quiet_NaN());
+    }
+  }
+  return moves;
+}
+
+// Which outputs had multipliers that became zero, and have to meet their equations again.
+template <class S>
+std::vector<Index> meet(const UnitProgram<S>& p, Matrix<S>& dual,
+                        const std::vector<Index>& outputs) {
+  const Vector sizes = sizes_of(dual, outputs);
+  const Matrix<double> moves = moves_to_meet(p, dual, outputs, sizes);
+  std::vector<bool> is_cut(outputs.size());
+  p.with_entries([&](auto entry) {
+    for_changeable(p, dual, outputs, sizes, [&](Index i, const Vector& x, const Sample& sample) {
+      const Vector change = (moves * x).cwiseProduct(sample.share);
+      for (std::size_t k = 0; k < outputs.size(); ++k) {
+        S& multiplier = dual(outputs[k], i);
+        multiplier -= static_cast<S>(change[static_cast<Index>(k)]);
+        if (!(multiplier > 0) || entry(i * p.n_outputs() + outputs[k]).active) continue;
+        multiplier = 0;
+        is_cut[k] = true;
+      }
+    });
+  });
+  std::vector<Index> again;
+  for (std::size_t k = 0; k < outputs.size(); ++k) {
+    if (!moves.row(static_cast<Index>(k)).allFinite()) {
+      dual.row(outputs[k]).setZero();
+    } else if (is_cut[k]) {
+      again.push_back(outputs[k]);
+    }
+  }
+  return again;
 }
 
 }  // namespace
@@ -156,7 +228,7 @@ DualSums sums_of_groups(const UnitProgram<S>& p, const Evidence& evidence, const
                 {}};
   Vector away = Vector::Zero(p.n_outputs()), counts = Vector::Ones(p.n_outputs());
   if (!p.groups->free().empty()) {
-    const FreeSamples samples = free_samples(p, dual, sizes);
+    const FreeSamples samples = free_samples(p, dual, all_outputs(p.n_outputs()), sizes);
     away = distances_to_exact(p, evidence, sizes, samples);
     counts = away.unaryExpr([](double h) { return h < kInfinity ? 1.0 : 0.0; });
     away = away.unaryExpr([](double h) { return h < kInfinity ? h : 0.0; });
@@ -171,29 +243,12 @@ DualSums sums_of_groups(const UnitProgram<S>& p, const Evidence& evidence, const
 
 template <class S>
 void meet_free_features(const UnitProgram<S>& p, Matrix<S>& dual) {
-  const auto& free = p.groups->free();
-  if (free.empty()) return;
-  const Vector sizes = sizes_of(dual);
-  drop_faint(p, dual, sizes);
-  const FreeSamples samples = free_samples(p, dual, sizes);
-  const Matrix<double> excess = p.gradient_of(dual).template cast<double>()(Eigen::all, free);
-  Matrix<double> moves = Matrix<double>::Zero(p.n_outputs(), excess.cols());
-  std::vector<Index> hopeless;
-  for (Index m = 0; m < p.n_outputs(); ++m) {
-    const auto live = samples.live(m);
-    Matrix<double> gram = samples.gram(m, live);
-    if (cholesky(gram)) {
-      const Vector slope = excess.row(m).transpose();
-      moves.row(m)(live) = solve_factored(gram, slope(live));
-    } else {
-      hopeless.push_back(m);
-    }
+  if (p.groups->free().empty()) return;
+  drop_faint(p, dual);
+  auto outputs = all_outputs(p.n_outputs());
+  for (Index round = 0; round < kMostRounds && !outputs.empty(); ++round) {
+    outputs = meet(p, dual, outputs);
   }
-  for_changeable(p, dual, sizes, [&](Index i, const Vector& x, const Sample& sample) {
-    dual.col(i) -= (moves * x).cwiseProduct(sample.share).template cast<S>();
-  });
-  cut_to_valid_signs(p, dual);
-  for (const Index m : hopeless) dual.row(m).setZero();
 }
 
 #define NETTRIM_FOR(S)                                                                        \

@@ -9,6 +9,7 @@
 #include "layer/admm/admm.hpp"
 #include "layer/admm/gram_admm.hpp"
 #include "layer/admm/single_precision.hpp"
+#include "layer/admm/stepped_projection.hpp"
 #include "layer/newton/newton.hpp"
 #include "layer/sampled.hpp"
 
@@ -32,7 +33,7 @@ constexpr Index kFirstLeg = 1000, kLegGrowth = 4;
 // newton has its turn.
 constexpr Index kSingleSteps = 32, kGramSteps = 300;
 // Of alternating directions with mixing: certificates' tolerance that single precision is good for.
-constexpr double kSingleTol = 1e-3;
+constexpr double kSingleTol = 5e-4;
 constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
 
 // An engine's run; what it reaches replaces `a`, whose iterations count on. newton begins at `a`.
@@ -216,6 +217,19 @@ EngineResult<double> run_on_gram(const UnitProgram<double>& p, const Supervisor&
   return a;
 }
 
+// From where alternating directions with mixing have come in single precision.
+EngineResult<double> run_mixed_on(const UnitProgram<double>& p, const Supervisor& supervisor,
+                                  const Admm<float>& rough, EngineResult<double> a) {
+  auto projection = std::make_unique<SteppedProjection>(
+      p, rough.projection(), rough.state(), rough.consistent(), rough.proximal_weights());
+  Admm<double> engine(p, supervisor.options(), Mixing::anderson, std::move(projection));
+  engine.go_on(rough);
+  a = search(p, supervisor, engine, std::move(a));
+  a.solver = "admm";
+  a.reason = "groups couple the outputs";
+  return a;
+}
+
 // Groups couple the outputs: alternating directions with Anderson's mixing, in single precision as
 // far as that goes.
 template <class S>
@@ -228,12 +242,11 @@ EngineResult<S> run_mixed(const UnitProgram<S>& p, const Supervisor& supervisor,
   a = search(p, Supervisor(supervisor, options), single, std::move(a));
   a.solver = "admm";
   a.reason = "in single precision";
-  if (is_final(p, supervisor.options(), a) || std::is_same_v<S, float>) return a;
-  Admm<S> engine(p, supervisor.options(), Mixing::anderson);
-  engine.go_on(single.engine());
-  a = search(p, supervisor, engine, std::move(a));
-  a.solver = "admm";
-  a.reason = "groups couple the outputs";
+  if constexpr (std::is_same_v<S, double>) {
+    if (!is_final(p, supervisor.options(), a)) {
+      return run_mixed_on(p, supervisor, single.engine(), std::move(a));
+    }
+  }
   return a;
 }
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-__all__ = ["LayerProgress", "LayerSolution"]
+__all__ = ["LayerProgress", "LayerSolution", "ProvedSolution"]
 
 
 class LayerProgress(NamedTuple):
@@ -28,7 +28,48 @@ class LayerProgress(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LayerSolution:
+class ProvedSolution:
+    """Weights, with the proof of how good they are."""
+
+    weights: Any = field(repr=False)
+    objective: float
+    dual_bound: float
+    gap: float
+    residual: float
+    violation: float
+    epsilon: float
+    penalty: float
+    status: str
+    iterations: int
+    solver: str
+    reason: str
+    seconds: float
+    dual: Any = field(repr=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the certificate closed."""
+        return self.status == "optimal"
+
+    def _report(self, program: str, kept: str) -> str:
+        """Return a short report; an answer without proof says so in its first line."""
+        proof = f"proved >= {self.dual_bound:.9g}, gap {self.gap:.1e}"
+        scales = f"epsilon {self.epsilon:.9g}, penalty {self.penalty:.6g}"
+        iterations = f"{self.iterations} iterations of {self.solver}"
+        return "\n".join(
+            [
+                f"{program}: {self.status}" + ("" if self.converged else ", NOT CONVERGED"),
+                f"  kept       {kept}",
+                f"  objective  {self.objective:.9g}  ({proof})",
+                f"  residual   {self.residual:.9g}  ({scales})",
+                f"  violation  {self.violation:.1e}",
+                f"  {iterations} ({self.reason}) in {self.seconds:.2f} s",
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class LayerSolution(ProvedSolution):
     """Sparse weights of one layer, with the proof of how good they are.
 
     Attributes
@@ -54,10 +95,10 @@ class LayerSolution:
         `dual_bound`.
     iterations : int
     solver : str
-        The options that gave the answer: ``"newton"``, ``"admm"``, or ``"none"`` if the start was
+        The engine that gave the answer: ``"newton"``, ``"admm"``, or ``"none"`` if the start was
         optimal.
     reason : str
-        Why that options.
+        Why that one.
     seconds : float
         Wall time.
     dual : ndarray of shape (n_samples, n_outputs)
@@ -68,25 +109,8 @@ class LayerSolution:
     """
 
     weights: Floats = field(repr=False)
-    objective: float
-    dual_bound: float
-    gap: float
-    residual: float
-    violation: float
-    epsilon: float
-    penalty: float
-    status: str
-    iterations: int
-    solver: str
-    reason: str
-    seconds: float
     dual: Floats = field(repr=False)
     slopes: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), repr=False)
-
-    @property
-    def converged(self) -> bool:
-        """Whether the certificate closed."""
-        return self.status == "optimal"
 
     @property
     def nonzeros(self) -> int:
@@ -97,17 +121,5 @@ class LayerSolution:
         """Return a short report; an answer without proof says so in its first line."""
         rows, columns = self.weights.shape
         kept = f"{self.nonzeros:,} of {self.weights.size:,} weights"
-        proof = f"proved >= {self.dual_bound:.9g}, gap {self.gap:.1e}"
-        scales = f"epsilon {self.epsilon:.9g}, penalty {self.penalty:.6g}"
-        iterations = f"{self.iterations} iterations of {self.solver}"
-        return "\n".join(
-            [
-                f"layer {rows} x {columns}: {self.status}"
-                + ("" if self.converged else ", NOT CONVERGED"),
-                f"  kept       {kept} ({self.nonzeros / self.weights.size:.1%})",
-                f"  objective  {self.objective:.9g}  ({proof})",
-                f"  residual   {self.residual:.9g}  ({scales})",
-                f"  violation  {self.violation:.1e}",
-                f"  {iterations} ({self.reason}) in {self.seconds:.2f} s",
-            ]
-        )
+        share = f"{self.nonzeros / self.weights.size:.1%}"
+        return self._report(f"layer {rows} x {columns}", f"{kept} ({share})")

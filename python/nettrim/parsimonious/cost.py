@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ..base.arguments import check_number
-from .structure import LayerUnits, Structure
+from .structure import Structure
 
 __all__ = ["ComplexityCost", "Costs", "FixedCost", "Size", "cost_of", "expected_size", "size_of"]
 
@@ -159,27 +160,23 @@ def expected_size(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the expected number of weights and of operations for one sample."""
     parameters = flops = torch.zeros((), dtype=torch.float64)
-    for name, layer in structure.layers.items():
-        share = _share(layer, probabilities)
-        parameters = parameters + structure.weights_of(name) * share
-        flops = flops + structure.work_of(name) * share
+    there = structure.spread(probabilities)
+    for tensor in structure.weights:
+        left = torch.ones((), dtype=torch.float64)
+        for axis, size in enumerate(tensor.shape):
+            left = left * (there[tensor.axes[axis]].sum() if axis in tensor.axes else size)
+        for section in structure.sections_of(tensor):
+            left = left * probabilities[section].sum()
+        parameters = parameters + left
+        flops = flops + 2 * tensor.uses * left
     return parameters, flops
 
 
 def size_of(structure: Structure) -> Size:
     """Return the size with all gates open."""
+    kept = np.ones(structure.map.n_units, dtype=bool)
+    counts = [(tensor.count(kept), tensor.uses) for tensor in structure.weights]
     return Size(
-        parameters=sum(map(structure.weights_of, structure.layers)),
-        flops=sum(map(structure.work_of, structure.layers)),
+        parameters=sum(count for count, _ in counts),
+        flops=sum(2 * uses * count for count, uses in counts),
     )
-
-
-def _share(layer: LayerUnits, probabilities: Probabilities) -> torch.Tensor | float:
-    """Return the expected share of a layer's weights whose units and sections are there."""
-    share: torch.Tensor | float = 1.0
-    for group in (layer.reads, layer.makes):
-        if group is not None:
-            share = share * probabilities[group].mean()
-    for section in layer.sections:
-        share = share * probabilities[section].sum()
-    return share

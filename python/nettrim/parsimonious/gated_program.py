@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 
-from .structure import Structure, reached
+from ..models.units.unit_map import Units
+from .structure import GateSite, Structure, reached
 
 __all__ = ["GatedProgram", "GatedRun", "undisturbed"]
 
@@ -20,20 +22,37 @@ Masks = Mapping[str, torch.Tensor]
 
 
 class Gate(nn.Module):
-    """Multiplies the units of each sample by a mask; open where there is none."""
+    """Multiplies the units of each sample by a mask; open where there is none.
 
-    def __init__(self, axis: int) -> None:
+    Parameters
+    ----------
+    axis : int
+        Along which units lie.
+    units : ndarray
+        The unit at each place, `FIXED` for others; of a single one every place may be.
+    """
+
+    def __init__(self, axis: int, units: Units) -> None:
         super().__init__()
-        self.axis = axis
+        self.axis, self.units = axis, torch.from_numpy(units)
         self.mask: torch.Tensor | None = None
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Apply the mask, of shape (n_samples, n_units)."""
         if self.mask is None:
             return values
+        mask = nn.functional.pad(self.mask, (0, 1), value=1)[:, self.units]
         shape = [1] * values.dim()
-        shape[0], shape[self.axis] = self.mask.shape
-        return values * self.mask.reshape(shape).to(values.dtype)
+        shape[0], shape[self.axis] = mask.shape
+        return values * mask.reshape(shape).to(values.dtype)
+
+    def effective(self, values: torch.Tensor, count: int) -> torch.Tensor:
+        """Return which of a number of units are not zero in each sample."""
+        places = values.movedim(self.axis, 1)
+        found = places.flatten(2).any(dim=2) if places.dim() > 2 else places != 0
+        sums = torch.zeros(len(found), count + 1, device=found.device)
+        units = self.units.to(found.device) % (count + 1)
+        return sums.index_add_(1, units, found.to(sums.dtype))[:, :count] > 0
 
 
 class GatedProgram:
@@ -49,9 +68,8 @@ class GatedProgram:
     Attributes
     ----------
     traced : torch.fx.GraphModule
-    gates : dict of str to Gate
-    nodes : dict of str to torch.fx.Node
-        Where the gates are called.
+    nodes : dict of str to list of torch.fx.Node
+        Where the gates of each group are called.
     widest : int
         Entries of the largest signal of one sample.
     """
@@ -60,15 +78,14 @@ class GatedProgram:
         self.traced = structure.graph.traced
         self._shapes = dict(structure.graph.shapes)
         self.widest = max(math.prod(shape[1:]) for shape in self._shapes.values())
-        self.gates: dict[str, Gate] = {}
-        self.nodes: dict[str, fx.Node] = {}
+        self.nodes: dict[str, list[fx.Node]] = {}
         self._dropouts = structure.dropouts
-        for name, units in structure.units.items():
-            self._insert(name, units.site, Gate(units.axis))
+        for name, group in structure.units.items():
+            self.nodes[name] = [self._put_before(name, site) for site in group.sites]
         for name, section in structure.sections.items():
-            self._insert(name, section.site, Gate(axis=1))
+            self.nodes[name] = [self._put_behind(name, section.site)]
         self.traced.recompile()
-        self._behind: dict[fx.Node, frozenset[fx.Node]] = {}
+        self._behind: dict[tuple[fx.Node, ...], frozenset[fx.Node]] = {}
 
     def __call__(self, x: torch.Tensor, masks: Masks, *, training: bool) -> Any:
         """Run the module with masks; ``training`` is for dropouts that are no modules."""
@@ -84,19 +101,32 @@ class GatedProgram:
             output = interpreter.run(x)
         return GatedRun(self, masks, interpreter.env, output)
 
-    def behind(self, node: fx.Node) -> frozenset[fx.Node]:
-        """Return all that depends on a node."""
-        if node not in self._behind:
-            self._behind[node] = reached(node, lambda at: at.users)
-        return self._behind[node]
+    def run_again(self, name: str) -> frozenset[fx.Node]:
+        """Return what is computed again when a gate of a group is another."""
+        reader = self.linear_reader(name)
+        begin = tuple(self.nodes[name]) if reader is None else (reader,)
+        if begin not in self._behind:
+            self._behind[begin] = reached(begin, lambda at: at.users)
+        return self._behind[begin].union(begin if reader is None else ())
 
     def linear_reader(self, name: str) -> fx.Node | None:
         """Return the linear layer that alone reads a group of units, if these are a matrix."""
-        gate = self.nodes[name]
-        reader = next(iter(gate.users))
-        matrix = len(self._shapes[gate.all_input_nodes[0]]) == 2
-        alone = len(gate.users) == 1 and reader.op == "call_module"
-        return reader if alone and matrix and type(self.module(reader)) is nn.Linear else None
+        node, *others = self.nodes[name]
+        reader = next(iter(node.users))
+        if others or reader.op != "call_module" or type(self.module(reader)) is not nn.Linear:
+            return None
+        units = self.gate(node).units
+        matrix = self.n_axes(node) == 2
+        return reader if matrix and torch.equal(units, torch.arange(len(units))) else None
+
+    def n_axes(self, node: fx.Node) -> int:
+        """Return how many axes a node's tensor has."""
+        return len(self._shapes[node])
+
+    def gate(self, node: fx.Node) -> Gate:
+        """Return the gate that a node calls."""
+        gate: Gate = self.module(node)
+        return gate
 
     def module(self, node: fx.Node) -> Any:
         """Return the module that a node calls."""
@@ -106,26 +136,47 @@ class GatedProgram:
     def data(self) -> frozenset[fx.Node]:
         """The inputs, and all that depends on them."""
         given = {node for node in self.traced.graph.nodes if node.op == "placeholder"}
-        return frozenset(given.union(*map(self.behind, given)))
+        return reached(given, lambda at: at.users) | given
 
-    def _insert(self, name: str, site: fx.Node, gate: Gate) -> None:
-        target = f"gate_of_{name}".replace(".", "_")
-        self.traced.add_submodule(target, gate)
+    def _put_before(self, name: str, site: GateSite) -> fx.Node:
+        source = site.call.all_input_nodes[0]
+        with self.traced.graph.inserting_before(site.call):
+            node = self._call(name, Gate(site.axis, site.units), source)
+        site.call.replace_input_with(source, node)
+        return node
+
+    def _put_behind(self, name: str, site: fx.Node) -> fx.Node:
+        width = self._shapes[site][1]
         with self.traced.graph.inserting_after(site):
-            node = self.traced.graph.call_module(target, (site,))
+            node = self._call(name, Gate(1, np.zeros(width, np.intp)), site)
         site.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
-        self.gates[name], self.nodes[name] = gate, node
+        return node
+
+    def _call(self, name: str, gate: Gate, source: fx.Node) -> fx.Node:
+        target = f"gate_{len([*self.traced.children()])}_of_{name}".replace(".", "_")
+        self.traced.add_submodule(target, gate)
+        node = self.traced.graph.call_module(target, (source,))
+        self._shapes[node] = self._shapes[source]
+        return node
 
     @contextmanager
     def masked(self, masks: Masks) -> Iterator[None]:
         """Give gates their masks for a while."""
-        for name, mask in masks.items():
-            self.gates[name].mask = mask
+        gates = [
+            (self.gate(node), mask) for name, mask in masks.items() for node in self.nodes[name]
+        ]
+        for gate, mask in gates:
+            gate.mask = mask
         try:
             yield
         finally:
-            for gate in self.gates.values():
+            for gate, _ in gates:
                 gate.mask = None
+
+
+def _source(gate: fx.Node) -> fx.Node:
+    """Return what a gate is put on."""
+    return gate.all_input_nodes[0]
 
 
 class GatedRun:
@@ -144,12 +195,12 @@ class GatedRun:
 
     def effective(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Return pairs of a sample and a gate of a group whose unit is not zero anyway."""
-        gate = self.program.nodes[name]
-        units = self.signals[gate.all_input_nodes[0]].movedim(self.program.gates[name].axis, 1)
-        found = units.flatten(2).any(dim=2) if units.dim() > 2 else units != 0
-        if self.masks[name].shape[1] == 1:  # a gate for all of it
-            found = found.any(dim=1, keepdim=True)
-        samples, gates = found.nonzero(as_tuple=True)
+        count = self.masks[name].shape[1]
+        found = [
+            self.program.gate(node).effective(self.signals[_source(node)], count)
+            for node in self.program.nodes[name]
+        ]
+        samples, gates = torch.stack(found).any(dim=0).nonzero(as_tuple=True)
         return samples, gates
 
     def flipped(self, name: str, samples: torch.Tensor, gates: torch.Tensor) -> Any:
@@ -168,40 +219,43 @@ class GatedRun:
         -------
         torch.Tensor of shape (n_flips, ...)
         """
-        node, mask = self.program.nodes[name], self.masks[name]
-        source = node.all_input_nodes[0]
+        mask = self.masks[name]
         change = 1 - 2 * mask[samples, gates]
         reader = self.program.linear_reader(name)
         if reader is None:
-            masks = mask[samples]
-            masks[torch.arange(len(samples), device=mask.device), gates] += change
-            with self.program.masked({name: masks}):
-                value = self.program.gates[name](self.signals[source][samples])
-            return self._onward(node, value, samples)
+            flipped = mask[samples]
+            flipped[torch.arange(len(samples), device=mask.device), gates] += change
+            return self._again(name, samples, {name: flipped}, {})
+        (node,) = self.program.nodes[name]
         layer = self.program.module(reader)
-        sizes = change * self.signals[source][samples, gates]
+        sizes = change * self.signals[_source(node)][samples, gates]
         before = layer(self.signals[node])  # what is remembered of it may have been overwritten
         value = torch.addcmul(before[samples], sizes[:, None], layer.weight.T[gates])
-        return self._onward(reader, value, samples)
+        return self._again(name, samples, {}, {reader: value})
 
-    def _onward(self, node: fx.Node, value: torch.Tensor, samples: torch.Tensor) -> Any:
-        """Run on behind a node with another value of it, for some of the samples in any order."""
-        behind = self.program.behind(node)
-        needed = {source for after in behind for source in after.all_input_nodes}
+    def _again(
+        self, name: str, samples: torch.Tensor, masks: Masks, values: Mapping[fx.Node, Any]
+    ) -> Any:
+        """Run what depends on a group again for some of the samples in any order.
+
+        Other masks of some groups, or other values of some nodes, make the difference.
+        """
+        again = self.program.run_again(name)
+        needed = {source for node in again for source in node.all_input_nodes}
         chosen = needed & self.program.data
         known = {
             source: _chosen(source, signal, samples) if source in chosen else signal
             for source, signal in self.signals.items()
-            if source not in behind
+            if source not in again
         }
-        masks = {
-            name: mask[samples]
-            for name, mask in self.masks.items()
-            if self.program.nodes[name] in behind
+        others = {
+            other: mask[samples]
+            for other, mask in self.masks.items()
+            if not again.isdisjoint(self.program.nodes[other])
         }
         interpreter = fx.Interpreter(self.program.traced, garbage_collect_values=False)
-        with self.program.masked(masks):
-            return interpreter.run(initial_env={**known, node: value})
+        with self.program.masked({**others, **masks}):
+            return interpreter.run(initial_env={**known, **values})
 
 
 @contextmanager

@@ -188,9 +188,9 @@ class UnitGates:
     # --- what is left ---------------------------------------------------------------------------
 
     @property
-    def left_out(self) -> dict[str, str]:
+    def left_out(self) -> Mapping[str, str]:
         """Layers without gates, and why."""
-        return self._gated.structure.left_out
+        return self._gated.left_out
 
     @property
     def widths(self) -> dict[str, int]:

@@ -1,19 +1,15 @@
-"""Taking units out of layers, what normalises them, layers that read them, and an optimiser."""
+"""What an optimiser goes on with when a part of a module is taken out; sections without layers."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-__all__ = ["Absent", "cut_section", "keep_features", "keep_units"]
+__all__ = ["Absent", "cut_section", "exchange"]
 
 Optimizer = torch.optim.Optimizer
-WIDTHS = {
-    "makes": ("out_features", "out_channels", "num_features"),
-    "reads": ("in_features", "in_channels"),
-}
 
 
 class Absent(nn.Module):
@@ -30,42 +26,6 @@ class Absent(nn.Module):
         return self.zero
 
 
-def keep_units(module: nn.Module, kept: torch.Tensor, optimizer: Optimizer | None) -> None:
-    """Keep some outputs of a layer, or some channels of a batch normalisation.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    kept : torch.Tensor of shape (n_left,)
-        int64, ascending.
-    optimizer : torch.optim.Optimizer or None
-        Whose buffers go along.
-    """
-    for name in ("weight", "bias", "running_mean", "running_var"):
-        _keep(module, name, 0, kept, optimizer)
-    _set_width(module, "makes", len(kept))
-
-
-def keep_features(
-    module: nn.Module, kept: torch.Tensor, units: int, optimizer: Optimizer | None
-) -> None:
-    """Keep what a layer reads of some units.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    kept : torch.Tensor of shape (n_left,)
-        int64, ascending.
-    units : int
-        How many there were; behind a flattened convolution each is several features in a row.
-    optimizer : torch.optim.Optimizer or None
-    """
-    weight: Any = module.weight
-    features = torch.arange(weight.shape[1], device=kept.device).reshape(units, -1)[kept].ravel()
-    _keep(module, "weight", 1, features, optimizer)
-    _set_width(module, "reads", len(features))
-
-
 def cut_section(model: nn.Module, names: tuple[str, ...], optimizer: Optimizer | None) -> None:
     """Put nothing in the place of a section's modules."""
     *inner, last = names
@@ -77,34 +37,21 @@ def cut_section(model: nn.Module, names: tuple[str, ...], optimizer: Optimizer |
         _forget(optimizer, {id(p) for p in gone})
 
 
-def _keep(
-    module: Any, name: str, axis: int, kept: torch.Tensor, optimizer: Optimizer | None
-) -> None:
-    old = getattr(module, name, None)
-    if not isinstance(old, torch.Tensor):
-        return
-    new = old.detach().index_select(axis, kept)
-    if not isinstance(old, nn.Parameter):
-        setattr(module, name, new)
-        return
-    parameter = nn.Parameter(new, requires_grad=old.requires_grad)
-    if old.grad is not None:
-        parameter.grad = old.grad.index_select(axis, kept)
-    setattr(module, name, parameter)
-    if optimizer is not None:
-        _exchange(optimizer, old, parameter, axis, kept)
-
-
-def _exchange(
-    optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, axis: int, kept: torch.Tensor
+def exchange(
+    optimizer: Optimizer,
+    old: nn.Parameter,
+    new: nn.Parameter,
+    part_of: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
     """Let an optimiser go on with a part of a parameter, and the same part of its buffers."""
+    if old.grad is not None:
+        new.grad = part_of(old.grad)
     for group in optimizer.param_groups:
         group["params"] = [new if p is old else p for p in group["params"]]
     state = optimizer.state.pop(old, None)
     if state is not None:
         optimizer.state[new] = {
-            key: value.index_select(axis, kept)
+            key: part_of(value)
             if isinstance(value, torch.Tensor) and value.shape == old.shape
             else value
             for key, value in state.items()
@@ -116,12 +63,6 @@ def _forget(optimizer: Optimizer, gone: set[int]) -> None:
         group["params"] = [p for p in group["params"] if id(p) not in gone]
     for parameter in [p for p in optimizer.state if id(p) in gone]:
         del optimizer.state[parameter]
-
-
-def _set_width(module: Any, side: str, width: int) -> None:
-    for name in WIDTHS[side]:
-        if hasattr(module, name):
-            setattr(module, name, width)
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:

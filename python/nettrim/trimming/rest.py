@@ -2,9 +2,7 @@
 
 The smaller model is trimmed as any other is, and its layers are put back into those of the original
 one, with zeros in the place of the units that are gone. So errors and bounds are those of the
-original network, and what is delivered is the smaller model with the layers of the second walk. A
-layer that only passes units on, of which nobody says which of its entries are left (a depthwise
-convolution), is none of the second walk's.
+original network, and what is delivered is the smaller model with the layers of the second walk.
 """
 
 from __future__ import annotations
@@ -46,12 +44,7 @@ def _go_on(job: Job[Any], walk: Walk, method: ToUnits, then: Goal) -> None:
     position_of = {layer.name: position for position, layer in enumerate(run.layers)}
     originals = [position_of[layer.name] for layer in opened.layers]
     left = {position: method.entries_left(position) for position in run.chosen}
-    chosen = [
-        number
-        for number, position in enumerate(originals)
-        if position in left
-        and opened.layers[number].affine.weights.shape == _shape_of(*left[position])
-    ]
+    chosen = [number for number, position in enumerate(originals) if position in left]
     rest = replace(run, opened=opened, chosen=chosen)
     second = replace(job, opened=opened, chosen=chosen).walk(rest, then, title=TITLE)
     for number, affine in second.weights.items():
@@ -61,10 +54,6 @@ def _go_on(job: Job[Any], walk: Walk, method: ToUnits, then: Goal) -> None:
         seconds = walk.solved[position].seconds + solved.seconds
         walk.solved[position] = replace(solved, seconds=seconds)
     walk.measured, walk.interrupted = [], second.interrupted
-
-
-def _shape_of(features: Mask, outputs: Mask) -> tuple[int, int]:
-    return int(features.sum()), int(outputs.sum())
 
 
 def _within(whole: Affine, part: Affine, features: Mask, outputs: Mask) -> Affine:

@@ -627,7 +627,7 @@ def modules(draw: Any) -> Any:
     return nn.Sequential(*steps, nn.ReLU(), nn.Linear(5, 2))
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(modules())
 def test_random_graphs(model: Any) -> None:
     shrunk = shrink(model, IMAGES[:, :, :8, :8])

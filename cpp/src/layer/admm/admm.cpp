@@ -13,8 +13,9 @@ namespace {
 // Single precision stalls before it converges: this many certificates without progress end it.
 constexpr Index kPatience = 40;
 constexpr Index kMixingPatience = 6;  // with mixing, which comes near in fewer steps
-// Between its certificates: for each digit that the error is off, and within limits.
-constexpr double kStepsPerDigit = 15;
+// Between its certificates: for each digit that the error is off at least, or most of what the last
+// digits took, and within limits.
+constexpr double kStepsPerDigit = 15, kCaution = 0.7;
 constexpr Index kSoonest = 10, kLatest = 40;
 
 // Signal entries of one piece: W1 is the point nearest to Z = 2 XU - s that the entry allows.
@@ -67,15 +68,18 @@ class Admm<S>::Work final : public PieceWork {
 };
 
 template <class S>
-Admm<S>::Admm(const UnitProgram<S>& program, const LayerOptions& options, Mixing mixing)
+Admm<S>::Admm(const UnitProgram<S>& program, const LayerOptions& options, Mixing mixing,
+              std::unique_ptr<Projection<S>> projection)
     : p_(program),
       tol_(options.tol),
       check_every_(options.check_every),
       until_certificate_(options.check_every),
-      partial_(program.samples.size()) {
+      waited_(options.check_every),
+      partial_(program.samples.size()),
+      projection_(std::move(projection)) {
   proximal_weights_ = proximal_weights_of(p_.lengths, std::numeric_limits<S>::epsilon());
   if (p_.groups) proximal_weights_ = p_.groups->evened(proximal_weights_);
-  projection_ = make_projection(p_, proximal_weights_);
+  if (!projection_) projection_ = make_projection(p_, proximal_weights_);
   if (mixing == Mixing::anderson) anderson_.emplace(p_, proximal_weights_.cwiseSqrt());
 }
 
@@ -161,9 +165,10 @@ void Admm<S>::add_multipliers(const Matrix<S>& dual) {
 template <class S>
 void Admm<S>::step() {
   if (moved_) {
-    if (anderson_) before_ = state_;
+    const bool mixes = anderson_ && anderson_->is_due();
+    if (mixes) before_ = state_;
     state_.weights += static_cast<S>(kRelaxation) * (sparse_ - nearest_.weights);
-    if (anderson_) mix();
+    if (mixes) mix();
   }
   Work work(*this);
   projection_->apply(state_, nearest_, work);
@@ -220,8 +225,8 @@ template <class S>
 void Admm<S>::threshold() {
   const double penalty = p_.constrained() ? 1.0 : p_.level;
   if (p_.groups) {
-    const Matrix<S> reflected = S(2) * nearest_.weights - state_.weights;
-    p_.groups->shrink(reflected, penalty / rho_, proximal_weights_, sparse_);
+    reflected_ = S(2) * nearest_.weights - state_.weights;
+    p_.groups->shrink(reflected_, penalty / rho_, proximal_weights_, sparse_);
     return;
   }
   soft_threshold(nearest_.weights, state_.weights,
@@ -320,8 +325,12 @@ template <class S>
 void Admm<S>::on_certificate(double infeasibility, double gap) {
   balance_.on_certificate(infeasibility, gap);
   const double error = std::max(infeasibility, std::abs(gap));
-  const double wait = kStepsPerDigit * std::log10(std::max(error / tol_, 1.0));
-  until_certificate_ = std::clamp(static_cast<Index>(wait), kSoonest, kLatest);
+  const double digits = std::log10(last_error_ / error);
+  const double pace = digits > 0 ? kCaution * static_cast<double>(waited_) / digits : 0;
+  const double wait = std::max(pace, kStepsPerDigit) * std::log10(std::max(error / tol_, 1.0));
+  waited_ = std::clamp(static_cast<Index>(std::min(wait, 1.0 * kLatest)), kSoonest, kLatest);
+  until_certificate_ = waited_;
+  last_error_ = error;
 }
 
 // Keeps the multipliers rho U as they are; the factorisation does not mind.

@@ -4,6 +4,7 @@
 // two arrays fewer; U1, U2 are the scaled multipliers. The factorisation does not depend on rho.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -19,7 +20,8 @@ enum class Mixing { none, anderson };
 template <class S>
 class Admm {
  public:
-  Admm(const UnitProgram<S>& program, const LayerOptions& options, Mixing mixing = Mixing::none);
+  Admm(const UnitProgram<S>& program, const LayerOptions& options, Mixing mixing = Mixing::none,
+       std::unique_ptr<Projection<S>> projection = nullptr);
 
   void start(const Start<S>& start);
   // From where another one stands, on the same program in another precision.
@@ -45,6 +47,7 @@ class Admm {
   const Pair<S>& state() const { return state_; }  // s, of which consistent() is the projection
   const Eigen::VectorXd& proximal_weights() const { return proximal_weights_; }
   double rho() const { return rho_; }
+  Projection<S>& projection() const { return *projection_; }
 
  private:
   template <class T>
@@ -68,7 +71,8 @@ class Admm {
 
   const UnitProgram<S>& p_;
   double tol_;
-  Index check_every_, until_certificate_, looks_for_ray_ = 0;
+  Index check_every_, until_certificate_, waited_, looks_for_ray_ = 0;
+  double last_error_ = std::numeric_limits<double>::infinity();  // at the last certificate
   Eigen::VectorXd proximal_weights_;  // of the copy W2 = U in the metric, one for each feature
   double rho_ = 1;
   double keep_ = 1, distance_ = 0;  // of Z's distance from Y over the active entries, what stays
@@ -76,7 +80,7 @@ class Admm {
   Balance balance_{kFirstWait};
   Pair<S> state_, nearest_;
   Pair<S> old_state_, old_nearest_;  // at the last rebalance
-  Matrix<S> sparse_, ray_;
+  Matrix<S> sparse_, reflected_, ray_;
   std::vector<double> partial_;  // squared distances, one per piece
   std::unique_ptr<Projection<S>> projection_;
   std::optional<Anderson<S>> anderson_;

@@ -120,11 +120,11 @@ class SampleProjection final : public ProjectionBase<S> {
   }
 
   void apply(const Pair<S>& state, Pair<S>& nearest, PieceWork& work) override {
-    const Matrix<S> scaled = p_.x_scale * state.weights;
+    scaled_ = p_.x_scale * state.weights;
     this->over(p_.samples, [&](Index k, Range r, int) {
       work.before(k);
       auto block = misfit_.middleCols(r.begin, r.size);
-      write_product(scaled, p_.X(r), block);
+      write_product(scaled_, p_.X(r), block);
       block = state.signal.middleCols(r.begin, r.size) - block;
     });
     back_.clear();
@@ -145,7 +145,7 @@ class SampleProjection final : public ProjectionBase<S> {
   }
 
  private:
-  Matrix<S> inverse_, misfit_, solved_;
+  Matrix<S> inverse_, misfit_, solved_, scaled_;
 };
 
 }  // namespace

@@ -110,16 +110,18 @@ class _UnitWalk:
     ) -> UnitAxis | None:
         n_outputs, n_inputs, *kernel = step.weights.shape
         channels = self._read(at, 1, n_inputs * step.groups)
+        reads = channels[:n_inputs]
         if step.groups == n_outputs > n_inputs == 1:
             outputs, axes = channels, {0: channels}
+            reads = np.full(1, FIXED)  # no unit is all that an output reads
             self.couplings.count(f"{prefix}groups", channels)
         else:
             outputs = self.couplings.make(n_outputs, name)
             if step.groups > 1:
                 self.couplings.fix(channels, f"{name} reads them in groups")
                 self.couplings.fix(outputs, "they are made in groups")
-            axes = {0: outputs, 1: channels[:n_inputs]}
-            self.couplings.layer(name, np.repeat(channels[:n_inputs], np.prod(kernel)), outputs)
+            axes = {0: outputs, 1: reads}
+        self.couplings.layer(name, np.repeat(reads, np.prod(kernel)), outputs)
         self._tensors(prefix, step, axes, outputs, after[0, 0].size)
         return UnitAxis(1, outputs)
 

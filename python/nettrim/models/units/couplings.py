@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .unit_map import FIXED, CutTensor, LayerUnits, UnitCount, UnitMap, Units, UnitSignal
+from .unit_map import FIXED, UNREAD, CutTensor, LayerUnits, UnitCount, UnitMap, Units, UnitSignal
 
 __all__ = ["Couplings", "UnitAxis"]
 
@@ -250,7 +250,7 @@ class Couplings:
                 reasons.setdefault(int(number), reason)
         read = np.concatenate([np.zeros(0, np.intp), *(layer.features for layer in self._layers)])
         for number in np.setdiff1d(owner, owner[read]):
-            reasons.setdefault(int(number), "nothing that could do without reads it")
+            reasons.setdefault(int(number), UNREAD)
         reasons.pop(FIXED, None)
         return reasons
 

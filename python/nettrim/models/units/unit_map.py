@@ -9,16 +9,27 @@ weights on it are zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FIXED", "CutTensor", "LayerUnits", "UnitCount", "UnitMap", "UnitSignal", "Units"]
+__all__ = [
+    "FIXED",
+    "UNREAD",
+    "CutTensor",
+    "LayerUnits",
+    "UnitCount",
+    "UnitMap",
+    "UnitSignal",
+    "Units",
+    "owner_of",
+]
 
 FIXED = -1  # stands for what is no unit that could go
+UNREAD = "nothing that could do without reads it"
 
 Units = NDArray[np.intp]
 Mask = NDArray[np.bool_]
@@ -46,7 +57,8 @@ class LayerUnits(NamedTuple):
     ----------
     layer : str
     features : ndarray of shape (n_features,)
-        The unit of each of its features, as its affine map has them; `FIXED` for one of no unit.
+        The unit of each of its features, as its affine map has them; `FIXED` for one of no unit,
+        such as those of a depthwise convolution, whose every output reads a unit of its own.
     outputs : ndarray of shape (n_outputs,)
         The unit that each of its outputs is, or is a part of.
     """
@@ -161,32 +173,67 @@ class UnitMap:
         """
         free = np.ones(self.n_units, dtype=bool)
         free[units] = False
-        number = np.append(np.where(free, np.cumsum(free) - 1, FIXED), FIXED)
-        layers = [
-            LayerUnits(name, number[features], number[outputs])
-            for name, features, outputs in self.layers
-        ]
-        signals = [UnitSignal(name, number[own[free[own]]]) for name, own in self.signals]
+        number = np.append(_numbers(free), FIXED)
+        found = self._renumbered(free, lambda own: number[own])
         stay = {
             layer.layer: reason
             for layer in self.layers
             if _any(layer.outputs) and not _any(number[layer.outputs])
         }
+        return replace(found, left_out={**self.left_out, **stay})
+
+    def narrowed(self, kept: Mask) -> UnitMap:
+        """Return the map of the model without those units that are not kept."""
+        number = np.append(_numbers(kept), FIXED)
+        return self._renumbered(kept, lambda own: number[own[_stays(own, kept)]])
+
+    def outside(self, modules: Collection[str]) -> UnitMap:
+        """Return the map of the model without some modules; units that nothing else reads stay."""
+        rest = replace(
+            self,
+            layers=tuple(layer for layer in self.layers if layer.layer not in modules),
+            tensors=tuple(t for t in self.tensors if owner_of(t.name) not in modules),
+            counts=tuple(count for count in self.counts if owner_of(count.name) not in modules),
+        )
+        read = [np.zeros(0, np.intp), *(layer.features for layer in rest.layers)]
+        unread = np.setdiff1d(np.arange(self.n_units), np.concatenate(read))
+        return rest.without(unread, UNREAD)
+
+    def _renumbered(self, left: Mask, change: Callable[[Units], Units]) -> UnitMap:
+        """Return the map of those units that are left, after a change of all that tells units."""
+        number = _numbers(left)
+        signals = [UnitSignal(name, number[own[left[own]]]) for name, own in self.signals]
+        layers = [
+            LayerUnits(name, change(features), change(outputs))
+            for name, features, outputs in self.layers
+        ]
+        tensors = []
+        for tensor in self.tensors:
+            axes = {axis: change(own) for axis, own in tensor.axes.items()}
+            shape = tuple(len(axes[k]) if k in axes else n for k, n in enumerate(tensor.shape))
+            tensors.append(tensor._replace(shape=shape, axes=axes))
         return UnitMap(
-            n_units=int(free.sum()),
+            n_units=int(left.sum()),
             signals=tuple(signal for signal in signals if len(signal.units)),
             layers=tuple(u for u in layers if _any(u.features) or _any(u.outputs)),
-            tensors=tuple(
-                tensor._replace(axes={axis: number[own] for axis, own in tensor.axes.items()})
-                for tensor in self.tensors
-            ),
-            counts=tuple(UnitCount(name, number[own]) for name, own in self.counts),
-            left_out={**self.left_out, **stay},
+            tensors=tuple(tensors),
+            counts=tuple(UnitCount(name, change(own)) for name, own in self.counts),
+            left_out=self.left_out,
         )
 
     def operations(self, kept: Mask) -> int:
         """Return how many multiplications with them are left for a sample."""
         return sum(tensor.uses * tensor.count(kept) for tensor in self.tensors)
+
+
+def owner_of(name: str) -> str:
+    """Return the module that a tensor or a number of that name is in."""
+    return name.rpartition(".")[0]
+
+
+def _numbers(left: Mask) -> Units:
+    """Return the numbers that units have when some are left, `FIXED` for the others."""
+    return np.where(left, np.cumsum(left) - 1, FIXED)
 
 
 def _any(units: Units) -> bool:

@@ -44,8 +44,7 @@ class Units(PathGoal):
         Samples at a time, with `seconds`.
     then : nettrim.Sparsity, optional
         Units first, then weights: what is wanted of the smaller network. Its layers lose weights
-        on its own signals, all but depthwise convolutions that became narrower; errors and bounds
-        are those of the original network.
+        on its own signals; errors and bounds are those of the original network.
 
     Raises
     ------

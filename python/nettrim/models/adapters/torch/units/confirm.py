@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ....units.unit_map import FIXED, UnitMap, UnitSignal
 from .walk import FoundUnits
 
-__all__ = ["confirm_units"]
+__all__ = ["NEEDED", "confirm_units"]
 
 Mask = NDArray[np.bool_]
 Works = Callable[[UnitMap, Mask], bool]

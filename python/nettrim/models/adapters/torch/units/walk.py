@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +56,7 @@ def find_units(
     n_samples: int,
     model: nn.Module,
     layers: Mapping[str, str | None],
+    inputs: Mapping[str, tuple[str, int]] = MappingProxyType({}),
 ) -> FoundUnits:
     """Follow units through a graph.
 
@@ -68,8 +70,10 @@ def find_units(
         Whose tensors are to be cut; modules of it may have been replaced in the graph.
     layers : mapping from str to str or None
         Affine layers: None for those that can be pruned, and why others cannot.
+    inputs : mapping from str to (str, int), optional
+        Arguments of which parts can go as well: what to call these, and the axis they lie along.
     """
-    walk = _UnitWalk(graph, given, n_samples, model, layers)
+    walk = _UnitWalk(graph, given, n_samples, model, layers, inputs)
     with torch.no_grad():
         walk.run(enable_io_processing=False)
     return walk.finish()
@@ -85,10 +89,11 @@ class _UnitWalk(fx.Interpreter):
         n_samples: int,
         model: nn.Module,
         layers: Mapping[str, str | None],
+        inputs: Mapping[str, tuple[str, int]],
     ) -> None:
         super().__init__(graph.traced)
         self._graph, self._given, self._n_samples = graph, given, n_samples
-        self._model, self._layers = model, layers
+        self._model, self._layers, self._inputs = model, layers, inputs
         shared = shared_parameters(model)
         named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers()]
         self._tensors = {name: tensor for name, tensor in named if id(tensor) not in shared}
@@ -110,7 +115,7 @@ class _UnitWalk(fx.Interpreter):
         result = super().run_node(n)
         leaves, form = tree_flatten(result)
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        found = iter(self._follow(n, tensors) if n.op.startswith("call") else [])
+        found = iter(self._found_in(n, tensors))
         own = [next(found, None) if isinstance(x, torch.Tensor) else None for x in leaves]
         self._labels[n] = tree_unflatten(own, form)
         if n.op == "output":
@@ -141,6 +146,14 @@ class _UnitWalk(fx.Interpreter):
         return FoundUnits(replace(units, counts=tuple(counts)), guesses)
 
     # --- calls ------------------------------------------------------------------------------------
+
+    def _found_in(self, node: fx.Node, results: Sequence[torch.Tensor]) -> list[Labels | None]:
+        """Return the units in each tensor that a node gives."""
+        if node.op == "placeholder" and node.target in self._inputs:
+            writer, axis = self._inputs[str(node.target)]
+            units = self._couplings.make(results[0].shape[axis], writer)
+            return [self._settled(arrange(units, {0: axis}, results[0].ndim))]
+        return self._follow(node, results) if node.op.startswith("call") else []
 
     def _follow(self, node: fx.Node, results: Sequence[torch.Tensor]) -> list[Labels | None]:
         """Return the units in each tensor that a call gives."""
@@ -292,12 +305,12 @@ class _UnitWalk(fx.Interpreter):
         self._tie_in_groups(groups, whole, features, outputs)
         first, second = (features, outputs) if place.inputs == 0 else (outputs, features)
         axes = {0: first, 1: second[: len(second) // groups]}
+        reads = features[: len(features) // groups]
         if whole:
             axes = {0: first}
             self._count(f"{name}.groups", features[:: len(features) // groups])
-        else:
-            reads = features[: len(features) // groups]
-            self._couplings.layer(name, np.repeat(reads, np.prod(kernel, dtype=int)), outputs)
+            reads = np.full(len(reads), FIXED)  # places in groups, of which all units have them
+        self._couplings.layer(name, np.repeat(reads, np.prod(kernel, dtype=int)), outputs)
         spread = operand.value if isinstance(module, TRANSPOSED) else result
         uses = spread.numel() // self._n_samples // spread.shape[at]
         self._couplings.tensor(f"{name}.weight", tuple(module.weight.shape), axes, uses)

@@ -75,6 +75,10 @@ def _depthwise(places: UnitPlaces, node: onnx.NodeProto, weights: Stored, groups
     if at.axis != 1:
         return False
     outputs = np.repeat(at.units, weights.shape[0] // groups)
+    layer = places.layers.get(node.output[0])
+    if layer is not None and layer.name in places.prunable:
+        features = np.full(math.prod(weights.shape[1:]), FIXED)
+        places.couplings.layer(layer.name, features, outputs)
     places.cut(node, 1, {0: outputs}, places.positions(node.output[0], len(outputs)))
     _cut_last(places, node, 2, outputs)
     places.count(Site(node.output[0], "group"), at.units)
