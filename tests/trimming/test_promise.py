@@ -134,6 +134,34 @@ def test_steps_are_as_fine_beside_the_whole_model_as_beside_none() -> None:
     )
 
 
+def test_a_promise_of_padded_texts() -> None:
+    """Positions that count stand side by side there, not sample by sample."""
+    torch = pytest.importorskip("torch")
+
+    class Tagger(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(30, 8)
+            self.hidden, self.out = torch.nn.Linear(8, 12), torch.nn.Linear(12, 3)
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            return self.out(torch.relu(self.hidden(self.embedding(input_ids))))
+
+    def texts(rng: np.random.Generator, count: int) -> dict[str, Any]:
+        lengths = rng.integers(2, 6, (count, 1))
+        mask = (np.arange(5) < lengths).astype(np.int64)
+        return {
+            "input_ids": torch.tensor(rng.integers(0, 30, (count, 5))),
+            "attention_mask": torch.tensor(mask),
+        }
+
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    result = trim(Tagger().eval(), texts(rng, 60), held_out=texts(rng, 200), flips=0.3)
+    assert result.promise.kept
+    assert 0 < result.promise.seen < 0.3
+
+
 def made_with(framework: str, network: Network) -> Any:
     """The network as a model of a framework."""
     pytest.importorskip(framework)

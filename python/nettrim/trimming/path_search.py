@@ -28,7 +28,7 @@ __all__ = ["Search"]
 Rows = NDArray[np.intp]
 
 SET_ASIDE = 4  # one of so many calibration samples judges
-STEP = 2.0  # of the care, until models on both sides are known; every further one its square
+STEP = 2.0  # of the care, until models on both sides are known; every further one is as much larger
 NARROW = 1.15  # ratio of two cares between which there is no more to be found
 STAGE = "searching the path"
 # Labels are known of held-out samples alone: how many flips are allowed for a miss, and for a drop.
@@ -87,7 +87,7 @@ class Search:
                     break
                 if bad == 0.0 or math.isinf(good):
                     care = max(good / step, least) if bad == 0.0 else min(bad * step, most)
-                    step *= step
+                    step *= STEP
                 else:
                     care = math.sqrt(good * bad)
         report.stage(STAGE, self.models.search_steps, self.models.search_steps, "models")

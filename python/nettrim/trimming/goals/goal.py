@@ -90,7 +90,7 @@ class PathGoal(Goal):
 
     level: ClassVar[str]
     range_of_care: ClassVar[tuple[float, float]]
-    search_steps: ClassVar[int] = 7
+    search_steps: ClassVar[int] = 9
     tested: ClassVar[tuple[float, ...]] = (2.5, 1.5, 1.2, 1.0, 0.85, 0.72, 0.6, 0.5)
     repeatable: ClassVar[bool] = True
 
