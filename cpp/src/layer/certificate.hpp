@@ -1,6 +1,7 @@
 // The proof: what weights and a dual candidate, from whichever engine, say about a program.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "layer/program.hpp"
@@ -42,16 +43,22 @@ template <class S, class D>
 void add_piece(const UnitProgram<S>& program, Range piece, const Matrix<double>& signal,
                const Matrix<D>& dual, const Eigen::VectorXd& slopes, Evidence& evidence);
 
-// Evidence of all samples: examine(k, piece, evidence) adds piece k, on some thread.
+// Evidence of so many outputs from all samples: examine(k, piece, evidence) adds piece k, on some
+// thread.
 template <class S, class Examine>
-Evidence gather_evidence(const UnitProgram<S>& p, Examine&& examine) {
+Evidence gather_evidence(const UnitProgram<S>& p, Index outputs, Examine&& examine) {
   std::vector<Evidence> parts(static_cast<std::size_t>(p.threads),
-                              Evidence(p.n_outputs(), p.n_features()));
+                              Evidence(outputs, p.n_features()));
   parallel_for(static_cast<Index>(p.samples.size()), p.threads, [&](Index k, int thread) {
     examine(k, p.samples[static_cast<std::size_t>(k)], parts[static_cast<std::size_t>(thread)]);
   });
   for (std::size_t t = 1; t < parts.size(); ++t) parts[0].add(parts[t]);
   return std::move(parts[0]);
+}
+
+template <class S, class Examine>
+Evidence gather_evidence(const UnitProgram<S>& p, Examine&& examine) {
+  return gather_evidence(p, p.n_outputs(), std::forward<Examine>(examine));
 }
 
 // Evidence of multipliers alone, beside zero weights; those of rows that are not formed are zero.

@@ -18,6 +18,11 @@ constexpr double kMostRhoFactor = 1e5;
 constexpr double kRounding = 1e-15;  // of a gradient, over the norm of what it is the gradient of
 constexpr double kSpoilt = 1e-3;     // share of an error that rounding leaves in a spoilt answer
 
+template <class Flags>
+Index count_nonzeros(const Flags& flags) {
+  return std::count_if(flags.begin(), flags.end(), [](auto flag) { return flag != 0; });
+}
+
 void append_zeros(Eigen::VectorXd& vector, Index count) {
   vector.conservativeResize(vector.size() + count);
   vector.tail(count).setZero();
@@ -68,6 +73,8 @@ void Column::start(const Vector& weights, const Vector& multipliers) {
     const double w = weights_[static_cast<Index>(i)];
     guess_.sign[i] = static_cast<std::int8_t>((w > 0) - (w < 0));
   }
+  support_size_ = count_nonzeros(guess_.sign);
+  tight_size_ = count_nonzeros(guess_.tight);
 }
 
 void Column::refer(const Vector& gradient, double squared_residual, const ColumnWorkspace& work) {

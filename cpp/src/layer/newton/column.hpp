@@ -75,6 +75,7 @@ class Column {
   // The Gram matrix over the active samples: of the first gram_size() features; add_gram() appends
   // the columns of all others, features x others, which solve() needs.
   Index gram_size() const { return gram_.size(); }
+  const PackedSymmetric& gram() const { return gram_; }
   void add_gram(const Matrix<double>& columns) { gram_.grow(columns); }
   void forget_gram() { gram_ = PackedSymmetric(gram_.precision()); }
   void start(const Vector& weights, const Vector& multipliers);

@@ -1,4 +1,6 @@
 // What newton sees of all samples at the end of a round, and says of it.
+#include <numeric>
+
 #include "layer/newton/newton.hpp"
 #include "linalg/product.hpp"
 
@@ -9,51 +11,68 @@ constexpr Index kRaysApart = 4;  // rounds between looks for a proof of infeasib
 
 }  // namespace
 
-// In single precision after estimates: what is wrong is far more then.
+// In single precision while Gram matrices are estimated: what is wrong is far more then.
 template <class S>
 void Newton<S>::look_at_all_samples(bool roughly) {
   saw_roughly_ = roughly;
+  std::vector<Index> outputs(columns_.size());
+  std::iota(outputs.begin(), outputs.end(), Index(0));
+  look_at(outputs, roughly);
+}
+
+template <class S>
+void Newton<S>::look_at(const std::vector<Index>& outputs, bool roughly) {
   if (roughly) {
-    look<float>();
+    look<float>(outputs);
   } else {
-    look<double>();
+    look<double>(outputs);
   }
 }
 
-// Signals and gradients of all outputs at once; entries over their bound are remembered.
+// Signals and gradients of these outputs at once; entries over their bound are remembered. In
+// double precision and of all of them, what a certificate asks for.
 template <class S>
 template <class G>
-void Newton<S>::look() {
-  const Matrix<G> W = (weights_ * double(p_.x_scale)).template cast<G>();
-  const Index outputs = p_.n_outputs();
+void Newton<S>::look(const std::vector<Index>& outputs) {
+  const auto count = static_cast<Index>(outputs.size());
+  const bool certifies = std::is_same_v<G, double> && count == p_.n_outputs();
+  const Matrix<G> W = (weights_(outputs, Eigen::all) * double(p_.x_scale)).template cast<G>();
   const double scale = dual_scale();
-  const Eigen::VectorXd slopes = Eigen::VectorXd::Constant(outputs, scale);
+  const Eigen::VectorXd slopes = Eigen::VectorXd::Constant(count, scale);
   std::vector<std::vector<std::pair<std::int32_t, Excess>>> found(p_.samples.size());
-  evidence_ = gather_evidence(p_, [&](Index k, Range piece, Evidence& mine) {
+  Evidence evidence = gather_evidence(p_, count, [&](Index k, Range piece, Evidence& mine) {
     const Matrix<G> X = p_.X(piece).template cast<G>();
     const Matrix<G> signal = product(W, X);
+    Matrix<G> multipliers(certifies ? 0 : count, certifies ? 0 : piece.size);
     p_.with_entries([&](auto entry) {
-      const Index first = piece.begin * outputs;
-      for (Index i = 0; i < signal.size(); ++i) {
-        const auto e = entry(first + i);
-        const double excess = double(signal.data()[i]) - double(e.target);
-        if (e.active) {
-          dual_.data()[first + i] = static_cast<S>(-scale * excess);
-        } else if (excess > tolerances_.row) {
-          found[static_cast<std::size_t>(k)].push_back(
-              {static_cast<std::int32_t>(i % outputs),
-               {static_cast<float>(excess), static_cast<std::int32_t>(piece.begin + i / outputs)}});
+      for (Index j = 0, i = 0; j < piece.size; ++j) {
+        const Index sample = piece.begin + j;
+        for (Index m = 0; m < count; ++m, ++i) {
+          const Index output = outputs[static_cast<std::size_t>(m)];
+          const auto e = entry(sample * p_.n_outputs() + output);
+          const double excess = double(signal.data()[i]) - double(e.target);
+          S& multiplier = dual_(output, sample);
+          if (e.active) {
+            multiplier = static_cast<S>(-scale * excess);
+            mine.square[m] += certifies ? 0 : scale * scale * excess * excess;
+          } else if (excess > tolerances_.row) {
+            found[static_cast<std::size_t>(k)].push_back(
+                {static_cast<std::int32_t>(output),
+                 {static_cast<float>(excess), static_cast<std::int32_t>(sample)}});
+          }
+          if (!certifies) multipliers.data()[i] = static_cast<G>(multiplier);
         }
       }
     });
     if constexpr (std::is_same_v<G, double>) {
-      add_piece(p_, piece, signal, dual_, slopes, mine);
-    } else {
-      add_roughly(piece, X, mine);
+      if (certifies) return add_piece(p_, piece, signal, dual_, slopes, mine);
     }
+    mine.gradient +=
+        double(p_.x_scale) * product(multipliers, X.transpose()).template cast<double>();
   });
-  if (p_.regularisation) add_ridge_rows(p_, weights_, slopes, evidence_);
-  for (auto& list : excesses_) list = {};
+  if (p_.regularisation) add_ridge_rows(p_, weights_, slopes, evidence);
+  take(outputs, std::move(evidence));
+  for (const Index output : outputs) excesses_[static_cast<std::size_t>(output)] = {};
   for (auto& list : found) {
     for (const auto& [output, excess] : list) {
       excesses_[static_cast<std::size_t>(output)].push_back(excess);
@@ -62,19 +81,15 @@ void Newton<S>::look() {
   }
 }
 
-// What the rounds ask of a look: the gradient and the squares of the active multipliers.
+// What was seen of these outputs, in the place of what was.
 template <class S>
-void Newton<S>::add_roughly(Range piece, const Matrix<float>& X, Evidence& mine) const {
-  const Matrix<float> G = dual_.middleCols(piece.begin, piece.size).template cast<float>();
-  const Index outputs = p_.n_outputs();
-  p_.with_entries([&](auto entry) {
-    for (Index i = 0; i < G.size(); ++i) {
-      if (!entry(piece.begin * outputs + i).active) continue;
-      const double g = double(G.data()[i]);
-      mine.square[i % outputs] += g * g;
-    }
-  });
-  mine.gradient += double(p_.x_scale) * product(G, X.transpose()).template cast<double>();
+void Newton<S>::take(const std::vector<Index>& outputs, Evidence&& seen) {
+  if (seen.square.size() == p_.n_outputs()) {
+    evidence_ = std::move(seen);
+    return;
+  }
+  evidence_.gradient(outputs, Eigen::all) = seen.gradient;
+  evidence_.square(outputs) = seen.square;
 }
 
 template <class S>
@@ -96,9 +111,10 @@ const Matrix<S>* Newton<S>::ray(const EngineResult<S>&) {
   return ++looks_for_ray_ % kRaysApart == 0 ? &dual_ : nullptr;
 }
 
-#define NETTRIM_FOR(S)                                     \
-  template void Newton<S>::look_at_all_samples(bool);      \
-  template void Newton<S>::report(EngineResult<S>&) const; \
+#define NETTRIM_FOR(S)                                               \
+  template void Newton<S>::look_at_all_samples(bool);                \
+  template void Newton<S>::look_at(const std::vector<Index>&, bool); \
+  template void Newton<S>::report(EngineResult<S>&) const;           \
   template const Matrix<S>* Newton<S>::ray(const EngineResult<S>&);
 NETTRIM_FOR(float)
 NETTRIM_FOR(double)

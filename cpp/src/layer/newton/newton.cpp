@@ -7,12 +7,14 @@
 namespace nettrim::layer {
 namespace {
 
-constexpr double kLambdaStep = 3;          // largest factor between the penalties of two rounds
-constexpr Index kTrustedRounds = 15;       // of Newton's steps alone, before bounds on lambda count
-constexpr double kAimBelow = 0.1;          // of the tolerance, at what a round leaves undone
-constexpr double kBesideLambda = 0.01;     // of its relative change: what a column may leave undone
-constexpr double kFarthestFollowed = 0.2;  // relative change of lambda
-constexpr double kLowestStart = 1e-3;      // share of the steepest gradient, for a first penalty
+constexpr double kLambdaStep = 3;       // largest factor between the penalties of two rounds
+constexpr Index kTrustedRounds = 15;    // of Newton's steps alone, before bounds on lambda count
+constexpr double kAimBelow = 0.1;       // of the tolerance, at what a round leaves undone
+constexpr double kBesideLambda = 0.01;  // of its relative change: what a column may leave undone
+// Relative changes of lambda: the farthest that is followed, and the least for which it is worth
+// solving once more with what was seen, to know the next lambda better.
+constexpr double kFarthestFollowed = 0.2, kSolvedAnew = 3e-3;
+constexpr double kLowestStart = 1e-3;  // share of the steepest gradient, for a first penalty
 // Rounds without progress that end a run. A Gram matrix in single precision gives way to a double
 // one as soon as it slows the rounds down.
 constexpr Index kPatience = 20, kSinglePatience = 6;
@@ -45,7 +47,9 @@ Newton<S>::Newton(const UnitProgram<S>& program, const Supervisor& supervisor, P
       dual_(Matrix<S>::Zero(program.n_outputs(), program.n_samples())),
       excesses_(static_cast<std::size_t>(program.n_outputs())),
       keeps_gram_(excesses_.size()),
-      is_right_(excesses_.size()) {
+      is_right_(excesses_.size()),
+      has_grown_(excesses_.size()),
+      strides_(excesses_.size(), 1) {
   columns_.reserve(excesses_.size());
   for (Index output = 0; output < program.n_outputs(); ++output) columns_.emplace_back(grams);
 }
@@ -63,8 +67,8 @@ void Newton<S>::start(const Matrix<S>& weights, const Matrix<S>& dual) {
   start_columns(weights, dual);
   share_room();
   begin_estimates();
-  look_at_all_samples(estimates_grams());
-  next_lambda_ = lambda_of_weights();
+  look_at_all_samples(estimates_grams_);
+  next_lambda_ = size > 0 && p_.constrained() && p_.level > 0 ? lambda_ : lambda_of_weights();
 }
 
 // At an optimum the gradient of every weight that is used equals its penalty. Without weights, a
@@ -97,14 +101,24 @@ template <class S>
 void Newton<S>::step() {
   const double seen_at = dual_scale();
   lambda_ = next_lambda_;
-  const bool roughly = estimates_grams();
-  const Index added = update_working_sets(seen_at);
-  solve_columns();
-  end_estimates_once_settled(added);
+  const bool roughly = estimates_grams_;
+  settle(seen_at);
   share_room();
   find_lambda();
+  if (!estimates_grams_ && last_change_ > kSolvedAnew && last_change_ < kFarthestFollowed) {
+    solve_at_next_lambda();
+    find_lambda();
+  }
   follow_lambda();
   look_at_all_samples(roughly);
+}
+
+// With the working sets and gradients of the last look: it costs no other.
+template <class S>
+void Newton<S>::solve_at_next_lambda() {
+  lambda_ = next_lambda_;
+  std::fill(is_right_.begin(), is_right_.end(), 0);
+  solve_columns();
 }
 
 // An interrupt or the time limit leaves the outputs that were not reached as they were.
@@ -127,7 +141,7 @@ template <class S>
 void Newton<S>::solve_column(Index output, ColumnWorkspace& work) {
   auto& column = columns_[static_cast<std::size_t>(output)];
   gather_values(column, work);
-  ColumnTolerances t = estimates_grams() ? tolerances_after(kEstimateError) : tolerances_;
+  ColumnTolerances t = estimates_grams_ ? tolerances_after(kEstimateError) : tolerances_;
   t.weight = least_weight();
   column.solve(lambda_, t, work);
   if (!keeps_gram_[static_cast<std::size_t>(output)]) column.forget_gram();

@@ -41,13 +41,16 @@ class Newton {
     std::int32_t sample;
   };
 
-  void shrink(Column& column, const Eigen::VectorXd& gradient);
+  void shrink(Index output, const Eigen::VectorXd& gradient);
   void extend(Index output, const std::vector<Index>& features, const std::vector<Index>& rows);
   void complete_grams(const std::vector<Index>& outputs);
-  Index update_working_sets(double seen_at);
+  bool is_to_be_completed(Index output) const;
+  void settle(double seen_at);
+  Index update_working_sets(const std::vector<Index>& outputs, double seen_at);
   Index update_working_set(Index output, double seen_at, ColumnWorkspace& work);
   std::vector<std::vector<Index>> groups_to_solve() const;
   void solve_columns();
+  void solve_at_next_lambda();
   void solve_column(Index output, ColumnWorkspace& work);
   void share_room();
   void start_columns(const Matrix<S>& weights, const Matrix<S>& dual);
@@ -65,12 +68,13 @@ class Newton {
   double least_weight() const;  // what is smaller counts as zero
   ColumnTolerances tolerances_after(double lambda_change) const;
   void look_at_all_samples(bool roughly);
+  void look_at(const std::vector<Index>& outputs, bool roughly);
   template <class G>
-  void look();
-  void add_roughly(Range piece, const Matrix<float>& X, Evidence& mine) const;
-  bool estimates_grams() const { return !strides_.empty(); }
+  void look(const std::vector<Index>& outputs);
+  void take(const std::vector<Index>& outputs, Evidence&& seen);
   void begin_estimates();
-  void end_estimates_once_settled(Index added);
+  double in_use() const;
+  bool misses_residual() const;
   double dual_scale() const { return p_.constrained() ? 1 / lambda_ : 2.0; }
 
   const UnitProgram<S>& p_;
@@ -94,9 +98,10 @@ class Newton {
   std::vector<std::vector<Excess>> excesses_;  // of each output, in the order of samples
   std::vector<std::uint8_t> keeps_gram_;       // of each output, between its solves
   std::vector<std::uint8_t> is_right_;         // of each output, at this round's lambda
-  std::vector<Index>
-      strides_;  // of each output's active samples, while Gram matrices are estimated
-  Index estimated_rounds_ = 0;
+  std::vector<std::uint8_t> has_grown_;        // of each output, whether its working set just has
+  // Of each output, in which samples its Gram matrix stands for all: 1 for an exact one.
+  std::vector<Index> strides_;
+  bool estimates_grams_ = false;
   bool saw_roughly_ = false;  // whether the last look was in single precision
 };
 

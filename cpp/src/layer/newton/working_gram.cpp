@@ -7,9 +7,21 @@
 namespace nettrim::layer {
 namespace {
 
-// Gathered features of so many samples stay in a core's cache; blocks that they are gathered from,
-// in the larger one. A multiple of 64.
-constexpr Index kSamplesAtOnce = 192, kSamplesPerBlock = 768;
+// Samples of a product, and of a block that they are gathered from: the fewer, the better the
+// caches hold them; the more, the less often entries are added to. Multiples of 64.
+constexpr Index kSamplesAtOnce = 768, kSamplesPerBlock = 3072;
+
+// Time to gather an entry of X from where it lies, over that to copy one.
+constexpr double kCostOfGathering = 4;
+
+// Of 64 samples, one in `stride`: those of a larger stride are among those of a smaller one, and
+// their places differ from one word to the next, for data may be periodic.
+std::uint64_t one_in(Index stride, Index word) {
+  std::uint64_t bits = 1;
+  for (Index step = 32; step >= stride; step /= 2) bits |= bits << step;
+  const auto turn = static_cast<int>((29 * static_cast<std::uint64_t>(word)) % 64);
+  return (bits << turn) | (bits >> ((64 - turn) % 64));
+}
 
 template <class S>
 Matrix<double> whole_gram(const UnitProgram<S>& p) {
@@ -82,6 +94,13 @@ void WorkingGram<S>::begin(GramColumns& a) const {
   const auto& features = *a.features;
   const auto size = static_cast<Index>(features.size());
   a.entries.setZero(size, size - a.known);
+  if (a.estimate != nullptr) {
+    for (Index j = 0; j < size; ++j) {
+      for (Index i = j + 1; i < size; ++i) {
+        a.entries(i, j) = (*a.estimate)(i, j) / static_cast<double>(a.stride);
+      }
+    }
+  }
   const double share = is_difference(a) ? 1 : pull_;  // of all samples
   if (share == 0) return;
   for (Index j = 0; j < a.entries.cols(); ++j) {
@@ -119,9 +138,8 @@ void WorkingGram<S>::add_samples(std::vector<GramColumns>& asked) const {
     most_fresh = std::max(most_fresh, a.entries.cols());
   }
   Matrix<G> X, gathered(most, kSamplesAtOnce), products(most, most_fresh);
-  std::vector<Index> passed(asked.size(), 0);
-  const bool shared =
-      std::any_of(asked.begin(), asked.end(), [](const GramColumns& a) { return a.stride == 1; });
+  const Index stride = common_stride(asked);
+  const bool shared = shares_samples(asked, stride);
   const auto add = [&](GramColumns& a, Index count) {
     const auto all = gathered.topLeftCorner(a.entries.rows(), count);
     const auto fresh = all.bottomRows(a.entries.cols());
@@ -129,31 +147,88 @@ void WorkingGram<S>::add_samples(std::vector<GramColumns>& asked) const {
     out.setZero();
     add_product(all.topRows(a.known), fresh.transpose(), out.topRows(a.known));
     add_gram(fresh, out.bottomRows(a.entries.cols()));
-    const double weight =
-        is_difference(a) ? pull_ - 1 : (1 - pull_) * static_cast<double>(a.stride);
-    a.entries += weight * out.template cast<double>();
+    const auto each = static_cast<double>(a.estimate != nullptr ? 1 : a.stride);
+    const double weight = is_difference(a) ? pull_ - 1 : (1 - pull_) * each;
+    a.entries.topRows(a.known) += weight * out.topRows(a.known).template cast<double>();
+    for (Index j = 0; j < out.cols(); ++j) {
+      const Index below = out.rows() - a.known - j;
+      a.entries.col(j).tail(below) += weight * out.col(j).tail(below).template cast<double>();
+    }
   };
   for (Index first = 0; first < p_.n_samples(); first += kSamplesPerBlock) {
     const Range block = {first, std::min(kSamplesPerBlock, p_.n_samples() - first)};
-    if (shared) p_.write_X(block, X);
-    for (std::size_t k = 0; k < asked.size(); ++k) {
-      GramColumns& a = asked[k];
+    if (shared) write_X(block, stride, X);
+    for (GramColumns& a : asked) {
       Index count = 0;
-      for_chosen(a, block, passed[k], [&](Index sample) {
+      const auto visit = [&](Index sample) {
         G* const out = gathered.col(count).data();
-        if (a.stride > 1) {
-          gather(block.begin + sample, *a.features, out);
-        } else {
-          const G* const x = X.col(sample).data();
+        if (shared) {
+          const G* const x = X.col(sample - first).data();
           for (std::size_t i = 0; i < a.features->size(); ++i) out[i] = x[(*a.features)[i]];
+        } else {
+          gather(sample, *a.features, out);
         }
         if (++count < kSamplesAtOnce) return;
         add(a, count);
         count = 0;
-      });
+      };
+      for (Index word = first / 64; 64 * word < first + block.size; ++word) {
+        const std::uint64_t bits = chosen(a, word);
+        for (Index k = 0; k < 64; ++k) {
+          if (((bits >> k) & 1) != 0) visit(64 * word + k);
+        }
+      }
       if (count > 0) add(a, count);
     }
   }
+}
+
+// Which samples of a word count.
+template <class S>
+std::uint64_t WorkingGram<S>::chosen(const GramColumns& a, Index word) const {
+  const std::uint64_t active = bits_(word, a.output);
+  if (is_difference(a)) {
+    const Index left = p_.n_samples() - 64 * word;
+    return ~active & (left < 64 ? (std::uint64_t(1) << left) - 1 : ~std::uint64_t(0));
+  }
+  if (a.stride == 1) return active;
+  const std::uint64_t some = one_in(a.stride, word);
+  return active & (a.estimate != nullptr ? ~some : some);
+}
+
+// One in so many samples is asked for.
+template <class S>
+Index WorkingGram<S>::common_stride(const std::vector<GramColumns>& asked) const {
+  Index least = kLargestStride;
+  for (const GramColumns& a : asked) least = std::min(least, a.estimate != nullptr ? 1 : a.stride);
+  return least;
+}
+
+// Those of a block, each where it is in the block.
+template <class S>
+template <class G>
+void WorkingGram<S>::write_X(Range block, Index stride, Matrix<G>& out) const {
+  if (stride == 1) return p_.write_X(block, out);
+  out.resize(p_.n_features(), block.size);
+  for (Index k = 0; k < block.size; ++k) {
+    const Index sample = block.begin + k;
+    if (((one_in(stride, sample / 64) >> (sample % 64)) & 1) == 0) continue;
+    G* const x = out.col(k).data();
+    for (Index j = 0; j < p_.n_features(); ++j) x[j] = static_cast<G>(p_.x_scale * p_.X(sample, j));
+  }
+}
+
+// Whether all that is gathered is more than a copy of X, which is read in order.
+template <class S>
+bool WorkingGram<S>::shares_samples(const std::vector<GramColumns>& asked, Index stride) const {
+  double gathered = 0;
+  for (const GramColumns& a : asked) {
+    const Index samples = is_difference(a) ? p_.n_samples() - active_samples(a.output)
+                                           : active_samples(a.output) / a.stride;
+    gathered += static_cast<double>(samples) * static_cast<double>(a.features->size());
+  }
+  const auto copied = static_cast<double>(p_.n_samples() / stride * p_.n_features());
+  return kCostOfGathering * gathered > copied;
 }
 
 // Of one sample, where few of them count.
@@ -161,21 +236,6 @@ template <class S>
 template <class G>
 void WorkingGram<S>::gather(Index sample, const std::vector<Index>& features, G* out) const {
   for (const Index j : features) *out++ = static_cast<G>(p_.x_scale * p_.X(sample, j));
-}
-
-// visit(place in the block) for the samples that count.
-template <class S>
-template <class Visit>
-void WorkingGram<S>::for_chosen(const GramColumns& a, Range block, Index& passed,
-                                Visit&& visit) const {
-  for (Index first = 0; first < block.size; first += 64) {
-    const std::uint64_t word = bits_((block.begin + first) / 64, a.output);
-    const std::uint64_t chosen = is_difference(a) ? ~word : word;
-    const Index samples = std::min<Index>(64, block.size - first);
-    for (Index k = 0; k < samples; ++k) {
-      if (((chosen >> k) & 1) != 0 && passed++ % a.stride == 0) visit(first + k);
-    }
-  }
 }
 
 template class WorkingGram<float>;

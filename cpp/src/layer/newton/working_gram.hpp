@@ -10,14 +10,19 @@
 
 namespace nettrim::layer {
 
+constexpr Index kLargestStride = 64;
+
 // Columns from `known` on of the Gram matrix of `features`.
 struct GramColumns {
   Index output;
   const std::vector<Index>* features;
   Index known;
-  // Above 1, an estimate: from one in `stride` of the active samples, as if it stood for all of
-  // them. No diagonal entry is below the exact one: features that the few miss do not look free.
+  // Above 1, a power of two up to kLargestStride: an estimate from the active ones of one in
+  // `stride` samples, as if they stood for all. No diagonal entry is below the exact one: features
+  // that the few miss do not look free. With such an estimate of all features at hand, what it
+  // leaves out is added.
   Index stride = 1;
+  const PackedSymmetric* estimate = nullptr;
   Matrix<double> entries = {};  // features x (features - known)
 };
 
@@ -46,10 +51,13 @@ class WorkingGram {
   void finish(GramColumns& asked) const;
   template <class G>
   void add_samples(std::vector<GramColumns>& asked) const;
+  std::uint64_t chosen(const GramColumns& asked, Index word) const;
+  Index common_stride(const std::vector<GramColumns>& asked) const;
+  bool shares_samples(const std::vector<GramColumns>& asked, Index stride) const;
+  template <class G>
+  void write_X(Range block, Index stride, Matrix<G>& out) const;
   template <class G>
   void gather(Index sample, const std::vector<Index>& features, G* out) const;
-  template <class Visit>
-  void for_chosen(const GramColumns& asked, Range block, Index& passed, Visit&& visit) const;
 
   const UnitProgram<S>& p_;
   Precision kept_;

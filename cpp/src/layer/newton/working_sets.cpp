@@ -2,23 +2,33 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <numeric>
 
 #include "layer/newton/newton.hpp"
 
 namespace nettrim::layer {
 namespace {
 
-constexpr Index kFewestAdded = 20;   // to a working set in a round; otherwise it doubles at most
-constexpr double kSpare = 1.1;       // working features over those in use, before some leave
-constexpr double kFarFromUse = 0.7;  // gradient over lambda
-constexpr std::size_t kRoomForGrams = 80'000'000;  // bytes, or those of the program's arrays
+constexpr Index kFewestAdded = 20;    // to a working set in a round; otherwise it doubles at most
+constexpr Index kRowsPerFeature = 4;  // in use: as many rows may come at once
+// Features in use for one that may come where its part of a Gram matrix is no estimate: what
+// alternating directions leave looks better than it is.
+constexpr Index kExactGrowth = 4;
+constexpr double kSpare = 1.1;  // working features over those in use, before some leave
+constexpr double kFarFromUse = 0.7, kNearUse = 0.95;  // gradient over lambda
+constexpr std::size_t kRoomForGrams = 80'000'000;     // bytes, or those of the program's arrays
 // While working sets still grow, Gram matrices are estimated from so many active samples for each
-// feature at the start, if that leaves out most; for so many rounds at most, and until a round adds
-// no more than this share of what is in use.
-constexpr Index kEstimateSamples = 8, kMostEstimated = 4;
-constexpr double kSettled = 0.03;
+// feature at the start, if that leaves out half of them; for so many rounds at most, and until a
+// round adds no more than this share of what is in use.
+constexpr Index kEstimateSamples = 8, kMostEstimated = 2;
+constexpr double kSettled = 0.1;
+// Rounds at one lambda; the share of the outputs that are few; and how far off the squared residual
+// may be.
+constexpr Index kMostRounds = 8;
+constexpr std::size_t kFewOutputs = 2;
+constexpr double kFarOff = 3;
 // Outputs whose Gram matrices are completed together: bytes of what is fresh of them, and groups
-// for each thread at least.
+// for each of several threads at least.
 constexpr std::size_t kRoomForFresh = 40'000'000;
 constexpr Index kGroupsPerThread = 4;
 
@@ -40,31 +50,61 @@ std::vector<Index> foremost(std::vector<std::pair<double, Index>>& ranked,
 template <class S>
 void Newton<S>::begin_estimates() {
   if (precision_ != Precision::float32 || p_.regularisation) return;
-  bool worthwhile = false;
-  for (Index m = 0; m < p_.n_outputs(); ++m) {
-    const auto features = columns_[static_cast<std::size_t>(m)].features().size();
-    const Index enough = kEstimateSamples * std::max(static_cast<Index>(features), kFewestAdded);
-    strides_.push_back(std::max<Index>(1, grams_.active_samples(m) / enough));
-    worthwhile = worthwhile || strides_.back() > 1;
+  for (std::size_t m = 0; m < columns_.size(); ++m) {
+    const auto features = static_cast<Index>(columns_[m].features().size());
+    const Index enough = kEstimateSamples * std::max(features, kFewestAdded);
+    const Index active = grams_.active_samples(static_cast<Index>(m));
+    while (strides_[m] < kLargestStride && active > 2 * strides_[m] * enough) strides_[m] *= 2;
+    estimates_grams_ = estimates_grams_ || strides_[m] > 1;
   }
-  if (worthwhile) {
-    grams_.prepare_estimates();
-  } else {
-    strides_.clear();
-  }
+  if (estimates_grams_) grams_.prepare_estimates();
 }
 
 template <class S>
-void Newton<S>::end_estimates_once_settled(Index added) {
-  if (!estimates_grams()) return;
-  Index in_use = 0;
-  for (const Column& column : columns_) in_use += column.support_size() + column.tight_size();
-  const bool settled = static_cast<double>(added) <= kSettled * static_cast<double>(in_use);
-  if (!settled && ++estimated_rounds_ < kMostEstimated) return;
-  for (std::size_t m = 0; m < columns_.size(); ++m) {
-    if (strides_[m] > 1) columns_[m].forget_gram();
+double Newton<S>::in_use() const {
+  Index sum = 0;
+  for (const Column& column : columns_) sum += column.support_size() + column.tight_size();
+  return static_cast<double>(sum);
+}
+
+// So much that lambda is to change first.
+template <class S>
+bool Newton<S>::misses_residual() const {
+  if (!p_.constrained() || p_.level == 0) return false;
+  double square = 0;
+  for (const Column& column : columns_) square += column.squared_residual();
+  return !(square < kFarOff * p_.level * p_.level && kFarOff * square > p_.level * p_.level);
+}
+
+// Outputs are solved at the present lambda, and those that were are looked at again while much is
+// missing from working sets: what is missing tells more of the residual than lambda does. Where few
+// outputs are left they are finished, for looking at them costs little. Looks in single precision
+// are for Gram matrices of that kind: they lose what multipliers that run away have to come back
+// to.
+template <class S>
+void Newton<S>::settle(double seen_at) {
+  std::vector<Index> outputs(columns_.size());
+  std::iota(outputs.begin(), outputs.end(), Index(0));
+  for (Index round = 1;; ++round) {
+    std::fill(has_grown_.begin(), has_grown_.end(), 0);
+    const Index added = update_working_sets(outputs, seen_at);
+    solve_columns();
+    const bool unsettled = static_cast<double>(added) > kSettled * in_use();
+    const bool estimated = estimates_grams_;
+    estimates_grams_ = estimated && unsettled && round < kMostEstimated;
+    outputs.clear();
+    for (std::size_t m = 0; m < is_right_.size(); ++m) {
+      if (unsettled ? !is_right_[m] : has_grown_[m] != 0) outputs.push_back(static_cast<Index>(m));
+      is_right_[m] = 1;  // the others until lambda changes
+    }
+    const bool few = kFewOutputs * outputs.size() <= columns_.size();
+    const bool goes_on =
+        estimated || (unsettled && !misses_residual()) || (few && !outputs.empty());
+    if (!goes_on || round >= kMostRounds || p_.regularisation || supervisor_.limit(0)) return;
+    for (const Index output : outputs) write_back(output);
+    look_at(outputs, unsettled && precision_ == Precision::float32);
+    seen_at = dual_scale();
   }
-  strides_.clear();
 }
 
 template <class S>
@@ -96,11 +136,15 @@ void Newton<S>::start_columns(const Matrix<S>& weights, const Matrix<S>& dual) {
 }
 
 template <class S>
-Index Newton<S>::update_working_sets(double seen_at) {
+Index Newton<S>::update_working_sets(const std::vector<Index>& outputs, double seen_at) {
   const ColumnTolerances enough = tolerances_after(slack_ ? 0 : last_change_);
   std::atomic<Index> added = 0;
-  parallel_for_uneven(p_.n_outputs(), p_.threads, [&](Index output, int thread) {
-    added += update_working_set(output, seen_at, workspaces_[static_cast<std::size_t>(thread)]);
+  parallel_for_uneven(static_cast<Index>(outputs.size()), p_.threads, [&](Index k, int thread) {
+    const Index output = outputs[static_cast<std::size_t>(k)];
+    const Index count =
+        update_working_set(output, seen_at, workspaces_[static_cast<std::size_t>(thread)]);
+    added += count;
+    has_grown_[static_cast<std::size_t>(output)] = count > 0;
     const auto& column = columns_[static_cast<std::size_t>(output)];
     is_right_[static_cast<std::size_t>(output)] = column.is_optimal(lambda_, enough);
   });
@@ -112,18 +156,19 @@ Index Newton<S>::update_working_sets(double seen_at) {
 template <class S>
 std::vector<std::vector<Index>> Newton<S>::groups_to_solve() const {
   const std::size_t room = kRoomForFresh / static_cast<std::size_t>(p_.threads);
-  const Index most =
-      (p_.n_outputs() + kGroupsPerThread * p_.threads - 1) / (kGroupsPerThread * p_.threads);
+  const Index groups_at_least = p_.threads > 1 ? kGroupsPerThread * p_.threads : 1;
+  const Index most = (p_.n_outputs() + groups_at_least - 1) / groups_at_least;
   std::vector<std::vector<Index>> groups;
   std::size_t bytes = 0;
   for (Index output = 0; output < p_.n_outputs(); ++output) {
     if (is_right_[static_cast<std::size_t>(output)]) continue;
     const Column& column = columns_[static_cast<std::size_t>(output)];
     const std::size_t size = column.features().size();
-    bytes += size * (size - static_cast<std::size_t>(column.gram_size())) * sizeof(double);
+    const std::size_t fresh = is_to_be_completed(output) ? size : size - column.gram_size();
+    bytes += size * fresh * sizeof(double);
     if (groups.empty() || bytes > room || static_cast<Index>(groups.back().size()) == most) {
       groups.emplace_back();
-      bytes = size * (size - static_cast<std::size_t>(column.gram_size())) * sizeof(double);
+      bytes = size * fresh * sizeof(double);
     }
     groups.back().push_back(output);
   }
@@ -135,7 +180,7 @@ template <class S>
 Index Newton<S>::update_working_set(Index output, double seen_at, ColumnWorkspace& work) {
   auto& column = columns_[static_cast<std::size_t>(output)];
   const Eigen::VectorXd gradient = evidence_.gradient.row(output) / -seen_at;
-  shrink(column, gradient);
+  shrink(output, gradient);
   const auto features = missing_features(column, gradient);
   const auto rows = missing_rows(column, excesses_[static_cast<std::size_t>(output)]);
   extend(output, features, rows);
@@ -144,17 +189,21 @@ Index Newton<S>::update_working_set(Index output, double seen_at, ColumnWorkspac
   return static_cast<Index>(features.size() + rows.size());
 }
 
-// Features that lambda keeps far from use leave, once they are many: Gram matrices are large.
+// Features that lambda keeps far from use leave, once they are many: Gram matrices are large. All
+// that are not near to use do before an estimate is completed.
 template <class S>
-void Newton<S>::shrink(Column& column, const Eigen::VectorXd& gradient) {
+void Newton<S>::shrink(Index output, const Eigen::VectorXd& gradient) {
+  auto& column = columns_[static_cast<std::size_t>(output)];
   const auto size = static_cast<Index>(column.features().size());
+  const bool is_dear = is_to_be_completed(output);
   const auto spare = static_cast<double>(column.support_size()) * kSpare;
-  if (size <= static_cast<Index>(spare) + kFewestAdded) return;
+  if (!is_dear && size <= static_cast<Index>(spare) + kFewestAdded) return;
+  const double far = is_dear ? kNearUse : kFarFromUse;
   std::vector<Index> places;
   for (Index i = 0; i < size; ++i) {
     const Index j = column.features()[static_cast<std::size_t>(i)];
     const double steep = std::abs(gradient[j]);
-    if (column.uses(i) || steep > kFarFromUse * lambda_ * p_.costs[j]) places.push_back(i);
+    if (column.uses(i) || steep > far * lambda_ * p_.costs[j]) places.push_back(i);
   }
   column.keep_features(places);
 }
@@ -175,19 +224,38 @@ void Newton<S>::extend(Index output, const std::vector<Index>& features,
   }
 }
 
+// Whether its Gram matrix is an estimate that is to become exact.
+template <class S>
+bool Newton<S>::is_to_be_completed(Index output) const {
+  return !estimates_grams_ && strides_[static_cast<std::size_t>(output)] > 1;
+}
+
+// Of what is missing first, then of the samples that an estimate leaves out.
 template <class S>
 void Newton<S>::complete_grams(const std::vector<Index>& outputs) {
-  std::vector<GramColumns> asked;
+  std::vector<GramColumns> asked, left_out;
   for (const Index output : outputs) {
     const auto& column = columns_[static_cast<std::size_t>(output)];
+    Index& stride = strides_[static_cast<std::size_t>(output)];
     const Index known = column.gram_size();
+    if (is_to_be_completed(output) && known > 0) {
+      left_out.push_back({output, &column.features(), 0, stride, &column.gram()});
+    } else if (!estimates_grams_) {
+      stride = 1;
+    }
     if (known == static_cast<Index>(column.features().size())) continue;
-    const Index stride = estimates_grams() ? strides_[static_cast<std::size_t>(output)] : 1;
     asked.push_back({output, &column.features(), known, stride});
   }
   grams_.fill(asked);
   for (const GramColumns& a : asked) {
     columns_[static_cast<std::size_t>(a.output)].add_gram(a.entries);
+  }
+  asked.clear();
+  grams_.fill(left_out);
+  for (const GramColumns& a : left_out) {
+    columns_[static_cast<std::size_t>(a.output)].forget_gram();
+    columns_[static_cast<std::size_t>(a.output)].add_gram(a.entries);
+    strides_[static_cast<std::size_t>(a.output)] = 1;
   }
 }
 
@@ -233,7 +301,8 @@ std::vector<Index> Newton<S>::missing_features(const Column& column,
     const double steep = std::abs(gradient[j]) / p_.costs[j];
     if (steep > least) missing.emplace_back(-steep, j);
   }
-  return foremost(missing, column.features(), column.support_size());
+  const Index most = column.support_size() / (estimates_grams_ ? 1 : kExactGrowth);
+  return foremost(missing, column.features(), most);
 }
 
 template <class S>
@@ -241,7 +310,8 @@ std::vector<Index> Newton<S>::missing_rows(const Column& column,
                                            const std::vector<Excess>& excesses) const {
   std::vector<std::pair<double, Index>> missing;
   for (const Excess& e : excesses) missing.emplace_back(-double(e.size), e.sample);
-  return foremost(missing, column.rows(), column.tight_size());
+  const Index most = std::max(column.tight_size(), column.support_size() / kRowsPerFeature);
+  return foremost(missing, column.rows(), most);
 }
 
 template <class S>
@@ -258,9 +328,8 @@ void Newton<S>::write_back(Index output) {
 
 #define NETTRIM_FOR(S)                                                           \
   template void Newton<S>::begin_estimates();                                    \
-  template void Newton<S>::end_estimates_once_settled(Index);                    \
   template void Newton<S>::start_columns(const Matrix<S>&, const Matrix<S>&);    \
-  template Index Newton<S>::update_working_sets(double);                         \
+  template void Newton<S>::settle(double);                                       \
   template std::vector<std::vector<Index>> Newton<S>::groups_to_solve() const;   \
   template void Newton<S>::complete_grams(const std::vector<Index>&);            \
   template void Newton<S>::gather_values(const Column&, ColumnWorkspace&) const; \
