@@ -125,6 +125,27 @@ def test_few_measurements_are_ever_asked_for() -> None:
     assert C.products < 3000
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_columns_come_and_go(noise) -> None:
+    """Without noise every measurement may have a multiplier, and columns pay by turns."""
+    product = random_product(6000, 5, 400, support=20, noise=noise, seed=11)
+    s, expected = (product.solve(solver=solver, tol=1e-5) for solver in ("working-set", "newton"))
+    assert s.status == expected.status == "optimal"
+    assert s.objective == pytest.approx(expected.objective, rel=2e-5)
+    assert proved_bound(product, s) == pytest.approx(s.dual_bound, rel=1e-9)
+
+
+def test_operators_may_return_what_they_are_given() -> None:
+    product = random_product(300, 4, 300, support=3, seed=12)
+    eye = LinearOperator((300, 300), matvec=lambda x: x, rmatvec=lambda x: x, dtype=float)
+    s, expected = (
+        nettrim.branch_hull(product.y, product.B, C, signs=product.signs, solver=solver)
+        for C, solver in ((eye, "working-set"), (np.eye(300), "newton"))
+    )
+    assert s.status == expected.status == "optimal"
+    assert s.objective == pytest.approx(expected.objective, rel=2e-6)
+
+
 def test_auto_takes_it_for_many_measurements_of_few_coefficients() -> None:
     product = random_product(30_000, 5, 40, support=3, seed=7)
     assert product.solve(tol=1e-2).solver == "newton"  # quick enough of arrays

@@ -50,10 +50,9 @@ def prove(program: HullProgram, p: Array, q: Array, pull_h: Array, pull_m: Array
     return HullProof(2 * total * p, 2 * total * q, 2 * total**2)
 
 
-def grow(program: HullProgram, h: Array, m: Array) -> HullPoint:
-    """Return the point that one factor, or slack, makes of another."""
+def grow(program: HullProgram, h: Array, m: Array, u: Array, v: Array) -> HullPoint:
+    """Return the point that one factor, or slack, makes of another, with its signals."""
     kinds, hull = program.kinds, program.kinds == HullRow.HULL
-    u, v = program.A @ h, program.D @ m
     xi = _mend(program, u, v)
     v = v + xi
     width = ZERO_WIDTH * np.abs(v).max()
@@ -99,13 +98,12 @@ def _sizes(program: HullProgram, h: Array, m: Array, xi: Array) -> tuple[float, 
     return size_h, size_m
 
 
-def find_depths(program: HullProgram, h: Array, m: Array) -> Array:
+def find_depths(program: HullProgram, u: Array, v: Array) -> Array:
     """Return how far every row is inside its hull, without slack; negative outside.
 
     It is the root of ``u v / r`` less one, and less than -1 where a sign is wrong.
     """
     kinds, hull = program.kinds, program.kinds == HullRow.HULL
-    u, v = program.A @ h, program.D @ m
     lowest = u / _mean_size(u)
     two_signs = hull | (kinds == HullRow.QUADRANT)
     lowest[two_signs] = np.minimum(lowest, v / _mean_size(v))[two_signs]

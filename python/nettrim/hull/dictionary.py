@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 Dictionary: TypeAlias = "Array | LinearOperator"
+Product: TypeAlias = Callable[[Array], Array]
 
 LARGEST_ARRAY = 200_000_000  # entries of an operator that is made one
 ADJOINT = 1e-6  # of a product: how far an adjoint may be from it
@@ -51,14 +52,30 @@ def check_dictionary(
     return value
 
 
-def _sparse_operator(matrix: Any, name: str) -> LinearOperator:
+class _SparseOperator(scipy.sparse.linalg.LinearOperator):  # type: ignore[misc]
+    """A sparse matrix, whose rows are at hand."""
+
+    def __init__(self, matrix: Any) -> None:
+        super().__init__(np.float64, matrix.shape)
+        self.matrix = matrix
+
+    def _matvec(self, x: Array) -> Array:
+        return np.asarray(self.matrix @ x)
+
+    def _rmatvec(self, x: Array) -> Array:
+        return np.asarray(self.matrix.T @ x)
+
+    _matmat, _rmatmat = _matvec, _rmatvec
+
+
+def _sparse_operator(matrix: Any, name: str) -> _SparseOperator:
     """Return a finite sparse matrix as what it does."""
     if matrix.ndim != 2:
         raise ValueError(f"{name} must have 2 dimensions, got shape {matrix.shape}")
     compressed = scipy.sparse.csr_array(matrix)
     if compressed.nnz > 0:
         compressed = compressed.astype(check_finite(compressed.data, name).dtype)
-    return scipy.sparse.linalg.aslinearoperator(compressed.astype(np.float64))
+    return _SparseOperator(compressed.astype(np.float64))
 
 
 def _check_products(operator: LinearOperator, name: str) -> None:
@@ -92,6 +109,8 @@ def select_signed_rows(value: Dictionary, rows: NDArray[np.intp], signs: Array) 
     """Return some rows of a dictionary, each times its sign."""
     if isinstance(value, np.ndarray):
         return signs[:, None] * value[rows]
+    if isinstance(value, _SparseOperator):
+        return _SparseOperator(value.matrix[rows].multiply(signs[:, None]).tocsr())
 
     def signal(coefficients: Array) -> Array:
         return np.asarray(signs * value.matvec(coefficients.ravel())[rows])
@@ -111,15 +130,25 @@ def select_signed_rows(value: Dictionary, rows: NDArray[np.intp], signs: Array) 
 
 
 def take_rows(value: Dictionary, rows: NDArray[np.intp]) -> Array:
-    """Return the entries of some rows, of an operator by products of its adjoint."""
+    """Return the entries of some rows, of an operator by as few products as there can be."""
     if isinstance(value, np.ndarray):
         return value[rows]
-    units = np.zeros((value.shape[0], len(rows)))
-    units[rows, np.arange(len(rows))] = 1
-    return np.asarray(value.rmatmat(units), dtype=np.float64).T
+    if isinstance(value, _SparseOperator):
+        return np.asarray(value.matrix[rows].toarray())
+    height, width = value.shape
+    if width < len(rows):
+        columns = _images_of_units(value.matvec, width, range(width))
+        return np.stack([column[rows] for column in columns], axis=1)
+    return np.stack(list(_images_of_units(value.rmatvec, height, rows)))
 
 
-Product: TypeAlias = Callable[[Array], Array]
+def _images_of_units(product: Product, size: int, places: Iterable[Any]) -> Iterator[Array]:
+    """Give the columns of what a product multiplies by; it may return what it is given."""
+    unit = np.zeros(size)
+    for place in places:
+        unit[place] = 1
+        yield np.array(product(unit), dtype=np.float64)
+        unit[place] = 0
 
 
 def as_products(value: Dictionary) -> Array | tuple[Product, Product]:

@@ -3,7 +3,8 @@
 Fewer measurements ask for less, so the multipliers of some bound the program of all from below; a
 point of theirs, grown until it lies in all hulls, does so from above. Measurements that the point
 leaves outside join, until the bounds meet: of a dictionary, entries of these are all that is ever
-an array. With "l1" few columns matter too; those left out join where the multipliers ask for them.
+an array. With "l1" few columns matter too: those join that the multipliers ask for, and those that
+do nothing leave.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ LARGEST_MATRIX = 6000  # of h and m together: newton factors a matrix of this si
 MANY = 10  # measurements for each coefficient that make few of them worth looking for
 MANY_OPERATIONS = 1e9  # of one step of newton with all: below, arrays are quicker that way
 MAX_ROUNDS = 200
-FEWEST = 200  # measurements to begin with
-LEAST_GROWTH = 4  # a round adds this share of the set, though fewer are outside
+FEWEST = 400  # measurements to begin with, or
+FIRST_SHARE = 2  # for each coefficient in use
 FIRST_TOLERANCE = 3e-2  # of the first program; the set is wrong anyway
 TIGHTER = 10**-0.5  # of each tolerance by the one before
 OWN_SHARE = 4  # of the tolerance that the last programs, and measurements outside, may take
-NEARLY_PAYING = 0.8  # pull of a column, over the price, that makes it join
+NEARLY_PAYING = 0.9  # pull of a column, over the price, that makes it join
 WIDE = 200  # columns; of fewer all are in use, for they cost little
 NEGLIGIBLE = 1e-2  # coefficient, over the largest, that does not keep a column
-BLOCK = 4_000_000  # entries of unit vectors that go through an operator at once
+AT_ONCE = 100  # measurements that join before time is looked at
 
 
 def suits(program: HullProgram) -> bool:
@@ -63,6 +64,12 @@ class _Side:
         self.size = int(dictionary.shape[1])
         self.entries = np.zeros((0, self.size))
         self.columns = np.arange(self.size)
+        self.times_joined = np.zeros(self.size, dtype=int)
+
+    def use_likely(self, measured: Array) -> None:
+        """Begin with the columns most like what was measured: the other signal may be even."""
+        self.columns = _largest(np.abs(self.dictionary.T @ measured), WIDE)
+        self.times_joined[self.columns] = 1
 
     def add(self, rows: NDArray[np.intp]) -> None:
         self.entries = np.concatenate([self.entries, take_rows(self.dictionary, rows)])
@@ -75,22 +82,38 @@ class _Side:
         full[self.columns] = coefficients
         return full
 
-    def use(self, pull: Array, coefficients: Array, afresh: bool) -> bool:
-        """Take the columns that pay or nearly do; tell whether any joined."""
+    def use_paying(self, pull: Array, coefficients: Array) -> bool:
+        """Let columns join that pay most, and leave that do nothing; tell whether any joined.
+
+        One that joined a third time stays, so that there is an end.
+        """
         if self.size <= WIDE:
             return False
-        size = np.abs(coefficients)
-        wanted = (np.abs(pull) >= NEARLY_PAYING) | (size > NEGLIGIBLE * size.max())
-        before = np.zeros(self.size, dtype=bool)
-        before[self.columns] = True
-        self.columns = np.flatnonzero(wanted if afresh else wanted | before)
-        return bool((wanted & ~before).any())
+        pull, size = np.abs(pull), np.abs(coefficients)
+        used = np.zeros(self.size, dtype=bool)
+        used[self.columns] = True
+        paying = pull >= NEARLY_PAYING
+        at_work = paying | (size > NEGLIGIBLE * size.max()) | (self.times_joined > 2)
+        joining = np.flatnonzero(paying & ~used)
+        joining = joining[_largest(pull[joining], max(WIDE, len(self.columns)) // 2)]
+        self.times_joined[joining] += 1
+        self.columns = np.union1d(np.flatnonzero(used & at_work), joining)
+        return len(joining) > 0
 
-    def use_all(self) -> bool:
-        """Tell whether any joined."""
-        joined = len(self.columns) < self.size
-        self.columns = np.arange(self.size)
-        return joined
+    def use_more(self, pull: Array) -> bool:
+        """Let as many join as there are, for these have no solution; tell whether any did."""
+        others = np.setdiff1d(np.arange(self.size), self.columns)
+        joining = others[_largest(np.abs(pull[others]), len(self.columns))]
+        self.times_joined[joining] += 1
+        self.columns = np.union1d(self.columns, joining)
+        return len(joining) > 0
+
+
+def _largest(values: Array, count: int) -> NDArray[np.intp]:
+    """Return the places of so many of the largest values, or of all."""
+    if count >= len(values):
+        return np.arange(len(values))
+    return np.sort(np.argpartition(-values, count)[:count])
 
 
 class _WorkingSet:
@@ -100,7 +123,11 @@ class _WorkingSet:
         self.h_side, self.m_side = _Side(program.A), _Side(program.D)
         self.rows = np.zeros(0, dtype=np.intp)
         self.own_tol = FIRST_TOLERANCE
-        self.point = grow(program, np.zeros(self.h_side.size), np.zeros(self.m_side.size))
+        if program.regularizer == "l1":
+            self.h_side.use_likely(program.r)
+            self.m_side.use_likely(program.r)
+        h, m, nothing = np.zeros(self.h_side.size), np.zeros(self.m_side.size), 0 * program.r
+        self.point = grow(program, h, m, nothing, nothing)
         self.lower = 0.0
         self.p, self.q = np.zeros(len(program.r)), np.zeros(len(program.r))
         self.part: HullProgram | None = None
@@ -117,19 +144,22 @@ class _WorkingSet:
         return self._fields(status, rounds)
 
     def _first_rows(self) -> NDArray[np.intp]:
-        """Return some rows drawn by chance, and those that ask for an equality."""
-        program = self.program
-        count = max(FEWEST, (self.h_side.size + self.m_side.size) // 2)
-        drawn = np.random.default_rng(0).permutation(len(program.r))[:count]
-        return np.union1d(drawn, np.flatnonzero(program.kinds == HullRow.RAY))
+        """Return some rows drawn by chance, hulls first, and those that ask for an equality."""
+        kinds = self.program.kinds
+        count = max(FEWEST, FIRST_SHARE * self._unknowns())
+        drawn = np.random.default_rng(0).permutation(len(kinds))
+        drawn = drawn[np.argsort(kinds[drawn] != HullRow.HULL, kind="stable")][:count]
+        return np.union1d(drawn, np.flatnonzero(kinds == HullRow.RAY))
+
+    def _unknowns(self) -> int:
+        return len(self.h_side.columns) + len(self.m_side.columns)
 
     def _add(self, rows: NDArray[np.intp]) -> None:
         """Let rows join, as far as time allows."""
-        block = max(1, BLOCK // len(self.program.r))
-        for begin in range(0, len(rows), block):
+        for begin in range(0, len(rows), AT_ONCE):
             if self._is_late():
                 return
-            some = rows[begin : begin + block]
+            some = rows[begin : begin + AT_ONCE]
             self.h_side.add(some)
             self.m_side.add(some)
             self.rows = np.concatenate([self.rows, some])
@@ -149,15 +179,17 @@ class _WorkingSet:
         pulls = self._prove(fields)
         if np.isfinite(fields["objective"]):
             h, m = self.h_side.everywhere(fields["h"]), self.m_side.everywhere(fields["m"])
-            point = grow(self.program, h, m)
+            u, v = self.program.A @ h, self.program.D @ m
+            point = grow(self.program, h, m, u, v)
             if point.objective < self.point.objective or not np.isfinite(self.point.objective):
                 self.point = point
         verdict = self._verdict(rounds, fields["status"])
         if verdict is not None:
             return verdict
         if fields["status"] == "optimal":
-            return "max_iter" if self._refine(h, m, pulls) else "numerical"
-        if self.h_side.use_all() | self.m_side.use_all():
+            joined = self._let_columns_join(pulls, (h, m)) | self._let_rows_join(u, v)
+            return "max_iter" if self._tighten() | joined else "numerical"
+        if self.h_side.use_more(pulls[0]) | self.m_side.use_more(pulls[1]):
             return "max_iter"
         self.part = part
         return "numerical"
@@ -209,25 +241,34 @@ class _WorkingSet:
             return "interrupted"
         return "time_limit" if self._is_late() else None
 
-    def _refine(self, h: Array, m: Array, pulls: tuple[Array, Array]) -> bool:
-        """Let rows and columns join, and ask for more accuracy; tell whether anything changed."""
-        least = self.tol / OWN_SHARE
-        depths = find_depths(self.program, h, m)
-        depths[self.rows] = np.inf
-        outside = int(np.count_nonzero(depths < -least))
-        count = len(self.rows)
-        most = min(count, max(outside, count // LEAST_GROWTH), len(depths) - count)
-        if (count + most) * (self.h_side.size + self.m_side.size) > LARGEST_ARRAY:
+    def _let_columns_join(self, pulls: tuple[Array, Array], at: tuple[Array, Array]) -> bool:
+        """Tell whether any joined."""
+        if self.program.regularizer != "l1":
             return False
-        joined = False
-        if self.program.regularizer == "l1":
-            afresh = outside >= count
-            joined = self.h_side.use(pulls[0], h, afresh) | self.m_side.use(pulls[1], m, afresh)
-        if most > 0:
-            self._add(np.argpartition(depths, most - 1)[:most])
-        exact = self.own_tol <= least
-        self.own_tol = max(self.own_tol * TIGHTER, least)
-        return joined or outside > 0 or not exact
+        of_h, of_m = zip(pulls, at, strict=True)
+        return self.h_side.use_paying(*of_h) | self.m_side.use_paying(*of_m)
+
+    def _let_rows_join(self, u: Array, v: Array) -> bool:
+        """Let the rows farthest outside join, at most as many as there are unknowns."""
+        depths = find_depths(self.program, u, v)
+        depths[self.rows] = np.inf
+        outside = int(np.count_nonzero(depths < -self._least()))
+        most = min(outside, self._unknowns())
+        size = (len(self.rows) + most) * (self.h_side.size + self.m_side.size)
+        if most == 0 or size > LARGEST_ARRAY:
+            return False
+        self._add(np.argpartition(depths, most - 1)[:most])
+        return True
+
+    def _tighten(self) -> bool:
+        """Ask for more accuracy; tell whether there is any to ask for."""
+        exact = self.own_tol <= self._least()
+        self.own_tol = max(self.own_tol * TIGHTER, self._least())
+        return not exact
+
+    def _least(self) -> float:
+        """Return how exact the last programs are."""
+        return self.tol / OWN_SHARE
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.began
