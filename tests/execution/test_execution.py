@@ -46,7 +46,7 @@ def test_options_reach_the_workers(processes, layer):
     assert penalised.solve(executor=processes).objective == pytest.approx(
         penalised.solve().objective, rel=2e-6
     )
-    few = layer.solve(executor=processes, max_iter=30)
+    few = layer.solve(executor=processes, max_iter=3)
     assert few.status == "max_iter"
     single = layer.solve(executor=processes, dtype=np.float32, tol=1e-4)
     assert single.weights.dtype == np.float32

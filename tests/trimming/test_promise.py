@@ -141,7 +141,7 @@ def test_a_promise_of_padded_texts() -> None:
     class Tagger(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.embedding = torch.nn.Embedding(30, 8)
+            self.embedding = torch.nn.Embedding(500, 8)
             self.hidden, self.out = torch.nn.Linear(8, 12), torch.nn.Linear(12, 3)
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
@@ -151,7 +151,7 @@ def test_a_promise_of_padded_texts() -> None:
         lengths = rng.integers(2, 6, (count, 1))
         mask = (np.arange(5) < lengths).astype(np.int64)
         return {
-            "input_ids": torch.tensor(rng.integers(0, 30, (count, 5))),
+            "input_ids": torch.tensor(rng.integers(0, 500, (count, 5))),
             "attention_mask": torch.tensor(mask),
         }
 

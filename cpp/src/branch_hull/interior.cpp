@@ -18,7 +18,7 @@ constexpr std::size_t kFreed = 8 << 20;
 
 // glibc keeps what is freed as far as it is not larger than the largest block that was freed
 // before. Without one, every product of matrices gives its packed operands back to the system and
-// pays their page faults again, which is a third of a step of 600 coefficients.
+// pays their page faults again, which is nearly half of a step of 600 coefficients.
 void free_large_block() {
   auto* block = static_cast<char*>(std::malloc(kFreed));
   if (block != nullptr) *static_cast<volatile char*>(block) = 0;  // or the compiler leaves both out

@@ -52,30 +52,23 @@ def check_dictionary(
     return value
 
 
-class _SparseOperator(scipy.sparse.linalg.LinearOperator):  # type: ignore[misc]
-    """A sparse matrix, whose rows are at hand."""
-
-    def __init__(self, matrix: Any) -> None:
-        super().__init__(np.float64, matrix.shape)
-        self.matrix = matrix
-
-    def _matvec(self, x: Array) -> Array:
-        return np.asarray(self.matrix @ x)
-
-    def _rmatvec(self, x: Array) -> Array:
-        return np.asarray(self.matrix.T @ x)
-
-    _matmat, _rmatmat = _matvec, _rmatvec
-
-
-def _sparse_operator(matrix: Any, name: str) -> _SparseOperator:
+def _sparse_operator(matrix: Any, name: str) -> LinearOperator:
     """Return a finite sparse matrix as what it does."""
+    from .sparse_operator import SparseOperator
+
     if matrix.ndim != 2:
         raise ValueError(f"{name} must have 2 dimensions, got shape {matrix.shape}")
     compressed = scipy.sparse.csr_array(matrix)
     if compressed.nnz > 0:
         compressed = compressed.astype(check_finite(compressed.data, name).dtype)
-    return _SparseOperator(compressed.astype(np.float64))
+    return SparseOperator(compressed.astype(np.float64))
+
+
+def _stored(value: LinearOperator) -> Any:
+    """Return the sparse matrix that an operator stands for, None if there is none."""
+    from .sparse_operator import SparseOperator
+
+    return value.matrix if isinstance(value, SparseOperator) else None
 
 
 def _check_products(operator: LinearOperator, name: str) -> None:
@@ -109,8 +102,8 @@ def select_signed_rows(value: Dictionary, rows: NDArray[np.intp], signs: Array) 
     """Return some rows of a dictionary, each times its sign."""
     if isinstance(value, np.ndarray):
         return signs[:, None] * value[rows]
-    if isinstance(value, _SparseOperator):
-        return _SparseOperator(value.matrix[rows].multiply(signs[:, None]).tocsr())
+    if (matrix := _stored(value)) is not None:
+        return type(value)(matrix[rows].multiply(signs[:, None]).tocsr())
 
     def signal(coefficients: Array) -> Array:
         return np.asarray(signs * value.matvec(coefficients.ravel())[rows])
@@ -133,8 +126,8 @@ def take_rows(value: Dictionary, rows: NDArray[np.intp]) -> Array:
     """Return the entries of some rows, of an operator by as few products as there can be."""
     if isinstance(value, np.ndarray):
         return value[rows]
-    if isinstance(value, _SparseOperator):
-        return np.asarray(value.matrix[rows].toarray())
+    if (matrix := _stored(value)) is not None:
+        return np.asarray(matrix[rows].toarray())
     height, width = value.shape
     if width < len(rows):
         columns = _images_of_units(value.matvec, width, range(width))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import AnyFloat, Array
-from ..promise.decisions import Decision
+from ..base.decision import Decision
 from .model_view import Affine, LayerView, ModelView, Signal, Untouched
 from .samples import Data, Mask, Samples
 from .units.unit_map import UnitMap

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import AnyFloat, Array, check_samples
-from ..promise.decisions import Decision
+from ..base.decision import Decision
 from .samples import Data
 from .units.unit_map import UnitMap
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from ..base.arrays import AnyFloat, as_plain_array
 
 __all__ = [
-    "Decision",
     "Labels",
     "check_labels",
     "check_range",
@@ -19,7 +18,6 @@ __all__ = [
 ]
 
 Labels = NDArray[np.integer[Any]]
-Decision = Literal["largest", "signs", "nothing"]  # what an answer is, of one output or several
 
 
 def check_labels(labels: ArrayLike, n_samples: int) -> Labels:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import AnyFloat, Array
-from .decisions import Decision, Labels, check_labels, check_range, decide, find_threshold
+from ..base.decision import Decision
+from .decisions import Labels, check_labels, check_range, decide, find_threshold
 
 __all__ = [
     "count_drops",

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 
 from ..base.arguments import check_number, check_share, refuse_unused, show
 from ..base.arrays import AnyFloat, Array
+from ..base.decision import Decision
 from .betting import betting_p_value, mean_limit
-from .decisions import Decision
 from .losses import count_drops, count_flips, count_misses, measure_errors
 from .tails import binomial_tail, least_rows, share_limit
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..base.arrays import AnyFloat
+from ..base.decision import Decision
 from ..base.table import format_percent
 from ..promise.betting import mean_limit
-from ..promise.decisions import Decision
 from ..promise.losses import count_flips, measure_errors, no_flips_because
 from ..promise.tails import least_rows, share_limit, tolerance_rank
 

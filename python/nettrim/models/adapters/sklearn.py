@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ...base.arguments import show
 from ...base.arrays import Array, as_plain_array, check_samples
-from ...promise.decisions import Decision
+from ...base.decision import Decision
 from ..model_view import Affine, LayerView, ModelView, Signal
 from ..network import Dense, Network
 from ..samples import Data
