@@ -125,6 +125,12 @@ def test_a_promise_that_only_the_original_keeps_is_told(monkeypatch) -> None:
     assert result.nonzeros_after == result.nonzeros_before
 
 
+def test_a_path_may_begin_at_the_whole_model() -> None:
+    promise = keep(Promise(flips=0.1, path=nettrim.Sparsity(0.0))).promise
+    assert promise.kept
+    assert 0 < promise.models[0].level < 1
+
+
 def test_steps_are_as_fine_beside_the_whole_model_as_beside_none() -> None:
     cares = [1e-3, 1e3]
     shares = [nettrim.Sparsity(0.5).with_care(care).sparsity for care in cares]

@@ -75,7 +75,7 @@ class Search:
         """
         side = self.path.job
         least, most = self.models.range_of_care
-        care, good, bad, step = self.models.care, math.inf, 0.0, STEP
+        care, good, bad, step = min(self.models.care, most), math.inf, 0.0, STEP
         with side.running() as run, run.hushed(CalibrationWarning), run.hushed(LargeErrorWarning):
             for number in range(self.models.search_steps):
                 report.stage(STAGE, number, self.models.search_steps, "models")
