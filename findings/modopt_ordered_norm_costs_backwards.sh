@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# ModOpt 1.7.2: the proximity operator OrderedWeightedL1Norm (the penalty of SLOPE and OSCAR): its step, op, and the cost
-# that ModOpt's algorithms sum up to watch a run and to stop it.
+# ModOpt 1.7.2: the proximity operator OrderedWeightedL1Norm (the penalty of SLOPE and OSCAR): its step, op, and the
+# cost that ModOpt's algorithms sum up to watch a run and to stop it.
 # Guess: cost is the function whose proximal step op is; the two come in one object.
 # Seen: the step is right. The cost pairs the largest weight with the smallest value: with weights 1, 0, 0 the penalty
 # is a maximum, and the cost is the minimum, zero as soon as one value is. With equal weights nothing shows; the costs

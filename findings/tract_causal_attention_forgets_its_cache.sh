@@ -4,8 +4,8 @@
 # Guess: a query sees every earlier token and itself, so decoding one token at a time gives what one pass over all of
 # them gives; so the specification counts the mask from the end of the cache, and the cached form is what it is for.
 # Seen: one pass is right, and the keys and values handed on are too. With a cache the mask is counted from its
-# beginning: the first new token attends to the oldest token of the cache alone, whatever its query, so that each step of
-# decoding puts out the first value.
+# beginning: the first new token attends to the oldest token of the cache alone, whatever its query, so that each step
+# of decoding puts out the first value.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
