@@ -266,6 +266,49 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(
     assert_same(fit(checkpoint=file), whole)
 
 
+def test_fine_tuning_trains_what_is_left() -> None:
+    """Nothing of the run before is another, no unit goes any more, and the loss falls further."""
+    once = small().fit(digits(), 8, progress=False, certify=0)
+    trained_on = small().fit(digits(), 8, fine_tune=3, progress=False, certify=0)
+    assert trained_on.widths == once.widths
+    assert trained_on.undecided == once.undecided
+    assert trained_on.history[7].loss == once.history[7].loss
+    for epoch in trained_on.history[8:]:
+        assert epoch.widths == once.widths
+        assert all(p == 1 for group in epoch.keep_probabilities.values() for p in group)
+    assert trained_on.history[-1].loss < once.history[-1].loss
+
+
+def test_the_rate_of_fine_tuning_falls_from_the_beginning_to_zero() -> None:
+    rates = []
+
+    class Rates(torch.optim.SGD):
+        def step(self, closure=None):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    small(optimizer=Rates).fit(digits(), 4, fine_tune=2, progress=False, certify=0)
+    steps = len(rates) // 6
+    wanted = [0.05 / 2 * (1 + math.cos(math.pi * k / (2 * steps))) for k in range(2 * steps)]
+    assert rates[4 * steps :] == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("last", [3, 5, 6])
+def test_a_run_stopped_about_where_gates_are_decided_goes_on(last: int, tmp_path: Path) -> None:
+    def fit(**call):
+        return small(optimizer=torch.optim.Adam, lr=2e-3).fit(
+            digits(), 5, fine_tune=3, progress=False, certify=0, **call
+        )
+
+    whole = fit()
+    file = tmp_path / "run.pt"
+    fit(checkpoint=file, callback=lambda e: e.epoch == last)
+    resumed = fit(checkpoint=file)
+    assert len(resumed.history) == 8
+    assert_same(resumed, whole)
+    assert resumed.undecided == whole.undecided
+
+
 def test_sections_and_inputs_are_resumed(tmp_path: Path) -> None:
     def trainer() -> ParsimoniousTrainer:
         torch.manual_seed(0)
@@ -451,6 +494,7 @@ def test_other_losses() -> None:
         (lambda: small(lr=0.0), ValueError, "lr must be finite and greater than 0"),
         (lambda: small().fit([], 2), ValueError, "train_loader is empty"),
         (lambda: small().fit(digits(), 0), ValueError, "epochs must be at least 1"),
+        (lambda: small().fit(digits(), 2, fine_tune=-1), ValueError, "fine_tune must be at least"),
         (lambda: small().fit([digits().X[:5]], 2), ValueError, "must yield pairs"),
         (lambda: small().fit(iter(digits()), 2), ValueError, "train_loader .*walked"),
         (lambda: small(lr=1e9).fit(digits(), 2, progress=False), ValueError, "lr=1e.09: the loss"),

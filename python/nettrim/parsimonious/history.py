@@ -18,7 +18,7 @@ class Epoch:
     epoch : int
         From 1 on.
     loss : float
-        Mean training loss of the epoch, with gates drawn at random.
+        Mean training loss of the epoch, with gates drawn at random, if there are any yet.
     widths : dict of str to int
         Units that are left, by layer.
     sections : int

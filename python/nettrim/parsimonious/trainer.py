@@ -131,6 +131,7 @@ class ParsimoniousTrainer(Generic[Module]):
         train_loader: Batches,
         epochs: int,
         *,
+        fine_tune: int = 0,
         validation: Batches | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         callback: Callable[[Epoch], object] | None = None,
@@ -145,6 +146,11 @@ class ParsimoniousTrainer(Generic[Module]):
             Inputs and targets, for example a `torch.utils.data.DataLoader`; walked once an epoch,
             always the same number of batches.
         epochs : int
+            With gates.
+        fine_tune : int, default 0
+            Epochs behind them: gates are decided, and the weights that are left train on without,
+            at a rate that falls from ``lr`` to zero once more. These are the cheap epochs; how many
+            units stay is known after few of the others.
         validation : iterable of pairs of tensors, optional
             Judged after every epoch, with decided gates.
         checkpoint : str or path-like, optional
@@ -176,20 +182,20 @@ class ParsimoniousTrainer(Generic[Module]):
             If a layer was about to lose all its units: training ends there. If the loss ends within
             a tenth of the one it began with: the network has learned next to nothing.
         """
-        epochs, certify = (
-            check_integer(epochs, "epochs"),
-            check_integer(certify, "certify", least=0),
-        )
+        epochs = check_integer(epochs, "epochs")
+        fine_tune = check_integer(fine_tune, "fine_tune", least=0)
+        certify = check_integer(certify, "certify", least=0)
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         batches, example = _looked_at(train_loader, device, self.seed)
         origin = {} if checkpoint is None else _origin(self.model, train_loader, self.seed)
         with _seeded(self.seed):
-            run = Training.begin(self.model, self.settings, example, epochs, batches, origin)
+            lengths = epochs, fine_tune, batches
+            run = Training.begin(self.model, self.settings, example, *lengths, origin)
             before = run.gates.widths, len(run.gates.sections), run.gates.size
             if checkpoint is not None:
                 run.resume(Path(checkpoint), train_loader)
             status = self._train(run, train_loader, validation, checkpoint, callback, progress)
-            undecided = run.gates.undecided
+            undecided = run.undecided
             run.gates.finish(run.optimizer)
             proof = self._certificate(run.gates, train_loader, certify, status)
         if status is None and _learned_nothing(run, proof):
@@ -220,8 +226,8 @@ class ParsimoniousTrainer(Generic[Module]):
         progress: bool,
     ) -> str | None:
         """Train to the end; return why it ended before, if it did."""
-        with make_reporter(progress, run.epochs) as report:
-            while len(run.history) < run.epochs and not run.gates.collapsed:
+        with make_reporter(progress, run.total) as report:
+            while len(run.history) < run.total and not run.gates.collapsed:
                 try:
                     epoch = run.epoch(train_loader, validation)
                 except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from .losses import Loss
 __all__ = ["Batches", "Settings", "Training"]
 
 Batches = Iterable[Any]
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,10 @@ class Training:
     gates : UnitGates
     optimizer : torch.optim.Optimizer
     schedule : torch.optim.lr_scheduler.LRScheduler
-    epochs, steps : int
-        In all.
+    epochs, fine_tune : int
+        With gates, and behind them without.
+    batches : int
+        Of an epoch.
     history : list of Epoch
     origin : dict of str to str
         Hashes of the model and of the data as they were at the beginning.
@@ -64,7 +66,8 @@ class Training:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     epochs: int
-    steps: int
+    fine_tune: int
+    batches: int
     history: list[Epoch]
     origin: dict[str, str]
     step: int = 0
@@ -74,6 +77,17 @@ class Training:
         """Where the model lives."""
         return next(self.model.parameters()).device
 
+    @property
+    def total(self) -> int:
+        """All epochs, with gates and without."""
+        return self.epochs + self.fine_tune
+
+    @property
+    def undecided(self) -> int:
+        """How many keep probabilities are not near 0 or 1, or were not at the end of the gates."""
+        ended = len(self.history) >= self.epochs
+        return self.history[self.epochs - 1].undecided if ended else self.gates.undecided
+
     @classmethod
     def begin(
         cls,
@@ -81,6 +95,7 @@ class Training:
         settings: Settings,
         example: torch.Tensor,
         epochs: int,
+        fine_tune: int,
         batches: int,
         origin: dict[str, str],
     ) -> Training:
@@ -90,24 +105,28 @@ class Training:
         gates = UnitGates(model, example, steps=updates, loss=settings.loss, **settings.gating)
         optimizer = settings.optimizer(_groups(model, settings.weight_decay), lr=settings.lr)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        return cls(model, settings, gates, optimizer, schedule, epochs, steps, [], origin)
+        state = (gates, optimizer, schedule)
+        return cls(model, settings, *state, epochs, fine_tune, batches, [], origin)
 
     def epoch(self, loader: Batches, validation: Batches | None) -> Epoch:
         """Train once on everything, and cut out what has been quiet."""
         began = time.perf_counter()
+        gated = len(self.history) < self.epochs
+        if len(self.history) == self.epochs:
+            self._decide()
         self.model.train()
         total, count, batches = 0.0, 0, 0
         for x, y in iterate_batches(loader, "train_loader", self.device):
-            value = self._step(x, y)
+            value = self._step(x, y, gated=gated)
             total, count, batches = total + value * len(x), count + len(x), batches + 1
             if not math.isfinite(value):
                 raise ValueError(
                     f"lr={self.settings.lr:g}: the loss was {value} in epoch "
                     f"{len(self.history) + 1}; take a smaller one"
                 )
-        if batches * self.epochs != self.steps:
+        if batches != self.batches:
             raise ValueError(
-                f"train_loader had {self.steps // self.epochs} batches at first and {batches} in "
+                f"train_loader had {self.batches} batches at first and {batches} in "
                 f"epoch {len(self.history) + 1}; it must be walked anew every time"
             )
         self.gates.prune(self.optimizer)
@@ -132,11 +151,20 @@ class Training:
         )
         return self.history[-1]
 
-    def _step(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        if self.step % self.settings.update_every == 0:
+    def _decide(self) -> None:
+        """Leave the gates behind; the rate falls from the beginning once more."""
+        self.gates.finish(self.optimizer)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"]
+        steps = self.fine_tune * self.batches
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps)
+
+    def _step(self, x: torch.Tensor, y: torch.Tensor, *, gated: bool) -> float:
+        if gated and self.step % self.settings.update_every == 0:
             self.gates.update(x, y)
         self.step += 1
-        loss = self.gates.losses(self.gates(x), y).mean()
+        outputs = self.gates(x) if gated else self.model(self.gates.selected(x))
+        loss = self.gates.losses(outputs, y).mean()
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -184,7 +212,7 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.history += [Epoch(**epoch) for epoch in state["history"]]
-        self.step = len(self.history) * self.steps // self.epochs
+        self.step = len(self.history) * self.batches
         torch.set_rng_state(state["random"])
         for generator, before in zip(find_generators(loader), state["loader"], strict=True):
             generator.set_state(before)
@@ -202,7 +230,8 @@ class Training:
             "format": FORMAT,
             **self.origin,
             "epochs": self.epochs,
-            "steps": self.steps,
+            "fine_tune": self.fine_tune,
+            "batches": self.batches,
             **options,
             "optimizer": type(self.optimizer).__name__,
             "options of the optimizer": hash_value(self.optimizer.defaults),
