@@ -161,10 +161,12 @@ class Network:
         def outputs(weights: Mapping[int, Affine]) -> list[Array]:
             first = min(weights, default=n_before)
             step = max(k for k, (before, _) in enumerate(fronts) if before <= first)
-            before, arriving = fronts[step]
+            before, values = fronts[step]
             rest = Network(self.layers[step:])
-            *_, end = rest.signals(arriving, {k - before: a for k, a in weights.items()})
-            return [end.values]
+            changed = rest.with_weights({k - before: affine for k, affine in weights.items()})
+            for layer in changed.layers:
+                values = layer.forward(values)
+            return [values]
 
         return outputs
 
