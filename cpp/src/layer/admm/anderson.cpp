@@ -58,15 +58,15 @@ void Anderson<S>::keep(const Pair<S>& before, const Pair<S>& state) {
   const auto none = Eigen::VectorXd::Zero(kept_).eval();
   Eigen::VectorXd sums =
       parallel_total(columns(p_.n_samples()), p_.threads, none, [&](Range r, auto& sum) {
-        sum += products(&Pair<float>::signal, r,
-                        state.signal.middleCols(r.begin, r.size) -
-                            before.signal.middleCols(r.begin, r.size));
+        sum += products(
+            &Pair<float>::signal, r,
+            state.signal.middleCols(r.begin, r.size) - before.signal.middleCols(r.begin, r.size));
       });
   sums += parallel_total(columns(p_.n_features()), p_.threads, none, [&](Range r, auto& sum) {
-    sum += products(&Pair<float>::weights, r,
-                    (state.weights.middleCols(r.begin, r.size) -
-                     before.weights.middleCols(r.begin, r.size)) *
-                        root_metric_.segment(r.begin, r.size).asDiagonal());
+    sum += products(
+        &Pair<float>::weights, r,
+        (state.weights.middleCols(r.begin, r.size) - before.weights.middleCols(r.begin, r.size)) *
+            root_metric_.segment(r.begin, r.size).asDiagonal());
   });
   const auto order = in_order();
   for (Index k = 0; k < kept_; ++k) {
@@ -82,14 +82,14 @@ Eigen::VectorXd Anderson<S>::products(Matrix<float> Pair<float>::* member, Range
                                       const Difference& difference) {
   auto mine = (step(latest_).difference.*member).middleCols(columns.begin, columns.size);
   mine = difference.template cast<float>();
-  Eigen::VectorXd products(kept_);
+  Eigen::VectorXd sums(kept_);
   const auto order = in_order();
   for (Index k = 0; k < kept_; ++k) {
     const auto& other = step(order[static_cast<std::size_t>(k)]).difference.*member;
-    products[k] = static_cast<double>(
-        mine.cwiseProduct(other.middleCols(columns.begin, columns.size)).sum());
+    sums[k] =
+        static_cast<double>(mine.cwiseProduct(other.middleCols(columns.begin, columns.size)).sum());
   }
-  return products;
+  return sums;
 }
 
 template <class S>
