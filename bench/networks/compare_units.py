@@ -1,7 +1,7 @@
 """Networks of fewer units: `nettrim.trim(..., nettrim.Units(...))` against pruners of channels.
 
     python -m bench.networks.compare_units --data DIR [--networks ...] [--operations 0.5 0.25]
-        [--methods ...] [--rows 1000] [--threads 2] [--kept DIR] [--output DIR]
+        [--methods ...] [--rows 1000] [--threads 1] [--kept DIR] [--output DIR]
 
 After training, without retraining. Every method sees the same calibration rows (1,000 training
 images; 500 for keyword spotting) and may leave so many operations; those that look for a ratio do
@@ -9,22 +9,26 @@ so by bisection, to be as near below as they can. Only Torch-Pruning's Taylor te
 those of the calibration rows. Rivals stand in the table twice: as they leave the network, and with
 nettrim's refit of the layers on the units that they kept. The error is that of the network's
 outputs, relative to their norm, on calibration rows and on 2,000 others (500); accuracy on those.
+Seconds are of the processor, over all threads.
 
-Needs torch and, for the methods of that name, torch-pruning. `--kept` is where the two residual
-networks are kept that are trained here.
+The transformer loses heads and units between its layers; its stream stays, which LayerNorm takes
+together, for every method.
+
+Needs torch and, for the methods of that name, torch-pruning. `--kept` is where the networks are
+kept that are trained here.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
+import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -32,11 +36,11 @@ import nettrim
 from bench.common import data, machine
 from bench.common.data import Array
 from bench.common.tables import RESULTS, Row, Table
-from bench.common.timing import timed
-from bench.networks.unit_cases import CASES, Case, Folder
+from bench.networks.unit_cases import CASES, Case, Folder, outputs
 from bench.rivals import units_layerwise, units_torch_pruning
 from bench.rivals.units_refit import Mask, refitted
-from nettrim.models.network.units import find_units, keep_units
+from nettrim.models.model_view import as_view
+from nettrim.models.units.unit_map import UnitMap
 
 OURS = "nettrim"
 TORCH = {
@@ -53,8 +57,26 @@ KEYS = ("network", "operations", "method", "refit")
 class Answer(NamedTuple):
     """What a rival leaves, and the units it keeps."""
 
-    model: nettrim.Network
+    model: Any
     kept: Mask
+
+
+T = TypeVar("T")
+
+
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """What the work returns, and the seconds of the processor it took."""
+    began = time.process_time()
+    result = work()
+    return result, time.process_time() - began
+
+
+def units_of(model: Any, X: Array) -> UnitMap:
+    """What of a model can go."""
+    view = as_view(model)
+    units = view.find_units(view.calibration(X[:2], "X"))
+    assert units is not None
+    return units
 
 
 def rival(case: Case, method: str, operations: float) -> Answer:
@@ -62,14 +84,15 @@ def rival(case: Case, method: str, operations: float) -> Answer:
         goal = units_layerwise.LayerByLayer(LAYERWISE[method], operations)
         result = nettrim.trim(case.net, case.X, goal, n_threads=machine.threads(), progress=False)
         return Answer(result.model, goal.found[0])
-    units = find_units(case.net, case.X[:1])
+    units = units_of(case.net, case.X)
     most = operations * units.operations(np.ones(units.n_units, dtype=bool))
     if method == RANDOM:
         kept = units_torch_pruning.below(partial(at_random, units), units, most)
     else:
         pruner = units_torch_pruning.Pruner.of(case.net, units, case.X, case.labels, *TORCH[method])
         kept = units_torch_pruning.below(pruner.kept, units, most)
-    return Answer(keep_units(case.net, units, kept), kept)
+    view = as_view(case.net)
+    return Answer(view.keep_units(view.with_weights({}), units, kept), kept)
 
 
 def at_random(units: Any, ratio: float) -> Mask:
@@ -82,7 +105,7 @@ def at_random(units: Any, ratio: float) -> Mask:
     return kept
 
 
-def ours(case: Case, operations: float) -> nettrim.Network:
+def ours(case: Case, operations: float) -> Any:
     goal = nettrim.Units(operations=operations, multiple_of=1)
     return nettrim.trim(case.net, case.X, goal, n_threads=machine.threads(), progress=False).model
 
@@ -101,27 +124,26 @@ def rows_of(case: Case, operations: float, method: str) -> Iterable[Row]:
 
 
 def judged(
-    case: Case, operations: float, method: str, refit: str, model: nettrim.Network, seconds: float
+    case: Case, operations: float, method: str, refit: str, model: Any, seconds: float
 ) -> Row:
-    outputs = model.predict(case.unseen)
+    unseen = outputs(model, case.unseen)
     return {
         "network": case.name,
         "operations": operations,
         "method": method,
         "refit": refit,
-        "calibration": distance(model.predict(case.X), case.outputs[0]),
-        "held out": distance(outputs, case.outputs[1]),
+        "calibration": distance(outputs(model, case.X), case.outputs[0]),
+        "held out": distance(unseen, case.outputs[1]),
         "accuracy before": accuracy(case.outputs[1], case.unseen_labels),
-        "accuracy after": accuracy(outputs, case.unseen_labels),
+        "accuracy after": accuracy(unseen, case.unseen_labels),
         "left": cost(model, case.X) / cost(case.net, case.X),
-        "widths": [layer.shape[1] for layer in model.prunable_layers()],
+        "widths": [layer.shape[1] for layer in as_view(model).prunable_layers()],
         "seconds": seconds,
-        "load": os.getloadavg()[0],
     }
 
 
-def cost(net: nettrim.Network, X: Array) -> int:
-    units = find_units(net, X[:1])
+def cost(model: Any, X: Array) -> int:
+    units = units_of(model, X)
     return units.operations(np.ones(units.n_units, dtype=bool))
 
 
@@ -165,7 +187,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--operations", type=float, nargs="+", default=[0.5, 0.25])
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--rows", type=int, default=1000)
-    parser.add_argument("--threads", type=int, default=2, help="of every method")
+    parser.add_argument("--threads", type=int, default=1, help="of every method")
     kept = Path(tempfile.gettempdir()) / "nettrim-bench"
     parser.add_argument("--kept", type=Path, default=kept)
     parser.add_argument("--output", type=Path, default=RESULTS)

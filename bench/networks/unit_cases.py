@@ -1,7 +1,8 @@
 """The networks of `compare_units`, with rows for calibration and others that nobody sees.
 
-Two residual networks are trained here, always alike, on Fashion-MNIST: an MLP and, on images of
-14 x 14, one of convolutions. Their weights are kept in a folder, for training takes a minute.
+Three networks are trained here, always alike, on Fashion-MNIST: a residual MLP and, on images of
+14 x 14, one of convolutions; and a small transformer in PyTorch. Their weights are kept in a
+folder, for training takes minutes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,8 @@ import nettrim
 from bench.common import data
 from bench.common.data import Array, Labels
 from bench.networks.modules import module_of
+from bench.networks.small_transformer import Transformer, patches
+from nettrim.models.model_view import as_view
 from nettrim.models.network import Conv2D, Dense, GlobalAveragePool, Layer, ReLU, Residual
 
 KIND = "fashion_mnist"
@@ -28,10 +32,10 @@ UNSEEN = 2000
 
 @dataclass(frozen=True)
 class Case:
-    """A trained network; rows for calibration with labels, and others."""
+    """A trained `nettrim.Network` or module; rows for calibration with labels, and others."""
 
     name: str
-    net: nettrim.Network
+    net: Any
     X: Array
     labels: Labels
     unseen: Array
@@ -40,7 +44,7 @@ class Case:
     @cached_property
     def outputs(self) -> tuple[Array, Array]:
         """What the network makes of both."""
-        return self.net.predict(self.X), self.net.predict(self.unseen)
+        return outputs(self.net, self.X), outputs(self.net, self.unseen)
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,15 @@ class Folder:
     rows: int
 
     def mnist(
-        self, name: str, net: nettrim.Network, kind: str = "mnist", side: int = 0, pool: int = 1
+        self,
+        name: str,
+        net: Any,
+        kind: str = "mnist",
+        shaped: Callable[[Array], Array] = np.asarray,
     ) -> Case:
-        """Return a case of images; ``side`` 0 stands for rows of features."""
+        """Return a case of images, as its network takes them."""
         parts = [
-            (shaped(X, side, pool), labels)
+            (shaped(X), labels)
             for X, labels in (
                 data.mnist(self.data, "train", self.rows, kind=kind),
                 data.mnist(self.data, "t10k", UNSEEN, kind=kind),
@@ -68,8 +76,7 @@ class Folder:
         self,
         name: str,
         untrained: Callable[[np.random.Generator], list[Layer]],
-        side: int,
-        pool: int,
+        shaped: Callable[[Array], Array],
         count: int,
         epochs: int,
     ) -> nettrim.Network:
@@ -79,15 +86,39 @@ class Folder:
             path.parent.mkdir(parents=True, exist_ok=True)
             X, labels = data.mnist(self.data, "train", count, kind=KIND)
             net = nettrim.Network(untrained(np.random.default_rng(0)))
-            train(net, shaped(X, side, pool), labels, epochs).save(path)
+            module = module_of(net, shaped(X[:1]).shape[1:])
+            train(module, shaped(X), labels, epochs)
+            with_weights_of(net, module).save(path)
         return nettrim.Network.load(path)
 
+    def trained_transformer(self, count: int, epochs: int) -> nn.Module:
+        """Return the transformer from the folder, or train it."""
+        path = self.kept / "transformer.pt"
+        torch.manual_seed(0)
+        module = Transformer()
+        if path.exists():
+            module.load_state_dict(torch.load(path, weights_only=True))
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            X, labels = data.mnist(self.data, "train", count, kind=KIND)
+            train(module, patches(X), labels, epochs)
+            torch.save(module.state_dict(), path)
+        return module.eval()
 
-def shaped(X: Array, side: int, pool: int) -> Array:
-    """Return images as a network takes them, means over squares of ``pool`` x ``pool``."""
-    if not side:
-        return X
-    images = X.reshape(len(X), 1, side, pool, side, pool)
+
+def outputs(model: Any, X: Array) -> Array:
+    """What a model makes of some rows."""
+    view = as_view(model)
+    return view.output_values(view.calibration(X, "X"), {})[0]
+
+
+def as_images(X: Array) -> Array:
+    return X.reshape(-1, 1, 28, 28)
+
+
+def halved(X: Array) -> Array:
+    """Return images of means over squares of two by two."""
+    images = X.reshape(len(X), 1, 14, 2, 14, 2)
     return np.ascontiguousarray(images.mean(axis=(3, 5)))
 
 
@@ -100,7 +131,7 @@ def fc(folder: Folder) -> Case:
 
 
 def lenet5(folder: Folder) -> Case:
-    return folder.mnist("lenet5", data.lenet5(folder.data), side=28)
+    return folder.mnist("lenet5", data.lenet5(folder.data), shaped=as_images)
 
 
 def kws(folder: Folder) -> Case:
@@ -109,17 +140,22 @@ def kws(folder: Folder) -> Case:
 
 
 def residual_mlp(folder: Folder) -> Case:
-    net = folder.trained("residual_mlp", residual_mlp_layers, 0, 1, 60000, 6)
+    net = folder.trained("residual_mlp", residual_mlp_layers, np.asarray, 60000, 6)
     return folder.mnist("residual_mlp", net, KIND)
 
 
 def resnet(folder: Folder) -> Case:
-    net = folder.trained("resnet", resnet_layers, 14, 2, 20000, 6)
-    return folder.mnist("resnet", net, KIND, 14, 2)
+    net = folder.trained("resnet", resnet_layers, halved, 20000, 6)
+    return folder.mnist("resnet", net, KIND, halved)
+
+
+def transformer(folder: Folder) -> Case:
+    net = folder.trained_transformer(20000, 5)
+    return folder.mnist("transformer", net, KIND, patches)
 
 
 CASES: dict[str, Callable[[Folder], Case]] = {
-    f.__name__: f for f in (lenet300, fc, lenet5, kws, residual_mlp, resnet)
+    f.__name__: f for f in (lenet300, fc, lenet5, kws, residual_mlp, resnet, transformer)
 }
 
 
@@ -171,11 +207,10 @@ def normal(
     return (rng.standard_normal(shape) * np.sqrt(gain / fan_in)).astype(np.float32)
 
 
-def train(net: nettrim.Network, X: Array, labels: Labels, epochs: int) -> nettrim.Network:
+def train(module: nn.Module, X: Array, labels: Labels, epochs: int) -> None:
     """Train by AdamW with a cosine decay, on one thread and from one seed."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    module = module_of(net, X.shape[1:])
     inputs, wanted = torch.from_numpy(X).float(), torch.from_numpy(labels)
     optimizer = torch.optim.AdamW(module.parameters(), lr=RATE, weight_decay=DECAY)
     steps = epochs * -(-len(X) // BATCH)
@@ -187,7 +222,6 @@ def train(net: nettrim.Network, X: Array, labels: Labels, epochs: int) -> nettri
             loss.backward()
             optimizer.step()
             schedule.step()
-    return with_weights_of(net, module)
 
 
 def with_weights_of(net: nettrim.Network, module: nn.Module) -> nettrim.Network:

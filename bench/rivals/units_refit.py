@@ -45,8 +45,6 @@ class _Given(ToUnits):
         self.units = found
 
 
-def refitted(
-    net: nettrim.Network, X: NDArray[np.float64], kept: Mask, n_threads: int
-) -> nettrim.Network:
+def refitted(net: Any, X: NDArray[np.float64], kept: Mask, n_threads: int) -> Any:
     """The network of these units, its layers fitted anew by nettrim."""
     return nettrim.trim(net, X, GivenUnits(kept), n_threads=n_threads, progress=False).model

@@ -4,7 +4,8 @@
 L2 norms of all that goes with them or by first-order Taylor terms of a loss, and cuts out. It does
 not fit the rest anew: users retrain. Taylor terms need labels, and are given those of the
 calibration rows. One ratio holds for every layer, or one threshold for all of them
-(``global_pruning``).
+(``global_pruning``). Of attention it is told the number of heads, as in its own examples, and
+removes whole ones. Layers of which no output can go are ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from numpy.typing import NDArray
 
 import nettrim
 from bench.networks.modules import module_of
-from nettrim.models.units.unit_map import UnitMap
+from bench.networks.small_transformer import HEADS, Attention
+from nettrim.models.model_view import as_view
+from nettrim.models.units.unit_map import FIXED, UnitMap
 
 Mask = NDArray[np.bool_]
 
@@ -42,7 +45,7 @@ class Pruner:
     @classmethod
     def of(
         cls,
-        net: nettrim.Network,
+        net: nettrim.Network | torch.nn.Module,
         units: UnitMap,
         X: NDArray[np.float64],
         labels: NDArray[np.int64],
@@ -50,11 +53,12 @@ class Pruner:
         is_global: bool,
     ) -> Pruner:
         """Build the module and, for Taylor terms, the gradients of the cross entropy."""
-        module = module_of(net, X.shape[1:])
+        is_network = isinstance(net, nettrim.Network)
+        module = module_of(net, X.shape[1:]) if is_network else copy.deepcopy(net)
         inputs = torch.from_numpy(X).float()
         if taylor:
             torch.nn.functional.cross_entropy(module(inputs), torch.from_numpy(labels)).backward()
-        names = [layer.name for layer in net.prunable_layers()]
+        names = [layer.name for layer in as_view(net).prunable_layers()]
         return cls(units, module, names, inputs[:1], taylor, is_global)
 
     def kept(self, ratio: float) -> Mask:
@@ -63,6 +67,8 @@ class Pruner:
 
         module = self._copy()
         layers = [m for m in module.modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))]
+        shrink = {u.layer for u in self.units.layers if (u.outputs != FIXED).any()}
+        heads = [m for m in module.modules() if isinstance(m, Attention)]
         scores = torch_pruning.importance
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -75,7 +81,15 @@ class Pruner:
                 global_pruning=self.is_global,
                 pruning_ratio=ratio,
                 max_pruning_ratio=0.97,
-                ignored_layers=[layers[-1]],
+                num_heads={layer: HEADS for m in heads for layer in (m.q, m.k, m.v)},
+                prune_num_heads=True,
+                prune_head_dims=False,
+                head_pruning_ratio=ratio,
+                ignored_layers=[
+                    layer
+                    for layer, name in zip(layers, self.layers, strict=True)
+                    if name not in shrink
+                ],
             )
             gone = self._removed(pruner, layers)
         kept = np.ones(self.units.n_units, dtype=bool)

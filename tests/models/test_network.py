@@ -15,6 +15,7 @@ from nettrim import Dense, Network
 from nettrim.base.storage import write_npz
 from nettrim.models.model_view import Affine, Prunable
 from support.networks import Scale, random_network
+from support.random_chains import CHAINS, Shape, cases
 
 # --- forward ----------------------------------------------------------------------------------
 
@@ -224,6 +225,18 @@ def test_with_weights_replaces_only_what_it_is_given(rng: np.random.Generator) -
     np.testing.assert_array_equal(net.predict(np.ones((1, 2))), [[9.0]])
     assert new.layers[:2] == (net.layers[0], net.layers[1])
     assert [layer.name for layer in net.prunable_layers()] == ["dense2", "dense3"]
+
+
+@pytest.mark.parametrize("shape", sorted(CHAINS), ids=str)
+@given(data=st.data())
+def test_outputs_for_one_set_of_weights_after_the_other(shape: Shape, data: st.DataObject) -> None:
+    net, X = data.draw(cases(shape)).drawn()
+    outputs = net.outputs_under(X)
+    doubled = [view.affine.replaced(2 * view.affine.stacked) for view in net.prunable_layers()]
+    for changed in ({}, {0}, {len(doubled) - 1}, {*range(len(doubled))}, {len(doubled) // 2}):
+        weights = {k: doubled[k] for k in changed}
+        (values,) = outputs(weights)
+        np.testing.assert_array_equal(values, net.with_weights(weights).predict(X))
 
 
 def test_affine_stacks_and_unstacks(rng: np.random.Generator) -> None:

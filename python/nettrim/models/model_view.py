@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -30,6 +31,7 @@ OPTIONAL = (
     "decides_by",
     "untouched",
     "output_values",
+    "outputs_under",
     "keep",
     "to_arrays",
     "run",
@@ -41,7 +43,7 @@ OPTIONAL = (
     "view_of",
 )
 ADAPTERS = ("sklearn", "torch", "onnx")
-BATCH = 1 << 24  # entries of unfolded signals that are held at a time
+BATCH = 1 << 20  # entries of unfolded signals that are held at a time: they fit into caches
 
 
 class Precision(NamedTuple):
@@ -336,6 +338,14 @@ class ModelView(Prunable, Protocol):
         """Return the outputs that count under some weights, as `signals` has them."""
         n_layers = len(self.prunable_layers())
         return [signal.values for signal in islice(self.signals(X, weights), n_layers, None)]
+
+    def outputs_under(self, X: Data) -> Callable[[Mapping[int, Affine]], list[Array]]:
+        """Return `output_values` of some samples, for one set of weights after the other.
+
+        A view may hold signals in front of layers, so that only what comes behind the first layer
+        that changes is computed again.
+        """
+        return partial(self.output_values, X)
 
     def keep(self, position: int, affine: Affine) -> Affine:
         """Take the answer for a layer, and return what stands for it until `with_weights`.

@@ -50,27 +50,46 @@ template <class S>
 void Anderson<S>::keep(const Pair<S>& before, const Pair<S>& state) {
   Step& mine = step(latest_);
   mine.end = state;
-  mine.difference.weights = (state.weights - before.weights) * root_metric_.asDiagonal();
-  mine.difference.signal.resizeLike(state.signal);
-  const auto order = in_order();
-  const auto ranges = cut(state.signal.size(), kPiece, p_.threads);
-  const auto products = parallel_total(
-      ranges, p_.threads, Eigen::VectorXd::Zero(kept_).eval(), [&](Range r, auto& sums) {
-        using Const = Eigen::Map<const Eigen::Vector<S, Eigen::Dynamic>>;
-        auto signal = part_of(mine.difference.signal, r);
-        signal = Const(state.signal.data() + r.begin, r.size) -
-                 Const(before.signal.data() + r.begin, r.size);
-        for (Index k = 0; k < kept_; ++k) {
-          sums[k] += static_cast<double>(
-              signal.dot(part_of(step(order[static_cast<std::size_t>(k)]).difference.signal, r)));
-        }
+  mine.difference.signal.resize(state.signal.rows(), state.signal.cols());
+  mine.difference.weights.resize(state.weights.rows(), state.weights.cols());
+  const auto columns = [&](Index count) {
+    return cut(count, std::max<Index>(kPiece / p_.n_outputs(), 1), p_.threads);
+  };
+  const auto none = Eigen::VectorXd::Zero(kept_).eval();
+  Eigen::VectorXd sums =
+      parallel_total(columns(p_.n_samples()), p_.threads, none, [&](Range r, auto& sum) {
+        sum += products(
+            &Pair<float>::signal, r,
+            state.signal.middleCols(r.begin, r.size) - before.signal.middleCols(r.begin, r.size));
       });
+  sums += parallel_total(columns(p_.n_features()), p_.threads, none, [&](Range r, auto& sum) {
+    sum += products(
+        &Pair<float>::weights, r,
+        (state.weights.middleCols(r.begin, r.size) - before.weights.middleCols(r.begin, r.size)) *
+            root_metric_.segment(r.begin, r.size).asDiagonal());
+  });
+  const auto order = in_order();
   for (Index k = 0; k < kept_; ++k) {
     const Index other = order[static_cast<std::size_t>(k)];
-    const double of_weights = static_cast<double>(
-        mine.difference.weights.cwiseProduct(step(other).difference.weights).sum());
-    products_(other, latest_) = products_(latest_, other) = products[k] + of_weights;
+    products_(other, latest_) = products_(latest_, other) = sums[k];
   }
+}
+
+// Of some columns of the latest difference, which are written, with those of all that are kept.
+template <class S>
+template <class Difference>
+Eigen::VectorXd Anderson<S>::products(Matrix<float> Pair<float>::* member, Range columns,
+                                      const Difference& difference) {
+  auto mine = (step(latest_).difference.*member).middleCols(columns.begin, columns.size);
+  mine = difference.template cast<float>();
+  Eigen::VectorXd sums(kept_);
+  const auto order = in_order();
+  for (Index k = 0; k < kept_; ++k) {
+    const auto& other = step(order[static_cast<std::size_t>(k)]).difference.*member;
+    sums[k] =
+        static_cast<double>(mine.cwiseProduct(other.middleCols(columns.begin, columns.size)).sum());
+  }
+  return sums;
 }
 
 template <class S>

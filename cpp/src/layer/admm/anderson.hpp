@@ -26,7 +26,8 @@ class Anderson {
 
  private:
   struct Step {
-    Pair<S> end, difference;  // F(s) and F(s) - s, the weights of the latter in the metric
+    Pair<S> end;             // F(s)
+    Pair<float> difference;  // F(s) - s, the weights in the metric: for products alone
   };
   static constexpr Index kMemory = 8;  // steps beside the last, each of two states
   static constexpr Index kEvery = 2;
@@ -34,6 +35,9 @@ class Anderson {
   Step& step(Index k) { return steps_[static_cast<std::size_t>(k)]; }
   double square(Index k) const { return products_(k, k); }
   void keep(const Pair<S>& before, const Pair<S>& state);
+  template <class Difference>
+  Eigen::VectorXd products(Matrix<float> Pair<float>::* member, Range columns,
+                           const Difference& difference);
   void combine(const Eigen::VectorXd& shares, Pair<S>& state);
   Eigen::VectorXd shares() const;
   std::vector<Index> in_order() const;

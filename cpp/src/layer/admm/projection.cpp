@@ -18,10 +18,11 @@ class Accumulators {
   void clear() {
     for (auto& part : parts_) part.setZero();
   }
-  void sum_columns(Range r, Matrix<S>& out) const {
-    auto block = out.middleCols(r.begin, r.size);
-    block = parts_[0].middleCols(r.begin, r.size);
+  // The sum of some columns, in place of the first of them.
+  auto total(Range r) {
+    auto block = parts_[0].middleCols(r.begin, r.size);
     for (std::size_t t = 1; t < parts_.size(); ++t) block += parts_[t].middleCols(r.begin, r.size);
+    return block;
   }
 
  private:
@@ -71,10 +72,9 @@ class FeatureProjection final : public ProjectionBase<S> {
       add_product(state.signal.middleCols(r.begin, r.size), p_.X(r).transpose(), back_.of(thread));
     });
     this->over(features_, [&](Index, Range r, int) {
-      back_.sum_columns(r, rhs_);
-      auto block = rhs_.middleCols(r.begin, r.size);
-      block = p_.x_scale * block + state.weights.middleCols(r.begin, r.size) *
-                                       proximal_weights_.segment(r.begin, r.size).asDiagonal();
+      rhs_.middleCols(r.begin, r.size) =
+          p_.x_scale * back_.total(r) + state.weights.middleCols(r.begin, r.size) *
+                                            proximal_weights_.segment(r.begin, r.size).asDiagonal();
     });
     this->over(features_, [&](Index, Range r, int) {
       write_product(rhs_, inverse_.middleCols(r.begin, r.size),
@@ -120,12 +120,11 @@ class SampleProjection final : public ProjectionBase<S> {
   }
 
   void apply(const Pair<S>& state, Pair<S>& nearest, PieceWork& work) override {
-    scaled_ = p_.x_scale * state.weights;
     this->over(p_.samples, [&](Index k, Range r, int) {
       work.before(k);
       auto block = misfit_.middleCols(r.begin, r.size);
-      write_product(scaled_, p_.X(r), block);
-      block = state.signal.middleCols(r.begin, r.size) - block;
+      write_product(state.weights, p_.X(r), block);
+      block = state.signal.middleCols(r.begin, r.size) - p_.x_scale * block;
     });
     back_.clear();
     this->over(p_.samples, [&](Index k, Range r, int thread) {
@@ -136,16 +135,15 @@ class SampleProjection final : public ProjectionBase<S> {
       work.after(k);
     });
     this->over(features_, [&](Index, Range r, int) {
-      back_.sum_columns(r, nearest.weights);
-      auto block = nearest.weights.middleCols(r.begin, r.size);
-      block = state.weights.middleCols(r.begin, r.size) +
-              p_.x_scale * block *
-                  proximal_weights_.segment(r.begin, r.size).cwiseInverse().asDiagonal();
+      nearest.weights.middleCols(r.begin, r.size) =
+          state.weights.middleCols(r.begin, r.size) +
+          p_.x_scale * back_.total(r) *
+              proximal_weights_.segment(r.begin, r.size).cwiseInverse().asDiagonal();
     });
   }
 
  private:
-  Matrix<S> inverse_, misfit_, solved_, scaled_;
+  Matrix<S> inverse_, misfit_, solved_;
 };
 
 }  // namespace

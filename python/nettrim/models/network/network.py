@@ -146,6 +146,30 @@ class Network:
             signal = yield from layer.walk(signal, walk)
         yield signal
 
+    def outputs_under(self, X: Array) -> Callable[[Mapping[int, Affine]], list[Array]]:
+        """Return the outputs of some samples for one set of weights after the other (`ModelView`).
+
+        The signals in front of all steps are held.
+        """
+        values, n_before = self._data(X), 0
+        fronts: list[tuple[int, Array]] = []
+        for layer in self.layers:
+            fronts.append((n_before, values))
+            n_before += len(layer.prunable())
+            values = layer.forward(values)
+
+        def outputs(weights: Mapping[int, Affine]) -> list[Array]:
+            first = min(weights, default=n_before)
+            step = max(k for k, (before, _) in enumerate(fronts) if before <= first)
+            before, values = fronts[step]
+            rest = Network(self.layers[step:])
+            changed = rest.with_weights({k - before: affine for k, affine in weights.items()})
+            for layer in changed.layers:
+                values = layer.forward(values)
+            return [values]
+
+        return outputs
+
     def with_weights(self, weights: Mapping[int, Affine]) -> Network:
         """Return a copy in which the weights of some prunable layers are replaced (`ModelView`)."""
         affines = iter([weights.get(k) for k in range(len(name_layers(self.layers)))])

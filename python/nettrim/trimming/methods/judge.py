@@ -109,7 +109,10 @@ class Judge:
 
     def moved(self, weights: Mapping[int, Affine]) -> Array:
         """Return how what counts moves when some layers are others, relative to its size."""
-        after = self.run.view.output_values(self.samples, weights)
+        return self.moved_to(self.run.view.output_values(self.samples, weights))
+
+    def moved_to(self, after: Sequence[Array]) -> Array:
+        """Return how what counts moves to the outputs of another model, relative to its size."""
         if self.margins is not None:
             first = self.run.counted[0]
             return self.margins.moved(after[first] - self.before[first])

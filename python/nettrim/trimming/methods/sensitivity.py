@@ -9,8 +9,9 @@ Columns of :math:`J` are measured: one run of some samples with a shift of the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -75,7 +76,11 @@ class Sensitivity:
         shift = step * _constant(X)
         for direction in directions.T:
             shifted = affine.replaced(stacked + np.outer(shift, direction))
-            yield self.judge.moved({position: shifted}) / (step or 1.0)
+            yield self.judge.moved_to(self._outputs({position: shifted})) / (step or 1.0)
+
+    @cached_property
+    def _outputs(self) -> Callable[[Mapping[int, Affine]], list[Array]]:
+        return self.judge.run.view.outputs_under(self.judge.samples)
 
 
 def _principal_directions(signals: Array) -> Array:

@@ -14,7 +14,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx
 
-from ...model_view import BATCH
 from ...samples import Samples
 from .files import is_large, write
 from .graph import OnnxGraph, Stored, Values, reads, select_needed
@@ -23,6 +22,7 @@ from .unsigned import make_unsigned
 
 __all__ = ["Probe", "Session"]
 
+BATCH = 1 << 24  # entries of tensors that are computed at a time
 LARGEST_CONVERTED = 1 << 28  # bytes of a model that is copied with larger floats
 THREADS = 2  # of onnxruntime; the solver's threads wait meanwhile, and sums depend on the number
 
