@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,21 +71,34 @@ def find_places(running: RunningModel, relu: Collection[str]) -> list[LayerPlace
 
 
 def lipschitz_constants(running: RunningModel, places: list[LayerPlace]) -> list[dict[int, float]]:
-    """Return by how much each signal moves with the layers in front; see `TorchGraph.lipschitz`."""
+    """Return by how much each signal moves with the layers in front; see `TorchGraph.lipschitz`.
+
+    And with the layer itself and later ones, where they feed it or may do so.
+    """
+    names = running.names
+    constants = _constants_of_graph(running, places)
+    for position, place in enumerate(places):
+        if place.tail is None and names[position] in running.repeated:
+            constants[position] = dict.fromkeys(range(len(names)), math.inf)
+        elif running.expanded.feeds_itself(names[position]):
+            constants[position] = {**constants[position], position: math.inf}
+    return constants
+
+
+def _constants_of_graph(
+    running: RunningModel, places: Sequence[LayerPlace]
+) -> list[dict[int, float]]:
+    """Return what the graph tells of the layers in front; nothing is known without one."""
     names = running.names
     if running.graph is None:
         unknown = [dict.fromkeys(range(k), math.inf) for k in range(len(names) + 1)]
         return unknown + unknown[-1:] * (len(running.outputs) - 1)
-    ends = {}
+    ends: dict[Any, tuple[int, float]] = {}
     for position, place in enumerate(places):
         if place.tail is not None:
             known = place.tail.activation == place.layer.activation
-            ends[place.tail.end] = (position, 1.0 if known else math.inf)
-    constants = running.graph.lipschitz(names, ends, running.outputs)
-    for position, name in enumerate(names):
-        if running.expanded.feeds_itself(name):
-            constants[position] = {**constants[position], position: math.inf}
-    return constants
+            ends |= dict.fromkeys(place.tail.ends, (position, 1.0 if known else math.inf))
+    return running.graph.lipschitz(names, ends, running.outputs)
 
 
 def warn_of_unknown(running: RunningModel, places: list[LayerPlace]) -> None:

@@ -164,7 +164,7 @@ def _hindrance(
 ) -> str | None:
     """Tell why a layer cannot be pruned, None if it can."""
     if arrival is None:
-        return "it runs more than once, or does not meet one sample at a time"
+        return "it meets some samples more than others, or in other shapes"
     if arrival.axis and not isinstance(layer, nn.Linear):
         return "samples run along the positions that it slides over"
     if name in read:
@@ -220,4 +220,4 @@ def _agreeing(
 
 
 def _count_seen(graph: TorchGraph | None, names: list[str]) -> int:
-    return -1 if graph is None else sum(graph.call(name) is not None for name in names)
+    return -1 if graph is None else sum(bool(graph.calls(name)) for name in names)

@@ -18,6 +18,7 @@ from ..layers import shared_parameters
 from ..outputs import named_tensors
 from ..prepare import copy_sharing_tensors
 from .attention import Attention
+from .cell import RecurrentCell
 from .experts import Experts
 from .parts import linear_of
 from .recurrent import RecurrentLayers
@@ -120,6 +121,8 @@ def _is_known(module: nn.Module) -> bool:
         return module.bias_k is None and not module.add_zero_attn
     if type(module) in (nn.LSTM, nn.GRU, nn.RNN):
         return not module.proj_size
+    if type(module) in (nn.LSTMCell, nn.GRUCell, nn.RNNCell):
+        return True
     return _is_transposed_linear(module) or _is_mixture(module)
 
 
@@ -149,6 +152,8 @@ def _expansion(module: Any) -> nn.Module:
         return Attention(module)
     if isinstance(module, nn.RNNBase):
         return RecurrentLayers(module)
+    if isinstance(module, nn.RNNCellBase):
+        return RecurrentCell(module)
     if _is_mixture(module):
         return Experts(module)
     return linear_of(module.weight.t(), module.bias)
