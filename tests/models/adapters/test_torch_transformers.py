@@ -19,7 +19,7 @@ transformers = import_transformers()
 pytestmark = [
     pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning"),
     pytest.mark.filterwarnings("ignore:layer 'lm_head' is not pruned"),
-    pytest.mark.filterwarnings("ignore:layer 'cls.predictions.decoder' is not pruned"),
+    pytest.mark.filterwarnings(r"ignore:layer '(cls\.)?predictions.decoder' is not pruned"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:X has padding"),
 ]
@@ -33,6 +33,10 @@ PARTS = {
         f"model.layers.0.mlp.experts.{name}_proj.{expert}"
         for name in ("gate_up", "down")
         for expert in range(3)
+    ],
+    "albert": [
+        f"albert.encoder.albert_layer_groups.0.albert_layers.0.{name}"
+        for name in ("attention.query", "attention.dense", "ffn", "ffn_output")
     ],
     "llama": [f"model.layers.0.self_attn.{name}_proj" for name in "qkvo"]
     + [f"model.layers.0.mlp.{name}_proj" for name in ("gate", "up", "down")],
@@ -61,6 +65,13 @@ def bert() -> Any:
         **SIZES, vocab_size=11, intermediate_size=12, max_position_embeddings=16
     )
     return transformers.BertForMaskedLM(config).eval()
+
+
+def albert() -> Any:
+    """All of its blocks are one."""
+    sizes = {**SIZES, "num_hidden_layers": 3, "embedding_size": 4, "intermediate_size": 12}
+    config = transformers.AlbertConfig(**sizes, vocab_size=11, max_position_embeddings=16)
+    return transformers.AlbertForMaskedLM(config).eval()
 
 
 def vit() -> Any:
@@ -107,7 +118,9 @@ def logits(model: Any, X: Any) -> Any:
         return double(X.double() if X.is_floating_point() else X).logits
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "opt", "bert", "vit", "mixtral", "qwen3_moe"])
+@pytest.mark.parametrize(
+    "kind", ["gpt2", "llama", "opt", "bert", "albert", "vit", "mixtral", "qwen3_moe"]
+)
 def test_models(rng: np.random.Generator, kind: str) -> None:
     model, X = globals()[kind](), samples(kind, rng)
     for options in ({"epsilon": 0.1}, {"sparsity": 0.5}):
