@@ -238,8 +238,9 @@ def test_a_layer_that_some_samples_meet_more_often(rng: np.random.Generator) -> 
 
     X = rng.standard_normal(VECTORS)
     reason = "it meets some samples more than others, or in other shapes"
-    with pytest.warns(UserWarning, match=f"layer 'layer' is not pruned: {reason}"):
-        result = trim(Once(), X, epsilon=0.1)
+    with pytest.warns(UserWarning, match=f"layer 'layer' is not pruned: {reason}") as caught:
+        result = nettrim.trim(Once(), X, epsilon=0.1, progress=False)
+    assert caught[0].filename == __file__
     assert [layer.name for layer in result.layers] == ["last"]
 
 

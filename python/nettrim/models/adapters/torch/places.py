@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ....base.arrays import Array
+from ....base.errors import warn_user
 from ...model_view import LayerView
 from .graph import LayerTail
 from .layers import OUTPUT_HEAD, find_output_heads, layer_view, read_normalisation
@@ -111,12 +111,10 @@ def warn_of_unknown(running: RunningModel, places: list[LayerPlace]) -> None:
         and not running.expanded.is_followed_inside(place.layer.name)
     ]
     if unknown:
-        warnings.warn(
+        warn_user(
             f"model: what follows the layers {', '.join(map(repr, unknown))} is not known, as "
             "neither torch.fx nor torch.export can follow its code; they are taken for linear "
             "ones. nettrim.torch.declare(module, relu=[...]) says which of them go to a ReLU",
-            UserWarning,
-            stacklevel=4,
         )
 
 

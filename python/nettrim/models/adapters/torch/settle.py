@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ....base.errors import warn_user
 from ...samples import Data, Samples
 from .expansions.expand import are_near, expand
 from .graph import TorchGraph
@@ -53,29 +53,25 @@ def settle(running: RunningModel, data: Data, name: str) -> RunningModel:
     running = _without_differing_expansions(running, samples[0])
     running, arrivals = _try(running, samples, name)
     if not running.runner.precise:
-        warnings.warn(
+        warn_user(
             "model cannot compute in float64: what is reported holds up to its own rounding",
-            UserWarning,
-            stacklevel=4,
         )
     running = _accept(running, arrivals, samples[0])
     outputs = _computed_twice(running, samples[0])
     if _mixes(running, data[np.arange(4) % len(data)]):
         running.runner.batch = None
-        warnings.warn(
+        warn_user(
             "model: what comes out for a sample depends on those beside it, so all of them "
             "pass at once, and what is reported holds for these together. If samples are not "
             "along the first axis (a recurrent layer or attention without batch_first), put "
             "them there",
-            UserWarning,
-            stacklevel=4,
         )
     return replace(running, graph=_confirmed(running, samples[0], outputs))
 
 
 def warn_of_left_out(name: str, reason: str) -> None:
     """Warn of a layer that stays as it is."""
-    warnings.warn(f"layer {name!r} is not pruned: {reason}", UserWarning, stacklevel=4)
+    warn_user(f"layer {name!r} is not pruned: {reason}")
 
 
 # --- the copy that runs ---------------------------------------------------------------------------
