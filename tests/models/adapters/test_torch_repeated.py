@@ -237,7 +237,7 @@ def test_a_layer_that_some_samples_meet_more_often(rng: np.random.Generator) -> 
             return self.last(torch.cat([self.layer(sample) for sample in x.split(1)]))
 
     X = rng.standard_normal(VECTORS)
-    reason = "it meets some samples more than others, or in other shapes"
+    reason = "what arrives there does not go with the samples"
     with pytest.warns(UserWarning, match=f"layer 'layer' is not pruned: {reason}") as caught:
         result = nettrim.trim(Once(), X, epsilon=0.1, progress=False)
     assert caught[0].filename == __file__

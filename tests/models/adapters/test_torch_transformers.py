@@ -92,6 +92,14 @@ def qwen3_moe() -> Any:
     return with_eager_experts(transformers.Qwen3MoeForCausalLM(config))
 
 
+def gpt_oss() -> Any:
+    """One whose experts have biases, and weights the other way round."""
+    sizes = {"num_key_value_heads": 1, "head_dim": 4, "intermediate_size": 12}
+    experts = {"num_local_experts": 3, "num_experts_per_tok": 2}
+    config = transformers.GptOssConfig(**SIZES, **TOKENS, **sizes, **experts)
+    return with_eager_experts(transformers.GptOssForCausalLM(config))
+
+
 def with_eager_experts(model: Any) -> Any:
     """Of weights of everyday sizes, and able to compute in float64."""
     model.set_experts_implementation("eager")
@@ -119,7 +127,7 @@ def logits(model: Any, X: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "kind", ["gpt2", "llama", "opt", "bert", "albert", "vit", "mixtral", "qwen3_moe"]
+    "kind", ["gpt2", "llama", "opt", "bert", "albert", "vit", "mixtral", "qwen3_moe", "gpt_oss"]
 )
 def test_models(rng: np.random.Generator, kind: str) -> None:
     model, X = globals()[kind](), samples(kind, rng)
@@ -140,11 +148,12 @@ def test_models(rng: np.random.Generator, kind: str) -> None:
     zeros = sum(int((p == 0).sum()) for p in pruned)
     assert zeros >= 0.49 * sum(p.numel() for p in pruned)
     reasons = {w.reason for w in result.untouched}
-    known = {"embedding", "it shares its parameters with another module"}
+    known = {"embedding", "biases of experts", "it shares its parameters with another module"}
     code = (
         "used by the code of ViTEmbeddings",
         "used by the code of Mixtral",
         "used by the code of Q",
+        "used by the code of GptOss",
     )
     assert all(r in known or r.startswith(("output head", *code)) for r in reasons)
 

@@ -160,7 +160,9 @@ def _hindrance(
 ) -> str | None:
     """Tell why a layer cannot be pruned, None if it can."""
     if arrival is None:
-        return "it meets some samples more than others, or in other shapes"
+        return (
+            "what arrives there does not go with the samples, or changes in shape from call to call"
+        )
     if arrival.axis and not isinstance(layer, nn.Linear):
         return "samples run along the positions that it slides over"
     if name in read:

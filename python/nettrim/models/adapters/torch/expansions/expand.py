@@ -19,7 +19,7 @@ from ..outputs import named_tensors
 from ..prepare import copy_sharing_tensors
 from .attention import Attention
 from .cell import RecurrentCell
-from .experts import Experts
+from .experts import Experts, matrices_of_experts
 from .parts import linear_of
 from .recurrent import RecurrentLayers
 
@@ -132,14 +132,13 @@ def _is_transposed_linear(module: nn.Module) -> bool:
 
 
 def _is_mixture(module: Any) -> bool:
-    """Whether a module holds the weights of experts, (expert, outputs, inputs), and no biases."""
-    return (
-        _is_of_transformers(module)
-        and {*module._parameters} == {"gate_up_proj", "down_proj"}
-        and module.gate_up_proj.dim() == module.down_proj.dim() == 3
-        and not getattr(module, "is_transposed", True)
-        and hasattr(module, "act_fn")
-    )
+    """Whether a module holds the matrices of experts in tensors of three axes."""
+    if not _is_of_transformers(module) or not hasattr(module, "has_gate"):
+        return False
+    matrices = matrices_of_experts(module)
+    biases = [f"{name}_bias" for name in matrices] if module.has_bias else []
+    held = module._parameters
+    return {*held} == {*matrices, *biases} and all(held[name].dim() == 3 for name in matrices)
 
 
 def _is_of_transformers(module: nn.Module) -> bool:
