@@ -57,6 +57,33 @@ class FedByLater(nn.Module):
         return self.last(before + self.twice(self.between(x).relu()))
 
 
+class Around(nn.Module):
+    """A layer that meets its own outputs by way of another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice, self.between, self.last = (nn.Linear(5, k) for k in (5, 5, 2))
+
+    def forward(self, x: Any) -> Any:
+        before = self.twice(x)
+        return self.last(before + self.twice(self.between(before.relu())))
+
+
+class OfManyNames(nn.Module):
+    """Two layers under several names; torch.export alone can follow it, and takes other names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        one, two, self.last = (nn.Linear(5, k) for k in (5, 5, 2))
+        self.layers = nn.ModuleList([one, two, one])
+        self.again = two
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.layers if x.shape[0] else ():
+            x = F.relu(layer(x))
+        return self.last(x + self.again(x))
+
+
 class SharedHead(nn.Module):
     """A convolution for two maps."""
 
@@ -104,6 +131,8 @@ MODELS: list[tuple[Any, tuple[int, ...]]] = [
     (Loop, VECTORS),
     (Siamese, (40, 8)),
     (FedByLater, VECTORS),
+    (Around, VECTORS),
+    (OfManyNames, VECTORS),
     (SharedHead, IMAGES),
     (lambda: Unrolled(nn.RNNCell(3, 4)), STEPS),
 ]
@@ -144,7 +173,7 @@ def test_the_program_is_that_of_all_calls_together(rng: np.random.Generator) -> 
 
 
 @pytest.mark.parametrize("scheme", ["cascade", "parallel"])
-@pytest.mark.parametrize(("kind", "shape"), MODELS, ids=[*"abcde"])
+@pytest.mark.parametrize(("kind", "shape"), MODELS, ids=[*"abcdefg"])
 def test_what_is_reported_is_so_of_the_result(
     rng: np.random.Generator, kind: Any, shape: tuple[int, ...], scheme: str
 ) -> None:
@@ -160,7 +189,7 @@ def test_what_is_reported_is_so_of_the_result(
         assert_same_state(again.model, result.model)
 
 
-@pytest.mark.parametrize(("kind", "shape"), MODELS, ids=[*"abcde"])
+@pytest.mark.parametrize(("kind", "shape"), MODELS, ids=[*"abcdefg"])
 def test_budgets_count_a_weight_once(
     rng: np.random.Generator, kind: Any, shape: tuple[int, ...]
 ) -> None:

@@ -116,6 +116,7 @@ class TorchGraph:
         except Exception:  # noqa: BLE001 (of code that is not ours)
             return None
         graph.modules |= dict(model.named_modules())  # the program has but their parameters
+        _name_once(graph.traced.graph, model)
         return graph
 
     def confirm(
@@ -329,6 +330,16 @@ class TorchGraph:
     def module(self, node: fx.Node) -> Any:
         """Return the module that a node calls."""
         return self.modules[str(node.target)]
+
+
+def _name_once(calls: fx.Graph, model: nn.Module) -> None:
+    """Call what a module holds under several names by the first of them, as layers are called."""
+    first = {module: name for name, module in model.named_modules()}
+    names = {name: first[m] for name, m in model.named_modules(remove_duplicate=False)}
+    for node in calls.nodes:
+        owner, _, last = str(node.target).rpartition(".")
+        if node.op == "get_attr" and names.get(owner, owner) != owner:
+            node.target = f"{names[owner]}.{last}"
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ class LayerPlace:
     ----------
     layer : LayerView
     tail : LayerTail or None
-        None where the graph does not show the layer.
+        None where the graph does not show the layer in all of its calls.
     norm : pair of ndarrays of shape (n_outputs,) or None
         Factors and shifts of the batch normalisation that is folded in.
     """
@@ -82,7 +82,16 @@ def lipschitz_constants(running: RunningModel, places: list[LayerPlace]) -> list
             constants[position] = dict.fromkeys(range(len(names)), math.inf)
         elif running.expanded.feeds_itself(names[position]):
             constants[position] = {**constants[position], position: math.inf}
-    return constants
+    return [_with_causes(constants, position) for position in range(len(constants))]
+
+
+def _with_causes(constants: Sequence[dict[int, float]], position: int) -> dict[int, float]:
+    """Add what moves the later layers that a signal follows: their bounds come too late for it."""
+    found, later = dict(constants[position]), set[int]()
+    while not later.issuperset(ahead := {k for k in found if k >= position}):
+        later |= ahead
+        found |= dict.fromkeys((cause for k in later for cause in constants[k]), math.inf)
+    return found
 
 
 def _constants_of_graph(
@@ -95,7 +104,9 @@ def _constants_of_graph(
         return unknown + unknown[-1:] * (len(running.outputs) - 1)
     ends: dict[Any, tuple[int, float]] = {}
     for position, place in enumerate(places):
-        if place.tail is not None:
+        if place.tail is None:  # some calls may be seen even so
+            ends |= dict.fromkeys(running.graph.calls(place.layer.name), (position, math.inf))
+        else:
             known = place.tail.activation == place.layer.activation
             ends |= dict.fromkeys(place.tail.ends, (position, 1.0 if known else math.inf))
     return running.graph.lipschitz(names, ends, running.outputs)
@@ -121,7 +132,7 @@ def warn_of_unknown(running: RunningModel, places: list[LayerPlace]) -> None:
 def _place(running: RunningModel, name: str, *, is_relu: bool) -> LayerPlace:
     """Find out what follows a layer."""
     graph, foldable = running.graph, _is_foldable(running, name)
-    tail = graph.tail(name, foldable=foldable) if graph else None
+    tail = graph.tail(name, foldable=foldable) if graph and running.shows(graph, name) else None
     activation = "linear" if tail is None else tail.activation
     if is_relu or _feeds_relu(running, name):
         activation = "relu"

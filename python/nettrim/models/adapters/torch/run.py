@@ -47,7 +47,12 @@ class Arrival(NamedTuple):
 
     axis: int
     entries: int
-    is_repeated: bool = False
+    n_calls: int = 1
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the layer is called more than once."""
+        return self.n_calls > 1
 
 
 class Runner:
@@ -318,7 +323,7 @@ def _arrival(
     if a * counts[1] != b * counts[0]:
         return None
     entries = int(np.prod(first[0])) // counts[0]
-    return Arrival(moving[0], entries, len(first) > 1) if entries else None
+    return Arrival(moving[0], entries, len(first)) if entries else None
 
 
 @contextlib.contextmanager

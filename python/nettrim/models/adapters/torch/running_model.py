@@ -87,6 +87,11 @@ class RunningModel:
         """The layers that are called more than once."""
         return [name for name in layer_names(self.arrivals) if self.arrivals[name].is_repeated]
 
+    def shows(self, graph: TorchGraph, name: str) -> bool:
+        """Tell whether a graph shows all calls of a layer; before a run, any."""
+        seen = len(graph.calls(name))
+        return seen == self.arrivals[name].n_calls if self.arrivals else seen > 0
+
     @property
     def exits(self) -> dict[Exit, int]:
         """The outputs that count, and the axes of the samples there."""

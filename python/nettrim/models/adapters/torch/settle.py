@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -202,10 +203,10 @@ def _confirmed(
     if isinstance(samples, Samples):  # an input may be one that has a default
         traced = TorchGraph.of(shown.model, given, tried_in)
     traced = _agreeing(traced, given, outputs)
-    if not names or _count_seen(traced, names) == len(names):
+    if not names or _count_seen(running, traced) == len(names):
         return traced
     exported = _agreeing(TorchGraph.exported(shown.model, given, tried_in), given, outputs)
-    return max(traced, exported, key=lambda graph: _count_seen(graph, names))
+    return max(traced, exported, key=partial(_count_seen, running))
 
 
 def _agreeing(
@@ -217,5 +218,5 @@ def _agreeing(
     return graph if graph is not None and graph.confirm(given, outputs) else None
 
 
-def _count_seen(graph: TorchGraph | None, names: list[str]) -> int:
-    return -1 if graph is None else sum(bool(graph.calls(name)) for name in names)
+def _count_seen(running: RunningModel, graph: TorchGraph | None) -> int:
+    return -1 if graph is None else sum(running.shows(graph, name) for name in running.names)
