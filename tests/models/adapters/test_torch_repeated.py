@@ -204,6 +204,19 @@ def test_budgets_count_a_weight_once(
     )
 
 
+def test_every_call_counts_as_operations(rng: np.random.Generator) -> None:
+    X = rng.standard_normal((40, 8))
+    view = settled(Siamese().eval(), X)
+    units = view.find_units(X)
+    assert units is not None
+    assert units.operations(np.ones(units.n_units, dtype=bool)) == 2 * (4 * 8 + 8 * 6) + 12 * 3
+    images = rng.standard_normal(IMAGES)
+    units = settled(SharedHead().eval(), images).find_units(images)
+    assert units is not None
+    of_maps, of_heads = 36 * 9 * (4 + 4 * 4), 2 * 16 * 9 * 4 * 2
+    assert units.operations(np.ones(units.n_units, dtype=bool)) == of_maps + of_heads
+
+
 def test_how_far_signals_follow_a_layer_of_two_calls(rng: np.random.Generator) -> None:
     model, X = Siamese().eval(), rng.standard_normal((40, 8))
     first, second, last, _ = settled(model, X).signals(X, {})
