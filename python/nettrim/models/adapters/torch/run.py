@@ -210,20 +210,24 @@ class Runner:
         ValueError
             If some of the data meet the layer more often than others.
         """
-        batches, met = self.batches(len(X)), list[list[torch.Tensor]]()
+        batches = self.batches(len(X))
+        weight: Any = self.layers[name].weight
+        calls: list[torch.Tensor] = []
+        parts: list[torch.Tensor] = []
 
         def on_input(_: Stop, values: torch.Tensor) -> None:
-            met[-1].append(values.to("cpu", torch.float64, copy=True))  # may be overwritten later
+            calls.append(values.to("cpu", torch.float64, copy=True))  # may be overwritten later
 
         with self.hooked([name], on_input):
             for batch in batches:
-                met.append([])
+                calls.clear()
                 self.output(X[batch])
-        if len({len(calls) for calls in met}) > 1:
+                in_front = calls[0].dim() - (weight.dim() - 1)
+                parts.append(torch.stack(calls, in_front))
+        if len({part.shape[in_front] for part in parts}) > 1:
             raise ValueError(f"model calls {name!r} more often on some samples than on others")
-        inputs = [join_batches(batches, name, call, axis) for call in zip(*met, strict=True)]
-        weight: Any = self.layers[name].weight
-        return np.stack(inputs, axis=inputs[0].ndim - (weight.dim() - 1))
+        calls.clear()
+        return join_batches(batches, name, parts, axis)
 
     def batches(self, n_samples: int) -> list[slice]:
         """Return which samples pass at a time."""
