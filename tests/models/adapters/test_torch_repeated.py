@@ -84,6 +84,30 @@ class OfManyNames(nn.Module):
         return self.last(x + self.again(x))
 
 
+class Inside(nn.Module):
+    """A layer in what torch.fx takes for a module of PyTorch's own, and does not follow."""
+
+    __module__ = "torch.nn.modules.inside"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, 5)
+
+    def forward(self, x: Any) -> Any:
+        return self.layer(x) if bool(x.isfinite().all()) else x  # nor does torch.export
+
+
+class HalfSeen(nn.Module):
+    """A layer that is called where it can be seen, and then inside of what nothing can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.last = Inside(), nn.Linear(5, 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.last(torch.tanh(self.inside(torch.relu(self.inside.layer(x)))))
+
+
 class SharedHead(nn.Module):
     """A convolution for two maps."""
 
@@ -236,6 +260,16 @@ def test_nothing_bounds_what_comes_back(rng: np.random.Generator) -> None:
     assert between.lipschitz == {}
     assert set(end.lipschitz) == {0, 1}
     assert end.lipschitz[1] == math.inf
+
+
+def test_calls_that_are_not_seen_leave_no_bound(rng: np.random.Generator) -> None:
+    model, X = HalfSeen().eval(), rng.standard_normal(VECTORS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # what follows is not known either
+        layer, last, _ = settled(model, X).signals(X, {})
+        result = trim(model, X, epsilon=0.1, scheme="parallel", layers=["inside.layer"])
+    assert layer.lipschitz[0] == last.lipschitz[0] == math.inf
+    assert_true(result, X)
 
 
 @pytest.mark.parametrize("cell", CELLS)
