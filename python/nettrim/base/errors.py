@@ -69,11 +69,11 @@ class RuntimeMismatchWarning(UserWarning):
     """The framework computes something else than the arithmetic that was measured and bounded."""
 
 
-def warn_user(text: str, kind: type[Warning]) -> None:
+def warn_user(text: str, kind: type[Warning] = UserWarning) -> None:
     """Warn at the line outside this package that called it, however deep the warning arises."""
-    package = __name__.partition(".")[0]
+    inside = (__name__.partition(".")[0], "functools")  # which calls what a type stands for
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and _package_of(frame) == package:
+    while frame.f_back is not None and _package_of(frame) in inside:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, kind, stacklevel=level)
 

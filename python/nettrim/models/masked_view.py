@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import AnyFloat, Array
 from ..base.decision import Decision
+from ..base.errors import warn_user
 from .model_view import Affine, LayerView, ModelView, Signal, Untouched
 from .samples import Data, Mask, Samples
 from .units.unit_map import UnitMap
@@ -60,11 +60,9 @@ class MaskedView(ModelView):
         padded = not all(mask.counts.all() for mask in few.masks)
         self._reached = padded and self._is_reached(few, reference)
         if self._reached:
-            warnings.warn(
+            warn_user(
                 "model: what stands at the positions that the mask leaves out moves what counts, "
                 "so results depend on it, and nothing is proved of the network",
-                UserWarning,
-                stacklevel=4,
             )
 
     def prunable_layers(self) -> Sequence[LayerView]:

@@ -267,8 +267,8 @@ class Signal(NamedTuple):
     lipschitz : mapping from int to float
         If the outputs of the prunable layers, by position, move by at most ``d[k]`` each, this
         signal moves by at most ``sum(lipschitz[k] * d[k])`` in the Frobenius norm. Empty for the
-        data; infinite where nothing is known of what lies between. The layer itself is among them
-        where its outputs arrive there again, as in a recurrent one.
+        data; infinite where nothing is known of what lies between. The layer itself and later ones
+        are among them where their outputs arrive there again, as in a recurrent one.
     """
 
     values: NDArray[np.float64]

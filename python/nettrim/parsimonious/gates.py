@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from ..base.arguments import check_choice, check_integer
+from ..base.errors import warn_user
 from .cost import ComplexityCost, Size, cost_of
 from .estimators import ESTIMATORS, Differences, estimate, one_flip
 from .gated import GatedModel
@@ -426,11 +426,10 @@ class UnitGates:
 
     def _collapse(self, name: str) -> None:
         if not self.collapsed:
-            warnings.warn(
+            warn_user(
                 f"all units of {name!r} were about to go; one stays, and gates no longer move. A "
                 "smaller unit_cost, a longer warm_up or a longer fall keeps more",
                 CollapseWarning,
-                stacklevel=4,
             )
         self.collapsed = True
 

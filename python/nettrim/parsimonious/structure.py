@@ -226,16 +226,16 @@ def _inputs(graph: TorchGraph) -> fx.Node:
 
 def _find_site(graph: TorchGraph, layer: LayerUnits) -> GateSite | None:
     """Return where a layer reads units; None if samples do not come one after another there."""
-    call = graph.call(layer.layer)
-    shape = () if call is None else graph.shapes.get(call.all_input_nodes[0], ())
+    calls = graph.calls(layer.layer)
+    shape = graph.shapes.get(calls[0].all_input_nodes[0], ()) if len(calls) == 1 else ()
     module: Any = graph.modules.get(layer.layer)
     kernel = getattr(module, "kernel_size", ())
     axis = len(shape) - 1 - len(kernel)
     n_samples = graph.shapes[_inputs(graph)][0]
-    if call is None or axis < 1 or shape[0] != n_samples:
+    if axis < 1 or shape[0] != n_samples:
         return None
     channels = layer.features[:: math.prod(kernel)]
-    return GateSite(call, axis, np.tile(channels, getattr(module, "groups", 1)))
+    return GateSite(calls[0], axis, np.tile(channels, getattr(module, "groups", 1)))
 
 
 def _group(numbers: Units, sites: Iterable[GateSite]) -> UnitGroup:

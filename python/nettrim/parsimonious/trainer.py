@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from ..base.arguments import check_integer, check_number
+from ..base.errors import warn_user
 from ..models.adapters.torch.data import iterate_batches
 from .certificate import Certificate, leave_one_out
 from .cost import ComplexityCost
@@ -278,11 +278,10 @@ def _learned_nothing(run: Training, proof: Certificate | None) -> bool:
     end, start = (run.history[-1].loss, first) if proof is None else (proof.loss, proof.start)
     if not is_near(end, start):
         return False
-    warnings.warn(
+    warn_user(
         f"the loss ended at {end:.4g}, near the {start:.4g} it began with: the network has learned "
         "next to nothing. More epochs, another lr or a smaller unit_cost let it learn",
         CollapseWarning,
-        stacklevel=3,
     )
     return True
 

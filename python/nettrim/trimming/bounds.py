@@ -41,7 +41,7 @@ parallel scheme, minimal: Theorem 1 without normalisation,
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -181,17 +181,20 @@ class Comparison:
     Parameters
     ----------
     layers : sequence of LayerView
+    pruned : collection of int
+        The layers that are other ones in the trimmed model, or will be, by position.
     """
 
-    def __init__(self, layers: Sequence[LayerView]) -> None:
+    def __init__(self, layers: Sequence[LayerView], pruned: Collection[int]) -> None:
         self._layers = layers
+        # Nothing is proved of what a layer or a later one puts out, where that arrives at it again.
+        self._ahead = {k: math.inf if k in pruned else 0.0 for k in range(len(layers))}
         self._proved: dict[int, float] = {}
         self._prior: dict[int, float] = {}
 
     def reaches(self, signal: Signal) -> bool:
-        """Tell whether anything pruned so far, or the layer itself, can move what arrives there."""
-        known = {k: self._prior.get(k, math.inf) for k in signal.lipschitz}
-        return signal.moved(known) > 0
+        """Tell whether anything pruned so far can have moved what arrives there."""
+        return signal.moved({**dict.fromkeys(self._ahead, 0.0), **self._prior}) > 0
 
     def measure(
         self, position: int, original: Signal, current: Signal, trimmed: Trimmed | None
@@ -200,9 +203,8 @@ class Comparison:
 
         To be called for all signals in their order. ``trimmed`` is None for a layer left alone.
         """
-        # What a recurrent layer puts out arrives there again, one step later.
-        self._proved[position] = self._prior[position] = 0.0 if trimmed is None else math.inf
-        bound = Bound(original.moved(self._proved), original.moved(self._prior))
+        known = ({**self._ahead, **behind} for behind in (self._proved, self._prior))
+        bound = Bound(*map(original.moved, known))
         if position >= len(self._layers):
             change = _change(original.values, current.values)
             return SignalBounds(change, _rounded_up(bound), (original.values, current.values))
@@ -218,7 +220,7 @@ def measure_and_bound(
 ) -> Iterator[SignalBounds]:
     """Measure and bound how far each prunable layer's output moved, then each of the model's."""
     weights = {position: layer.affine for position, layer in trimmed.items()}
-    comparison = Comparison(view.prunable_layers())
+    comparison = Comparison(view.prunable_layers(), trimmed)
     with walk_side_by_side(view, X, weights) as walks:
         for position, (original, current) in enumerate(walks):
             yield comparison.measure(position, original, current, trimmed.get(position))

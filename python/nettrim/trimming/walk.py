@@ -112,7 +112,8 @@ class Walk:
 
     def _tasks_of_cascade(self) -> Iterator[LayerTask]:
         """Walk through the original and the trimmed model, and measure on the way."""
-        comparison, measured, moved_since = Comparison(self.run.layers), [], False
+        comparison, measured = Comparison(self.run.layers, self.run.chosen), []
+        moved_since = False
         with walk_side_by_side(self.run.view, self.run.data, self.weights) as walks:
             for position, (original, current) in enumerate(walks):
                 if position in self.run.chosen and not self._resume(position):
@@ -121,7 +122,7 @@ class Walk:
                 trimmed = self.trimmed().get(position)
                 measured.append(comparison.measure(position, original, current, trimmed))
                 # What arrives at a recurrent layer is another one with the weights it got here.
-                moved_since |= trimmed is not None and position in original.lipschitz
+                moved_since |= any(k >= position for k in original.lipschitz)
         if not moved_since:
             self.measured = measured
 

@@ -93,10 +93,11 @@ def test_gains_of_modules_with_weights() -> None:
     norm = nn.BatchNorm2d(4)
     norm.weight.data.copy_(torch.tensor([1.0, -3.0, 2.0, 0.0]))
     assert gain(norm) == pytest.approx(3 / math.sqrt(1 + 1e-5))
-    twice = nn.Conv2d(4, 4, 1)
-    with pytest.warns(UserWarning, match="layer '1' is not pruned: it runs more than once"):
-        stretch = gain(twice, nn.ReLU(), twice)
-    norm_of_weight = np.linalg.norm(twice.weight.detach().numpy().reshape(4, 4), 2)
+    one, other = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+    one.weight = other.weight
+    with pytest.warns(UserWarning, match="is not pruned: it shares its parameters"):
+        stretch = gain(one, nn.ReLU(), other)
+    norm_of_weight = np.linalg.norm(one.weight.detach().numpy().reshape(4, 4), 2)
     assert stretch == pytest.approx(norm_of_weight**2)
 
 

@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import threading
 import uuid
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
@@ -32,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from ...base.arguments import count_processors
+from ...base.errors import warn_user
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -201,11 +201,10 @@ class Pool:
 
     def replace_broken(self, error: BaseException) -> None:
         """Go on with threads of this process."""
-        warnings.warn(
+        warn_user(
             f"executor: a worker died ({type(error).__name__}: {error}); what it had begun and all "
             "that is left is done in this process",
             RuntimeWarning,
-            stacklevel=2,
         )
         self.executor = ThreadPoolExecutor(min(self.n_workers, count_processors()))
         self.is_replaced = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ....base.arrays import Array
+from ....base.errors import warn_user
 from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
 from ...network import Dense
 from ...samples import Data, Samples
@@ -59,10 +59,9 @@ def view(model: onnx.ModelProto) -> OnnxView:
     except UnicodeDecodeError as error:  # protobuf looks at texts when they are asked for
         raise ValueError(f"model is not valid: {error}") from None
     if onnx_view.left_alone:
-        warnings.warn(
+        warn_user(
             f"model: the weights of {', '.join(onnx_view.left_alone)} are read elsewhere too; "
             "these layers are left as they are",
-            stacklevel=4,
         )
     return onnx_view
 

@@ -37,18 +37,19 @@ class LayerTail(NamedTuple):
 
     Attributes
     ----------
-    end : torch.fx.Node
-        Where the layer's output in the sense of `nettrim.models.model_view.LayerView` appears.
+    ends : tuple of torch.fx.Node
+        Where the layer's output in the sense of `nettrim.models.model_view.LayerView` appears, in
+        every call of it.
     activation : {"relu", "linear"}
     norm : torch.nn.Module or None
         A batch normalisation between the layer and what follows.
     follower : str or None
         The smooth activation behind its end; see `nettrim.models.model_view.LayerView`.
     behind : torch.fx.Node
-        Where that of the follower appears; the end where there is none.
+        Where that of the follower appears, in the first call; the end where there is none.
     """
 
-    end: fx.Node
+    ends: tuple[fx.Node, ...]
     activation: str
     norm: nn.Module | None
     follower: str | None
@@ -115,6 +116,7 @@ class TorchGraph:
         except Exception:  # noqa: BLE001 (of code that is not ours)
             return None
         graph.modules |= dict(model.named_modules())  # the program has but their parameters
+        _name_once(graph.traced.graph, model)
         return graph
 
     def confirm(
@@ -137,15 +139,28 @@ class TorchGraph:
     def tail(self, name: str, *, foldable: bool) -> LayerTail | None:
         """Return what follows a layer; None for one that the graph does not show.
 
+        Of a layer that is called more than once, what follows its first call, if the same follows
+        all others.
+
         Parameters
         ----------
         name : str
         foldable : bool
             Whether a batch normalisation would see the layer's outputs as its channels.
         """
-        call = self.call(name)
-        if call is None:
+        calls = self.calls(name)
+        if not calls:
             return None
+        first, *others = (self._tail(call, foldable and len(calls) == 1) for call in calls)
+        same = all(
+            t.activation == first.activation and t.follower == first.follower for t in others
+        )
+        if not same:
+            return LayerTail((*calls,), "linear", None, None, calls[0])
+        return first._replace(ends=(*first.ends, *(end for tail in others for end in tail.ends)))
+
+    def _tail(self, call: fx.Node, foldable: bool) -> LayerTail:
+        """Return what follows one call of a layer."""
         at, norm = call, None
         while True:
             passed = at
@@ -156,20 +171,23 @@ class TorchGraph:
                     break
                 does = self._behaviour(at, calls)
                 if does == "relu":
-                    return LayerTail(calls[-1], "relu", norm, None, calls[-1])
+                    return LayerTail((calls[-1],), "relu", norm, None, calls[-1])
                 if does in SMOOTH:
-                    return LayerTail(at, "linear", norm, does, calls[-1])
+                    return LayerTail((at,), "linear", norm, does, calls[-1])
                 if does == "linear":
                     at = calls[-1]
                     break
             if at is passed:
-                return LayerTail(call, "linear", None, None, call)
+                return LayerTail((call,), "linear", None, None, call)
 
     def factor(self, name: str, tails: Mapping[str, LayerTail]) -> str | None:
         """Return the layer of the same input by whose output a layer's own is multiplied.
 
-        As in gated linear units: each behind the smooth activation that follows it, if any.
+        As in gated linear units: each behind the smooth activation that follows it, if any. None
+        for what is called more than once.
         """
+        if len(self.calls(name)) > 1:
+            return None
         users = [*tails[name].behind.users]
         if len(users) != 1 or self.kind(users[0]) not in PRODUCTS:
             return None
@@ -182,8 +200,8 @@ class TorchGraph:
 
     def _input(self, name: str) -> fx.Node | None:
         """Return what a layer is called on."""
-        call = self.call(name)
-        return None if call is None else call.all_input_nodes[0]
+        calls = self.calls(name)
+        return calls[0].all_input_nodes[0] if len(calls) == 1 else None
 
     def lipschitz(
         self,
@@ -198,7 +216,7 @@ class TorchGraph:
         layers : sequence of str
             Names, in order of the calls.
         ends : mapping of torch.fx.Node to (int, float)
-            Where the output of a layer appears, its position, and how far it follows that output.
+            Where an output of a layer appears, its position, and how far it follows that output.
         outputs : sequence of str
             Names of outputs.
         """
@@ -207,9 +225,9 @@ class TorchGraph:
             found[node] = self._lipschitz(node, found, layers, ends)
         arriving = []
         for position, name in enumerate(layers):
-            call = self.call(name)
             unknown = dict.fromkeys(range(position), math.inf)
-            arriving.append(unknown if call is None else found[call.all_input_nodes[0]])
+            met = [found[call.all_input_nodes[0]] for call in self.calls(name)] or [unknown]
+            arriving.append(_side_by_side(met))
         return [*arriving, *(found.get(self._exit(name), {}) for name in outputs)]
 
     def _lipschitz(
@@ -219,12 +237,12 @@ class TorchGraph:
         layers: Sequence[str],
         ends: Mapping[fx.Node, tuple[int, float]],
     ) -> LipschitzConstants:
-        if node in ends:
-            return dict([ends[node]])
-        inside = self._inside(node, layers)
-        if inside:  # code that was not followed, or weights used directly
-            before = {k for operand in node.all_input_nodes for k in found[operand]}
+        before = {k for operand in node.all_input_nodes for k in found[operand]}
+        inside = self._inside(node, before, layers)
+        if inside:
             return dict.fromkeys(sorted(before.union(inside)), math.inf)
+        if node in ends and ends[node][0] not in before:
+            return dict([ends[node]])
         if node.op == "output" or self.layer(node) in layers:
             return {}  # nothing but the layer's own section uses it
         constants: LipschitzConstants = {}
@@ -241,9 +259,16 @@ class TorchGraph:
             name = name.rpartition(".")[0]
         return exits.get(name, exits.get(ALONE))
 
-    def _inside(self, node: fx.Node, layers: Sequence[str]) -> list[int]:
-        """Return the layers within a module that is called whole, or whose weights a node reads."""
-        target = str(node.target)
+    def _inside(self, node: fx.Node, before: set[int], layers: Sequence[str]) -> list[int]:
+        """Return the layers of which nothing is known behind a node.
+
+        Those within a module that is called whole, or whose weights a node reads; and a layer that
+        is called on what it, or a later one, has put out.
+        """
+        target, called = str(node.target), self.layer(node)
+        if called in layers:
+            position = layers.index(called)
+            return [position] if any(k >= position for k in before) else []
         if node.op == "call_module":
             return [k for k, name in enumerate(layers) if name.startswith(f"{target}.")]
         if node.op == "get_attr" and not all(self.layer(user) for user in node.users):
@@ -280,9 +305,9 @@ class TorchGraph:
         known = isinstance(module, NORMS) and module.running_mean is not None
         return module if known else None
 
-    def call(self, name: str) -> fx.Node | None:
-        """Return where a layer is called, None if it is not, or out of sight."""
-        return next((node for node in self.traced.graph.nodes if self.layer(node) == name), None)
+    def calls(self, name: str) -> list[fx.Node]:
+        """Return where a layer is called; nothing if it is not, or out of sight."""
+        return [node for node in self.traced.graph.nodes if self.layer(node) == name]
 
     def layer(self, node: fx.Node) -> str | None:
         """Return what a node calls by name: a module, or an operation with a layer's weights."""
@@ -305,6 +330,16 @@ class TorchGraph:
     def module(self, node: fx.Node) -> Any:
         """Return the module that a node calls."""
         return self.modules[str(node.target)]
+
+
+def _name_once(calls: fx.Graph, model: nn.Module) -> None:
+    """Call what a module holds under several names by the first of them, as layers are called."""
+    first = {module: name for name, module in model.named_modules()}
+    names = {name: first[m] for name, m in model.named_modules(remove_duplicate=False)}
+    for node in calls.nodes:
+        owner, _, last = str(node.target).rpartition(".")
+        if node.op == "get_attr" and names.get(owner, owner) != owner:
+            node.target = f"{names[owner]}.{last}"
 
 
 @contextlib.contextmanager
@@ -348,6 +383,12 @@ def _exits(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _exits(parts, name if leaf is value else found)
         else:
             yield found, leaf
+
+
+def _side_by_side(met: Sequence[LipschitzConstants]) -> LipschitzConstants:
+    """Return how far a layer's inputs in all its calls, as one signal, follow other layers."""
+    layers = sorted({k for constants in met for k in constants})
+    return {k: math.hypot(*(constants.get(k, 0.0) for constants in met)) for k in layers}
 
 
 class _Recorder(fx.Interpreter):

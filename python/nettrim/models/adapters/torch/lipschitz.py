@@ -216,17 +216,8 @@ ONCE = [
     *(torch.unsqueeze, torch.cat, torch.concat, torch.stack, torch.chunk, torch.split),
     *(operator.neg, torch.neg, F.pixel_shuffle, F.pixel_unshuffle),
     *("relu", "relu_", "tanh", "softmax", "flatten", "unflatten", "view", "reshape", "permute"),
-    *(
-        "transpose",
-        "squeeze",
-        "unsqueeze",
-        "contiguous",
-        "chunk",
-        "split",
-        "clone",
-        "detach",
-        "neg",
-    ),
+    *("transpose", "squeeze", "unsqueeze", "contiguous", "clone", "detach", "neg", "cat", "stack"),
+    *("chunk", "split", "split_with_sizes", "unbind", "select", "slice"),
 ]
 
 # Operations of layers, weights second.

@@ -22,7 +22,7 @@ from .inputs import ForwardSignature, load_samples
 from .layers import write
 from .places import find_places, lipschitz_constants, warn_of_unknown
 from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unwrap
-from .run import Exit, Runner, Stop, evaluation, layer_names, threads
+from .run import Runner, evaluation, threads
 from .running_model import RunningModel
 from .settle import settle, warn_of_left_out
 from .units.compare import Comparison
@@ -34,6 +34,8 @@ from .untouched import list_untouched
 from .walkthrough import Walkthrough
 
 __all__ = ["TorchView", "view"]
+
+REPEATED = "it runs more than once"
 
 
 def view(model: nn.Module) -> TorchView:
@@ -137,9 +139,9 @@ class TorchView(ModelView):
         Warns
         -----
         UserWarning
-            Of layers that run more than once, whose parameters are read elsewhere, or whose input
-            does not hold the samples in order; if it is not known what follows some layers; and if
-            the model cannot compute in float64.
+            Of layers that meet some samples more often than others, or in other shapes, whose
+            parameters are read elsewhere, or whose input does not hold the samples in order; if it
+            is not known what follows some layers; and if the model cannot compute in float64.
         """
         data = load_samples(values, name, self._takes)
         inputs = {*data.arrays, *data.shared} if isinstance(data, Samples) else None
@@ -180,23 +182,27 @@ class TorchView(ModelView):
     def signals(self, X: Data, weights: Mapping[int, Affine]) -> Iterator[Signal]:
         """Walk data through the module (see `nettrim.models.model_view.ModelView`).
 
-        One pass through it waits at every layer, however often weights change.
+        One pass through it waits at every layer, however often weights change. A layer that is
+        called more than once meets the inputs of all its calls, in a pass of its own.
         """
         if not self._lipschitz:
             X = self.calibration(X, "X")
-        arrivals = self._running.arrivals
-        with closing(Walkthrough(self._running.runner, X, layer_names(arrivals))) as walk:
-            for position, (stop, arrival) in enumerate(arrivals.items()):
-                yield Signal(walk.reach(stop, arrival.axis), self._lipschitz[position])
-                for read in self._read_behind(stop):
+        runner, repeated = self._running.runner, self._running.repeated
+        with closing(Walkthrough(runner, X, self._running.names, repeated)) as walk:
+            for position, (stop, arrival) in enumerate(self._running.arrivals.items()):
+                values = walk.reach(stop, arrival.axis)
+                if isinstance(stop, str) and arrival.is_repeated:
+                    self._load_all(weights)
+                    values = runner.inputs_of_calls(X, stop, arrival.axis)
+                yield Signal(values, self._lipschitz[position])
+                for read in self._read_behind(position):
                     self._load(read, weights.get(read))
 
     def output_values(self, X: Data, weights: Mapping[int, Affine]) -> list[Array]:
         """Return the outputs that count under some weights, without a stop at layers."""
         if not self._lipschitz:
             X = self.calibration(X, "X")
-        for position in range(len(self._places)):
-            self._load(position, weights.get(position))
+        self._load_all(weights)
         return [*self._running.runner.outputs(X, self._running.exits).values()]
 
     def with_weights(self, weights: Mapping[int, Affine]) -> nn.Module:
@@ -222,7 +228,8 @@ class TorchView(ModelView):
             return None
         few = X[np.arange(2) % len(X)]
         layers = [place.layer for place in self._places]
-        reasons = {**running.left_out, **dict.fromkeys((layer.name for layer in layers), None)}
+        reasons: dict[str, str | None] = {**running.left_out}
+        reasons |= dict.fromkeys(running.names) | dict.fromkeys(running.repeated, REPEATED)
         given = running.runner.given(few)
         found = find_units(running.graph, given, len(few), self.model, reasons)
         precise = running.runner.precise
@@ -306,17 +313,23 @@ class TorchView(ModelView):
         if not self._declares:
             warn_of_unknown(self._running, self._places)
 
-    def _read_behind(self, stop: Stop) -> list[int]:
+    def _read_behind(self, position: int) -> list[int]:
         """Return the layers whose weights are read between a stop and the next one.
 
-        The layer itself, or all of the recurrent module that it is a part of.
+        The layer itself, or all of the recurrent module that it is a part of; and those met so far
+        that may be called again.
         """
-        if isinstance(stop, Exit):
+        names, reader = self._running.names, self._running.expanded.reader
+        if position >= len(names):
             return []
-        expanded = self._running.expanded
-        reader = expanded.reader(stop)
-        names = enumerate(self._running.names)
-        return [k for k, name in names if expanded.reader(name) == reader]
+        again = {*self._running.repeated}.intersection(names[:position])
+        readers = {reader(name) for name in [names[position], *again]}
+        return [k for k, name in enumerate(names) if reader(name) in readers]
+
+    def _load_all(self, weights: Mapping[int, Affine]) -> None:
+        """Give every layer of the running copy the weights of the moment, or its own."""
+        for position in range(len(self._places)):
+            self._load(position, weights.get(position))
 
     def _load(self, position: int, affine: Affine | None) -> None:
         """Give a layer of the running copy the weights of the moment."""

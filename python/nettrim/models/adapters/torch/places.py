@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ....base.arrays import Array
+from ....base.errors import warn_user
 from ...model_view import LayerView
 from .graph import LayerTail
 from .layers import OUTPUT_HEAD, find_output_heads, layer_view, read_normalisation
@@ -31,7 +31,7 @@ class LayerPlace:
     ----------
     layer : LayerView
     tail : LayerTail or None
-        None where the graph does not show the layer.
+        None where the graph does not show the layer in all of its calls.
     norm : pair of ndarrays of shape (n_outputs,) or None
         Factors and shifts of the batch normalisation that is folded in.
     """
@@ -71,21 +71,45 @@ def find_places(running: RunningModel, relu: Collection[str]) -> list[LayerPlace
 
 
 def lipschitz_constants(running: RunningModel, places: list[LayerPlace]) -> list[dict[int, float]]:
-    """Return by how much each signal moves with the layers in front; see `TorchGraph.lipschitz`."""
+    """Return by how much each signal moves with the layers in front; see `TorchGraph.lipschitz`.
+
+    And with the layer itself and later ones, where they feed it or may do so.
+    """
+    names = running.names
+    constants = _constants_of_graph(running, places)
+    for position, place in enumerate(places):
+        if place.tail is None and names[position] in running.repeated:
+            constants[position] = dict.fromkeys(range(len(names)), math.inf)
+        elif running.expanded.feeds_itself(names[position]):
+            constants[position] = {**constants[position], position: math.inf}
+    return [_with_causes(constants, position) for position in range(len(constants))]
+
+
+def _with_causes(constants: Sequence[dict[int, float]], position: int) -> dict[int, float]:
+    """Add what moves the later layers that a signal follows: their bounds come too late for it."""
+    found, later = dict(constants[position]), set[int]()
+    while not later.issuperset(ahead := {k for k in found if k >= position}):
+        later |= ahead
+        found |= dict.fromkeys((cause for k in later for cause in constants[k]), math.inf)
+    return found
+
+
+def _constants_of_graph(
+    running: RunningModel, places: Sequence[LayerPlace]
+) -> list[dict[int, float]]:
+    """Return what the graph tells of the layers in front; nothing is known without one."""
     names = running.names
     if running.graph is None:
         unknown = [dict.fromkeys(range(k), math.inf) for k in range(len(names) + 1)]
         return unknown + unknown[-1:] * (len(running.outputs) - 1)
-    ends = {}
+    ends: dict[Any, tuple[int, float]] = {}
     for position, place in enumerate(places):
-        if place.tail is not None:
+        if place.tail is None:  # some calls may be seen even so
+            ends |= dict.fromkeys(running.graph.calls(place.layer.name), (position, math.inf))
+        else:
             known = place.tail.activation == place.layer.activation
-            ends[place.tail.end] = (position, 1.0 if known else math.inf)
-    constants = running.graph.lipschitz(names, ends, running.outputs)
-    for position, name in enumerate(names):
-        if running.expanded.feeds_itself(name):
-            constants[position] = {**constants[position], position: math.inf}
-    return constants
+            ends |= dict.fromkeys(place.tail.ends, (position, 1.0 if known else math.inf))
+    return running.graph.lipschitz(names, ends, running.outputs)
 
 
 def warn_of_unknown(running: RunningModel, places: list[LayerPlace]) -> None:
@@ -98,19 +122,17 @@ def warn_of_unknown(running: RunningModel, places: list[LayerPlace]) -> None:
         and not running.expanded.is_followed_inside(place.layer.name)
     ]
     if unknown:
-        warnings.warn(
+        warn_user(
             f"model: what follows the layers {', '.join(map(repr, unknown))} is not known, as "
             "neither torch.fx nor torch.export can follow its code; they are taken for linear "
             "ones. nettrim.torch.declare(module, relu=[...]) says which of them go to a ReLU",
-            UserWarning,
-            stacklevel=4,
         )
 
 
 def _place(running: RunningModel, name: str, *, is_relu: bool) -> LayerPlace:
     """Find out what follows a layer."""
     graph, foldable = running.graph, _is_foldable(running, name)
-    tail = graph.tail(name, foldable=foldable) if graph else None
+    tail = graph.tail(name, foldable=foldable) if graph and running.shows(graph, name) else None
     activation = "linear" if tail is None else tail.activation
     if is_relu or _feeds_relu(running, name):
         activation = "relu"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,8 @@ from torch import nn
 from torch.nn.utils import prune, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDictPreHook
 from torch.nn.utils.weight_norm import WeightNorm
+
+from ....base.errors import warn_user
 
 __all__ = [
     "bake_parametrizations",
@@ -78,10 +79,8 @@ def rewrap(module: nn.Module, model: nn.Module) -> nn.Module:
         context: Any = model.dynamo_ctx  # what torch.compile calls
         compiled: nn.Module = context(module)
     except AttributeError:  # DistributedDataParallel, or another version of torch.compile
-        warnings.warn(
-            f"model: the result is the plain module; wrap it into {type(model).__name__} again",
-            UserWarning,
-            stacklevel=4,
+        warn_user(
+            f"model: the result is the plain module; wrap it into {type(model).__name__} again"
         )
         return module
     return compiled
@@ -121,9 +120,9 @@ def bake_parametrizations(model: nn.Module) -> nn.Module:
     for _, module, hook, _ in [*_hooks(plain)]:
         _bake(module, hook)
     for name, what in computed:
-        _warn(f"layer {name!r}: its {what} is baked into its weights in the result")
+        warn_user(f"model: layer {name!r}: its {what} is baked into its weights in the result")
     for name in sparse:
-        _warn(f"{name!r} is a sparse tensor; it is dense in the result")
+        warn_user(f"model: {name!r} is a sparse tensor; it is dense in the result")
     return plain
 
 
@@ -168,7 +167,3 @@ def _bake(module: Any, hook: Any) -> None:
         for key, left in [*module._load_state_dict_pre_hooks.items()]:
             if isinstance(getattr(left, "hook", left), SpectralNormLoadStateDictPreHook):
                 del module._load_state_dict_pre_hooks[key]
-
-
-def _warn(message: str) -> None:
-    warnings.warn(f"model: {message}", UserWarning, stacklevel=5)

@@ -40,10 +40,19 @@ Call = tuple[list[torch.Tensor], dict[str, torch.Tensor]]  # arguments by positi
 
 
 class Arrival(NamedTuple):
-    """How samples arrive at a layer: along which axis, how many entries each."""
+    """How samples arrive at a layer: along which axis, how many entries each, in one call or more.
+
+    However often a layer is called, each call brings the same number of entries.
+    """
 
     axis: int
     entries: int
+    n_calls: int = 1
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the layer is called more than once."""
+        return self.n_calls > 1
 
 
 class Runner:
@@ -144,7 +153,8 @@ class Runner:
         Returns
         -------
         dict of str or Exit to Arrival or None
-            Last the outputs of floats. None for what runs more than once, or does not hold one
+            In the order of their first calls; last the outputs of floats. None for what meets some
+            samples more often than others, differs in shape from call to call, or does not hold one
             sample after another.
         """
         first, second = (self._shapes(X) for X in samples)
@@ -178,6 +188,46 @@ class Runner:
             stop: join_batches(batches, stop, (own.get(stop.name) for own in found), axis)
             for stop, axis in axes.items()
         }
+
+    def inputs_of_calls(self, X: Data, name: str, axis: int) -> Array:
+        """Run data to the end, and return what arrives at a layer in all of its calls.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, ...) or Samples
+        name : str
+        axis : int
+            Of the samples there.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, ..., n_calls, ...)
+            float64. The calls are in front of what the layer takes at once: features, or channels
+            and positions.
+
+        Raises
+        ------
+        ValueError
+            If some of the data meet the layer more often than others.
+        """
+        batches = self.batches(len(X))
+        weight: Any = self.layers[name].weight
+        calls: list[torch.Tensor] = []
+        parts: list[torch.Tensor] = []
+
+        def on_input(_: Stop, values: torch.Tensor) -> None:
+            calls.append(values.to("cpu", torch.float64, copy=True))  # may be overwritten later
+
+        with self.hooked([name], on_input):
+            for batch in batches:
+                calls.clear()
+                self.output(X[batch])
+                in_front = calls[0].dim() - (weight.dim() - 1)
+                parts.append(torch.stack(calls, in_front))
+        if len({part.shape[in_front] for part in parts}) > 1:
+            raise ValueError(f"model calls {name!r} more often on some samples than on others")
+        calls.clear()
+        return join_batches(batches, name, parts, axis)
 
     def batches(self, n_samples: int) -> list[slice]:
         """Return which samples pass at a time."""
@@ -264,8 +314,10 @@ def _hook(name: str, on_input: OnInput) -> Callable[..., None]:
 def _arrival(
     first: list[tuple[int, ...]], second: list[tuple[int, ...]], counts: tuple[int, int]
 ) -> Arrival | None:
-    """Compare the shapes for two numbers of samples."""
-    if len(first) != 1 or len(second) != 1 or len(first[0]) != len(second[0]):
+    """Compare the shapes for two numbers of samples, which are to be those of every call."""
+    if len(first) != len(second) or len({*first}) != 1 or len({*second}) != 1:
+        return None
+    if len(first[0]) != len(second[0]):
         return None
     pairs = list(zip(first[0], second[0], strict=True))
     moving = [axis for axis, (a, b) in enumerate(pairs) if a != b]
@@ -275,7 +327,7 @@ def _arrival(
     if a * counts[1] != b * counts[0]:
         return None
     entries = int(np.prod(first[0])) // counts[0]
-    return Arrival(moving[0], entries) if entries else None
+    return Arrival(moving[0], entries, len(first)) if entries else None
 
 
 @contextlib.contextmanager

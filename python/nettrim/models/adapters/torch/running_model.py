@@ -83,6 +83,16 @@ class RunningModel:
         return layer_names(self.arrivals) if self.arrivals else [*self.layers]
 
     @property
+    def repeated(self) -> list[str]:
+        """The layers that are called more than once."""
+        return [name for name in layer_names(self.arrivals) if self.arrivals[name].is_repeated]
+
+    def shows(self, graph: TorchGraph, name: str) -> bool:
+        """Tell whether a graph shows all calls of a layer; before a run, any."""
+        seen = len(graph.calls(name))
+        return seen == self.arrivals[name].n_calls if self.arrivals else seen > 0
+
+    @property
     def exits(self) -> dict[Exit, int]:
         """The outputs that count, and the axes of the samples there."""
         return {s: a.axis for s, a in self.arrivals.items() if isinstance(s, Exit)}

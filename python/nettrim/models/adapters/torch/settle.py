@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
+from ....base.errors import warn_user
 from ...samples import Data, Samples
 from .expansions.expand import are_near, expand
 from .graph import TorchGraph
@@ -53,29 +54,25 @@ def settle(running: RunningModel, data: Data, name: str) -> RunningModel:
     running = _without_differing_expansions(running, samples[0])
     running, arrivals = _try(running, samples, name)
     if not running.runner.precise:
-        warnings.warn(
+        warn_user(
             "model cannot compute in float64: what is reported holds up to its own rounding",
-            UserWarning,
-            stacklevel=4,
         )
     running = _accept(running, arrivals, samples[0])
     outputs = _computed_twice(running, samples[0])
     if _mixes(running, data[np.arange(4) % len(data)]):
         running.runner.batch = None
-        warnings.warn(
+        warn_user(
             "model: what comes out for a sample depends on those beside it, so all of them "
             "pass at once, and what is reported holds for these together. If samples are not "
             "along the first axis (a recurrent layer or attention without batch_first), put "
             "them there",
-            UserWarning,
-            stacklevel=4,
         )
     return replace(running, graph=_confirmed(running, samples[0], outputs))
 
 
 def warn_of_left_out(name: str, reason: str) -> None:
     """Warn of a layer that stays as it is."""
-    warnings.warn(f"layer {name!r} is not pruned: {reason}", UserWarning, stacklevel=4)
+    warn_user(f"layer {name!r} is not pruned: {reason}")
 
 
 # --- the copy that runs ---------------------------------------------------------------------------
@@ -164,7 +161,9 @@ def _hindrance(
 ) -> str | None:
     """Tell why a layer cannot be pruned, None if it can."""
     if arrival is None:
-        return "it runs more than once, or does not meet one sample at a time"
+        return (
+            "what arrives there does not go with the samples, or changes in shape from call to call"
+        )
     if arrival.axis and not isinstance(layer, nn.Linear):
         return "samples run along the positions that it slides over"
     if name in read:
@@ -204,10 +203,10 @@ def _confirmed(
     if isinstance(samples, Samples):  # an input may be one that has a default
         traced = TorchGraph.of(shown.model, given, tried_in)
     traced = _agreeing(traced, given, outputs)
-    if not names or _count_seen(traced, names) == len(names):
+    if not names or _count_seen(running, traced) == len(names):
         return traced
     exported = _agreeing(TorchGraph.exported(shown.model, given, tried_in), given, outputs)
-    return max(traced, exported, key=lambda graph: _count_seen(graph, names))
+    return max(traced, exported, key=partial(_count_seen, running))
 
 
 def _agreeing(
@@ -219,5 +218,5 @@ def _agreeing(
     return graph if graph is not None and graph.confirm(given, outputs) else None
 
 
-def _count_seen(graph: TorchGraph | None, names: list[str]) -> int:
-    return -1 if graph is None else sum(graph.call(name) is not None for name in names)
+def _count_seen(running: RunningModel, graph: TorchGraph | None) -> int:
+    return -1 if graph is None else sum(running.shows(graph, name) for name in running.names)

@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.parameter import is_lazy
 
 from ...model_view import Untouched
+from .expansions.experts import Experts
 from .layers import SHARED
 from .reads import extent, is_plain
 
@@ -26,6 +27,7 @@ KINDS: dict[type[nn.Module] | tuple[type[nn.Module], ...], str] = {
     nn.Conv3d: "convolution along three axes",
     nn.Bilinear: "bilinear layer",
     (_NormBase, nn.LayerNorm, nn.RMSNorm): "normalisation",
+    Experts: "biases of experts",
     torch.jit.ScriptModule: "TorchScript",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,9 +36,14 @@ class Walkthrough:
     X : ndarray of shape (n_samples, ...) or Samples
     layers : iterable of str
         Where to wait.
+    repeated : collection of str, optional
+        Those of them that are called again, where nothing waits but the first time.
     """
 
-    def __init__(self, runner: Runner, X: Data, layers: Iterable[str]) -> None:
+    def __init__(
+        self, runner: Runner, X: Data, layers: Iterable[str], repeated: Collection[str] = ()
+    ) -> None:
+        self._repeated = repeated
         self._spans = runner.batches(len(X))
         self._calls = [_Call(partial(runner.forward, X[span])) for span in self._spans]
         self._hooks = contextlib.ExitStack()
@@ -74,7 +79,7 @@ class Walkthrough:
 
     def _on_input(self, stop: Stop, values: torch.Tensor) -> None:
         call = getattr(_running, "call", None)
-        if call in self._calls:
+        if call in self._calls and not (stop in self._repeated and stop in call.passed):
             call.wait_at(stop, values)
 
 
@@ -90,6 +95,7 @@ class _Call:
         self._outputs: Outputs | None = None
         self._error: BaseException | None = None
         self._abandoned = False
+        self.passed: set[Stop] = set()
 
     def reach(self, stop: Stop) -> torch.Tensor | None:
         """Let it run on; return what is at a stop, None if it came to another one."""
@@ -102,6 +108,7 @@ class _Call:
     def wait_at(self, stop: Stop, values: torch.Tensor) -> None:
         """Stay at a stop until it is to go on; called in the thread."""
         self._stop, self._values = stop, values
+        self.passed.add(stop)
         self._arrived.release()
         self._go.acquire()
         self._stop = self._values = None

@@ -18,7 +18,8 @@ from ..layers import shared_parameters
 from ..outputs import named_tensors
 from ..prepare import copy_sharing_tensors
 from .attention import Attention
-from .experts import Experts
+from .cell import RecurrentCell
+from .experts import Experts, matrices_of_experts
 from .parts import linear_of
 from .recurrent import RecurrentLayers
 
@@ -120,6 +121,8 @@ def _is_known(module: nn.Module) -> bool:
         return module.bias_k is None and not module.add_zero_attn
     if type(module) in (nn.LSTM, nn.GRU, nn.RNN):
         return not module.proj_size
+    if type(module) in (nn.LSTMCell, nn.GRUCell, nn.RNNCell):
+        return True
     return _is_transposed_linear(module) or _is_mixture(module)
 
 
@@ -129,14 +132,13 @@ def _is_transposed_linear(module: nn.Module) -> bool:
 
 
 def _is_mixture(module: Any) -> bool:
-    """Whether a module holds the weights of experts, (expert, outputs, inputs), and no biases."""
-    return (
-        _is_of_transformers(module)
-        and {*module._parameters} == {"gate_up_proj", "down_proj"}
-        and module.gate_up_proj.dim() == module.down_proj.dim() == 3
-        and not getattr(module, "is_transposed", True)
-        and hasattr(module, "act_fn")
-    )
+    """Whether a module holds the matrices of experts in tensors of three axes."""
+    if not _is_of_transformers(module) or not hasattr(module, "has_gate"):
+        return False
+    matrices = matrices_of_experts(module)
+    biases = [f"{name}_bias" for name in matrices] if module.has_bias else []
+    held = module._parameters
+    return {*held} == {*matrices, *biases} and all(held[name].dim() == 3 for name in matrices)
 
 
 def _is_of_transformers(module: nn.Module) -> bool:
@@ -149,6 +151,8 @@ def _expansion(module: Any) -> nn.Module:
         return Attention(module)
     if isinstance(module, nn.RNNBase):
         return RecurrentLayers(module)
+    if isinstance(module, nn.RNNCellBase):
+        return RecurrentCell(module)
     if _is_mixture(module):
         return Experts(module)
     return linear_of(module.weight.t(), module.bias)

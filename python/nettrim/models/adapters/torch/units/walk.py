@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -102,6 +103,7 @@ class _UnitWalk(fx.Interpreter):
         self._grids: list[Labels] = []
         self._passed: list[tuple[str, Labels]] = []  # tensors of calls that units pass
         self._embedded: dict[str, Units] = {}
+        self._uses = Counter[str]()  # of the weights of layers that stay as they are
         self._counted: set[str] = set()
         # Numbers of modules, and the axes that may be as long for being of units.
         self._guesses: list[tuple[str, Labels, int]] = []
@@ -131,9 +133,12 @@ class _UnitWalk(fx.Interpreter):
         found = iter(self._couplings.straighten(grids)[len(self._grids) :])
         for name, _ in self._passed:
             at = next(found)
-            self._couplings.tensor(name, tuple(self._tensors[name].shape), {at.axis: at.units})
+            shape, uses = tuple(self._tensors[name].shape), self._uses.pop(name, 0)
+            self._couplings.tensor(name, shape, {at.axis: at.units}, uses)
             for attribute in COUNTERS:
                 self._count(f"{name.rpartition('.')[0]}.{attribute}", at.units)
+        for name, uses in self._uses.items():
+            self._couplings.tensor(name, tuple(self._tensors[name].shape), {}, uses)
         guesses: dict[str, bool] = {}
         for name, grid, axis in self._guesses:
             at = next(found)
@@ -166,6 +171,8 @@ class _UnitWalk(fx.Interpreter):
             return [self._embed(operands, results[0])]
         if layer is not None and self._layers.get(layer, "") is None:
             return [self._pass_layer(layer, operands[0], results[0])]
+        if layer is not None and layer in self._layers and f"{layer}.weight" in self._tensors:
+            self._uses[f"{layer}.weight"] += self._count_uses(layer, operands[0].value, results[0])
         if all(operand.labels is None for operand in operands):
             return []
         try:
@@ -311,14 +318,20 @@ class _UnitWalk(fx.Interpreter):
             self._count(f"{name}.groups", features[:: len(features) // groups])
             reads = np.full(len(reads), FIXED)  # places in groups, of which all units have them
         self._couplings.layer(name, np.repeat(reads, np.prod(kernel, dtype=int)), outputs)
-        spread = operand.value if isinstance(module, TRANSPOSED) else result
-        uses = spread.numel() // self._n_samples // spread.shape[at]
+        uses = self._count_uses(name, operand.value, result)
         self._couplings.tensor(f"{name}.weight", tuple(module.weight.shape), axes, uses)
         if module.bias is not None:
             self._couplings.tensor(f"{name}.bias", tuple(module.bias.shape), {0: outputs})
         self._count(f"{name}.{place.n_inputs}", features)
         self._count(f"{name}.{place.n_outputs}", outputs)
         return arrange(outputs, {0: result.ndim + at}, result.ndim)
+
+    def _count_uses(self, name: str, given: torch.Tensor, result: torch.Tensor) -> int:
+        """Return how often a call of a layer multiplies each of its weights, for one sample."""
+        module: Any = _submodule(self._model, name)
+        spread = given if isinstance(module, TRANSPOSED) else result
+        channels = spread.shape[-1 - len(getattr(module, "kernel_size", ()))]
+        return spread.numel() // self._n_samples // channels
 
     def _tie_in_groups(self, groups: int, whole: bool, features: Units, outputs: Units) -> None:
         """Make units of what the groups of a convolution read and write.
