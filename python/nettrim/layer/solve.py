@@ -65,6 +65,7 @@ def solve_layer(
     ridge: float = 0.0,
     pull: float = 0.0,
     original: ArrayLike | None = None,
+    costs: ArrayLike | None = None,
 ) -> LayerSolution:
     r"""Find the weights of least :math:`\ell_1` norm that reproduce a layer's outputs.
 
@@ -201,6 +202,7 @@ def solve_layer(
         ridge=ridge,
         pull=pull,
         original=original,
+        costs=costs,
     )
     form = Form.of(epsilon, penalty)
     options = LayerOptions.of(

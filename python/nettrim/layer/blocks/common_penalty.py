@@ -343,7 +343,7 @@ class _PenaltySearch:
             upper = 0.0 if data.upper is None else data.upper[:, block.outputs]
             residuals.append(frobenius_norm((signal - data.Y[:, block.outputs])[active]))
             violations.append(float((signal - upper)[~active].max(initial=0.0)))
-        l1 = sum(float(np.abs(w).sum(dtype=np.float64)) for w in weights)
+        l1 = data.norm(np.hstack(weights))
         return l1, math.hypot(*residuals), max(violations)
 
     def _conclude(self, candidate: Candidate, status: str) -> LayerSolution:
