@@ -123,10 +123,6 @@ class LayerData:
             return np.ones(Y.shape, bool)
         return Y > 0 if self.active is None else self.active[:, outputs]
 
-    def at_costs(self, costs: Array) -> LayerData:
-        """Return the layer with other costs of its weights, dead ones included."""
-        return replace(self, costs=np.compress(self.live, costs, axis=0))
-
     def norm(self, weights: Floats, outputs: slice = slice(None)) -> float:
         """Return the l1 norm of some outputs' weights, at their costs."""
         sizes = np.abs(weights)
@@ -141,12 +137,16 @@ class LayerData:
         return {} if self.drawn is None else vars(self.drawn)
 
     def with_dead_features(self, solution: LayerSolution) -> LayerSolution:
-        """Return an answer on the live features as one on all of them."""
+        """Return an answer on the live features as one on all of them, with what they cost."""
         if self.live.all():
-            return solution
+            return replace(solution, costs=self.costs)
         weights = np.zeros((len(self.live), self.Y.shape[1]), solution.weights.dtype)
         weights[self.live] = solution.weights
-        return replace(solution, weights=weights)
+        costs = self.costs
+        if costs is not None:
+            costs = np.ones(weights.shape)
+            costs[self.live] = self.costs
+        return replace(solution, weights=weights, costs=costs)
 
 
 def _check_upper(
