@@ -214,8 +214,8 @@ def _check_costs(costs: ArrayLike | None, shape: tuple[int, int]) -> Array | Non
     if costs is None:
         return None
     array = as_plain_array(costs, "costs")
-    forbidden = np.isposinf(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
-    finite = check_finite(np.where(forbidden, 1, array), "costs")
+    forbidden = np.isposinf(array) if array.dtype.kind == "f" else False
+    finite = check_finite(np.where(forbidden, 1.0, array) if np.any(forbidden) else array, "costs")
     if not (finite > 0).all():
         raise ValueError(f"costs must be greater than 0, got {finite.min():g}")
     try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ...base.table import format_percent
 from ...models.model_view import LayerView, find_layers, view_both
 from ..blocks import sum_up
 from ..outcome import LayerReport
 from ..recipe import tolerance_of
-from ..text import format_gap, format_percent, format_time
+from ..text import format_gap, format_time
 from .chart import draw_history
 from .markup import Markup, element, join
 from .parts import (
