@@ -116,6 +116,11 @@ class LayerData:
         """Return what the outputs of a group see."""
         return self.X if self.groups == 1 else self.X[group]
 
+    @property
+    def prefers_cold_start(self) -> bool:
+        """Whether an answer to a similar program is no help: a Gram matrix is all it takes."""
+        return not self.relu and self.X.shape[-2] > self.X.shape[-1]
+
     def is_active(self, outputs: slice) -> NDArray[np.bool_]:
         """Return where some of the outputs are to be reproduced."""
         Y = self.Y[:, outputs]

@@ -310,7 +310,8 @@ class _Job(NamedTuple):
             return self
         left = max(self.options.time_limit - answer.seconds, 0.0)
         options = replace(self.options, time_limit=left)
-        return _Job(self.form, options, self.width, *_warm_start(answer, data))
+        start = None if data.prefers_cold_start else answer
+        return _Job(self.form, options, self.width, *_warm_start(start, data))
 
 
 def _check_whole(solver: str, block_outputs: int | None) -> None:

@@ -172,12 +172,8 @@ class _PenaltySearch:
         return 2 * share / math.sqrt(sum(p.square for p in itertools.compress(rough, usable)))
 
     def _starts(self, results: Sequence[BlockResult]) -> list[BlockStart]:
-        """Begin where the blocks are, unless their multipliers ran away.
-
-        A linear layer with many samples is faster from nothing.
-        """
-        data = self.dispatcher.data
-        cold = not data.relu and data.X.shape[-2] > data.X.shape[-1]
+        """Begin where the blocks are, unless that is no help or their multipliers ran away."""
+        cold = self.dispatcher.data.prefers_cold_start
         return [
             BlockStart() if cold or result.solution.status == "infeasible" else result.start
             for result in results
