@@ -1,7 +1,8 @@
-"""Rounds of one layer's program: each is proved at its costs, within the constraints of the first."""
+"""Rounds of a layer's program: each is proved at its costs, within the constraints of the first."""
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -39,11 +40,10 @@ def solve(activation: str = "relu", gain: float = 0.2, **options: Any) -> nettri
 def test_the_last_round_is_proved_at_its_costs(activation: str, rounds: int) -> None:
     X, Y = layer(activation)
     s = solve(activation, reweighted=rounds)
-    program = ReferenceProgram.of(
-        X, Y, epsilon=s.epsilon, activation=activation, costs=s.costs
-    )
+    program = ReferenceProgram.of(X, Y, epsilon=s.epsilon, activation=activation, costs=s.costs)
     proof = certify(program, s.weights, s.dual)
-    assert s.converged and abs(proof.gap) <= 1.1 * TOL
+    assert s.converged
+    assert abs(proof.gap) <= 1.1 * TOL
     assert proof.residual <= s.epsilon * (1 + TOL)
     assert proof.objective == pytest.approx(s.objective, rel=1e-9)
 
@@ -52,7 +52,8 @@ def test_the_last_round_is_proved_at_its_costs(activation: str, rounds: int) -> 
 def test_fewer_weights_are_left_with_every_round(activation: str) -> None:
     plain, once, thrice = (solve(activation, reweighted=k) for k in (0, 1, 3))
     assert thrice.nonzeros < once.nonzeros < plain.nonzeros
-    assert plain.first is None and plain.costs is None
+    assert plain.first is None
+    assert plain.costs is None
 
 
 @pytest.mark.parametrize("form", ["epsilon", "penalty"])
@@ -90,7 +91,8 @@ def test_costs_that_were_given_stay() -> None:
     allowed = np.isfinite(given)
     shares = s.costs[allowed] * softened[allowed] / given[allowed]
     np.testing.assert_allclose(shares, shares[0])
-    assert s.converged and not s.weights[~allowed].any()
+    assert s.converged
+    assert not s.weights[~allowed].any()
 
 
 @pytest.mark.parametrize("activation", ["relu", "linear"])
@@ -130,15 +132,17 @@ def test_drawn_weights_are_reweighted_within_their_ball() -> None:
     drawn = {"ridge": 0.01, "pull": 0.1, "original": W}
     plain = nettrim.solve_layer(X, Y, epsilon=epsilon, **drawn)
     s = nettrim.solve_layer(X, Y, epsilon=epsilon, reweighted=1, **drawn)
-    assert s.converged and s.nonzeros < plain.nonzeros
+    assert s.converged
+    assert s.nonzeros < plain.nonzeros
     assert s.residual <= epsilon * (1 + TOL)
 
 
 def test_progress_counts_on() -> None:
     told: list[nettrim.LayerProgress] = []
     s = solve(reweighted=2, callback=told.append)
-    for one, other in zip(told, told[1:], strict=False):
-        assert other.iteration >= one.iteration and other.seconds >= one.seconds
+    for one, other in itertools.pairwise(told):
+        assert other.iteration >= one.iteration
+        assert other.seconds >= one.seconds
     assert told[-1].iteration == s.iterations
     assert s.seconds >= s.first.seconds
 
@@ -146,8 +150,10 @@ def test_progress_counts_on() -> None:
 def test_a_stop_leaves_the_answer_there_was() -> None:
     plain = solve()
     s = solve(reweighted=3, callback=lambda told: told.iteration > plain.iterations)
-    assert s.status == "interrupted" and s.iterations > plain.iterations
-    assert np.array_equal(s.weights, plain.weights) and s.dual_bound == plain.dual_bound
+    assert s.status == "interrupted"
+    assert s.iterations > plain.iterations
+    assert np.array_equal(s.weights, plain.weights)
+    assert s.dual_bound == plain.dual_bound
 
 
 @pytest.mark.parametrize("status", ["time_limit", "max_iter", "numerical", "infeasible"])
@@ -157,14 +163,18 @@ def test_a_round_without_proof_leaves_the_answer_there_was(status: str) -> None:
     unproved = replace(plain, status=status, weights=0 * plain.weights)
     answers = iter([plain, replace(plain, objective=1.0), unproved])
     s = solve_in_rounds(lambda *_: next(answers), data, 5, None)
-    assert s.status == "optimal" and s.objective == 1.0 and s.first is plain
+    assert s.status == "optimal"
+    assert s.objective == 1.0
+    assert s.first is plain
     assert np.array_equal(s.weights, plain.weights)
     assert s.seconds == pytest.approx(3 * plain.seconds)
 
 
 def test_no_weights_are_not_reweighted() -> None:
     s = solve(gain=1.5, reweighted=2)
-    assert s.converged and s.nonzeros == 0 and s.first is None
+    assert s.converged
+    assert s.nonzeros == 0
+    assert s.first is None
 
 
 def test_a_report_tells_of_the_first_round() -> None:

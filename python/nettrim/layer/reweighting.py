@@ -48,14 +48,15 @@ def solve_in_rounds(
             break
         heard = None if callback is None else _hear_after(answer, callback)
         found = solve(_at_next_costs(data, answer), answer, heard)
-        spent = {
-            "iterations": answer.iterations + found.iterations,
-            "seconds": answer.seconds + found.seconds,
-        }
+        answer = replace(
+            replace(found, first=first) if found.converged else answer,
+            iterations=answer.iterations + found.iterations,
+            seconds=answer.seconds + found.seconds,
+        )
+        if found.status == "interrupted":
+            return replace(answer, status="interrupted")
         if not found.converged:
-            stopped = found.status == "interrupted"
-            return replace(answer, status="interrupted" if stopped else answer.status, **spent)
-        answer = replace(found, first=first, **spent)
+            break
     return answer
 
 

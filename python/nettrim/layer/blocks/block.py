@@ -108,8 +108,8 @@ class BlockResult(NamedTuple):
         Its ``dual`` is empty unless all multipliers were asked for.
     multipliers : SparseMultipliers
     l1, linear, square : float
-        Sum of absolute weights, at their costs, and with multipliers G in units of the form <G, target> and
-        ||G_active||^2.
+        Sum of absolute weights, at their costs, and with multipliers G in units of the form
+        <G, target> and ||G_active||^2.
     """
 
     solution: LayerSolution

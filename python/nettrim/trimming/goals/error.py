@@ -73,11 +73,11 @@ class Error(PathGoal):
         groups are left alone, and only the ridge draws those without a ReLU. With ``time_limit``
         the choice takes 0.4 of it at most, beside the solve. Default neither.
     reweighted : int, default 0
-        So many rounds more each layer is solved, as ``reweighted`` of `nettrim.solve_layer`: weights
-        that were small cost more, and fewer are left within the same epsilon. One round leaves
-        about two thirds of the weights, for half the work once more. What is proved of errors holds
-        as without; ``gap`` is then that of the last round's program, and ``l1_gap`` tells how far
-        the l1 norm is from the least.
+        So many rounds more each layer is solved, as ``reweighted`` of `nettrim.solve_layer`: small
+        weights cost more, and fewer are left within the same epsilon. The first leaves two thirds
+        to five sixths of them, for half of the work once more. What is proved of errors holds as
+        without; ``gap`` is that of the last round's program, and ``l1_gap`` tells how far the l1
+        norm is from the least.
 
     Raises
     ------
