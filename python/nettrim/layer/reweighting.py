@@ -65,7 +65,7 @@ def _at_next_costs(data: LayerData, answer: LayerSolution) -> LayerData:
     weights = np.compress(data.live, answer.weights, axis=0)
     sizes = np.abs(weights).astype(np.float64)
     used = sizes > 0
-    costs = 1 / (sizes + SOFTNESS * float(sizes[used].mean()))
+    costs = 1 / (sizes / float(sizes[used].mean()) + SOFTNESS)
     if data.costs is not None:
         costs *= data.costs
     return replace(data, costs=costs * (data.norm(sizes) / float(costs[used] @ sizes[used])))
