@@ -326,3 +326,16 @@ def test_bad_costs(costs: Any, message: str) -> None:
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             solve()
+
+
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+@pytest.mark.parametrize("solver", ["auto", "newton", "admm"])
+def test_too_few_weights_allowed_are_told(activation: str, solver: str) -> None:
+    """By a ray, of which only what allowed weights see has to vanish."""
+    program = at(priced_layer(14, activation=activation, spread=0.5), 0.1)
+    costs = program.costs.copy()
+    costs[3:] = np.inf
+    program = replace(program, costs=costs)
+    solution = program.solve(solver=solver)
+    assert solution.status == "infeasible"
+    assert program.certify(solution).dual_bound > 1e6 * float(costs[:3].max())
