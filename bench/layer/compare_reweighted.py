@@ -29,7 +29,7 @@ from bench.common.data import Array
 from bench.common.tables import RESULTS, Table
 from bench.rivals import alps
 
-DENSE = {"mnist_lenet300": (1, 2), "mnist_fc": (1, 3)}
+DENSE = {"mnist_lenet300": (1, 2)}
 EPSILONS = (0.01, 0.05, 0.15)
 LINEAR, BLOCKS, OUTPUTS = ("q", "o", "ffn1"), [1, 4], 128
 LINEAR_EPSILONS = (0.05, 0.1, 0.2)
