@@ -1,6 +1,6 @@
 """How many weights do rounds of reweighted l1 save within the same error, and for how much work?
 
-    python -m bench.layer.compare_reweighted --data DIR [--samples 2000] [--rounds 3]
+    python -m bench.layer.compare_reweighted --data DIR [--samples 2000] [--tokens 1000] [--rounds 3]
         [--text FILE] [--output DIR]
 
 ReLU layers of trained networks, and linear layers of a real transformer on real text (see
@@ -66,6 +66,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--tokens", type=int, default=1000, help="samples of the transformer")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--text", type=Path, metavar="FILE")
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -81,7 +82,7 @@ def layers(options: argparse.Namespace) -> Iterator[tuple[Layer, tuple[float, ..
             layer, (X, _, _) = network.layers[number - 1], data.layer_data(network, images, number)
             W = np.vstack([layer.weights, layer.bias])
             yield Layer(f"{name}, {number}", X[:count], X[count:], W, "relu"), EPSILONS
-    for linear in minilm.layers(BLOCKS, count, count, options.text):
+    for linear in minilm.layers(BLOCKS, options.tokens, options.tokens, options.text):
         if linear.name.split()[1] in LINEAR:
             W = linear.weights[:, :OUTPUTS]
             yield Layer(linear.name, linear.X, linear.held_out, W, "linear"), LINEAR_EPSILONS
@@ -133,7 +134,7 @@ def main() -> None:
         options.output / "compare_reweighted",
         "Rounds of reweighted l1, within the same error",
         KEYS,
-        machine.header() | {"samples": options.samples},
+        machine.header(),
     )
     for layer, epsilons in layers(options):
         for epsilon in epsilons:

@@ -74,8 +74,8 @@ class Error(PathGoal):
         the choice takes 0.4 of it at most, beside the solve. Default neither.
     reweighted : int, default 0
         So many rounds more each layer is solved, as ``reweighted`` of `nettrim.solve_layer`: small
-        weights cost more, and fewer are left within the same epsilon. The first leaves two thirds
-        to five sixths of them, for half of the work once more. What is proved of errors holds as
+        weights cost more, and fewer are left within the same epsilon. The first leaves three fifths
+        to nine tenths of them, for half of the work once more. What is proved of errors holds as
         without; ``gap`` is that of the last round's program, and ``l1_gap`` tells how far the l1
         norm is from the least.
 
