@@ -1,7 +1,7 @@
 """How many weights do rounds of reweighted l1 save within the same error, and for how much work?
 
-    python -m bench.layer.compare_reweighted --data DIR [--samples 2000] [--tokens 1000] [--rounds 3]
-        [--text FILE] [--output DIR]
+    python -m bench.layer.compare_reweighted --data DIR [--samples 2000] [--tokens 1000]
+        [--rounds 3] [--text FILE] [--output DIR]
 
 ReLU layers of trained networks, and linear layers of a real transformer on real text (see
 bench/common/minilm.py), the latter posed by their Gram matrices. Each is solved at some epsilons,
