@@ -23,7 +23,7 @@ from bench.networks import promises
 GOALS: dict[tuple[str, str], nettrim.Goal] = {
     ("sparsity", "one trim"): nettrim.Sparsity(0.9),
     ("sparsity", "promise"): nettrim.Promise(flips=promises.FLIPS),
-    ("epsilon", "one trim"): nettrim.Error(0.15, regularise="auto"),
+    ("epsilon", "one trim"): nettrim.Error(0.15, regularise="auto", reweighted=2),
     ("epsilon", "promise"): nettrim.Promise(flips=promises.FLIPS, path="epsilon"),
 }
 

@@ -24,7 +24,8 @@ LayerOptions layer_options(double tol, Index max_iter, double time_limit, int n_
 
 template <class S>
 LayerProgram<S> program_of(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upper,
-                           const OptionalArray<bool>& active, bool relu) {
+                           const OptionalArray<bool>& active, bool relu,
+                           const OptionalArray<double>& costs) {
   LayerProgram<S> program;
   program.samples = X.shape(0);
   program.features = X.shape(1);
@@ -34,6 +35,7 @@ LayerProgram<S> program_of(const Array<S>& X, const Array<S>& Y, const OptionalA
   program.upper = data_or_null(upper);
   program.active = data_or_null(active);
   program.activation = relu ? Activation::relu : Activation::linear;
+  program.costs = data_or_null(costs);
   return program;
 }
 
@@ -70,8 +72,8 @@ py::dict solve(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
                const OptionalArray<S>& start_weights, const OptionalArray<S>& start_dual,
                const py::object& callback, const OptionalArray<Index>& groups,
                const OptionalArray<double>& prices, double ridge, double pull,
-               const OptionalArray<S>& original) {
-  LayerProgram<S> program = program_of(X, Y, upper, active, relu);
+               const OptionalArray<S>& original, const OptionalArray<double>& costs) {
+  LayerProgram<S> program = program_of(X, Y, upper, active, relu, costs);
   program.groups = groups_of(groups, prices);
   program.regularisation = regularisation_of(ridge, pull, original);
   program.form = epsilon ? Form::constrained : Form::penalised;
@@ -96,9 +98,9 @@ py::list trace(const Array<S>& X, const Array<S>& Y, const OptionalArray<S>& upp
                double tol, Index max_iter, double time_limit, int n_threads,
                const py::object& callback, const OptionalArray<Index>& groups,
                const OptionalArray<double>& prices, double ridge, double pull,
-               const OptionalArray<S>& original) {
+               const OptionalArray<S>& original, const OptionalArray<double>& costs) {
   const LayerOptions options = layer_options(tol, max_iter, time_limit, n_threads, callback);
-  LayerProgram<S> program = program_of(X, Y, upper, active, relu);
+  LayerProgram<S> program = program_of(X, Y, upper, active, relu, costs);
   program.groups = groups_of(groups, prices);
   program.regularisation = regularisation_of(ridge, pull, original);
   std::vector<LayerSolution<S>> solutions;
@@ -120,13 +122,14 @@ void add_solve(py::module_& m) {
         py::arg("max_iter"), py::arg("time_limit"), py::arg("check_every"), py::arg("n_threads"),
         strict("start_weights").none(true), strict("start_dual").none(true), py::arg("callback"),
         strict("groups").none(true) = py::none(), strict("prices").none(true) = py::none(),
-        py::arg("ridge") = 0.0, py::arg("pull") = 0.0, strict("original").none(true) = py::none());
+        py::arg("ridge") = 0.0, py::arg("pull") = 0.0, strict("original").none(true) = py::none(),
+        strict("costs").none(true) = py::none());
   m.def("trace_layer", &trace<S>, strict("X"), strict("Y"), py::kw_only(),
         strict("upper").none(true), strict("active").none(true), py::arg("relu"),
         py::arg("epsilons"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
         py::arg("n_threads"), py::arg("callback"), strict("groups").none(true) = py::none(),
         strict("prices").none(true) = py::none(), py::arg("ridge") = 0.0, py::arg("pull") = 0.0,
-        strict("original").none(true) = py::none());
+        strict("original").none(true) = py::none(), strict("costs").none(true) = py::none());
 }
 
 }  // namespace

@@ -59,6 +59,7 @@ def solve_layer(
     ridge: float = 0.0,
     pull: float = 0.0,
     original: NDArray[np.floating[Any]] | None = None,
+    costs: NDArray[np.float64] | None = None,
 ) -> LayerFields: ...
 
 # epsilons in descending order; an interrupt or the time limit leaves fewer answers than that.
@@ -80,6 +81,7 @@ def trace_layer(
     ridge: float = 0.0,
     pull: float = 0.0,
     original: NDArray[np.floating[Any]] | None = None,
+    costs: NDArray[np.float64] | None = None,
 ) -> list[LayerFields]: ...
 
 class BranchHullFields(TypedDict):

@@ -36,6 +36,7 @@ ENTRIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "solve_layer": (nettrim.solve_layer, {"X": X, "Y": Y, "epsilon": 1.0, "upper": Y + 1}),
     "solve_layer active": (nettrim.solve_layer, {"X": X, "Y": Y, "epsilon": 1.0, "active": Y > 0}),
     "warm start": (nettrim.solve_layer, {"X": X, "Y": Y, "epsilon": 1.0, "warm_start": W}),
+    "costs": (nettrim.solve_layer, {"X": X, "Y": Y, "epsilon": 1.0, "costs": np.ones(W.shape)}),
     "trace": (nettrim.trace, {"X": X, "Y": Y, "epsilons": [0.5, 1.0]}),
     "units": (
         nettrim.solve_units,
@@ -150,7 +151,7 @@ NUMBERS = {
     "separate_image": ("mu", "slack", "tol", "time_limit"),
 }
 WHOLE = {
-    "solve_layer": ("max_iter", "n_threads", "check_every", "groups"),
+    "solve_layer": ("max_iter", "n_threads", "check_every", "groups", "reweighted"),
     "trace": ("max_iter", "n_threads"),
     "budget": ("swaps", "n_threads"),
     "trace_budget": ("n_threads",),

@@ -411,6 +411,30 @@ void test_linear_engine_agrees() {
   }
 }
 
+// Costs of features are their units, whatever they cost all together; a weight of infinite cost is
+// zero; and there is no cost below zero.
+void test_costs() {
+  constexpr Index samples = 60, features = 12, outputs = 4;
+  Layer<double> layer(16, samples, features, outputs, 0.1);
+  const Eigen::VectorXd units = Eigen::VectorXd::LinSpaced(features, 0.5, 2);
+  Matrix<double> costs = 1e3 * units.transpose().replicate(outputs, 1);
+  const Matrix<double> X = units.cwiseInverse().asDiagonal() * layer.X;
+  auto scaled = layer.program, priced = layer.program;
+  scaled.X = X.data();
+  priced.costs = costs.data();
+  const auto one = solve_layer(priced), other = solve_layer(scaled);
+  CHECK(one.status == Status::optimal && other.status == Status::optimal);
+  CHECK(std::abs(one.objective - 1e3 * other.objective) <= 2e-6 * one.objective);
+  CHECK(std::abs(one.penalty * 1e3 - other.penalty) <= 1e-3 * other.penalty);
+
+  costs(1, 2) = kInfinity;
+  priced.level *= 3;
+  const auto without = solve_layer(priced);
+  CHECK(without.status == Status::optimal && without.weights(1, 2) == 0);
+  costs(0, 0) = 0;
+  CHECK(refuses([&] { solve_layer(priced); }));
+}
+
 // Rows of a regularisation count as if they stood in X, each asked for by the outputs that have it.
 void test_drawn_weights() {
   constexpr Index samples = 60, features = 12, outputs = 4, rows = 2 * samples + features;
@@ -637,6 +661,7 @@ int main() {
   test_working_gram_estimates();
   test_engines_agree();
   test_linear_engine_agrees();
+  test_costs();
   test_drawn_weights();
   test_newton_starts_warm();
   std::printf("%d checks, %d failed\n", checks, failures);

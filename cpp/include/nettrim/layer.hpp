@@ -45,6 +45,9 @@ struct LayerProgram {
   Activation activation = Activation::relu;
   Form form = Form::constrained;
   double level = 0;  // epsilon or penalty
+  // features x outputs: in place of |U|_1 the norm is sum_ij costs_ij |U_ij|, all of them positive;
+  // a weight of infinite cost is zero. Null means that all are 1.
+  const double* costs = nullptr;
   FeatureGroups groups;
   Regularisation<S> regularisation;
 };

@@ -33,8 +33,9 @@ GramSpace::GramSpace(const UnitProgram<S>& p)
           },
           p.threads),
       coordinates_(basis_.coordinates(p.n_outputs(), given_Y_)),
-      triangle_(p.costs.cwiseInverse().asDiagonal() * basis_.triangle()),
+      triangle_(p.scales.cwiseInverse().asDiagonal() * basis_.triangle()),
       form_(p.given.form),
+      costs_(p.costs),
       groups_(p.given.groups),
       n_samples_(p.n_samples()),
       size_(p.total),
@@ -42,7 +43,7 @@ GramSpace::GramSpace(const UnitProgram<S>& p)
   if (p.regularisation) {
     const double scale = static_cast<double>(p.x_scale);
     ridge_ = p.given.regularisation.ridge * scale * scale;
-    original_ = p.regularisation->original * p.costs.asDiagonal();
+    original_ = p.regularisation->original * p.scales.asDiagonal();
   }
   aim(p.level);
 }
@@ -64,6 +65,7 @@ LayerProgram<double> GramSpace::program() const {
   p.activation = Activation::linear;
   p.form = form_;
   p.level = level_;
+  p.costs = costs_ ? costs_->data() : nullptr;
   p.groups = groups_;
   p.regularisation = {ridge_, 0, original_.data()};
   return p;

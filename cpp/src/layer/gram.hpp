@@ -36,6 +36,7 @@ class GramSpace {
   Matrix<double> coordinates_;  // YQ', outputs x features
   Matrix<double> triangle_;     // of features as far apart as they were given
   Form form_;
+  std::shared_ptr<const Matrix<double>> costs_;
   FeatureGroups groups_;
   double ridge_ = 0;
   Matrix<double> original_;  // what it draws to, outputs x features

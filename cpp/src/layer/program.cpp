@@ -68,6 +68,15 @@ Eigen::VectorXd evening(const Eigen::VectorXd& lengths) {
 }
 
 template <class S>
+void set_costs(UnitProgram<S>& p) {
+  const View<double> given(p.given.costs, p.n_outputs(), p.n_features());
+  if (const double least = given.minCoeff(); std::isfinite(least)) {
+    p.cost_unit = 1 / unit_scale<double>(least);
+  }
+  p.costs = std::make_shared<Matrix<double>>(given / p.cost_unit);
+}
+
+template <class S>
 double largest_entry(const S* values, Index size) {
   if (values == nullptr) return 0;
   return Eigen::Map<const Eigen::Array<S, Eigen::Dynamic, 1>>(values, size).abs().maxCoeff();
@@ -79,7 +88,7 @@ template <class S>
 Samples<S> UnitProgram<S>::X(Range r) const {
   const View<S> where_it_lies(given.X + r.begin * given.features, given.features, r.size);
   if (!even) return {where_it_lies.data(), given.features, r.size};
-  return Samples<S>(costs.template cast<S>().asDiagonal() * where_it_lies);
+  return Samples<S>(scales.template cast<S>().asDiagonal() * where_it_lies);
 }
 
 template <class S>
@@ -101,25 +110,40 @@ Matrix<S> UnitProgram<S>::gradient_of(const Matrix<S>& signal) const {
 }
 
 template <class S>
+Eigen::VectorXd UnitProgram<S>::costs_of(Index output) const {
+  if (!costs) return scales;
+  return scales.cwiseProduct(costs->row(output).transpose());
+}
+
+template <class S>
 double UnitProgram<S>::norm_of(const Matrix<double>& weights) const {
   if (groups) return groups->of(weights);
-  return weights.cwiseAbs().colwise().sum() * costs;
+  if (!costs) return weights.cwiseAbs().colwise().sum() * scales;
+  const auto paid = [](double weight, double cost) { return weight == 0 ? 0 : weight * cost; };
+  return weights.cwiseAbs().binaryExpr(*costs, paid).colwise().sum() * scales;
+}
+
+template <class S>
+Matrix<double> UnitProgram<S>::allowed(Matrix<double> weights) const {
+  if (!costs) return weights;
+  const auto kept = [](double weight, double cost) { return std::isinf(cost) ? 0 : weight; };
+  return weights.binaryExpr(*costs, kept);
 }
 
 template <class S>
 Matrix<S> UnitProgram<S>::given_weights(const Matrix<S>& weights) const {
-  return weights * (costs * weight_unit()).template cast<S>().asDiagonal();
+  return weights * (scales * weight_unit()).template cast<S>().asDiagonal();
 }
 
 template <class S>
 Matrix<S> UnitProgram<S>::unit_weights(const Matrix<S>& given_weights) const {
-  return given_weights * (costs * weight_unit()).cwiseInverse().template cast<S>().asDiagonal();
+  return given_weights * (scales * weight_unit()).cwiseInverse().template cast<S>().asDiagonal();
 }
 
 template <class S>
 void UnitProgram<S>::set_level(double given_level) {
   given.level = given_level;
-  level = constrained() ? given_level * y_scale : given_level * x_scale * y_scale;
+  level = given_level * y_scale * (constrained() ? 1.0 : static_cast<double>(x_scale) * cost_unit);
 }
 
 template <class S>
@@ -134,9 +158,10 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
   p.lengths = with_drawn_rows(lengths_of_features(p, largest_input), program.regularisation);
   p.x_scale = unit_scale<S>(p.lengths.maxCoeff());
   if (program.groups.count > 0) p.groups = std::make_shared<GroupNorm>(program);
-  p.costs = p.groups ? Eigen::VectorXd::Ones(program.features).eval() : evening(p.lengths);
-  p.even = !p.costs.isOnes(0);
-  p.lengths = p.lengths.cwiseProduct(p.costs) * static_cast<double>(p.x_scale);
+  p.scales = p.groups ? Eigen::VectorXd::Ones(program.features).eval() : evening(p.lengths);
+  p.even = !p.scales.isOnes(0);
+  p.lengths = p.lengths.cwiseProduct(p.scales) * static_cast<double>(p.x_scale);
+  if (program.costs != nullptr) set_costs(p);
   double largest = largest_entry(program.Y, entries);
   if (largest == 0) largest = largest_entry(program.upper, entries);
   p.y_scale = unit_scale<S>(largest);

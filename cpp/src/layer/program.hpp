@@ -81,20 +81,23 @@ struct UnitRegularisation {
 
 // The program in units where the longest feature and the largest output are about 1:
 // X' = x_scale X, Y' = y_scale Y, U' = (y_scale / x_scale) U. Where the lengths of the features are
-// far apart, all are about 1: features are longer by `costs`, their weights are smaller by as much
-// and cost so much each. All factors are powers of two.
+// far apart, all are about 1: features are longer by `scales`, their weights are smaller by as much
+// and cost so much each, beside what the caller says of each. All factors are powers of two.
 template <class S>
 struct UnitProgram {
   LayerProgram<S> given;
   S x_scale = 1, y_scale = 1;
-  // Of each feature: l1 penalty of a unit of weight; norm of X', and of rows that are not formed.
-  Eigen::VectorXd costs, lengths;
-  std::shared_ptr<const GroupNorm> groups;  // in place of the l1 norm; then all costs are 1
+  // Of each feature: by what it is longer; norm of X', and of rows that are not formed.
+  Eigen::VectorXd scales, lengths;
+  // Of each weight, outputs x features, over cost_unit: the least is about 1. Null: all are alike.
+  std::shared_ptr<const Matrix<double>> costs;
+  double cost_unit = 1;
+  std::shared_ptr<const GroupNorm> groups;  // in place of the l1 norm; then all scales are 1
   std::shared_ptr<const UnitRegularisation<S>> regularisation;  // if there is one
   double level = 0;                                             // epsilon or penalty in these units
   double largest = 0;                                           // max |Y'|
   double total = 0;   // ||Y'_active||_F, and of what weights are drawn to
-  bool even = false;  // whether features have costs of their own
+  bool even = false;  // whether features have scales of their own
   int threads = 1;
   std::vector<Range> samples;  // cut for the threads; about what a core's cache holds
 
@@ -109,13 +112,16 @@ struct UnitProgram {
   double signal_unit() const { return 1 / static_cast<double>(y_scale); }
   double weight_unit() const { return static_cast<double>(x_scale) / static_cast<double>(y_scale); }
   double dual_unit() const {
-    return constrained() ? static_cast<double>(x_scale) : 1 / static_cast<double>(y_scale);
+    return constrained() ? static_cast<double>(x_scale) * cost_unit
+                         : 1 / static_cast<double>(y_scale);
   }
   double objective_unit() const {
-    return constrained() ? weight_unit() : signal_unit() * signal_unit();
+    return constrained() ? weight_unit() * cost_unit : signal_unit() * signal_unit();
   }
 
+  Eigen::VectorXd costs_of(Index output) const;  // l1 penalty of a unit of weight of each feature
   double norm_of(const Matrix<double>& weights) const;      // outputs x features, at their costs
+  Matrix<double> allowed(Matrix<double> weights) const;     // without those of infinite cost
   Matrix<S> given_weights(const Matrix<S>& weights) const;  // in the caller's units
   Matrix<S> unit_weights(const Matrix<S>& given_weights) const;
 
@@ -125,14 +131,14 @@ struct UnitProgram {
   void write_X(Range r, Matrix<G>& out) const {
     const View<S> given_X(given.X + r.begin * given.features, given.features, r.size);
     if (even) {
-      out = (x_scale * (costs.template cast<S>().asDiagonal() * given_X)).template cast<G>();
+      out = (x_scale * (scales.template cast<S>().asDiagonal() * given_X)).template cast<G>();
     } else {
       out = (x_scale * given_X).template cast<G>();
     }
   }
   S X(Index sample, Index feature) const {
     const S x = given.X[sample * given.features + feature];
-    return even ? static_cast<S>(costs[feature]) * x : x;
+    return even ? static_cast<S>(scales[feature]) * x : x;
   }
 
   void signals_of(const Matrix<S>& weights, Matrix<S>& out) const;  // XU, outputs x samples

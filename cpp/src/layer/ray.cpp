@@ -2,9 +2,10 @@
 //
 // With G_inactive <= 0 and X'G = 0, and G_active = 0 in a penalised program,
 //   <G, target> - epsilon ||G_active||_F > 0
-// is one, whatever draws the weights. What an engine's multipliers run away to is such a ray but
-// for the engine's precision: the rest is taken out, and what is left must be zero as far as plain
-// arithmetic can tell, on features of like length.
+// is one, whatever draws the weights; of X'G only the entries of weights that are allowed. What an
+// engine's multipliers run away to is such a ray but for the engine's precision: the rest is taken
+// out, and what is left must be zero as far as plain arithmetic can tell, on features of like
+// length.
 #include <cmath>
 #include <limits>
 
@@ -39,10 +40,12 @@ RaySupport support_of(const UnitProgram<S>& p, Index output, const Vector& g) {
     }
   });
   support.X.resize(static_cast<Index>(support.samples.size()), p.n_features());
+  const Vector scales = p.costs_of(output).unaryExpr(
+      [&](double cost) { return std::isinf(cost) ? 0.0 : static_cast<double>(p.x_scale); });
   for (Index k = 0; k < support.X.rows(); ++k) {
     support.X.row(k) =
         p.X({support.samples[static_cast<std::size_t>(k)], 1}).template cast<double>().transpose() *
-        static_cast<double>(p.x_scale);
+        scales.asDiagonal();
   }
   return support;
 }
@@ -81,9 +84,10 @@ bool is_ray(const UnitProgram<S>& p, const Evidence& e) {
   if (!p.constrained() && e.square.sum() > 0) return false;
   if (!(value_of(p, e) > 0)) return false;
   const double rounding = kProjectionRounding * rounding_of_sums(p);
+  const Matrix<double> gradient = p.allowed(e.gradient);
   for (Index m = 0; m < p.n_outputs(); ++m) {
     const Vector most = p.lengths * (rounding * std::sqrt(e.size[m]));
-    if ((e.gradient.row(m).cwiseAbs().transpose().array() > most.array()).any()) return false;
+    if ((gradient.row(m).cwiseAbs().transpose().array() > most.array()).any()) return false;
   }
   return true;
 }
@@ -107,7 +111,7 @@ Matrix<double> as_ray(const UnitProgram<S>& p, const Matrix<S>& dual) {
 template <class S>
 bool promises_ray(const UnitProgram<S>& p, const Matrix<S>& dual) {
   const Evidence e = p.constrained() ? evidence_of(p, dual) : evidence_of(p, as_ray(p, dual));
-  const double steepest = e.gradient.cwiseAbs().maxCoeff();
+  const double steepest = p.allowed(e.gradient).cwiseAbs().maxCoeff();
   const double norm = std::sqrt(e.square.sum());
   const double level = p.constrained() && norm > 0 ? p.level / norm : 0;
   const double most = (e.linear - level * e.square).maxCoeff();  // of an output's part of the value

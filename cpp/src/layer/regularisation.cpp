@@ -23,7 +23,7 @@ std::shared_ptr<const UnitRegularisation<S>> regularisation_of(const UnitProgram
   if (given.ridge == 0 && given.pull == 0) return nullptr;
   auto r = std::make_shared<UnitRegularisation<S>>();
   const double scale = static_cast<double>(p.x_scale);
-  r->ridges = given.ridge * (scale * p.costs).cwiseAbs2();
+  r->ridges = given.ridge * (scale * p.scales).cwiseAbs2();
   r->pull = given.pull;
   const Matrix<S> original = p.unit_weights(View<S>(given.original, p.n_outputs(), p.n_features()));
   r->original = original.template cast<double>();
@@ -92,15 +92,21 @@ void add_ridge_rows(const UnitProgram<S>& p, const Matrix<double>& weights,
   }
 }
 
-// By the triangle inequality from the original weights, and Cauchy and Schwarz over the costs.
+// By the triangle inequality from the original weights, and Cauchy and Schwarz over the costs of
+// those that are allowed.
 template <class S>
 double norm_beyond_reach(const UnitProgram<S>& p) {
   const UnitRegularisation<S>& r = *p.regularisation;
-  const double outputs = static_cast<double>(p.n_outputs());
   if (!p.constrained()) return kInfinity;
-  if (!(r.ridges.minCoeff() > 0)) return kOutOfSense * outputs * std::max(p.largest, 1.0);
-  const double squares = p.costs.cwiseAbs2().cwiseQuotient(r.ridges).sum();
-  const double most = p.norm_of(r.original) + p.level * std::sqrt(outputs * squares);
+  double largest = 0, squares = 0;
+  for (Index m = 0; m < p.n_outputs(); ++m) {
+    const Vector costs =
+        p.costs_of(m).unaryExpr([](double cost) { return std::isinf(cost) ? 0 : cost; });
+    largest += (costs.cwiseQuotient(p.scales)).maxCoeff();
+    squares += costs.cwiseAbs2().cwiseQuotient(r.ridges).sum();
+  }
+  if (!(r.ridges.minCoeff() > 0)) return kOutOfSense * largest * std::max(p.largest, 1.0);
+  const double most = p.norm_of(p.allowed(r.original)) + p.level * std::sqrt(squares);
   return (1 + kBallRounding) * most;
 }
 

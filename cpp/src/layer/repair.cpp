@@ -29,16 +29,16 @@ struct Excesses {
 };
 
 template <class S>
-Excesses small_excesses(const UnitProgram<S>& p, const Vector& steepness, const Vector& sizes,
-                        double limit) {
+Excesses small_excesses(const UnitProgram<S>& p, const Vector& costs, const Vector& steepness,
+                        const Vector& sizes, double limit) {
   Excesses found;
   const double most = kSmallExcess * rounding_of_sums(p);
   for (Index j = 0; j < sizes.size(); ++j) {
-    const double excess = steepness[j] - limit * p.costs[j];
-    const bool is_cheap = most * sizes[j] > kLostUnrepaired * limit * p.costs[j];
+    const double excess = steepness[j] - limit * costs[j];
+    const bool is_cheap = most * sizes[j] > kLostUnrepaired * limit * costs[j];
     if (is_cheap && std::abs(excess) < most * sizes[j]) found.features.push_back(j);
   }
-  found.sizes = (steepness(found.features) - limit * p.costs(found.features)).cwiseMax(0.0);
+  found.sizes = (steepness(found.features) - limit * costs(found.features)).cwiseMax(0.0);
   return found;
 }
 
@@ -83,11 +83,12 @@ FreePart free_part(const UnitProgram<S>& p, Index output, const Matrix<S>& dual,
 template <class S>
 void repair(const UnitProgram<S>& p, Index m, const Matrix<S>& dual, double firm,
             const Vector& sizes, Vector steepness, double limit, DualSums& sums) {
-  Excesses excess = small_excesses(p, steepness, sizes, limit);
+  const Vector costs = p.costs_of(m);
+  Excesses excess = small_excesses(p, costs, steepness, sizes, limit);
   if (excess.features.empty()) return;
   Vector rest = steepness;
-  rest(excess.features) = limit * p.costs(excess.features);
-  if (rest.cwiseQuotient(p.costs).maxCoeff() >= sums.steepest[m]) return;  // nothing to be gained
+  rest(excess.features) = limit * costs(excess.features);
+  if (rest.cwiseQuotient(costs).maxCoeff() >= sums.steepest[m]) return;  // nothing to be gained
   const FreePart part = free_part(p, m, dual, firm, excess.features);
   const double away =
       excess.sizes.norm() / least_singular_value(part.gram, p.n_samples());  // ||h||
@@ -95,8 +96,8 @@ void repair(const UnitProgram<S>& p, Index m, const Matrix<S>& dual, double firm
   const double norm = std::sqrt(sums.square[m]) + away;
   const double lost = away * (part.target + (p.constrained() ? p.level : 0));
   steepness += p.lengths * away;
-  steepness(excess.features) = limit * p.costs(excess.features);
-  const double left = std::max(limit, steepness.cwiseQuotient(p.costs).maxCoeff());
+  steepness(excess.features) = limit * costs(excess.features);
+  const double left = std::max(limit, steepness.cwiseQuotient(costs).maxCoeff());
   if ((sums.linear[m] - lost) / left <= sums.linear[m] / sums.steepest[m]) return;
   sums.linear[m] -= lost;
   if (!p.constrained()) sums.square[m] = norm * norm;
@@ -114,8 +115,8 @@ void write(const UnitProgram<S>& p, const Repair& repair, const Evidence& eviden
   const double limit = p.constrained() ? 1 : p.level;
   const double rounding = rounding_of_sums(p) + std::numeric_limits<S>::epsilon();
   const Vector slope = evidence.gradient.row(repair.output).transpose()(features);
-  const Vector most =
-      (limit * p.costs(features) - rounding * size * p.lengths(features)).cwiseMax(0.0);
+  const Vector costs = p.costs_of(repair.output)(features);
+  const Vector most = (limit * costs - rounding * size * p.lengths(features)).cwiseMax(0.0);
   const Vector excess = slope - slope.cwiseMin(most).cwiseMax(-most);
   FreePart part = free_part(p, repair.output, dual, kFirm * size, features);
   cholesky(part.gram);
@@ -145,7 +146,7 @@ DualSums repaired(const UnitProgram<S>& p, const Evidence& evidence, const Matri
     const double size = std::sqrt(evidence.size[m]);
     const Vector sizes = p.lengths * size;
     const Vector steepness = evidence.gradient.row(m).cwiseAbs().transpose() + rounding * sizes;
-    sums.steepest[m] = steepness.cwiseQuotient(p.costs).maxCoeff();
+    sums.steepest[m] = steepness.cwiseQuotient(p.costs_of(m)).maxCoeff();
     if (p.even && sums.steepest[m] > (1 + kLostUnrepaired) * limit) {
       repair(p, m, dual, kFirm * size, sizes, steepness, limit, sums);
     }

@@ -29,7 +29,7 @@ EngineResult<S> lifted(const UnitProgram<S>& p, const GramSpace& space,
                        double tol) {
   EngineResult<S> a;
   a.weights =
-      (q.given_weights(inner.weights) * p.costs.cwiseInverse().asDiagonal()).template cast<S>();
+      (q.given_weights(inner.weights) * p.scales.cwiseInverse().asDiagonal()).template cast<S>();
   const Matrix<double> dual = inner.certificate.scale.asDiagonal() * inner.dual * q.dual_unit();
   a.slopes = given_slopes(q, inner);
   a.dual = space.lift(dual, a.slopes).template cast<S>();
@@ -67,7 +67,7 @@ EngineResult<S> run_in_gram_space(const UnitProgram<S>& p, const Supervisor& sup
   const UnitProgram<double> q = to_unit_size(space.program(), p.threads);
   Matrix<double> weights;
   if (start.weights) {
-    weights = q.unit_weights(start.weights->template cast<double>() * p.costs.asDiagonal());
+    weights = q.unit_weights(start.weights->template cast<double>() * p.scales.asDiagonal());
   }
   const EngineResult<double> inner = run_engine(q, Supervisor(supervisor, q, space.outside()),
                                                 {start.weights ? &weights : nullptr, nullptr});
@@ -147,7 +147,7 @@ LayerSolution<S> in_callers_units(const UnitProgram<S>& p, EngineResult<S>&& a) 
   s.violation = c.violation * p.signal_unit();
   if (p.constrained()) {
     s.epsilon = p.given.level;
-    s.penalty = 2 * p.level / c.dual_norm * p.signal_unit() / static_cast<double>(p.x_scale);
+    s.penalty = 2 * p.level / c.dual_norm * p.signal_unit() / p.dual_unit();
   } else {
     s.epsilon = s.residual;
     s.penalty = p.given.level;
@@ -187,6 +187,13 @@ void check(const Regularisation<S>& r, const LayerProgram<S>& p, Solver solver) 
   require(solver != Solver::admm, "newton solves regularised programs");
 }
 
+void check_costs(const double* costs, Index size, const FeatureGroups& groups) {
+  if (costs == nullptr) return;
+  require(groups.count == 0, "costs are for programs without groups");
+  const Eigen::Map<const Eigen::ArrayXd> all(costs, size);
+  require((all > 0).all(), "costs must be positive");  // also none is NaN
+}
+
 template <class S>
 void check(const LayerProgram<S>& p, const LayerOptions& o) {
   require(p.samples > 0 && p.features > 0 && p.outputs > 0, "X and Y must not be empty");
@@ -197,6 +204,7 @@ void check(const LayerProgram<S>& p, const LayerOptions& o) {
   require(o.max_iter > 0, "max_iter must be positive");
   require(o.check_every > 0, "check_every must be positive");
   require(o.n_threads > 0, "n_threads must be positive");
+  check_costs(p.costs, p.features * p.outputs, p.groups);
   check(p.groups, p.features, o.solver);
   check(p.regularisation, p, o.solver);
 }
@@ -240,6 +248,7 @@ LayerSolution<S> solve_layer(const LayerProgram<S>& program, const LayerOptions&
   layer::Start<S> unit_start;
   if (start.weights != nullptr) {
     weights = p.unit_weights(View<S>(start.weights, program.outputs, program.features));
+    weights = p.allowed(weights.template cast<double>()).template cast<S>();
     unit_start.weights = &weights;
   }
   if (start.dual != nullptr) {

@@ -1,6 +1,6 @@
 r"""Which weights to keep, by reweighted l1: a few convex programs for each output.
 
-The program of `nettrim.solve_layer` with a penalty, every weight with a penalty of its own,
+The program of `nettrim.solve_layer` with a penalty, every weight at a cost of its own,
 
 .. math:: \min_U \Vert(XU - Y)_{active}\Vert_F^2 + penalty \sum_{ij}|U_{ij}| / (|V_{ij}| + delta),
 
@@ -10,8 +10,6 @@ penalty, one for all outputs, is moved until about as many weights are left as t
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,57 +40,44 @@ def support_by_reweighting(
     size = np.sqrt(np.einsum("ij,ij->j", data.X, data.X))[:, None]
     free = ~data.pattern.keep
     size[size == 0] = 1.0
-    scale = 1 / np.broadcast_to(size, data.weights.shape)
-    with ThreadPoolExecutor(n_threads) as threads:
-        for looser in LOOSER:
-            answer = _solve_for_budget(data, int(looser * budget), scale, threads, deadline)
-            felt = np.abs(answer) * size
-            delta = SOFTNESS * float(np.sort(felt[free], axis=None)[-max(budget, 1) :].mean())
-            scale = (felt / (delta or 1.0) + 1) / size
+    costs = np.broadcast_to(size, data.weights.shape)
+    for looser in LOOSER:
+        answer = _solve_for_budget(data, int(looser * budget), costs, n_threads, deadline)
+        felt = np.abs(answer) * size
+        delta = SOFTNESS * float(np.sort(felt[free], axis=None)[-max(budget, 1) :].mean())
+        costs = size / (felt / (delta or 1.0) + 1)
     felt = np.where(free[:, None], np.abs(answer) * size, -1.0)
     support = mark_largest(felt, budget) | data.pattern.keep[:, None]
     return np.ascontiguousarray(support.T)
 
 
 def _solve_for_budget(
-    data: BudgetData,
-    budget: int,
-    scale: Array,
-    threads: ThreadPoolExecutor,
-    deadline: float | None,
+    data: BudgetData, budget: int, costs: Array, n_threads: int, deadline: float | None
 ) -> Array:
     """Solve for the penalty that leaves about as many weights as the budget."""
     wanted = data.Y if data.active is None else np.where(data.active, data.Y, 0.0)
-    dearest = max(2 * float(np.abs((data.X.T @ wanted) * scale).max()), np.finfo(float).tiny)
+    dearest = max(2 * float(np.abs((data.X.T @ wanted) / costs).max()), np.finfo(float).tiny)
     low, high = (np.log(dearest * bound) for bound in RANGE)
     answer = data.weights
     for _ in range(HALVINGS):
         if has_passed(deadline):
             break
-        penalty = float(np.exp((low + high) / 2))
-        solve = partial(_solve_column, data, scale, penalty, deadline)
-        answer = np.column_stack(list(threads.map(solve, range(data.n_outputs))))
+        answer = np.asarray(
+            solve_layer(
+                data.X,
+                data.Y,
+                penalty=float(np.exp((low + high) / 2)),
+                activation="linear" if data.active is None else "relu",
+                upper=data.upper,
+                active=data.active,
+                costs=costs,
+                tol=TOL,
+                time_limit=as_time_limit(deadline),
+                n_threads=n_threads,
+            ).weights
+        )
         if np.count_nonzero(answer[~data.pattern.keep]) > budget:
             low = (low + high) / 2
         else:
             high = (low + high) / 2
     return answer
-
-
-def _solve_column(
-    data: BudgetData, scales: Array, penalty: float, deadline: float | None, output: int
-) -> Array:
-    own, scale = slice(output, output + 1), scales[:, output]
-    solution = solve_layer(
-        data.X * scale,
-        data.Y[:, own],
-        penalty=penalty,
-        activation="linear" if data.active is None else "relu",
-        upper=None if data.upper is None else data.upper[:, own],
-        active=None if data.active is None else data.active[:, own],
-        tol=TOL,
-        time_limit=as_time_limit(deadline),
-        n_threads=1,
-    )
-    weights: Array = solution.weights[:, 0] * scale
-    return weights

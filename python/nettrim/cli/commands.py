@@ -62,6 +62,7 @@ TRIM_OPTIONS = (  # passed on as they are, if they were given
     "slack",
     "kappa",
     "regularise",
+    "reweighted",
     "layers",
     "skip",
     "outputs",

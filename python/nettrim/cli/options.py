@@ -133,6 +133,13 @@ def _add_trim(commands: argparse._SubParsersAction[CommandParser]) -> None:
         "rows speak for them; or auto, to choose them",
     )
     add(
+        "--reweighted",
+        type=int,
+        metavar="N",
+        help="with -e or --network: solve each layer N times more, small weights dearer each time "
+        "(default 0)",
+    )
+    add(
         "--layers",
         type=_layers,
         metavar="L,L,...",

@@ -14,7 +14,7 @@ from ..base.arguments import (
     check_matrix,
     check_number,
 )
-from ..base.arrays import check_finite, check_squares, convert
+from ..base.arrays import Array, as_plain_array, check_finite, check_squares, convert
 from .solution import LayerSolution
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class LayerData:
 
     A feature that is always zero costs time and has weight zero, unless a ridge draws it elsewhere,
     so `X` holds the `live` ones; but for a large one that would be copied for a few of them: there
-    all count as live. With groups it has shape (groups, n_samples, n_features).
+    all count as live. With groups it has shape (groups, n_samples, n_features). `costs` are those
+    of a unit of each live feature's weights; None where all are 1.
     """
 
     X: Floats
@@ -63,6 +64,7 @@ class LayerData:
     live: NDArray[np.bool_]
     groups: int = 1
     drawn: DrawnWeights | None = None
+    costs: Array | None = None
 
     @classmethod
     def of(
@@ -77,6 +79,7 @@ class LayerData:
         ridge: float = 0.0,
         pull: float = 0.0,
         original: ArrayLike | None = None,
+        costs: ArrayLike | None = None,
     ) -> LayerData:
         """Check what the caller gave; a ridge is in units of the mean square of a feature."""
         X, Y = check_matrix(X, "X", precision), check_matrix(Y, "Y", precision)
@@ -92,6 +95,7 @@ class LayerData:
         groups = _check_groups(groups, X, Y)
         drawn = _check_drawn(ridge, pull, original, X, Y, activation, groups)
         by_group = X.reshape(len(X), groups, -1)
+        paid = _check_costs(costs, (by_group.shape[2], Y.shape[1]))
         live: NDArray[np.bool_] = np.asarray(by_group.any(axis=(0, 1)))
         if drawn is not None:
             live |= drawn.original.any(axis=1) & (drawn.ridge > 0)
@@ -104,11 +108,18 @@ class LayerData:
             X = np.compress(live, X, axis=-1)
             if drawn is not None:
                 drawn = replace(drawn, original=np.compress(live, drawn.original, axis=0))
-        return cls(X, Y, bound, mask, activation == "relu", live, groups, drawn)
+            if paid is not None:
+                paid = np.compress(live, paid, axis=0)
+        return cls(X, Y, bound, mask, activation == "relu", live, groups, drawn, paid)
 
     def inputs(self, group: int) -> Floats:
         """Return what the outputs of a group see."""
         return self.X if self.groups == 1 else self.X[group]
+
+    @property
+    def prefers_cold_start(self) -> bool:
+        """Whether an answer to a similar program is no help: a Gram matrix is all it takes."""
+        return not self.relu and self.X.shape[-2] > self.X.shape[-1]
 
     def is_active(self, outputs: slice) -> NDArray[np.bool_]:
         """Return where some of the outputs are to be reproduced."""
@@ -117,18 +128,30 @@ class LayerData:
             return np.ones(Y.shape, bool)
         return Y > 0 if self.active is None else self.active[:, outputs]
 
+    def norm(self, weights: Floats, outputs: slice = slice(None)) -> float:
+        """Return the l1 norm of some outputs' weights, at their costs."""
+        sizes = np.abs(weights)
+        if self.costs is None:
+            return float(sizes.sum(dtype=np.float64))
+        used = sizes > 0  # what is not to be used has an infinite cost
+        return float((sizes[used] * self.costs[:, outputs][used]).sum(dtype=np.float64))
+
     @property
     def drawing(self) -> dict[str, Any]:
         """Return the core's arguments for what draws the weights."""
         return {} if self.drawn is None else vars(self.drawn)
 
     def with_dead_features(self, solution: LayerSolution) -> LayerSolution:
-        """Return an answer on the live features as one on all of them."""
+        """Return an answer on the live features as one on all of them, with what they cost."""
         if self.live.all():
-            return solution
+            return replace(solution, costs=self.costs)
         weights = np.zeros((len(self.live), self.Y.shape[1]), solution.weights.dtype)
         weights[self.live] = solution.weights
-        return replace(solution, weights=weights)
+        costs = self.costs
+        if costs is not None:
+            costs = np.ones(weights.shape)
+            costs[self.live] = self.costs
+        return replace(solution, weights=weights, costs=costs)
 
 
 def _check_upper(
@@ -190,6 +213,23 @@ def _check_drawn(
     check_squares(X, "X")
     square = float(np.einsum("ij,ij->", X, X, dtype=np.float64)) / X.shape[1]
     return DrawnWeights(ridge * square, pull, weights)
+
+
+def _check_costs(costs: ArrayLike | None, shape: tuple[int, int]) -> Array | None:
+    if costs is None:
+        return None
+    array = as_plain_array(costs, "costs")
+    forbidden = np.isposinf(array) if array.dtype.kind == "f" else False
+    finite = check_finite(np.where(forbidden, 1.0, array) if np.any(forbidden) else array, "costs")
+    if not (finite > 0).all():
+        raise ValueError(f"costs must be greater than 0, got {finite.min():g}")
+    try:
+        full = np.broadcast_to(np.where(forbidden, np.inf, finite), shape)
+    except ValueError:
+        raise ValueError(
+            f"costs must broadcast to the shape of the weights {shape}, got {array.shape}"
+        ) from None
+    return np.ascontiguousarray(full, dtype=np.float64)
 
 
 def _check_groups(groups: int, X: Floats, Y: Floats) -> int:

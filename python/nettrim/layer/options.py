@@ -56,6 +56,8 @@ class LayerOptions:
         Seconds for all of them together; infinity for none.
     all_multipliers : bool
         Whether answers hold the multipliers of all entries.
+    reweighted : int
+        Rounds after the first, see `nettrim.layer.reweighting`.
     """
 
     solver: str
@@ -65,6 +67,7 @@ class LayerOptions:
     check_every: int
     n_threads: int
     all_multipliers: bool = True
+    reweighted: int = 0
 
     @classmethod
     def of(
@@ -76,6 +79,7 @@ class LayerOptions:
         time_limit: float | None = None,
         check_every: int = CHECK_EVERY,
         n_threads: int | None = None,
+        reweighted: int = 0,
     ) -> LayerOptions:
         """Check what the caller gave."""
         return cls(
@@ -85,4 +89,5 @@ class LayerOptions:
             time_limit=check_time_limit(time_limit),
             check_every=check_integer(check_every, "check_every"),
             n_threads=check_threads(n_threads),
+            reweighted=check_integer(reweighted, "reweighted", least=0),
         )

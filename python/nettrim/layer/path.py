@@ -122,6 +122,7 @@ def trace(
     ridge: float = 0.0,
     pull: float = 0.0,
     original: ArrayLike | None = None,
+    costs: ArrayLike | None = None,
 ) -> LayerTrace:
     """Solve a layer for several epsilons, each from the answer to the one before.
 
@@ -156,6 +157,8 @@ def trace(
     ridge, pull : float, default 0
     original : array_like of shape (n_features, n_outputs), optional
         What draws weights to those they were, as in `nettrim.solve_layer`.
+    costs : array_like broadcastable to the shape of the weights, optional
+        What weights cost, as there.
 
     Returns
     -------
@@ -194,6 +197,7 @@ def trace(
         ridge=ridge,
         pull=pull,
         original=original,
+        costs=costs,
     )
     fields = core.trace_layer(
         data.X,
@@ -202,6 +206,7 @@ def trace(
         active=data.active,
         relu=data.relu,
         epsilons=sort_descending(epsilons),
+        costs=data.costs,
         tol=check_number(tol, "tol", above=0.0),
         **vars(Limits.of(max_iter, time_limit, n_threads, callback, LayerProgress)),
         **data.drawing,

@@ -8,6 +8,8 @@ With samples as rows, ``active`` the entries where ``Y > 0`` (every entry of a l
 
 and the penalised one :math:`\min_U \Vert (XU-Y)_{active}\Vert_F^2 + penalty\,\Vert U\Vert_1` under
 the same half-spaces (Net-Trim, NIPS 2017, program (P); the penalised form is its first code's).
+With costs :math:`\Vert U\Vert_1` is the sum of :math:`c_{ij}|U_{ij}|`, and :math:`U_{ij} = 0` where
+:math:`c_{ij}` is infinite.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ class ReferenceProgram:
     active: Mask
     epsilon: float | None = None
     penalty: float | None = None
+    costs: Array | float = 1.0
 
     @classmethod
     def of(
@@ -65,10 +68,17 @@ class ReferenceProgram:
         penalty: float | None = None,
         activation: str = "relu",
         upper: Array | float = 0.0,
+        costs: Array | float = 1.0,
     ) -> ReferenceProgram:
         """Read ``active`` off Y, as `nettrim.solve_layer` does."""
         active = Y > 0 if activation == "relu" else np.ones(Y.shape, bool)
-        return cls(X, np.where(active, Y, upper), active, epsilon, penalty)
+        return cls(X, np.where(active, Y, upper), active, epsilon, penalty, costs)
+
+    def norm(self, weights: Array) -> float:
+        """L1 norm at the program's costs."""
+        used = weights != 0
+        costs = np.broadcast_to(self.costs, weights.shape)
+        return float(np.abs(weights[used]) @ costs[used])
 
     def drawn_to(self, original: Array, ridge: float, pull: float) -> ReferenceProgram:
         r"""Append the rows that draw weights to ``original``, all of them active.
@@ -86,6 +96,7 @@ class ReferenceProgram:
             np.vstack([self.active, np.ones(original.shape, bool), ~self.active]),
             self.epsilon,
             self.penalty,
+            self.costs,
         )
 
     def dual_of_drawn(self, dual: Array, slopes: Array, weights: Array) -> Array:
@@ -115,17 +126,18 @@ def certify(program: ReferenceProgram, weights: Array, dual: Array) -> Reference
     Repair makes any candidate :math:`G` dual feasible: positive inactive entries are cut to zero
     and each output is scaled. Constrained: with :math:`\Vert X^TG\Vert_{max}\le 1`,
     :math:`\langle G, target\rangle - \epsilon\Vert G_{active}\Vert_F` bounds the optimum from
-    below. Penalised: with :math:`\Vert X^TG\Vert_{max}\le penalty`, so does
+    below, where the largest entry is that over the costs. Penalised: with
+    :math:`\Vert X^TG\Vert_{max}\le penalty`, so does
     :math:`\langle G, target\rangle - \Vert G_{active}\Vert_F^2/4`, and each output takes its best
     scale.
     """
     residuals = program.X @ weights - program.target
     fit = float(np.linalg.norm(residuals[program.active]))
     violation = float(np.maximum(residuals[~program.active], 0).max(initial=0.0))
-    l1 = float(np.abs(weights).sum())
+    l1 = program.norm(weights)
 
     dual = np.where(program.active, dual, np.minimum(dual, 0))
-    steepest = np.abs(program.X.T @ dual).max(axis=0)
+    steepest = (np.abs(program.X.T @ dual) / program.costs).max(axis=0)
     linear = np.sum(dual * program.target, axis=0)
     square = np.sum(np.where(program.active, dual, 0) ** 2, axis=0)
     if program.epsilon is not None:
@@ -134,7 +146,8 @@ def certify(program: ReferenceProgram, weights: Array, dual: Array) -> Reference
         return ReferenceCertificate(l1, max(float(bound), 0.0), fit, violation)
     assert program.penalty is not None
     tiny, huge = np.finfo(float).tiny, np.finfo(float).max
-    most = np.minimum(program.penalty / np.maximum(steepest, tiny), huge)  # a ray's has no limit
+    flat = max(tiny, 2 * program.penalty / huge)  # a ray's products: it has no limit
+    most = program.penalty / np.maximum(steepest, flat)
     scale = np.clip(2 * linear / np.maximum(square, tiny), 0, most)
     bound = np.sum(scale * (linear - scale * square / 4))
     return ReferenceCertificate(fit**2 + program.penalty * l1, float(bound), fit, violation)
@@ -177,7 +190,7 @@ def admm(
         XW = X @ W3
         Z1, Z2 = 2 * XW - S1, 2 * W3 - S2
         W1 = _proximal_step(program, Z1, rho)
-        threshold = penalty / (rho * sigma)
+        threshold = penalty * program.costs / (rho * sigma)
         W2 = np.sign(Z2) * np.maximum(np.abs(Z2) - threshold, 0)
         yield Iterate(iteration, W2, rho * (W1 - Z1), S1 - XW, S2 - W3, rho)
         S1 = S1 + relaxation * (W1 - XW)

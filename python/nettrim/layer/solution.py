@@ -77,7 +77,8 @@ class LayerSolution(ProvedSolution):
     weights : ndarray of shape (n_features, n_outputs)
         Exactly zero where a connection is removed.
     objective : float
-        Sum of absolute weights; with a penalty, ``residual**2 + penalty * sum``.
+        Sum of absolute weights, each times its cost; with a penalty,
+        ``residual**2 + penalty * sum``.
     dual_bound : float
         No weights that satisfy the constraints have a smaller objective. Proved by `dual` in
         float64, whatever the solver did. For an infeasible program it is a number that no weights
@@ -106,11 +107,19 @@ class LayerSolution(ProvedSolution):
     slopes : ndarray of shape (n_outputs,)
         With ``ridge`` or ``pull``: the multipliers of what is drawn, over what is missing there
         (docs/mathematics/layer.md#drawn-to-the-original-weights). Empty without.
+    costs : ndarray of shape (n_features, n_outputs) or None
+        What a unit of each weight costs in the program that is proved; None where that is 1 of all.
+    first : LayerSolution or None
+        With ``reweighted`` the answer of the first round, whose bound no feasible weights are
+        below in the norm that was asked for: objective and bound here are at costs that answers
+        told. None where there was one round.
     """
 
     weights: Floats = field(repr=False)
     dual: Floats = field(repr=False)
     slopes: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), repr=False)
+    costs: NDArray[np.float64] | None = field(default=None, repr=False)
+    first: LayerSolution | None = field(default=None, repr=False)
 
     @property
     def nonzeros(self) -> int:
@@ -122,4 +131,9 @@ class LayerSolution(ProvedSolution):
         rows, columns = self.weights.shape
         kept = f"{self.nonzeros:,} of {self.weights.size:,} weights"
         share = f"{self.nonzeros / self.weights.size:.1%}"
-        return self._report(f"layer {rows} x {columns}", f"{kept} ({share})")
+        report = self._report(f"layer {rows} x {columns}", f"{kept} ({share})")
+        if self.first is None:
+            return report
+        before = f"{self.first.nonzeros:,} kept, objective {self.first.objective:.9g}"
+        proof = f"proved >= {self.first.dual_bound:.9g}"
+        return f"{report}\n  reweighted, from {before}  ({proof})"

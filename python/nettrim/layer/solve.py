@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from .blocks.workers import Pool, SharedData, Task
 from .data import LayerData
 from .gram import Gram, pose
 from .options import CHECK_EVERY, Form, LayerOptions
+from .reweighting import solve_in_rounds
 from .solution import LayerProgress, LayerSolution
 
 if TYPE_CHECKING:
@@ -65,6 +67,8 @@ def solve_layer(
     ridge: float = 0.0,
     pull: float = 0.0,
     original: ArrayLike | None = None,
+    costs: ArrayLike | None = None,
+    reweighted: int = 0,
 ) -> LayerSolution:
     r"""Find the weights of least :math:`\ell_1` norm that reproduce a layer's outputs.
 
@@ -146,6 +150,15 @@ def solve_layer(
         The weights that are drawn to, with `ridge` or `pull`. The layer is then solved whole, by
         newton: an output that is both drawn and bounded has no projection onto the ball in closed
         form, which alternating directions rest on.
+    costs : array_like broadcastable to the shape of the weights, optional
+        Positive; in place of the sum of absolute weights that of ``costs * abs(weights)`` is the
+        least. A weight of infinite cost is zero. Default 1 of all.
+    reweighted : int, default 0
+        So often the layer is solved again, each time at ``costs`` times about one over the sizes
+        that its weights had before (times a number, so that those weights cost as much as before):
+        fewer weights are left within the same constraints. Every round proves its own optimum;
+        that of all rounds together is a matter of experience. The time limit is for all of them,
+        and a round that does not converge leaves the answer before it.
 
     Returns
     -------
@@ -173,7 +186,8 @@ def solve_layer(
     References
     ----------
     Net-Trim: Convex Pruning of Deep Neural Networks with Performance Guarantee (NIPS 2017),
-    program (P) and eq. (S.5).
+    program (P) and eq. (S.5). Rounds: Candes, Wakin and Boyd, "Enhancing sparsity by reweighted l1
+    minimization" (2008).
 
     Examples
     --------
@@ -184,6 +198,8 @@ def solve_layer(
     >>> s = nettrim.solve_layer(X, Y, epsilon=0.1 * np.linalg.norm(Y))
     >>> s.status, bool(s.gap <= 1e-6)
     ('optimal', True)
+    >>> nettrim.solve_layer(X, Y, epsilon=s.epsilon, reweighted=1).nonzeros < s.nonzeros
+    True
     """
     on_progress = make_listener(callback, LayerProgress)
     pool = None if executor is None else Pool(executor)
@@ -201,6 +217,7 @@ def solve_layer(
         ridge=ridge,
         pull=pull,
         original=original,
+        costs=costs,
     )
     form = Form.of(epsilon, penalty)
     options = LayerOptions.of(
@@ -210,6 +227,7 @@ def solve_layer(
         time_limit=time_limit,
         check_every=check_every,
         n_threads=1 if pool and n_threads is None else n_threads,
+        reweighted=reweighted,
     )
     if data.drawn is not None:
         _check_whole(options.solver, block_outputs)
@@ -225,7 +243,8 @@ def solve_layer(
 
 def in_sums(answer: LayerSolution, rows: ArrayLike) -> LayerSolution:
     """Return the answer to a layer posed by sums: multipliers of rows that stand for them."""
-    return replace(answer, dual=np.asarray(rows).T @ answer.dual)
+    first = None if answer.first is None else in_sums(answer.first, rows)
+    return replace(answer, dual=np.asarray(rows).T @ answer.dual, first=first)
 
 
 def solve_side_by_side(
@@ -283,8 +302,16 @@ class _Job(NamedTuple):
             check_squares(data.X, "X")
         if width < n_outputs or form.penalty is not None:
             check_squares(data.Y, "Y")
-        weights, dual = _warm_start(warm_start, data)
-        return cls(form, options, width, weights, dual)
+        return cls(form, options, width, *_warm_start(warm_start, data))
+
+    def after(self, answer: LayerSolution | None, data: LayerData) -> _Job:
+        """Return the next round, in the time that is left; None stands for the first."""
+        if answer is None:
+            return self
+        left = max(self.options.time_limit - answer.seconds, 0.0)
+        options = replace(self.options, time_limit=left)
+        start = None if data.prefers_cold_start else answer
+        return _Job(self.form, options, self.width, *_warm_start(start, data))
 
 
 def _check_whole(solver: str, block_outputs: int | None) -> None:
@@ -323,7 +350,27 @@ def _warm_start(
 
 
 def _solve(data: LayerData, job: _Job, callback: Listener | None) -> LayerSolution:
-    """Solve a layer in this process: whole, or in blocks in turn, or small ones at once."""
+    """Solve a layer in this process."""
+    return _solve_rounds(_solve_here, data, job, callback)
+
+
+def _solve_rounds(
+    solve: Callable[[LayerData, _Job, Listener | None], LayerSolution],
+    data: LayerData,
+    job: _Job,
+    callback: Listener | None,
+) -> LayerSolution:
+    """Solve a layer in as many rounds as are asked for."""
+    return solve_in_rounds(
+        lambda own, before, heard: solve(own, job.after(before, own), heard),
+        data,
+        job.options.reweighted,
+        callback,
+    )
+
+
+def _solve_here(data: LayerData, job: _Job, callback: Listener | None) -> LayerSolution:
+    """Solve one round in this process: whole, or in blocks in turn, or small ones at once."""
     blocks = split_outputs(data, job.width)
     if len(blocks) == 1:
         start = job.weights, job.dual
@@ -340,10 +387,10 @@ def _solve(data: LayerData, job: _Job, callback: Listener | None) -> LayerSoluti
 def _solve_on_pool(
     data: LayerData, job: _Job, pool: Pool, callback: Listener | None
 ) -> LayerSolution:
-    """Solve a layer on the workers of a pool."""
+    """Solve a layer on the workers of a pool: blocks on all of them, or the whole on one."""
+    if len(split_outputs(data, job.width)) > 1:
+        return _solve_rounds(partial(_solve_blocks_on, pool), data, job, callback)
     with closing(SharedData(data)) as arrays:
-        if len(split_outputs(data, job.width)) > 1:
-            return _solve_blocks(data, job, PoolSolver(arrays, pool), callback)
         try:
             ((_, whole),) = pool.as_completed([Task(arrays, _solve_task, (job, True))])
             answer = cast(LayerSolution, whole)
@@ -360,7 +407,19 @@ def _solve_task(
 ) -> LayerSolution:
     """Solve a layer as a task."""
     answer = _solve(data, job, None if stopped is None else lambda *_: stopped())
-    return answer if with_multipliers else replace(answer, dual=answer.dual[:0].copy())
+    return answer if with_multipliers else _without_multipliers(answer)
+
+
+def _without_multipliers(answer: LayerSolution) -> LayerSolution:
+    first = None if answer.first is None else _without_multipliers(answer.first)
+    return replace(answer, dual=answer.dual[:0].copy(), first=first)
+
+
+def _solve_blocks_on(
+    pool: Pool, data: LayerData, job: _Job, callback: Listener | None
+) -> LayerSolution:
+    with closing(SharedData(data)) as arrays:
+        return _solve_blocks(data, job, PoolSolver(arrays, pool), callback)
 
 
 def _solve_blocks(

@@ -51,14 +51,18 @@ class LayerReport:
         an interrupted run left as it was.
     epsilon : float or None
         Radius of the program's ball. None for a layer that was not solved for an error, like the
-        next four.
+        next five.
     residual, violation : float or None
         Feasibility in the layer's program: distance to the original output on active entries, and
         the largest excess over the upper bound on the others, relative to the largest output
         (without a bias that stays as it is: what the program asks for).
     gap : float or None
-        How far the l1 norm can at most be from the optimum, relatively. Without meaning, and
-        sometimes negative, if the answer is not feasible.
+        How far the l1 norm can at most be from the optimum, relatively; with ``reweighted`` the
+        norm at the costs of the last round. Without meaning, and sometimes negative, if the answer
+        is not feasible.
+    l1_gap : float or None
+        How far the l1 norm itself can be: what ``reweighted`` has added to it on the way to fewer
+        weights. ``gap`` without.
     iterations : int or None
     seconds : float or None
         Time of the solve; of the earlier run's solve if the layer came from a checkpoint. None for
@@ -92,6 +96,7 @@ class LayerReport:
     residual: float | None = None
     violation: float | None = None
     gap: float | None = None
+    l1_gap: float | None = None
     iterations: int | None = None
     seconds: float | None = None
     held_out_discrepancy: float | None = None

@@ -33,6 +33,8 @@ from .walk import Walk
 
 __all__ = ["assess", "warn"]
 
+PROVED = ("gap", "l1_gap", "residual", "violation", "iterations")
+
 SIGNALS = "signals"  # the stage of a run that computes, poses and measures
 
 
@@ -247,7 +249,7 @@ def _answer(solved: SolvedLayer | None, otherwise: str) -> dict[str, Any]:
     return {
         **answer,
         "epsilon": solved.radius,
-        **{name: getattr(proof, name) for name in ("gap", "residual", "violation", "iterations")},
+        **{name: getattr(proof, name) for name in PROVED},
         "history": tuple((float(seconds), float(gap)) for seconds, gap in proof.history),
     }
 

@@ -17,7 +17,7 @@ from typing import Any
 from ..base.storage import as_path, read_npz, refuse_changes, write_npz
 from .solved_layer import Proof, SolvedLayer
 
-FORMAT = 6
+FORMAT = 7
 PROOF = "proof."  # in front of the names of its fields in a file
 
 

@@ -20,7 +20,10 @@ class Proof:
     residual, violation : float
         Feasibility, relative to the norm of the output and to its largest entry.
     gap : float
-        Relative distance of the l1 norm to the proved lower bound.
+        Relative distance of the norm that was minimised to the proved lower bound: of the l1 norm,
+        or of that at the costs of the last round.
+    l1_gap : float
+        The same of the l1 norm itself.
     iterations : int
     solver : str
     history : ndarray of shape (n_certificates, 2)
@@ -31,6 +34,7 @@ class Proof:
     residual: float
     violation: float
     gap: float
+    l1_gap: float
     iterations: int
     solver: str
     history: Array

@@ -151,8 +151,8 @@ def trim(
     **options
         Further options of the goal that ``epsilon``, ``sparsity`` or ``pattern`` is short for:
         ``network``, ``tol``, ``gamma``, ``slack``, ``kappa``, ``solver``, ``max_iter``,
-        ``regularise`` of `nettrim.Error`; ``pattern``, ``share``, ``min_density`` of
-        `nettrim.Sparsity`; ``time_limit`` of both; ``size``, ``operations``, ``min_width``,
+        ``regularise``, ``reweighted`` of `nettrim.Error`; ``pattern``, ``share``, ``min_density``
+        of `nettrim.Sparsity`; ``time_limit`` of both; ``size``, ``operations``, ``min_width``,
         ``multiple_of``, ``then`` of `nettrim.Units`; ``flips``, ``misses``, ``drop``, ``error``,
         ``quantile``, ``confidence``, ``labels``, ``path`` of `nettrim.Promise`. What the goal would
         not use is refused.

@@ -42,16 +42,6 @@ void relax(Entries entry, const S* signal, S* state, S keep, Index begin, Index 
   }
 }
 
-template <class S>
-void soft_threshold(const Matrix<S>& signal, const Matrix<S>& state,
-                    const Eigen::VectorXd& threshold, Matrix<S>& out) {
-  for (Index j = 0; j < out.cols(); ++j) {
-    const S t = static_cast<S>(threshold[j]);
-    const auto z = 2 * signal.col(j).array() - state.col(j).array();
-    out.col(j).array() = z - z.cwiseMax(-t).cwiseMin(t);
-  }
-}
-
 }  // namespace
 
 // Rides on the projection: the last step is finished just before its piece is read, and the next
@@ -135,9 +125,7 @@ void Admm<S>::begin_rho() {
     rho_ = size.used > 0 ? penalty * static_cast<double>(size.used) / size.sum : 1.0;
     return;
   }
-  const double l1 = (state_.weights.template cast<double>().cwiseAbs() *
-                     proximal_weights_.cwiseQuotient(p_.costs).asDiagonal())
-                        .sum();
+  const double l1 = norm_in_metric(p_, state_.weights, proximal_weights_);
   const auto count = (state_.weights.array() != 0).count();
   rho_ = first_rho(p_.constrained() ? 1.0 : p_.level, l1, count);
 }
@@ -229,8 +217,10 @@ void Admm<S>::threshold() {
     p_.groups->shrink(reflected_, penalty / rho_, proximal_weights_, sparse_);
     return;
   }
-  soft_threshold(nearest_.weights, state_.weights,
-                 penalty / rho_ * p_.costs.cwiseQuotient(proximal_weights_), sparse_);
+  for (Index j = 0; j < p_.n_features(); ++j) {
+    const auto z = 2 * nearest_.weights.col(j).array() - state_.weights.col(j).array();
+    shrink(p_, j, penalty / rho_, proximal_weights_[j], z, sparse_.col(j).array());
+  }
 }
 
 template <class S>

@@ -64,8 +64,7 @@ GramAdmm<S>::GramAdmm(const UnitProgram<double>& p, const LinearForm& form,
   state_ = {zero, zero, zero, 1};  // the targets
   project();
   state_ = {weights_, image_, weights_, 0};
-  const Eigen::VectorXd by = form.proximal_weights.cwiseQuotient(p.costs);
-  const double l1 = weights_.template cast<double>().cwiseAbs().colwise().sum() * by;
+  const double l1 = norm_in_metric(p, weights_, form.proximal_weights);
   rho_ = first_rho(p.constrained() ? 1.0 : p.level, l1, (weights_.array() != 0).count());
 }
 
@@ -168,12 +167,10 @@ void GramAdmm<S>::find_distance() {
 template <class S>
 void GramAdmm<S>::threshold() {
   const double penalty = p_.constrained() ? 1.0 : p_.level;
-  const Eigen::VectorXd least = penalty / rho_ * p_.costs.cwiseQuotient(form_.proximal_weights);
   over_features([&](Range r) {
     for (Index j = r.begin; j < r.begin + r.size; ++j) {
-      const S t = static_cast<S>(least[j]);
       const auto z = 2 * weights_.col(j).array() - state_.weights.col(j).array();
-      sparse_.col(j).array() = z - z.cwiseMax(-t).cwiseMin(t);
+      shrink(p_, j, penalty / rho_, form_.proximal_weights[j], z, sparse_.col(j).array());
     }
   });
 }

@@ -30,7 +30,9 @@ class SinglePrecisionProgram {
     program_.given.level = program_.level = p.level;
     program_.largest = p.largest;
     program_.total = p.total;
+    program_.scales = p.scales;
     program_.costs = p.costs;
+    program_.cost_unit = p.cost_unit;
     program_.lengths = p.lengths;
     program_.groups = p.groups;
     program_.threads = p.threads;

@@ -25,7 +25,7 @@ constexpr double kEstimateError = 0.1;  // relative, of lambda's change while Gr
 constexpr double kNegligible = 2.5e-4;
 
 // A weight that moves no signal noticeably is what a rounded multiplier leaves of a zero. Steps
-// held by a firm proximal weight are as short as costs are low: it is for features of one cost.
+// held by a firm proximal weight are as short as costs are low: it is for features of one scale.
 template <class S>
 ColumnTolerances tolerances_for(const UnitProgram<S>& p, double tol) {
   const double signal = p.largest > 0 ? p.largest : 1;
@@ -80,10 +80,12 @@ double Newton<S>::lambda_of_weights() const {
   const double lambda = paid / p_.norm_of(weights_);
   if (lambda > 0) return lambda;
   const double share = p_.total > 0 ? p_.level / p_.total : 0;
-  const double steepest =
-      (evidence_.gradient.cwiseAbs() * p_.costs.cwiseInverse().asDiagonal()).maxCoeff() /
-      dual_scale();
-  return std::clamp(share, kLowestStart, 1.0) * steepest;
+  double steepest = 0;
+  for (Index m = 0; m < p_.n_outputs(); ++m) {
+    const auto slopes = evidence_.gradient.row(m).cwiseAbs().transpose();
+    steepest = std::max(steepest, slopes.cwiseQuotient(p_.costs_of(m)).maxCoeff());
+  }
+  return std::clamp(share, kLowestStart, 1.0) * steepest / dual_scale();
 }
 
 template <class S>

@@ -41,7 +41,7 @@ class Newton {
     std::int32_t sample;
   };
 
-  void shrink(Index output, const Eigen::VectorXd& gradient);
+  void shrink(Index output, const Eigen::VectorXd& steepness);
   void extend(Index output, const std::vector<Index>& features, const std::vector<Index>& rows);
   void complete_grams(const std::vector<Index>& outputs);
   bool is_to_be_completed(Index output) const;
@@ -56,7 +56,7 @@ class Newton {
   void start_columns(const Matrix<S>& weights, const Matrix<S>& dual);
   double lambda_of_weights() const;
   double norm_over_active(const Matrix<S>& dual) const;
-  std::vector<Index> missing_features(const Column& column, const Eigen::VectorXd& gradient) const;
+  std::vector<Index> missing_features(const Column& column, const Eigen::VectorXd& steepness) const;
   std::vector<Index> missing_rows(const Column& column, const std::vector<Excess>& excesses) const;
   void gather_values(const Column& column, ColumnWorkspace& work) const;
   void write_back(Index output);

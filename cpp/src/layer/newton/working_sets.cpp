@@ -180,8 +180,9 @@ template <class S>
 Index Newton<S>::update_working_set(Index output, double seen_at, ColumnWorkspace& work) {
   auto& column = columns_[static_cast<std::size_t>(output)];
   const Eigen::VectorXd gradient = evidence_.gradient.row(output) / -seen_at;
-  shrink(output, gradient);
-  const auto features = missing_features(column, gradient);
+  const Eigen::VectorXd steepness = gradient.cwiseAbs().cwiseQuotient(p_.costs_of(output));
+  shrink(output, steepness);
+  const auto features = missing_features(column, steepness);
   const auto rows = missing_rows(column, excesses_[static_cast<std::size_t>(output)]);
   extend(output, features, rows);
   gather_values(column, work);
@@ -192,7 +193,7 @@ Index Newton<S>::update_working_set(Index output, double seen_at, ColumnWorkspac
 // Features that lambda keeps far from use leave, once they are many: Gram matrices are large. All
 // that are not near to use do before an estimate is completed.
 template <class S>
-void Newton<S>::shrink(Index output, const Eigen::VectorXd& gradient) {
+void Newton<S>::shrink(Index output, const Eigen::VectorXd& steepness) {
   auto& column = columns_[static_cast<std::size_t>(output)];
   const auto size = static_cast<Index>(column.features().size());
   const bool is_dear = is_to_be_completed(output);
@@ -202,8 +203,7 @@ void Newton<S>::shrink(Index output, const Eigen::VectorXd& gradient) {
   std::vector<Index> places;
   for (Index i = 0; i < size; ++i) {
     const Index j = column.features()[static_cast<std::size_t>(i)];
-    const double steep = std::abs(gradient[j]);
-    if (column.uses(i) || steep > far * lambda_ * p_.costs[j]) places.push_back(i);
+    if (column.uses(i) || steepness[j] > far * lambda_) places.push_back(i);
   }
   column.keep_features(places);
 }
@@ -212,7 +212,7 @@ template <class S>
 void Newton<S>::extend(Index output, const std::vector<Index>& features,
                        const std::vector<Index>& rows) {
   auto& column = columns_[static_cast<std::size_t>(output)];
-  column.add_features(features, p_.costs(features));
+  column.add_features(features, p_.costs_of(output)(features));
   if (!rows.empty()) {
     Eigen::VectorXd bounds(static_cast<Index>(rows.size()));
     p_.with_entries([&](auto entry) {
@@ -291,15 +291,14 @@ void Newton<S>::gather_values(const Column& column, ColumnWorkspace& work) const
   }
 }
 
-// The features with the steepest gradients of those that are worth their penalty.
+// The features with the steepest gradients, over their costs, of those that are worth them.
 template <class S>
 std::vector<Index> Newton<S>::missing_features(const Column& column,
-                                               const Eigen::VectorXd& gradient) const {
+                                               const Eigen::VectorXd& steepness) const {
   std::vector<std::pair<double, Index>> missing;
   const double least = lambda_ * (1 + tolerances_.gradient);
-  for (Index j = 0; j < gradient.size(); ++j) {
-    const double steep = std::abs(gradient[j]) / p_.costs[j];
-    if (steep > least) missing.emplace_back(-steep, j);
+  for (Index j = 0; j < steepness.size(); ++j) {
+    if (steepness[j] > least) missing.emplace_back(-steepness[j], j);
   }
   const Index most = column.support_size() / (estimates_grams_ ? 1 : kExactGrowth);
   return foremost(missing, column.features(), most);

@@ -108,8 +108,8 @@ class BlockResult(NamedTuple):
         Its ``dual`` is empty unless all multipliers were asked for.
     multipliers : SparseMultipliers
     l1, linear, square : float
-        Sum of absolute weights, and with multipliers G in units of the form <G, target> and
-        ||G_active||^2.
+        Sum of absolute weights, at their costs, and with multipliers G in units of the form
+        <G, target> and ||G_active||^2.
     """
 
     solution: LayerSolution
@@ -196,7 +196,7 @@ def _solve_task(
     square = float(on @ on)
     l1, linear = solution.objective, solution.dual_bound / unit
     if form.penalty is not None:
-        l1 = float(np.abs(solution.weights).sum(dtype=np.float64))
+        l1 = data.norm(solution.weights, block.outputs)
         linear += square * unit / 4
     elif form.epsilon is not None:
         linear += form.epsilon * np.sqrt(square)
@@ -236,6 +236,7 @@ def solve_block(
         start_weights=start[0],
         start_dual=start[1],
         callback=callback,
+        costs=own(data.costs),
         **data.drawing,
     )
     return LayerSolution(**fields)

@@ -172,12 +172,8 @@ class _PenaltySearch:
         return 2 * share / math.sqrt(sum(p.square for p in itertools.compress(rough, usable)))
 
     def _starts(self, results: Sequence[BlockResult]) -> list[BlockStart]:
-        """Begin where the blocks are, unless their multipliers ran away.
-
-        A linear layer with many samples is faster from nothing.
-        """
-        data = self.dispatcher.data
-        cold = not data.relu and data.X.shape[-2] > data.X.shape[-1]
+        """Begin where the blocks are, unless that is no help or their multipliers ran away."""
+        cold = self.dispatcher.data.prefers_cold_start
         return [
             BlockStart() if cold or result.solution.status == "infeasible" else result.start
             for result in results
@@ -343,7 +339,7 @@ class _PenaltySearch:
             upper = 0.0 if data.upper is None else data.upper[:, block.outputs]
             residuals.append(frobenius_norm((signal - data.Y[:, block.outputs])[active]))
             violations.append(float((signal - upper)[~active].max(initial=0.0)))
-        l1 = sum(float(np.abs(w).sum(dtype=np.float64)) for w in weights)
+        l1 = data.norm(np.hstack(weights))
         return l1, math.hypot(*residuals), max(violations)
 
     def _conclude(self, candidate: Candidate, status: str) -> LayerSolution:

@@ -41,7 +41,7 @@ __all__ = ["Pool", "SharedData", "Task"]
 Data = TypeVar("Data", bound="DataclassInstance")
 
 MOST_CACHED, MOST_BYTES_CACHED = 8, 1 << 30  # layers of which a worker keeps the arrays
-FILES = ("X", "Y", "upper", "active", "weights")  # fields that are as large as a layer
+FILES = ("X", "Y", "upper", "active", "weights", "costs")  # fields that are as large as a layer
 
 
 class SharedData(Generic[Data]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...base.table import format_percent
 from ...models.model_view import LayerView, find_layers, view_both
 from ..blocks import sum_up
 from ..outcome import LayerReport
@@ -60,10 +61,10 @@ def _answer(report: LayerReport) -> list[tuple[str, str]]:
     status = report.status if report.converged else element("span", report.status, class_="bad")
     facts = [("shape", format_shape(report.shape)), ("status", status)]
     if report.gap is not None:
-        facts += [
-            ("gap", render_number(report.gap, format_gap(report.gap))),
-            ("iterations", f"{report.iterations:,}"),
-        ]
+        facts.append(("gap", render_number(report.gap, format_gap(report.gap))))
+        if report.l1_gap is not None and report.l1_gap != report.gap:  # of a last round's costs
+            facts.append(("l1 norm", f"{format_percent(report.l1_gap)} above the least"))
+        facts.append(("iterations", f"{report.iterations:,}"))
     if report.active_rows is not None:
         facts.append(("active rows", f"{report.active_rows:,}"))
     if report.seconds is not None:

@@ -59,6 +59,7 @@ class GoalOptions(TypedDict, total=False):
     multiple_of: int | None
     time_limit: float | None
     regularise: Literal["auto"] | tuple[float, float] | None
+    reweighted: int | None
 
 
 GOALS: tuple[type[Goal], ...] = (Error, Sparsity, Units, Promise)

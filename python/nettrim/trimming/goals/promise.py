@@ -25,7 +25,7 @@ __all__ = ["Promise"]
 
 PATHS: dict[str, PathGoal] = {
     "sparsity": Sparsity(0.9),
-    "epsilon": Error(0.1, regularise="auto"),
+    "epsilon": Error(0.1, regularise="auto", reweighted=2),
     "units": Units(size=0.5),
 }
 
@@ -62,7 +62,8 @@ class Promise(Goal):
         scikit-learn, else numbers of the output that ought to be largest, from 0.
     path : {"sparsity", "epsilon", "units"} or nettrim.Goal, default "sparsity"
         What the models differ by: how many weights are left; the error allowed to each layer, so
-        that every model is certified; or how many units. A `nettrim.Sparsity`, `nettrim.Error` or
+        that every model is certified (with ``regularise="auto"`` and ``reweighted=2`` of
+        `nettrim.Error`); or how many units. A `nettrim.Sparsity`, `nettrim.Error` or
         `nettrim.Units` gives its other options to all models, whatever its own size.
 
     Raises

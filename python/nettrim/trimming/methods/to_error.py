@@ -49,6 +49,8 @@ class ToError(Method):
     time_limit : float or None
     regularise : tuple of float or str or None
         Ridge and pull, or "auto" to choose them where few rows are active; None for neither.
+    reweighted : int
+        Rounds after the first.
     pool : Pool or None
         Workers; None to solve here.
     answers : dict of LayerSolution
@@ -67,6 +69,7 @@ class ToError(Method):
     max_iter: int | None
     time_limit: float | None
     regularise: tuple[float, float] | str | None = None
+    reweighted: int = 0
     pool: Pool | None = None
     answers: dict[int, LayerSolution] = field(default_factory=dict)
 
@@ -186,10 +189,11 @@ class ToError(Method):
             callback=certified,
             executor=None if self.pool is None else self.pool.executor,
             block_outputs=ball.affordable_outputs if self.pool is None else None,
+            reweighted=self.reweighted,
             **ball.drawing(task.layer),
         )
         if solution.converged and solution.dual.size <= MOST_KEPT:
-            self.answers[task.position] = solution
+            self.answers[task.position] = solution.first or solution
         return _accept(task.layer, ball, solution, history)
 
     def _start(self, position: int, program: LayerProgram) -> LayerSolution | None:
@@ -218,6 +222,7 @@ class ToError(Method):
             max_iter=self.max_iter,
             time_limit=self.time_limit,
             n_threads=threads,
+            reweighted=self.reweighted,
         )
         with self.run.watch(SOLVING):
             for number, solution in solve_side_by_side(programs(), options, pool):
@@ -276,11 +281,18 @@ def _accept(
             residual=relative_to(solution.residual, program.output_norm),
             violation=relative_to(solution.violation, program.largest),
             gap=solution.gap,
+            l1_gap=_l1_gap(solution),
             iterations=solution.iterations,
             solver=solution.solver,
             history=np.array(history).reshape(-1, 2),
         ),
     )
+
+
+def _l1_gap(solution: LayerSolution) -> float:
+    """Return how far the l1 norm is from the least, which the first round bounds."""
+    l1 = float(np.abs(solution.weights).sum())
+    return solution.gap if solution.first is None else 1 - solution.first.dual_bound / l1
 
 
 def _is_astray(ball: ErrorBall, solution: LayerSolution) -> bool:
