@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -19,7 +20,9 @@
 #include "layer/search.hpp"
 #include "linalg/factor.hpp"
 #include "linalg/inverse.hpp"
+#include "linalg/outer.hpp"
 #include "linalg/parallel.hpp"
+#include "linalg/pick.hpp"
 #include "linalg/quasidefinite.hpp"
 #include "nettrim/budget.hpp"
 #include "nettrim/layer.hpp"
@@ -321,16 +324,48 @@ void test_quasidefinite_updates() {
 }
 
 // Gram matrices are kept in single precision; entries are below 4.
+// More rows than are added at a time, picked from longer ones.
+template <class G>
+void test_outer_products(Index known, Index fresh) {
+  constexpr Index kRows = 700, kLength = 200;
+  std::mt19937 generator(3);
+  const Matrix<G> X = normal<G>(generator, kLength, kRows);
+  std::vector<Index> first, second;
+  for (Index j = 0; j < known; ++j) first.push_back(3 * j % kLength);
+  for (Index j = 0; j < fresh; ++j) second.push_back(4 * j + 1);
+  std::sort(first.begin(), first.end());
+  const Picker<G> pick_first(first), pick_second(second);
+  OuterProducts<G> products(known + fresh);
+  products.begin(known, fresh);
+  Matrix<double> sums = Matrix<double>::Zero(known + fresh, fresh);
+  for (Index k = 0; k < kRows; ++k) {
+    pick_first.pick(X.col(k).data(), products.known());
+    pick_second.pick(X.col(k).data(), products.fresh());
+    products.push();
+    if (products.full()) products.add_to(sums, 2);
+  }
+  products.add_to(sums, 2);
+  std::vector<Index> all = first;
+  all.insert(all.end(), second.begin(), second.end());
+  const Matrix<double> rows = X(all, Eigen::all).template cast<double>();
+  const Matrix<double> wanted = 2 * rows * rows.bottomRows(fresh).transpose();
+  const double tol = 1e4 * static_cast<double>(std::numeric_limits<G>::epsilon());
+  for (Index j = 0; j < fresh; ++j) {
+    CHECK((sums - wanted).col(j).head(known).cwiseAbs().maxCoeff() < tol || known == 0);
+    CHECK((sums - wanted).col(j).tail(fresh - j).cwiseAbs().maxCoeff() < tol);
+  }
+}
+
 void test_working_gram() {
   constexpr double kSingle = 5e-7;
-  Layer<double> layer(11, 300, 12, 3, 0.1);
-  layer.Y.row(1).setConstant(-1.0);  // never active
-  layer.Y.row(2).array() += 0.1;     // always
+  Layer<double> layer(11, 300, 12, 5, 0.1);
+  layer.Y.row(1).setConstant(-1.0);      // never active
+  layer.Y.bottomRows(3).array() += 0.1;  // always
   layer.program.Y = layer.Y.data();
   const auto p = layer::to_unit_size(layer.program, 1);
   const layer::WorkingGram<double> grams(p, Precision::float64);
   const std::vector<Index> few = {7, 2, 9}, more = {7, 2, 9, 0, 11};
-  for (Index output = 0; output < 3; ++output) {
+  for (Index output = 0; output < 5; ++output) {
     Matrix<double> X = p.x_scale * layer.X(more, Eigen::all);
     for (Index i = 0; i < 300; ++i) {
       if (!(layer.Y(output, i) > 0)) X.col(i).setZero();
@@ -657,6 +692,9 @@ int main() {
   test_budgets();
   test_units();
   test_quasidefinite_updates();
+  test_outer_products<float>(0, 45);
+  test_outer_products<double>(65, 3);
+  test_outer_products<float>(65, 40);
   test_working_gram();
   test_working_gram_estimates();
   test_engines_agree();

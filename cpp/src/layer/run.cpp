@@ -30,8 +30,9 @@ constexpr double kTightBall = 3e-3;  // epsilon, relative to Y, below which it s
 // growth.
 constexpr Index kFirstLeg = 1000, kLegGrowth = 4;
 // Steps of alternating directions on a Gram matrix, in single and in double precision, before
-// newton has its turn.
+// newton has its turn: the latter are for those that leave more than this share of the weights.
 constexpr Index kSingleSteps = 32, kGramSteps = 300;
+constexpr double kFewWeights = 0.4;
 // Of alternating directions with mixing: certificates' tolerance that single precision is good for.
 constexpr double kSingleTol = 5e-4;
 constexpr double kNear = 0.1;  // gap and infeasibility from which alternating directions go on
@@ -201,7 +202,8 @@ EngineResult<S> run_leg(const UnitProgram<S>& p, const Supervisor& supervisor,
 }
 
 // A linear layer's alternating directions, the first of them in single precision, in which there is
-// nothing to be proved.
+// nothing to be proved. Newton goes on from there where few weights are left, and from where they
+// have come in the end.
 EngineResult<double> run_on_gram(const UnitProgram<double>& p, const Supervisor& supervisor,
                                  EngineResult<double> a) {
   LayerOptions options = supervisor.options();
@@ -210,10 +212,19 @@ EngineResult<double> run_on_gram(const UnitProgram<double>& p, const Supervisor&
   const Index last = std::min(a.iterations + kSingleSteps, options.max_iter - 1);
   for (; a.iterations < last && !supervisor.limit(a.iterations); ++a.iterations) single.step();
   GramAdmm<double> engine(std::move(single), options);
-  options.max_iter = std::min(options.max_iter, a.iterations + kGramSteps);
-  a = search(p, Supervisor(supervisor, options), engine, std::move(a));
-  a.solver = "admm";
-  a.reason = "fastest on linear layers";
+  for (const Index steps : {Index(1), kGramSteps}) {
+    options.max_iter = std::min(supervisor.options().max_iter, a.iterations + steps);
+    a = search(p, Supervisor(supervisor, options), engine, std::move(a));
+    a.solver = "admm";
+    a.reason = "fastest on linear layers";
+    if (is_final(p, supervisor.options(), a) || !std::isfinite(error(p, a))) return a;
+    const auto left = static_cast<double>((a.weights.array() != 0).count());
+    if (steps < kGramSteps && left > kFewWeights * static_cast<double>(a.weights.size())) continue;
+    EngineResult<double> refined =
+        run_newton(p, supervisor, a, "from where alternating directions led", gram_precision(p));
+    if (refined.status != Status::numerical) return refined;
+    a.iterations = refined.iterations;
+  }
   return a;
 }
 

@@ -14,6 +14,7 @@ constexpr double kBesideLambda = 0.01;  // of its relative change: what a column
 // Relative changes of lambda: the farthest that is followed, and the least for which it is worth
 // solving once more with what was seen, to know the next lambda better.
 constexpr double kFarthestFollowed = 0.2, kSolvedAnew = 3e-3;
+constexpr double kDearLook = 3;        // over a solve, to save which another is worth its time
 constexpr double kLowestStart = 1e-3;  // share of the steepest gradient, for a first penalty
 // Rounds without progress that end a run. A Gram matrix in single precision gives way to a double
 // one as soon as it slows the rounds down.
@@ -107,12 +108,24 @@ void Newton<S>::step() {
   settle(seen_at);
   share_room();
   find_lambda();
-  if (!estimates_grams_ && last_change_ > kSolvedAnew && last_change_ < kFarthestFollowed) {
+  if (!estimates_grams_ && last_change_ > kSolvedAnew && last_change_ < kFarthestFollowed &&
+      is_dear_to_look()) {
     solve_at_next_lambda();
     find_lambda();
   }
   follow_lambda();
   look_at_all_samples(roughly);
+}
+
+// Beside a solve of all outputs: in multiplications of its two products, and of the factors.
+template <class S>
+bool Newton<S>::is_dear_to_look() const {
+  const auto entries = static_cast<double>(p_.n_samples() * p_.n_features());
+  double factors = 0;
+  for (const Column& column : columns_) {
+    factors += std::pow(static_cast<double>(column.support_size() + column.tight_size()), 3) / 6;
+  }
+  return 2 * entries * static_cast<double>(p_.n_outputs()) > kDearLook * factors;
 }
 
 // With the working sets and gradients of the last look: it costs no other.

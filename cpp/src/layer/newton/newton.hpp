@@ -50,6 +50,7 @@ class Newton {
   Index update_working_set(Index output, double seen_at, ColumnWorkspace& work);
   std::vector<std::vector<Index>> groups_to_solve() const;
   void solve_columns();
+  bool is_dear_to_look() const;
   void solve_at_next_lambda();
   void solve_column(Index output, ColumnWorkspace& work);
   void share_room();

@@ -1,26 +1,56 @@
 #include "layer/newton/working_gram.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "linalg/factor.hpp"
+#include "linalg/pick.hpp"
 
 namespace nettrim::layer {
 namespace {
 
-// Samples of a product, and of a block that they are gathered from: the fewer, the better the
-// caches hold them; the more, the less often entries are added to. Multiples of 64.
-constexpr Index kSamplesAtOnce = 768, kSamplesPerBlock = 3072;
+// Gram matrices of all samples that those of mostly active outputs are to spare, where they are
+// taken off the whole: it is of all features, and in double precision.
+constexpr Index kWorthWhole = 2;
+
+// Samples of a block of X, which the caches hold while all outputs gather from it.
+constexpr Index kSamplesPerBlock = 1024;
 
 // Time to gather an entry of X from where it lies, over that to copy one.
 constexpr double kCostOfGathering = 4;
 
 // Of 64 samples, one in `stride`: those of a larger stride are among those of a smaller one, and
-// their places differ from one word to the next, for data may be periodic.
-std::uint64_t one_in(Index stride, Index word) {
-  std::uint64_t bits = 1;
-  for (Index step = 32; step >= stride; step /= 2) bits |= bits << step;
-  const auto turn = static_cast<int>((29 * static_cast<std::uint64_t>(word)) % 64);
-  return (bits << turn) | (bits >> ((64 - turn) % 64));
+// their places differ from one 64 to the next, for data may be periodic.
+bool is_one_in(Index stride, Index sample) {
+  const Index turn = 29 * (sample / 64);
+  return (sample - turn) % stride == 0;
+}
+
+std::vector<Index> one_in(Index stride, Index first, Index last) {
+  std::vector<Index> samples;
+  for (Index i = first; i < last; ++i) {
+    if (is_one_in(stride, i)) samples.push_back(i);
+  }
+  return samples;
+}
+
+std::vector<Index> ascending(const GramColumns& a) {
+  std::vector<Index> order(a.features->size());
+  std::iota(order.begin(), order.end(), Index(0));
+  const auto earlier = [&](Index i, Index j) {
+    return (*a.features)[static_cast<std::size_t>(i)] < (*a.features)[static_cast<std::size_t>(j)];
+  };
+  std::sort(order.begin(), order.begin() + a.known, earlier);
+  std::sort(order.begin() + a.known, order.end(), earlier);
+  return order;
+}
+
+std::vector<Index> features_in_order(const GramColumns& a) {
+  std::vector<Index> features;
+  for (const Index place : a.order) {
+    features.push_back((*a.features)[static_cast<std::size_t>(place)]);
+  }
+  return features;
 }
 
 template <class S>
@@ -51,8 +81,9 @@ WorkingGram<S>::WorkingGram(const UnitProgram<S>& p, Precision kept)
     }
   });
   if (p_.regularisation) pull_ = p_.regularisation->pull;
-  const Index most = *std::max_element(counts_.begin(), counts_.end());
-  if (pull_ > 0 || 2 * most > p_.n_samples()) whole_ = whole_gram(p_);
+  Index spared = 0;
+  for (const Index count : counts_) spared += std::max(2 * count - p_.n_samples(), Index(0));
+  if (pull_ > 0 || spared > kWorthWhole * p_.n_samples()) whole_ = whole_gram(p_);
 }
 
 template <class S>
@@ -93,107 +124,102 @@ template <class S>
 void WorkingGram<S>::begin(GramColumns& a) const {
   const auto& features = *a.features;
   const auto size = static_cast<Index>(features.size());
+  a.order = ascending(a);
   a.entries.setZero(size, size - a.known);
   if (a.estimate != nullptr) {
     for (Index j = 0; j < size; ++j) {
       for (Index i = j + 1; i < size; ++i) {
-        a.entries(i, j) = (*a.estimate)(i, j) / static_cast<double>(a.stride);
+        a.entries(i, j) = (*a.estimate)(a.order[static_cast<std::size_t>(i)],
+                                        a.order[static_cast<std::size_t>(j)]) /
+                          static_cast<double>(a.stride);
       }
     }
   }
   const double share = is_difference(a) ? 1 : pull_;  // of all samples
   if (share == 0) return;
+  const std::vector<Index> ordered = features_in_order(a);
   for (Index j = 0; j < a.entries.cols(); ++j) {
-    const Index f = features[static_cast<std::size_t>(a.known + j)];
+    const Index f = ordered[static_cast<std::size_t>(a.known + j)];
     for (Index i = 0; i < size; ++i) {
-      a.entries(i, j) = share * whole_(features[static_cast<std::size_t>(i)], f);
+      a.entries(i, j) = share * whole_(ordered[static_cast<std::size_t>(i)], f);
     }
   }
 }
 
-// The fresh features among each other, from their lower triangle.
+// The fresh features among each other, from their lower triangle; and the order of the features.
 template <class S>
 void WorkingGram<S>::finish(GramColumns& a) const {
   auto square = a.entries.bottomRows(a.entries.cols());
   square.template triangularView<Eigen::StrictlyUpper>() = square.transpose();
+  Matrix<double> sums(a.entries.rows(), a.entries.cols());
+  sums.swap(a.entries);
+  for (Index j = 0; j < sums.cols(); ++j) {
+    double* const out =
+        a.entries.col(a.order[static_cast<std::size_t>(a.known + j)] - a.known).data();
+    for (Index i = 0; i < sums.rows(); ++i) out[a.order[static_cast<std::size_t>(i)]] = sums(i, j);
+  }
+  auto fresh_square = a.entries.bottomRows(a.entries.cols());
   if (p_.regularisation) {
     const std::vector<Index> fresh(a.features->begin() + a.known, a.features->end());
-    square.diagonal() += p_.regularisation->ridges(fresh);
+    fresh_square.diagonal() += p_.regularisation->ridges(fresh);
   }
   if (a.stride == 1) return;
-  for (Index j = 0; j < square.cols(); ++j) {
+  for (Index j = 0; j < fresh_square.cols(); ++j) {
     const Index f = (*a.features)[static_cast<std::size_t>(a.known + j)];
-    square(j, j) = std::max(square(j, j), squares_(a.output, f));
+    fresh_square(j, j) = std::max(fresh_square(j, j), squares_(a.output, f));
   }
 }
 
-// entries += weight * X_all X_fresh' over the samples that count; products of few samples in the
-// precision that is kept of them, and their sum in double.
+// entries += weight * X_all X_fresh' over the samples that count; sums of few samples in the
+// precision that is kept of them, and all of them in double.
 template <class S>
 template <class G>
 void WorkingGram<S>::add_samples(std::vector<GramColumns>& asked) const {
-  Index most = 0, most_fresh = 0;
-  for (const GramColumns& a : asked) {
-    most = std::max(most, a.entries.rows());
-    most_fresh = std::max(most_fresh, a.entries.cols());
-  }
-  Matrix<G> X, gathered(most, kSamplesAtOnce), products(most, most_fresh);
+  Index most = 0;
+  for (const GramColumns& a : asked) most = std::max(most, a.entries.rows());
+  OuterProducts<G> products(most);
+  Matrix<G> X;
   const Index stride = common_stride(asked);
   const bool shared = shares_samples(asked, stride);
-  const auto add = [&](GramColumns& a, Index count) {
-    const auto all = gathered.topLeftCorner(a.entries.rows(), count);
-    const auto fresh = all.bottomRows(a.entries.cols());
-    auto out = products.topLeftCorner(a.entries.rows(), a.entries.cols());
-    out.setZero();
-    add_product(all.topRows(a.known), fresh.transpose(), out.topRows(a.known));
-    add_gram(fresh, out.bottomRows(a.entries.cols()));
-    const auto each = static_cast<double>(a.estimate != nullptr ? 1 : a.stride);
-    const double weight = is_difference(a) ? pull_ - 1 : (1 - pull_) * each;
-    a.entries.topRows(a.known) += weight * out.topRows(a.known).template cast<double>();
-    for (Index j = 0; j < out.cols(); ++j) {
-      const Index below = out.rows() - a.known - j;
-      a.entries.col(j).tail(below) += weight * out.col(j).tail(below).template cast<double>();
-    }
-  };
-  for (Index first = 0; first < p_.n_samples(); first += kSamplesPerBlock) {
-    const Range block = {first, std::min(kSamplesPerBlock, p_.n_samples() - first)};
-    if (shared) write_X(block, stride, X);
-    for (GramColumns& a : asked) {
-      Index count = 0;
-      const auto visit = [&](Index sample) {
-        G* const out = gathered.col(count).data();
+  std::vector<std::vector<Index>> features;
+  std::vector<std::pair<Picker<G>, Picker<G>>> pickers;  // of known and fresh features
+  for (const GramColumns& a : asked) {
+    features.push_back(features_in_order(a));
+    const auto begin = features.back().begin(), fresh = begin + a.known;
+    pickers.emplace_back(Picker<G>({begin, fresh}), Picker<G>({fresh, features.back().end()}));
+  }
+  for (Index first = 0; first < p_.n_samples(); first += stride * kSamplesPerBlock) {
+    const Index last = std::min(first + stride * kSamplesPerBlock, p_.n_samples());
+    const std::vector<Index> samples = one_in(stride, first, last);
+    if (shared) write_X(samples, X);
+    for (std::size_t m = 0; m < asked.size(); ++m) {
+      GramColumns& a = asked[m];
+      const auto& [pick_known, pick_fresh] = pickers[m];
+      const auto each = static_cast<double>(a.estimate != nullptr ? 1 : a.stride);
+      const double weight = is_difference(a) ? pull_ - 1 : (1 - pull_) * each;
+      products.begin(a.known, a.entries.cols());
+      for (std::size_t k = 0; k < samples.size(); ++k) {
+        if (!counts(a, samples[k])) continue;
         if (shared) {
-          const G* const x = X.col(sample - first).data();
-          for (std::size_t i = 0; i < a.features->size(); ++i) out[i] = x[(*a.features)[i]];
+          const G* const x = X.col(static_cast<Index>(k)).data();
+          pick_known.pick(x, products.known());
+          pick_fresh.pick(x, products.fresh());
         } else {
-          gather(sample, *a.features, out);
+          gather(samples[k], features[m], a.known, products);
         }
-        if (++count < kSamplesAtOnce) return;
-        add(a, count);
-        count = 0;
-      };
-      for (Index word = first / 64; 64 * word < first + block.size; ++word) {
-        const std::uint64_t bits = chosen(a, word);
-        for (Index k = 0; k < 64; ++k) {
-          if (((bits >> k) & 1) != 0) visit(64 * word + k);
-        }
+        products.push();
+        if (products.full()) products.add_to(a.entries, weight);
       }
-      if (count > 0) add(a, count);
+      products.add_to(a.entries, weight);
     }
   }
 }
 
-// Which samples of a word count.
 template <class S>
-std::uint64_t WorkingGram<S>::chosen(const GramColumns& a, Index word) const {
-  const std::uint64_t active = bits_(word, a.output);
-  if (is_difference(a)) {
-    const Index left = p_.n_samples() - 64 * word;
-    return ~active & (left < 64 ? (std::uint64_t(1) << left) - 1 : ~std::uint64_t(0));
-  }
-  if (a.stride == 1) return active;
-  const std::uint64_t some = one_in(a.stride, word);
-  return active & (a.estimate != nullptr ? ~some : some);
+bool WorkingGram<S>::counts(const GramColumns& a, Index sample) const {
+  const bool is_active = active(a.output, sample);
+  if (is_difference(a)) return !is_active;
+  return is_active && (a.stride == 1 || is_one_in(a.stride, sample) == (a.estimate == nullptr));
 }
 
 // One in so many samples is asked for.
@@ -204,17 +230,19 @@ Index WorkingGram<S>::common_stride(const std::vector<GramColumns>& asked) const
   return least;
 }
 
-// Those of a block, each where it is in the block.
 template <class S>
 template <class G>
-void WorkingGram<S>::write_X(Range block, Index stride, Matrix<G>& out) const {
-  if (stride == 1) return p_.write_X(block, out);
-  out.resize(p_.n_features(), block.size);
-  for (Index k = 0; k < block.size; ++k) {
-    const Index sample = block.begin + k;
-    if (((one_in(stride, sample / 64) >> (sample % 64)) & 1) == 0) continue;
-    G* const x = out.col(k).data();
-    for (Index j = 0; j < p_.n_features(); ++j) x[j] = static_cast<G>(p_.x_scale * p_.X(sample, j));
+void WorkingGram<S>::write_X(const std::vector<Index>& samples, Matrix<G>& out) const {
+  const auto count = static_cast<Index>(samples.size());
+  if (count > 0 && samples.back() - samples.front() == count - 1) {
+    return p_.write_X({samples.front(), count}, out);
+  }
+  out.resize(p_.n_features(), count);
+  for (Index k = 0; k < count; ++k) {
+    const Index sample = samples[static_cast<std::size_t>(k)];
+    for (Index j = 0; j < out.rows(); ++j) {
+      out(j, k) = static_cast<G>(p_.x_scale * p_.X(sample, j));
+    }
   }
 }
 
@@ -234,8 +262,13 @@ bool WorkingGram<S>::shares_samples(const std::vector<GramColumns>& asked, Index
 // Of one sample, where few of them count.
 template <class S>
 template <class G>
-void WorkingGram<S>::gather(Index sample, const std::vector<Index>& features, G* out) const {
-  for (const Index j : features) *out++ = static_cast<G>(p_.x_scale * p_.X(sample, j));
+void WorkingGram<S>::gather(Index sample, const std::vector<Index>& features, Index known,
+                            OuterProducts<G>& products) const {
+  for (std::size_t k = 0; k < features.size(); ++k) {
+    const auto place = static_cast<Index>(k);
+    G* const out = place < known ? products.known() + place : products.fresh() + (place - known);
+    *out = static_cast<G>(p_.x_scale * p_.X(sample, features[k]));
+  }
 }
 
 template class WorkingGram<float>;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "layer/program.hpp"
+#include "linalg/outer.hpp"
 #include "linalg/packed.hpp"
 
 namespace nettrim::layer {
@@ -24,6 +25,9 @@ struct GramColumns {
   Index stride = 1;
   const PackedSymmetric* estimate = nullptr;
   Matrix<double> entries = {};  // features x (features - known)
+  // Places of the known features in ascending order of features, and of the fresh ones: entries are
+  // in this order while they are summed.
+  std::vector<Index> order = {};
 };
 
 template <class S>
@@ -45,19 +49,21 @@ class WorkingGram {
   }
   // Whether it is less work to take the inactive samples off the whole.
   bool is_difference(const GramColumns& asked) const {
-    return asked.stride == 1 && 2 * active_samples(asked.output) > p_.n_samples();
+    return whole_.size() > 0 && asked.stride == 1 &&
+           2 * active_samples(asked.output) > p_.n_samples();
   }
   void begin(GramColumns& asked) const;
   void finish(GramColumns& asked) const;
   template <class G>
   void add_samples(std::vector<GramColumns>& asked) const;
-  std::uint64_t chosen(const GramColumns& asked, Index word) const;
+  bool counts(const GramColumns& asked, Index sample) const;
   Index common_stride(const std::vector<GramColumns>& asked) const;
   bool shares_samples(const std::vector<GramColumns>& asked, Index stride) const;
   template <class G>
-  void write_X(Range block, Index stride, Matrix<G>& out) const;
+  void write_X(const std::vector<Index>& samples, Matrix<G>& out) const;
   template <class G>
-  void gather(Index sample, const std::vector<Index>& features, G* out) const;
+  void gather(Index sample, const std::vector<Index>& features, Index known,
+              OuterProducts<G>& products) const;
 
   const UnitProgram<S>& p_;
   Precision kept_;
@@ -65,7 +71,7 @@ class WorkingGram {
   std::vector<Index> counts_;
   Matrix<double> squares_;  // sums over active samples, outputs x features; for estimates
   double pull_ = 0;
-  // X'X over all samples, where an output is mostly active or there is a pull
+  // X'X over all samples, where outputs are mostly active or there is a pull
   Matrix<double> whole_;
 };
 
