@@ -31,6 +31,7 @@ DEFAULTS = {
     "solver": "auto",
     "reweighted": 0,
 }
+DRAFT_TOL = 1e-3  # of models that are looked at in a search, and kept nowhere
 
 
 @dataclass(frozen=True, repr=False)
@@ -166,6 +167,8 @@ class Error(PathGoal):
         """Return the layer programs of Net-Trim."""
         options = self._filled()
         del options["network"]
+        if draft:
+            options["tol"] = max(options["tol"], DRAFT_TOL)
         return ToError(run, scheme == "cascade", **options, pool=pool, answers=memory)
 
     def arguments(self, scheme: str) -> dict[str, Any]:
