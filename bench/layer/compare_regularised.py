@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from sklearn.neural_network import MLPClassifier
 import nettrim
 from bench.common import data, machine
 from bench.common.data import Array
+from bench.common.layers import Layer
 from bench.common.tables import RESULTS, Table
 from nettrim.budget.data import BudgetData
 from nettrim.budget.optimal_brain_surgeon import Regularisation
@@ -46,33 +46,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args()
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Some outputs of a ReLU layer, with samples to solve it on and others."""
-
-    name: str
-    X: Array
-    unseen: Array
-    weights: Array
-
-    @property
-    def Y(self) -> Array:
-        return np.maximum(self.X @ self.weights, 0.0)
-
-    @property
-    def size(self) -> float:
-        return float(np.linalg.norm(self.Y))
-
-    @property
-    def active_rows(self) -> int:
-        return int(np.median(np.count_nonzero(self.Y, axis=0)))
-
-    def error(self, weights: Array) -> float:
-        wanted = np.maximum(self.unseen @ self.weights, 0.0)
-        change = np.maximum(self.unseen @ weights, 0.0) - wanted
-        return float(np.linalg.norm(change) / np.linalg.norm(wanted))
 
 
 def layers(options: argparse.Namespace) -> list[Layer]:
@@ -118,7 +91,7 @@ def plain_curve(layer: Layer, n_threads: int) -> tuple[Array, Array]:
         tol=TOL,
         n_threads=n_threads,
     )
-    points = sorted((s.nonzeros, layer.error(s.weights)) for s in curve)
+    points = sorted((s.nonzeros, layer.error(layer.unseen, s.weights)) for s in curve)
     kept, errors = np.array(points, dtype=float).T
     return kept, errors
 
@@ -134,7 +107,8 @@ def plain_error(curve: tuple[Array, Array], kept: int) -> float:
 def compare(
     layer: Layer, curve: tuple[Array, Array], epsilon: float, n_threads: int
 ) -> dict[str, object]:
-    few = layer.active_rows < layer.X.shape[1]
+    active_rows = int(np.median(np.count_nonzero(layer.Y, axis=0)))
+    few = active_rows < layer.X.shape[1]
     began = time.process_time()
     chosen = choose(layer, epsilon, n_threads) if few else None
     choice = time.process_time() - began
@@ -149,18 +123,17 @@ def compare(
         **drawn,
     )
     seconds = time.process_time() - began
-    error, plain = layer.error(answer.weights), plain_error(curve, answer.nonzeros)
+    error, plain = layer.error(layer.unseen, answer.weights), plain_error(curve, answer.nonzeros)
     return {
         "layer": layer.name,
-        "active rows": layer.active_rows,
+        "active rows": active_rows,
         "features": layer.X.shape[1],
         "epsilon": epsilon,
         "ridge": 0.0 if chosen is None else chosen.ridge,
         "pull": 0.0 if chosen is None else chosen.pull,
         "status": answer.status,
         "kept": f"{answer.nonzeros / answer.weights.size:.1%}",
-        "error, used": float(np.linalg.norm(np.maximum(layer.X @ answer.weights, 0) - layer.Y))
-        / layer.size,
+        "error, used": layer.error(layer.X, answer.weights),
         "error, unseen": error,
         "plain, unseen": plain,
         "ratio": error / plain,

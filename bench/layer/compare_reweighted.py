@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ import numpy as np
 
 import nettrim
 from bench.common import data, machine, minilm
-from bench.common.data import Array
+from bench.common.layers import Layer
 from bench.common.tables import RESULTS, Table
 from bench.rivals import alps
 
@@ -37,27 +36,6 @@ UNSEEN = 5000
 TOL = 1e-4
 HALVINGS = 8  # of the interval of the share that ALPS keeps
 KEYS = ("layer", "epsilon", "rounds")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer with samples to solve it on and others."""
-
-    name: str
-    X: Array
-    unseen: Array
-    weights: Array
-    activation: str
-
-    def output(self, X: Array) -> Array:
-        Z = X @ self.weights
-        return np.maximum(Z, 0.0) if self.activation == "relu" else Z
-
-    def error(self, X: Array, weights: Array) -> float:
-        wanted, got = self.output(X), X @ weights
-        if self.activation == "relu":
-            got = np.maximum(got, 0.0)
-        return float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
 
 
 def arguments() -> argparse.Namespace:
@@ -89,9 +67,9 @@ def layers(options: argparse.Namespace) -> Iterator[tuple[Layer, tuple[float, ..
 
 
 def rows(layer: Layer, epsilon: float, rounds: int) -> Iterator[dict[str, Any]]:
-    Y = layer.output(layer.X)
-    radius = epsilon * float(np.linalg.norm(Y))
-    posed = (layer.X, Y) if layer.activation == "relu" else (nettrim.Gram.of(layer.X, Y),)
+    radius, posed = epsilon * layer.size, (layer.X, layer.Y)
+    if layer.activation == "linear":
+        posed = (nettrim.Gram.of(*posed),)
     rival = None if layer.activation == "relu" else share_of_alps(layer, epsilon)
     first = 0.0
     for k in range(rounds + 1):

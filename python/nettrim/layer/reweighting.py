@@ -20,7 +20,7 @@ from .solution import LayerSolution
 __all__ = ["solve_in_rounds"]
 
 # delta, over the mean size of the weights in use. The smaller, the fewer weights are left, but
-# below this by a hundredth of them: bench/results/reweighted.md.
+# below this by a hundredth of them: docs/mathematics/layer.md.
 SOFTNESS = 0.03
 
 Solve = Callable[[LayerData, LayerSolution | None, Listener | None], LayerSolution]
