@@ -41,7 +41,7 @@ void sum_products(const G* left, const G* right, Index rows, G* sums) {
 template <class G>
 OuterProducts<G>::OuterProducts(Index most_entries)
     : row_(Matrix<G>::Zero(most_entries + 2 * kPanel + kPickedBeyond, 1)),
-      panels_(Matrix<G>::Zero(kPanel * kRows, pieces(most_entries, kPanel) + 1)) {}
+      panels_(Matrix<G>::Zero(kPanel * kRows + kApart, pieces(most_entries, kPanel) + 1)) {}
 
 template <class G>
 void OuterProducts<G>::begin(Index known, Index fresh) {
