@@ -25,7 +25,8 @@ class OuterProducts {
 
  private:
   static constexpr Index kRows = 320;
-  static constexpr Index kApart = 64 / sizeof(G);  // or all panels would lie in the same places of a cache
+  // Panels are so many entries longer: else all would lie in the same places of a cache.
+  static constexpr Index kApart = 64 / sizeof(G);
   static constexpr Index kPanel = 2 * Eigen::internal::packet_traits<G>::size;
   template <Index Columns>
   void add_tile(Index panel, Index column, double weight, Matrix<double>& out) const;
