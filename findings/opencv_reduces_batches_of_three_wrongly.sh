@@ -3,7 +3,7 @@
 # the image, ReduceMean over axes 0, 2 and 3, as statistics of a layer or a normalisation by batch need it.
 # Guess: exact to rounding at every size of the batch, and so for the other reductions; over axes that are not
 # neighbours an array is transposed first, which is where a runtime is careful.
-# Seen: a batch of one or two is right, so that a test passes; from three on the means are those of other elements, about
+# Seen: a batch of one or two is right, so a test passes; from three on the means are those of other elements, about
 # 0.1 to 0.5 off, and maxima, sums of squares and norms too. No error is raised. Over axes 0 and 2, or 1, 2 and 3, all
 # sizes are right.
 set -euo pipefail
