@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# opencv-python-headless 5.0.0.93 (cv2.dnn), onnx 1.23.2, onnxruntime 1.32.0: Conv, MaxPool and
-# AveragePool with auto_pad, SAME_UPPER as converters from TensorFlow write it and SAME_LOWER.
+# opencv-python-headless 5.0.0.93 (cv2.dnn), onnx 1.23.2, onnxruntime 1.32.0: Conv, MaxPool and AveragePool
+# with auto_pad: SAME_UPPER, as converters from TensorFlow write it, and SAME_LOWER.
 # Guess: the padding is what the output's size, input over stride rounded up, needs in all; where that is odd the last
 # pixel goes to the end (UPPER) or to the beginning (LOWER). The two differ, or one of them is refused.
 # Seen: OpenCV pads as if the stride were 1, and as UPPER in both. A filter of 3 with stride 2 over 6 pixels, the first
@@ -54,7 +54,8 @@ for kind in ("Conv", "MaxPool", "AveragePool"):
         for size, window, stride in ((6, 3, 2), (8, 7, 2), (6, 2, 1), (7, 3, 2), (6, 3, 1)):
             error = off(kind, size, window, stride, auto_pad=pad)
             as_pads = off(kind, size, window, stride, written=True, auto_pad=pad)
-            print(f"{kind}, {pad}, {size} pixels, window {window}, stride {stride}: {error:.0e} off; as pads {as_pads:.0e}")
+            title = f"{kind}, {pad}, {size} pixels, window {window}, stride {stride}"
+            print(f"{title}: {error:.0e} off; as pads {as_pads:.0e}")
             assert as_pads < 1e-4
             assert (error > 0.1) == ((pad, size, window, stride) in wrong), "this has changed"
 PYTHON

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# scipy 1.17.1: two sparse matrices on one pattern, B = csr_array((values, A.indices, A.indptr)), as one makes a matrix of
+# scipy 1.17.1: two sparse matrices on one pattern, B = csr_array((values, A.indices, A.indptr)), as one makes one of
 # gradients or of squared weights beside a pruned matrix; A is a product of sparse matrices.
 # Guess: what only reads A, such as its norm, its maximum, abs(A) or spsolve(A, b), leaves A's arrays alone, so B stays
 # what it is; what works in place says so in its name or its documentation, as A.sort_indices() does.
