@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # opencv-python-headless 5.0.0.93 (cv2.dnn), onnx 1.23.2, onnxruntime 1.32.0: a Reshape whose shape has zeros (the
-# size that the input has) behind another Reshape, as in ONNX's own definition of GroupNormalization, whose groups are made by the
-# first and flattened by [0, 0, -1].
+# size that the input has) behind another Reshape, as in ONNX's own definition of GroupNormalization, whose groups
+# are made by the first and flattened by [0, 0, -1].
 # Guess: a zero is the size that the first Reshape's output has there; if the two are joined to one, that is worked in.
 # Seen: the first is dropped and the zeros read the sizes of what came before: from 2 x 4 x 6, reshaped to 2 x 2 x 12,
 # [0, 0, -1] makes 2 x 4 x 6 again. A model that goes on with it is silently another: the groups come out normalised
