@@ -212,7 +212,7 @@ void test_callbacks_stop_a_solve() {
   const auto s = solve_layer(layer.program, options);
   CHECK(s.status == Status::interrupted && s.iterations == 1);
   // Told once, at any time: also while the last certificate is made, or of a run within the run.
-  const Layer<double> many(7, 4000, 12, 6, 0.05);
+  Layer<double> many(7, 4000, 12, 6, 0.05);
   for (const auto* program : {&layer.program, &many.program}) {
     LayerOptions at;
     Index calls = 0, told = 1;
