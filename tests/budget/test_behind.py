@@ -135,13 +135,28 @@ def test_pairs_hold_two_functions(activation):
 
 @pytest.mark.parametrize(
     "pair",
-    [(np.log, np.reciprocal), (lambda z: z[:1], np.cos), (np.sin, lambda z: 1.0)],
-    ids=["no number", "another shape", "a constant"],
+    [
+        (np.log, np.reciprocal),
+        (lambda z: z[:1], np.cos),
+        (np.sin, lambda z: 1.0),
+        (lambda z: z + 0j, np.cos),
+        (lambda z: z.astype(str), np.cos),
+    ],
+    ids=["no number", "another shape", "a constant", "complex", "text"],
 )
 def test_functions_give_a_number_for_each_signal(pair):
     X, W, keep = layer()
     with pytest.raises(ValueError, match="activation must give a finite number for each signal"):
         solve(X, W, keep, pair, sparsity=0.5)
+
+
+def test_functions_may_write_into_their_argument():
+    X, W, keep = layer()
+    pure, writing = (
+        solve(X, W, keep, (value, np.cos), sparsity=0.5)
+        for value in (np.sin, lambda z: np.sin(z, out=z))
+    )
+    np.testing.assert_array_equal(writing.weights, pure.weights)
 
 
 def test_where_weights_go_one_by_one_there_is_no_smooth_activation():

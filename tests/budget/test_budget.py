@@ -18,6 +18,7 @@ from nettrim.budget.optimal_brain_surgeon import (
     eliminate,
     fit,
 )
+from nettrim.budget.pattern import Pattern
 from support.budgets import data_of, layer
 from support.problems import relu
 
@@ -348,3 +349,36 @@ def test_held_out_data_and_the_certificate():
     assert s.certificate.converged
     assert s.certificate.dual_bound <= s.l1 * (1 + 1e-9)
     assert "proved" in str(s)
+
+
+@pytest.mark.parametrize("activation", ["relu", "linear", "gelu"])
+@pytest.mark.parametrize("terms", [{"sparsity": 0.5}, {"pattern": "2:5"}])
+def test_a_layer_that_is_sparse_enough_stays_as_it_is(activation, terms):
+    """More weights would fit rounding errors."""
+    X, W, _ = layer()
+    W = np.where(np.arange(len(W))[:, None] % 5 < 2, W, 0.0)
+    Y = relu(X @ W) if activation == "relu" else X @ W
+    terms = {"weights": W, "activation": activation, **terms}
+    s = nettrim.solve_layer_budget(X, Y, **terms)
+    np.testing.assert_array_equal(s.weights, W)
+    changed = nettrim.solve_layer_budget(X, Y * 1.001, **terms)
+    assert not np.array_equal(changed.weights, W)
+
+
+def test_a_sparse_layer_that_is_posed_by_sums_stays_as_it_is():
+    X, W, _ = layer()
+    W = np.where(np.arange(W.size).reshape(W.shape) % 3, 0.0, W)
+    s = nettrim.solve_layer_budget(nettrim.Gram.of(X, X @ W), weights=W, sparsity=0.5)
+    np.testing.assert_array_equal(s.weights, W)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(2, 5))
+@settings(max_examples=50)
+def test_what_a_pattern_admits(seed, n_features, group):
+    rng = np.random.default_rng(seed)
+    most, keep = int(rng.integers(1, group)), rng.random(n_features) < 0.2
+    weights = rng.standard_normal((n_features, 2)) * (rng.random((n_features, 2)) < 0.5)
+    free = weights[~keep]
+    rows = [free[i : i + group] for i in range(0, len(free), group)]
+    admitted = all((np.count_nonzero(row, axis=0) <= most).all() for row in rows)
+    assert Pattern.of(keep, f"{most}:{group}", n_features).admits(weights) == admitted

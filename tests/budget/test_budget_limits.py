@@ -225,3 +225,29 @@ def test_flags_are_true_or_false(rng) -> None:
     for certify in (np.ones((2, 2)), 1, "yes"):
         with pytest.raises(TypeError, match=r"^certify must be True or False"):
             nettrim.solve_layer_budget(X, X @ W, weights=W, sparsity=0.5, certify=certify)
+
+
+@pytest.mark.parametrize("exponent", [-30, -8, 8, 30, 60, 200])
+@pytest.mark.parametrize("posed", ["relu", "linear", "gram"])
+def test_a_bias_beside_inputs_of_any_size(exponent, posed):
+    """What its row of weights is multiplied by is a matter of how the layer is posed."""
+    X, W, _ = layer()
+    keep = np.arange(len(W)) == len(W) - 1
+    X = np.column_stack([X[:, :-1], np.ones(len(X))])
+    answers = []
+    for size in (2.0**exponent, 4.0**exponent):
+        inputs = X * np.where(keep, 1.0, size)
+        Y = inputs @ (W * np.where(keep, size, 1.0)[:, None])
+        Y = np.maximum(Y, 0) if posed == "relu" else Y
+        samples = (nettrim.Gram.of(inputs, Y),) if posed == "gram" else (inputs, Y)
+        s = nettrim.solve_layer_budget(
+            *samples,
+            weights=W * np.where(keep, size, 1.0)[:, None],
+            sparsity=0.6,
+            keep=keep,
+            activation="relu" if posed == "relu" else "linear",
+            held_out=(inputs, Y),
+        )
+        assert s.held_out_error == pytest.approx(s.error, rel=1e-6)
+        answers.append(s.weights / np.where(keep, size, 1.0)[:, None])
+    np.testing.assert_allclose(answers[0], answers[1], rtol=1e-6, atol=1e-9)

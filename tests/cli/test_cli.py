@@ -15,6 +15,7 @@ import pytest
 from nettrim import Network
 from nettrim.cli import commands
 from nettrim.demo import DIGITS, load_digits, measure_accuracy, prune_by_magnitude, run_demo
+from nettrim.hull.solve import SOLVERS
 from nettrim.layer.solution import LayerProgress
 from nettrim.models.io import read_recipe
 from nettrim.trimming.progress import BASIS, Bars, time_left
@@ -480,6 +481,16 @@ def test_branch_hull_writes_the_signals(
     with np.load("out.npz") as found:
         np.testing.assert_array_equal(np.flatnonzero(found["h"]), np.flatnonzero(product.h))
         np.testing.assert_allclose(found["w"] * found["x"], product.y, rtol=1e-5)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_branch_hull_takes_every_solver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, solver: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    product = random_product(60, 8, 8, support=2, seed=0)
+    np.savez("data.npz", y=product.y, B=product.B, C=product.C, signs=product.signs)
+    assert run(f"branch-hull data.npz -o out.npz --solver {solver} --threads 1") == 0
 
 
 def test_branch_hull_says_what_is_wrong(

@@ -211,6 +211,20 @@ void test_callbacks_stop_a_solve() {
   options.interrupted = [] { return true; };
   const auto s = solve_layer(layer.program, options);
   CHECK(s.status == Status::interrupted && s.iterations == 1);
+  // Told once, at any time: also while the last certificate is made, or of a run within the run.
+  Layer<double> many(7, 4000, 12, 6, 0.05);
+  for (const auto* program : {&layer.program, &many.program}) {
+    LayerOptions at;
+    Index calls = 0, told = 1;
+    at.interrupted = [&] { return ++calls == told; };
+    for (bool is_told = true; is_told; ++told) {
+      calls = 0;
+      const auto stopped = solve_layer(*program, at).status == Status::interrupted;
+      is_told = calls >= told;
+      CHECK(stopped == is_told);
+    }
+    CHECK(told > 3);
+  }
   options.interrupted = nullptr;
   options.time_limit = 0;
   CHECK(solve_layer(layer.program, options).status == Status::time_limit);

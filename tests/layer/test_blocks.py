@@ -137,6 +137,34 @@ def test_an_epsilon_out_of_reach():
     assert proof.dual_bound == pytest.approx(answer.dual_bound, rel=1e-3)
 
 
+@pytest.mark.parametrize("solver", ["newton", "admm"])
+def test_an_epsilon_out_of_reach_beside_outputs_that_need_none(solver):
+    """The proof is the other block's alone; a share of epsilon of this one would never be one."""
+    X, Y = layer()
+    Y = Y[:, :14].copy()
+    Y[:, 7:] += np.random.default_rng(0).random((len(Y), 7))
+    answer = nettrim.solve_layer(
+        X, Y, epsilon=1e-3 * np.linalg.norm(Y), block_outputs=7, solver=solver
+    )
+    proof = certify(ReferenceProgram.of(X, Y, epsilon=answer.epsilon), answer.weights, answer.dual)
+    assert answer.status == "infeasible"
+    assert answer.dual_bound > 1e6 * answer.objective
+    assert proof.dual_bound == pytest.approx(answer.dual_bound, rel=1e-3)
+
+
+def test_a_block_of_active_outputs_that_are_zero():
+    """It has no share of epsilon to guess a penalty from."""
+    rng = np.random.default_rng(4)
+    X, W = rng.standard_normal((10, 4)), rng.standard_normal((4, 2))
+    active = rng.random((10, 2)) < 0.5
+    Y = np.where(active & [False, True], X @ W, 0.0)
+    form = {"active": active, "upper": X @ W, "epsilon": 0.9 * float(np.linalg.norm(Y))}
+    whole = nettrim.solve_layer(X, Y, **form)
+    blocks = nettrim.solve_layer(X, Y, block_outputs=1, **form)
+    assert (whole.status, blocks.status) == ("optimal", "optimal")
+    assert blocks.objective == pytest.approx(whole.objective, rel=2e-6)
+
+
 def contradictory(n_samples, n_outputs):
     """Of the first outputs: x'u <= -1 and -x'u <= -1."""
     X, Y = (values[:n_samples] for values in layer())

@@ -171,7 +171,8 @@ def test_load_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="single array"):
         Network.load(tmp_path / "single.npy")
     for arrays, words in [
-        ({"A": np.ones(2)}, "neither 'format' nor 'W1'"),
+        ({"A": np.ones(2)}, r"neither 'format' nor 'W1' but \['A'\]"),
+        ({"W2": np.ones((2, 2))}, r"neither 'format' nor 'W1' but \['W2'\]"),
         ({"W1": np.ones((2, 2)), "W3": np.ones((2, 2))}, "'W2' is missing"),
         ({"W1": np.ones((2, 2, 1, 1))}, "weights must have 2 dimensions"),
         ({"format": "other"}, "format is 'other'"),

@@ -191,3 +191,28 @@ def test_a_time_limit_gives_the_best_answer_so_far(network, X, share):
     assert "time_limit!" in str(result)
     assert result.discrepancy <= result.bound
     assert trim(network, X, sparsity=0.7, share=share, time_limit=1e3).converged
+
+
+@pytest.mark.parametrize(
+    "goal", [nettrim.Sparsity(0.5), nettrim.Sparsity(pattern="1:2"), nettrim.Units(0.9)]
+)
+@pytest.mark.parametrize("size", [2.0**-20, 2.0**8, 2.0**50])
+def test_the_unit_of_the_samples_makes_no_difference(goal, size):
+    """Nor do layers that are computed in other units than they are given in."""
+    rng = np.random.default_rng(0)
+    X, W, V = (
+        rng.standard_normal((80, 6)),
+        rng.standard_normal((6, 10)),
+        rng.standard_normal((10, 3)),
+    )
+    b, c = rng.standard_normal(10), rng.standard_normal(3)
+    errors, left = [], []
+    for unit in (2.0**20, size):
+        network = nettrim.Network(
+            [nettrim.Dense(W, unit * b), nettrim.Dense(V, unit * c, activation="linear")]
+        )
+        result = nettrim.trim(network, unit * X, goal, progress=False)
+        errors.append(result.discrepancy)
+        left.append([report.nonzeros_after for report in result.layers])
+    assert left[0] == left[1]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3)

@@ -399,3 +399,39 @@ def test_steps_of_many_units_do_not_overshoot(share: float) -> None:
         excess.append(loss / _least_loss(units, curves, most, "operations"))
     assert max(excess) <= 1.05
     assert np.mean(excess) <= 1.01
+
+
+@pytest.mark.parametrize("at", ["ToUnits.prepare", "ToUnits._choose", "ToUnits._fit"])
+@pytest.mark.parametrize("call", [0, 1, 2])
+@pytest.mark.parametrize("scheme", ["cascade", "parallel"])
+def test_an_interrupt_leaves_units_that_layers_still_read(
+    network: Network,
+    X: Array,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    at: str,
+    call: int,
+    scheme: str,
+) -> None:
+    method = getattr(to_units.ToUnits, at.removeprefix("ToUnits."))
+    left = iter([True] * call + [False] * 100)
+
+    def interrupted(*arguments: object) -> object:
+        if next(left):
+            return method(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"nettrim.trimming.methods.to_units.{at}", interrupted)
+    result = trim(network, X, goal=nettrim.Units(0.6, multiple_of=1), scheme=scheme)
+    if call and at != "ToUnits._fit":  # which are called once
+        assert not result.interrupted
+        return
+    assert result.interrupted
+    assert result.widths is None
+    assert widths(result.model) == widths(network)
+    before, after = network.predict(X), result.model.predict(X)
+    error = np.linalg.norm(after - before) / np.linalg.norm(before)
+    assert result.discrepancy == pytest.approx(error, rel=1e-9)
+    assert error <= result.bound * (1 + 1e-9)
+    result.report(tmp_path / "report.html")
+    assert "not reached" in str(result)

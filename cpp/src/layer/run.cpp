@@ -395,6 +395,7 @@ void run_along(UnitProgram<S>& p, const Supervisor& supervisor, const std::vecto
   for (std::size_t k = 0; k < levels.size(); ++k) {
     p.set_level(levels[k]);
     EngineResult<S> a = std::visit([](auto& it) { return it.solve_present_level(); }, path);
+    if (supervisor.interrupted()) a.status = Status::interrupted;
     const bool ended = a.status == Status::interrupted || a.status == Status::time_limit;
     on_result(k, std::move(a));
     if (ended) return;

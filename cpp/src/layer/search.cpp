@@ -13,8 +13,8 @@ bool Supervisor::stops(Index iteration, const Certificate& c) const {
 }
 
 std::optional<Status> Supervisor::limit(Index iterations) const {
-  interrupted_ = interrupted_ || (options_.interrupted && options_.interrupted());
-  if (interrupted_) return Status::interrupted;
+  *interrupted_ = *interrupted_ || (options_.interrupted && options_.interrupted());
+  if (*interrupted_) return Status::interrupted;
   if (seconds() > options_.time_limit) return Status::time_limit;
   if (iterations >= options_.max_iter) return Status::max_iter;
   return std::nullopt;

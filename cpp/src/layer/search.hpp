@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <optional>
 
 #include "layer/regularisation.hpp"
@@ -64,13 +65,17 @@ class Supervisor {
   bool stops(Index iteration, const Certificate& c) const;
   // The limit that an engine has run into, if any. For the thread that called the solve.
   std::optional<Status> limit(Index iterations) const;
+  // Whether an interrupt was told, here or in a run within the run: whatever was proved by then,
+  // the caller has to hear of it.
+  bool interrupted() const { return *interrupted_; }
 
  private:
   using Clock = std::chrono::steady_clock;
   LayerOptions options_;
   double objective_unit_, signal_unit_, outside_ = 0, constant_ = 0;
   Clock::time_point began_ = Clock::now();
-  mutable bool interrupted_ = false;  // an interrupt is told once, and remembered
+  // An interrupt is told once, and remembered in all runs.
+  std::shared_ptr<bool> interrupted_ = std::make_shared<bool>(false);
 };
 
 // Counts the certificates since the last one that was clearly better than all before: below

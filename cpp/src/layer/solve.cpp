@@ -256,7 +256,9 @@ LayerSolution<S> solve_layer(const LayerProgram<S>& program, const LayerOptions&
     layer::cut_to_valid_signs(p, dual);
     unit_start.dual = &dual;
   }
-  auto solution = layer::in_callers_units(p, layer::run(p, supervisor, unit_start));
+  auto answer = layer::run(p, supervisor, unit_start);
+  if (supervisor.interrupted()) answer.status = Status::interrupted;
+  auto solution = layer::in_callers_units(p, std::move(answer));
   solution.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   return solution;
@@ -278,6 +280,7 @@ std::vector<LayerSolution<S>> trace_layer(LayerProgram<S> program,
   double before = 0;
   const std::function<void(std::size_t, layer::EngineResult<S>)> keep = [&](std::size_t,
                                                                             auto answer) {
+    if (supervisor.interrupted()) answer.status = Status::interrupted;
     solutions.push_back(layer::in_callers_units(p, std::move(answer)));
     solutions.back().seconds = supervisor.seconds() - before;
     before = supervisor.seconds();

@@ -16,7 +16,15 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-__all__ = ["as_path", "check_place", "read_npy", "read_npz", "write_atomically", "write_npz"]
+__all__ = [
+    "as_path",
+    "check_place",
+    "names_in_npz",
+    "read_npy",
+    "read_npz",
+    "write_atomically",
+    "write_npz",
+]
 
 EXPANDED = 1 << 30  # bytes that any file may become in memory
 RATIO = 250  # times its own length that a larger one may become: more is no set of weights
@@ -131,6 +139,12 @@ def read_npz(
             raise ValueError(
                 f"{os.fspath(path)!r} is not an .npz file of arrays: {_error_line(error)}"
             ) from None
+
+
+def names_in_npz(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names of all arrays of a file that `read_npz` could read."""
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 def read_npy(path: str | os.PathLike[str], content: str) -> NDArray[Any]:

@@ -219,8 +219,9 @@ class _Checked:
 
     def __call__(self, signals: AnyFloat) -> AnyFloat:
         with np.errstate(all="ignore"):
-            result = np.asarray(self.function(signals))
-        if result.shape != signals.shape or not np.isfinite(result).all():
+            result = np.asarray(self.function(signals.copy()))  # which it may write into
+        is_real = result.dtype.kind in "fiub"
+        if result.shape != signals.shape or not is_real or not np.isfinite(result).all():
             raise ValueError(
                 "activation must give a finite number for each signal, got "
                 f"{result.dtype} of shape {result.shape} for signals of shape {signals.shape}"

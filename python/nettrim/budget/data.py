@@ -27,8 +27,10 @@ __all__ = ["BudgetData", "compute_budget", "double_matrix", "mark_largest"]
 
 MODERATE = 1e15  # sizes of arrays with squares and products that single precision holds
 FARTHEST = 300  # powers of two between the sizes of Y and X @ weights
+UNLIKE = 4  # powers of two between a constant feature and the others, up to which it stays as it is
 UNBOUNDED = 1e140  # an upper bound of signals of about one that is none
 DOUBLE = np.dtype(np.float64)
+TINY = float(np.finfo(np.float64).tiny)
 
 
 def double_matrix(value: ArrayLike, name: str) -> Array:
@@ -104,6 +106,33 @@ def _exponent(array: Array) -> int:
     return int(np.frexp(np.abs(array).max())[1])
 
 
+def _is_constant(X: Array) -> Mask:
+    """Tell which features are the same number in all of several samples."""
+    same: Mask = (X[0] == X[-1]) & (X[0] != 0) & (len(X) > 1)
+    same[same] = (X[:, same] == X[0, same]).all(axis=0)
+    return same
+
+
+def _unlike(X: Array, constant: Mask) -> NDArray[np.int64]:
+    """Return how many powers of two some features are longer than most of the others are.
+
+    Zero where that is not far.
+    """
+    balance = np.zeros(len(constant), np.int64)
+    largest = np.maximum(X.max(axis=0), -X.min(axis=0))
+    exponents = np.frexp(largest)[1]
+    some, others = constant & (largest > 0), ~constant & (largest > 0)
+    if not (some.any() and others.any()):
+        return balance
+    if (np.abs(exponents[some] - np.median(exponents[others])) <= UNLIKE).all():
+        return balance
+    lengths = np.log2(largest, where=largest > 0, out=np.zeros(len(largest)))
+    lengths += np.log2(np.mean((X / np.where(largest > 0, largest, 1.0)) ** 2, axis=0) + TINY) / 2
+    balance[some] = np.rint(lengths[some] - np.median(lengths[others]))
+    balance[np.abs(balance) <= UNLIKE] = 0
+    return balance
+
+
 @dataclass(frozen=True)
 class BudgetData:
     """Validated arrays of a layer, C-contiguous float64.
@@ -126,6 +155,9 @@ class BudgetData:
     units : BinaryScale
         In which these are given: arrays near the limits of a double are kept at a size of about
         one.
+    balance : ndarray of int, of shape (n_features,), or None
+        Powers of two by which features are smaller here than they are given, and their weights
+        larger: a column of ones beside features of another size. None for none of them.
     """
 
     X: Array
@@ -137,6 +169,7 @@ class BudgetData:
     n_samples: int
     behind: Activation | Shifted | RowWeights | None = None
     units: BinaryScale = AS_GIVEN
+    balance: NDArray[np.int64] | None = None
 
     @classmethod
     def of(
@@ -176,7 +209,7 @@ class BudgetData:
         bound = None if given.upper is None else np.asarray(given.upper, dtype=np.float64)
         allowed = Pattern.of(keep, pattern, shape[0])
         count = X.n_samples if isinstance(X, Gram) else len(inputs)
-        data = cls(inputs, outputs, start, bound, mask, allowed, count, behind)
+        data = cls(inputs, outputs, start, bound, mask, allowed, count, behind)._balanced()
         if not data._has_squares:
             data = data._in_units_of_its_size()
             if behind is not None:
@@ -214,15 +247,38 @@ class BudgetData:
                 "Y must be of a size with X @ weights, "
                 f"got 2^{signals[0]} for Y and 2^{signals[1]} for X @ weights"
             )
-        scaled = replace(self, units=BinaryScale(x, max(signals, default=0)))
-        upper = None if self.upper is None else scaled.in_own_units(self.upper, "Y")
-        return replace(
-            scaled,
-            X=scaled.in_own_units(self.X, "X"),
-            Y=scaled.in_own_units(self.Y, "Y"),
-            weights=scaled.in_own_units(self.weights, "weights"),
-            upper=None if upper is None else upper.clip(-UNBOUNDED, UNBOUNDED),
-        )
+        units = BinaryScale(x, max(signals, default=0))
+        with np.errstate(over="ignore"):
+            upper = None if self.upper is None else np.ldexp(self.upper, -units.exponent("Y"))
+            return replace(
+                self,
+                units=units,
+                X=np.ldexp(self.X, -units.exponent("X")),
+                Y=np.ldexp(self.Y, -units.exponent("Y")),
+                weights=np.ldexp(self.weights, -units.exponent("weights")),
+                upper=None if upper is None else upper.clip(-UNBOUNDED, UNBOUNDED),
+            )
+
+    def _balanced(self) -> BudgetData:
+        """Return the same layer with constant features, like that of a bias, as long as the others.
+
+        A ridge is in units of a feature, the same for all. What the size of a constant is, is a
+        matter of how the layer is posed.
+        """
+        balance = _unlike(self.X, self.pattern.keep | _is_constant(self.X))
+        if not balance.any():
+            return self
+        X = np.ldexp(self.X, -balance)
+        weights = np.ldexp(self.weights, balance[:, None])
+        return replace(self, X=X, weights=weights, balance=balance)
+
+    def without_balance(self) -> BudgetData:
+        """Return the same layer with its features as they are given, in the same units."""
+        if self.balance is None:
+            return self
+        X = np.ldexp(self.X, self.balance)
+        weights = np.ldexp(self.weights, -self.balance[:, None])
+        return replace(self, X=X, weights=weights, balance=None)
 
     def _with_row_weights(self, row_weights: ArrayLike) -> BudgetData:
         """Return the same linear layer where rows count as much as the caller says."""
@@ -241,12 +297,21 @@ class BudgetData:
     def in_own_units(self, value: Array | float, quantity: str) -> Array:
         """Return what a caller gave as it is computed with."""
         with np.errstate(over="ignore"):
-            return np.ldexp(value, -self.units.exponent(quantity))
+            scaled: Array = np.ldexp(value, -self._exponents(quantity))
+        return scaled
 
     def in_given_units(self, value: Array | float, quantity: str) -> Array:
         """Return what was computed in the caller's units; infinite where no double is so large."""
         with np.errstate(over="ignore"):
-            return np.ldexp(value, self.units.exponent(quantity))
+            scaled: Array = np.ldexp(value, self._exponents(quantity))
+        return scaled
+
+    def _exponents(self, quantity: str) -> Any:
+        """Return the powers of two between what is given and what is computed with."""
+        common = self.units.exponent(quantity)
+        if self.balance is None or quantity not in ("X", "weights"):
+            return common
+        return common + self.balance if quantity == "X" else common - self.balance[:, None]
 
     @property
     def n_outputs(self) -> int:  # noqa: D102

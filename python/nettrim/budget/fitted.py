@@ -30,6 +30,7 @@ __all__ = [
 
 BUDGET, TIME_LIMIT = "budget", "time_limit"  # statuses
 SWAPS = 3  # rounds
+ROUNDING = 1e-9  # relative error that may be rounding alone: of a layer posed by a Gram matrix
 
 
 def fit_support(
@@ -50,15 +51,23 @@ def fit_support(
 
 
 def is_trivial(data: BudgetData, budget: int) -> bool:
-    """Tell whether a budget needs no thought: all weights may stay, or none."""
-    return budget == data.size or (budget == 0 and not data.pattern.keep.any())
+    """Tell whether a budget needs no thought: none may stay, or all that there are.
+
+    These may be few: of a layer that is sparse already. Where its inputs have not changed either,
+    more weights would fit rounding errors.
+    """
+    if budget == data.size or (budget == 0 and not data.pattern.keep.any()):
+        return True
+    is_within = data.pattern.count(data.weights) <= budget and data.pattern.admits(data.weights)
+    return is_within and data.error(data.weights) <= ROUNDING
 
 
 def solve_trivial(data: BudgetData, budget: int) -> BudgetSolution | None:
     """Return the answer to a budget that needs no thought."""
     if not is_trivial(data, budget):
         return None
-    weights = data.weights if budget else np.zeros_like(data.weights)
+    is_kept = budget or data.pattern.keep.any()
+    weights = data.weights if is_kept else np.zeros_like(data.weights)
     return make_solution(data, weights, budget, "none", Regularisation(0.0, 0.0), 0)
 
 
@@ -75,7 +84,7 @@ def make_solution(
     return BudgetSolution(
         weights=given,
         budget=budget,
-        nonzeros=int(np.count_nonzero(given[~data.pattern.keep])),
+        nonzeros=data.pattern.count(given),
         error=data.error(weights),
         preactivation_error=data.preactivation_error(weights),
         held_out_error=None,

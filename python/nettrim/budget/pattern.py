@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..base.arguments import check_booleans, show
+from ..base.arrays import Array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -69,3 +70,15 @@ class Pattern:
             return 0
         groups, rest = divmod(self.n_free, self.group)
         return groups * (self.group - self.most) + max(rest - self.most, 0)
+
+    def count(self, weights: Array) -> int:
+        """Return how many weights are left, of those that count."""
+        return int(np.count_nonzero(weights[~self.keep]))
+
+    def admits(self, weights: Array) -> bool:
+        """Tell whether no more weights are left in a row than the pattern allows."""
+        if self.group == 0:
+            return True
+        left = weights[~self.keep] != 0
+        begins = np.arange(0, self.n_free, self.group)
+        return bool((np.add.reduceat(left, begins, axis=0, dtype=int) <= self.most).all())

@@ -215,7 +215,8 @@ def _add_branch_hull(commands: argparse._SubParsersAction[CommandParser]) -> Non
     add("--regularizer", choices=["l1", "l2"], help="default l1")
     add("--slack", type=float, metavar="PENALTY", help="penalty of errors (default: none allowed)")
     add("--zero", choices=["drop", "quadrant", "equality"], help="what y = 0 says (default drop)")
-    add("--solver", choices=["auto", "newton", "admm", "lp"], help="default auto")
+    solvers = ["auto", "newton", "admm", "working-set", "lp"]
+    add("--solver", choices=solvers, help="default auto")
     add("--tol", type=float, help="relative gap (default 1e-6)")
     add("--explain", type=int, default=0, metavar="N", help="list the N heaviest measurements")
     add("--threads", type=int, metavar="N", help="default: all processors")

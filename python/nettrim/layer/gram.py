@@ -270,10 +270,12 @@ def _triangle(gram: Array) -> tuple[Array, NDArray[np.intp]]:
     Without pivots where none of them is lost in the rounding of the sums: that is faster.
     """
     least = 16 * np.finfo(float).eps * len(gram)
-    factor, failed = scipy.linalg.lapack.dpotrf(gram, lower=0)
+    from scipy.linalg import lapack  # found also where Ctrl-C ended the first import of it
+
+    factor, failed = lapack.dpotrf(gram, lower=0)
     if not failed and np.diag(factor).min() ** 2 > least:
         return factor, np.arange(len(gram))
-    factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(gram, tol=least, lower=0)
+    factor, pivots, rank, _ = lapack.dpstrf(gram, tol=least, lower=0)
     return np.triu(factor)[:rank], pivots - 1
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..base.arrays import AnyFloat
 from ..models.model_view import Affine
@@ -70,19 +71,28 @@ class Walk:
                 cascaded=self.method.cascaded,
                 epsilon=self.solved[position].radius or 0.0,
                 prospect=self.method.prospect(position),
-                outputs=self.method.outputs_left(position),
+                outputs=self._outputs_left(position),
             )
             for position, affine in self.weights.items()
         }
 
     def deliver(self) -> Delivery:
         """Return the model with the answers in it, as the user gets it."""
-        return self.method.deliver(self.run.view.with_weights(self.weights))
+        model = self.run.view.with_weights(self.weights)
+        return Delivery(model) if self._is_partial else self.method.deliver(model)
+
+    @property
+    def _is_partial(self) -> bool:
+        """Whether Ctrl-C left layers as they were, which read all that they did."""
+        return self.interrupted and any(p not in self.solved for p in self.run.chosen)
+
+    def _outputs_left(self, position: int) -> NDArray[np.bool_] | None:
+        return None if self._is_partial else self.method.outputs_left(position)
 
     def weights_left(self, position: int) -> AnyFloat:
         """Return the weights of a layer as they are by now, of those outputs that are left."""
         affine = self.weights.get(position, self.run.layers[position].affine)
-        outputs = self.method.outputs_left(position) if position in self.weights else None
+        outputs = self._outputs_left(position) if position in self.weights else None
         return affine.weights if outputs is None else affine.weights[:, outputs]
 
     def nonzeros(self) -> int:

@@ -56,6 +56,9 @@ SOON = 10.0  # times the error that a proof allows: a square of a step below it 
 # Relative distance of penalties whose answers may be mixed although others may follow.
 NARROW = 1e-4
 PROMISING = 1e9  # a bound this large, in unit-size weights per output, says that there may be none
+# So does a residual that goes so small a share of its way to epsilon as the penalty falls so far.
+STUCK, FALLEN = 0.01, 10.0
+MINOR = 1e-3  # share of the residual below which a block has no part in a proof that there are none
 
 
 def solve_in_blocks(
@@ -165,10 +168,14 @@ class _PenaltySearch:
 
     def _first_penalty(self, rough: Sequence[BlockResult]) -> float:
         """Return a first penalty, twice epsilon over the norm of the multipliers."""
-        usable = [p.square > 0 and p.solution.status != "infeasible" for p in rough]
+        shares = self._shares()  # zero, and so no guide, where all that is asked for is zero
+        usable = [
+            share > 0 and p.square > 0 and p.solution.status != "infeasible"
+            for share, p in zip(shares, rough, strict=True)
+        ]
         if not any(usable):
             return 2 * self.epsilon * _longest_feature(self.dispatcher.data)
-        share = math.hypot(*itertools.compress(self._shares(), usable))
+        share = math.hypot(*itertools.compress(shares, usable))
         return 2 * share / math.sqrt(sum(p.square for p in itertools.compress(rough, usable)))
 
     def _starts(self, results: Sequence[BlockResult]) -> list[BlockStart]:
@@ -288,29 +295,46 @@ class _PenaltySearch:
         """Tell whether bounds ran away because no weights come within epsilon; keep the proof."""
         unit = self.target.largest / _longest_feature(self.dispatcher.data)
         promising = max(step.l1, PROMISING * unit * self.dispatcher.data.Y.shape[1])
-        if step.bound(self.epsilon) <= promising:
+        if step.bound(self.epsilon) <= promising and not self._is_stuck():
             return False
-        return self._out_of_reach(
-            [self.epsilon * p.solution.residual / step.residual for p in step.results]
-        )
+        residuals = [p.solution.residual for p in step.results]
+        major = [r if r > MINOR * step.residual else 0.0 for r in residuals]
+        return self._out_of_reach([self.epsilon * r / math.hypot(*major) for r in major])
+
+    def _is_stuck(self) -> bool:
+        """Tell whether the residual has all but ceased to fall with the penalty, above epsilon."""
+        if len(self.points) < 2:
+            return False
+        before, last = self.points[-2:]
+        left = math.log(last.residual / self.epsilon)
+        went = math.log(before.residual / last.residual)
+        return left > 0 and went < STUCK * left and before.penalty > FALLEN * last.penalty
 
     def _out_of_reach(self, shares: Sequence[float]) -> bool:
         """Tell whether no weights come within epsilon, and keep the proof.
 
-        It is one if every block proves that it cannot have its share of epsilon: rays as long as
-        the shares prove together that the layer cannot have epsilon.
+        It is one if every block that has a share of epsilon proves that it cannot have it: rays as
+        long as the shares prove together that the layer cannot have epsilon.
         """
         forms = [Form(epsilon=share) for share in shares]
         results = self.dispatcher.solve(forms, [BlockStart()] * len(forms), all_multipliers=True)
         if self._meets_no_half_spaces(results):
             return True
         lengths = [math.sqrt(result.square) for result in results]
-        proved = all(result.solution.status == "infeasible" for result in results)
-        if not proved or not all([*lengths, *shares]):
+        asked = [share > 0 for share in shares]
+        proved = all(
+            result.solution.status == "infeasible" and result.square > 0
+            for result in itertools.compress(results, asked)
+        )
+        if not proved or not any(asked):
             return False
-        most = min(length / share for length, share in zip(lengths, shares, strict=True))
+        most = min(
+            length / share for length, share in zip(lengths, shares, strict=True) if share > 0
+        )
         rays = [
             result.scaled(most * share / length)
+            if share > 0
+            else result.without_multipliers(result.solution.dual.shape)
             for result, length, share in zip(results, lengths, shares, strict=True)
         ]
         self.best = Candidate.of(PenaltyStep.of(1.0, self.tol, rays))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...base.arrays import Array, check_finite, check_squares
-from ...base.storage import as_path, read_npz, write_npz
+from ...base.storage import as_path, names_in_npz, read_npz, write_npz
 from ...base.table import TableColumn, format_table
 from ..model_view import Affine, LayerView, Signal
 from ..summary import WEIGHTS, format_all_weights, format_weights
@@ -129,6 +129,8 @@ class Network:
         """
         arrays = read_npz(as_path(path, "path"), ARRAYS.fullmatch)
         try:
+            if not arrays.keys() & {"format", "W1"}:
+                raise ValueError(f"it has neither 'format' nor 'W1' but {names_in_npz(path)[:5]}")
             layers = _saved_layers(arrays) if "format" in arrays else _plain_layers(arrays)
             return cls(layers)
         except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -230,8 +232,6 @@ def _saved_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:
 
 def _plain_layers(arrays: Mapping[str, NDArray[Any]]) -> list[Layer]:
     n_layers = sum(key.startswith("W") for key in arrays)
-    if n_layers == 0:
-        raise ValueError(f"it has neither 'format' nor 'W1' but {sorted(arrays)[:5]}")
     layers: list[Layer] = [
         Dense(arrays[f"W{k}"], arrays.get(f"b{k}"), "relu" if k < n_layers else "linear")
         for k in range(1, n_layers + 1)

@@ -137,6 +137,7 @@ def choose_regularisation(
     time_limit : float or None
         Seconds; what was judged by then is chosen from.
     """
+    data = data.without_balance()  # a bias has its price in the norm
     deadline = deadline_after(time_limit)
     judge = _Judge(radius, n_threads, deadline)
     pull = 0.0 if data.active is None else None

@@ -129,7 +129,8 @@ class SharedBudget:
         """Return how much the losses of a layer count, by what they do at its own budget."""
         size = self.run.layers[position].affine.weights.size
         removed = split_removals([t.elimination.ranked_losses for t in traces], size - budget)
-        loss = sum(float(t.losses[n]) for t, n in zip(traces, removed, strict=True))
+        losses = [t.elimination.cumulative_losses for t in traces]  # in units of the ranked
+        loss = sum(float(own[n]) for own, n in zip(losses, removed, strict=True))
         if loss <= 0:
             return 1.0
         weights = stack(apply_budgets(traces, removed, 0))

@@ -224,7 +224,7 @@ class ToUnits(Method):
             for data, own in zip(parts, numbers, strict=True):
                 part = data.of_outputs(outputs[own])
                 found = refit(part, features, None, None, self.n_threads, None)
-                weights[:, own[outputs[own]]] = found.weights
+                weights[:, own[outputs[own]]] = part.in_given_units(found.weights, "weights")
         weights[~features] = 0
         return weights
 
