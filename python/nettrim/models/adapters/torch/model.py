@@ -14,6 +14,7 @@ from torch import nn
 
 from ....base.arrays import Array
 from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
+from ...picked_rows import PickedRows
 from ...samples import Data, Samples
 from ...units.unit_map import CutTensor, UnitMap
 from .data import tensor_bytes
@@ -22,7 +23,8 @@ from .inputs import ForwardSignature, load_samples
 from .layers import write
 from .places import find_places, lipschitz_constants, warn_of_unknown
 from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unwrap
-from .run import Runner, evaluation, threads
+from .row_tracker import collect_rows
+from .run import Arrival, Exit, Runner, Stop, evaluation, threads
 from .running_model import RunningModel
 from .settle import settle, warn_of_left_out
 from .units.compare import Comparison
@@ -36,6 +38,7 @@ from .walkthrough import Walkthrough
 __all__ = ["TorchView", "view"]
 
 REPEATED = "it runs more than once"
+ROUTED = "the model picks what it meets"
 
 
 def view(model: nn.Module) -> TorchView:
@@ -187,16 +190,34 @@ class TorchView(ModelView):
         """
         if not self._lipschitz:
             X = self.calibration(X, "X")
-        runner, repeated = self._running.runner, self._running.repeated
-        with closing(Walkthrough(runner, X, self._running.names, repeated)) as walk:
+        with closing(self._walkthrough(X)) as walk:
             for position, (stop, arrival) in enumerate(self._running.arrivals.items()):
-                values = walk.reach(stop, arrival.axis)
-                if isinstance(stop, str) and arrival.is_repeated:
-                    self._load_all(weights)
-                    values = runner.inputs_of_calls(X, stop, arrival.axis)
-                yield Signal(values, self._lipschitz[position])
+                values, rows = self._arriving(walk, X, stop, arrival, weights)
+                yield Signal(values, self._lipschitz[position], rows)
                 for read in self._read_behind(position):
                     self._load(read, weights.get(read))
+
+    def _walkthrough(self, X: Data) -> Walkthrough:
+        """Let data begin to pass through the module."""
+        running = self._running
+        repeated, routed = running.repeated, running.routed
+        return Walkthrough(running.runner, X, running.names, repeated, routed, running.whole)
+
+    def _arriving(
+        self, walk: Walkthrough, X: Data, stop: Stop, arrival: Arrival, weights: Mapping[int, Affine]
+    ) -> tuple[Array, PickedRows | None]:
+        """Return what arrives at a stop whose turn it is; some rows, where the module picks them."""
+        runner, whole = self._running.runner, self._running.whole
+        if isinstance(stop, Exit) or not arrival.is_repeated:
+            if arrival.row is None:
+                return walk.reach(stop, arrival.axis), None
+            return walk.reach_rows(str(stop), arrival.row)
+        if arrival.row is None:
+            walk.reach(stop, arrival.axis)
+        self._load_all(weights)
+        if arrival.row is None:
+            return runner.inputs_of_calls(X, stop, arrival.axis), None
+        return collect_rows(runner, X, stop, arrival.row, whole)
 
     def output_values(self, X: Data, weights: Mapping[int, Affine]) -> list[Array]:
         """Return the outputs that count under some weights, without a stop at layers."""
@@ -230,6 +251,7 @@ class TorchView(ModelView):
         layers = [place.layer for place in self._places]
         reasons: dict[str, str | None] = {**running.left_out}
         reasons |= dict.fromkeys(running.names) | dict.fromkeys(running.repeated, REPEATED)
+        reasons |= dict.fromkeys(running.routed, ROUTED)
         given = running.runner.given(few)
         found = find_units(running.graph, given, len(few), self.model, reasons)
         precise = running.runner.precise

@@ -40,14 +40,24 @@ Call = tuple[list[torch.Tensor], dict[str, torch.Tensor]]  # arguments by positi
 
 
 class Arrival(NamedTuple):
-    """How samples arrive at a layer: along which axis, how many entries each, in one call or more.
+    """How samples arrive at a layer.
 
-    However often a layer is called, each call brings the same number of entries.
+    Attributes
+    ----------
+    axis : int
+        Along which they do.
+    entries : int
+        How many each has, equally many in every call; of rows that the model picks, each row.
+    n_calls : int
+        How often the layer is called in a pass; of such rows, at most.
+    row : tuple of int or None
+        The shape of a row where the model picks them (see `nettrim.models.picked_rows`).
     """
 
     axis: int
     entries: int
     n_calls: int = 1
+    row: tuple[int, ...] | None = None
 
     @property
     def is_repeated(self) -> bool:

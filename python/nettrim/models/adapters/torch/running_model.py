@@ -37,6 +37,8 @@ class RunningModel:
     arrivals : mapping of Stop to Arrival
         The layers to prune and the outputs that count, in the order of the calls. Empty before a
         run.
+    whole : frozenset of str
+        The modules that meet the rows of all samples, where there are layers that meet some.
     """
 
     module: nn.Module
@@ -46,6 +48,7 @@ class RunningModel:
     runner: Runner
     graph: TorchGraph | None
     arrivals: Mapping[Stop, Arrival] = field(default_factory=dict)
+    whole: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -86,6 +89,12 @@ class RunningModel:
     def repeated(self) -> list[str]:
         """The layers that are called more than once."""
         return [name for name in layer_names(self.arrivals) if self.arrivals[name].is_repeated]
+
+    @property
+    def routed(self) -> dict[str, Arrival]:
+        """The layers that meet rows which the model picks."""
+        stops = layer_names(self.arrivals)
+        return {name: self.arrivals[name] for name in stops if self.arrivals[name].row is not None}
 
     def shows(self, graph: TorchGraph, name: str) -> bool:
         """Tell whether a graph shows all calls of a layer; before a run, any."""
