@@ -71,8 +71,10 @@ class MaskedView(ModelView):
         if padded and any(signal.rows is not None for signal in reference):
             self._left_out = dict(self._hindrances(data))
         layers = view.prunable_layers()
-        for number, reason in self._left_out.items():
-            warn_user(f"layer {layers[number].name!r} is not pruned: {reason}")
+        for reason in {*self._left_out.values()}:
+            names = [layers[k].name for k, own in self._left_out.items() if own == reason]
+            listed = ", ".join(map(repr, names))
+            warn_user(f"model: the layers {listed} are not pruned: {reason}")
 
     def prunable_layers(self) -> Sequence[LayerView]:
         """Return the layers of the view; those that meet nothing that counts are left out."""
@@ -198,6 +200,8 @@ class MaskedView(ModelView):
         if changed is None:
             return True  # nothing of it can be seen
         for number, signal in enumerate(self._view.signals(changed.inputs, {})):
+            if signal.rows is not None and signal.rows.numbers is None:
+                continue  # which of its rows count is not known
             before = self._counting_signal(number, reference[number], few).values
             after = self._counting_signal(number, signal, few).values
             if before.shape != after.shape:

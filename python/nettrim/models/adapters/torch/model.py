@@ -192,7 +192,10 @@ class TorchView(ModelView):
             X = self.calibration(X, "X")
         with closing(self._walkthrough(X)) as walk:
             for position, (stop, arrival) in enumerate(self._running.arrivals.items()):
-                values, rows = self._arriving(walk, X, stop, arrival, weights)
+                values, rows = self._reach(walk, stop, arrival)
+                if values is None:
+                    self._load_all(weights)
+                    values, rows = self._pass_to(stop, arrival, X)
                 yield Signal(values, self._lipschitz[position], rows)
                 for read in self._read_behind(position):
                     self._load(read, weights.get(read))
@@ -200,24 +203,27 @@ class TorchView(ModelView):
     def _walkthrough(self, X: Data) -> Walkthrough:
         """Let data begin to pass through the module."""
         running = self._running
-        repeated, routed = running.repeated, running.routed
-        return Walkthrough(running.runner, X, running.names, repeated, routed, running.whole)
+        names, passed_by = enumerate(running.names), running.passed_by
+        turns = {name: turn for turn, name in names if name not in passed_by}
+        optional = [name for name in running.routed if name in turns]
+        return Walkthrough(running.runner, X, turns, running.repeated, optional, running.whole)
 
-    def _arriving(
-        self, walk: Walkthrough, X: Data, stop: Stop, arrival: Arrival, weights: Mapping[int, Affine]
-    ) -> tuple[Array, PickedRows | None]:
-        """Return what arrives at a stop whose turn it is; some rows, where the module picks them."""
-        runner, whole = self._running.runner, self._running.whole
-        if isinstance(stop, Exit) or not arrival.is_repeated:
-            if arrival.row is None:
-                return walk.reach(stop, arrival.axis), None
-            return walk.reach_rows(str(stop), arrival.row)
+    def _reach(
+        self, walk: Walkthrough, stop: Stop, arrival: Arrival
+    ) -> tuple[Array | None, PickedRows | None]:
+        """Go on to a stop; return what arrives there, None where that takes a pass of its own."""
+        passed_by = not isinstance(stop, Exit) and arrival.is_repeated
         if arrival.row is None:
-            walk.reach(stop, arrival.axis)
-        self._load_all(weights)
+            values = walk.reach(stop, arrival.axis)
+            return None if passed_by else values, None
+        return (None, None) if passed_by else walk.reach_rows(stop, arrival.row)
+
+    def _pass_to(self, stop: Stop, arrival: Arrival, X: Data) -> tuple[Array, PickedRows | None]:
+        """Run data to the end, and return what arrives at a layer in all of its calls."""
+        running, name = self._running, str(stop)
         if arrival.row is None:
-            return runner.inputs_of_calls(X, stop, arrival.axis), None
-        return collect_rows(runner, X, stop, arrival.row, whole)
+            return running.runner.inputs_of_calls(X, name, arrival.axis), None
+        return collect_rows(running.runner, X, name, arrival.row, running.whole)
 
     def output_values(self, X: Data, weights: Mapping[int, Affine]) -> list[Array]:
         """Return the outputs that count under some weights, without a stop at layers."""
@@ -338,14 +344,17 @@ class TorchView(ModelView):
     def _read_behind(self, position: int) -> list[int]:
         """Return the layers whose weights are read between a stop and the next one.
 
-        The layer itself, or all of the recurrent module that it is a part of; and those met so far
-        that may be called again.
+        The layer itself, or all of the recurrent module that it is a part of, and those in front at
+        which nothing waited; and those met so far that may be called again.
         """
         names, reader = self._running.names, self._running.expanded.reader
         if position >= len(names):
             return []
         again = {*self._running.repeated}.intersection(names[:position])
-        readers = {reader(name) for name in [names[position], *again]}
+        first = position
+        while first and names[first] in self._running.passed_by:
+            first -= 1
+        readers = {reader(name) for name in [*names[first : position + 1], *again]}
         return [k for k, name in enumerate(names) if reader(name) in readers]
 
     def _load_all(self, weights: Mapping[int, Affine]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,6 +19,8 @@ from .run import Arrival, Exit, Runner, Stop
 __all__ = ["UNREACHED", "Routing", "find_routing", "hooked_modules"]
 
 UNREACHED = "no sample of the data reaches it"
+
+OTHERS = 8  # times that as few samples pass, to see whether layers are called in turn
 
 Shape = tuple[int, ...]
 
@@ -69,22 +72,23 @@ def find_routing(
     """
     if all(found.get(name) is not None for name in layers):
         return Routing({**found}, {}, frozenset())
-    parts = [*few, *(data[batch] for batch in runner.batches(len(data)))]
-    runs = [_observe(runner, part) for part in parts]
+    beginnings = np.linspace(0, len(data) - 1, OTHERS).astype(int)
+    others = [data[(np.arange(len(few[1])) + first) % len(data)] for first in beginnings]
+    batches = [data[batch] for batch in runner.batches(len(data))]
+    runs = [_observe(runner, part) for part in [*few, *others, *batches]]
     routed = {name: arrival for name in layers if (arrival := _routed(name, layers[name], runs))}
-    if not routed:
-        return Routing({**found}, {}, frozenset())
-    left_out = {name: UNREACHED for name in layers if _is_unreached(name, runs, routed)}
+    left_out = dict.fromkeys(_unreached(layers, runs), UNREACHED)
     known: dict[str, Arrival | None] = {n: a for n, a in found.items() if isinstance(n, str)}
     known = {name: a for name, a in (known | routed).items() if name not in left_out}
     sequences = [[name for name in run.shapes if name in known] for run in runs]
     order = _merge(sequences)
-    for name in _inverted(sequences, order).intersection(routed):
+    for name in _disordered(sequences, order).intersection(routed):
         known[name] = routed[name]._replace(n_calls=max(2, routed[name].n_calls))
     arrivals: dict[Stop, Arrival | None] = {name: known[name] for name in order}
     arrivals |= {stop: arrival for stop, arrival in found.items() if isinstance(stop, Exit)}
     names = {name for run in runs for name in run.shapes}
-    return Routing(arrivals, left_out, frozenset(n for n in names if _is_whole(n, runs)))
+    whole = {name for name in names if _is_whole(name, runs)} if routed else set()
+    return Routing(arrivals, left_out, frozenset(whole))
 
 
 @contextmanager
@@ -169,12 +173,14 @@ def _is_whole(name: str, runs: Sequence[_Calls]) -> bool:
     return _goes_with_samples([_count_rows(name, run, -1) for run in runs], runs)
 
 
-def _is_unreached(name: str, runs: Sequence[_Calls], routed: Collection[str]) -> bool:
-    """Tell whether a layer meets nothing, and is called so or named like one that meets some."""
-    if name in routed or any(math.prod(s) for run in runs for s in run.shapes.get(name, [])):
-        return False
-    called = any(name in run.shapes for run in runs)
-    return called or _without_numbers(name) in map(_without_numbers, routed)
+def _unreached(layers: Iterable[str], runs: Sequence[_Calls]) -> list[str]:
+    """Return layers that meet nothing, and are called so or named like one that meets some."""
+    calls = [call for run in runs for call in run.shapes.items()]
+    met = {name for name, shapes in calls if any(map(math.prod, shapes))}
+    called = {name for name, _ in calls}
+    alike = {_without_numbers(name) for name in met}
+    others = [name for name in layers if name not in met]
+    return [name for name in others if name in called or _without_numbers(name) in alike]
 
 
 def _without_numbers(name: str) -> str:
@@ -194,13 +200,11 @@ def _merge(sequences: Iterable[Sequence[str]]) -> list[str]:
     return order
 
 
-def _inverted(sequences: Iterable[Sequence[str]], order: Sequence[str]) -> set[str]:
-    """Return the names that follow in some sequence on what comes later in the order."""
+def _disordered(sequences: Iterable[Sequence[str]], order: Sequence[str]) -> set[str]:
+    """Return the names from those that follow in some sequence on later ones up to these."""
     place = {name: number for number, name in enumerate(order)}
-    return {
-        name
-        for sequence in sequences
-        for pair in pairwise(sequence)
-        if place[pair[0]] > place[pair[1]]
-        for name in pair
-    }
+    found: set[str] = set()
+    for sequence in {tuple(s) for s in sequences}:
+        for one, other in pairwise(sequence):
+            found.update(order[place[other] : place[one] + 1])
+    return found

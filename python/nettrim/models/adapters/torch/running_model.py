@@ -96,6 +96,11 @@ class RunningModel:
         stops = layer_names(self.arrivals)
         return {name: self.arrivals[name] for name in stops if self.arrivals[name].row is not None}
 
+    @property
+    def passed_by(self) -> set[str]:
+        """The layers of these where nothing can wait, as some calls come out of turn."""
+        return {name for name, arrival in self.routed.items() if arrival.is_repeated}
+
     def shows(self, graph: TorchGraph, name: str) -> bool:
         """Tell whether a graph shows all calls of a layer; before a run, any."""
         seen = len(graph.calls(name))

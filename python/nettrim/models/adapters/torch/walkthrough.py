@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,13 +38,12 @@ class Walkthrough:
     ----------
     runner : Runner
     X : ndarray of shape (n_samples, ...) or Samples
-    layers : iterable of str
-        Where to wait.
+    turns : mapping of str to int
+        The layers where to wait, and the order of their calls.
     repeated : collection of str, optional
         Those of them that are called again, where nothing waits but the first time.
     routed : collection of str, optional
-        Those of them that need not be called for every batch. Nothing waits at those that are
-        called again as well.
+        Those of them that need not be called for every batch.
     whole : iterable of str, optional
         The modules in whose inputs the rows are that arrive there.
     """
@@ -53,22 +52,21 @@ class Walkthrough:
         self,
         runner: Runner,
         X: Data,
-        layers: Sequence[str],
+        turns: Mapping[str, int],
         repeated: Collection[str] = (),
         routed: Collection[str] = (),
         whole: Iterable[str] = (),
     ) -> None:
         self._repeated, self._n_samples = repeated, len(X)
         self._spans = runner.batches(len(X))
-        self._turns = {name: turn for turn, name in enumerate(layers)}
-        optional = {self._turns[name] for name in routed}
+        self._turns = turns
+        optional = {turns[name] for name in routed}
         self._calls = [
             _Call(partial(runner.forward, X[span]), optional, span.stop - span.start)
             for span in self._spans
         ]
         self._hooks = contextlib.ExitStack()
-        waiting = [name for name in layers if not (name in repeated and name in routed)]
-        self._hooks.enter_context(runner.hooked(waiting, self._on_input))
+        self._hooks.enter_context(runner.hooked(turns, self._on_input))
         self._hooks.enter_context(hooked_modules(runner, whole, self._on_module))
 
     def close(self) -> None:
@@ -99,7 +97,7 @@ class Walkthrough:
         """
         return join_batches(self._spans, stop, self._reached(stop), axis)
 
-    def reach_rows(self, stop: str, shape: Sequence[int]) -> tuple[Array, PickedRows]:
+    def reach_rows(self, stop: Stop, shape: Sequence[int]) -> tuple[Array, PickedRows]:
         """Do the same at a layer that meets rows the model picks, of some shape, if it does."""
         arrived = zip(self._spans, self._calls, self._reached(stop), strict=True)
         parts = (
