@@ -23,6 +23,7 @@ from .inputs import ForwardSignature, load_samples
 from .layers import write
 from .places import find_places, lipschitz_constants, warn_of_unknown
 from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unwrap
+from .repeated import RepeatedInputs
 from .row_tracker import collect_rows
 from .run import Arrival, Exit, Runner, Stop, evaluation, threads
 from .running_model import RunningModel
@@ -190,12 +191,16 @@ class TorchView(ModelView):
         """
         if not self._lipschitz:
             X = self.calibration(X, "X")
+        inputs = RepeatedInputs(self._running.runner, X, self._running.called_again)
         with closing(self._walkthrough(X)) as walk:
             for position, (stop, arrival) in enumerate(self._running.arrivals.items()):
                 values, rows = self._reach(walk, stop, arrival)
                 if values is None:
                     self._load_all(weights)
-                    values, rows = self._pass_to(stop, arrival, X)
+                    if arrival.row is None:
+                        values = inputs.take(str(stop), weights)
+                    else:
+                        values, rows = self._collect_rows(str(stop), arrival.row, X)
                 yield Signal(values, self._lipschitz[position], rows)
                 for read in self._read_behind(position):
                     self._load(read, weights.get(read))
@@ -218,12 +223,9 @@ class TorchView(ModelView):
             return None if passed_by else values, None
         return (None, None) if passed_by else walk.reach_rows(stop, arrival.row)
 
-    def _pass_to(self, stop: Stop, arrival: Arrival, X: Data) -> tuple[Array, PickedRows | None]:
-        """Run data to the end, and return what arrives at a layer in all of its calls."""
-        running, name = self._running, str(stop)
-        if arrival.row is None:
-            return running.runner.inputs_of_calls(X, name, arrival.axis), None
-        return collect_rows(running.runner, X, name, arrival.row, running.whole)
+    def _collect_rows(self, name: str, shape: tuple[int, ...], X: Data) -> tuple[Array, PickedRows]:
+        """Run data to the end, and return the rows that arrive at a layer in all of its calls."""
+        return collect_rows(self._running.runner, X, name, shape, self._running.whole)
 
     def output_values(self, X: Data, weights: Mapping[int, Affine]) -> list[Array]:
         """Return the outputs that count under some weights, without a stop at layers."""

@@ -91,6 +91,12 @@ class RunningModel:
         return [name for name in layer_names(self.arrivals) if self.arrivals[name].is_repeated]
 
     @property
+    def called_again(self) -> dict[str, Arrival]:
+        """The layers that are called more than once on the rows of all samples."""
+        arrivals = {name: self.arrivals[name] for name in self.repeated}
+        return {name: arrival for name, arrival in arrivals.items() if arrival.row is None}
+
+    @property
     def routed(self) -> dict[str, Arrival]:
         """The layers that meet rows which the model picks."""
         stops = layer_names(self.arrivals)
