@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from ...samples import Data, Samples
 from ...units.unit_map import CutTensor, UnitMap
 from .data import tensor_bytes
 from .expansions.expand import expand
+from .independent import find_waiting_points
 from .inputs import ForwardSignature, load_samples
 from .layers import write
 from .places import find_places, lipschitz_constants, warn_of_unknown
@@ -108,6 +110,7 @@ class TorchView(ModelView):
         self._inputs: set[str] | None = None  # None for one without a name
         self._places = find_places(self._running, self._relu)
         self._lipschitz: list[dict[int, float]] = []
+        self._points: list[str] = []  # where passes wait that stand for one of several calls
         self._loaded: dict[int, Affine] = {}  # replacements in the copy that runs
         self._asked = False
 
@@ -187,14 +190,17 @@ class TorchView(ModelView):
         """Walk data through the module (see `nettrim.models.model_view.ModelView`).
 
         One pass through it waits at every layer, however often weights change. A layer that is
-        called more than once meets the inputs of all its calls, in a pass of its own.
+        called more than once meets the inputs of all its calls: each takes a pass of its own, side
+        by side with the others, or, where calls depend on each other, there is one whenever weights
+        have changed.
         """
         if not self._lipschitz:
             X = self.calibration(X, "X")
         inputs = RepeatedInputs(self._running.runner, X, self._running.called_again)
-        with closing(self._walkthrough(X)) as walk:
+        with contextlib.ExitStack() as passes:
+            walks = [passes.enter_context(closing(walk)) for walk in self._walkthroughs(X)]
             for position, (stop, arrival) in enumerate(self._running.arrivals.items()):
-                values, rows = self._reach(walk, stop, arrival)
+                values, rows = self._reach(walks, stop, arrival)
                 if values is None:
                     self._load_all(weights)
                     if arrival.row is None:
@@ -205,23 +211,38 @@ class TorchView(ModelView):
                 for read in self._read_behind(position):
                     self._load(read, weights.get(read))
 
-    def _walkthrough(self, X: Data) -> Walkthrough:
-        """Let data begin to pass through the module."""
+    def _walkthroughs(self, X: Data) -> list[Walkthrough]:
+        """Let data begin to pass through the module: once, or once for each independent call."""
         running = self._running
-        names, passed_by = enumerate(running.names), running.passed_by
+        names, passed_by, again = enumerate(running.names), running.passed_by, running.repeated
         turns = {name: turn for turn, name in names if name not in passed_by}
         optional = [name for name in running.routed if name in turns]
-        return Walkthrough(running.runner, X, turns, running.repeated, optional, running.whole)
+        first = Walkthrough(running.runner, X, turns, again, optional, running.whole)
+        if not self._points:
+            return [first]
+        points = {name: turns[name] for name in self._points}
+        others = range(1, running.arrivals[again[0]].n_calls)
+        return [first, *(Walkthrough(running.runner, X, points, again, number=k) for k in others)]
 
     def _reach(
-        self, walk: Walkthrough, stop: Stop, arrival: Arrival
+        self, walks: Sequence[Walkthrough], stop: Stop, arrival: Arrival
     ) -> tuple[Array | None, PickedRows | None]:
         """Go on to a stop; return what arrives there, None where that takes a pass of its own."""
-        passed_by = not isinstance(stop, Exit) and arrival.is_repeated
-        if arrival.row is None:
-            values = walk.reach(stop, arrival.axis)
-            return None if passed_by else values, None
-        return (None, None) if passed_by else walk.reach_rows(stop, arrival.row)
+        walk, *others = walks
+        again = not isinstance(stop, Exit) and arrival.is_repeated
+        if arrival.row is not None:
+            return (None, None) if again else walk.reach_rows(stop, arrival.row)
+        values = walk.reach(stop, arrival.axis)
+        if not again:
+            if isinstance(stop, Exit) and others:
+                walk.check_calls(self._running.repeated, len(walks))
+            for other in others:
+                other.wait_at(stop)
+            return values, None
+        if not others:
+            return None, None
+        met = [values, *(other.reach(stop, arrival.axis) for other in others)]
+        return np.stack(met, self._running.runner.axes_in_front(str(stop), values.ndim)), None
 
     def _collect_rows(self, name: str, shape: tuple[int, ...], X: Data) -> tuple[Array, PickedRows]:
         """Run data to the end, and return the rows that arrive at a layer in all of its calls."""
@@ -340,6 +361,7 @@ class TorchView(ModelView):
         self._running = settle(self._running, data, name)
         self._places = find_places(self._running, self._relu)
         self._lipschitz = lipschitz_constants(self._running, self._places)
+        self._points = find_waiting_points(self._running)
         if not self._declares:
             warn_of_unknown(self._running, self._places)
 

@@ -231,20 +231,20 @@ class Runner:
             for batch in batches:
                 self.output(X[batch])
                 for name, met in calls.items():
-                    parts[name].append(torch.stack(met, self._in_front(name, met[0])))
+                    parts[name].append(torch.stack(met, self.axes_in_front(name, met[0].dim())))
                     met.clear()
         joined = {}
         for name, axis in axes.items():
             own = parts.pop(name)
-            if len({part.shape[self._in_front(name, part) - 1] for part in own}) > 1:
+            if len({part.shape[self.axes_in_front(name, part.dim()) - 1] for part in own}) > 1:
                 raise ValueError(f"model calls {name!r} more often on some samples than on others")
             joined[name] = join_batches(batches, name, own, axis)
         return joined
 
-    def _in_front(self, name: str, values: torch.Tensor) -> int:
-        """Return how many axes come in front of what a layer takes at once."""
-        weight: Any = self.layers[name].weight
-        return values.dim() - (weight.dim() - 1)
+    def axes_in_front(self, name: str, n_axes: int) -> int:
+        """Return how many axes of a layer's input come in front of what it takes at once."""
+        weight: torch.Tensor = self.layers[name].get_parameter("weight")
+        return n_axes - (weight.dim() - 1)
 
     def batches(self, n_samples: int) -> list[slice]:
         """Return which samples pass at a time."""

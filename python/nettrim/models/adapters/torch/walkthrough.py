@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -41,7 +42,9 @@ class Walkthrough:
     turns : mapping of str to int
         The layers where to wait, and the order of their calls.
     repeated : collection of str, optional
-        Those of them that are called again, where nothing waits but the first time.
+        Those of them that are called again, where nothing waits but once.
+    number : int, default 0
+        In which of their calls.
     routed : collection of str, optional
         Those of them that need not be called for every batch.
     whole : iterable of str, optional
@@ -56,8 +59,9 @@ class Walkthrough:
         repeated: Collection[str] = (),
         routed: Collection[str] = (),
         whole: Iterable[str] = (),
+        number: int = 0,
     ) -> None:
-        self._repeated, self._n_samples = repeated, len(X)
+        self._repeated, self._number, self._n_samples = repeated, number, len(X)
         self._spans = runner.batches(len(X))
         self._turns = turns
         optional = {turns[name] for name in routed}
@@ -97,6 +101,23 @@ class Walkthrough:
         """
         return join_batches(self._spans, stop, self._reached(stop), axis)
 
+    def check_calls(self, layers: Iterable[str], n_calls: int) -> None:
+        """Refuse a model that has called some layers more or less often than it should have.
+
+        Raises
+        ------
+        ValueError
+        """
+        for name in layers:
+            if any(call.passed[name] != n_calls for call in self._calls):
+                raise ValueError(f"model calls {name!r} more often on some samples than on others")
+
+    def wait_at(self, stop: Stop) -> None:
+        """Go on to a stop, if it is one where to wait."""
+        if stop in self._turns:
+            for _ in self._reached(stop):
+                pass
+
     def reach_rows(self, stop: Stop, shape: Sequence[int]) -> tuple[Array, PickedRows]:
         """Do the same at a layer that meets rows the model picks, of some shape, if it does."""
         arrived = zip(self._spans, self._calls, self._reached(stop), strict=True)
@@ -124,9 +145,11 @@ class Walkthrough:
 
     def _on_input(self, stop: Stop, values: torch.Tensor) -> None:
         call = getattr(_running, "call", None)
-        if call in self._calls and not (stop in self._repeated and stop in call.passed):
-            call.passed.add(stop)
-            call.wait_at(self._turns[str(stop)], values)
+        if call in self._calls:
+            passed = call.passed[stop]
+            call.passed[stop] += 1
+            if stop not in self._repeated or passed == self._number:
+                call.wait_at(self._turns[str(stop)], values)
 
 
 class _Call:
@@ -143,7 +166,7 @@ class _Call:
         self.turn = -1.0  # of the stop where it waits
         self.values: torch.Tensor | None = None
         self.outputs: Outputs | None = None
-        self.passed: set[Stop] = set()
+        self.passed: Counter[Stop] = Counter()
         self.tracker = RowTracker(n_samples)
 
     def run_to(self, turn: float) -> None:
