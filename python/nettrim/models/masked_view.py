@@ -78,10 +78,10 @@ class MaskedView(ModelView):
 
     def prunable_layers(self) -> Sequence[LayerView]:
         """Return the layers of the view; those that meet nothing that counts are left out."""
-        return [
-            replace(layer, left_out=self._left_out.get(number, layer.left_out))
-            for number, layer in enumerate(self._view.prunable_layers())
-        ]
+        layers = [*self._view.prunable_layers()]
+        for number, reason in self._left_out.items():
+            layers[number] = replace(layers[number], left_out=reason)
+        return layers
 
     def calibration(self, values: Any, name: str) -> Data:  # noqa: D102
         return self._view.calibration(values, name)
