@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..base.arrays import AnyFloat, Array
 from ..base.decision import Decision
 from ..base.errors import warn_user
 from .model_view import Affine, LayerView, ModelView, Signal, Untouched
+from .picked_rows import PickedRows
 from .samples import Data, Mask, Samples
 from .units.unit_map import UnitMap
 
@@ -45,13 +47,14 @@ class MaskedView(ModelView):
     Warns
     -----
     UserWarning
-        If contents that count in nothing move what counts.
+        If contents that count in nothing move what counts; of layers that meet rows which the
+        model picks, of which none counts, or it is not known which do.
     """
 
     def __init__(self, view: ModelView, data: Samples) -> None:
         self._view = view
         few = _most_padded(data)
-        reference = [signal.values for signal in view.signals(few.inputs, {})]
+        reference = [*view.signals(few.inputs, {})]
         self._along = {  # which mask is that of a signal, by number
             number: which
             for which, mask in enumerate(few.masks)
@@ -64,10 +67,21 @@ class MaskedView(ModelView):
                 "model: what stands at the positions that the mask leaves out moves what counts, "
                 "so results depend on it, and nothing is proved of the network",
             )
+        self._left_out: dict[int, str] = {}
+        if padded and any(signal.rows is not None for signal in reference):
+            self._left_out = dict(self._hindrances(data))
+        layers = view.prunable_layers()
+        for reason in {*self._left_out.values()}:
+            names = [layers[k].name for k, own in self._left_out.items() if own == reason]
+            listed = ", ".join(map(repr, names))
+            warn_user(f"model: the layers {listed} are not pruned: {reason}")
 
     def prunable_layers(self) -> Sequence[LayerView]:
-        """Return the layers of the view inside, like the next ones."""
-        return self._view.prunable_layers()
+        """Return the layers of the view; those that meet nothing that counts are left out."""
+        layers = [*self._view.prunable_layers()]
+        for number, reason in self._left_out.items():
+            layers[number] = replace(layers[number], left_out=reason)
+        return layers
 
     def calibration(self, values: Any, name: str) -> Data:  # noqa: D102
         return self._view.calibration(values, name)
@@ -115,7 +129,27 @@ class MaskedView(ModelView):
         for number, signal in enumerate(self._view.signals(_inputs(X), weights)):
             unknown = dict.fromkeys(signal.lipschitz, math.inf)
             lipschitz = unknown if self._reached else signal.lipschitz
-            yield Signal(self._counting(number, signal.values, X), lipschitz)
+            yield self._counting_signal(number, signal, X)._replace(lipschitz=lipschitz)
+
+    def _hindrances(self, data: Samples) -> Iterator[tuple[int, str]]:
+        """Yield layers that meet rows which the model picks, and cannot be pruned on these data."""
+        for number, signal in enumerate(self._view.signals(data.inputs, {})):
+            if signal.rows is None or not len(signal.values):
+                continue
+            if signal.rows.numbers is None:
+                yield number, "which of the rows that reach it count is not known"
+            elif not len(self._counting_signal(number, signal, data).values):
+                yield number, "nothing that counts reaches it"
+
+    def _counting_signal(self, number: int, signal: Signal, X: Data) -> Signal:
+        """Return what counts of a signal: some positions, or some rows of those that are picked."""
+        if signal.rows is None:
+            return signal._replace(values=self._counting(number, signal.values, X))
+        counts = _counts_of_rows(signal.rows, X)
+        if counts is None:
+            return signal
+        places = np.flatnonzero(counts)
+        return signal._replace(values=signal.values[places], rows=signal.rows.at(places))
 
     def output_values(self, X: Data, weights: Mapping[int, Affine]) -> list[Array]:
         """Return the outputs under some weights; the positions that count are left."""
@@ -160,14 +194,18 @@ class MaskedView(ModelView):
             return None
         return X.masks[self._along[number]].counts
 
-    def _is_reached(self, few: Samples, reference: Sequence[AnyFloat]) -> bool:
+    def _is_reached(self, few: Samples, reference: Sequence[Signal]) -> bool:
         """Tell whether what counts is another if the contents of all other positions are."""
         changed = _with_other_padding(few)
         if changed is None:
             return True  # nothing of it can be seen
         for number, signal in enumerate(self._view.signals(changed.inputs, {})):
-            before = self._counting(number, reference[number], few)
-            after = self._counting(number, signal.values, few)
+            if signal.rows is not None and signal.rows.numbers is None:
+                continue  # which of its rows count is not known
+            before = self._counting_signal(number, reference[number], few).values
+            after = self._counting_signal(number, signal, few).values
+            if before.shape != after.shape:
+                return True
             scale = float(np.abs(before[np.isfinite(before)]).max(initial=0.0))
             if not np.allclose(before, after, ROUNDING, ROUNDING * scale, equal_nan=True):
                 return True
@@ -185,15 +223,25 @@ def _most_padded(data: Samples) -> Samples:
 
 
 def _find_positions(
-    view: ModelView, few: Samples, mask: Mask, reference: Sequence[AnyFloat]
+    view: ModelView, few: Samples, mask: Mask, reference: Sequence[Signal]
 ) -> frozenset[int]:
     """Return which signals have the positions of the mask as their second axis, by number."""
     n_positions = mask.counts.shape[1]
-    found = {k for k, x in enumerate(reference) if x.ndim > 1 and x.shape[1] == n_positions}
+    whole = {k: signal.values for k, signal in enumerate(reference) if signal.rows is None}
+    found = {k for k, x in whole.items() if x.ndim > 1 and x.shape[1] == n_positions}
     shapes = _shapes_without_last(view, few, mask)
     if shapes is None:
-        return frozenset(k for k in found if reference[k].ndim > 2)  # else these may be features
+        return frozenset(k for k in found if whole[k].ndim > 2)  # else these may be features
     return frozenset(k for k in found if shapes[k][1] == n_positions - 1)
+
+
+def _counts_of_rows(rows: PickedRows, X: Data) -> NDArray[np.bool_] | None:
+    """Return which rows that a model picks count; None where no mask is known to speak of them."""
+    masks = X.masks if isinstance(X, Samples) else ()
+    counts = [mask.counts.ravel() for mask in masks if mask.counts.size == rows.total]
+    if rows.numbers is None or not counts:
+        return None
+    return np.asarray(np.all(counts, axis=0)[rows.numbers])
 
 
 def _shapes_without_last(view: ModelView, few: Samples, mask: Mask) -> list[tuple[int, ...]] | None:

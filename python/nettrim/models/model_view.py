@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..base.arrays import AnyFloat, Array, check_samples
 from ..base.decision import Decision
+from .picked_rows import PickedRows
 from .samples import Data
 from .units.unit_map import UnitMap
 
@@ -176,6 +177,8 @@ class LayerView:
     bias_can_change : bool
         Whether the model takes another bias along with other weights although that of the affine
         map is fixed, for methods that prove nothing.
+    meets_picked_rows : bool
+        Whether the model picks what arrives there, and how many rows (see `Signal.rows`).
     """
 
     name: str
@@ -188,6 +191,7 @@ class LayerView:
     factor: str | None = None
     left_out: str | None = None
     bias_can_change: bool = False
+    meets_picked_rows: bool = False
 
     @property
     def with_free_bias(self) -> LayerView:
@@ -228,7 +232,7 @@ class LayerView:
     def _unfolded(self, values: Array) -> Iterator[Array]:
         """Unfold as many samples at a time as are affordable."""
         size = max(1, BATCH // max(1, self.unfold(values[:1]).size))
-        for first in range(0, len(values), size):
+        for first in range(0, max(1, len(values)), size):
             yield self.unfold(values[first : first + size])
 
 
@@ -269,10 +273,31 @@ class Signal(NamedTuple):
         signal moves by at most ``sum(lipschitz[k] * d[k])`` in the Frobenius norm. Empty for the
         data; infinite where nothing is known of what lies between. The layer itself and later ones
         are among them where their outputs arrive there again, as in a recurrent one.
+    rows : PickedRows or None
+        Which of all rows these are, along the first axis, where the model picks them: an expert
+        meets the tokens that are routed to it. None where what arrives is that of all samples.
     """
 
     values: NDArray[np.float64]
     lipschitz: Mapping[int, float] = {}
+    rows: PickedRows | None = None
+
+    def paired_with(self, current: Signal) -> tuple[Signal, Signal]:
+        """Return what arrives here and, under other weights, there as rows that go together.
+
+        Of rows that the model picks all that arrive under the other weights; those that do not
+        arrive here, or of which that is not known, stand for both. Where none arrive, those here.
+        """
+        if self.rows is None or current.rows is None:
+            return self, current
+        if not len(current.values):
+            return self, self
+        here, there = self.rows.shared_with(current.rows)
+        if not len(here):
+            return current, current
+        values = current.values.copy()
+        values[there] = self.values[here]
+        return self._replace(values=values, rows=current.rows), current
 
     def moved(self, distances: Mapping[int, float]) -> float:
         """Return how far the signal can have moved if the layers' outputs moved that far."""

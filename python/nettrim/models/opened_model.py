@@ -115,6 +115,14 @@ class OpenedModel(Generic[Model]):
             self, model=model, view=view, layers=layers, facts={**self.facts, "model": own}
         )
 
+    def reached(self, chosen: Sequence[int]) -> Sequence[int]:
+        """Return those of some layers that meet any row of the data."""
+        if not any(self.layers[position].meets_picked_rows for position in chosen):
+            return chosen
+        signals = enumerate(self.view.signals(self.data, {}))
+        met = {position for position, signal in signals if len(signal.values)}
+        return [position for position in chosen if position in met]
+
     def passing_over(self, chosen: Collection[int]) -> OpenedModel[Model]:
         """Count layers among what is untouched that are left out and were not chosen."""
         passed = [

@@ -44,6 +44,7 @@ import math
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -148,10 +149,13 @@ UNMEASURED = SignalBounds(Change(math.nan, math.nan), Bound(math.nan, math.nan))
 def walk_side_by_side(
     view: ModelView, X: Data, weights: Mapping[int, Affine]
 ) -> Iterator[Iterator[tuple[Signal, Signal]]]:
-    """Walk data through the original model and one with other weights; both walks end with it."""
+    """Walk data through the original model and one with other weights; both walks end with it.
+
+    Signals of rows that a model picks are paired (`Signal.paired_with`).
+    """
     walks = view.signals(X, {}), view.signals(X, weights)
     try:
-        yield zip(*walks, strict=True)
+        yield starmap(Signal.paired_with, zip(*walks, strict=True))
     finally:
         for walk in walks:
             if isinstance(walk, Generator):
@@ -231,6 +235,8 @@ def _rounded_up(bound: Bound) -> Bound:
 
 
 def _change(original: Array, current: Array) -> Change:
+    if not original.size:  # an expert that no sample reaches
+        return Change(math.nan, math.nan)
     return Change(frobenius_norm(current - original), frobenius_norm(original))
 
 

@@ -147,9 +147,13 @@ class Job(Generic[Model]):
         return 0 if self.opened.held_out is None else len(self.opened.held_out)
 
     def on_rows(self, rows: NDArray[Any]) -> Job[Model]:
-        """Return the job on some of the calibration samples, of which nothing is kept on disk."""
+        """Return the job on some of the calibration samples, of which nothing is kept on disk.
+
+        Layers that none of them reaches stay as they are.
+        """
         opened = replace(self.opened, data=self.opened.data[rows], held_out=None)
-        return replace(self, opened=opened, before=Runs(), store=None)
+        reached = opened.reached(self.chosen)
+        return replace(self, opened=opened, chosen=reached, before=Runs(), store=None)
 
     def afresh(self) -> Job[Model]:
         """Return the job with its clock set back, for a result of its own."""

@@ -127,7 +127,7 @@ class Walk:
         with walk_side_by_side(self.run.view, self.run.data, self.weights) as walks:
             for position, (original, current) in enumerate(walks):
                 if position in self.run.chosen and not self._resume(position):
-                    first = not comparison.reaches(original)
+                    first = current is original or not comparison.reaches(original)
                     yield self.run.task(position, original, current, first=first)
                 trimmed = self.trimmed().get(position)
                 measured.append(comparison.measure(position, original, current, trimmed))

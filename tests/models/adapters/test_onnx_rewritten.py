@@ -44,11 +44,11 @@ def test_all_but_the_weights_stays(rng: np.random.Generator) -> None:
     assert restored.SerializeToString(deterministic=True) == before
 
 
-def test_shared_weights_are_left_alone(rng: np.random.Generator) -> None:
+def test_weights_that_are_read_in_two_ways_are_left_alone(rng: np.random.Generator) -> None:
     nodes = [
         ("MatMul", "x W", "a", {"name": "one"}),
         ("Relu", "a", "r"),
-        ("MatMul", "r W", "b", {"name": "two"}),
+        ("Gemm", "r W", "b", {"name": "two", "transB": 1}),
         ("MatMul", "b V", "y", {"name": "three"}),
     ]
     arrays = {"W": rng.standard_normal((6, 6)).astype("f4"), "V": W.astype("f4")}
@@ -64,7 +64,7 @@ def test_a_shared_layer_behind_a_pruned_one_has_its_gain(rng: np.random.Generato
     nodes = [
         ("MatMul", "x V", "a", {"name": "first"}),
         ("MatMul", "a W", "b"),
-        ("MatMul", "b W", "y"),
+        ("Gemm", "b W", "y", {"transB": 1}),
     ]
     arrays = {name: rng.standard_normal((6, 6)).astype("f4") for name in "VW"}
     with pytest.warns(UserWarning, match="read elsewhere"):

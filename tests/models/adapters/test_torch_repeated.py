@@ -337,3 +337,103 @@ def test_a_layer_that_runs_more_often_on_other_samples(rng: np.random.Generator)
         warnings.simplefilter("ignore", UserWarning)  # nothing can follow such code
         with pytest.raises(ValueError, match="'layer' more often on some"):
             trim(UntilSmall(), X, epsilon=0.1)
+
+
+class Triplet(nn.Module):
+    """Layers for three parts of a sample, behind a layer for all of it, and with heads between."""
+
+    def __init__(self, n_layers: int = 2) -> None:
+        super().__init__()
+        self.before = nn.Linear(12, 12)
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(n_layers))
+        self.between, self.last = nn.Linear(4, 2), nn.Linear(14, 3)
+
+    def forward(self, x: Any) -> Any:
+        x = torch.tanh(self.before(x))
+        parts = []
+        for number, part in enumerate(x.chunk(3, -1)):
+            for layer in self.layers:
+                part = part + F.relu(layer(part))
+            if number == 0:
+                parts.append(self.between(part))
+            parts.append(part)
+        return self.last(torch.cat(parts, -1))
+
+
+def waiting_points(model: Any, X: Any) -> list[str]:
+    return settled(model, X)._points
+
+
+def test_calls_that_do_not_meet_each_other_are_known(rng: np.random.Generator) -> None:
+    X = rng.standard_normal((40, 12))
+    assert waiting_points(Triplet().eval(), X) == ["before", "layers.0", "layers.1"]
+    assert waiting_points(Siamese().eval(), rng.standard_normal((40, 8))) == ["first", "second"]
+    for kind in (Loop, FedByLater, Around, OfManyNames):
+        assert waiting_points(kind().eval(), rng.standard_normal(VECTORS)) == []
+    assert waiting_points(SharedHead().eval(), rng.standard_normal(IMAGES)) == []
+
+
+@pytest.mark.parametrize("scheme", ["cascade", "parallel"])
+@pytest.mark.parametrize(("kind", "width"), [(Siamese, 8), (Triplet, 12)])
+def test_passes_side_by_side_change_nothing(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, kind: Any, width: int, scheme: str
+) -> None:
+    model, X = kind().eval(), rng.standard_normal((300, width))
+    view = settled(model, X)
+    affine = view.prunable_layers()[0].affine
+    weights = {0: affine.replaced(affine.stacked / 2)}
+    signals = [signal.values for signal in view.signals(X, weights)]
+    result = trim(model, X, sparsity=0.4, scheme=scheme)
+    monkeypatch.setattr("nettrim.models.adapters.torch.model.find_waiting_points", lambda _: [])
+    again = settled(model, X)
+    assert again._points == []
+    for one, other in zip(signals, again.signals(X, weights), strict=True):
+        np.testing.assert_array_equal(one, other.values)
+    assert_same_state(trim(model, X, sparsity=0.4, scheme=scheme).model, result.model)
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.CalibrationWarning")
+def test_passes_do_not_grow_with_the_number_of_layers(rng: np.random.Generator) -> None:
+    X, counts = rng.standard_normal((40, 12)), []
+    for n_layers in (2, 6):
+        model = Triplet(n_layers).eval()
+        passes: list[int] = []
+        model.register_forward_pre_hook(lambda *_, passes=passes: passes.append(1))
+        trim(model, X, epsilon=0.1)
+        counts.append(len(passes))
+    assert 0 < counts[0] == counts[1]
+
+
+@pytest.mark.parametrize(("budget", "expected"), [(1 << 29, 1), (0, 6)])
+def test_a_pass_serves_as_many_layers_as_there_is_room_for(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, budget: int, expected: int
+) -> None:
+    module = "nettrim.models.adapters.torch"
+    monkeypatch.setattr(f"{module}.repeated.BUDGET", budget)
+    monkeypatch.setattr(f"{module}.model.find_waiting_points", lambda _: [])
+    X = rng.standard_normal((40, 12))
+    view = settled(Triplet(6).eval(), X)
+    runner, asked = view._running.runner, []
+    inputs_of_calls = runner.inputs_of_calls
+    monkeypatch.setattr(
+        runner, "inputs_of_calls", lambda *args: asked.append(1) or inputs_of_calls(*args)
+    )
+    assert len([*view.signals(X, {})]) == 10
+    assert len(asked) == expected
+
+
+def test_a_layer_that_is_called_more_often_than_it_was_is_refused(
+    rng: np.random.Generator,
+) -> None:
+    X = rng.standard_normal((40, 8))
+    view = settled(Siamese().eval(), X)
+    model = view._running.runner.model
+    as_it_was = model.forward
+
+    def forward(x: Any) -> Any:
+        model.first(x[:, :4])
+        return as_it_was(x)
+
+    model.forward = forward
+    with pytest.raises(ValueError, match="calls 'first' more often on some samples"):
+        [*view.signals(X, {})]

@@ -247,3 +247,41 @@ def test_heads_of_classifiers_are_pruned(rng: np.random.Generator) -> None:
     view = settled(vit(), samples("vit", rng))
     assert view.prunable_layers()[-1].name == "classifier"
     assert view.prunable_layers()[-1].left_out is None
+
+
+@pytest.mark.filterwarnings("ignore:model. what follows the layers")
+@pytest.mark.filterwarnings("ignore:layer 'lm_head' is not pruned")
+def test_experts_in_lists_of_modules(rng: np.random.Generator) -> None:
+    """Those of Switch Transformers, on both sides of a padded text."""
+    sizes = {"d_model": 8, "d_kv": 4, "d_ff": 12, "num_heads": 2, "num_experts": 3}
+    layers = {"num_layers": 1, "num_decoder_layers": 1, "expert_capacity": 64}
+    sparse = {"num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1}
+    config = transformers.SwitchTransformersConfig(
+        vocab_size=11, **sizes, **layers, **sparse, use_cache=False
+    )
+    model = transformers.SwitchTransformersForConditionalGeneration(config).eval()
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            torch.nn.init.normal_(weight, std=0.3)
+    mask = np.ones((24, 6), dtype=np.int64)
+    mask[::2, 4:] = 0
+    ids, decoder = rng.integers(3, 11, (24, 6)), rng.integers(3, 11, (24, 5))
+    one, two = (
+        trim(
+            model,
+            {
+                "input_ids": np.where(mask == 1, ids, token),
+                "attention_mask": mask,
+                "decoder_input_ids": decoder,
+            },
+            sparsity=0.5,
+            share="layer",
+            layers="re:.*experts",
+        )
+        for token in (0, 7)
+    )
+    pruned = [layer for layer in one.layers if layer.pruned]
+    assert len(pruned) == 2 * 3 * 2
+    assert all(layer.nonzeros_after == layer.nonzeros_before / 2 for layer in pruned)
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, two.model.state_dict()[name]), name

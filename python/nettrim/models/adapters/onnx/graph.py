@@ -111,6 +111,14 @@ class OnnxGraph:
         readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 else None
 
+    def final_readers(self, name: str) -> list[onnx.NodeProto | None]:
+        """Return the nodes that read a constant as it is, or as it is transposed on the way."""
+        found: list[onnx.NodeProto | None] = []
+        for node in self.readers.get(name, []):
+            passes_on = node is not None and node.output[0] in self.stored
+            found += self.final_readers(node.output[0]) if node and passes_on else [node]
+        return found
+
     def reached_from(self, names: Iterable[str]) -> set[str]:
         """Return the tensors that depend on some, and these."""
         reached = set(names)

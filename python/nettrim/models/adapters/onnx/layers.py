@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Container
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -129,6 +131,7 @@ class _Product(NamedTuple):
     alpha: float = 1.0
     beta: float = 1.0
     by_channel: bool = True  # whether a BatchNormalization behind it has a factor for each output
+    adder: onnx.NodeProto | None = None  # the node that adds the bias
 
     @property
     def n_outputs(self) -> int:
@@ -152,18 +155,53 @@ class _Product(NamedTuple):
         return bias is not None and (bias.shared or bias.shape[-1:] != (self.n_outputs,))
 
 
+class _End(NamedTuple):
+    """What follows a product: a layer's output, its activation, a normalisation as its part."""
+
+    output: str
+    activation: str
+    norm: BatchNorm | None
+
+    def is_like(self, other: _End) -> bool:
+        """Tell whether another one does the same."""
+        if self.activation != other.activation or (self.norm is None) != (other.norm is None):
+            return False
+        if self.norm is None or other.norm is None:
+            return True
+        pairs = [(self.norm.factor, other.norm.factor), (self.norm.offset, other.norm.offset)]
+        return all(np.array_equal(one, two) for one, two in pairs)
+
+
+class _Call(NamedTuple):
+    """A product that a node begins, and what follows it."""
+
+    node: onnx.NodeProto
+    product: _Product
+    end: _End
+
+    def is_like(self, other: _Call) -> bool:
+        """Tell whether another one computes the same of its input, up to what follows."""
+        one, two = self.product, other.product
+        same_bias = (one.bias is None) == (two.bias is None)
+        if one.bias is not None and two.bias is not None:
+            same_bias = (one.bias.name, one.bias.axes) == (two.bias.name, two.bias.axes)
+        same = (one.weights.axes, one.alpha, one.beta) == (two.weights.axes, two.alpha, two.beta)
+        return same and same_bias and one.build is two.build is Dense
+
+
 def find_prunable(graph: OnnxGraph) -> list[OnnxLayer]:
     """Return the layers in topological order, also those that share weights with other nodes."""
-    found: dict[str, OnnxLayer] = {}
+    calls: list[_Call] = []
     for node in graph.nodes:
-        try:
+        with _naming(node):
             product = _match_product(graph, node)
             if product is not None:
-                name = _make_unique(node.name or product.weights.name, found)
-                found[name] = _complete(graph, product, name, node.output[0])
-        except ValueError as error:
-            called = node.name or node.output[0]
-            raise ValueError(f"model: {node.op_type} {called!r}: {error}") from None
+                calls.append(_Call(node, product, _find_end(graph, product)))
+    found: dict[str, OnnxLayer] = {}
+    for call in _with_own_constants(graph, calls):
+        with _naming(call.node):
+            name = _make_unique(call.node.name or call.product.weights.name, found)
+            found[name] = _complete(call, name)
     return list(found.values())
 
 
@@ -223,9 +261,19 @@ def _make_unique(name: str, taken: Container[str]) -> str:
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
 
 
-def _complete(graph: OnnxGraph, product: _Product, name: str, begin: str) -> OnnxLayer:
-    """Join a product, whose first node makes one tensor, with what follows it."""
-    output, activation, norm = _find_end(graph, product)
+@contextmanager
+def _naming(node: onnx.NodeProto) -> Iterator[None]:
+    """Name a node in errors."""
+    try:
+        yield
+    except ValueError as error:
+        called = node.name or node.output[0]
+        raise ValueError(f"model: {node.op_type} {called!r}: {error}") from None
+
+
+def _complete(call: _Call, name: str) -> OnnxLayer:
+    """Join a product with what follows it."""
+    product, (output, activation, norm) = call.product, call.end
     step = product.build(product.weights.value, product.scaled_bias, activation=activation)
     factor = None
     if product.alpha != 1 or norm is not None:
@@ -240,7 +288,7 @@ def _complete(graph: OnnxGraph, product: _Product, name: str, begin: str) -> Onn
         name=name,
         input=product.input,
         output=output,
-        product=begin,
+        product=call.node.output[0],
         step=step,
         fixed_bias=fixed,
         weights=product.weights,
@@ -250,16 +298,51 @@ def _complete(graph: OnnxGraph, product: _Product, name: str, begin: str) -> Onn
     )
 
 
-def _find_end(graph: OnnxGraph, product: _Product) -> tuple[str, str, BatchNorm | None]:
-    """Return the layer's output, its activation, and the normalisation that is part of it."""
+def _with_own_constants(graph: OnnxGraph, calls: Sequence[_Call]) -> list[_Call]:
+    """Say of what nothing but the calls of one dense layer reads that it is theirs.
+
+    Where different things follow them, nothing is part of the layer.
+    """
+    by_weights: dict[str, list[int]] = defaultdict(list)
+    for number, call in enumerate(calls):
+        by_weights[call.product.weights.name].append(number)
+    found = [*calls]
+    for numbers in by_weights.values():
+        group = [calls[number] for number in numbers]
+        alike = len(group) > 1 and all(map(group[0].is_like, group[1:]))
+        if not alike or not _are_readers(graph, group[0].product.weights, [c.node for c in group]):
+            continue
+        same_end = all(group[0].end.is_like(call.end) for call in group[1:])
+        for number, call in zip(numbers, group, strict=True):
+            end = call.end if same_end else _End(call.product.output, "linear", None)
+            found[number] = call._replace(product=_own(graph, group, call.product), end=end)
+    return found
+
+
+def _own(graph: OnnxGraph, group: Sequence[_Call], product: _Product) -> _Product:
+    """Return a product of a group with weights, and a bias if it is so, that are the group's."""
+    product = product._replace(weights=replace(product.weights, shared=False))
+    adders = [call.product.adder for call in group]
+    if product.bias is not None and _are_readers(graph, product.bias, adders):
+        return product._replace(bias=replace(product.bias, shared=False))
+    return product
+
+
+def _are_readers(graph: OnnxGraph, stored: Stored, nodes: Iterable[onnx.NodeProto | None]) -> bool:
+    """Tell whether these are the nodes that read a constant, each of them once."""
+    return Counter(map(id, graph.final_readers(stored.name))) == Counter(map(id, nodes))
+
+
+def _find_end(graph: OnnxGraph, product: _Product) -> _End:
+    """Return what follows a product."""
     reader, norm = graph.only_reader(product.output), None
     if reader is not None and product.by_channel:
         norm = batch_norm(graph, reader)
         if norm is not None and (norm.factor != 0).all():  # zeros cannot be divided out again
             reader = graph.only_reader(reader.output[0])
     if reader is None or not is_relu(graph, reader):
-        return product.output, "linear", None
-    return reader.output[0], "relu", norm
+        return _End(product.output, "linear", None)
+    return _End(reader.output[0], "relu", norm)
 
 
 def _match_product(graph: OnnxGraph, node: onnx.NodeProto) -> _Product | None:
@@ -285,7 +368,7 @@ def _match_gemm(graph: OnnxGraph, node: onnx.NodeProto, weights: Stored) -> _Pro
         if bias is None or not _is_row(bias, weights.shape[1]):
             return None
     alpha, beta = options["alpha"], options["beta"]
-    return _Product(node.input[0], node.output[0], Dense, weights, bias, alpha, beta)
+    return _Product(node.input[0], node.output[0], Dense, weights, bias, alpha, beta, adder=node)
 
 
 def _match_matmul(graph: OnnxGraph, node: onnx.NodeProto, weights: Stored) -> _Product | None:
@@ -298,7 +381,7 @@ def _match_matmul(graph: OnnxGraph, node: onnx.NodeProto, weights: Stored) -> _P
     bias = graph.stored_input(reader, 1 if reader.input[0] == node.output[0] else 0)
     if bias is None or not _is_row(bias, weights.shape[1]):
         return product
-    return product._replace(output=reader.output[0], bias=bias)
+    return product._replace(output=reader.output[0], bias=bias, adder=reader)
 
 
 def _match_conv(graph: OnnxGraph, node: onnx.NodeProto, weights: Stored) -> _Product | None:

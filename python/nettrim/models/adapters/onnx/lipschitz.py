@@ -85,7 +85,7 @@ def propagate_lipschitz(
     for node in graph.nodes:
         output, *others = node.output
         if output in positions:
-            constants[output] = {positions[output]: 1.0}
+            constants[output] = _behind_call(positions[output], constants, layers[output])
         elif output in layers:
             constants[output] = _through_layer(layers[output], constants, shapes)
         else:
@@ -93,6 +93,16 @@ def propagate_lipschitz(
             unknown = through if node.op_type == "Split" else dict.fromkeys(through, math.inf)
             constants |= {output: through, **dict.fromkeys(others, unknown)}
     return constants
+
+
+def _behind_call(
+    position: int, constants: Mapping[str, LipschitzConstants], layer: OnnxLayer
+) -> LipschitzConstants:
+    """Return those behind a layer that is pruned: itself alone, if it does not meet its own."""
+    incoming = constants.get(layer.input, {})
+    if any(k >= position for k in incoming):
+        return dict.fromkeys({*incoming, position}, math.inf)
+    return {position: 1.0}
 
 
 def _through_layer(

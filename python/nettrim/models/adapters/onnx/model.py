@@ -23,6 +23,7 @@ from .graph import OnnxGraph, Values, constants, densify, fill, is_float, is_sta
 from .inputs import Inputs
 from .layers import find_prunable
 from .lipschitz import LipschitzConstants, propagate_lipschitz
+from .repeated import group_calls, side_by_side
 from .session import Probe, Session
 from .units import Trial, follow_units, keep_units, list_bounds
 from .untouched import list_untouched
@@ -100,10 +101,13 @@ class OnnxView(ModelView):
         self._graph = OnnxGraph(self.model)
         self._moving = self._graph.reached_from(self._inputs.names)
         found = [layer for layer in find_prunable(self._graph) if layer.input in self._moving]
-        self.left_alone = [layer.name for layer in found if layer.weights.shared]
-        self._layers = [layer for layer in found if not layer.weights.shared]
+        self._calls = group_calls(self._graph, found)
+        self._layers = [calls[0] for calls in self._calls]
         self._by_output = {layer.output: layer for layer in found}
-        self._positions = {layer.output: k for k, layer in enumerate(self._layers)}
+        self._positions = {
+            call.output: position for position, calls in enumerate(self._calls) for call in calls
+        }
+        self.left_alone = [layer.name for layer in found if layer.output not in self._positions]
         self._situations: dict[tuple[tuple[int, ...], ...], _Situation] = {}
         self._counted: Sequence[str] | None = None
 
@@ -167,14 +171,22 @@ class OnnxView(ModelView):
         """Walk data through the model once, under the weights of the moment (`ModelView`)."""
         samples = self._inputs.cast(X)
         situation = self._situation(samples)
-        names = [layer.input for layer in self._layers]
-        names += map(self._source, situation.tensors)
+        names = [tuple(call.input for call in calls) for calls in self._calls]
+        names += [(self._source(name),) for name in situation.tensors]
         walk = self._walk(samples, names, weights, situation.probe)
-        for name, values in zip(names, itertools.islice(walk, len(self._layers)), strict=False):
-            yield Signal(values.astype(np.float64), situation.lipschitz.get(name, {}))
-        for name, values in zip(situation.tensors, walk, strict=True):
+        for position, met in enumerate(itertools.islice(walk, len(self._layers))):
+            yield Signal(side_by_side(met), self._lipschitz_of(position, situation))
+        for name, (values,) in zip(situation.tensors, walk, strict=True):
             lipschitz = situation.lipschitz.get(name, {})
             yield Signal(self._output(name, values.astype(np.float64), weights), lipschitz)
+
+    def _lipschitz_of(self, position: int, situation: _Situation) -> LipschitzConstants:
+        """Return how the signal of a layer follows others; unknown where it follows its own."""
+        met = [situation.lipschitz.get(call.input, {}) for call in self._calls[position]]
+        layers = {k for constants in met for k in constants}
+        if any(k >= position for k in layers):
+            return dict.fromkeys(range(len(self._layers)), math.inf)
+        return {k: math.hypot(*(constants.get(k, 0.0) for constants in met)) for k in layers}
 
     def run(self, model: onnx.ModelProto, X: Data) -> list[Values]:
         """Return the outputs that count as users of a model get them (`ModelView`).
@@ -211,7 +223,7 @@ class OnnxView(ModelView):
         """
         few = self._inputs.cast(X)[:FEW]
         probe = self._situation(few).probe
-        names = {layer.name for layer in self._layers}
+        names = {calls[0].name for calls in self._calls if len(calls) == 1}
         layers = [*self._by_output.values()]
         places = follow_units(self._graph, layers, names, probe, self._bounds(few))
         trial = Trial(self._layers, self.with_weights, self._inputs, few)
@@ -273,7 +285,7 @@ class OnnxView(ModelView):
     @cached_property
     def _session(self) -> Session:
         """All that signals are made of."""
-        sources = [layer.input for layer in self._layers]
+        sources = [call.input for calls in self._calls for call in calls]
         sources += map(self._source, [*self._outputs.values(), *self._last])
         return self._part(dict.fromkeys(sources))
 
@@ -283,7 +295,7 @@ class OnnxView(ModelView):
 
     def _source(self, name: str) -> str:
         """Return the tensor an output of the model is computed from, itself if by onnxruntime."""
-        return self._layers[self._positions[name]].input if name in self._positions else name
+        return self._by_output[name].input if name in self._positions else name
 
     def _situation(self, samples: Samples) -> _Situation:
         """Return what depends on the samples' shape, from a run of the whole model on a few."""
@@ -306,19 +318,25 @@ class OnnxView(ModelView):
         return self._situations[key]
 
     def _walk(
-        self, samples: Samples, names: Sequence[str], weights: Mapping[int, Affine], probe: Probe
-    ) -> Iterator[Values]:
+        self,
+        samples: Samples,
+        names: Sequence[tuple[str, ...]],
+        weights: Mapping[int, Affine],
+        probe: Probe,
+    ) -> Iterator[list[Values]]:
         """Yield tensors under the weights of the moment, computed ahead while these stay."""
         held: dict[str, Values] = {}
         seen = dict(weights)
-        for position, name in enumerate(names):
+        for position, together in enumerate(names):
             changed = not _are_same(seen, weights)
-            if changed or name not in held:
+            if changed or not held.keys() >= {*together}:
                 held, seen = {}, dict(weights)
                 # What changed once will change again behind this layer.
-                ahead = [name] if changed else _affordable(names[position:], len(samples), probe)
+                ahead = [*dict.fromkeys(together)]
+                if not changed:
+                    ahead = _affordable(names[position:], len(samples), probe)
                 held = self._session.run(samples, ahead, self._given(seen), probe)
-            yield held[name]
+            yield [held[name] for name in together]
 
     def _given(self, weights: Mapping[int, Affine]) -> dict[str, Values]:
         given = dict(self._originals)
@@ -331,7 +349,7 @@ class OnnxView(ModelView):
         if name not in self._positions:
             return values
         position = self._positions[name]
-        layer = self._layers[position]
+        layer = self._by_output[name]
         affine = weights.get(position, layer.affine)
         return layer.step.with_affine(affine).forward(values)
 
@@ -362,15 +380,16 @@ class _Situation(NamedTuple):
     tensors: Sequence[str]
 
 
-def _affordable(names: Sequence[str], n_samples: int, probe: Probe) -> list[str]:
-    """Return as many of the next tensors as there is room for, at least one."""
+def _affordable(names: Sequence[tuple[str, ...]], n_samples: int, probe: Probe) -> list[str]:
+    """Return as many of the next tensors as there is room for, at least those that come first."""
     chosen: dict[str, None] = {}
     total = 0
-    for name in names:
-        total += 0 if name in chosen else 8 * math.prod(probe.shape(name, n_samples))
+    for together in names:
+        new = [name for name in dict.fromkeys(together) if name not in chosen]
+        total += sum(8 * math.prod(probe.shape(name, n_samples)) for name in new)
         if chosen and total > BUDGET:
             break
-        chosen[name] = None
+        chosen |= dict.fromkeys(new)
     return list(chosen)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -14,15 +15,19 @@ from torch import nn
 
 from ....base.arrays import Array
 from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
+from ...picked_rows import PickedRows
 from ...samples import Data, Samples
 from ...units.unit_map import CutTensor, UnitMap
 from .data import tensor_bytes
 from .expansions.expand import expand
+from .independent import find_waiting_points
 from .inputs import ForwardSignature, load_samples
 from .layers import write
 from .places import find_places, lipschitz_constants, warn_of_unknown
 from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unwrap
-from .run import Runner, evaluation, threads
+from .repeated import RepeatedInputs
+from .row_tracker import collect_rows
+from .run import Arrival, Exit, Runner, Stop, evaluation, threads
 from .running_model import RunningModel
 from .settle import settle, warn_of_left_out
 from .units.compare import Comparison
@@ -36,6 +41,7 @@ from .walkthrough import Walkthrough
 __all__ = ["TorchView", "view"]
 
 REPEATED = "it runs more than once"
+ROUTED = "the model picks what it meets"
 
 
 def view(model: nn.Module) -> TorchView:
@@ -104,6 +110,7 @@ class TorchView(ModelView):
         self._inputs: set[str] | None = None  # None for one without a name
         self._places = find_places(self._running, self._relu)
         self._lipschitz: list[dict[int, float]] = []
+        self._points: list[str] = []  # where passes wait that stand for one of several calls
         self._loaded: dict[int, Affine] = {}  # replacements in the copy that runs
         self._asked = False
 
@@ -183,20 +190,63 @@ class TorchView(ModelView):
         """Walk data through the module (see `nettrim.models.model_view.ModelView`).
 
         One pass through it waits at every layer, however often weights change. A layer that is
-        called more than once meets the inputs of all its calls, in a pass of its own.
+        called more than once meets the inputs of all its calls: each takes a pass of its own, side
+        by side with the others, or, where calls depend on each other, there is one whenever weights
+        have changed.
         """
         if not self._lipschitz:
             X = self.calibration(X, "X")
-        runner, repeated = self._running.runner, self._running.repeated
-        with closing(Walkthrough(runner, X, self._running.names, repeated)) as walk:
+        inputs = RepeatedInputs(self._running.runner, X, self._running.called_again)
+        with contextlib.ExitStack() as passes:
+            walks = [passes.enter_context(closing(walk)) for walk in self._walkthroughs(X)]
             for position, (stop, arrival) in enumerate(self._running.arrivals.items()):
-                values = walk.reach(stop, arrival.axis)
-                if isinstance(stop, str) and arrival.is_repeated:
+                values, rows = self._reach(walks, stop, arrival)
+                if values is None:
                     self._load_all(weights)
-                    values = runner.inputs_of_calls(X, stop, arrival.axis)
-                yield Signal(values, self._lipschitz[position])
+                    if arrival.row is None:
+                        values = inputs.take(str(stop), weights)
+                    else:
+                        values, rows = self._collect_rows(str(stop), arrival.row, X)
+                yield Signal(values, self._lipschitz[position], rows)
                 for read in self._read_behind(position):
                     self._load(read, weights.get(read))
+
+    def _walkthroughs(self, X: Data) -> list[Walkthrough]:
+        """Let data begin to pass through the module: once, or once for each independent call."""
+        running = self._running
+        names, passed_by, again = enumerate(running.names), running.passed_by, running.repeated
+        turns = {name: turn for turn, name in names if name not in passed_by}
+        optional = [name for name in running.routed if name in turns]
+        first = Walkthrough(running.runner, X, turns, again, optional, running.whole)
+        if not self._points:
+            return [first]
+        points = {name: turns[name] for name in self._points}
+        others = range(1, running.arrivals[again[0]].n_calls)
+        return [first, *(Walkthrough(running.runner, X, points, again, number=k) for k in others)]
+
+    def _reach(
+        self, walks: Sequence[Walkthrough], stop: Stop, arrival: Arrival
+    ) -> tuple[Array | None, PickedRows | None]:
+        """Go on to a stop; return what arrives there, None where that takes a pass of its own."""
+        walk, *others = walks
+        again = not isinstance(stop, Exit) and arrival.is_repeated
+        if arrival.row is not None:
+            return (None, None) if again else walk.reach_rows(stop, arrival.row)
+        values = walk.reach(stop, arrival.axis)
+        if not again:
+            if isinstance(stop, Exit) and others:
+                walk.check_calls(self._running.repeated, len(walks))
+            for other in others:
+                other.wait_at(stop)
+            return values, None
+        if not others:
+            return None, None
+        met = [values, *(other.reach(stop, arrival.axis) for other in others)]
+        return np.stack(met, self._running.runner.axes_in_front(str(stop), values.ndim)), None
+
+    def _collect_rows(self, name: str, shape: tuple[int, ...], X: Data) -> tuple[Array, PickedRows]:
+        """Run data to the end, and return the rows that arrive at a layer in all of its calls."""
+        return collect_rows(self._running.runner, X, name, shape, self._running.whole)
 
     def output_values(self, X: Data, weights: Mapping[int, Affine]) -> list[Array]:
         """Return the outputs that count under some weights, without a stop at layers."""
@@ -230,6 +280,7 @@ class TorchView(ModelView):
         layers = [place.layer for place in self._places]
         reasons: dict[str, str | None] = {**running.left_out}
         reasons |= dict.fromkeys(running.names) | dict.fromkeys(running.repeated, REPEATED)
+        reasons |= dict.fromkeys(running.routed, ROUTED)
         given = running.runner.given(few)
         found = find_units(running.graph, given, len(few), self.model, reasons)
         precise = running.runner.precise
@@ -310,20 +361,24 @@ class TorchView(ModelView):
         self._running = settle(self._running, data, name)
         self._places = find_places(self._running, self._relu)
         self._lipschitz = lipschitz_constants(self._running, self._places)
+        self._points = find_waiting_points(self._running)
         if not self._declares:
             warn_of_unknown(self._running, self._places)
 
     def _read_behind(self, position: int) -> list[int]:
         """Return the layers whose weights are read between a stop and the next one.
 
-        The layer itself, or all of the recurrent module that it is a part of; and those met so far
-        that may be called again.
+        The layer itself, or all of the recurrent module that it is a part of, and those in front at
+        which nothing waited; and those met so far that may be called again.
         """
         names, reader = self._running.names, self._running.expanded.reader
         if position >= len(names):
             return []
         again = {*self._running.repeated}.intersection(names[:position])
-        readers = {reader(name) for name in [names[position], *again]}
+        first = position
+        while first and names[first] in self._running.passed_by:
+            first -= 1
+        readers = {reader(name) for name in [*names[first : position + 1], *again]}
         return [k for k, name in enumerate(names) if reader(name) in readers]
 
     def _load_all(self, weights: Mapping[int, Affine]) -> None:

@@ -82,6 +82,11 @@ def lipschitz_constants(running: RunningModel, places: list[LayerPlace]) -> list
             constants[position] = dict.fromkeys(range(len(names)), math.inf)
         elif running.expanded.feeds_itself(names[position]):
             constants[position] = {**constants[position], position: math.inf}
+    routed = {names.index(name) for name in running.routed}
+    for position, known in enumerate(constants):
+        met = dict.fromkeys(range(position), math.inf) if position in routed else {}
+        # What is known of a layer that meets some rows does not speak of all.
+        constants[position] = known | met | dict.fromkeys(routed.intersection(known), math.inf)
     return [_with_causes(constants, position) for position in range(len(constants))]
 
 
@@ -140,6 +145,8 @@ def _place(running: RunningModel, name: str, *, is_relu: bool) -> LayerPlace:
     layer = layer_view(name, running.layers[name], activation, norm, stored=running.runner.stored)
     if tail is not None and activation == "linear":
         layer = replace(layer, follower=tail.follower)
+    if name in running.routed:
+        layer = replace(layer, meets_picked_rows=True)
     return LayerPlace(layer, tail, norm)
 
 

@@ -40,14 +40,24 @@ Call = tuple[list[torch.Tensor], dict[str, torch.Tensor]]  # arguments by positi
 
 
 class Arrival(NamedTuple):
-    """How samples arrive at a layer: along which axis, how many entries each, in one call or more.
+    """How samples arrive at a layer.
 
-    However often a layer is called, each call brings the same number of entries.
+    Attributes
+    ----------
+    axis : int
+        Along which they do.
+    entries : int
+        How many each has, equally many in every call; of rows that the model picks, each row.
+    n_calls : int
+        How often the layer is called in a pass; of such rows, at most.
+    row : tuple of int or None
+        The shape of a row where the model picks them (see `nettrim.models.picked_rows`).
     """
 
     axis: int
     entries: int
     n_calls: int = 1
+    row: tuple[int, ...] | None = None
 
     @property
     def is_repeated(self) -> bool:
@@ -189,45 +199,52 @@ class Runner:
             for stop, axis in axes.items()
         }
 
-    def inputs_of_calls(self, X: Data, name: str, axis: int) -> Array:
-        """Run data to the end, and return what arrives at a layer in all of its calls.
+    def inputs_of_calls(self, X: Data, axes: Mapping[str, int]) -> dict[str, Array]:
+        """Run data to the end, and return what arrives at layers in all of their calls.
 
         Parameters
         ----------
         X : ndarray of shape (n_samples, ...) or Samples
-        name : str
-        axis : int
-            Of the samples there.
+        axes : mapping of str to int
+            Of the samples at each of the layers.
 
         Returns
         -------
-        ndarray of shape (n_samples, ..., n_calls, ...)
-            float64. The calls are in front of what the layer takes at once: features, or channels
-            and positions.
+        dict of str to ndarray of shape (n_samples, ..., n_calls, ...)
+            float64. The calls are in front of what a layer takes at once: features, or channels and
+            positions.
 
         Raises
         ------
         ValueError
-            If some of the data meet the layer more often than others.
+            If some of the data meet a layer more often than others.
         """
         batches = self.batches(len(X))
-        weight: Any = self.layers[name].weight
-        calls: list[torch.Tensor] = []
-        parts: list[torch.Tensor] = []
+        calls: dict[str, list[torch.Tensor]] = {name: [] for name in axes}
+        parts: dict[str, list[torch.Tensor]] = {name: [] for name in axes}
 
-        def on_input(_: Stop, values: torch.Tensor) -> None:
-            calls.append(values.to("cpu", torch.float64, copy=True))  # may be overwritten later
+        def on_input(stop: Stop, values: torch.Tensor) -> None:
+            # What is met may be overwritten later.
+            calls[str(stop)].append(values.to("cpu", torch.float64, copy=True))
 
-        with self.hooked([name], on_input):
+        with self.hooked(axes, on_input):
             for batch in batches:
-                calls.clear()
                 self.output(X[batch])
-                in_front = calls[0].dim() - (weight.dim() - 1)
-                parts.append(torch.stack(calls, in_front))
-        if len({part.shape[in_front] for part in parts}) > 1:
-            raise ValueError(f"model calls {name!r} more often on some samples than on others")
-        calls.clear()
-        return join_batches(batches, name, parts, axis)
+                for name, met in calls.items():
+                    parts[name].append(torch.stack(met, self.axes_in_front(name, met[0].dim())))
+                    met.clear()
+        joined = {}
+        for name, axis in axes.items():
+            own = parts.pop(name)
+            if len({part.shape[self.axes_in_front(name, part.dim()) - 1] for part in own}) > 1:
+                raise ValueError(f"model calls {name!r} more often on some samples than on others")
+            joined[name] = join_batches(batches, name, own, axis)
+        return joined
+
+    def axes_in_front(self, name: str, n_axes: int) -> int:
+        """Return how many axes of a layer's input come in front of what it takes at once."""
+        weight: torch.Tensor = self.layers[name].get_parameter("weight")
+        return n_axes - (weight.dim() - 1)
 
     def batches(self, n_samples: int) -> list[slice]:
         """Return which samples pass at a time."""

@@ -37,6 +37,8 @@ class RunningModel:
     arrivals : mapping of Stop to Arrival
         The layers to prune and the outputs that count, in the order of the calls. Empty before a
         run.
+    whole : frozenset of str
+        The modules that meet the rows of all samples, where there are layers that meet some.
     """
 
     module: nn.Module
@@ -46,6 +48,7 @@ class RunningModel:
     runner: Runner
     graph: TorchGraph | None
     arrivals: Mapping[Stop, Arrival] = field(default_factory=dict)
+    whole: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -86,6 +89,23 @@ class RunningModel:
     def repeated(self) -> list[str]:
         """The layers that are called more than once."""
         return [name for name in layer_names(self.arrivals) if self.arrivals[name].is_repeated]
+
+    @property
+    def called_again(self) -> dict[str, Arrival]:
+        """The layers that are called more than once on the rows of all samples."""
+        arrivals = {name: self.arrivals[name] for name in self.repeated}
+        return {name: arrival for name, arrival in arrivals.items() if arrival.row is None}
+
+    @property
+    def routed(self) -> dict[str, Arrival]:
+        """The layers that meet rows which the model picks."""
+        stops = layer_names(self.arrivals)
+        return {name: self.arrivals[name] for name in stops if self.arrivals[name].row is not None}
+
+    @property
+    def passed_by(self) -> set[str]:
+        """The layers of these where nothing can wait, as some calls come out of turn."""
+        return {name for name, arrival in self.routed.items() if arrival.is_repeated}
 
     def shows(self, graph: TorchGraph, name: str) -> bool:
         """Tell whether a graph shows all calls of a layer; before a run, any."""

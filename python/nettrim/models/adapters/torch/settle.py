@@ -16,6 +16,7 @@ from .expansions.expand import are_near, expand
 from .graph import TorchGraph
 from .outputs import are_close
 from .reads import reads_elsewhere
+from .routing import UNREACHED, Routing, find_routing
 from .run import Arrival, Exit, Stop, layer_names
 from .running_model import RunningModel
 from .transposed import resized_outputs
@@ -53,11 +54,12 @@ def settle(running: RunningModel, data: Data, name: str) -> RunningModel:
     samples = [data[np.arange(n) % len(data)] for n in (2, 3)]
     running = _without_differing_expansions(running, samples[0])
     running, arrivals = _try(running, samples, name)
+    routing = find_routing(running.runner, running.layers, arrivals, samples, data)
     if not running.runner.precise:
         warn_user(
             "model cannot compute in float64: what is reported holds up to its own rounding",
         )
-    running = _accept(running, arrivals, samples[0])
+    running = _accept(running, routing, samples[0])
     outputs = _computed_twice(running, samples[0])
     if _mixes(running, data[np.arange(4) % len(data)]):
         running.runner.batch = None
@@ -130,17 +132,18 @@ def _try(
 # --- layers and outputs ---------------------------------------------------------------------------
 
 
-def _accept(
-    running: RunningModel, found: Mapping[Stop, Arrival | None], samples: Data
-) -> RunningModel:
+def _accept(running: RunningModel, routing: Routing, samples: Data) -> RunningModel:
     """Keep the layers that can be pruned, and the outputs that count."""
-    shown = running.runner.shown
+    shown, found = running.runner.shown, routing.arrivals
     called = {name: shown.layers[name] for name in layer_names(found)}
     readers = {name: shown.model.get_submodule(running.expanded.reader(name)) for name in called}
     with reads_elsewhere(called, readers) as read, resized_outputs(called) as resized:
         shown.output(samples)
     arrivals: dict[Stop, Arrival] = {}
-    left_out = {**running.left_out}
+    left_out = {**running.left_out, **routing.left_out}
+    if routing.left_out:
+        names = ", ".join(map(repr, sorted(routing.left_out)))
+        warn_user(f"model: the layers {names} are not pruned: {UNREACHED}")
     for stop, arrival in found.items():
         reason = None
         if not isinstance(stop, Exit):
@@ -150,7 +153,7 @@ def _accept(
             warn_of_left_out(str(stop), reason)
         elif arrival is not None:
             arrivals[stop] = arrival
-    running = replace(running, arrivals=arrivals, left_out=left_out)
+    running = replace(running, arrivals=arrivals, left_out=left_out, whole=routing.whole)
     if not running.outputs:
         raise ValueError("model must return one result for each sample")
     return running

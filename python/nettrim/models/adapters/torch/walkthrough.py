@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
+from .routing import hooked_modules
+from .row_tracker import RowTracker, as_rows, join_rows
 from .run import Exit, Runner, Stop, evaluation, join_batches
 
 if TYPE_CHECKING:
     from ....base.arrays import Array
+    from ...picked_rows import PickedRows
     from ...samples import Data
 
 __all__ = ["Walkthrough"]
@@ -34,20 +39,39 @@ class Walkthrough:
     ----------
     runner : Runner
     X : ndarray of shape (n_samples, ...) or Samples
-    layers : iterable of str
-        Where to wait.
+    turns : mapping of str to int
+        The layers where to wait, and the order of their calls.
     repeated : collection of str, optional
-        Those of them that are called again, where nothing waits but the first time.
+        Those of them that are called again, where nothing waits but once.
+    number : int, default 0
+        In which of their calls.
+    routed : collection of str, optional
+        Those of them that need not be called for every batch.
+    whole : iterable of str, optional
+        The modules in whose inputs the rows are that arrive there.
     """
 
     def __init__(
-        self, runner: Runner, X: Data, layers: Iterable[str], repeated: Collection[str] = ()
+        self,
+        runner: Runner,
+        X: Data,
+        turns: Mapping[str, int],
+        repeated: Collection[str] = (),
+        routed: Collection[str] = (),
+        whole: Iterable[str] = (),
+        number: int = 0,
     ) -> None:
-        self._repeated = repeated
+        self._repeated, self._number, self._n_samples = repeated, number, len(X)
         self._spans = runner.batches(len(X))
-        self._calls = [_Call(partial(runner.forward, X[span])) for span in self._spans]
+        self._turns = turns
+        optional = {turns[name] for name in routed}
+        self._calls = [
+            _Call(partial(runner.forward, X[span]), optional, span.stop - span.start)
+            for span in self._spans
+        ]
         self._hooks = contextlib.ExitStack()
-        self._hooks.enter_context(runner.hooked(layers, self._on_input))
+        self._hooks.enter_context(runner.hooked(turns, self._on_input))
+        self._hooks.enter_context(hooked_modules(runner, whole, self._on_module))
 
     def close(self) -> None:
         """Stop what has not come to the end."""
@@ -75,43 +99,92 @@ class Walkthrough:
         ValueError
             If the model calls another layer first, or none, on some of the data.
         """
-        return join_batches(self._spans, stop, (call.reach(stop) for call in self._calls), axis)
+        return join_batches(self._spans, stop, self._reached(stop), axis)
+
+    def check_calls(self, layers: Iterable[str], n_calls: int) -> None:
+        """Refuse a model that has called some layers more or less often than it should have.
+
+        Raises
+        ------
+        ValueError
+        """
+        for name in layers:
+            if any(call.passed[name] != n_calls for call in self._calls):
+                raise ValueError(f"model calls {name!r} more often on some samples than on others")
+
+    def wait_at(self, stop: Stop) -> None:
+        """Go on to a stop, if it is one where to wait."""
+        if stop in self._turns:
+            for _ in self._reached(stop):
+                pass
+
+    def reach_rows(self, stop: Stop, shape: Sequence[int]) -> tuple[Array, PickedRows]:
+        """Do the same at a layer that meets rows the model picks, of some shape, if it does."""
+        arrived = zip(self._spans, self._calls, self._reached(stop), strict=True)
+        parts = (
+            (span, call.tracker.locate(as_rows(values, shape)))
+            for span, call, values in arrived
+            if values is not None
+        )
+        return join_rows(parts, shape, self._n_samples)
+
+    def _reached(self, stop: Stop) -> Iterator[torch.Tensor | None]:
+        """Let all calls run on, one after the other; yield what is at a stop, None elsewhere."""
+        turn = math.inf if isinstance(stop, Exit) else self._turns[stop]
+        for call in self._calls:
+            call.run_to(turn)
+            if isinstance(stop, Exit):
+                yield None if call.outputs is None else call.outputs.get(stop.name)
+            else:
+                yield call.values if call.turn == turn else None
+
+    def _on_module(self, _: str, values: torch.Tensor) -> None:
+        call = getattr(_running, "call", None)
+        if call in self._calls:
+            call.tracker.hear(values)
 
     def _on_input(self, stop: Stop, values: torch.Tensor) -> None:
         call = getattr(_running, "call", None)
-        if call in self._calls and not (stop in self._repeated and stop in call.passed):
-            call.wait_at(stop, values)
+        if call in self._calls:
+            passed = call.passed[stop]
+            call.passed[stop] += 1
+            if stop not in self._repeated or passed == self._number:
+                call.wait_at(self._turns[str(stop)], values)
 
 
 class _Call:
     """One call of a model in a thread; it runs between two stops while another one waits for it."""
 
-    def __init__(self, run: Callable[[], Outputs]) -> None:
-        self._run = run
+    def __init__(
+        self, run: Callable[[], Outputs], optional: Collection[int], n_samples: int
+    ) -> None:
+        self._run, self._optional = run, optional
         self._thread = threading.Thread(target=self._target, daemon=True)
         self._go, self._arrived = threading.Semaphore(0), threading.Semaphore(0)
-        self._stop: Stop | None = None
-        self._values: torch.Tensor | None = None
-        self._outputs: Outputs | None = None
         self._error: BaseException | None = None
         self._abandoned = False
-        self.passed: set[Stop] = set()
+        self.turn = -1.0  # of the stop where it waits
+        self.values: torch.Tensor | None = None
+        self.outputs: Outputs | None = None
+        self.passed: Counter[Stop] = Counter()
+        self.tracker = RowTracker(n_samples)
 
-    def reach(self, stop: Stop) -> torch.Tensor | None:
-        """Let it run on; return what is at a stop, None if it came to another one."""
-        if self._outputs is None:
+    def run_to(self, turn: float) -> None:
+        """Let it run on to the stop whose turn it is, past those that are optional, or beyond.
+
+        It stays where it is if it has passed that stop by.
+        """
+        while self.outputs is None and self.turn < turn:
             self._advance()
-        if isinstance(stop, Exit):
-            return None if self._outputs is None else self._outputs.get(stop.name)
-        return self._values if self._stop == stop else None
+            if self.turn not in self._optional:
+                return
 
-    def wait_at(self, stop: Stop, values: torch.Tensor) -> None:
+    def wait_at(self, turn: float, values: torch.Tensor) -> None:
         """Stay at a stop until it is to go on; called in the thread."""
-        self._stop, self._values = stop, values
-        self.passed.add(stop)
+        self.turn, self.values = turn, values
         self._arrived.release()
         self._go.acquire()
-        self._stop = self._values = None
+        self.turn, self.values = -1.0, None
         if self._abandoned:
             raise _Abandoned
 
@@ -136,7 +209,7 @@ class _Call:
         try:
             self._go.acquire()
             with torch.no_grad():  # a matter of each thread
-                self._outputs = self._run()
+                self.outputs = self._run()
         except _Abandoned:
             pass
         except BaseException as error:  # noqa: BLE001 (raised where the model was called)
