@@ -2,7 +2,8 @@
 
 Elimination costs outputs times features cubed. Alternating directions, to which the ReLU is a
 smooth activation, leave as many weights as surgery can take in no time to speak of, and it goes on
-from there, on the rows that every output has (docs/mathematics/budget.md#wide-layers-behind-a-relu).
+from there, on the rows that every output has
+(docs/mathematics/budget.md#wide-layers-behind-a-relu).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from .activations import RELU, Shifted
-from .behind import solve_behind
+from .behind import choose_behind
 from .data import BudgetData
 from .optimal_brain_surgeon import Elimination, FirstRemovals, Regularisation
 
@@ -49,8 +50,7 @@ def choose_first(data: BudgetData, n_threads: int, deadline: float | None) -> Fi
     behind = Shifted(RELU, offset)
     smooth = replace(data, Y=data.target, upper=None, active=None, behind=behind)
     budget = min(surgery_budget(*data.weights.shape), data.size - data.demanded)
-    weights = solve_behind(smooth, behind, budget, RIDGE, n_threads, deadline)
-    left = np.ascontiguousarray((weights != 0).T)
+    left = choose_behind(smooth, behind, budget, RIDGE, n_threads, deadline).T
     left[:, data.pattern.keep] = True
     lengths = np.sqrt(np.einsum("ij,ij->j", data.X, data.X))
     sizes = np.where(left, np.inf, np.abs(data.weights.T) * lengths)
