@@ -4,7 +4,8 @@
 
 `nettrim.Promise(flips=.01)` with 95 % confidence, so many rows of calibration data and as many held
 out; keyword spotting has 1,000 rows in all: 400 and 500 of them. "true flips" are counted on the
-rows that are left, of LeNet-5 on 10,000 of them. The rivals get the same held-out rows, the same test and the same confidence:
+rows that are left, of LeNet-5 on 10,000 of them. The rivals get the same held-out rows, the same
+test and the same confidence:
 
 * magnitude: one threshold for all weights of the network. It needs no data and next to no time, so
   its path is as fine as can be, from careful to bold, and nothing is searched. Of LeNet-5, of which
