@@ -176,6 +176,9 @@ class LayerView:
     bias_can_change : bool
         Whether the model takes another bias along with other weights although that of the affine
         map is fixed, for methods that prove nothing.
+    unfold_some : callable or None
+        As `unfold`, but takes the ascending numbers of some rows as well and returns these alone;
+        None where there is no shorter way to them.
     """
 
     name: str
@@ -188,6 +191,7 @@ class LayerView:
     factor: str | None = None
     left_out: str | None = None
     bias_can_change: bool = False
+    unfold_some: Callable[[Array, NDArray[np.intp]], Array] | None = None
 
     @property
     def with_free_bias(self) -> LayerView:
@@ -218,6 +222,8 @@ class LayerView:
         """Return some of the unfolded rows, by ascending number; None stands for all of them."""
         if chosen is None:
             return self.unfold(values)
+        if self.unfold_some is not None:
+            return self.unfold_some(values, chosen)
         parts, first = [], 0
         for rows in self._unfolded(values):
             begin, end = np.searchsorted(chosen, [first, first + len(rows)])
