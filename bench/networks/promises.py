@@ -4,10 +4,12 @@
 
 `nettrim.Promise(flips=.01)` with 95 % confidence, so many rows of calibration data and as many held
 out; keyword spotting has 1,000 rows in all: 400 and 500 of them. "true flips" are counted on the
-rows that are left. The rivals get the same held-out rows, the same test and the same confidence:
+rows that are left, of LeNet-5 on 10,000 of them. The rivals get the same held-out rows, the same
+test and the same confidence:
 
 * magnitude: one threshold for all weights of the network. It needs no data and next to no time, so
-  its path is as fine as can be, from careful to bold, and nothing is searched.
+  its path is as fine as can be, from careful to bold, and nothing is searched. Of LeNet-5, of which
+  every model takes seconds, it begins at 8 % of the weights: fewer tests, all the better for it.
 * equal epsilons: the path of certified models as they are without regularisation, and without
   rounds of reweighted l1.
 
@@ -43,6 +45,8 @@ NETWORKS = ("mnist_lenet300", "mnist_fc", "fashion", "mnist_lenet5", "keyword_sp
 METHODS = ("sparsity", "epsilon", "equal epsilons", "magnitude")
 FLIPS = 0.01
 FINE = 0.98  # ratio of the weights kept by neighbours on the path of magnitude
+BEGINS = {"mnist_lenet5": 0.08}  # the path of magnitude; others at the whole network
+REST = 10_000  # rows on which flips of LeNet-5 are counted
 FEW = (400, 500)  # rows of keyword spotting: calibration and held-out
 
 
@@ -79,7 +83,8 @@ def case(folder: Path, output: Path, name: str, rows: int) -> Case:
     kind = "fashion_mnist" if name == "fashion" else "mnist"
     X, _ = data.mnist(folder, "train", kind=kind)
     if name == "mnist_lenet5":
-        return Case(data.lenet5(folder), *np.split(X.reshape(-1, 1, 28, 28), [rows, 2 * rows]))
+        images = X[: 2 * rows + REST].reshape(-1, 1, 28, 28)
+        return Case(data.lenet5(folder), *np.split(images, [rows, 2 * rows]))
     net = fashion(folder, output) if name == "fashion" else data.trained(folder, name)
     return Case(net, *np.split(X, [rows, 2 * rows]))
 
@@ -93,10 +98,10 @@ def fashion(folder: Path, output: Path) -> nettrim.Network:
     return data.stored(file)
 
 
-def run(case: Case, method: str) -> dict[str, Any]:
+def run(case: Case, method: str, begins: float) -> dict[str, Any]:
     """Find the boldest model that passes, and count its flips where nobody has looked."""
     began = time.process_time()
-    found = by_magnitude(case) if method == "magnitude" else by_path(case, method)
+    found = by_magnitude(case, begins) if method == "magnitude" else by_path(case, method)
     model, kept, level, tested = found
     work = time.process_time() - began
     original = case.net.predict(case.rest).argmax(axis=1)
@@ -141,7 +146,7 @@ def options() -> dict[str, Any]:
     return {"n_threads": machine.threads(), "progress": False}
 
 
-def by_magnitude(case: Case) -> tuple[nettrim.Network, float, float | None, int]:
+def by_magnitude(case: Case, begins: float) -> tuple[nettrim.Network, float, float | None, int]:
     layers = case.net.prunable_layers()
     sizes = np.sort(np.concatenate([np.abs(la.affine.weights).ravel() for la in layers]))
     original = [case.net.predict(case.held_out)]
@@ -156,7 +161,7 @@ def by_magnitude(case: Case) -> tuple[nettrim.Network, float, float | None, int]
         return case.net.with_weights(weights)
 
     def path() -> Iterator[tuple[float, data.Array]]:
-        kept = 1.0
+        kept = begins
         while kept > 1 / len(sizes):
             yield kept, target.losses(original, [at(kept).predict(case.held_out)])
             kept *= FINE
@@ -177,7 +182,8 @@ def main() -> None:
         rows = FEW[0] if name == "keyword_spotting" else chosen.rows
         about = {"network": name, "rows": rows, "method": method}
         if not table.has(**about):
-            table.add({**about, **run(case(chosen.data, chosen.output, name, rows), method)})
+            given = case(chosen.data, chosen.output, name, rows)
+            table.add({**about, **run(given, method, BEGINS.get(name, 1.0))})
 
 
 if __name__ == "__main__":

@@ -39,6 +39,16 @@ def test_unfolding_and_folding_are_adjoint(geometry, rng) -> None:
     assert abs(ours - other) <= 1e-12 * np.linalg.norm(rows) * np.linalg.norm(z)
 
 
+@pytest.mark.parametrize("kernel", [(3,), (2, 3)])
+def test_some_rows_are_those_of_all(kernel, rng) -> None:
+    axes = len(kernel)
+    window = Window(kernel, (2, 1)[:axes], ((1, 2), (0, 1))[:axes], (1, 2)[:axes])
+    values = rng.standard_normal((4, 3, *(7, 8)[:axes]))
+    rows = window.unfold(values)
+    chosen = np.sort(rng.choice(len(rows), 9, replace=False))
+    np.testing.assert_array_equal(window.unfold_some(values, chosen), rows[chosen])
+
+
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_the_operator_is_the_unfolded_matrix(geometry, rng) -> None:
     """Without unfolding: the same signals, the adjoint, the ridge step by conjugate gradients."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nettrim
+from nettrim.budget.data import BudgetData
+from nettrim.budget.optimal_brain_surgeon import eliminate
+from nettrim.budget.wide import WIDE_REGULARISATION, choose_first, surgery_budget
 from nettrim.trimming.methods.removal_curves import split_removals
 from support.networks import random_network, trim
 
@@ -166,19 +170,57 @@ def test_the_cheapest_are_taken_wherever_they_are():
     assert list(split_removals(prices, 5)) == [3, 2, 0]
 
 
+def make_expensive(monkeypatch, begun):
+    """Take every layer for too wide for surgery, or for one that begins with some weights left."""
+    for module in ("budget.wide", "budget.solve", "trimming.methods.posing"):
+        monkeypatch.setattr(f"nettrim.{module}.is_expensive", lambda *shape, **limits: True)
+    monkeypatch.setattr("nettrim.budget.wide.BEGUN", begun)
+
+
+@pytest.mark.parametrize("begun", [0.0, 5e4])
 @pytest.mark.parametrize("pattern", [None, "2:4"])
-def test_relu_layers_that_are_too_wide_for_surgery(network, X, monkeypatch, pattern):
+def test_relu_layers_that_are_too_wide_for_surgery(network, X, monkeypatch, pattern, begun):
     options = {"pattern": pattern, "sparsity": 0.6, "share": "layer"}
     with_surgery = trim(network, X, **options)
-    monkeypatch.setattr(
-        "nettrim.trimming.methods.shared_budget.is_expensive", lambda *shape, **limits: True
-    )
+    make_expensive(monkeypatch, begun)
     result = trim(network, X, **options)
     assert [layer.nonzeros_after for layer in result.layers] == [
         layer.nonzeros_after for layer in with_surgery.layers
     ]
     assert result.discrepancy <= min(result.bound, 1.2 * with_surgery.discrepancy)
     assert result.converged
+
+
+@pytest.mark.parametrize("scheme", ["cascade", "parallel"])
+def test_wide_layers_share_a_budget_from_where_surgery_begins(network, X, monkeypatch, scheme):
+    """Alternating directions leave 13 to 18 weights of each output; surgery goes on."""
+    options = {"sparsity": 0.7, "scheme": scheme}
+    with_surgery = trim(network, X, **options)
+    make_expensive(monkeypatch, 9e4)
+    result = trim(network, X, **options)
+    assert result.nonzeros_after == with_surgery.nonzeros_after
+    assert len({layer.nonzeros_after / math.prod(layer.shape) for layer in result.layers}) > 1
+    assert result.discrepancy <= min(result.bound, 1.2 * with_surgery.discrepancy)
+    assert result.converged
+
+
+def test_what_surgery_begins_with(rng):
+    X, W = rng.standard_normal((300, 20)), rng.standard_normal((20, 10))
+    keep = np.arange(20) == 19
+    data = BudgetData.of(X, np.maximum(X @ W, 0), W, "relu", None, None, keep, None)
+    first = choose_first(data, 1, None)
+    assert np.array_equal(first.left, np.ones((10, 20)))  # small enough to begin with all
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nettrim.budget.wide.BEGUN", 10 * 6.001**3)
+        first = choose_first(data, 1, None)
+        assert surgery_budget(20, 10) == 60
+    assert first.left[:, 19].all()
+    assert np.count_nonzero(first.left[:, :19]) == 60
+    sizes = np.abs(W.T) * np.linalg.norm(X, axis=0)
+    assert sizes[:, :19][~first.left[:, :19]].mean() < sizes[:, :19][first.left[:, :19]].mean()
+    trace = eliminate(data, WIDE_REGULARISATION, 1, first=first)
+    assert np.array_equal(trace.support(first.removals), first.left)
+    assert trace.most == 190
 
 
 @pytest.mark.parametrize("share", ["network", "layer"])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-__all__ = ["fit_behind", "solve_behind"]
+__all__ = ["choose_behind", "fit_behind", "solve_behind"]
 
 LEAST_WEIGHT = (
     3e-3  # of a row, over the largest: where the activation is flat, the signal may not run away
@@ -55,6 +55,34 @@ def solve_behind(
 ) -> Array:
     """Return few weights of a layer; at a deadline, those by then."""
     forms = _Forms.behind(data, activation)
+    weights = _select(data, forms, budget, ridge, n_threads, deadline)
+    _polish(data, activation, forms, weights, weights != 0, ridge, n_threads, deadline)
+    return weights
+
+
+def choose_behind(
+    data: BudgetData,
+    activation: Activation | Shifted | RowWeights,
+    budget: int,
+    ridge: float,
+    n_threads: int,
+    deadline: float | None,
+) -> Mask:
+    """Return which weights to keep, of the shape of all of them."""
+    forms = _Forms.behind(data, activation)
+    kept: Mask = _select(data, forms, budget, ridge, n_threads, deadline) != 0
+    return kept
+
+
+def _select(
+    data: BudgetData,
+    forms: _Forms,
+    budget: int,
+    ridge: float,
+    n_threads: int,
+    deadline: float | None,
+) -> Array:
+    """Return few weights, by what the forms say."""
     fields = core.solve_quadratic(
         **forms.quadratic_arguments(data, ridge),
         keep=np.ascontiguousarray(data.pattern.keep),
@@ -66,9 +94,7 @@ def solve_behind(
     )
     if not fields["complete"]:
         raise KeyboardInterrupt
-    weights = fields["weights"]
-    _polish(data, activation, forms, weights, weights != 0, ridge, n_threads, deadline)
-    return weights
+    return fields["weights"]
 
 
 def fit_behind(

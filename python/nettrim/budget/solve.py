@@ -36,13 +36,13 @@ from .fitted import SWAPS, TIME_LIMIT, fit_support, make_solution, solve_trivial
 from .optimal_brain_surgeon import (
     TRACING,
     TUNING,
-    Elimination,
     FirstRemovals,
     tune_regularisation,
 )
 from .reweighted import support_by_reweighting
 from .solution import BudgetSolution
 from .trace import trace_elimination
+from .wide import is_expensive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 __all__ = [
     "BudgetJob",
     "choose_method",
-    "is_expensive",
     "nearby_sparsities",
     "solve_budget",
     "solve_layer_budget",
@@ -65,10 +64,9 @@ __all__ = [
 ]
 
 METHODS = ("auto", "surgery", "admm", "reweighted")
-# Outputs x features^3 of an elimination that is worth its time: some minutes behind a ReLU. In a
-# linear layer of more than a few outputs alternating directions find better supports at once.
-MOST_EXPENSIVE, MOST_EXPENSIVE_LINEAR = 2e12, 5e8
-KNOWN = 0.5  # of all removals: those that go as they did in a layer like it
+# Outputs x features^3 of a linear layer's elimination: of more than a few outputs alternating
+# directions find better supports at once.
+MOST_EXPENSIVE_LINEAR = 5e8
 NEARBY = np.array([2 / 3, 1, 3 / 2])  # budgets that choose the regularisation for one of them
 
 
@@ -221,11 +219,6 @@ def solve_layer_budget(
     return with_timing(solution, held_out_data, began)
 
 
-def is_expensive(n_features: int, n_outputs: int, most: float = MOST_EXPENSIVE) -> bool:
-    """Tell whether removing the weights of a layer one by one would take too long."""
-    return float(n_features) ** 3 * n_outputs > most
-
-
 def choose_method(data: BudgetData) -> str:
     """Return the engine that was measured best for a layer of its kind, shape and pattern."""
     if data.active is not None:
@@ -248,11 +241,11 @@ def solve_budget(
     n_threads: int,
     deadline: float | None = None,
     pool: Pool | None = None,
-    known: Elimination | None = None,
+    first: FirstRemovals | None = None,
 ) -> BudgetSolution:
     """Make a layer sparse to a number of weights, here or on workers.
 
-    Surgery begins with what went first in a layer like it, if that is known.
+    Surgery begins with ``first``, if it is known what goes first.
     """
     if (solution := solve_trivial(data, budget)) is not None:
         return solution
@@ -276,9 +269,6 @@ def solve_budget(
         is_late |= has_passed(choosing)
         solution = fit_support(data, chosen, support, budget, method, rounds, n_threads, deadline)
         return replace(solution, status=TIME_LIMIT) if is_late else solution
-    first = None
-    if known is not None:
-        first = FirstRemovals.from_known(known, int(KNOWN * (data.size - budget)))
     tracing = partial_deadline(deadline, TRACING)
     trace = trace_elimination(data, sparsities, pull, ridge, n_threads, tracing, pool, first)
     return trace.with_budget(budget, rounds, deadline)

@@ -179,6 +179,9 @@ class LayerView:
         map is fixed, for methods that prove nothing.
     meets_picked_rows : bool
         Whether the model picks what arrives there, and how many rows (see `Signal.rows`).
+    unfold_some : callable or None
+        As `unfold`, but takes the ascending numbers of some rows as well and returns these alone;
+        None where there is no shorter way to them.
     """
 
     name: str
@@ -192,6 +195,7 @@ class LayerView:
     left_out: str | None = None
     bias_can_change: bool = False
     meets_picked_rows: bool = False
+    unfold_some: Callable[[Array, NDArray[np.intp]], Array] | None = None
 
     @property
     def with_free_bias(self) -> LayerView:
@@ -222,6 +226,8 @@ class LayerView:
         """Return some of the unfolded rows, by ascending number; None stands for all of them."""
         if chosen is None:
             return self.unfold(values)
+        if self.unfold_some is not None:
+            return self.unfold_some(values, chosen)
         parts, first = [], 0
         for rows in self._unfolded(values):
             begin, end = np.searchsorted(chosen, [first, first + len(rows)])

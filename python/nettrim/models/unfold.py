@@ -17,9 +17,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from ..base.arrays import AnyFloat, Array, spectral_norm
 
@@ -78,6 +80,15 @@ class Window:
         """Return a row for each sample and position: its patch, channel by channel."""
         patches = np.moveaxis(self.patches(values), 1, 1 + len(self.kernel))
         return patches.reshape(math.prod(patches.shape[: 1 + len(self.kernel)]), -1)
+
+    def unfold_some(self, values: Array, rows: NDArray[np.intp]) -> Array:
+        """Return some rows of `unfold`, by their numbers."""
+        patches = self.patches(values)
+        shape = patches.shape[2 : 2 + len(self.kernel)]
+        sample, *position = np.unravel_index(rows, (len(values), *shape))
+        places: Any = (sample, slice(None), *position)
+        chosen: Array = patches[places]
+        return chosen.reshape(len(rows), -1)
 
     @cached_property
     def overlap(self) -> int:

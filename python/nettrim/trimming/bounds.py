@@ -147,13 +147,17 @@ UNMEASURED = SignalBounds(Change(math.nan, math.nan), Bound(math.nan, math.nan))
 
 @contextmanager
 def walk_side_by_side(
-    view: ModelView, X: Data, weights: Mapping[int, Affine]
+    view: ModelView,
+    X: Data,
+    weights: Mapping[int, Affine],
+    before: Iterator[Signal] | None = None,
 ) -> Iterator[Iterator[tuple[Signal, Signal]]]:
     """Walk data through the original model and one with other weights; both walks end with it.
 
-    Signals of rows that a model picks are paired (`Signal.paired_with`).
+    ``before`` are the signals of the original model, where there is another way to them. Signals of
+    rows that a model picks are paired (`Signal.paired_with`).
     """
-    walks = view.signals(X, {}), view.signals(X, weights)
+    walks = before or view.signals(X, {}), view.signals(X, weights)
     try:
         yield starmap(Signal.paired_with, zip(*walks, strict=True))
     finally:
@@ -199,6 +203,11 @@ class Comparison:
     def reaches(self, signal: Signal) -> bool:
         """Tell whether anything pruned so far can have moved what arrives there."""
         return signal.moved({**dict.fromkeys(self._ahead, 0.0), **self._prior}) > 0
+
+    def pass_over(self, position: int, original: Signal) -> None:
+        """Note of a layer's output no more than whether it can have moved."""
+        moved = math.inf if math.isinf(self._ahead[position]) or self.reaches(original) else 0.0
+        self._proved[position] = self._prior[position] = moved
 
     def measure(
         self, position: int, original: Signal, current: Signal, trimmed: Trimmed | None

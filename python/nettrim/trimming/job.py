@@ -174,7 +174,15 @@ class Job(Generic[Model]):
                 self.by_answers,
             )
 
-    def walk(self, run: Run, goal: Goal, method: Method | None = None, title: str = "") -> Walk:
+    def walk(
+        self,
+        run: Run,
+        goal: Goal,
+        method: Method | None = None,
+        title: str = "",
+        *,
+        measures: bool = True,
+    ) -> Walk:
         """Carry a goal out by one walk; Ctrl-C ends it and leaves what is finished.
 
         Parameters
@@ -185,13 +193,15 @@ class Job(Generic[Model]):
             Default the goal's own.
         title : str, optional
             Of one walk among several, for progress and the folder of its checkpoint.
+        measures : bool, default True
+            See `Walk`.
         """
         if title:
             run.report.begin(title)
         store = self.store
         if store is not None:
             store = store.part(title, goal.identity(self.scheme))
-        walk = Walk(run, method or goal.method(run, self.scheme, self.pool), store)
+        walk = Walk(run, method or goal.method(run, self.scheme, self.pool), store, measures)
         walk.go()
         return walk
 

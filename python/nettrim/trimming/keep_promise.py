@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -30,7 +31,7 @@ from .methods.method import LayerTask, Method, Run
 from .path import Path
 from .path_search import Search
 from .solved_layer import SolvedLayer
-from .unseen import run_on_held_out
+from .unseen import exact_outputs, run_on_held_out
 from .walk import Walk
 
 __all__ = ["keep_promise"]
@@ -155,9 +156,14 @@ class _Tests:
     def losses(self, walk: Walk) -> Array:
         """Return what each held-out sample loses by a model, as its framework runs it."""
         before, model = self.job.before.held_out, walk.deliver().model
-        original, trimmed = run_on_held_out(walk, before, model)
+        original, trimmed = run_on_held_out(walk, before, model, lambda: self._exact)
         decides_by = walk.run.view.decides_by()
         return self.target.losses(original, trimmed, self.labels, decides_by)
+
+    @cached_property
+    def _exact(self) -> list[Array]:
+        """What the original model makes of the held-out samples in exact arithmetic."""
+        return exact_outputs(self.job.opened, {})
 
     def choose(self, run: Run, *, interrupted: bool) -> tuple[PathGoal, Walk]:
         """Return the last model that passed, or the best there is."""

@@ -48,13 +48,13 @@ class Path:
         job = self.job
         memory = self.memory if goal.repeatable or job.store is None else {}
         method = goal.method_on_path(run, job.scheme, job.pool, memory, draft=draft)
-        return job.walk(run, goal, method, goal.title)
+        return job.walk(run, goal, method, goal.title, measures=not draft)
 
     def draft(self, run: Run, care: float) -> Walk:
         """Trim the network for a model that is looked at in a search, and kept nowhere."""
         goal, job = self.at(care), self.job
         method = goal.method_on_path(run, job.scheme, job.pool, self.memory, draft=True)
         run.report.begin(f"{goal.title}, rough")
-        walk = Walk(run, method, None)
+        walk = Walk(run, method, None, measures=False)
         walk.go()
         return walk

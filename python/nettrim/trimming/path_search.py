@@ -7,13 +7,16 @@ The boldest is sought that would pass if held-out samples behaved as those that 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import CalibrationWarning, LargeErrorWarning, OutOfReachError
+from ..models.model_view import Affine
 from ..promise.losses import find_decisions
 from ..promise.target import Target
 from .goals.goal import PathGoal
@@ -104,18 +107,24 @@ class Search:
             return not error.too_bold
         if walk.interrupted:
             return None
-        view, rows = self.job.opened.view, self.job.opened.data[self.judges]
-        original, trimmed = (
-            [by_sample(view, view.output_values(rows, weights), rows)[k] for k in self.job.counted]
-            for weights in ({}, walk.weights)
-        )
+        original, trimmed = self._original, self._judged(walk.weights)
         target, labels = self.target, None
         if target.needs_labels:
             target, labels = self._misses, find_decisions(original[0])
-        losses = target.losses(original, trimmed, labels, view.decides_by())
+        losses = target.losses(original, trimmed, labels, self.job.opened.view.decides_by())
         goal = self.path.at(care)
         self.seen.append((float(getattr(goal, goal.level)), float(losses.mean())))
         return target.would_pass(losses, self.job.n_held_out)
+
+    def _judged(self, weights: Mapping[int, Affine]) -> list[NDArray[Any]]:
+        """Return the outputs that count of the samples that judge, under some weights."""
+        view, rows = self.job.opened.view, self.job.opened.data[self.judges]
+        outputs = by_sample(view, view.output_values(rows, weights), rows)
+        return [outputs[number] for number in self.job.counted]
+
+    @cached_property
+    def _original(self) -> list[NDArray[Any]]:
+        return self._judged({})
 
     @property
     def _misses(self) -> Target:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
-from ..base.arrays import AnyFloat
+from ..base.arrays import AnyFloat, Array
 from ..base.errors import HeldOutWarning, warn_user
 from ..models.masked_view import MaskedView
-from ..models.model_view import ModelView
+from ..models.model_view import Affine, ModelView
 from ..models.opened_model import OpenedModel
 from ..models.samples import Data
 from ..results.unseen import Unseen
 from .runs import run_framework
 from .walk import Walk
 
-__all__ = ["by_sample", "judge_unseen", "run_on_held_out", "warn_of_copies"]
+__all__ = ["by_sample", "exact_outputs", "judge_unseen", "run_on_held_out", "warn_of_copies"]
 
 
 def warn_of_copies(opened: OpenedModel[Any]) -> None:
@@ -47,7 +47,10 @@ def judge_unseen(walk: Walk, before: Sequence[AnyFloat] | None, trimmed: Any) ->
 
 
 def run_on_held_out(
-    walk: Walk, before: Sequence[AnyFloat] | None, trimmed: Any
+    walk: Walk,
+    before: Sequence[AnyFloat] | None,
+    trimmed: Any,
+    exact: Callable[[], Sequence[AnyFloat]] | None = None,
 ) -> list[list[NDArray[Any]]]:
     """Return the outputs that count of the original and of the trimmed model, sample by sample.
 
@@ -59,14 +62,24 @@ def run_on_held_out(
         exact arithmetic.
     trimmed : object
         The trimmed model.
+    exact : callable, optional
+        Returns `exact_outputs` of the original model where they serve several trimmed ones.
     """
-    view, held_out = walk.run.view, walk.run.opened.held_out
+    opened = walk.run.opened
+    view, held_out = opened.view, opened.held_out
     assert held_out is not None
     after = None if before is None else run_framework(view, trimmed, held_out)
     if before is None or after is None:
-        before, after = (view.output_values(held_out, w) for w in ({}, walk.weights))
+        before = exact_outputs(opened, {}) if exact is None else exact()
+        after = exact_outputs(opened, walk.weights) if walk.weights else before
     both = [by_sample(view, outputs, held_out) for outputs in (before, after)]
     return [[outputs[number] for number in walk.run.counted] for outputs in both]
+
+
+def exact_outputs(opened: OpenedModel[Any], weights: Mapping[int, Affine]) -> list[Array]:
+    """Return the outputs of a model with some weights on held-out samples, in exact arithmetic."""
+    assert opened.held_out is not None
+    return opened.view.output_values(opened.held_out, weights)
 
 
 def by_sample(view: ModelView, outputs: Sequence[AnyFloat], X: Data) -> list[NDArray[Any]]:

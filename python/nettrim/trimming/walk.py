@@ -34,6 +34,9 @@ class Walk:
     run : Run
     method : Method
     store : Checkpoint or None
+    measures : bool
+        Whether a cascade measures on its way how far signals move, which takes more runs of the
+        model. Of models among which one is chosen, that one is measured afterwards.
     solved : dict of SolvedLayer
         By position, without their weights.
     weights : dict of Affine
@@ -46,6 +49,7 @@ class Walk:
     run: Run
     method: Method
     store: Checkpoint | None
+    measures: bool = True
     solved: dict[int, SolvedLayer] = field(default_factory=dict, init=False)
     weights: dict[int, Affine] = field(default_factory=dict, init=False)
     measured: list[SignalBounds] = field(default_factory=list, init=False)
@@ -121,14 +125,20 @@ class Walk:
                 return
 
     def _tasks_of_cascade(self) -> Iterator[LayerTask]:
-        """Walk through the original and the trimmed model, and measure on the way."""
+        """Walk through the original and the trimmed model, and measure on the way if asked to."""
         comparison, measured = Comparison(self.run.layers, self.run.chosen), []
         moved_since = False
-        with walk_side_by_side(self.run.view, self.run.data, self.weights) as walks:
+        before = None if self.measures else self.run.original_signals()
+        with walk_side_by_side(self.run.view, self.run.data, self.weights, before) as walks:
             for position, (original, current) in enumerate(walks):
                 if position in self.run.chosen and not self._resume(position):
                     first = current is original or not comparison.reaches(original)
                     yield self.run.task(position, original, current, first=first)
+                if not self.measures:
+                    if position == self.run.chosen[-1]:
+                        return
+                    comparison.pass_over(position, original)
+                    continue
                 trimmed = self.trimmed().get(position)
                 measured.append(comparison.measure(position, original, current, trimmed))
                 # What arrives at a recurrent layer is another one with the weights it got here.

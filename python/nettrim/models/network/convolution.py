@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...base.arguments import check_integer
 from ...base.arrays import AnyFloat, Array, check_finite
-from ..model_view import Affine
+from ..model_view import Affine, LayerView
 from ..unfold import Window
 from .layer import PrunableLayer, check_activation, frozen_copy
 from .shapes import Padding, Sizes, check_padding, check_sizes
@@ -97,6 +98,14 @@ class _Convolution(PrunableLayer):
     def unfold(self, X: Array) -> Array:
         """Return the patches, one row for each position."""
         return self.window(X.shape).unfold(X)
+
+    def view(self, name: str) -> LayerView:
+        """Return what `nettrim.trim` needs to know of the layer."""
+        return replace(super().view(name), unfold_some=self.unfold_some)
+
+    def unfold_some(self, X: Array, rows: NDArray[np.intp]) -> Array:
+        """Return some of the patches, by their numbers."""
+        return self.window(X.shape).unfold_some(X, rows)
 
     def fold(self, rows: Array, shape: tuple[int, ...]) -> Array:
         """Return rows as channels of the output."""

@@ -30,6 +30,8 @@ __all__ = ["SOLVING", "Delivery", "LayerPosition", "LayerTask", "Method", "RowSa
 
 SOLVING = "solving"  # the stage of a run that layers' own seconds tell of
 
+MOST_HELD = 1 << 29  # bytes of the original model's signals
+
 
 class RowSample(NamedTuple):
     """Which rows of a layer are solved for."""
@@ -94,6 +96,8 @@ class Run:
         Whether nothing counts of the first output but which of its entries is largest.
     warned : set of type
         What has been warned of; once is enough.
+    held : list of Signal
+        See `original_signals`.
     """
 
     opened: OpenedModel[Any]
@@ -105,6 +109,7 @@ class Run:
     watch: Stopwatch
     by_answers: bool = False
     warned: set[type[Warning]] = field(default_factory=set)
+    held: list[Signal] = field(default_factory=list)
 
     @property
     def view(self) -> ModelView:
@@ -120,6 +125,20 @@ class Run:
     def data(self) -> Data:
         """The calibration data."""
         return self.opened.data
+
+    def original_signals(self) -> Iterator[Signal]:
+        """Walk the calibration data through the original model, for one of many trimmed ones.
+
+        The first signals are held for the next, as many as are moderate beside what a walk holds.
+        """
+        yield from [*self.held]
+        for position, signal in enumerate(self.view.signals(self.data, {})):
+            if position < len(self.held):
+                continue
+            size = sum(one.values.nbytes for one in [*self.held, signal])
+            if position == len(self.held) and size <= MOST_HELD:
+                self.held.append(signal)
+            yield signal
 
     def is_last(self, position: int) -> bool:
         """Tell whether a layer is the last of the chosen ones."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,23 +10,31 @@ import numpy as np
 from ...base.arrays import Array
 from ...budget.activations import LINEAR, RELU, SMOOTH, Activation, Shifted
 from ...budget.data import BudgetData
-from ...budget.solve import is_expensive
+from ...budget.wide import is_expensive, surgery_budget
 from ...models.model_view import LayerView, activate
 from .layer_program import LayerProgram
 from .method import LayerTask, Run
 
-__all__ = ["pose", "split_groups", "with_free_bias"]
+__all__ = ["is_left_to_surgery", "pose", "split_groups", "with_free_bias"]
 
 
-def pose(run: Run, task: LayerTask, *, cascaded: bool) -> LayerProgram:
-    """Pose a layer's program, and say what of its error will count behind it."""
+def is_left_to_surgery(layer: LayerView, budget: float) -> bool:
+    """Tell whether single weights of a layer in front of a ReLU go one by one, in the end."""
+    return not is_expensive(*layer.shape) or budget <= surgery_budget(*layer.shape)
+
+
+def pose(run: Run, task: LayerTask, *, cascaded: bool, budget: float = math.inf) -> LayerProgram:
+    """Pose a layer's program, and say what of its error will count behind it.
+
+    ``budget`` is how many weights are to be left, where that is known.
+    """
     layer = task.layer
     signals = layer.affine.apply(task.original)
     Y = activate(signals, layer.activation)
     program = LayerProgram.of(layer, task.current if cascaded else task.original, Y)
     if layer.affine.groups > 1:
         return program
-    if layer.activation == "relu" and is_expensive(*layer.shape):
+    if layer.activation == "relu" and not is_left_to_surgery(layer, budget):
         offset = layer.affine.offset
         return replace(program, Y=signals - offset, follower=Shifted(RELU, offset))
     if layer.factor is not None:

@@ -13,9 +13,15 @@ from ...base.arrays import Array
 from ...base.deadline import partial_deadline
 from ...budget.data import BudgetData
 from ...budget.optimal_brain_surgeon import TUNING as TUNING_SHARE
-from ...budget.optimal_brain_surgeon import Elimination, Regularisation, tune_regularisation
+from ...budget.optimal_brain_surgeon import (
+    Elimination,
+    FirstRemovals,
+    Regularisation,
+    tune_regularisation,
+)
 from ...budget.solution import BudgetSolution
 from ...budget.trace import TYPICAL, BudgetTrace, trace_elimination
+from ...budget.wide import WIDE_REGULARISATION, choose_first, is_wide
 from ...layer.blocks.workers import Pool
 from .method import Run
 
@@ -123,10 +129,23 @@ class RemovalCurves:
         chosen = self.tune(position, parts, TYPICAL, deadline)
         return [
             trace_elimination(
-                part, TYPICAL, own.pull, own.ridge, self.n_threads, deadline, self.pool
+                part,
+                TYPICAL,
+                own.pull,
+                own.ridge,
+                self.n_threads,
+                deadline,
+                self.pool,
+                self.first(part, deadline),
             )
             for part, own in zip(parts, chosen, strict=True)
         ]
+
+    def first(self, data: BudgetData, deadline: float | None) -> FirstRemovals | None:
+        """Return what goes at once of a layer that is too wide for surgery; None for others."""
+        if not is_wide(data):
+            return None
+        return choose_first(data, self.n_threads, partial_deadline(deadline, TUNING_SHARE))
 
     def tune(
         self,
@@ -141,6 +160,8 @@ class RemovalCurves:
         """
         if position in self.known:
             return [curve.regularisation for curve in self.known[position].groups]
+        if all(map(is_wide, parts)):
+            return [WIDE_REGULARISATION] * len(parts)
         with self.run.watch(TUNING):
             limit = partial_deadline(deadline, TUNING_SHARE)
             return [

@@ -19,20 +19,21 @@ from ...base.deadline import deadline_after
 from ...base.errors import OutOfReachError
 from ...budget.data import compute_budget
 from ...budget.pattern import Pattern
-from ...budget.solve import is_expensive
 from ...budget.trace import BudgetTrace
+from ...budget.wide import is_expensive
 from ...models.model_view import LayerView
-from .judge import Judge
+from .judge import JUDGING_RUNS, Judge
 from .layer_program import LayerProgram
 from .method import LayerTask, Run
-from .posing import pose, split_groups
+from .posing import is_left_to_surgery, pose, split_groups
 from .removal_curves import RemovalCurves, apply_budgets, split_removals, stack
 from .sensitivity import Sensitivity
 
 __all__ = ["SharedBudget"]
 
 TINY = float(np.finfo(float).tiny)
-OUTPUTS = 6  # are measured in the time that it takes to measure a layer
+# Outputs that are measured in the time that it takes to measure a layer; on so many samples.
+OUTPUTS, SAMPLES = 6, 128
 LEAST = 1e-3  # of the mean count of outputs
 SHARED_LINEAR = 2e10  # outputs x features^3 of a linear layer's elimination, to share a budget
 
@@ -68,7 +69,7 @@ class SharedBudget:
         sizes = {p: self.run.layers[p].affine.weights.size for p in self.run.chosen}
         demanded = {p: self._demanded(p) for p in self.run.chosen}
         budgets = {p: compute_budget(self.sparsity, sizes[p], demanded[p]) for p in self.run.chosen}
-        sharing = [p for p in self.run.chosen if _is_cheap(self.run.layers[p])]
+        sharing = [p for p in self.run.chosen if _is_cheap(self.run.layers[p], budgets[p])]
         if self.sparsity is None or self.share == "layer" or len(sharing) < 2:
             return budgets
         alone = sum(n for p, n in budgets.items() if p not in sharing)
@@ -106,7 +107,7 @@ class SharedBudget:
             if position in budgets:
                 self.run.report.stage("sharing the budget", count, len(budgets))
                 task = self.run.task(position, signal, signal)
-                program = pose(self.run, task, cascaded=False)
+                program = pose(self.run, task, cascaded=False, budget=budgets[position])
                 counts = partial(_count_outputs, sensitivity, task, program)
                 parts = split_groups(task.layer, program, self.pattern)
                 limit = deadline_after(self.time_limit)
@@ -123,7 +124,8 @@ class SharedBudget:
         if not self.run.by_answers:
             return None
         n_outputs = sum(self.run.layers[position].shape[1] for position in positions)
-        return Sensitivity(Judge.of(self.run, max(1, n_outputs // OUTPUTS), by_answers=True))
+        count = math.ceil(JUDGING_RUNS * len(self.run.data) * OUTPUTS / max(n_outputs, OUTPUTS))
+        return Sensitivity(Judge.on(self.run, min(count, SAMPLES), by_answers=True))
 
     def _effect(self, position: int, traces: list[BudgetTrace], budget: int, judge: Judge) -> float:
         """Return how much the losses of a layer count, by what they do at its own budget."""
@@ -162,9 +164,9 @@ def _count_outputs(
     return np.maximum(counts / mean, LEAST) if mean > 0 else None
 
 
-def _is_cheap(layer: LayerView) -> bool:
+def _is_cheap(layer: LayerView, budget: int) -> bool:
     """Tell whether a layer's removals are found one by one, in no time to speak of."""
     if layer.activation == "relu":
-        return not is_expensive(*layer.shape)
+        return is_left_to_surgery(layer, budget)
     alone = layer.follower is None and layer.factor is None
     return alone and not is_expensive(*layer.shape, most=SHARED_LINEAR)

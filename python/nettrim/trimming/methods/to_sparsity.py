@@ -11,7 +11,7 @@ from typing import Any
 from ...base.deadline import deadline_after, partial_deadline
 from ...budget.data import BudgetData
 from ...budget.fitted import SWAPS, is_trivial
-from ...budget.optimal_brain_surgeon import TRACING
+from ...budget.optimal_brain_surgeon import TRACING, FirstRemovals
 from ...budget.solution import BudgetSolution
 from ...budget.solve import (
     BudgetJob,
@@ -20,18 +20,20 @@ from ...budget.solve import (
     solve_budget,
     solve_side_by_side,
 )
+from ...budget.wide import is_wide, surgery_budget
 from ...layer.blocks.workers import Pool
 from ...models.hashes import hash_data
 from ..solved_layer import SolvedLayer
 from .layer_program import LayerProgram
 from .method import SOLVING, LayerTask, Method, Run
-from .posing import pose, split_groups
+from .posing import is_left_to_surgery, pose, split_groups
 from .removal_curves import Curves, RemovalCurves, apply_budgets, split_removals, stack
 from .shared_budget import SharedBudget
 
 __all__ = ["ToSparsity"]
 
 SHARING = "sharing"  # a stage of a run
+KNOWN = 0.5  # of all removals: those that go as they did on the original signals
 
 
 @dataclass
@@ -155,7 +157,7 @@ class ToSparsity(Method):
             return None
         (part,) = self._split_groups(position, program)
         budget, method = self.budgets[position], choose_method(part)
-        if method == "surgery" or is_trivial(part, budget):
+        if method == "surgery" or is_wide(part) or is_trivial(part, budget):
             return None
         pull, ridge = None, None
         if position in self.known:
@@ -173,11 +175,13 @@ class ToSparsity(Method):
         return RemovalCurves(self.run, self.pool, self.known)
 
     def _pose(self, task: LayerTask) -> LayerProgram:
-        return pose(self.run, task, cascaded=self.cascaded)
+        return pose(self.run, task, cascaded=self.cascaded, budget=self.budgets[task.position])
 
     def _is_traced(self, task: LayerTask) -> bool:
         """Tell whether a layer's weights go in the order that was found on the original signals."""
         as_it_was = self.draft or not self.cascaded or task.place.first
+        if task.layer.activation == "relu":
+            as_it_was &= is_left_to_surgery(task.layer, self.budgets[task.position])
         return as_it_was and task.position in self.known
 
     def _solve(self, task: LayerTask, program: LayerProgram, active_rows: int) -> SolvedLayer:
@@ -208,17 +212,29 @@ class ToSparsity(Method):
         if is_trivial(part, budget):
             return solve_budget(part, budget, n_threads=self.curves.n_threads)
         chosen = self.curves.tune(position, [part], nearby_sparsities(part, budget), deadline)[0]
-        known = self.curves.known.get(position)
+        is_surgery = is_wide(part) or choose_method(part) == "surgery"
         return solve_budget(
             part,
             budget,
+            method="surgery" if is_surgery else "auto",
             pull=chosen.pull,
             ridge=chosen.ridge,
             n_threads=self.curves.n_threads,
             deadline=deadline,
             pool=self.pool,
-            known=None if known is None else known.groups[0].elimination,
+            first=self._first(position, part, budget, deadline) if is_surgery else None,
         )
+
+    def _first(
+        self, position: int, part: BudgetData, budget: int, deadline: float | None
+    ) -> FirstRemovals | None:
+        """Return what goes at once: what went first on the original signals, if it is known."""
+        if position not in self.known:
+            return self.curves.first(part, deadline)
+        count = int(KNOWN * (part.size - budget))
+        if is_wide(part):
+            count = max(count, part.size - surgery_budget(*part.weights.shape))
+        return FirstRemovals.from_known(self.known[position].groups[0].elimination, count)
 
     def _split_groups(self, position: int, program: LayerProgram) -> list[BudgetData]:
         return split_groups(self.run.layers[position], program, self.pattern)
