@@ -104,6 +104,10 @@ class Sparsity(PathGoal):
         cascaded = scheme == "cascade"
         return ToSparsity(run, cascaded, **self._filled(), pool=pool, known=memory, draft=draft)
 
+    def method(self, run: Run, scheme: str, pool: Pool | None) -> ToSparsity:
+        """Return surgery whose curves have no other sparsity to serve."""
+        return replace(self.method_on_path(run, scheme, pool, {}, draft=False), alone=True)
+
     def arguments(self, scheme: str) -> dict[str, Any]:
         """Return the same as options of `nettrim.trim`: defaults filled in, None where unused."""
         unused = ["share"] if self.sparsity is None else []

@@ -12,8 +12,14 @@ from ...base.arguments import check_threads
 from ...base.arrays import Array
 from ...base.deadline import partial_deadline
 from ...budget.data import BudgetData
+from ...budget.optimal_brain_surgeon import (
+    ROUGHER,
+    Elimination,
+    FirstRemovals,
+    Regularisation,
+    tune_regularisation,
+)
 from ...budget.optimal_brain_surgeon import TUNING as TUNING_SHARE
-from ...budget.optimal_brain_surgeon import Elimination, Regularisation, tune_regularisation
 from ...budget.solution import BudgetSolution
 from ...budget.trace import TYPICAL, BudgetTrace, trace_elimination
 from ...layer.blocks.workers import Pool
@@ -76,11 +82,14 @@ class RemovalCurves:
     pool : Pool or None
     known : dict of LayerCurves
         May be lent to several methods on one model: it is the same for every sparsity.
+    sparsities : ndarray
+        That the curves have to serve.
     """
 
     run: Run
     pool: Pool | None
     known: Curves = field(default_factory=dict)
+    sparsities: NDArray[np.float64] = field(default_factory=TYPICAL.copy)
 
     @property
     def n_threads(self) -> int:
@@ -120,10 +129,18 @@ class RemovalCurves:
         self, position: int, parts: Sequence[BudgetData], deadline: float | None
     ) -> list[BudgetTrace]:
         """Trace the groups of a layer on the rows they have."""
-        chosen = self.tune(position, parts, TYPICAL, deadline)
+        chosen = self.tune(position, parts, self.sparsities, deadline)
+        least = float(self.sparsities.min())
         return [
             trace_elimination(
-                part, TYPICAL, own.pull, own.ridge, self.n_threads, deadline, self.pool
+                part,
+                self.sparsities,
+                own.pull,
+                own.ridge,
+                self.n_threads,
+                deadline,
+                self.pool,
+                FirstRemovals.for_sparsity(part, least, ROUGHER),
             )
             for part, own in zip(parts, chosen, strict=True)
         ]

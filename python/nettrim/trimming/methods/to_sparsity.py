@@ -57,6 +57,8 @@ class ToSparsity(Method):
         For one of many models: layers of which the curves are known lose their weights in that
         order whatever they see, at what they counted for the network at another sparsity, and no
         weights are exchanged.
+    alone : bool
+        Whether curves have to serve no other sparsity.
     budgets : dict of int
         How many weights the layers may keep, by position.
     same_input : dict of list of int
@@ -74,6 +76,7 @@ class ToSparsity(Method):
     pool: Pool | None = None
     known: Curves = field(default_factory=dict)
     draft: bool = False
+    alone: bool = False
     budgets: dict[int, int] = field(default_factory=dict, init=False)
     same_input: dict[int, list[int]] = field(default_factory=dict, init=False)
 
@@ -170,7 +173,10 @@ class ToSparsity(Method):
     @property
     def curves(self) -> RemovalCurves:
         """What traces layers."""
-        return RemovalCurves(self.run, self.pool, self.known)
+        if not self.alone or self.sparsity is None:
+            return RemovalCurves(self.run, self.pool, self.known)
+        near = nearby_sparsities(1 - self.sparsity)
+        return RemovalCurves(self.run, self.pool, self.known, near)
 
     def _pose(self, task: LayerTask) -> LayerProgram:
         return pose(self.run, task, cascaded=self.cascaded)
@@ -207,7 +213,7 @@ class ToSparsity(Method):
     ) -> BudgetSolution:
         if is_trivial(part, budget):
             return solve_budget(part, budget, n_threads=self.curves.n_threads)
-        chosen = self.curves.tune(position, [part], nearby_sparsities(part, budget), deadline)[0]
+        chosen = self.curves.tune(position, [part], nearby_sparsities(budget / part.size), deadline)[0]
         known = self.curves.known.get(position)
         return solve_budget(
             part,
