@@ -51,7 +51,7 @@ RELU_GRID = ((0.003, 0.01), (0.03, 0.001), (0.1, 0.001), (0.3, 0.001))
 FOLD = 4  # one of so many samples judges
 # Of the least sparsity that is asked for: that share of an output's weights may go by less precise
 # losses, for those that are left make up for it (bench/layer/compare_budget.py). A network's budget
-# is shared out, and candidates are told apart, as well with more (bench/networks).
+# is shared out as well with more (bench/networks).
 ROUGH, ROUGHER = 0.35, 0.65
 MANY_FEATURES = 128  # from which that saves time to speak of
 TUNED_OUTPUTS = 24  # outputs
@@ -369,7 +369,7 @@ def _held_out_error(
     pool: Pool | None,
 ) -> float:
     """Return the sum of the logarithms of the errors on held-out samples."""
-    first = FirstRemovals.for_sparsity(training, float(sparsities.min()), ROUGHER)
+    first = FirstRemovals.for_sparsity(training, float(sparsities.min()))
     tracing = partial_deadline(deadline, TRACING)
     trace = eliminate(training, candidate, n_threads, tracing, pool, first)
     total = 0.0
