@@ -21,7 +21,7 @@ from ...budget.optimal_brain_surgeon import (
 )
 from ...budget.optimal_brain_surgeon import TUNING as TUNING_SHARE
 from ...budget.solution import BudgetSolution
-from ...budget.trace import TYPICAL, BudgetTrace, trace_elimination
+from ...budget.trace import BudgetTrace, trace_elimination
 from ...layer.blocks.workers import Pool
 from .method import Run
 
@@ -80,16 +80,16 @@ class RemovalCurves:
     ----------
     run : Run
     pool : Pool or None
-    known : dict of LayerCurves
-        May be lent to several methods on one model: it is the same for every sparsity.
     sparsities : ndarray
         That the curves have to serve.
+    known : dict of LayerCurves
+        May be lent to several methods on one model: it is the same for every sparsity.
     """
 
     run: Run
     pool: Pool | None
+    sparsities: NDArray[np.float64]
     known: Curves = field(default_factory=dict)
-    sparsities: NDArray[np.float64] = field(default_factory=TYPICAL.copy)
 
     @property
     def n_threads(self) -> int:
