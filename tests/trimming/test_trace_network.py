@@ -33,7 +33,7 @@ def test_models_of_a_path_by_sparsity_are_those_of_trim_to_the_last_bit(scheme: 
         assert traced.at(level).recipe["arguments"] == alone.recipe["arguments"]
 
 
-def test_layers_are_traced_and_tuned_once_for_bold_sparsities_and_once_for_others(monkeypatch) -> None:
+def test_layers_are_traced_and_tuned_once_for_bold_sparsities_once_for_others(monkeypatch) -> None:
     calls = dict.fromkeys(("trace_elimination", "tune_regularisation"), 0)
     for name in calls:
         whole = getattr(removal_curves, name)
