@@ -237,7 +237,7 @@ def is_bold(sparsity: float | None) -> bool:
 
     They are found in less time, and serve these better.
     """
-    return sparsity is not None and sparsity >= BOLD[0]
+    return sparsity is not None and sparsity >= float(BOLD[0])
 
 
 def _find_same_input(run: Run) -> dict[int, list[int]]:
