@@ -33,7 +33,7 @@ def test_models_of_a_path_by_sparsity_are_those_of_trim_to_the_last_bit(scheme: 
         assert traced.at(level).recipe["arguments"] == alone.recipe["arguments"]
 
 
-def test_layers_are_traced_and_tuned_once_for_all_sparsities(monkeypatch) -> None:
+def test_layers_are_traced_and_tuned_once_for_bold_sparsities_once_for_others(monkeypatch) -> None:
     calls = dict.fromkeys(("trace_elimination", "tune_regularisation"), 0)
     for name in calls:
         whole = getattr(removal_curves, name)
@@ -43,8 +43,8 @@ def test_layers_are_traced_and_tuned_once_for_all_sparsities(monkeypatch) -> Non
             return whole(*arguments)
 
         monkeypatch.setattr(removal_curves, name, counted)
-    trace(sparsities=[0.6, 0.8, 0.9])
-    assert calls == {"trace_elimination": 3, "tune_regularisation": 3}  # of three layers
+    trace(sparsities=[0.6, 0.7, 0.8, 0.9])
+    assert calls == {"trace_elimination": 6, "tune_regularisation": 6}  # of three layers
 
 
 def test_models_of_a_path_by_epsilon_are_optimal_as_alone() -> None:

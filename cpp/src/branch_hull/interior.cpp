@@ -1,9 +1,9 @@
 #include "branch_hull/interior.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "linalg/factor.hpp"
+#include "linalg/freed_memory.hpp"
 #include "linalg/parallel.hpp"
 
 namespace nettrim::branch_hull {
@@ -15,15 +15,6 @@ constexpr double kDependent = 1e-10;   // of the largest pivot
 constexpr int kRefinements = 1;        // without it multipliers end at 1e-9
 constexpr Index kHullGrain = 10'000;   // hulls that are worth a thread
 constexpr std::size_t kFreed = 8 << 20;
-
-// glibc keeps what is freed as far as it is not larger than the largest block that was freed
-// before. Without one, every product of matrices gives its packed operands back to the system and
-// pays their page faults again, which is nearly half of a step of 600 coefficients.
-void free_large_block() {
-  auto* block = static_cast<char*>(std::malloc(kFreed));
-  if (block != nullptr) *static_cast<volatile char*>(block) = 0;  // or the compiler leaves both out
-  std::free(block);
-}
 
 bool v_varies(const UnitHull& p, Index row) {
   const Index j = row / p.rows_of_one();
@@ -82,7 +73,7 @@ Interior::Interior(const UnitHull& program)
       rays_(rays_of(program)),
       cost_(Vector::Ones(bounded_ ? n_ : 0)),
       arrow_(program, rays_) {
-  free_large_block();
+  keep_freed_memory(kFreed);
   if (p_.has_slack()) cost_.tail(p_.rows()) = p_.slack_penalty;
   for (Index l = 0; l < p_.rows(); ++l) {
     const HullRow kind = p_.kinds[static_cast<std::size_t>(l)];

@@ -7,6 +7,7 @@
 #include "budget/quota.hpp"
 #include "budget/shared_inverse.hpp"
 #include "budget/stop.hpp"
+#include "linalg/freed_memory.hpp"
 #include "linalg/inverse.hpp"
 #include "linalg/parallel.hpp"
 
@@ -17,6 +18,7 @@ constexpr Index kBlock = 128;  // weights removed between two looks at the rows,
 constexpr Index kShare = 10;   // and no more than one of so many
 constexpr Index kBatch = 16;   // outputs whose signals are computed together
 constexpr int kBatches = 8;    // or a multiple, whatever the number of threads
+constexpr std::size_t kFreed = 31 << 20;
 
 // One output that gives up its weights: the inverse of its Gram matrix over the features that are
 // left, and the weights of least loss among theirs. A feature that is zero in all samples is idle:
@@ -400,6 +402,7 @@ namespace nettrim {
 Elimination eliminate(const BudgetProgram& program, const BudgetPattern& pattern,
                       const BudgetOptions& options, const FirstRemovals& first) {
   using namespace budget;
+  keep_freed_memory(kFreed);
   StopFlag stop(options);
   Elimination result;
   result.order = Matrix<int>::Constant(program.features, program.outputs, -1);

@@ -3,6 +3,7 @@
 
 #include "budget/stop.hpp"
 #include "budget/support.hpp"
+#include "linalg/freed_memory.hpp"
 #include "linalg/parallel.hpp"
 
 namespace nettrim::budget {
@@ -11,6 +12,8 @@ namespace {
 constexpr double kFirstShare = 0.005;  // of the weights that change places in the first round
 constexpr double kMargin = 1.05;       // a swap must promise more than it costs
 constexpr double kWorthwhile = 1e-5;   // relative decrease of a round that is kept
+constexpr std::size_t kFreed = 31 << 20;
+constexpr Index kBatch = 16;  // outputs whose absent weights are looked at together
 
 struct Swap {
   Index output, feature;
@@ -52,9 +55,7 @@ class LayerFit {
     Index swaps = 0;
     double share = kFirstShare;
     for (Index round = 0; round < rounds && !is_over(); ++round) {
-      each_in_time(stale_,
-                   [&](Index j) { worths_[static_cast<std::size_t>(j)] = output(j).worth(); });
-      stale_.clear();
+      look_at_worths();
       if (is_over()) break;
       const auto [cheap, good] = pairs(share);
       if (cheap.empty()) break;
@@ -92,6 +93,34 @@ class LayerFit {
       if (mask[i]) result.push_back(static_cast<Index>(i));
     }
     return result;
+  }
+
+  // Of the outputs that have changed, a few at a time, so that sums over samples are products.
+  void look_at_worths() {
+    const auto batches = cut(static_cast<Index>(stale_.size()), kBatch, 1);
+    parallel_for_uneven(static_cast<Index>(batches.size()), options_.n_threads,
+                        [&](Index k, int thread) {
+                          if (!stop_.poll(thread) && !stop_.is_late()) {
+                            look_at_worths_of(batches[static_cast<std::size_t>(k)]);
+                          }
+                        });
+    stale_.clear();
+  }
+
+  void look_at_worths_of(Range some) {
+    Matrix<double> residuals(program_.samples, some.size), rows(program_.samples, some.size);
+    for (Index k = 0; k < some.size; ++k) {
+      const Support& one = output(stale_[static_cast<std::size_t>(some.begin + k)]);
+      residuals.col(k) = one.residual();
+      rows.col(k) = one.row_weights();
+    }
+    const auto sums = in_precision_for(
+        program_.features, [&](auto zero) { return gram_.sums<decltype(zero)>(residuals, rows); });
+    for (Index k = 0; k < some.size; ++k) {
+      const Index j = stale_[static_cast<std::size_t>(some.begin + k)];
+      worths_[static_cast<std::size_t>(j)] =
+          output(j).worth(sums.slopes.col(k), sums.squares.col(k));
+    }
   }
 
   template <class Body>
@@ -204,6 +233,7 @@ BudgetFit fit_support(const BudgetProgram& program, const bool* support, Index r
     const bool* column = support + j * program.features;
     masks[static_cast<std::size_t>(j)].assign(column, column + program.features);
   }
+  keep_freed_memory(kFreed);
   LayerFit layer(program, keep, options);
   layer.fit(masks);
   return layer.result(layer.swap(rounds));

@@ -11,7 +11,8 @@
 namespace nettrim::budget {
 namespace {
 
-constexpr Index kPiece = 128;  // samples: all features of so many stay in a cache
+constexpr Index kPiece = 128;   // samples: all features of so many stay in a cache
+constexpr Index kColumns = 32;  // features: all samples of so many do
 
 template <class S>
 using Vector = Eigen::Matrix<S, Eigen::Dynamic, 1>;
@@ -219,17 +220,19 @@ Matrix<S> BudgetGram::between(const OutputRows& rows, const Features& features,
 }
 
 template <class S>
-Eigen::VectorXd BudgetGram::diagonal(const OutputRows& rows, const Features& features) const {
-  Vector<S> counting(rows.size());
-  for (Index i = 0; i < rows.size(); ++i) {
-    counting[i] = static_cast<S>((rows.counts(i) ? 1 : 0) + (rows.is_active(i) ? 0 : pull_));
+BudgetGram::Sums BudgetGram::sums(const Matrix<double>& residuals,
+                                  const Matrix<double>& rows) const {
+  const Matrix<S> asked = residuals.cast<S>(), weights = rows.cast<S>();
+  Sums result{Matrix<double>(features(), asked.cols()), Matrix<double>(features(), asked.cols())};
+  for (const Range r : cut(features(), kColumns, 1)) {
+    Matrix<S> X = double_.middleCols(r.begin, r.size).cast<S>();
+    result.slopes.middleRows(r.begin, r.size) =
+        product(X.transpose(), asked).template cast<double>();
+    X = X.cwiseAbs2();
+    const Matrix<S> squares = product(X.transpose(), weights);
+    result.squares.middleRows(r.begin, r.size) = squares.template cast<double>().array() + ridge_;
   }
-  Eigen::VectorXd result(static_cast<Index>(features.size()));
-  for (Index i = 0; i < result.size(); ++i) {
-    const auto values = by_feature<S>().col(features[static_cast<std::size_t>(i)]);
-    result[i] = static_cast<double>(values.cwiseAbs2().dot(counting));
-  }
-  return result.array() + ridge_;
+  return result;
 }
 
 template BudgetGram::BudgetGram(const BudgetProgram&, float);
@@ -242,8 +245,10 @@ template Matrix<float> BudgetGram::between(const OutputRows&, const Features&,
                                            const Features&) const;
 template Matrix<double> BudgetGram::between(const OutputRows&, const Features&,
                                             const Features&) const;
-template Eigen::VectorXd BudgetGram::diagonal<float>(const OutputRows&, const Features&) const;
-template Eigen::VectorXd BudgetGram::diagonal<double>(const OutputRows&, const Features&) const;
+template BudgetGram::Sums BudgetGram::sums<float>(const Matrix<double>&,
+                                                  const Matrix<double>&) const;
+template BudgetGram::Sums BudgetGram::sums<double>(const Matrix<double>&,
+                                                   const Matrix<double>&) const;
 template Eigen::VectorXd BudgetGram::correlations<float>(const Features&,
                                                          const Eigen::VectorXd&) const;
 template Eigen::VectorXd BudgetGram::correlations<double>(const Features&,

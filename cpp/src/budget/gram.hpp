@@ -33,17 +33,22 @@ class BudgetGram {
   Matrix<S> of(const OutputRows& rows, const Features& features) const;
   // The same with given weights of all rows.
   Matrix<double> weighted(const Features& features, const Eigen::VectorXd& rows, int threads) const;
-  // X' D X between some features and others, and its diagonal with the ridge.
+  // X' D X between some features and others.
   template <class S>
   Matrix<S> between(const OutputRows& rows, const Features& features, const Features& others) const;
-  template <class S>
-  Eigen::VectorXd diagonal(const OutputRows& rows, const Features& features) const;
   // Some samples of some features: features x samples.
   template <class S = double>
   Matrix<S> samples(const Features& features, const std::vector<Index>& samples) const;
   // X'times the residual of every sample, for some features.
   template <class S>
   Eigen::VectorXd correlations(const Features& features, const Eigen::VectorXd& residual) const;
+  // Of several outputs, features x outputs: X' times their residuals, and the diagonals of X' D X
+  // with the ridge, D being weights of the rows. From samples in double precision.
+  struct Sums {
+    Matrix<double> slopes, squares;
+  };
+  template <class S>
+  Sums sums(const Matrix<double>& residuals, const Matrix<double>& rows) const;
   // Of outputs x features, samples x outputs.
   template <class S>
   Matrix<S> signals(const Matrix<S>& weights) const;

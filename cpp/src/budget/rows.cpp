@@ -44,6 +44,12 @@ double OutputRows::loss(const Eigen::VectorXd& signal) const {
   return total / 2;
 }
 
+Eigen::VectorXd OutputRows::weights() const {
+  Eigen::VectorXd result(size());
+  for (Index i = 0; i < size(); ++i) result[i] = (counts(i) ? 1 : 0) + (is_active(i) ? 0 : pull_);
+  return result;
+}
+
 Eigen::VectorXd OutputRows::residual(const Eigen::VectorXd& signal) const {
   Eigen::VectorXd result(size());
   for (Index i = 0; i < size(); ++i) {

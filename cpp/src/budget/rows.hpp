@@ -29,6 +29,8 @@ class OutputRows {
   // residual by which X' is to be multiplied for the gradient's negative.
   double loss(const Eigen::VectorXd& signal) const;
   Eigen::VectorXd residual(const Eigen::VectorXd& signal) const;
+  // By how much every row counts in second derivatives.
+  Eigen::VectorXd weights() const;
 
  private:
   double pull_;

@@ -87,14 +87,15 @@ Eigen::VectorXd Support::weights() const {
   return all;
 }
 
-SwapValue Support::worth() const {
-  return in_precision_for(prior_.size(), [&](auto zero) { return worth_in<decltype(zero)>(); });
+SwapValue Support::worth(const Eigen::VectorXd& slopes, const Eigen::VectorXd& squares) const {
+  const Candidates absent = candidates(slopes, squares);
+  return in_precision_for(prior_.size(),
+                          [&](auto zero) { return worth_in<decltype(zero)>(absent); });
 }
 
 template <class S>
-SwapValue Support::worth_in() const {
+SwapValue Support::worth_in(const Candidates& absent) const {
   const Index n = prior_.size(), m = static_cast<Index>(features_.size());
-  const Candidates absent = candidates();
   Matrix<S> present = gram_->of<S>(rows_, features_);
   cholesky(present);
   Matrix<S> half = Matrix<S>::Identity(m, m);
@@ -113,15 +114,14 @@ SwapValue Support::worth_in() const {
 }
 
 // By what they gain if no other weight follows, which is less than they are worth.
-Support::Candidates Support::candidates() const {
+Support::Candidates Support::candidates(const Eigen::VectorXd& slopes,
+                                        const Eigen::VectorXd& squares) const {
   Features all(static_cast<std::size_t>(prior_.size())), absent;
   std::iota(all.begin(), all.end(), Index{0});
   std::set_difference(all.begin(), all.end(), features_.begin(), features_.end(),
                       std::back_inserter(absent));
-  const Eigen::VectorXd squares = gram_->diagonal<double>(rows_, absent);
-  const Eigen::VectorXd slope =
-      gram_->correlations<double>(absent, rows_.residual(signal_)) + ridge_ * prior_(absent);
-  const Eigen::VectorXd alone = slope.array().square() / squares.array();
+  const Eigen::VectorXd slope = slopes(absent) + ridge_ * prior_(absent);
+  const Eigen::VectorXd alone = slope.array().square() / squares(absent).array();
   std::vector<Index> order(absent.size());
   std::iota(order.begin(), order.end(), Index{0});
   std::stable_sort(order.begin(), order.end(),
@@ -130,7 +130,7 @@ Support::Candidates Support::candidates() const {
   const Eigen::Map<const Eigen::Matrix<Index, Eigen::Dynamic, 1>> features(
       absent.data(), static_cast<Index>(absent.size()));
   const auto chosen = features(order);
-  return {Features(chosen.begin(), chosen.end()), slope(order), squares(order)};
+  return {Features(chosen.begin(), chosen.end()), slope(order), squares(absent)(order)};
 }
 
 double Support::loss_of(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal) const {

@@ -23,8 +23,12 @@ class Support {
   double loss() const { return loss_; }
   const Features& features() const { return features_; }
   Eigen::VectorXd weights() const;  // of all features
-  // In single precision where there are many features: it is but what a swap promises.
-  SwapValue worth() const;
+  // What `worth` asks for: of every row, for BudgetGram::sums.
+  Eigen::VectorXd residual() const { return rows_.residual(signal_); }
+  Eigen::VectorXd row_weights() const { return rows_.weights(); }
+  // With these sums of all features. In single precision where there are many: it is but what a
+  // swap promises.
+  SwapValue worth(const Eigen::VectorXd& slopes, const Eigen::VectorXd& squares) const;
 
  private:
   // Newton's model of the loss: least where gram * weights = right.
@@ -39,8 +43,8 @@ class Support {
     Eigen::VectorXd slope, squares;
   };
   template <class S>
-  SwapValue worth_in() const;
-  Candidates candidates() const;
+  SwapValue worth_in(const Candidates& absent) const;
+  Candidates candidates(const Eigen::VectorXd& slopes, const Eigen::VectorXd& squares) const;
   void count(const Change& change, Model& model) const;
   void step_towards(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal);
   double loss_of(const Eigen::VectorXd& weights, const Eigen::VectorXd& signal) const;

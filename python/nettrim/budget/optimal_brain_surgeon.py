@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "ROUGHER",
     "TRACING",
     "TUNING",
     "Elimination",
@@ -49,8 +50,9 @@ __all__ = [
 RELU_GRID = ((0.003, 0.01), (0.03, 0.001), (0.1, 0.001), (0.3, 0.001))
 FOLD = 4  # one of so many samples judges
 # Of the least sparsity that is asked for: that share of an output's weights may go by less precise
-# losses, for those that are left make up for it (bench/layer/compare_budget.py).
-ROUGH = 0.35
+# losses, for those that are left make up for it (bench/layer/compare_budget.py). A network's budget
+# is shared out as well with more (bench/networks).
+ROUGH, ROUGHER = 0.35, 0.65
 MANY_FEATURES = 128  # from which that saves time to speak of
 TUNED_OUTPUTS = 24  # outputs
 TUNING, TRACING = 0.4, 0.6  # shares of the time that is left: what follows needs some too
@@ -155,12 +157,12 @@ class FirstRemovals:
     removals: NDArray[np.intp] | None = None
 
     @classmethod
-    def for_sparsity(cls, data: BudgetData, least: float) -> FirstRemovals:
+    def for_sparsity(cls, data: BudgetData, least: float, rough: float = ROUGH) -> FirstRemovals:
         """Return those of a layer that is to give up at least that share of its weights."""
         if data.active is None or len(data.weights) <= MANY_FEATURES:
             return cls()
         idle = np.count_nonzero(np.diag(data.gram) == 0)  # weights that go at no cost
-        return cls(max(int(idle + ROUGH * (least * data.pattern.n_free - idle)), 0))
+        return cls(max(int(idle + rough * (least * data.pattern.n_free - idle)), 0))
 
     @classmethod
     def from_known(cls, known: Elimination, count: int) -> FirstRemovals:

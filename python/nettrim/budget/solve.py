@@ -249,7 +249,7 @@ def solve_budget(
     """
     if (solution := solve_trivial(data, budget)) is not None:
         return solution
-    sparsities = nearby_sparsities(data, budget)
+    sparsities = nearby_sparsities(budget / data.size)
     if method == "auto":
         method = choose_method(data)
     if pool is not None and method != "surgery":
@@ -346,9 +346,9 @@ def _solve_on_grams(
     return replace(solution, status=TIME_LIMIT) if has_passed(deadline) else solution
 
 
-def nearby_sparsities(data: BudgetData, budget: int) -> NDArray[np.float64]:
-    """Return the sparsities near a budget, for which its regularisation is tuned."""
-    return 1 - np.minimum(NEARBY * budget / data.size, 1)
+def nearby_sparsities(share: float) -> NDArray[np.float64]:
+    """Return the sparsities for which is tuned what leaves that share of the weights."""
+    return 1 - np.minimum(NEARBY * share, 1)
 
 
 def _certify(

@@ -124,7 +124,8 @@ class Affine(NamedTuple):
 
     def rounded(self, values: Array, stored: AnyFloat) -> AnyFloat:
         """Round numbers as the model would if it stored them in place of weights or bias."""
-        return values.astype(stored.dtype)
+        with np.errstate(under="ignore"):
+            return values.astype(stored.dtype)
 
     def replaced(self, stacked: Array) -> Affine:
         """Split a program's variable again, rounded to this map's precision.

@@ -23,9 +23,9 @@ class Path:
     goal : PathGoal
         Of any size.
     memory : dict
-        What one model leaves for the next, by position of layers: the order in which weights are
-        removed from the original network, which is the same for every sparsity, or answers to begin
-        from.
+        What one model leaves for the next: the orders in which weights are removed from the
+        original network, one for all bold sparsities and one for all others, or answers to begin
+        from, by position of layers.
     """
 
     job: Job[Any]

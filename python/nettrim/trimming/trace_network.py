@@ -49,8 +49,8 @@ def trace_network(
 ) -> NetworkTrace[Model]:
     """Trim a network to several sparsities or errors, and put the models side by side.
 
-    They share work: layers are traced once on the original signals for all sparsities, and answers
-    to one epsilon are where the solver begins at the next.
+    They share work: layers are traced once on the original signals for all sparsities below .8, and
+    once for all others; answers to one epsilon are where the solver begins at the next.
 
     Parameters
     ----------

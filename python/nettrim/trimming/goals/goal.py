@@ -113,7 +113,7 @@ class PathGoal(Goal):
         ----------
         run, scheme, pool : as of `method`
         memory : dict
-            What the methods of other models of the path have left for this one, by position.
+            What the methods of other models of the path have left for this one.
         draft : bool
             Whether a rougher model is enough, which costs less.
         """

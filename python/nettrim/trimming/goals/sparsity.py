@@ -9,7 +9,7 @@ from ...base.arguments import check_choice, check_share, check_time_limit, refus
 from ...budget.pattern import check_pattern
 from ...layer.blocks.workers import Pool
 from ..methods.method import Run
-from ..methods.to_sparsity import ToSparsity
+from ..methods.to_sparsity import ToSparsity, is_bold
 from .goal import PathGoal, odds_of
 
 __all__ = ["Sparsity"]
@@ -102,7 +102,8 @@ class Sparsity(PathGoal):
     ) -> ToSparsity:
         """Return surgery under a shared budget."""
         cascaded = scheme == "cascade"
-        return ToSparsity(run, cascaded, **self._filled(), pool=pool, known=memory, draft=draft)
+        known = memory.setdefault(is_bold(self.sparsity), {})
+        return ToSparsity(run, cascaded, **self._filled(), pool=pool, known=known, draft=draft)
 
     def arguments(self, scheme: str) -> dict[str, Any]:
         """Return the same as options of `nettrim.trim`: defaults filled in, None where unused."""

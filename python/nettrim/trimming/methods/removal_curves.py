@@ -12,15 +12,16 @@ from ...base.arguments import check_threads
 from ...base.arrays import Array
 from ...base.deadline import partial_deadline
 from ...budget.data import BudgetData
-from ...budget.optimal_brain_surgeon import TUNING as TUNING_SHARE
 from ...budget.optimal_brain_surgeon import (
+    ROUGHER,
     Elimination,
     FirstRemovals,
     Regularisation,
     tune_regularisation,
 )
+from ...budget.optimal_brain_surgeon import TUNING as TUNING_SHARE
 from ...budget.solution import BudgetSolution
-from ...budget.trace import TYPICAL, BudgetTrace, trace_elimination
+from ...budget.trace import BudgetTrace, trace_elimination
 from ...budget.wide import WIDE_REGULARISATION, choose_first, is_wide
 from ...layer.blocks.workers import Pool
 from .method import Run
@@ -80,12 +81,15 @@ class RemovalCurves:
     ----------
     run : Run
     pool : Pool or None
+    sparsities : ndarray
+        That the curves have to serve.
     known : dict of LayerCurves
         May be lent to several methods on one model: it is the same for every sparsity.
     """
 
     run: Run
     pool: Pool | None
+    sparsities: NDArray[np.float64]
     known: Curves = field(default_factory=dict)
 
     @property
@@ -126,17 +130,18 @@ class RemovalCurves:
         self, position: int, parts: Sequence[BudgetData], deadline: float | None
     ) -> list[BudgetTrace]:
         """Trace the groups of a layer on the rows they have."""
-        chosen = self.tune(position, parts, TYPICAL, deadline)
+        chosen = self.tune(position, parts, self.sparsities, deadline)
+        least = float(self.sparsities.min())
         return [
             trace_elimination(
                 part,
-                TYPICAL,
+                self.sparsities,
                 own.pull,
                 own.ridge,
                 self.n_threads,
                 deadline,
                 self.pool,
-                self.first(part, deadline),
+                self.first(part, deadline) or FirstRemovals.for_sparsity(part, least, ROUGHER),
             )
             for part, own in zip(parts, chosen, strict=True)
         ]

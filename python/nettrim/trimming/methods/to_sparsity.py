@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ...base.deadline import deadline_after, partial_deadline
 from ...budget.data import BudgetData
 from ...budget.fitted import SWAPS, is_trivial
@@ -20,6 +22,7 @@ from ...budget.solve import (
     solve_budget,
     solve_side_by_side,
 )
+from ...budget.trace import TYPICAL
 from ...budget.wide import is_wide, surgery_budget
 from ...layer.blocks.workers import Pool
 from ...models.hashes import hash_data
@@ -30,9 +33,10 @@ from .posing import is_left_to_surgery, pose, split_groups
 from .removal_curves import Curves, RemovalCurves, apply_budgets, split_removals, stack
 from .shared_budget import SharedBudget
 
-__all__ = ["ToSparsity"]
+__all__ = ["ToSparsity", "is_bold"]
 
 SHARING = "sharing"  # a stage of a run
+BOLD = np.array([0.8, 0.9, 0.95])  # sparsities that curves serve from the first of them on
 KNOWN = 0.5  # of all removals: those that go as they did on the original signals
 
 
@@ -54,7 +58,8 @@ class ToSparsity(Method):
     pool : Pool or None
         Workers; None to solve here.
     known : dict of LayerCurves
-        What other sparsities of the same model have left: `RemovalCurves.known`.
+        What other sparsities of the same model have left, bold or not as this one is:
+        `RemovalCurves.known`.
     draft : bool
         For one of many models: layers of which the curves are known lose their weights in that
         order whatever they see, at what they counted for the network at another sparsity, and no
@@ -172,7 +177,8 @@ class ToSparsity(Method):
     @property
     def curves(self) -> RemovalCurves:
         """What traces layers."""
-        return RemovalCurves(self.run, self.pool, self.known)
+        sparsities = BOLD if is_bold(self.sparsity) else TYPICAL
+        return RemovalCurves(self.run, self.pool, sparsities, self.known)
 
     def _pose(self, task: LayerTask) -> LayerProgram:
         return pose(self.run, task, cascaded=self.cascaded, budget=self.budgets[task.position])
@@ -211,7 +217,9 @@ class ToSparsity(Method):
     ) -> BudgetSolution:
         if is_trivial(part, budget):
             return solve_budget(part, budget, n_threads=self.curves.n_threads)
-        chosen = self.curves.tune(position, [part], nearby_sparsities(part, budget), deadline)[0]
+        chosen = self.curves.tune(
+            position, [part], nearby_sparsities(budget / part.size), deadline
+        )[0]
         is_surgery = is_wide(part) or choose_method(part) == "surgery"
         return solve_budget(
             part,
@@ -238,6 +246,14 @@ class ToSparsity(Method):
 
     def _split_groups(self, position: int, program: LayerProgram) -> list[BudgetData]:
         return split_groups(self.run.layers[position], program, self.pattern)
+
+
+def is_bold(sparsity: float | None) -> bool:
+    """Tell whether curves for this sparsity have to serve only such as leave few weights.
+
+    They are found in less time, and serve these better.
+    """
+    return sparsity is not None and sparsity >= float(BOLD[0])
 
 
 def _find_same_input(run: Run) -> dict[int, list[int]]:
