@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nettrim.base.stopwatch import Stopwatch
+from nettrim.budget.trace import TYPICAL
 from nettrim.models.network import Conv2D, Dense, Flatten, Network
 from nettrim.models.opened_model import OpenedModel
 from nettrim.trimming.methods.judge import Judge
@@ -144,7 +145,7 @@ def test_outputs_that_no_answer_hangs_on_go_first():
     known = {}
     for by_answers in (False, True):
         run = replace(run_on(net, X), chosen=[0, 1], by_answers=by_answers)
-        curves = RemovalCurves(run, None, {})
+        curves = RemovalCurves(run, None, TYPICAL)
         SharedBudget(run, curves, 0.5, None, "network", 0.0, None).split()
         losses = curves.known[0].groups[0].elimination.losses
         sums = np.where(np.isfinite(losses), losses, 0).sum(axis=1)  # a bias stays
