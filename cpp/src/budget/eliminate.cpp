@@ -18,7 +18,6 @@ constexpr Index kBlock = 128;  // weights removed between two looks at the rows,
 constexpr Index kShare = 10;   // and no more than one of so many
 constexpr Index kBatch = 16;   // outputs whose signals are computed together
 constexpr int kBatches = 8;    // or a multiple, whatever the number of threads
-constexpr std::size_t kFreed = 31 << 20;
 
 // One output that gives up its weights: the inverse of its Gram matrix over the features that are
 // left, and the weights of least loss among theirs. A feature that is zero in all samples is idle:
@@ -402,7 +401,7 @@ namespace nettrim {
 Elimination eliminate(const BudgetProgram& program, const BudgetPattern& pattern,
                       const BudgetOptions& options, const FirstRemovals& first) {
   using namespace budget;
-  keep_freed_memory(kFreed);
+  keep_freed_memory(kMostKept);
   StopFlag stop(options);
   Elimination result;
   result.order = Matrix<int>::Constant(program.features, program.outputs, -1);

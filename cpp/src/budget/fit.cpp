@@ -12,8 +12,7 @@ namespace {
 constexpr double kFirstShare = 0.005;  // of the weights that change places in the first round
 constexpr double kMargin = 1.05;       // a swap must promise more than it costs
 constexpr double kWorthwhile = 1e-5;   // relative decrease of a round that is kept
-constexpr std::size_t kFreed = 31 << 20;
-constexpr Index kBatch = 16;  // outputs whose absent weights are looked at together
+constexpr Index kTogether = 16;  // outputs whose absent weights are looked at together
 
 struct Swap {
   Index output, feature;
@@ -97,7 +96,7 @@ class LayerFit {
 
   // Of the outputs that have changed, a few at a time, so that sums over samples are products.
   void look_at_worths() {
-    const auto batches = cut(static_cast<Index>(stale_.size()), kBatch, 1);
+    const auto batches = cut(static_cast<Index>(stale_.size()), kTogether, 1);
     parallel_for_uneven(static_cast<Index>(batches.size()), options_.n_threads,
                         [&](Index k, int thread) {
                           if (!stop_.poll(thread) && !stop_.is_late()) {
@@ -233,7 +232,7 @@ BudgetFit fit_support(const BudgetProgram& program, const bool* support, Index r
     const bool* column = support + j * program.features;
     masks[static_cast<std::size_t>(j)].assign(column, column + program.features);
   }
-  keep_freed_memory(kFreed);
+  keep_freed_memory(kMostKept);
   LayerFit layer(program, keep, options);
   layer.fit(masks);
   return layer.result(layer.swap(rounds));

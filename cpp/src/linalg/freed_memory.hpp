@@ -5,8 +5,11 @@
 
 namespace nettrim {
 
+// The most that it can be had to keep, of a limit of 32 MiB.
+constexpr std::size_t kMostKept = 31 << 20;
+
 // glibc keeps what is freed as far as it is not larger than the largest block that was freed
-// before, of 32 MiB at most. Without one, every matrix of some size is given back to the system
+// before. Without one, every matrix of some size is given back to the system
 // and its page faults are paid again: a third of a step of interior points with 600 coefficients,
 // an eighth of an elimination among 1,000 features.
 inline void keep_freed_memory(std::size_t bytes) {
