@@ -12,7 +12,7 @@ namespace {
 constexpr double kFirstShare = 0.005;  // of the weights that change places in the first round
 constexpr double kMargin = 1.05;       // a swap must promise more than it costs
 constexpr double kWorthwhile = 1e-5;   // relative decrease of a round that is kept
-constexpr Index kTogether = 16;  // outputs whose absent weights are looked at together
+constexpr Index kTogether = 16;        // outputs whose absent weights are looked at together
 
 struct Swap {
   Index output, feature;
