@@ -513,7 +513,7 @@ def held_out(files: Path, rng: np.random.Generator) -> None:
     np.save("y2.npy", network.predict(np.load("X2.npy")).argmax(axis=1))
 
 
-@pytest.mark.parametrize("options", ["--flips 0.3", "--misses 0.3 --labels y2.npy", "--error 0.6"])
+@pytest.mark.parametrize("options", ["--flips 0.2", "--misses 0.2 --labels y2.npy", "--error 0.6"])
 def test_promises(held_out, capsys: pytest.CaptureFixture[str], options: str) -> None:
     command = f"trim net.npz -c X.npy --held-out X2.npy -o out.npz -q --path epsilon {options}"
     assert run(f"{command} --max-error 1") == 0

@@ -110,10 +110,21 @@ def test_an_unkept_promise_is_said_and_gives_the_most_careful_model(monkeypatch)
     promise = result.promise
     assert not promise.kept
     assert len(promise.models) == 1
-    assert promise.models[0].level == pytest.approx(1 / (1 + 2.5 * 0.006))
+    assert promise.models[0].level == pytest.approx(1 / (1 + 1.7 * 2.5 * 0.006))
     assert result.nonzeros_after == promise.models[0].nonzeros
     assert str(warning.message) == promise.sentence
     assert f"{promise.seen:.3g}"[:1] in promise.sentence
+
+
+@pytest.mark.parametrize(("flips", "wary"), [(0.1, True), (0.2, False)])
+def test_where_few_samples_judge_a_more_careful_model_is_tested_first(
+    monkeypatch, flips: float, wary: bool
+) -> None:
+    monkeypatch.setattr(path_search.Search, "find", lambda *_: 10.0)
+    models = keep(Promise(flips=flips, path="epsilon")).promise.models  # 75 samples judge
+    found = nettrim.Error(0.1).with_care(10.0).epsilon
+    step = nettrim.Error.tested[0] * (1.7 if wary else 1.0)
+    assert models[0].level == pytest.approx(found / step)
 
 
 def test_a_promise_that_only_the_original_keeps_is_told(monkeypatch) -> None:

@@ -11,7 +11,7 @@ more on the path do, in the same time.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -36,6 +36,7 @@ from .walk import Walk
 
 __all__ = ["keep_promise"]
 
+WARY = 1.7  # times the care of the most careful model, of one more where the search is not sure
 NOTHING_GONE = (
     "no weight is gone: of all models that were tested only the original keeps the promise"
 )
@@ -61,7 +62,8 @@ def keep_promise(
         labels = job.opened.view.number_labels(labels)
     job = replace(job, by_answers=_counts_answers(job, target))
     search = Search(job, models, target)
-    tests = _Tests(job, Path(job, models, search.path.memory), target, labels)
+    steps = models.tested if search.is_sure else (WARY * models.tested[0], *models.tested)
+    tests = _Tests(job, Path(job, models, search.path.memory), target, labels, steps)
     with job.running() as run, run.hushed(LargeErrorWarning):
         original = Walk(run, _LeftAlone(), None)
         tests.losses(original)  # refuses what no model could be tested by
@@ -115,6 +117,8 @@ class _Tests:
     path : Path
     target : Target
     labels : array_like or None
+    steps : sequence of float
+        Cares of the models to be tested, over that of the one that was found.
     sizes : list of (PathGoal, int)
         Every model that was tested, and how many weights it has left.
     first, passed, unfinished : (PathGoal, Walk) or None
@@ -125,6 +129,7 @@ class _Tests:
     path: Path
     target: Target
     labels: ArrayLike | None
+    steps: Sequence[float]
     sizes: list[tuple[PathGoal, int]] = field(default_factory=list, init=False)
     first: tuple[PathGoal, Walk] | None = field(default=None, init=False)
     passed: tuple[PathGoal, Walk] | None = field(default=None, init=False)
@@ -150,7 +155,7 @@ class _Tests:
         if care is None:
             return []
         least, most = self.path.goal.range_of_care
-        cares = dict.fromkeys(min(max(step * care, least), most) for step in self.path.goal.tested)
+        cares = dict.fromkeys(min(max(step * care, least), most) for step in self.steps)
         return [self.path.at(one) for one in cares]
 
     def losses(self, walk: Walk) -> Array:

@@ -33,6 +33,7 @@ Rows = NDArray[np.intp]
 SET_ASIDE = 4  # one of so many calibration samples judges
 STEP = 2.0  # of the care, until models on both sides are known; every further one is as much larger
 NARROW = 1.15  # ratio of two cares between which there is no more to be found
+SURE = 10.0  # losses among the samples that judge, at the level that is to be promised
 STAGE = "searching the path"
 # Labels are known of held-out samples alone: how many flips are allowed for a miss, and for a drop.
 FLIPS = {"misses": 1.0, "drop": 1.5}
@@ -70,6 +71,11 @@ class Search:
         n_judges = max(1, n_samples // SET_ASIDE)
         self.judges = np.sort(rows[:n_judges])
         self.path = Path(self.job.on_rows(np.sort(rows[n_judges:])), self.models)
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether so many samples judge that chance moves little of what they say."""
+        return len(self.judges) * self.target.risk / self.target.cap >= SURE
 
     def find(self, report: Reporter) -> float | None:
         """Return the care of the boldest model that would pass; None if Ctrl-C ended it.
