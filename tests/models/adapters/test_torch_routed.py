@@ -256,6 +256,20 @@ def rarely_hit(model: Any) -> tuple[Any, Array, Array]:
     return model.eval(), X, X[~hit.any(axis=1)]
 
 
+def test_what_follows_layers_that_the_first_samples_do_not_reach() -> None:
+    model, X, others = rarely_hit(Mixture(top=1))
+    hit = X[[not any(np.array_equal(x, other) for other in others) for x in X]]
+    follows = [
+        [
+            (layer.name, layer.activation, layer.follower, layer.factor)
+            for layer in settled(model, np.concatenate(data)).prunable_layers()
+        ]
+        for data in ([hit, others], [others, hit])
+    ]
+    assert follows[0] == follows[1]
+    assert ("experts.1.gate", "linear", "silu", "experts.1.up") in follows[1]
+
+
 def test_held_out_samples_that_reach_no_expert_say_nothing_of_it() -> None:
     model, X, others = rarely_hit(OfThoseHit(top=1))
     with pytest.warns(nettrim.HeldOutWarning):
