@@ -290,6 +290,19 @@ def test_few_of_the_samples_may_reach_fewer_layers() -> None:
     }
 
 
+def test_a_promise_needs_samples_that_reach_a_layer_beside_those_that_judge() -> None:
+    model, X, others = rarely_hit(OfThoseHit(top=1))
+    hit = X[[not any(np.array_equal(x, other) for other in others) for x in X]][:1]
+    data, held_out = np.concatenate([others[:30], hit]), X + 1
+    goal, alone = nettrim.Promise(error=0.5), ["experts.1.up"]
+    judging = next(s for s in range(99) if 30 in np.random.default_rng(s).permutation(31)[:7])
+    options = {"held_out": held_out, "seed": judging, "progress": False}
+    with pytest.raises(ValueError, match="X: the samples that reach a layer to be pruned are amo"):
+        nettrim.trim(model, data, goal, layers=alone, **options)
+    result = nettrim.trim(model, data, goal, layers=["last", *alone], **options)
+    assert [layer.name for layer in result.layers][-1] == "last"
+
+
 def padded(rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
     """Texts of two lengths, with one padding and with another."""
     ids, mask = rng.integers(1, 30, (40, 6)), np.ones((40, 6), dtype=np.int64)
