@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from dataclasses import replace
@@ -230,6 +231,60 @@ def test_an_expert_without_tokens_is_named_and_stays(kind: Any) -> None:
     untouched = {weight.name: weight.reason for weight in result.untouched}
     assert untouched["experts.1.up.weight"] == "no sample of the data reaches it"
     assert_same_state(result.model.experts[1], model.experts[1])
+
+
+class UntilItMoves(Mixture):
+    """All tokens go to the first expert, until the layer in front gives others; or to it as well."""
+
+    def __init__(self, *, dense: bool) -> None:
+        super().__init__()
+        self.was, self.dense = copy.deepcopy(self.before), dense
+
+    def forward(self, x: Any) -> Any:
+        tokens = x.reshape(-1, x.shape[-1])
+        h, was = self.before(tokens), self.was.weight @ tokens.T
+        moved = (h - was.T - self.was.bias).sum(-1) > 1e-6
+        total = torch.zeros_like(h)
+        for number, own in enumerate([~moved, moved, (h[:, 0] > 0) & self.dense]):
+            index = torch.where(own)[0]
+            total = total.index_add(0, index, self.experts[number](h[index]))
+        return self.last(total.reshape(x.shape))
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+@pytest.mark.parametrize("goal", [{"epsilon": 0.2}, {"sparsity": 0.5}])
+@pytest.mark.parametrize("dense", [True, False])
+def test_an_expert_that_meets_all_tokens_may_meet_fewer_once_others_are_trimmed(
+    rng: np.random.Generator, dense: bool, goal: dict[str, float]
+) -> None:
+    model, X = UntilItMoves(dense=dense).eval(), rng.standard_normal(SHAPE)
+    with pytest.warns(UserWarning, match="'experts.1.up'.* are not pruned: no sample of the data"):
+        result = nettrim.trim(model, X, progress=False, **goal)
+    rows = {layer.name: layer.n_rows for layer in result.layers}
+    assert 0 < rows["experts.0.up"] < len(X) * SHAPE[1] == rows["before"]
+    before, after = outputs(model, X), outputs(result.model, X)
+    distance = np.linalg.norm(after - before) / np.linalg.norm(before)
+    assert result.discrepancy == pytest.approx(distance, rel=1e-9)
+
+
+def test_a_layer_that_meets_fewer_rows_once_others_are_trimmed_is_named(
+    rng: np.random.Generator,
+) -> None:
+    """Nothing tells beforehand that the model picks them."""
+
+    class Picking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(5, 5).double(), nn.Linear(5, 5).double()
+            self.was = copy.deepcopy(self.first)
+
+        def forward(self, x: Any) -> Any:
+            h, was = self.first(x), x @ self.was.weight.T + self.was.bias
+            same = torch.where((h - was).sum(-1) < 1e-6)[0]
+            return h.index_copy(0, same, self.second(h[same]))
+
+    with pytest.raises(ValueError, match="model sends other rows to 'second' once .* in skip"):
+        nettrim.trim(Picking().eval(), rng.standard_normal((41, 5)), sparsity=0.5, progress=False)
 
 
 def test_a_layer_of_another_kind_that_does_not_run_is_not_warned_of(
