@@ -234,7 +234,7 @@ def test_an_expert_without_tokens_is_named_and_stays(kind: Any) -> None:
 
 
 class UntilItMoves(Mixture):
-    """All tokens go to the first expert, until the layer in front gives others; or to it as well."""
+    """All tokens go to the first expert, until the layer in front moves; some to the third."""
 
     def __init__(self, *, dense: bool) -> None:
         super().__init__()
@@ -283,7 +283,7 @@ def test_a_layer_that_meets_fewer_rows_once_others_are_trimmed_is_named(
             same = torch.where((h - was).sum(-1) < 1e-6)[0]
             return h.index_copy(0, same, self.second(h[same]))
 
-    with pytest.raises(ValueError, match="model sends other rows to 'second' once .* in skip"):
+    with pytest.raises(ValueError, match=r"model sends other rows to 'second' once .* in skip"):
         nettrim.trim(Picking().eval(), rng.standard_normal((41, 5)), sparsity=0.5, progress=False)
 
 
