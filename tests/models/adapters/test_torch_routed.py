@@ -267,6 +267,22 @@ def test_an_expert_that_meets_all_tokens_may_meet_fewer_once_others_are_trimmed(
     assert result.discrepancy == pytest.approx(distance, rel=1e-9)
 
 
+def test_blocks_of_a_list_that_are_in_use_meet_all_rows(rng: np.random.Generator) -> None:
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Linear(5, 5) for _ in range(3)).double()
+
+        def forward(self, x: Any) -> Any:
+            return self.blocks[1](F.relu(self.blocks[0](x)))
+
+    with pytest.warns(UserWarning, match=r"'blocks.2' are not pruned"):
+        view = settled(First().eval(), rng.standard_normal((40, 5)))
+    layers = view.prunable_layers()
+    assert [layer.name for layer in layers] == ["blocks.0", "blocks.1"]
+    assert not any(layer.meets_picked_rows for layer in layers)
+
+
 def test_a_layer_that_meets_fewer_rows_once_others_are_trimmed_is_named(
     rng: np.random.Generator,
 ) -> None:

@@ -78,8 +78,10 @@ def find_routing(
     runs = [_observe(runner, part) for part in [*few, *others, *batches]]
     routed = {name: arrival for name in layers if (arrival := _routed(name, layers[name], runs))}
     left_out = dict.fromkeys(_unreached(layers, runs), UNREACHED)
-    # An expert that meets all rows may meet fewer under other weights.
-    kinds = {_without_numbers(name) for name in [*routed, *left_out]}
+    # An expert that meets all rows may meet fewer under other weights. That some are never called
+    # tells nothing: blocks of a list that are not in use are not either.
+    empty = {name for run in runs for name in run.shapes if name in left_out}
+    kinds = {_without_numbers(name) for name in [*routed, *empty]}
     for name in layers:
         if name not in routed and name not in left_out and _without_numbers(name) in kinds:
             arrival = _routed(name, layers[name], runs, always=True)
