@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import nettrim
+from nettrim.budget.data import BudgetData
 from nettrim.budget.optimal_brain_surgeon import Regularisation, eliminate
 from support.budgets import data_of, layer
 
@@ -251,3 +252,16 @@ def test_a_bias_beside_inputs_of_any_size(exponent, posed):
         assert s.held_out_error == pytest.approx(s.error, rel=1e-6)
         answers.append(s.weights / np.where(keep, size, 1.0)[:, None])
     np.testing.assert_allclose(answers[0], answers[1], rtol=1e-6, atol=1e-9)
+
+
+def test_features_that_are_constant_beside_a_bias_are_like_others():
+    """Held-out samples may tell them apart, as pixels at an edge."""
+    X, W, _ = layer()
+    X[:, -2:] = 2.0**-8, 1.0
+    keep = np.arange(len(W)) == len(W) - 1
+    beside_bias = BudgetData.of(X, X @ W, W, None, None, None, keep, None)
+    assert beside_bias.balance is None
+    alone = BudgetData.of(X[:, :-1], X @ W, W[:-1], None, None, None, None, None)
+    assert np.flatnonzero(alone.balance).tolist() == [len(W) - 2]
+    assert alone.balance.dtype == np.intc  # where a long integer is one, ldexp takes no other
+    np.testing.assert_array_equal(alone.in_given_units(alone.weights, "weights"), W[:-1])

@@ -13,7 +13,7 @@ import nettrim
 from nettrim import Network, Promise
 from nettrim.demo import load_digits
 from nettrim.results.recipe import format_snippet
-from nettrim.trimming import path_search
+from nettrim.trimming import keep_promise, path_search
 from nettrim.trimming.path import Path as ModelPath
 from support.networks import random_network, trim
 from support.onnx_network import onnx_model
@@ -284,6 +284,21 @@ def interrupted_after(count: int, monkeypatch: pytest.MonkeyPatch, name: str) ->
 
 def test_an_interrupt_keeps_the_last_model_that_passed(result, monkeypatch) -> None:
     interrupted_after(1, monkeypatch, "trim_to")
+    stopped = keep(Promise(flips=0.08))
+    assert stopped.interrupted
+    assert stopped.promise.kept
+    assert stopped.promise.models == result.promise.models[:1]
+
+
+def test_an_interrupt_of_a_test_keeps_the_last_model_that_passed(result, monkeypatch) -> None:
+    whole, calls = keep_promise.run_on_held_out, iter(range(100))
+
+    def stop(*arguments: Any) -> Any:
+        if next(calls) == 2:  # after the original model and one of the path
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    monkeypatch.setattr(keep_promise, "run_on_held_out", stop)
     stopped = keep(Promise(flips=0.08))
     assert stopped.interrupted
     assert stopped.promise.kept

@@ -223,6 +223,21 @@ def test_what_surgery_begins_with(rng):
     assert trace.most == 190
 
 
+@pytest.mark.parametrize("pattern", ["2:4", "1:4", "3:8"])
+@pytest.mark.parametrize("begun", [0.0, 200.0])
+def test_what_surgery_begins_with_keeps_the_pattern(rng, monkeypatch, pattern, begun):
+    """Of a budget, too, that leaves more: a group of channels may have a larger share."""
+    monkeypatch.setattr("nettrim.budget.wide.BEGUN", begun)
+    X, W = rng.standard_normal((60, 13)), rng.standard_normal((13, 14))
+    keep = np.arange(13) == 5
+    data = BudgetData.of(X, np.maximum(X @ W, 0), W, "relu", None, None, keep, pattern)
+    elimination = eliminate(data, WIDE_REGULARISATION, 1, first=choose_first(data, 1, None))
+    for budget in (0, 10, 20, 30, data.size - data.demanded):
+        left = elimination.support(elimination.removals(data.size - budget)).T
+        assert data.pattern.admits(left)
+        assert data.pattern.count(left) == budget
+
+
 @pytest.mark.parametrize("share", ["network", "layer"])
 def test_a_time_limit_gives_the_best_answer_so_far(network, X, share):
     """Every layer keeps the number of weights it may, whatever time there was, and says so."""

@@ -113,12 +113,12 @@ def _is_constant(X: Array) -> Mask:
     return same
 
 
-def _unlike(X: Array, constant: Mask) -> NDArray[np.int64]:
+def _unlike(X: Array, constant: Mask) -> NDArray[np.intc]:
     """Return how many powers of two some features are longer than most of the others are.
 
     Zero where that is not far.
     """
-    balance = np.zeros(len(constant), np.int64)
+    balance = np.zeros(len(constant), np.intc)  # as ldexp takes them everywhere
     largest = np.maximum(X.max(axis=0), -X.min(axis=0))
     exponents = np.frexp(largest)[1]
     some, others = constant & (largest > 0), ~constant & (largest > 0)
@@ -169,7 +169,7 @@ class BudgetData:
     n_samples: int
     behind: Activation | Shifted | RowWeights | None = None
     units: BinaryScale = AS_GIVEN
-    balance: NDArray[np.int64] | None = None
+    balance: NDArray[np.intc] | None = None
 
     @classmethod
     def of(
@@ -263,9 +263,11 @@ class BudgetData:
         """Return the same layer with constant features, like that of a bias, as long as the others.
 
         A ridge is in units of a feature, the same for all. What the size of a constant is, is a
-        matter of how the layer is posed.
+        matter of how the layer is posed. Where a bias is known to be one, as its weights all stay,
+        others may be constant on these samples alone.
         """
-        balance = _unlike(self.X, self.pattern.keep | _is_constant(self.X))
+        kept = self.pattern.keep
+        balance = _unlike(self.X, kept if kept.any() else _is_constant(self.X))
         if not balance.any():
             return self
         X = np.ldexp(self.X, -balance)

@@ -82,3 +82,16 @@ class Pattern:
         left = weights[~self.keep] != 0
         begins = np.arange(0, self.n_free, self.group)
         return bool((np.add.reduceat(left, begins, axis=0, dtype=int) <= self.most).all())
+
+    def first_to_go(self, sizes: Array) -> Mask:
+        """Return which weights have to go for it if the smallest do; of shape (n_outputs, ...)."""
+        first = np.zeros(sizes.shape, bool)
+        if self.group == 0:
+            return first
+        free = np.flatnonzero(~self.keep)
+        for begin in range(0, self.n_free, self.group):
+            own = free[begin : begin + self.group]
+            smallest = np.argsort(sizes[:, own], axis=1, kind="stable")
+            gone = smallest[:, : max(len(own) - self.most, 0)]
+            np.put_along_axis(first, own[gone], True, axis=1)
+        return first

@@ -42,7 +42,9 @@ def surgery_budget(n_features: int, n_outputs: int) -> int:
 
 
 def choose_first(data: BudgetData, n_threads: int, deadline: float | None) -> FirstRemovals:
-    """Return the weights that are gone before surgery begins; those that are smallest went first.
+    """Return the weights that are gone before surgery begins.
+
+    Those that are smallest went first, after those that the pattern demands.
 
     The bound of a layer's inactive rows must be the same in all samples.
     """
@@ -54,6 +56,7 @@ def choose_first(data: BudgetData, n_threads: int, deadline: float | None) -> Fi
     left[:, data.pattern.keep] = True
     lengths = np.sqrt(np.einsum("ij,ij->j", data.X, data.X))
     sizes = np.where(left, np.inf, np.abs(data.weights.T) * lengths)
-    order = np.argsort(sizes, axis=1, kind="stable").astype(np.int32)
+    # What the pattern demands is in front, for budgets of more than what is left here.
+    order = np.lexsort((sizes, ~data.pattern.first_to_go(sizes)), axis=1).astype(np.int32)
     known = Elimination(order, np.zeros(order.shape), data.pattern.demanded)
     return FirstRemovals(0, known, np.count_nonzero(~left, axis=1))

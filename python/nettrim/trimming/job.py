@@ -150,9 +150,19 @@ class Job(Generic[Model]):
         """Return the job on some of the calibration samples, of which nothing is kept on disk.
 
         Layers that none of them reaches stay as they are.
+
+        Raises
+        ------
+        ValueError
+            If they reach none of the layers to be pruned.
         """
         opened = replace(self.opened, data=self.opened.data[rows], held_out=None)
         reached = opened.reached(self.chosen)
+        if not reached:
+            raise ValueError(
+                "X: the samples that reach a layer to be pruned are among those that are set aside "
+                "to judge by; give more that reach one, or another seed"
+            )
         return replace(self, opened=opened, chosen=reached, before=Runs(), store=None)
 
     def afresh(self) -> Job[Model]:

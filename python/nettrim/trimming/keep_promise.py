@@ -146,8 +146,13 @@ class _Tests:
                 self.unfinished = goal, walk
                 return
             self.first = self.first or (goal, walk)
+            try:
+                losses = self.losses(walk)
+            except KeyboardInterrupt:
+                self.unfinished = goal, walk
+                return
             self.sizes.append((goal, walk.nonzeros()))
-            yield len(self.sizes) - 1, self.losses(walk)
+            yield len(self.sizes) - 1, losses
             self.passed = goal, walk
 
     def _sequence(self, care: float | None) -> list[PathGoal]:

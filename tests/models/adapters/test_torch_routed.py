@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from dataclasses import replace
@@ -232,6 +233,76 @@ def test_an_expert_without_tokens_is_named_and_stays(kind: Any) -> None:
     assert_same_state(result.model.experts[1], model.experts[1])
 
 
+class UntilItMoves(Mixture):
+    """All tokens go to the first expert, until the layer in front moves; some to the third."""
+
+    def __init__(self, *, dense: bool) -> None:
+        super().__init__()
+        self.was, self.dense = copy.deepcopy(self.before), dense
+
+    def forward(self, x: Any) -> Any:
+        tokens = x.reshape(-1, x.shape[-1])
+        h, was = self.before(tokens), self.was.weight @ tokens.T
+        moved = (h - was.T - self.was.bias).sum(-1) > 1e-6
+        total = torch.zeros_like(h)
+        for number, own in enumerate([~moved, moved, (h[:, 0] > 0) & self.dense]):
+            index = torch.where(own)[0]
+            total = total.index_add(0, index, self.experts[number](h[index]))
+        return self.last(total.reshape(x.shape))
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+@pytest.mark.parametrize("goal", [{"epsilon": 0.2}, {"sparsity": 0.5}])
+@pytest.mark.parametrize("dense", [True, False])
+def test_an_expert_that_meets_all_tokens_may_meet_fewer_once_others_are_trimmed(
+    rng: np.random.Generator, dense: bool, goal: dict[str, float]
+) -> None:
+    model, X = UntilItMoves(dense=dense).eval(), rng.standard_normal(SHAPE)
+    with pytest.warns(UserWarning, match="'experts.1.up'.* are not pruned: no sample of the data"):
+        result = nettrim.trim(model, X, progress=False, **goal)
+    rows = {layer.name: layer.n_rows for layer in result.layers}
+    assert 0 < rows["experts.0.up"] < len(X) * SHAPE[1] == rows["before"]
+    before, after = outputs(model, X), outputs(result.model, X)
+    distance = np.linalg.norm(after - before) / np.linalg.norm(before)
+    assert result.discrepancy == pytest.approx(distance, rel=1e-9)
+
+
+def test_blocks_of_a_list_that_are_in_use_meet_all_rows(rng: np.random.Generator) -> None:
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Linear(5, 5) for _ in range(3)).double()
+
+        def forward(self, x: Any) -> Any:
+            return self.blocks[1](F.relu(self.blocks[0](x)))
+
+    with pytest.warns(UserWarning, match=r"'blocks.2' are not pruned"):
+        view = settled(First().eval(), rng.standard_normal((40, 5)))
+    layers = view.prunable_layers()
+    assert [layer.name for layer in layers] == ["blocks.0", "blocks.1"]
+    assert not any(layer.meets_picked_rows for layer in layers)
+
+
+def test_a_layer_that_meets_fewer_rows_once_others_are_trimmed_is_named(
+    rng: np.random.Generator,
+) -> None:
+    """Nothing tells beforehand that the model picks them."""
+
+    class Picking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(5, 5).double(), nn.Linear(5, 5).double()
+            self.was = copy.deepcopy(self.first)
+
+        def forward(self, x: Any) -> Any:
+            h, was = self.first(x), x @ self.was.weight.T + self.was.bias
+            same = torch.where((h - was).sum(-1) < 1e-6)[0]
+            return h.index_copy(0, same, self.second(h[same]))
+
+    with pytest.raises(ValueError, match=r"model sends other rows to 'second' once .* in skip"):
+        nettrim.trim(Picking().eval(), rng.standard_normal((41, 5)), sparsity=0.5, progress=False)
+
+
 def test_a_layer_of_another_kind_that_does_not_run_is_not_warned_of(
     rng: np.random.Generator,
 ) -> None:
@@ -256,6 +327,20 @@ def rarely_hit(model: Any) -> tuple[Any, Array, Array]:
     return model.eval(), X, X[~hit.any(axis=1)]
 
 
+def test_what_follows_layers_that_the_first_samples_do_not_reach() -> None:
+    model, X, others = rarely_hit(Mixture(top=1))
+    hit = X[[not any(np.array_equal(x, other) for other in others) for x in X]]
+    follows = [
+        [
+            (layer.name, layer.activation, layer.follower, layer.factor)
+            for layer in settled(model, np.concatenate(data)).prunable_layers()
+        ]
+        for data in ([hit, others], [others, hit])
+    ]
+    assert follows[0] == follows[1]
+    assert ("experts.1.gate", "linear", "silu", "experts.1.up") in follows[1]
+
+
 def test_held_out_samples_that_reach_no_expert_say_nothing_of_it() -> None:
     model, X, others = rarely_hit(OfThoseHit(top=1))
     with pytest.warns(nettrim.HeldOutWarning):
@@ -274,6 +359,19 @@ def test_few_of_the_samples_may_reach_fewer_layers() -> None:
     assert {opened.layers[k].name for k in missed} == {
         f"experts.1.{name}" for name in ("gate", "up", "down")
     }
+
+
+def test_a_promise_needs_samples_that_reach_a_layer_beside_those_that_judge() -> None:
+    model, X, others = rarely_hit(OfThoseHit(top=1))
+    hit = X[[not any(np.array_equal(x, other) for other in others) for x in X]][:1]
+    data, held_out = np.concatenate([others[:30], hit]), X + 1
+    goal, alone = nettrim.Promise(error=0.5), ["experts.1.up"]
+    judging = next(s for s in range(99) if 30 in np.random.default_rng(s).permutation(31)[:7])
+    options = {"held_out": held_out, "seed": judging, "progress": False}
+    with pytest.raises(ValueError, match="X: the samples that reach a layer to be pruned are amo"):
+        nettrim.trim(model, data, goal, layers=alone, **options)
+    result = nettrim.trim(model, data, goal, layers=["last", *alone], **options)
+    assert [layer.name for layer in result.layers][-1] == "last"
 
 
 def padded(rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -283,7 +283,7 @@ class TorchGraph:
             return "linear"
         floats = (p.dtype for p in self.traced.parameters() if p.is_floating_point())
         dtype = self.tried_in or self.types.get(at, next(floats, torch.float64))
-        shape = self.shapes.get(at, self._guessed_shape(at))
+        shape = _with_rows(self.shapes.get(at, self._guessed_shape(at)))
         return classify_calls(self._branch, at, calls, torch.empty(shape, dtype=dtype))
 
     def _guessed_shape(self, at: fx.Node) -> Shape:
@@ -389,6 +389,12 @@ def _side_by_side(met: Sequence[LipschitzConstants]) -> LipschitzConstants:
     """Return how far a layer's inputs in all its calls, as one signal, follow other layers."""
     layers = sorted({k for constants in met for k in constants})
     return {k: math.hypot(*(constants.get(k, 0.0) for constants in met)) for k in layers}
+
+
+def _with_rows(shape: Shape) -> Shape:
+    """Return a shape of some values for one of none, as of an expert that no sample reached."""
+    others = math.prod(n for n in shape if n)
+    return tuple(n or max(2, VALUES // others) for n in shape)
 
 
 class _Recorder(fx.Interpreter):

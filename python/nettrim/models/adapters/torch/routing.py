@@ -78,6 +78,14 @@ def find_routing(
     runs = [_observe(runner, part) for part in [*few, *others, *batches]]
     routed = {name: arrival for name in layers if (arrival := _routed(name, layers[name], runs))}
     left_out = dict.fromkeys(_unreached(layers, runs), UNREACHED)
+    # An expert that meets all rows may meet fewer under other weights. That some are never called
+    # tells nothing: blocks of a list that are not in use are not either.
+    empty = {name for run in runs for name in run.shapes if name in left_out}
+    kinds = {_without_numbers(name) for name in [*routed, *empty]}
+    for name in layers:
+        if name not in routed and name not in left_out and _without_numbers(name) in kinds:
+            arrival = _routed(name, layers[name], runs, always=True)
+            routed |= {} if arrival is None else {name: arrival}
     known: dict[str, Arrival | None] = {n: a for n, a in found.items() if isinstance(n, str)}
     known = {name: a for name, a in (known | routed).items() if name not in left_out}
     sequences = [[name for name in run.shapes if name in known] for run in runs]
@@ -131,17 +139,20 @@ def _observe(runner: Runner, samples: Data) -> _Calls:
     return calls
 
 
-def _routed(name: str, layer: nn.Module, runs: Sequence[_Calls]) -> Arrival | None:
+def _routed(
+    name: str, layer: nn.Module, runs: Sequence[_Calls], *, always: bool = False
+) -> Arrival | None:
     """Return how rows arrive at a layer if their number goes neither with the samples nor is one.
 
-    None for one that meets no rows at all, or rows of several shapes.
+    None for one that meets no rows at all, or rows of several shapes. ``always`` for one that is
+    known to meet rows which the model picks, although these have been all of them.
     """
     first = -1 if isinstance(layer, nn.Linear) else 1  # axis of a row
     shapes = [shape for run in runs for shape in run.shapes.get(name, [])]
     counts = [_count_rows(name, run, first) for run in runs]
     if not shapes or len({shape[first:] for shape in shapes}) > 1 or not any(counts):
         return None
-    if len({*counts}) == 1 or _goes_with_samples(counts, runs):
+    if not always and (len({*counts}) == 1 or _goes_with_samples(counts, runs)):
         return None
     row = shapes[0][first:]
     n_calls = max(len(run.shapes.get(name, [])) for run in runs)

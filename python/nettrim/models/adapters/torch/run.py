@@ -301,7 +301,7 @@ def join_batches(
     Raises
     ------
     ValueError
-        If it is missing for some of them.
+        If it is missing for some of them, or does not belong to all of them alike.
     """
     joined: Array | None = None
     for batch, tensor in zip(batches, parts, strict=True):
@@ -312,6 +312,11 @@ def join_batches(
                 f"model does not {what} in its turn on samples {batch.start} to {batch.stop - 1}"
             )
         values = np.moveaxis(tensor.detach().to("cpu", torch.float64).numpy(), axis, 0)
+        if not len(values) or len(values) % count:
+            raise ValueError(
+                f"model sends other rows to {stop!r} once layers in front of it are trimmed, which "
+                "of these samples alone could not be told; name it, or them, in skip"
+            )
         if len(values) != count:
             values = values.reshape(count, -1, *values.shape[1:])
         if joined is None:
