@@ -67,7 +67,9 @@ class Case:
 
     def __init__(self, layer: minilm.LinearLayer, n_outputs: int) -> None:
         self.name = layer.name
-        self.X, self.others = (np.column_stack([x, np.ones(len(x))]) for x in given(layer))
+        self.X, self.others = (
+            np.column_stack([x, np.ones(len(x))]) for x in (layer.X, layer.held_out)
+        )
         self.W = np.vstack([layer.weights, layer.bias])[:, :n_outputs]
         self.Z = self.X @ self.W
 
@@ -105,10 +107,6 @@ class Case:
             "in front": relative(self.X @ weights - self.Z, self.Z),
             "seconds": seconds,
         }
-
-
-def given(layer: minilm.LinearLayer) -> tuple[Array, Array]:
-    return layer.X, layer.held_out
 
 
 def rows(case: Case, epsilon: float) -> Iterator[dict[str, Any]]:

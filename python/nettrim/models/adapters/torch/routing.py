@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ...samples import Data
+from .hooks import hooks_in_front
 from .run import Arrival, Exit, Runner, Stop
 
 __all__ = ["UNREACHED", "Routing", "find_routing", "hooked_modules"]
@@ -99,22 +100,13 @@ def find_routing(
     return Routing(arrivals, left_out, frozenset(whole))
 
 
-@contextmanager
 def hooked_modules(
     runner: Runner, names: Iterable[str], on_input: Callable[[str, torch.Tensor], None]
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Tell what arrives at modules, whatever they are: their first tensor of floats."""
-    handles = [
-        runner.model.get_submodule(name).register_forward_pre_hook(
-            _hook(name, on_input), with_kwargs=True
-        )
-        for name in names
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return hooks_in_front(
+        (runner.model.get_submodule(name), _hook(name, on_input)) for name in names
+    )
 
 
 def _hook(name: str, on_input: Callable[[str, torch.Tensor], None]) -> Callable[..., None]:

@@ -7,6 +7,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,6 +19,7 @@ from ....base.arrays import Array
 from ....base.dispatch import core
 from ...model_view import Affine
 from ...samples import Data, Samples
+from .hooks import hooks_in_front
 from .layers import write
 from .outputs import named_tensors
 from .prepare import copy_model
@@ -274,18 +276,9 @@ class Runner:
                     on_input(Exit(name), values)
         return shapes
 
-    @contextlib.contextmanager
-    def hooked(self, names: Iterable[str], on_input: OnInput) -> Iterator[None]:
+    def hooked(self, names: Iterable[str], on_input: OnInput) -> AbstractContextManager[None]:
         """Tell what arrives at some layers."""
-        handles = [
-            self.layers[name].register_forward_pre_hook(_hook(name, on_input), with_kwargs=True)
-            for name in names
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        return hooks_in_front((self.layers[name], _hook(name, on_input)) for name in names)
 
 
 def layer_names(stops: Iterable[Stop]) -> list[str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ....base.arrays import Array
+from .hooks import hooks_in_front
 
 __all__ = ["TRANSPOSED", "Spread", "resized_outputs", "turn_kernels"]
 
@@ -91,9 +92,5 @@ def resized_outputs(layers: Mapping[str, nn.Module]) -> Iterator[set[str]]:
         return hook
 
     transposed = [(name, m) for name, m in layers.items() if isinstance(m, TRANSPOSED)]
-    handles = [m.register_forward_pre_hook(hear(n), with_kwargs=True) for n, m in transposed]
-    try:
+    with hooks_in_front((m, hear(n)) for n, m in transposed):
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()
