@@ -14,10 +14,13 @@ namespace {
 constexpr Index kWorthWhole = 2;
 
 // Samples of a block of X, which the caches hold while all outputs gather from it.
-constexpr Index kSamplesPerBlock = 4096;
+constexpr Index kSamplesPerBlock = 4096, kSamplesPerProduct = 1024;
 
 // Time to gather an entry of X from where it lies, over that to copy one.
 constexpr double kCostOfGathering = 4;
+// Times to pick an entry of X out of a block and to multiply it, over that of a multiplication in a
+// product of whole blocks.
+constexpr double kCostOfPicking = 40, kCostOfMultiplying = 1.5;
 
 // Of 64 samples, one in `stride`: those of a larger stride are among those of a smaller one, and
 // their places differ from one 64 to the next, for data may be periodic.
@@ -51,6 +54,11 @@ std::vector<Index> features_in_order(const GramColumns& a) {
     features.push_back((*a.features)[static_cast<std::size_t>(place)]);
   }
   return features;
+}
+
+std::vector<Index> fresh_in_order(const GramColumns& a) {
+  const std::vector<Index> features = features_in_order(a);
+  return {features.begin() + a.known, features.end()};
 }
 
 template <class S>
@@ -110,14 +118,34 @@ Matrix<double> WorkingGram<S>::columns(Index output, const std::vector<Index>& f
 
 template <class S>
 void WorkingGram<S>::fill(std::vector<GramColumns>& asked) const {
-  if (asked.empty()) return;
-  for (GramColumns& a : asked) begin(a);
+  std::vector<GramColumns*> of_many, of_few;
+  for (GramColumns& a : asked) {
+    begin(a);
+    (has_few_fresh(a) ? of_few : of_many).push_back(&a);
+  }
+  if (!shares_samples(of_few, 1)) {
+    of_many.insert(of_many.end(), of_few.begin(), of_few.end());
+    of_few.clear();
+  }
   if (kept_ == Precision::float32) {
-    add_samples<float>(asked);
+    add_samples<float>(of_many);
+    add_products<float>(of_few);
   } else {
-    add_samples<double>(asked);
+    add_samples<double>(of_many);
+    add_products<double>(of_few);
   }
   for (GramColumns& a : asked) finish(a);
+}
+
+// Whether the products of all features and samples with the fresh columns are less work than to
+// pick those that count.
+template <class S>
+bool WorkingGram<S>::has_few_fresh(const GramColumns& a) const {
+  if (a.stride > 1) return false;
+  const auto fresh = static_cast<double>(a.entries.cols());
+  const auto all = static_cast<double>(p_.n_samples() * p_.n_features());
+  const auto picked = static_cast<double>(counted_samples(a) * a.entries.rows());
+  return all * fresh < picked * (kCostOfPicking + kCostOfMultiplying * fresh);
 }
 
 template <class S>
@@ -174,18 +202,19 @@ void WorkingGram<S>::finish(GramColumns& a) const {
 // precision that is kept of them, and all of them in double.
 template <class S>
 template <class G>
-void WorkingGram<S>::add_samples(std::vector<GramColumns>& asked) const {
+void WorkingGram<S>::add_samples(const std::vector<GramColumns*>& asked) const {
+  if (asked.empty()) return;
   Index most = 0;
-  for (const GramColumns& a : asked) most = std::max(most, a.entries.rows());
+  for (const GramColumns* a : asked) most = std::max(most, a->entries.rows());
   OuterProducts<G> products(most);
   Matrix<G> X;
   const Index stride = common_stride(asked);
   const bool shared = shares_samples(asked, stride);
   std::vector<std::vector<Index>> features;
   std::vector<std::pair<Picker<G>, Picker<G>>> pickers;  // of known and fresh features
-  for (const GramColumns& a : asked) {
-    features.push_back(features_in_order(a));
-    const auto begin = features.back().begin(), fresh = begin + a.known;
+  for (const GramColumns* a : asked) {
+    features.push_back(features_in_order(*a));
+    const auto begin = features.back().begin(), fresh = begin + a->known;
     pickers.emplace_back(Picker<G>({begin, fresh}), Picker<G>({fresh, features.back().end()}));
   }
   for (Index first = 0; first < p_.n_samples(); first += stride * kSamplesPerBlock) {
@@ -193,10 +222,9 @@ void WorkingGram<S>::add_samples(std::vector<GramColumns>& asked) const {
     const std::vector<Index> samples = one_in(stride, first, last);
     if (shared) write_X(samples, X);
     for (std::size_t m = 0; m < asked.size(); ++m) {
-      GramColumns& a = asked[m];
+      GramColumns& a = *asked[m];
       const auto& [pick_known, pick_fresh] = pickers[m];
-      const auto each = static_cast<double>(a.estimate != nullptr ? 1 : a.stride);
-      const double weight = is_difference(a) ? pull_ - 1 : (1 - pull_) * each;
+      const double weight = weight_of_samples(a);
       products.begin(a.known, a.entries.cols());
       for (std::size_t k = 0; k < samples.size(); ++k) {
         if (!counts(a, samples[k])) continue;
@@ -215,6 +243,52 @@ void WorkingGram<S>::add_samples(std::vector<GramColumns>& asked) const {
   }
 }
 
+// The same where few columns are fresh: their samples that count, by all of X at once.
+template <class S>
+template <class G>
+void WorkingGram<S>::add_products(const std::vector<GramColumns*>& asked) const {
+  if (asked.empty()) return;
+  Index fresh = 0;
+  for (const GramColumns* a : asked) fresh += a->entries.cols();
+  Matrix<double> sums = Matrix<double>::Zero(p_.n_features(), fresh);
+  Matrix<G> X, counted;
+  for (Index first = 0; first < p_.n_samples(); first += kSamplesPerProduct) {
+    const Range block = {first, std::min(kSamplesPerProduct, p_.n_samples() - first)};
+    p_.write_X(block, X);
+    counted.setZero(fresh, block.size);
+    G* row = counted.data();
+    for (const GramColumns* a : asked) {
+      const std::vector<Index> features = fresh_in_order(*a);
+      for (Index k = 0; k < block.size; ++k) {
+        if (!counts(*a, first + k)) continue;
+        for (std::size_t j = 0; j < features.size(); ++j) {
+          row[k * fresh + static_cast<Index>(j)] = X(features[j], k);
+        }
+      }
+      row += features.size();
+    }
+    sums += product(X, counted.transpose()).template cast<double>();
+  }
+  Index begin = 0;
+  for (GramColumns* a : asked) {
+    const std::vector<Index> features = features_in_order(*a);
+    a->entries += weight_of_samples(*a) * sums(features, Eigen::seqN(begin, a->entries.cols()));
+    begin += a->entries.cols();
+  }
+}
+
+template <class S>
+double WorkingGram<S>::weight_of_samples(const GramColumns& a) const {
+  if (is_difference(a)) return pull_ - 1;
+  return (1 - pull_) * static_cast<double>(a.estimate != nullptr ? 1 : a.stride);
+}
+
+template <class S>
+Index WorkingGram<S>::counted_samples(const GramColumns& a) const {
+  const Index active = active_samples(a.output);
+  return is_difference(a) ? p_.n_samples() - active : active / a.stride;
+}
+
 template <class S>
 bool WorkingGram<S>::counts(const GramColumns& a, Index sample) const {
   const bool is_active = active(a.output, sample);
@@ -224,9 +298,11 @@ bool WorkingGram<S>::counts(const GramColumns& a, Index sample) const {
 
 // One in so many samples is asked for.
 template <class S>
-Index WorkingGram<S>::common_stride(const std::vector<GramColumns>& asked) const {
+Index WorkingGram<S>::common_stride(const std::vector<GramColumns*>& asked) const {
   Index least = kLargestStride;
-  for (const GramColumns& a : asked) least = std::min(least, a.estimate != nullptr ? 1 : a.stride);
+  for (const GramColumns* a : asked) {
+    least = std::min(least, a->estimate != nullptr ? 1 : a->stride);
+  }
   return least;
 }
 
@@ -248,12 +324,10 @@ void WorkingGram<S>::write_X(const std::vector<Index>& samples, Matrix<G>& out) 
 
 // Whether all that is gathered is more than a copy of X, which is read in order.
 template <class S>
-bool WorkingGram<S>::shares_samples(const std::vector<GramColumns>& asked, Index stride) const {
+bool WorkingGram<S>::shares_samples(const std::vector<GramColumns*>& asked, Index stride) const {
   double gathered = 0;
-  for (const GramColumns& a : asked) {
-    const Index samples = is_difference(a) ? p_.n_samples() - active_samples(a.output)
-                                           : active_samples(a.output) / a.stride;
-    gathered += static_cast<double>(samples) * static_cast<double>(a.features->size());
+  for (const GramColumns* a : asked) {
+    gathered += static_cast<double>(counted_samples(*a) * a->entries.rows());
   }
   const auto copied = static_cast<double>(p_.n_samples() / stride * p_.n_features());
   return kCostOfGathering * gathered > copied;

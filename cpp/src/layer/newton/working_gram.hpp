@@ -52,13 +52,18 @@ class WorkingGram {
     return whole_.size() > 0 && asked.stride == 1 &&
            2 * active_samples(asked.output) > p_.n_samples();
   }
+  bool has_few_fresh(const GramColumns& asked) const;
   void begin(GramColumns& asked) const;
   void finish(GramColumns& asked) const;
   template <class G>
-  void add_samples(std::vector<GramColumns>& asked) const;
+  void add_samples(const std::vector<GramColumns*>& asked) const;
+  template <class G>
+  void add_products(const std::vector<GramColumns*>& asked) const;
+  double weight_of_samples(const GramColumns& asked) const;
+  Index counted_samples(const GramColumns& asked) const;
   bool counts(const GramColumns& asked, Index sample) const;
-  Index common_stride(const std::vector<GramColumns>& asked) const;
-  bool shares_samples(const std::vector<GramColumns>& asked, Index stride) const;
+  Index common_stride(const std::vector<GramColumns*>& asked) const;
+  bool shares_samples(const std::vector<GramColumns*>& asked, Index stride) const;
   template <class G>
   void write_X(const std::vector<Index>& samples, Matrix<G>& out) const;
   template <class G>
