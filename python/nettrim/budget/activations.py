@@ -38,6 +38,10 @@ class Activation(NamedTuple):
         """Return what follows some outputs."""
         return self
 
+    def of_samples(self, samples: slice) -> Activation:
+        """Return what follows in some samples."""
+        return self
+
 
 class RowWeights(NamedTuple):
     """What follows where every signal's error counts as much as the caller says: its root times it.
@@ -62,6 +66,10 @@ class RowWeights(NamedTuple):
     def of(self, outputs: slice | NDArray[Any]) -> RowWeights:
         """Return what follows some outputs."""
         return RowWeights(self.roots[:, outputs])
+
+    def of_samples(self, samples: slice) -> RowWeights:
+        """Return what follows in some samples."""
+        return RowWeights(self.roots[samples])
 
 
 class Shifted(NamedTuple):
@@ -88,6 +96,10 @@ class Shifted(NamedTuple):
     def of(self, outputs: slice | NDArray[Any]) -> Shifted:
         """Return what follows some outputs."""
         return Shifted(self.activation, self.offset[outputs])
+
+    def of_samples(self, samples: slice) -> Shifted:
+        """Return what follows in some samples."""
+        return self
 
     def _shifted(self, signals: AnyFloat) -> AnyFloat:
         shifted: AnyFloat = signals + self.offset.astype(signals.dtype)

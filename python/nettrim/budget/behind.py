@@ -11,8 +11,7 @@ on their support by Gauss-Newton steps with the same matrices.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from ..base.deadline import has_passed, remaining_seconds
 from ..base.dispatch import core
 from .activations import Activation, RowWeights, Shifted
 from .data import BudgetData
+from .sample_blocks import map_samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +43,7 @@ MOST_BYTES = 1e9  # of all Gram matrices, working copies included
 BYTES = 24  # of an entry of one of them
 COMPARED_ROWS, ROUNDS = 256, 8  # of the search for outputs with like slopes
 STEPS = 3  # of Gauss-Newton
+POLISHED_SIGNALS = 2**22  # at once, of which there are half a dozen arrays in single precision
 
 
 def solve_behind(
@@ -54,7 +55,7 @@ def solve_behind(
     deadline: float | None,
 ) -> Array:
     """Return few weights of a layer; at a deadline, those by then."""
-    forms = _Forms.behind(data, activation)
+    forms = _Forms.behind(data, activation, n_threads)
     weights = _select(data, forms, budget, ridge, n_threads, deadline)
     _polish(data, activation, forms, weights, weights != 0, ridge, n_threads, deadline)
     return weights
@@ -69,7 +70,7 @@ def choose_behind(
     deadline: float | None,
 ) -> Mask:
     """Return which weights to keep, of the shape of all of them."""
-    forms = _Forms.behind(data, activation)
+    forms = _Forms.behind(data, activation, n_threads)
     kept: Mask = _select(data, forms, budget, ridge, n_threads, deadline) != 0
     return kept
 
@@ -106,7 +107,7 @@ def fit_behind(
     deadline: float | None,
 ) -> Array:
     """Return weights on a support, of the shape of both; at a deadline, those by then."""
-    forms = _Forms.behind(data, activation)
+    forms = _Forms.behind(data, activation, n_threads)
     fields = core.fit_quadratic(
         **forms.quadratic_arguments(data, ridge),
         support=support,
@@ -132,17 +133,13 @@ def _polish(
 ) -> None:
     """Let weights follow the true loss on a support, in place."""
     X, Y = data.X.astype(np.float32), data.Y.astype(np.float32)
-
-    def polish(form: int) -> None:
-        own = forms.form_of == form
+    for some in forms.parts(POLISHED_SIGNALS // len(X)):
+        own, part = np.isin(forms.form_of, some), forms.part(some)
         prior = data.weights[:, own].astype(np.float32)
-        loss = _Loss(X, Y[:, own], prior, activation.of(own), forms.grams[form], ridge)
+        loss = _Loss(X, Y[:, own], prior, activation.of(own), part, ridge, n_threads)
         start = np.ascontiguousarray(weights[:, own], dtype=np.float32)
         mask = np.ascontiguousarray(support[:, own])
         weights[:, own] = _polished(loss, mask, start, deadline)
-
-    with ThreadPoolExecutor(n_threads) as threads:
-        list(threads.map(polish, range(len(forms.grams))))
 
 
 @dataclass(frozen=True)
@@ -162,11 +159,43 @@ class _Forms:
     correlations: Array
 
     @classmethod
-    def behind(cls, data: BudgetData, activation: Activation | Shifted | RowWeights) -> _Forms:
+    def behind(
+        cls, data: BudgetData, activation: Activation | Shifted | RowWeights, n_threads: int
+    ) -> _Forms:
         """Weight rows by the squared slopes of what follows."""
         X, Y = data.X.astype(np.float32), data.Y.astype(np.float32)
-        steepness = activation.slope(Y) ** 2
-        return cls.of(X, Y, np.maximum(steepness, LEAST_WEIGHT * steepness.max()))
+        steepness = np.empty_like(Y)
+
+        def write(samples: slice) -> None:
+            slope = activation.of_samples(samples).slope(Y[samples])
+            np.multiply(slope, slope, out=steepness[samples])
+
+        map_samples(write, Y.shape, n_threads)
+        least = LEAST_WEIGHT * steepness.max()
+        return cls.of(X, Y, np.maximum(steepness, least, out=steepness))
+
+    def parts(self, most: int) -> Iterator[NDArray[Any]]:
+        """Return all forms, so many of them at a time that they are of so many outputs at most."""
+        counts = np.bincount(self.form_of)
+        begin = 0
+        for end in range(1, len(counts) + 1):
+            if end == len(counts) or counts[begin : end + 1].sum() > most:
+                yield np.arange(begin, end)
+                begin = end
+
+    def part(self, some: NDArray[Any]) -> _Forms:
+        """Return some forms in a row."""
+        own = np.isin(self.form_of, some)
+        form_of = np.ascontiguousarray(self.form_of[own] - int(some[0]))
+        return _Forms(form_of, self.grams[some], self.correlations[:, own])
+
+    def times(self, weights: Array) -> Array:
+        """Return the products of the weights of each output with its Gram matrix."""
+        products = np.empty_like(weights)
+        for k, gram in enumerate(self.grams):
+            own = self.form_of == k
+            products[:, own] = gram @ weights[:, own]
+        return products
 
     def quadratic_arguments(self, data: BudgetData, ridge: float) -> Mapping[str, Any]:
         """Return the core's arguments for the layer."""
@@ -188,14 +217,13 @@ class _Forms:
         fewest = n_outputs // FEWEST_OUTPUTS
         count = max(min(MOST_FORMS, worthwhile, room, fewest), 1)
         form_of = _cluster(row_weights, count)
-        grams = np.empty((form_of.max() + 1, n_features, n_features))
-        correlations = np.empty((n_features, n_outputs))
-        for k, gram in enumerate(grams):
-            own = form_of == k
-            roots = np.sqrt(row_weights[:, own].mean(axis=1, keepdims=True))
-            weighted = X * roots
+        members = (form_of[:, None] == np.arange(form_of.max() + 1)).astype(X.dtype)
+        means = row_weights @ (members / members.sum(axis=0))
+        grams = np.empty((len(means.T), n_features, n_features))
+        for gram, roots in zip(grams, np.sqrt(means.T), strict=True):
+            weighted = X * roots[:, None]
             gram[:] = weighted.T @ weighted
-            correlations[:, own] = weighted.T @ (Y[:, own] * roots)
+        correlations = (X.T @ (Y * means[:, form_of])).astype(np.float64)
         return cls(form_of, grams, correlations)
 
 
@@ -220,35 +248,49 @@ class _Loss:
     ----------
     X, Y, prior : ndarray
         Those of the layer.
-    gram : ndarray of shape (n_features, n_features)
-        What stands for the second derivatives of all of them.
+    forms : _Forms
+        What stands for the second derivatives.
     ridge : float
-        Over the mean of its diagonal.
+        Over the mean of the diagonal of each.
     """
 
     X: AnyFloat
     Y: AnyFloat
     prior: AnyFloat
     activation: Activation | Shifted | RowWeights
-    gram: Array
+    forms: _Forms
     ridge: float
+    n_threads: int
 
     @cached_property
     def wanted(self) -> AnyFloat:
-        return self.activation.value(self.Y)
+        wanted = np.empty_like(self.Y)
+
+        def write(samples: slice) -> None:
+            wanted[samples] = self.activation.of_samples(samples).value(self.Y[samples])
+
+        map_samples(write, self.Y.shape, self.n_threads)
+        return wanted
 
     @cached_property
-    def strength(self) -> float:
-        """The ridge in absolute units."""
-        return self.ridge * (float(np.trace(self.gram)) / len(self.gram) or 1.0)
+    def strength(self) -> AnyFloat:
+        """The ridge of every output in absolute units."""
+        means = np.trace(self.forms.grams, axis1=1, axis2=2) / len(self.forms.grams[0])
+        strength: AnyFloat = self.ridge * np.where(means == 0, 1.0, means)[self.forms.form_of]
+        return strength.astype(np.float32)
 
     def at(self, weights: AnyFloat, signals: AnyFloat) -> _Point:
         """Return what the outputs lose with some weights."""
-        value, slope = self.activation.value_and_slope(signals)
-        misfit = value - self.wanted
-        apart = weights - self.prior
-        losses = np.einsum("ij,ij->j", misfit, misfit)
-        losses += self.strength * np.einsum("ij,ij->j", apart, apart)
+        slope, misfit = np.empty_like(signals), np.empty_like(signals)
+
+        def look(samples: slice) -> AnyFloat:
+            both = self.activation.of_samples(samples).value_and_slope(signals[samples])
+            slope[samples] = both[1]
+            return _squares(np.subtract(both[0], self.wanted[samples], out=misfit[samples]))
+
+        wanted = self.wanted  # by one thread
+        losses = np.sum(map_samples(look, wanted.shape, self.n_threads), axis=0)
+        losses += self.strength * _squares(weights - self.prior)
         return _Point(weights, signals, slope, misfit, losses)
 
     def gradient(self, point: _Point) -> AnyFloat:
@@ -260,13 +302,22 @@ class _Loss:
         self, point: _Point, gradient: AnyFloat, way: AnyFloat, signals: AnyFloat
     ) -> AnyFloat:
         """Return how far to go a way, and with it the signals, if slopes stayed what they are."""
-        bent = point.slope * signals
-        curvature = np.einsum("ij,ij->j", bent, bent)
-        curvature += self.strength * np.einsum("ij,ij->j", way, way)
+
+        def look(samples: slice) -> AnyFloat:
+            return _squares(point.slope[samples] * signals[samples])
+
+        curvature = np.sum(map_samples(look, signals.shape, self.n_threads), axis=0)
+        curvature += self.strength * _squares(way)
         descent = -np.einsum("ij,ij->j", gradient, way)
         length: AnyFloat = np.ones_like(descent)
         np.divide(descent, curvature, out=length, where=curvature > 0)
         return length
+
+
+def _squares(rows: AnyFloat) -> AnyFloat:
+    """Return the sum of the squares in each column."""
+    squares: AnyFloat = np.einsum("ij,ij->j", rows, rows)
+    return squares
 
 
 @dataclass(frozen=True)
@@ -313,14 +364,14 @@ def _step(loss: _Loss, support: Mask, point: _Point, deadline: float | None) -> 
     here = np.ascontiguousarray(point.weights, dtype=np.float64)
     gradient = loss.gradient(point)
     fields = core.fit_quadratic(
-        loss.gram[None],
-        form_of=None,
-        correlations=np.ascontiguousarray(loss.gram @ here - gradient),
+        loss.forms.grams,
+        form_of=loss.forms.form_of,
+        correlations=loss.forms.times(here) - gradient,
         prior=here,
         ridge=loss.ridge,
         support=support,
         time_limit=remaining_seconds(deadline),
-        n_threads=1,
+        n_threads=loss.n_threads,
     )
     if not fields["complete"]:
         raise KeyboardInterrupt

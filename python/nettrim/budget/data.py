@@ -17,6 +17,7 @@ from ..layer.gram import Gram, pose
 from ..models.model_view import activate
 from .activations import SMOOTH, Activation, RowWeights, Shifted, as_smooth
 from .pattern import Pattern
+from .sample_blocks import map_samples
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -394,17 +395,22 @@ class BudgetData:
             active=None if part.active is None else part.active[rows],
         )
 
-    def error(self, weights: Array) -> float:
+    def error(self, weights: Array, n_threads: int = 1) -> float:
         """Return the relative error of the outputs, behind what follows."""
-        wanted = self.outputs(self.Y)
-        return relative_to(
-            frobenius_norm(self.outputs(self.X @ weights) - wanted), frobenius_norm(wanted)
-        )
+        signals = self.X @ weights
 
-    def outputs(self, signals: Array) -> AnyFloat:
-        """Return what follows makes of signals."""
+        def look(samples: slice) -> tuple[float, float]:
+            wanted = self.outputs(self.Y[samples], samples)
+            given = self.outputs(signals[samples], samples)
+            return frobenius_norm(given - wanted), frobenius_norm(wanted)
+
+        apart, sizes = zip(*map_samples(look, signals.shape, n_threads), strict=True)
+        return relative_to(frobenius_norm(np.array(apart)), frobenius_norm(np.array(sizes)))
+
+    def outputs(self, signals: Array, samples: slice = slice(None)) -> AnyFloat:
+        """Return what follows makes of signals in some samples."""
         if self.behind is not None:
-            return self.behind.value(signals)
+            return self.behind.of_samples(samples).value(signals)
         return activate(signals, "linear" if self.active is None else "relu")
 
     def preactivation_error(self, weights: Array) -> float:

@@ -46,7 +46,7 @@ def fit_support(
     """Fit the weights of a support; a pattern leaves no room for swaps."""
     rounds = 0 if data.pattern.group else rounds
     weights, swaps = fit(data, chosen, support, rounds, n_threads, deadline)
-    solution = make_solution(data, weights, budget, method, chosen, swaps)
+    solution = make_solution(data, weights, budget, method, chosen, swaps, n_threads)
     return replace(solution, status=TIME_LIMIT) if has_passed(deadline) else solution
 
 
@@ -78,6 +78,7 @@ def make_solution(
     method: str,
     chosen: Regularisation,
     swaps: int,
+    n_threads: int = 1,
 ) -> BudgetSolution:
     """Return weights as an answer, with their errors and in the units that were given."""
     given = data.in_given_units(weights, "weights")
@@ -85,7 +86,7 @@ def make_solution(
         weights=given,
         budget=budget,
         nonzeros=data.pattern.count(given),
-        error=data.error(weights),
+        error=data.error(weights, n_threads),
         preactivation_error=data.preactivation_error(weights),
         held_out_error=None,
         held_out_preactivation_error=None,

@@ -342,7 +342,7 @@ def _solve_on_grams(
         weights = solve_linear(data, budget, chosen.ridge, n_threads, deadline)
     else:
         weights = solve_behind(data, data.behind, budget, chosen.ridge, n_threads, deadline)
-    solution = make_solution(data, weights, budget, "admm", chosen, 0)
+    solution = make_solution(data, weights, budget, "admm", chosen, 0, n_threads)
     return replace(solution, status=TIME_LIMIT) if has_passed(deadline) else solution
 
 
