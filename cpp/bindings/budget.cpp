@@ -1,6 +1,7 @@
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
+#include "nettrim/normal.hpp"
 #include "nettrim/quadratic.hpp"
 #include "signals.hpp"
 
@@ -126,6 +127,14 @@ py::dict choose(const Array<double>& X, const Array<double>& target,
   return py::dict("support"_a = to_array(std::move(c.support)), "complete"_a = c.complete);
 }
 
+Array<float> normal_distributions(const Array<float>& z) {
+  Array<float> out(std::vector<py::ssize_t>(z.shape(), z.shape() + z.ndim()));
+  float* const shares = out.mutable_data();
+  const py::gil_scoped_release unlock;
+  normal_distribution(z.size(), z.data(), shares);
+  return out;
+}
+
 }  // namespace
 
 void add_budget(py::module_& m) {
@@ -145,6 +154,7 @@ void add_budget(py::module_& m) {
         strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
         py::arg("ridge"), strict("keep").none(true), py::arg("group"), py::arg("most"),
         py::arg("budget"), py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
+  m.def("normal_distribution", &normal_distributions, strict("z"));
   m.def("fit_quadratic", &fit_on_grams, strict("grams"), py::kw_only(),
         strict("form_of").none(true), strict("correlations"), strict("prior"), py::arg("ridge"),
         strict("support"), py::arg("time_limit") = kNoLimit, py::arg("n_threads"));

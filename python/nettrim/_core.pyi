@@ -227,6 +227,7 @@ def choose_support(
     time_limit: float = ...,
     n_threads: int,
 ) -> SupportFields: ...
+def normal_distribution(z: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
 # grams of shape (n_forms, n_features, n_features); ridge in units of their mean diagonals.
 def solve_quadratic(

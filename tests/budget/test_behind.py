@@ -5,6 +5,7 @@ import pytest
 import scipy.special
 
 import nettrim
+from nettrim.base.dispatch import core
 from nettrim.budget.activations import SMOOTH
 
 
@@ -85,9 +86,17 @@ def test_other_samples_gain_as_well():
 
 def test_a_pair_of_functions_is_an_activation():
     X, W, keep = layer(2)
-    pair = (lambda z: z * scipy.special.ndtr(z), SMOOTH["gelu"].slope)
+    pair = (lambda z: z * scipy.special.expit(z), SMOOTH["silu"].slope)
     by_pair = solve(X, W, keep, pair, sparsity=0.5)
-    np.testing.assert_array_equal(by_pair.weights, solve(X, W, keep, "gelu", sparsity=0.5).weights)
+    np.testing.assert_array_equal(by_pair.weights, solve(X, W, keep, "silu", sparsity=0.5).weights)
+
+
+def test_single_precision_knows_the_normal_distribution_as_well_as_it_can():
+    z = np.concatenate([np.linspace(-12, 12, 100_003), [0, np.inf, -np.inf]]).astype(np.float32)
+    share = core.normal_distribution(z)
+    np.testing.assert_allclose(share, scipy.special.ndtr(z.astype(float)), rtol=0, atol=3e-7)
+    np.testing.assert_array_equal(share[-3:], [0.5, 1, 0])
+    assert np.isnan(core.normal_distribution(np.array([np.nan], np.float32))).all()
 
 
 def test_patterns_and_rows_to_keep():

@@ -94,7 +94,8 @@ template <class G>
 void OuterProducts<G>::add_to(Matrix<double>& out, double weight) {
   if (count_ == 0) return;
   for (Index panel = 0; panel < all_panels_; ++panel) {
-    const Index own = panel < known_panels_ ? all_panels_ - known_panels_ - 1 : panel - known_panels_;
+    const Index own =
+        panel < known_panels_ ? all_panels_ - known_panels_ - 1 : panel - known_panels_;
     for (Index k = 0; k <= own; ++k) add_tile(panel, k, weight, out);
   }
   count_ = 0;
