@@ -8,7 +8,7 @@
 #include "layer/group_certificate.hpp"
 #include "layer/regularisation.hpp"
 #include "layer/repair.hpp"
-#include "linalg/product.hpp"
+#include "linalg/sparse.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -111,9 +111,9 @@ void add_piece(const UnitProgram<S>& p, Range piece, const Matrix<double>& signa
   if (p.regularisation && p.regularisation->pull > 0) {
     Matrix<double> both = G;
     add_pulled_rows(p, piece, signal, slopes, both, evidence);
-    add_product(both, X.transpose(), evidence.gradient, scale);
+    add_product_with_features(both, X, evidence.gradient, scale);
   } else if (!G.isZero(0)) {
-    add_product(G, X.transpose(), evidence.gradient, scale);
+    add_product_with_features(G, X, evidence.gradient, scale);
   }
 }
 
@@ -151,7 +151,7 @@ Evidence evidence_of(const UnitProgram<S>& p, const Matrix<S>& weights, const Ma
   Evidence evidence = gather_evidence(p, [&](Index, Range piece, Evidence& mine) {
     const auto X_view = p.X(piece);
     Matrix<double> signal = Matrix<double>::Zero(p.n_outputs(), piece.size);
-    if (!at_zero) add_product(W, widened(X_view), signal);
+    if (!at_zero) add_product_with_samples(W, widened(X_view), signal);
     add_piece(p, piece, signal, dual, slopes, mine);
   });
   if (p.regularisation) add_ridge_rows(p, weights.template cast<double>(), slopes, evidence);

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "layer/regularisation.hpp"
-#include "linalg/product.hpp"
+#include "linalg/sparse.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -96,7 +96,9 @@ void UnitProgram<S>::signals_of(const Matrix<S>& weights, Matrix<S>& out) const 
   const Matrix<S> scaled = x_scale * weights;
   parallel_for(static_cast<Index>(samples.size()), threads, [&](Index k, int) {
     const Range r = samples[static_cast<std::size_t>(k)];
-    write_product(scaled, X(r), out.middleCols(r.begin, r.size));
+    auto signals = out.middleCols(r.begin, r.size);
+    signals.setZero();
+    add_product_with_samples(scaled, X(r), signals);
   });
 }
 
@@ -104,7 +106,7 @@ template <class S>
 Matrix<S> UnitProgram<S>::gradient_of(const Matrix<S>& signal) const {
   Matrix<S> gradient = Matrix<S>::Zero(n_outputs(), n_features());
   for (const Range r : samples) {
-    add_product(signal.middleCols(r.begin, r.size), X(r).transpose(), gradient);
+    add_product_with_features(signal.middleCols(r.begin, r.size), X(r), gradient);
   }
   return x_scale * gradient;
 }

@@ -2,6 +2,7 @@
 
 #include "linalg/factor.hpp"
 #include "linalg/inverse.hpp"
+#include "linalg/sparse.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -69,7 +70,8 @@ class FeatureProjection final : public ProjectionBase<S> {
     back_.clear();
     this->over(p_.samples, [&](Index k, Range r, int thread) {
       work.before(k);
-      add_product(state.signal.middleCols(r.begin, r.size), p_.X(r).transpose(), back_.of(thread));
+      add_product_with_features(state.signal.middleCols(r.begin, r.size), p_.X(r),
+                                back_.of(thread));
     });
     this->over(features_, [&](Index, Range r, int) {
       rhs_.middleCols(r.begin, r.size) =
@@ -82,7 +84,9 @@ class FeatureProjection final : public ProjectionBase<S> {
     });
     rhs_ = p_.x_scale * nearest.weights;
     this->over(p_.samples, [&](Index k, Range r, int) {
-      write_product(rhs_, p_.X(r), nearest.signal.middleCols(r.begin, r.size));
+      auto signal = nearest.signal.middleCols(r.begin, r.size);
+      signal.setZero();
+      add_product_with_samples(rhs_, p_.X(r), signal);
       work.after(k);
     });
   }

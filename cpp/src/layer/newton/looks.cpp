@@ -2,7 +2,7 @@
 #include <numeric>
 
 #include "layer/newton/newton.hpp"
-#include "linalg/product.hpp"
+#include "linalg/sparse.hpp"
 
 namespace nettrim::layer {
 namespace {
@@ -42,7 +42,8 @@ void Newton<S>::look(const std::vector<Index>& outputs) {
   std::vector<std::vector<std::pair<std::int32_t, Excess>>> found(p_.samples.size());
   Evidence evidence = gather_evidence(p_, count, [&](Index k, Range piece, Evidence& mine) {
     const Matrix<G> X = p_.X(piece).template cast<G>();
-    const Matrix<G> signal = product(W, X);
+    Matrix<G> signal = Matrix<G>::Zero(count, piece.size);
+    add_product_with_samples(W, X, signal);
     Matrix<G> multipliers(certifies ? 0 : count, certifies ? 0 : piece.size);
     p_.with_entries([&](auto entry) {
       for (Index j = 0, i = 0; j < piece.size; ++j) {
@@ -67,8 +68,9 @@ void Newton<S>::look(const std::vector<Index>& outputs) {
     if constexpr (std::is_same_v<G, double>) {
       if (certifies) return add_piece(p_, piece, signal, dual_, slopes, mine);
     }
-    mine.gradient +=
-        double(p_.x_scale) * product(multipliers, X.transpose()).template cast<double>();
+    Matrix<G> gradient = Matrix<G>::Zero(count, p_.n_features());
+    add_product_with_features(multipliers, X, gradient);
+    mine.gradient += double(p_.x_scale) * gradient.template cast<double>();
   });
   if (p_.regularisation) add_ridge_rows(p_, weights_, slopes, evidence);
   take(outputs, std::move(evidence));

@@ -1,0 +1,181 @@
+#include "linalg/sparse.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "linalg/parallel.hpp"
+
+namespace nettrim {
+namespace {
+
+namespace simd = Eigen::internal;
+
+// Rows of A, and the share of entries that are not zero, from and to which it pays to find them.
+constexpr Index kFewestRows = 48;
+constexpr double kMostDense = 0.3;
+
+constexpr Index kTogether = 8;  // entries, which are often zero together
+
+template <class S>
+bool is_zero(const S* entries) {
+  bool other = false;
+  for (Index i = 0; i < kTogether; ++i) other |= entries[i] != S(0);
+  return !other;
+}
+
+// Entries that are not zero, column by column.
+template <class S>
+struct Columns {
+  std::vector<std::int32_t> begin, row;
+  std::vector<S> value;
+
+  Index count() const { return static_cast<Index>(begin.size()) - 1; }
+  void read(const ConstPart<S>& X);
+  void transpose(const Columns& other, Index rows);
+};
+
+template <class S>
+void Columns<S>::read(const ConstPart<S>& X) {
+  row.resize(static_cast<std::size_t>(X.size()) + 1);
+  value.resize(row.size());
+  begin.assign(1, 0);
+  std::size_t n = 0;
+  for (Index j = 0; j < X.cols(); ++j) {
+    const auto column = X.col(j);
+    for (Index first = 0; first < X.rows(); first += kTogether) {
+      const Index last = std::min(first + kTogether, X.rows());
+      if (last - first == kTogether && is_zero(column.data() + first)) continue;
+      for (Index i = first; i < last; ++i) {
+        row[n] = static_cast<std::int32_t>(i);
+        value[n] = column[i];
+        n += column[i] != S(0);
+      }
+    }
+    begin.push_back(static_cast<std::int32_t>(n));
+  }
+}
+
+template <class S>
+void Columns<S>::transpose(const Columns& other, Index rows) {
+  begin.assign(static_cast<std::size_t>(rows) + 2, 0);
+  const auto n = static_cast<std::size_t>(other.begin.back());
+  for (std::size_t k = 0; k < n; ++k) ++begin[static_cast<std::size_t>(other.row[k]) + 2];
+  for (std::size_t i = 1; i < begin.size(); ++i) begin[i] += begin[i - 1];
+  row.resize(n);
+  value.resize(n);
+  for (Index j = 0; j < other.count(); ++j) {
+    for (auto k = static_cast<std::size_t>(other.begin[static_cast<std::size_t>(j)]);
+         k < static_cast<std::size_t>(other.begin[static_cast<std::size_t>(j) + 1]); ++k) {
+      const auto place =
+          static_cast<std::size_t>(begin[static_cast<std::size_t>(other.row[k]) + 1]++);
+      row[place] = static_cast<std::int32_t>(j);
+      value[place] = other.value[k];
+    }
+  }
+  begin.pop_back();
+}
+
+template <class S>
+struct Workspace {
+  Columns<S> columns, turned;
+  std::vector<S> rows;
+};
+
+// out += factor rows X: of so many packets of rows, which lie column by column.
+template <int Packets, class S>
+void add_rows(const S* rows, const Columns<S>& X, S factor, Index height, Part<S> out) {
+  using Packet = typename simd::packet_traits<S>::type;
+  constexpr Index kLanes = simd::packet_traits<S>::size, kHeight = Packets * kLanes;
+  Eigen::Array<S, kHeight, 1> sums = Eigen::Array<S, kHeight, 1>::Zero();
+  for (Index j = 0; j < X.count(); ++j) {
+    Packet sum[Packets];
+    for (Packet& s : sum) s = simd::pset1<Packet>(S(0));
+    const std::int32_t end = X.begin[static_cast<std::size_t>(j) + 1];
+    for (std::int32_t k = X.begin[static_cast<std::size_t>(j)]; k < end; ++k) {
+      const Packet x = simd::pset1<Packet>(X.value[static_cast<std::size_t>(k)]);
+      const S* const a = rows + X.row[static_cast<std::size_t>(k)] * kHeight;
+      for (Index i = 0; i < Packets; ++i) {
+        sum[i] = simd::pmadd(simd::ploadu<Packet>(a + i * kLanes), x, sum[i]);
+      }
+    }
+    for (Index i = 0; i < Packets; ++i) simd::pstoreu(sums.data() + i * kLanes, sum[i]);
+    out.col(j).array() += factor * sums.head(height);
+  }
+}
+
+template <int Packets, class S>
+void add_some_rows(const ConstPart<S>& A, Range r, const Columns<S>& X, S factor,
+                   std::vector<S>& rows, Part<S> out) {
+  constexpr Index kHeight = Packets * simd::packet_traits<S>::size;
+  rows.resize(static_cast<std::size_t>(kHeight * A.cols()));
+  for (Index j = 0; j < A.cols(); ++j) {
+    S* const column = rows.data() + j * kHeight;
+    std::copy_n(A.col(j).data() + r.begin, r.size, column);
+    std::fill(column + r.size, column + kHeight, S(0));
+  }
+  add_rows<Packets, S>(rows.data(), X, factor, r.size, out.middleRows(r.begin, r.size));
+}
+
+template <class S>
+void add_sparse(const ConstPart<S>& A, const Columns<S>& X, S factor, std::vector<S>& rows,
+                Part<S> out) {
+  constexpr Index kLanes = simd::packet_traits<S>::size;
+  for (Range r = {0, 0}; r.begin < A.rows(); r.begin += r.size) {
+    const Index left = A.rows() - r.begin;
+    if (left > 4 * kLanes) {
+      r.size = std::min(8 * kLanes, left);
+      add_some_rows<8, S>(A, r, X, factor, rows, out);
+    } else {
+      r.size = std::min(4 * kLanes, left);
+      add_some_rows<4, S>(A, r, X, factor, rows, out);
+    }
+  }
+}
+
+template <class S>
+bool is_worth_it(const ConstPart<S>& A, const ConstPart<S>& X) {
+  if (A.rows() < kFewestRows) return false;
+  Index count = 0;
+  for (Index j = 0; j < X.cols(); ++j) count += (X.col(j).array() != S(0)).count();
+  return static_cast<double>(count) < kMostDense * static_cast<double>(X.size());
+}
+
+// What a thread finds and copies is kept, for memory that is new is slow.
+template <class S>
+Workspace<S>& workspace() {
+  thread_local Workspace<S> own;
+  return own;
+}
+
+}  // namespace
+
+namespace compiled {
+
+template <class S>
+void add_product_with_samples(const ConstPart<S>& A, const ConstPart<S>& X, Part<S> out, S factor) {
+  if (!is_worth_it<S>(A, X)) return nettrim::add_product(A, X, out, factor);
+  Workspace<S>& work = workspace<S>();
+  work.columns.read(X);
+  add_sparse<S>(A, work.columns, factor, work.rows, out);
+}
+
+template <class S>
+void add_product_with_features(const ConstPart<S>& A, const ConstPart<S>& X, Part<S> out,
+                               S factor) {
+  if (!is_worth_it<S>(A, X)) return nettrim::add_product(A, X.transpose(), out, factor);
+  Workspace<S>& work = workspace<S>();
+  work.columns.read(X);
+  work.turned.transpose(work.columns, X.rows());
+  add_sparse<S>(A, work.turned, factor, work.rows, out);
+}
+
+#define NETTRIM_FOR(S)                                                                         \
+  template void add_product_with_samples(const ConstPart<S>&, const ConstPart<S>&, Part<S>, S); \
+  template void add_product_with_features(const ConstPart<S>&, const ConstPart<S>&, Part<S>, S);
+NETTRIM_FOR(float)
+NETTRIM_FOR(double)
+#undef NETTRIM_FOR
+
+}  // namespace compiled
+}  // namespace nettrim
