@@ -24,19 +24,70 @@ bool is_zero(const S* entries) {
   return !other;
 }
 
-// Entries that are not zero, column by column.
-template <class S>
-struct Columns {
-  std::vector<std::int32_t> begin, row;
-  std::vector<S> value;
+// out += factor rows X: of so many packets of rows, which lie column by column.
+template <int Packets, class S>
+void add_rows(const S* rows, const SparseColumns<S>& X, S factor, Index height, Part<S> out) {
+  using Packet = typename simd::packet_traits<S>::type;
+  constexpr Index kLanes = simd::packet_traits<S>::size, kHeight = Packets * kLanes;
+  Eigen::Array<S, kHeight, 1> sums = Eigen::Array<S, kHeight, 1>::Zero();
+  for (Index j = 0; j < X.count(); ++j) {
+    Packet sum[Packets];
+    for (Packet& s : sum) s = simd::pset1<Packet>(S(0));
+    const std::int32_t end = X.begin[static_cast<std::size_t>(j) + 1];
+    for (std::int32_t k = X.begin[static_cast<std::size_t>(j)]; k < end; ++k) {
+      const Packet x = simd::pset1<Packet>(X.value[static_cast<std::size_t>(k)]);
+      const S* const a = rows + X.row[static_cast<std::size_t>(k)] * kHeight;
+      for (Index i = 0; i < Packets; ++i) {
+        sum[i] = simd::pmadd(simd::ploadu<Packet>(a + i * kLanes), x, sum[i]);
+      }
+    }
+    for (Index i = 0; i < Packets; ++i) simd::pstoreu(sums.data() + i * kLanes, sum[i]);
+    out.col(j).array() += factor * sums.head(height);
+  }
+}
 
-  Index count() const { return static_cast<Index>(begin.size()) - 1; }
-  void read(const ConstPart<S>& X);
-  void transpose(const Columns& other, Index rows);
-};
+// What a thread copies has a place that stays, for memory that is new is slow.
+template <int Packets, class S>
+void add_some_rows(const ConstPart<S>& A, Range r, const SparseColumns<S>& X, S factor,
+                   Part<S> out) {
+  constexpr Index kHeight = Packets * simd::packet_traits<S>::size;
+  thread_local std::vector<S> rows;
+  rows.resize(static_cast<std::size_t>(kHeight * A.cols()));
+  for (Index j = 0; j < A.cols(); ++j) {
+    S* const column = rows.data() + j * kHeight;
+    std::copy_n(A.col(j).data() + r.begin, r.size, column);
+    std::fill(column + r.size, column + kHeight, S(0));
+  }
+  add_rows<Packets, S>(rows.data(), X, factor, r.size, out.middleRows(r.begin, r.size));
+}
 
 template <class S>
-void Columns<S>::read(const ConstPart<S>& X) {
+void add_sparse(const ConstPart<S>& A, const SparseColumns<S>& X, S factor, Part<S> out) {
+  constexpr Index kLanes = simd::packet_traits<S>::size;
+  for (Range r = {0, 0}; r.begin < A.rows(); r.begin += r.size) {
+    const Index left = A.rows() - r.begin;
+    if (left > 4 * kLanes) {
+      r.size = std::min(8 * kLanes, left);
+      add_some_rows<8, S>(A, r, X, factor, out);
+    } else {
+      r.size = std::min(4 * kLanes, left);
+      add_some_rows<4, S>(A, r, X, factor, out);
+    }
+  }
+}
+
+template <class S>
+bool is_worth_it(Index left_rows, const ConstPart<S>& X) {
+  if (left_rows < kFewestRows) return false;
+  Index count = 0;
+  for (Index j = 0; j < X.cols(); ++j) count += (X.col(j).array() != S(0)).count();
+  return static_cast<double>(count) < kMostDense * static_cast<double>(X.size());
+}
+
+}  // namespace
+
+template <class S>
+void SparseColumns<S>::read(const ConstPart<S>& X) {
   row.resize(static_cast<std::size_t>(X.size()) + 1);
   value.resize(row.size());
   begin.assign(1, 0);
@@ -57,7 +108,7 @@ void Columns<S>::read(const ConstPart<S>& X) {
 }
 
 template <class S>
-void Columns<S>::transpose(const Columns& other, Index rows) {
+void SparseColumns<S>::read_transposed(const SparseColumns& other, Index rows) {
   begin.assign(static_cast<std::size_t>(rows) + 2, 0);
   const auto n = static_cast<std::size_t>(other.begin.back());
   for (std::size_t k = 0; k < n; ++k) ++begin[static_cast<std::size_t>(other.row[k]) + 2];
@@ -77,105 +128,57 @@ void Columns<S>::transpose(const Columns& other, Index rows) {
 }
 
 template <class S>
-struct Workspace {
-  Columns<S> columns, turned;
-  std::vector<S> rows;
-};
-
-// out += factor rows X: of so many packets of rows, which lie column by column.
-template <int Packets, class S>
-void add_rows(const S* rows, const Columns<S>& X, S factor, Index height, Part<S> out) {
-  using Packet = typename simd::packet_traits<S>::type;
-  constexpr Index kLanes = simd::packet_traits<S>::size, kHeight = Packets * kLanes;
-  Eigen::Array<S, kHeight, 1> sums = Eigen::Array<S, kHeight, 1>::Zero();
-  for (Index j = 0; j < X.count(); ++j) {
-    Packet sum[Packets];
-    for (Packet& s : sum) s = simd::pset1<Packet>(S(0));
-    const std::int32_t end = X.begin[static_cast<std::size_t>(j) + 1];
-    for (std::int32_t k = X.begin[static_cast<std::size_t>(j)]; k < end; ++k) {
-      const Packet x = simd::pset1<Packet>(X.value[static_cast<std::size_t>(k)]);
-      const S* const a = rows + X.row[static_cast<std::size_t>(k)] * kHeight;
-      for (Index i = 0; i < Packets; ++i) {
-        sum[i] = simd::pmadd(simd::ploadu<Packet>(a + i * kLanes), x, sum[i]);
-      }
-    }
-    for (Index i = 0; i < Packets; ++i) simd::pstoreu(sums.data() + i * kLanes, sum[i]);
-    out.col(j).array() += factor * sums.head(height);
-  }
-}
-
-template <int Packets, class S>
-void add_some_rows(const ConstPart<S>& A, Range r, const Columns<S>& X, S factor,
-                   std::vector<S>& rows, Part<S> out) {
-  constexpr Index kHeight = Packets * simd::packet_traits<S>::size;
-  rows.resize(static_cast<std::size_t>(kHeight * A.cols()));
-  for (Index j = 0; j < A.cols(); ++j) {
-    S* const column = rows.data() + j * kHeight;
-    std::copy_n(A.col(j).data() + r.begin, r.size, column);
-    std::fill(column + r.size, column + kHeight, S(0));
-  }
-  add_rows<Packets, S>(rows.data(), X, factor, r.size, out.middleRows(r.begin, r.size));
+void SparseSamples<S>::read(const ConstPart<S>& X, Index left_rows) {
+  if (!is_worth_it<S>(left_rows, X)) return;
+  samples_.read(X);
+  features_.read_transposed(samples_, X.rows());
 }
 
 template <class S>
-void add_sparse(const ConstPart<S>& A, const Columns<S>& X, S factor, std::vector<S>& rows,
-                Part<S> out) {
-  constexpr Index kLanes = simd::packet_traits<S>::size;
-  for (Range r = {0, 0}; r.begin < A.rows(); r.begin += r.size) {
-    const Index left = A.rows() - r.begin;
-    if (left > 4 * kLanes) {
-      r.size = std::min(8 * kLanes, left);
-      add_some_rows<8, S>(A, r, X, factor, rows, out);
-    } else {
-      r.size = std::min(4 * kLanes, left);
-      add_some_rows<4, S>(A, r, X, factor, rows, out);
-    }
-  }
+void SparseSamples<S>::add_product_with_samples(const ConstPart<S>& A, const ConstPart<S>& X,
+                                                Part<S> out, S factor) const {
+  if (samples_.count() == 0) return add_product(A, X, out, factor);
+  add_sparse<S>(A, samples_, factor, out);
 }
 
 template <class S>
-bool is_worth_it(const ConstPart<S>& A, const ConstPart<S>& X) {
-  if (A.rows() < kFewestRows) return false;
-  Index count = 0;
-  for (Index j = 0; j < X.cols(); ++j) count += (X.col(j).array() != S(0)).count();
-  return static_cast<double>(count) < kMostDense * static_cast<double>(X.size());
+void SparseSamples<S>::add_product_with_features(const ConstPart<S>& A, const ConstPart<S>& X,
+                                                 Part<S> out, S factor) const {
+  if (samples_.count() == 0) return add_product(A, X.transpose(), out, factor);
+  add_sparse<S>(A, features_, factor, out);
 }
-
-// What a thread finds and copies is kept, for memory that is new is slow.
-template <class S>
-Workspace<S>& workspace() {
-  thread_local Workspace<S> own;
-  return own;
-}
-
-}  // namespace
 
 namespace compiled {
 
 template <class S>
 void add_product_with_samples(const ConstPart<S>& A, const ConstPart<S>& X, Part<S> out, S factor) {
-  if (!is_worth_it<S>(A, X)) return nettrim::add_product(A, X, out, factor);
-  Workspace<S>& work = workspace<S>();
-  work.columns.read(X);
-  add_sparse<S>(A, work.columns, factor, work.rows, out);
+  if (!is_worth_it<S>(A.rows(), X)) return nettrim::add_product(A, X, out, factor);
+  thread_local SparseColumns<S> samples;
+  samples.read(X);
+  add_sparse<S>(A, samples, factor, out);
 }
 
 template <class S>
 void add_product_with_features(const ConstPart<S>& A, const ConstPart<S>& X, Part<S> out,
                                S factor) {
-  if (!is_worth_it<S>(A, X)) return nettrim::add_product(A, X.transpose(), out, factor);
-  Workspace<S>& work = workspace<S>();
-  work.columns.read(X);
-  work.turned.transpose(work.columns, X.rows());
-  add_sparse<S>(A, work.turned, factor, work.rows, out);
+  if (!is_worth_it<S>(A.rows(), X)) return nettrim::add_product(A, X.transpose(), out, factor);
+  thread_local SparseColumns<S> samples, features;
+  samples.read(X);
+  features.read_transposed(samples, X.rows());
+  add_sparse<S>(A, features, factor, out);
 }
 
-#define NETTRIM_FOR(S)                                                                         \
-  template void add_product_with_samples(const ConstPart<S>&, const ConstPart<S>&, Part<S>, S); \
-  template void add_product_with_features(const ConstPart<S>&, const ConstPart<S>&, Part<S>, S);
+}  // namespace compiled
+
+#define NETTRIM_FOR(S)                                                                        \
+  template struct SparseColumns<S>;                                                           \
+  template class SparseSamples<S>;                                                            \
+  template void compiled::add_product_with_samples(const ConstPart<S>&, const ConstPart<S>&,  \
+                                                   Part<S>, S);                               \
+  template void compiled::add_product_with_features(const ConstPart<S>&, const ConstPart<S>&, \
+                                                    Part<S>, S);
 NETTRIM_FOR(float)
 NETTRIM_FOR(double)
 #undef NETTRIM_FOR
 
-}  // namespace compiled
 }  // namespace nettrim

@@ -62,7 +62,9 @@ class FeatureProjection final : public ProjectionBase<S> {
 
  public:
   FeatureProjection(const UnitProgram<S>& p, const Eigen::VectorXd& proximal_weights)
-      : Base(p, proximal_weights), rhs_(p.n_outputs(), p.n_features()) {
+      : Base(p, proximal_weights), samples_(p.samples.size()), rhs_(p.n_outputs(), p.n_features()) {
+    this->over(p.samples,
+               [&](Index k, Range r, int) { samples_of(k).read(p.X(r), p.n_outputs()); });
     inverse_ = inverse_of_definite(gram(proximal_weights), p.threads).template cast<S>();
   }
 
@@ -70,8 +72,8 @@ class FeatureProjection final : public ProjectionBase<S> {
     back_.clear();
     this->over(p_.samples, [&](Index k, Range r, int thread) {
       work.before(k);
-      add_product_with_features(state.signal.middleCols(r.begin, r.size), p_.X(r),
-                                back_.of(thread));
+      samples_of(k).add_product_with_features(state.signal.middleCols(r.begin, r.size), p_.X(r),
+                                              back_.of(thread));
     });
     this->over(features_, [&](Index, Range r, int) {
       rhs_.middleCols(r.begin, r.size) =
@@ -86,12 +88,14 @@ class FeatureProjection final : public ProjectionBase<S> {
     this->over(p_.samples, [&](Index k, Range r, int) {
       auto signal = nearest.signal.middleCols(r.begin, r.size);
       signal.setZero();
-      add_product_with_samples(rhs_, p_.X(r), signal);
+      samples_of(k).add_product_with_samples(rhs_, p_.X(r), signal);
       work.after(k);
     });
   }
 
  private:
+  SparseSamples<S>& samples_of(Index piece) { return samples_[static_cast<std::size_t>(piece)]; }
+
   Matrix<double> gram(const Eigen::VectorXd& proximal_weights) const {
     const auto X = [&](Range r) -> Matrix<double> {
       return p_.X(r).template cast<double>() * static_cast<double>(p_.x_scale);
@@ -101,6 +105,7 @@ class FeatureProjection final : public ProjectionBase<S> {
     return gram;
   }
 
+  std::vector<SparseSamples<S>> samples_;  // of each piece
   Matrix<S> inverse_, rhs_;
 };
 
