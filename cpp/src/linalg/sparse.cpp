@@ -11,10 +11,10 @@ namespace {
 
 namespace simd = Eigen::internal;
 
-// Rows of A, and the share of entries that are not zero, from and to which it pays to find them.
-constexpr Index kFewestRows = 48;
+// Share of entries that are not zero from which on a dense product is as fast; and time to find
+// these entries, over that of a dense product with a packet of rows, for one product and for many.
 constexpr double kMostDense = 0.3;
-
+constexpr double kCostOfFinding = 8, kShareOfFinding = 1;
 constexpr Index kTogether = 8;  // entries, which are often zero together
 
 template <class S>
@@ -77,11 +77,13 @@ void add_sparse(const ConstPart<S>& A, const SparseColumns<S>& X, S factor, Part
 }
 
 template <class S>
-bool is_worth_it(Index left_rows, const ConstPart<S>& X) {
-  if (left_rows < kFewestRows) return false;
+bool is_worth_it(Index left_rows, const ConstPart<S>& X, double cost) {
+  const double packets = static_cast<double>(left_rows) / simd::packet_traits<S>::size;
+  if (packets <= cost) return false;
   Index count = 0;
   for (Index j = 0; j < X.cols(); ++j) count += (X.col(j).array() != S(0)).count();
-  return static_cast<double>(count) < kMostDense * static_cast<double>(X.size());
+  const double share = static_cast<double>(count) / static_cast<double>(X.size());
+  return (1 - share / kMostDense) * packets > cost;
 }
 
 }  // namespace
@@ -129,7 +131,7 @@ void SparseColumns<S>::read_transposed(const SparseColumns& other, Index rows) {
 
 template <class S>
 void SparseSamples<S>::read(const ConstPart<S>& X, Index left_rows) {
-  if (!is_worth_it<S>(left_rows, X)) return;
+  if (!is_worth_it<S>(left_rows, X, kShareOfFinding)) return;
   samples_.read(X);
   features_.read_transposed(samples_, X.rows());
 }
@@ -152,7 +154,7 @@ namespace compiled {
 
 template <class S>
 void add_product_with_samples(const ConstPart<S>& A, const ConstPart<S>& X, Part<S> out, S factor) {
-  if (!is_worth_it<S>(A.rows(), X)) return nettrim::add_product(A, X, out, factor);
+  if (!is_worth_it<S>(A.rows(), X, kCostOfFinding)) return nettrim::add_product(A, X, out, factor);
   thread_local SparseColumns<S> samples;
   samples.read(X);
   add_sparse<S>(A, samples, factor, out);
@@ -161,7 +163,8 @@ void add_product_with_samples(const ConstPart<S>& A, const ConstPart<S>& X, Part
 template <class S>
 void add_product_with_features(const ConstPart<S>& A, const ConstPart<S>& X, Part<S> out,
                                S factor) {
-  if (!is_worth_it<S>(A.rows(), X)) return nettrim::add_product(A, X.transpose(), out, factor);
+  if (!is_worth_it<S>(A.rows(), X, kCostOfFinding))
+    return nettrim::add_product(A, X.transpose(), out, factor);
   thread_local SparseColumns<S> samples, features;
   samples.read(X);
   features.read_transposed(samples, X.rows());
