@@ -24,6 +24,7 @@
 #include "linalg/parallel.hpp"
 #include "linalg/pick.hpp"
 #include "linalg/quasidefinite.hpp"
+#include "linalg/sparse.hpp"
 #include "nettrim/budget.hpp"
 #include "nettrim/layer.hpp"
 #include "nettrim/units.hpp"
@@ -398,6 +399,50 @@ void test_working_gram() {
     }
     CHECK((gram * x - wanted * x).cwiseAbs().maxCoeff() < 4 * kSingle);
   }
+  // Of all outputs at once, few fresh columns come from products of all samples.
+  std::vector<layer::GramColumns> asked;
+  for (Index output = 0; output < 5; ++output) asked.push_back({output, &more, 3});
+  grams.fill(asked);
+  for (const auto& a : asked) {
+    CHECK((a.entries - grams.columns(a.output, more, 3)).cwiseAbs().maxCoeff() < kSingle);
+  }
+}
+
+// With zeros that are passed over, or too few of them; columns and rows of zeros; any number of
+// rows on the left.
+template <class S>
+void test_sparse_products() {
+  std::mt19937 generator(17);
+  const double tol = 300 * static_cast<double>(std::numeric_limits<S>::epsilon());
+  for (const double share : {0.0, 0.1, 0.8}) {
+    for (const Index rows : {1, 20, 150, 331}) {
+      std::bernoulli_distribution stays(share);
+      Matrix<S> X = normal<S>(generator, 37, 90);
+      X = X.unaryExpr([&](S x) { return stays(generator) ? x : S(0); });
+      X.row(5).setZero();
+      const Matrix<S> A = normal<S>(generator, rows, 37), G = normal<S>(generator, rows, 90);
+      const Matrix<S> before = normal<S>(generator, rows, 90),
+                      other = normal<S>(generator, rows, 37);
+      const Matrix<double> signals = before.template cast<double>() +
+                                     2 * A.template cast<double>() * X.template cast<double>();
+      const Matrix<double> sums =
+          other.template cast<double>() +
+          2 * G.template cast<double>() * X.transpose().template cast<double>();
+      const auto check = [&](const auto& add_samples, const auto& add_features) {
+        Matrix<S> out = before, back = other;
+        add_samples(out);
+        add_features(back);
+        CHECK((out.template cast<double>() - signals).cwiseAbs().maxCoeff() < tol);
+        CHECK((back.template cast<double>() - sums).cwiseAbs().maxCoeff() < tol);
+      };
+      check([&](auto& out) { add_product_with_samples(A, X, out, S(2)); },
+            [&](auto& out) { add_product_with_features(G, X, out, S(2)); });
+      SparseSamples<S> samples;
+      samples.read(X, rows);
+      check([&](auto& out) { samples.add_product_with_samples(A, X, out, S(2)); },
+            [&](auto& out) { samples.add_product_with_features(G, X, out, S(2)); });
+    }
+  }
 }
 
 // Of several outputs at once, of which some are estimated: from one active sample in four, with
@@ -710,6 +755,8 @@ int main() {
   test_outer_products<float>(0, 45);
   test_outer_products<double>(65, 3);
   test_outer_products<float>(65, 40);
+  test_sparse_products<float>();
+  test_sparse_products<double>();
   test_working_gram();
   test_working_gram_estimates();
   test_engines_agree();

@@ -36,6 +36,22 @@ def assert_proved(program: ReferenceProgram, answer: nettrim.LayerSolution, tol:
         assert proof.residual <= program.epsilon * (1 + tol * (1 + 1e-6))
 
 
+@pytest.mark.parametrize("solver", ["newton", "admm"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_samples_that_are_mostly_zero(solver: Any, dtype: Any) -> None:
+    """As images are: all engines pass over the zeros, and the proof stays what it is."""
+    rng = np.random.default_rng(1)
+    X = rng.random((600, 40)) * (rng.random((600, 40)) < 0.1)
+    X[:, -1] = 1
+    Y = np.maximum(X @ rng.standard_normal((40, 90)), 0)
+    epsilon = 0.2 * float(np.linalg.norm(Y))
+    tol = 1e-5 if dtype == np.float64 else 1e-3
+    answer = nettrim.solve_layer(
+        X.astype(dtype), Y.astype(dtype), epsilon=epsilon, tol=tol, solver=solver
+    )
+    assert_proved(ReferenceProgram.of(X, Y, epsilon=epsilon), answer, tol)
+
+
 @pytest.mark.parametrize("order", ["mixed", "sorted"])
 def test_an_answer_is_proved_on_all_samples(order: str) -> None:
     """Sorted, neighbours are alike."""
