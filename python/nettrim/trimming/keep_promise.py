@@ -37,6 +37,7 @@ from .walk import Walk
 __all__ = ["keep_promise"]
 
 WARY = 1.7  # times the care of the most careful model, of one more where the search is not sure
+BOLDER, GROWTH = 0.9, 1.25  # ratio of the next care where all models passed, and growth of its log
 NOTHING_GONE = (
     "no weight is gone: of all models that were tested only the original keeps the promise"
 )
@@ -156,12 +157,20 @@ class _Tests:
             self.passed = goal, walk
 
     def _sequence(self, care: float | None) -> list[PathGoal]:
-        """Return the models to be tested around the one that was found, none twice."""
+        """Return the models to be tested around the one that was found, none twice.
+
+        Where all of them pass bolder ones are, in steps that grow: the search knows no right
+        answers, and a drop may be a small part of what flips.
+        """
         if care is None:
             return []
         least, most = self.path.goal.range_of_care
-        cares = dict.fromkeys(min(max(step * care, least), most) for step in self.steps)
-        return [self.path.at(one) for one in cares]
+        cares = [step * care for step in self.steps]
+        step = BOLDER
+        while cares[-1] > least:
+            cares.append(step * cares[-1])
+            step **= GROWTH
+        return [self.path.at(one) for one in dict.fromkeys(min(max(c, least), most) for c in cares)]
 
     def losses(self, walk: Walk) -> Array:
         """Return what each held-out sample loses by a model, as its framework runs it."""

@@ -35,8 +35,6 @@ STEP = 2.0  # of the care, until models on both sides are known; every further o
 NARROW = 1.15  # ratio of two cares between which there is no more to be found
 SURE = 10.0  # losses among the samples that judge, at the level that is to be promised
 STAGE = "searching the path"
-# Labels are known of held-out samples alone: how many flips are allowed for a miss, and for a drop.
-FLIPS = {"misses": 1.0, "drop": 1.5}
 
 
 @dataclass
@@ -114,9 +112,9 @@ class Search:
         if walk.interrupted:
             return None
         original, trimmed = self._original, self._judged(walk.weights)
-        target, labels = self.target, None
-        if target.needs_labels:
-            target, labels = self._misses, find_decisions(original[0])
+        target = self.target
+        # Right answers are known of held-out samples alone: here the original gives none but these.
+        labels = find_decisions(original[0]) if target.needs_labels else None
         losses = target.losses(original, trimmed, labels, self.job.opened.view.decides_by())
         goal = self.path.at(care)
         self.seen.append((float(getattr(goal, goal.level)), float(losses.mean())))
@@ -131,12 +129,3 @@ class Search:
     @cached_property
     def _original(self) -> list[NDArray[Any]]:
         return self._judged({})
-
-    @property
-    def _misses(self) -> Target:
-        """How many of the original's answers may become others, where it is not known which count.
-
-        They are misses if the original is always right.
-        """
-        level = min(FLIPS[self.target.kind] * self.target.level, 0.5)
-        return Target.of(misses=level, confidence=self.target.confidence)
