@@ -390,6 +390,19 @@ def test_right_answers_of_a_single_output(rng: np.random.Generator, promise: str
 
 
 @pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+def test_small_logits_of_one_class_are_no_probabilities(rng: np.random.Generator) -> None:
+    """As the calibration samples show, whose logits are negative, too."""
+    network, data = random_network(rng, 6, 5, 1), rng.standard_normal((900, 6))
+    logits = network.predict(data)[:, 0]
+    held_out = data[300:][(logits[300:] > 0) & (logits[300:] < 1)]
+    labels = np.ones(len(held_out), int)
+    result = trim(network, data[:300], held_out=held_out, misses=0.3, labels=labels)
+    after = result.model.predict(held_out)[:, 0] > 0
+    assert len(held_out) > 50
+    assert result.promise.seen == pytest.approx(np.mean(~after))
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
 def test_labels_are_those_of_accuracy() -> None:
     """Of a classifier of scikit-learn, names of classes; not all of them in order, or text."""
     neural = pytest.importorskip("sklearn.neural_network")

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from ..base.arrays import Array
 from ..base.errors import LargeErrorWarning, OutOfReachError, PromiseWarning, warn_user
+from ..promise.decisions import find_threshold
 from ..promise.fixed_sequence import FixedSequence, Trial, find_boldest
 from ..promise.losses import no_flips_because
 from ..promise.target import Target
@@ -62,9 +63,10 @@ def keep_promise(
     if labels is not None:
         labels = job.opened.view.number_labels(labels)
     job = replace(job, by_answers=_counts_answers(job, target))
-    search = Search(job, models, target)
+    threshold = _find_threshold(job) if target.needs_labels else None
+    search = Search(job, models, target, threshold)
     steps = models.tested if search.is_sure else (WARY * models.tested[0], *models.tested)
-    tests = _Tests(job, Path(job, models, search.path.memory), target, labels, steps)
+    tests = _Tests(job, Path(job, models, search.path.memory), target, labels, steps, threshold)
     with job.running() as run, run.hushed(LargeErrorWarning):
         original = Walk(run, _LeftAlone(), None)
         tests.losses(original)  # refuses what no model could be tested by
@@ -95,6 +97,21 @@ def _counts_answers(job: Job[Any], target: Target) -> bool:
     return not has_positions and no_flips_because(output) is None
 
 
+def _find_threshold(job: Job[Any]) -> float:
+    """Return what a single output exceeds for label 1, by all that is known of it.
+
+    Logits of a few samples, or of those of one class, may all look like probabilities.
+    """
+    if job.opened.view.decides_by() == "signs":
+        return 0.0
+    opened, before, first = job.opened, job.before, job.counted[0]
+    runs = [
+        before.data or opened.view.output_values(opened.data, {}),
+        before.held_out or exact_outputs(opened, {}),
+    ]
+    return min(find_threshold(outputs[first]) for outputs in runs)
+
+
 class _LeftAlone(Method):
     """No layer is solved."""
 
@@ -120,6 +137,8 @@ class _Tests:
     labels : array_like or None
     steps : sequence of float
         Cares of the models to be tested, over that of the one that was found.
+    threshold : float or None
+        What a single output exceeds for label 1.
     sizes : list of (PathGoal, int)
         Every model that was tested, and how many weights it has left.
     first, passed, unfinished : (PathGoal, Walk) or None
@@ -131,6 +150,7 @@ class _Tests:
     target: Target
     labels: ArrayLike | None
     steps: Sequence[float]
+    threshold: float | None
     sizes: list[tuple[PathGoal, int]] = field(default_factory=list, init=False)
     first: tuple[PathGoal, Walk] | None = field(default=None, init=False)
     passed: tuple[PathGoal, Walk] | None = field(default=None, init=False)
@@ -177,7 +197,7 @@ class _Tests:
         before, model = self.job.before.held_out, walk.deliver().model
         original, trimmed = run_on_held_out(walk, before, model, lambda: self._exact)
         decides_by = walk.run.view.decides_by()
-        return self.target.losses(original, trimmed, self.labels, decides_by)
+        return self.target.losses(original, trimmed, self.labels, decides_by, self.threshold)
 
     @cached_property
     def _exact(self) -> list[Array]:

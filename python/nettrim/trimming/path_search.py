@@ -47,6 +47,8 @@ class Search:
     models : PathGoal
         Of any size: that is where it begins.
     target : Target
+    threshold : float or None
+        What a single output exceeds for label 1, where labels are needed.
     path : Path
         Of models on the other samples. What they have left serves those that are tested as well.
     judges : ndarray of int
@@ -58,6 +60,7 @@ class Search:
     job: Job[Any]
     models: PathGoal
     target: Target
+    threshold: float | None = None
     path: Path = field(init=False)
     judges: Rows = field(init=False)
     seen: list[tuple[float, float]] = field(default_factory=list, init=False)
@@ -114,8 +117,10 @@ class Search:
         original, trimmed = self._original, self._judged(walk.weights)
         target = self.target
         # Right answers are known of held-out samples alone: here the original gives none but these.
-        labels = find_decisions(original[0]) if target.needs_labels else None
-        losses = target.losses(original, trimmed, labels, self.job.opened.view.decides_by())
+        cut = self.threshold
+        labels = find_decisions(original[0], cut) if target.needs_labels else None
+        decides_by = self.job.opened.view.decides_by()
+        losses = target.losses(original, trimmed, labels, decides_by, cut)
         goal = self.path.at(care)
         self.seen.append((float(getattr(goal, goal.level)), float(losses.mean())))
         return target.would_pass(losses, self.job.n_held_out)
