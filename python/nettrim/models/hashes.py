@@ -60,7 +60,7 @@ def _arrays_of(X: Data) -> Mapping[str, NDArray[Any]]:
 
 
 def _coarser(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type to which numbers of both are rounded alike; double precision unless floats."""
+    """Return the type to which both are rounded alike; that of doubles unless both are floats."""
     if first.kind != "f" or second.kind != "f":
         return np.dtype(np.float64)
     return min(first, second, key=lambda one: one.itemsize)
