@@ -238,6 +238,11 @@ def test_labels_belong_to_the_held_out_samples(
     Path("out.npz").unlink()
     assert run(command) == 2  # before anything is solved
     assert "labels must be one for each of the 80 samples" in capsys.readouterr().err
+    np.save("y.npy", np.full(80, 99))
+    assert run(command) == 2
+    assert "labels must be numbers of outputs" in capsys.readouterr().err
+    assert run("trim net.npz -c X.npy --drop 0.1 -o out.npz -q --labels y.npy") == 2
+    assert "held_out is needed" in capsys.readouterr().err
     assert not Path("out.npz").exists()
 
 

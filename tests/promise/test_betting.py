@@ -17,9 +17,10 @@ from support.networks import Array
 def by_the_formulas(losses: Array, level: float, delta: float) -> float:
     """Waudby-Smith and Ramdas, sample by sample."""
     n, capital, best = len(losses), 1.0, 1.0
+    most = max(1.0, 0.75 / (1 - level))
     total, squares, variance = 0.0, 0.0, 0.25
     for i, loss in enumerate(losses, start=1):
-        stake = min(1.0, math.sqrt(2 * math.log(1 / delta) / (n * variance)))
+        stake = min(most, math.sqrt(2 * math.log(1 / delta) / (n * variance)))
         capital *= 1 - stake * (loss - level)
         best = max(best, capital)
         total += loss
@@ -95,6 +96,14 @@ def test_far_from_the_level_both_tests_agree(kind: str) -> None:
         for level, rejected in [(0.7 * mean, False), (min(0.95, 1.8 * mean), True)]:
             assert (betting_p_value(losses, level, 0.05) <= 0.05) == rejected
             assert (hoeffding_bentkus(losses, level) <= 0.05) == rejected
+
+
+def test_few_samples_tell_of_a_mean_in_the_middle() -> None:
+    """As they do of one near zero: what could be lost by a bet is as much."""
+    n, delta = 420, 0.05
+    assert betting_p_value(np.zeros(n), 0.01, delta) <= delta
+    assert betting_p_value(np.full(n, 0.5), 0.505, delta) <= delta
+    assert betting_p_value(np.ones(n), 0.999, delta) == 1.0
 
 
 def test_the_order_is_that_of_the_seed() -> None:

@@ -127,9 +127,26 @@ def test_where_few_samples_judge_a_more_careful_model_is_tested_first(
     assert models[0].level == pytest.approx(found / step)
 
 
+def test_bolder_models_are_tested_for_as_long_as_they_pass(monkeypatch) -> None:
+    monkeypatch.setattr(path_search.Search, "find", lambda *_: 10.0)
+    models = keep(Promise(flips=0.1)).promise.models
+    assert len(models) > len(nettrim.Sparsity.tested)
+    assert not models[-1].passed
+    assert len({model.level for model in models}) == len(models)
+
+
+def test_a_drop_may_be_promised_if_every_flip_is_one() -> None:
+    """The original is always right here, which the search cannot know."""
+    answers = decisions(DIGITS.network, HELD_OUT)
+    promise = keep(Promise(drop=0.0205, labels=answers)).promise
+    assert promise.kept
+    assert promise.seen < 0.0205
+
+
 def test_a_promise_that_only_the_original_keeps_is_told(monkeypatch) -> None:
     monkeypatch.setattr(path_search.Search, "find", lambda *_: 1e5)
     monkeypatch.setattr(nettrim.Sparsity, "tested", (1.0,))
+    monkeypatch.setattr(nettrim.Sparsity, "range_of_care", (1e5, 1e5))
     with pytest.warns(nettrim.PromiseWarning, match="no weight is gone"):
         result = keep(Promise(flips=0.05))
     assert result.promise.kept
@@ -151,6 +168,7 @@ def test_steps_are_as_fine_beside_the_whole_model_as_beside_none() -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
 def test_a_promise_of_padded_texts() -> None:
     """Positions that count stand side by side there, not sample by sample."""
     torch = pytest.importorskip("torch")
@@ -369,6 +387,19 @@ def test_right_answers_of_a_single_output(rng: np.random.Generator, promise: str
     after = result.model.predict(data[60:])[:, 0] > 0
     assert result.promise.kept
     assert result.promise.seen == pytest.approx(np.mean(before != after))
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+def test_small_logits_of_one_class_are_no_probabilities(rng: np.random.Generator) -> None:
+    """As the calibration samples show, whose logits are negative, too."""
+    network, data = random_network(rng, 6, 5, 1), rng.standard_normal((900, 6))
+    logits = network.predict(data)[:, 0]
+    held_out = data[300:][(logits[300:] > 0) & (logits[300:] < 1)]
+    labels = np.ones(len(held_out), int)
+    result = trim(network, data[:300], held_out=held_out, misses=0.3, labels=labels)
+    after = result.model.predict(held_out)[:, 0] > 0
+    assert len(held_out) > 50
+    assert result.promise.seen == pytest.approx(np.mean(~after))
 
 
 @pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")

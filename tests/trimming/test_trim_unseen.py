@@ -186,11 +186,18 @@ def test_copies_are_counted_whatever_holds_the_numbers() -> None:
     assert count_copies(X, X.astype(np.float32)) == 3
     assert count_copies(X, np.array([[-0.0, 1.0], [3.0, 2.0]])) == 1
     assert count_copies(X, np.array([[[0, 1]]])) == 0
+    thirds = np.arange(1, 5).reshape(4, 1) / 3
+    assert count_copies(thirds, thirds.astype(np.float32)) == 4
+    assert count_copies(thirds.astype(np.float32), thirds) == 4
+    assert count_copies(thirds, thirds + 1e-12) == 0
+    ids = np.array([[2**24], [2**24 + 1]])
+    assert count_copies(ids, ids[:1].astype(np.float32)) == 1
 
 
 def test_samples_of_several_inputs_are_copies_in_all_of_them() -> None:
     a, b = np.arange(6).reshape(3, 2), np.arange(3.0)
     assert count_copies(Samples({"a": a, "b": b}), Samples({"a": a, "b": b + np.eye(3)[1]})) == 2
+    assert count_copies(Samples({"a": a, "b": b}), Samples({"b": b, "a": a})) == 3
 
 
 def test_padding_tells_no_samples_apart() -> None:

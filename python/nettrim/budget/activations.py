@@ -221,14 +221,15 @@ def as_smooth(activation: object) -> Activation | Shifted | None:
         return SMOOTH.get(activation)
     if isinstance(activation, Shifted):
         return activation
-    if not isinstance(activation, tuple):
+    pair = [activation] if callable(activation) else activation
+    if not isinstance(pair, (tuple, list)):
         return None
-    if len(activation) != 2 or not all(map(callable, activation)):
+    if len(pair) != 2 or not all(map(callable, pair)):
         raise TypeError(
             "activation must be a name, or a pair of functions, value and derivative, "
             f"got {show(activation)}"
         )
-    return Activation(_Checked(activation[0]), _Checked(activation[1]))
+    return Activation(_Checked(pair[0]), _Checked(pair[1]))
 
 
 @dataclass(frozen=True)
@@ -240,10 +241,12 @@ class _Checked:
     def __call__(self, signals: AnyFloat) -> AnyFloat:
         with np.errstate(all="ignore"):
             result = np.asarray(self.function(signals.copy()))  # which it may write into
-        is_real = result.dtype.kind in "fiub"
-        if result.shape != signals.shape or not is_real or not np.isfinite(result).all():
+        got = f"{result.dtype} of shape {result.shape}"
+        if result.shape != signals.shape or result.dtype.kind not in "fiub":
             raise ValueError(
-                "activation must give a finite number for each signal, got "
-                f"{result.dtype} of shape {result.shape} for signals of shape {signals.shape}"
+                f"activation must give a number for each signal, got {got} for signals of shape "
+                f"{signals.shape}"
             )
+        if not np.isfinite(result).all():
+            raise ValueError(f"activation must give finite numbers, got {got} with NaN or infinity")
         return result.astype(signals.dtype, copy=False)

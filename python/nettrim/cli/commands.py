@@ -31,8 +31,8 @@ from ..models.io import check_output, check_places, load, read_recipe, save
 from ..models.model_view import ModelView, as_view
 from ..models.network import Network
 from ..models.summary import WEIGHTS, format_all_weights, format_weights
-from ..promise.decisions import Labels, check_labels
-from ..results.accuracy import Accuracy
+from ..promise.decisions import check_labels
+from ..results.accuracy import Accuracy, compare_accuracy
 from ..results.plot import check_format
 from ..results.recipe import format_summary
 from ..results.text import untouched_lines
@@ -144,9 +144,12 @@ def _trim(options: Namespace) -> int:
     samples = _load_samples(options.calibration, model)
     held_out = None if options.held_out is None else _load_samples(options.held_out, model)
     labelled = samples if held_out is None else held_out
-    labels = (
-        None if options.labels is None else _load_labels(options.labels, _count_samples(labelled))
-    )
+    labels = None
+    if options.labels is not None:
+        labels = read_npy(options.labels, "labels")
+        if not _promises_right_answers(options):  # there they are checked with all else
+            labels = check_labels(labels, _count_samples(labelled))
+            compare_accuracy(model, model, labelled, labels)  # refuses what no output stands for
     result = trim(
         model,
         samples,
@@ -171,12 +174,16 @@ def _trim(options: Namespace) -> int:
     return 0 if result.converged else 1
 
 
-def _renamed_options(options: Namespace, labels: Labels | None) -> dict[str, Any]:
+def _promises_right_answers(options: Namespace) -> bool:
+    return options.misses is not None or options.drop is not None
+
+
+def _renamed_options(options: Namespace, labels: NDArray[Any] | None) -> dict[str, Any]:
     """Return what `trim` knows by other names, or has no use for unless a promise needs it."""
     named: dict[str, Any] = (
         {} if options.network_error is None else {"network": options.network_error}
     )
-    if labels is not None and (options.misses is not None or options.drop is not None):
+    if labels is not None and _promises_right_answers(options):
         named["labels"] = labels
     return named
 
@@ -284,11 +291,6 @@ def _count_samples(samples: NDArray[Any] | dict[str, NDArray[Any]]) -> int:
     """Return the number of samples; what has another one is refused where the model is known."""
     arrays = samples.values() if isinstance(samples, dict) else [samples]
     return max((len(array) for array in arrays if array.ndim), default=0)
-
-
-def _load_labels(path: str, n_samples: int) -> Labels:
-    """Read one label for each sample from an ``.npy`` file."""
-    return check_labels(read_npy(path, "labels"), n_samples)
 
 
 COMMANDS = {"demo": _demo, "trim": _trim, "inspect": _inspect, "branch-hull": _branch_hull}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,20 +46,37 @@ def hash_data(X: Data) -> str:
 
 def count_copies(data: Data, held_out: Data) -> int:
     """Return how many of the held-out samples are among the others, but for what counts not."""
-    seen = set(_hash_rows(data))
-    return sum(row in seen for row in _hash_rows(held_out))
+    others = _arrays_of(held_out)
+    types = {
+        name: _coarser(array.dtype, others[name].dtype)
+        for name, array in sorted(_arrays_of(data).items())
+    }
+    seen = set(_hash_rows(data, types))
+    return sum(row in seen for row in _hash_rows(held_out, types))
 
 
-def _hash_rows(X: Data) -> Iterator[bytes]:
-    """Yield what tells samples apart by their numbers, whatever type holds these."""
-    arrays = X.arrays if isinstance(X, Samples) else {UNNAMED: X}
+def _arrays_of(X: Data) -> Mapping[str, NDArray[Any]]:
+    return X.arrays if isinstance(X, Samples) else {UNNAMED: X}
+
+
+def _coarser(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type to which both are rounded alike; that of doubles unless both are floats."""
+    if first.kind != "f" or second.kind != "f":
+        return np.dtype(np.float64)
+    return min(first, second, key=lambda one: one.itemsize)
+
+
+def _hash_rows(X: Data, types: Mapping[str, np.dtype[Any]]) -> Iterator[bytes]:
+    """Yield what tells samples apart by their numbers, rounded to types that both sides share."""
+    arrays = _arrays_of(X)
     masks = X.masks if isinstance(X, Samples) else ()
     counts = {name: mask.counts for mask in masks for name in mask.inputs}
     for row in range(len(X)):
         digest = hashlib.blake2b(digest_size=16)
-        for name, array in arrays.items():
-            values = array[row][counts[name][row]] if name in counts else array[row]
-            numbers = np.asarray(values, dtype=np.float64) + 0.0  # no zero with a sign
+        for name, shared in types.items():
+            values = arrays[name][row]
+            values = values[counts[name][row]] if name in counts else values
+            numbers = np.asarray(values).astype(shared) + 0.0  # no zero with a sign
             digest.update(f"{name} {numbers.shape}".encode())
             digest.update(numbers.tobytes())
         yield digest.digest()

@@ -4,7 +4,8 @@ Who bets on losses being less than :math:`\alpha` on average, and who could not 
 not, has gained something that chance does not give. The capital after t of n samples is
 
 .. math:: K_t = \prod_{i \le t} (1 - \nu_i (L_i - \alpha)), \quad
-          \nu_i = \min\Bigl(1, \sqrt{\frac{2 \log(1/\delta)}{n s_{i-1}^2}}\Bigr),
+          \nu_i = \min\Bigl(\max\bigl(1, \tfrac{3/4}{1 - \alpha}\bigr),
+                           \sqrt{\frac{2 \log(1/\delta)}{n s_{i-1}^2}}\Bigr),
 
 a supermartingale if the mean is at least :math:`\alpha`, as each stake depends on earlier samples
 alone; so the chance that it ever reaches :math:`1/\delta` is at most :math:`\delta`.
@@ -24,6 +25,7 @@ from ..base.arrays import Array
 __all__ = ["betting_p_value", "mean_limit"]
 
 FINENESS = 1e-7  # of a limit
+BOLD = 0.75  # of the stake at which a loss of 1 takes all there is
 
 
 def betting_p_value(losses: Array, level: float, delta: float, seed: int = 0) -> float:
@@ -66,16 +68,20 @@ def _shuffled(losses: Array, seed: int) -> Array:
 
 
 def _stakes(losses: Array, delta: float) -> Array:
-    """Return what is staked on each sample, from those before it."""
+    """Return what is staked on each sample if nothing limits it, from those before it."""
     counts = 1.0 + np.arange(1, len(losses) + 1)
     means = (0.5 + np.cumsum(losses)) / counts
     variances = (0.25 + np.cumsum((losses - means) ** 2)) / counts
     before = np.concatenate([[0.25], variances[:-1]])
     stakes: Array = np.sqrt(2 * math.log(1 / delta) / (len(losses) * before))
-    return np.minimum(1.0, stakes)
+    return stakes
 
 
 def _p_value(losses: Array, stakes: Array, level: float) -> float:
-    """Return the inverse of the largest capital; the one at the start is 1."""
+    """Return the inverse of the largest capital; the one at the start is 1.
+
+    It falls as ``level`` rises, whatever limits the stakes.
+    """
+    stakes = np.minimum(stakes, max(1.0, BOLD / (1.0 - level)))
     capital = np.cumsum(np.log1p(-stakes * (losses - level)))
     return math.exp(-max(0.0, float(capital.max())))

@@ -68,7 +68,9 @@ def no_flips_because(output: AnyFloat, decides_by: Decision = "largest") -> str 
     return None
 
 
-def count_misses(original: AnyFloat, trimmed: AnyFloat, labels: ArrayLike) -> Array:
+def count_misses(
+    original: AnyFloat, trimmed: AnyFloat, labels: ArrayLike, threshold: float | None = None
+) -> Array:
     """Return 1 for samples that the original has right and the trimmed model wrong, else 0.
 
     Parameters
@@ -76,29 +78,34 @@ def count_misses(original: AnyFloat, trimmed: AnyFloat, labels: ArrayLike) -> Ar
     original, trimmed : ndarray of shape (n_samples, n_outputs)
     labels : array_like of shape (n_samples,)
         Numbers of outputs, as `nettrim.TrimResult.accuracy` takes them; of a single output 0 or 1.
+    threshold : float, optional
+        What a single output exceeds for label 1. Default: as `find_threshold` has it of these.
 
     Raises
     ------
     TypeError, ValueError
         Like `count_flips`, and if labels are none of these.
     """
-    before, after = _right(original, trimmed, labels)
+    before, after = _right(original, trimmed, labels, threshold)
     return np.asarray(before & ~after, dtype=np.float64)
 
 
-def count_drops(original: AnyFloat, trimmed: AnyFloat, labels: ArrayLike) -> Array:
+def count_drops(
+    original: AnyFloat, trimmed: AnyFloat, labels: ArrayLike, threshold: float | None = None
+) -> Array:
     """Return how much less right the trimmed model is: 1, 0, or -1 where it alone is right.
 
     See `count_misses`. The mean is what the accuracy drops by.
     """
-    before, after = _right(original, trimmed, labels)
+    before, after = _right(original, trimmed, labels, threshold)
     return before.astype(np.float64) - after
 
 
-def find_decisions(output: AnyFloat) -> Labels:
+def find_decisions(output: AnyFloat, threshold: float | None = None) -> Labels:
     """Return the labels that a model gives, as `count_misses` takes them."""
     scores = output.reshape(len(output), -1)
-    return np.asarray(decide(scores, find_threshold(scores)), dtype=np.int64)
+    threshold = find_threshold(scores) if threshold is None else threshold
+    return np.asarray(decide(scores, threshold), dtype=np.int64)
 
 
 def measure_errors(
@@ -161,7 +168,9 @@ def _relative_rows(original: Array, trimmed: Array) -> Array:
     return errors
 
 
-def _right(original: AnyFloat, trimmed: AnyFloat, labels: ArrayLike) -> tuple[Labels, Labels]:
+def _right(
+    original: AnyFloat, trimmed: AnyFloat, labels: ArrayLike, threshold: float | None
+) -> tuple[Labels, Labels]:
     """Return on which samples each of the models is right."""
     _check_pair(original, trimmed)
     if len(_axes(original)) > 1:
@@ -171,7 +180,7 @@ def _right(original: AnyFloat, trimmed: AnyFloat, labels: ArrayLike) -> tuple[La
     pair = [output.reshape(len(output), -1) for output in (original, trimmed)]
     wanted = check_labels(labels, len(original))
     check_range(wanted, pair[0].shape[1])
-    threshold = find_threshold(pair[0])
+    threshold = find_threshold(pair[0]) if threshold is None else threshold
     first, second = (decide(scores, threshold) == wanted for scores in pair)
     return first, second
 

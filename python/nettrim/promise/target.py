@@ -144,6 +144,7 @@ class Target:
         trimmed: Sequence[AnyFloat],
         labels: ArrayLike | None = None,
         decides_by: Decision = "largest",
+        threshold: float | None = None,
     ) -> Array:
         """Return what each sample loses.
 
@@ -156,6 +157,8 @@ class Target:
             Numbers of the outputs that ought to be largest, for ``misses`` and ``drop``.
         decides_by : {"largest", "signs", "nothing"}
             See `count_flips`.
+        threshold : float, optional
+            See `count_misses`.
 
         Returns
         -------
@@ -179,7 +182,8 @@ class Target:
         if self._is_mean_error:
             return measure_errors(original, trimmed, self.cap)
         count = count_misses if self.kind == "misses" else count_drops
-        return count(original[0], trimmed[0], labels)  # type: ignore[arg-type]  # checked above
+        wanted: Any = labels  # checked above
+        return count(original[0], trimmed[0], wanted, threshold)
 
     def p_value(self, losses: Array, seed: int = 0) -> float:
         """Return how unlikely such losses are if their true mean is the `risk` or above.

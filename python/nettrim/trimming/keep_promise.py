@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from ..base.arrays import Array
 from ..base.errors import LargeErrorWarning, OutOfReachError, PromiseWarning, warn_user
+from ..promise.decisions import find_threshold
 from ..promise.fixed_sequence import FixedSequence, Trial, find_boldest
 from ..promise.losses import no_flips_because
 from ..promise.target import Target
@@ -37,6 +38,7 @@ from .walk import Walk
 __all__ = ["keep_promise"]
 
 WARY = 1.7  # times the care of the most careful model, of one more where the search is not sure
+BOLDER, GROWTH = 0.9, 1.25  # ratio of the next care where all models passed, and growth of its log
 NOTHING_GONE = (
     "no weight is gone: of all models that were tested only the original keeps the promise"
 )
@@ -61,9 +63,10 @@ def keep_promise(
     if labels is not None:
         labels = job.opened.view.number_labels(labels)
     job = replace(job, by_answers=_counts_answers(job, target))
-    search = Search(job, models, target)
+    threshold = _find_threshold(job) if target.needs_labels else None
+    search = Search(job, models, target, threshold)
     steps = models.tested if search.is_sure else (WARY * models.tested[0], *models.tested)
-    tests = _Tests(job, Path(job, models, search.path.memory), target, labels, steps)
+    tests = _Tests(job, Path(job, models, search.path.memory), target, labels, steps, threshold)
     with job.running() as run, run.hushed(LargeErrorWarning):
         original = Walk(run, _LeftAlone(), None)
         tests.losses(original)  # refuses what no model could be tested by
@@ -94,6 +97,21 @@ def _counts_answers(job: Job[Any], target: Target) -> bool:
     return not has_positions and no_flips_because(output) is None
 
 
+def _find_threshold(job: Job[Any]) -> float:
+    """Return what a single output exceeds for label 1, by all that is known of it.
+
+    Logits of a few samples, or of those of one class, may all look like probabilities.
+    """
+    if job.opened.view.decides_by() == "signs":
+        return 0.0
+    opened, before, first = job.opened, job.before, job.counted[0]
+    runs = [
+        before.data or opened.view.output_values(opened.data, {}),
+        before.held_out or exact_outputs(opened, {}),
+    ]
+    return min(find_threshold(outputs[first]) for outputs in runs)
+
+
 class _LeftAlone(Method):
     """No layer is solved."""
 
@@ -119,6 +137,8 @@ class _Tests:
     labels : array_like or None
     steps : sequence of float
         Cares of the models to be tested, over that of the one that was found.
+    threshold : float or None
+        What a single output exceeds for label 1.
     sizes : list of (PathGoal, int)
         Every model that was tested, and how many weights it has left.
     first, passed, unfinished : (PathGoal, Walk) or None
@@ -130,6 +150,7 @@ class _Tests:
     target: Target
     labels: ArrayLike | None
     steps: Sequence[float]
+    threshold: float | None
     sizes: list[tuple[PathGoal, int]] = field(default_factory=list, init=False)
     first: tuple[PathGoal, Walk] | None = field(default=None, init=False)
     passed: tuple[PathGoal, Walk] | None = field(default=None, init=False)
@@ -156,19 +177,27 @@ class _Tests:
             self.passed = goal, walk
 
     def _sequence(self, care: float | None) -> list[PathGoal]:
-        """Return the models to be tested around the one that was found, none twice."""
+        """Return the models to be tested around the one that was found, none twice.
+
+        Where all of them pass bolder ones are, in steps that grow: the search knows no right
+        answers, and a drop may be a small part of what flips.
+        """
         if care is None:
             return []
         least, most = self.path.goal.range_of_care
-        cares = dict.fromkeys(min(max(step * care, least), most) for step in self.steps)
-        return [self.path.at(one) for one in cares]
+        cares = [step * care for step in self.steps]
+        step = BOLDER
+        while cares[-1] > least:
+            cares.append(step * cares[-1])
+            step **= GROWTH
+        return [self.path.at(one) for one in dict.fromkeys(min(max(c, least), most) for c in cares)]
 
     def losses(self, walk: Walk) -> Array:
         """Return what each held-out sample loses by a model, as its framework runs it."""
         before, model = self.job.before.held_out, walk.deliver().model
         original, trimmed = run_on_held_out(walk, before, model, lambda: self._exact)
         decides_by = walk.run.view.decides_by()
-        return self.target.losses(original, trimmed, self.labels, decides_by)
+        return self.target.losses(original, trimmed, self.labels, decides_by, self.threshold)
 
     @cached_property
     def _exact(self) -> list[Array]:

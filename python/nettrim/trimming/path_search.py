@@ -35,8 +35,6 @@ STEP = 2.0  # of the care, until models on both sides are known; every further o
 NARROW = 1.15  # ratio of two cares between which there is no more to be found
 SURE = 10.0  # losses among the samples that judge, at the level that is to be promised
 STAGE = "searching the path"
-# Labels are known of held-out samples alone: how many flips are allowed for a miss, and for a drop.
-FLIPS = {"misses": 1.0, "drop": 1.5}
 
 
 @dataclass
@@ -49,6 +47,8 @@ class Search:
     models : PathGoal
         Of any size: that is where it begins.
     target : Target
+    threshold : float or None
+        What a single output exceeds for label 1, where labels are needed.
     path : Path
         Of models on the other samples. What they have left serves those that are tested as well.
     judges : ndarray of int
@@ -60,6 +60,7 @@ class Search:
     job: Job[Any]
     models: PathGoal
     target: Target
+    threshold: float | None = None
     path: Path = field(init=False)
     judges: Rows = field(init=False)
     seen: list[tuple[float, float]] = field(default_factory=list, init=False)
@@ -114,10 +115,12 @@ class Search:
         if walk.interrupted:
             return None
         original, trimmed = self._original, self._judged(walk.weights)
-        target, labels = self.target, None
-        if target.needs_labels:
-            target, labels = self._misses, find_decisions(original[0])
-        losses = target.losses(original, trimmed, labels, self.job.opened.view.decides_by())
+        target = self.target
+        # Right answers are known of held-out samples alone: here the original gives none but these.
+        cut = self.threshold
+        labels = find_decisions(original[0], cut) if target.needs_labels else None
+        decides_by = self.job.opened.view.decides_by()
+        losses = target.losses(original, trimmed, labels, decides_by, cut)
         goal = self.path.at(care)
         self.seen.append((float(getattr(goal, goal.level)), float(losses.mean())))
         return target.would_pass(losses, self.job.n_held_out)
@@ -131,12 +134,3 @@ class Search:
     @cached_property
     def _original(self) -> list[NDArray[Any]]:
         return self._judged({})
-
-    @property
-    def _misses(self) -> Target:
-        """How many of the original's answers may become others, where it is not known which count.
-
-        They are misses if the original is always right.
-        """
-        level = min(FLIPS[self.target.kind] * self.target.level, 0.5)
-        return Target.of(misses=level, confidence=self.target.confidence)
