@@ -26,7 +26,7 @@ from .layers import write
 from .places import find_places, lipschitz_constants, warn_of_unknown
 from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unwrap
 from .repeated import RepeatedInputs
-from .row_tracker import collect_rows
+from .row_tracker import collect_rows, nonzero_rows
 from .run import Arrival, Exit, Runner, Stop, evaluation, threads
 from .running_model import RunningModel
 from .settle import settle, warn_of_left_out
@@ -207,6 +207,8 @@ class TorchView(ModelView):
                         values = inputs.take(str(stop), weights)
                     else:
                         values, rows = self._collect_rows(str(stop), arrival.row, X)
+                if isinstance(stop, str) and self._running.expanded.meets_zeros(stop):
+                    values, rows = nonzero_rows(values)
                 yield Signal(values, self._lipschitz[position], rows)
                 for read in self._read_behind(position):
                     self._load(read, weights.get(read))

@@ -82,7 +82,7 @@ def lipschitz_constants(running: RunningModel, places: list[LayerPlace]) -> list
             constants[position] = dict.fromkeys(range(len(names)), math.inf)
         elif running.expanded.feeds_itself(names[position]):
             constants[position] = {**constants[position], position: math.inf}
-    routed = {names.index(name) for name in running.routed}
+    routed = {k for k, name in enumerate(names) if running.meets_picked_rows(name)}
     for position, known in enumerate(constants):
         met = dict.fromkeys(range(position), math.inf) if position in routed else {}
         # What is known of a layer that meets some rows does not speak of all.
@@ -145,7 +145,7 @@ def _place(running: RunningModel, name: str, *, is_relu: bool) -> LayerPlace:
     layer = layer_view(name, running.layers[name], activation, norm, stored=running.runner.stored)
     if tail is not None and activation == "linear":
         layer = replace(layer, follower=tail.follower)
-    if name in running.routed:
+    if running.arrivals and running.meets_picked_rows(name):
         layer = replace(layer, meets_picked_rows=True)
     return LayerPlace(layer, tail, norm)
 

@@ -17,7 +17,7 @@ from ...samples import Data
 from .hooks import hooks_in_front
 from .run import Arrival, Exit, Runner, Stop
 
-__all__ = ["UNREACHED", "Routing", "find_routing", "hooked_modules"]
+__all__ = ["UNREACHED", "Routing", "find_idle", "find_routing", "hooked_modules"]
 
 UNREACHED = "no sample of the data reaches it"
 
@@ -98,6 +98,22 @@ def find_routing(
     names = {name for run in runs for name in run.shapes}
     whole = {name for name in names if _is_whole(name, runs)} if routed else set()
     return Routing(arrivals, left_out, frozenset(whole))
+
+
+def find_idle(runner: Runner, names: Iterable[str], data: Data) -> set[str]:
+    """Return those of some layers that meet zeros alone; data pass until all others are known."""
+    idle = {*names}
+
+    def on_input(stop: Stop, values: torch.Tensor) -> None:
+        if values.any():
+            idle.discard(str(stop))
+
+    for batch in runner.batches(len(data)):
+        if not idle:
+            break
+        with runner.hooked([*idle], on_input):
+            runner.output(data[batch])
+    return idle
 
 
 def hooked_modules(

@@ -107,6 +107,10 @@ class RunningModel:
         """The layers of these where nothing can wait, as some calls come out of turn."""
         return {name for name, arrival in self.routed.items() if arrival.is_repeated}
 
+    def meets_picked_rows(self, name: str) -> bool:
+        """Whether the model picks what arrives at a layer, and how many rows."""
+        return self.arrivals[name].row is not None or self.expanded.meets_zeros(name)
+
     def shows(self, graph: TorchGraph, name: str) -> bool:
         """Tell whether a graph shows all calls of a layer; before a run, any."""
         seen = len(graph.calls(name))

@@ -16,7 +16,7 @@ from .expansions.expand import are_near, expand
 from .graph import TorchGraph
 from .outputs import are_close
 from .reads import reads_elsewhere
-from .routing import UNREACHED, Routing, find_routing
+from .routing import UNREACHED, Routing, find_idle, find_routing
 from .run import Arrival, Exit, Stop, layer_names
 from .running_model import RunningModel
 from .transposed import resized_outputs
@@ -55,6 +55,7 @@ def settle(running: RunningModel, data: Data, name: str) -> RunningModel:
     running = _without_differing_expansions(running, samples[0])
     running, arrivals = _try(running, samples, name)
     routing = find_routing(running.runner, running.layers, arrivals, samples, data)
+    routing = _without_idle(routing, running, data)
     if not running.runner.precise:
         warn_user(
             "model cannot compute in float64: what is reported holds up to its own rounding",
@@ -130,6 +131,15 @@ def _try(
 
 
 # --- layers and outputs ---------------------------------------------------------------------------
+
+
+def _without_idle(routing: Routing, running: RunningModel, data: Data) -> Routing:
+    """Leave out the matrices of experts in a stack that no sample reaches."""
+    experts = filter(running.expanded.meets_zeros, layer_names(routing.arrivals))
+    idle = find_idle(running.runner, experts, data)
+    reached = {stop: arrival for stop, arrival in routing.arrivals.items() if stop not in idle}
+    left_out = routing.left_out | dict.fromkeys(idle, UNREACHED)
+    return routing._replace(arrivals=reached, left_out=left_out)
 
 
 def _accept(running: RunningModel, routing: Routing, samples: Data) -> RunningModel:
