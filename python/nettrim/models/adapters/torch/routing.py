@@ -15,7 +15,7 @@ from torch import nn
 
 from ...samples import Data
 from .hooks import hooks_in_front
-from .run import Arrival, Exit, Runner, Stop
+from .run import Arrival, Exit, Runner, Stop, row_axis
 
 __all__ = ["UNREACHED", "Routing", "find_idle", "find_routing", "hooked_modules"]
 
@@ -155,7 +155,7 @@ def _routed(
     None for one that meets no rows at all, or rows of several shapes. ``always`` for one that is
     known to meet rows which the model picks, although these have been all of them.
     """
-    first = -1 if isinstance(layer, nn.Linear) else 1  # axis of a row
+    first = row_axis(layer)
     shapes = [shape for run in runs for shape in run.shapes.get(name, [])]
     counts = [_count_rows(name, run, first) for run in runs]
     if not shapes or len({shape[first:] for shape in shapes}) > 1 or not any(counts):
@@ -164,7 +164,7 @@ def _routed(
         return None
     row = shapes[0][first:]
     n_calls = max(len(run.shapes.get(name, [])) for run in runs)
-    return Arrival(0, math.prod(row), n_calls, row)
+    return Arrival(0, math.prod(row), n_calls, row, is_picked=True)
 
 
 def _count_rows(name: str, run: _Calls, first: int) -> int:

@@ -94,13 +94,13 @@ class RunningModel:
     def called_again(self) -> dict[str, Arrival]:
         """The layers that are called more than once on the rows of all samples."""
         arrivals = {name: self.arrivals[name] for name in self.repeated}
-        return {name: arrival for name, arrival in arrivals.items() if arrival.row is None}
+        return {name: arrival for name, arrival in arrivals.items() if not arrival.is_picked}
 
     @property
     def routed(self) -> dict[str, Arrival]:
         """The layers that meet rows which the model picks."""
         stops = layer_names(self.arrivals)
-        return {name: self.arrivals[name] for name in stops if self.arrivals[name].row is not None}
+        return {name: self.arrivals[name] for name in stops if self.arrivals[name].is_picked}
 
     @property
     def passed_by(self) -> set[str]:
@@ -109,7 +109,7 @@ class RunningModel:
 
     def meets_picked_rows(self, name: str) -> bool:
         """Whether the model picks what arrives at a layer, and how many rows."""
-        return self.arrivals[name].row is not None or self.expanded.meets_zeros(name)
+        return self.arrivals[name].is_picked or self.expanded.meets_zeros(name)
 
     def shows(self, graph: TorchGraph, name: str) -> bool:
         """Tell whether a graph shows all calls of a layer; before a run, any."""
