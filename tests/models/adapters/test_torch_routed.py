@@ -283,24 +283,62 @@ def test_blocks_of_a_list_that_are_in_use_meet_all_rows(rng: np.random.Generator
     assert not any(layer.meets_picked_rows for layer in layers)
 
 
-def test_a_layer_that_meets_fewer_rows_once_others_are_trimmed_is_named(
-    rng: np.random.Generator,
+class Picking(nn.Module):
+    """All rows go through the second layer until the first one moves, then few or none."""
+
+    def __init__(self, *, few: bool = False) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 5).double(), nn.Linear(5, 5).double()
+        self.other, self.few = nn.Linear(5, 5).double(), few
+        self.register_buffer("weight", self.first.weight.detach().clone())
+        self.register_buffer("bias", self.first.bias.detach().clone())
+
+    def forward(self, x: Any) -> Any:
+        h, was = self.first(x), x @ self.weight.T + self.bias
+        same = (h - was).abs().amax(-1) < 1e-6
+        if self.few:
+            same |= (h[..., 0] > 0) & (h[..., 1] > 0)
+        one, other = torch.where(same)[0], torch.where(~same)[0]
+        for layer, index in ((self.second, one), (self.other, other)):
+            if len(index):
+                h = h.index_copy(0, index, layer(h[index]))
+        return h
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+@pytest.mark.parametrize(
+    "goal", [{"epsilon": 0.2}, {"epsilon": 0.2, "scheme": "parallel"}, {"sparsity": 0.5}]
+)
+@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize("batch", [256, 7])
+def test_layers_may_meet_fewer_rows_once_others_are_trimmed(
+    rng: np.random.Generator, few: bool, goal: dict[str, Any], batch: int
 ) -> None:
     """Nothing tells beforehand that the model picks them."""
+    model, X = Picking(few=few).eval(), rng.standard_normal((42, 5))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "model: the layers 'other' are not pruned")
+        view = settled(model, X)
+    view._running.runner.batch = batch
+    result = trim(view, X, **goal)
+    rows = {layer.name: layer.n_rows for layer in result.layers}
+    assert rows["first"] == len(X)
+    assert 0 < rows["second"] < len(X) if few else rows["second"] == len(X)
+    before, after = outputs(model, X), outputs(result.model, X)
+    distance = np.linalg.norm(after - before) / np.linalg.norm(before)
+    assert result.discrepancy == pytest.approx(distance, rel=1e-9)
+    assert result.bound == math.inf
+    assert_same_state(result.model.other, model.other)
 
-    class Picking(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.second = nn.Linear(5, 5).double(), nn.Linear(5, 5).double()
-            self.was = copy.deepcopy(self.first)
 
-        def forward(self, x: Any) -> Any:
-            h, was = self.first(x), x @ self.was.weight.T + self.was.bias
-            same = torch.where((h - was).sum(-1) < 1e-6)[0]
-            return h.index_copy(0, same, self.second(h[same]))
-
-    with pytest.raises(ValueError, match=r"model sends other rows to 'second' once .* in skip"):
-        nettrim.trim(Picking().eval(), rng.standard_normal((41, 5)), sparsity=0.5, progress=False)
+def test_layers_that_nothing_calls_are_named_where_the_way_may_depend_on_data(
+    rng: np.random.Generator,
+) -> None:
+    model, X = Picking().eval(), rng.standard_normal((42, 5))
+    with pytest.warns(UserWarning, match="'other' are not pruned: no sample of the data reaches"):
+        result = nettrim.trim(model, X, sparsity=0.5, layers=["second"], progress=False)
+    told = {weight.name: weight.reason for weight in result.untouched}
+    assert told["other.weight"] == "no sample of the data reaches it"
 
 
 def test_a_layer_of_another_kind_that_does_not_run_is_not_warned_of(
@@ -344,7 +382,9 @@ def test_what_follows_layers_that_the_first_samples_do_not_reach() -> None:
 def test_held_out_samples_that_reach_no_expert_say_nothing_of_it() -> None:
     model, X, others = rarely_hit(OfThoseHit(top=1))
     with pytest.warns(nettrim.HeldOutWarning):
-        result = nettrim.trim(model, X, epsilon=0.1, held_out=others, progress=False)
+        result = nettrim.trim(
+            model, X, epsilon=0.1, layers="re:.*", held_out=others, progress=False
+        )
     unseen = {layer.name: layer.held_out_discrepancy for layer in result.layers}
     assert math.isnan(unseen["experts.1.up"])
     assert not math.isnan(unseen["last"])

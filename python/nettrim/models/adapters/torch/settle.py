@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -70,7 +70,8 @@ def settle(running: RunningModel, data: Data, name: str) -> RunningModel:
             "along the first axis (a recurrent layer or attention without batch_first), put "
             "them there",
         )
-    return replace(running, graph=_confirmed(running, samples[0], outputs))
+    running = replace(running, graph=_confirmed(running, samples[0], outputs))
+    return running if running.graph is not None else _without_uncalled(running)
 
 
 def warn_of_left_out(name: str, reason: str) -> None:
@@ -152,8 +153,7 @@ def _accept(running: RunningModel, routing: Routing, samples: Data) -> RunningMo
     arrivals: dict[Stop, Arrival] = {}
     left_out = {**running.left_out, **routing.left_out}
     if routing.left_out:
-        names = ", ".join(map(repr, sorted(routing.left_out)))
-        warn_user(f"model: the layers {names} are not pruned: {UNREACHED}")
+        _warn_of_unreached(routing.left_out)
     for stop, arrival in found.items():
         reason = None
         if not isinstance(stop, Exit):
@@ -167,6 +167,20 @@ def _accept(running: RunningModel, routing: Routing, samples: Data) -> RunningMo
     if not running.outputs:
         raise ValueError("model must return one result for each sample")
     return running
+
+
+def _without_uncalled(running: RunningModel) -> RunningModel:
+    """Name the layers that no sample reaches, of a model whose code may choose its way by data."""
+    known = {*running.names, *running.left_out}
+    uncalled = dict.fromkeys(running.layers.keys() - known, UNREACHED)
+    if uncalled:
+        _warn_of_unreached(uncalled)
+    return replace(running, left_out={**running.left_out, **uncalled})
+
+
+def _warn_of_unreached(layers: Iterable[str]) -> None:
+    names = ", ".join(map(repr, sorted(layers)))
+    warn_user(f"model: the layers {names} are not pruned: {UNREACHED}")
 
 
 def _hindrance(
