@@ -143,9 +143,7 @@ CONVOLUTIONS = {
 def test_convolutions_of_one_kernel(kind: str, goal: dict[str, float], scheme: str) -> None:
     text = CONVOLUTIONS[kind]
     used = {name: value.astype(np.float32) for name, value in KERNELS.items() if name in text}
-    model = onnx.shape_inference.infer_shapes(
-        parsed(text, "float[n,2,8,8] x", "float[] y", **used)
-    )
+    model = onnx.shape_inference.infer_shapes(parsed(text, "float[n,2,8,8] x", "float[] y", **used))
     X = np.random.default_rng(5).standard_normal((12, 2, 8, 8), dtype=np.float32)
     result = trim(model, X, scheme=scheme, **goal)
     names = {"D" if kind == "groups" else "K", "V"}

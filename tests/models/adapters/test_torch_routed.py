@@ -379,6 +379,62 @@ def test_what_follows_layers_that_the_first_samples_do_not_reach() -> None:
     assert ("experts.1.gate", "linear", "silu", "experts.1.up") in follows[1]
 
 
+class Plain(nn.Module):
+    """An expert of a ReLU, which can be told to do more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 7), nn.Linear(7, 5)
+
+    def forward(self, x: Any, scale: float | None = None) -> Any:
+        y = self.second(F.relu(self.first(x)))
+        return y if scale is None else y * scale
+
+
+class Chosen(OfThoseHit):
+    """A mixture that nothing can trace, with plain experts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(Plain() for _ in range(3)).double()
+
+
+class CalledTwice(Chosen):
+    """The first layer of an expert meets rows behind the module's back, too."""
+
+    def of(self, number: int, tokens: Any, index: Any) -> Any:
+        rows = tokens[index]
+        return self.experts[number](rows) + self.experts[number].first(rows)[:, :5]
+
+
+class GivenFactor(Chosen):
+    """What the module would do by itself is not what it does."""
+
+    def of(self, number: int, tokens: Any, index: Any) -> Any:
+        return self.experts[number](tokens[index], 2.0)
+
+
+def test_what_follows_layers_of_experts_that_are_called_as_tokens_choose(
+    rng: np.random.Generator,
+) -> None:
+    X = rng.standard_normal(SHAPE)
+    with pytest.warns(UserWarning, match="layers 'before', 'router', 'experts.0.second', 'exp"):
+        view = settled(Chosen().eval(), X)
+    assert view._running.graph is None
+    found = {layer.name: layer.activation for layer in view.prunable_layers()}
+    assert {name for name, activation in found.items() if activation == "relu"} == {
+        f"experts.{k}.first" for k in range(3)
+    }
+    for kind in (CalledTwice, GivenFactor):
+        view = settled(kind().eval(), X)
+        assert all(layer.activation == "linear" for layer in view.prunable_layers())
+    gated = settled(OfThoseHit().eval(), X).prunable_layers()
+    known = {layer.name: (layer.follower, layer.factor) for layer in gated}
+    assert known["experts.2.gate"] == ("silu", "experts.2.up")
+    assert known["experts.2.up"] == (None, "experts.2.gate")
+    assert known["experts.2.down"] == known["last"] == (None, None)
+
+
 def test_held_out_samples_that_reach_no_expert_say_nothing_of_it() -> None:
     model, X, others = rarely_hit(OfThoseHit(top=1))
     with pytest.warns(nettrim.HeldOutWarning):

@@ -191,7 +191,11 @@ class _Call(NamedTuple):
     def has_matrix_of(self, other: _Call) -> bool:
         """Tell whether another one computes with the same matrix; of rows that may be patches."""
         one, two = self.product, other.product
-        same = (one.weights.axes, one.alpha, one.groups) == (two.weights.axes, two.alpha, two.groups)
+        same = (one.weights.axes, one.alpha, one.groups) == (
+            two.weights.axes,
+            two.alpha,
+            two.groups,
+        )
         return same and (one.build is Dense) == (two.build is Dense)
 
     def has_bias_of(self, other: _Call) -> bool:

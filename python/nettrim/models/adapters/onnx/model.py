@@ -175,7 +175,9 @@ class OnnxView(ModelView):
         names += [(self._source(name),) for name in situation.tensors]
         walk = self._walk(samples, names, weights, situation.probe)
         for position, met in enumerate(itertools.islice(walk, len(self._layers))):
-            yield Signal(side_by_side(self._calls[position], met), self._lipschitz_of(position, situation))
+            yield Signal(
+                side_by_side(self._calls[position], met), self._lipschitz_of(position, situation)
+            )
         for name, (values,) in zip(situation.tensors, walk, strict=True):
             lipschitz = situation.lipschitz.get(name, {})
             yield Signal(self._output(name, values.astype(np.float64), weights), lipschitz)
@@ -189,7 +191,9 @@ class OnnxView(ModelView):
             return dict.fromkeys(range(len(self._layers)), math.inf)
         factors = [overlap(calls, call, shapes[call.input]) for call in calls] if layers else []
         pairs = [*zip(factors, met, strict=True)] if layers else []
-        return {k: math.hypot(*(f * constants.get(k, 0.0) for f, constants in pairs)) for k in layers}
+        return {
+            k: math.hypot(*(f * constants.get(k, 0.0) for f, constants in pairs)) for k in layers
+        }
 
     def run(self, model: onnx.ModelProto, X: Data) -> list[Values]:
         """Return the outputs that count as users of a model get them (`ModelView`).

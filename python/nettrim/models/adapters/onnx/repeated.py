@@ -41,9 +41,7 @@ def group_view(calls: Sequence[OnnxLayer]) -> LayerView:
     layer = calls[0]
     if len(calls) == 1 or isinstance(layer.step, Dense):
         return layer.view
-    return replace(
-        layer.view, lipschitz=_largest_norm, unfold=rows_of_features, unfold_some=None
-    )
+    return replace(layer.view, lipschitz=_largest_norm, unfold=rows_of_features, unfold_some=None)
 
 
 def _largest_norm(affine: Affine, _: tuple[int, ...]) -> float:

@@ -214,9 +214,7 @@ class TorchView(ModelView):
                 for read in self._read_behind(position):
                     self._load(read, weights.get(read))
 
-    def _signal(
-        self, position: int, stop: Stop, values: Array, rows: PickedRows | None
-    ) -> Signal:
+    def _signal(self, position: int, stop: Stop, values: Array, rows: PickedRows | None) -> Signal:
         """Return what is known of what arrives at a stop."""
         if isinstance(stop, str) and self._running.expanded.meets_zeros(stop):
             values, rows = nonzero_rows(values)

@@ -24,7 +24,16 @@ from .layers import write
 from .outputs import named_tensors
 from .prepare import copy_model
 
-__all__ = ["Arrival", "Exit", "Runner", "Stop", "evaluation", "join_batches", "layer_names", "row_axis"]
+__all__ = [
+    "Arrival",
+    "Exit",
+    "Runner",
+    "Stop",
+    "evaluation",
+    "join_batches",
+    "layer_names",
+    "row_axis",
+]
 
 BATCH = 256  # samples that pass at a time
 MOST_BATCHES = 32  # each may wait in a thread of its own, with threads of PyTorch's behind it

@@ -11,6 +11,7 @@ from .expansions.expand import ExpandedModel
 from .graph import TorchGraph
 from .layers import prunable_modules
 from .run import Arrival, Exit, Runner, Stop, layer_names
+from .traced_parts import TracedPart
 from .untouched import is_quantised
 
 __all__ = ["RunningModel"]
@@ -39,6 +40,8 @@ class RunningModel:
         run.
     whole : frozenset of str
         The modules that meet the rows of all samples, where there are layers that meet some.
+    parts : mapping of str to TracedPart
+        Of layers that the graph does not show, what shows them.
     """
 
     module: nn.Module
@@ -49,6 +52,7 @@ class RunningModel:
     graph: TorchGraph | None
     arrivals: Mapping[Stop, Arrival] = field(default_factory=dict)
     whole: frozenset[str] = frozenset()
+    parts: Mapping[str, TracedPart] = field(default_factory=dict)
 
     @classmethod
     def of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,7 @@ from .reads import reads_elsewhere
 from .routing import UNREACHED, Routing, find_idle, find_routing
 from .run import Arrival, Exit, Stop, layer_names
 from .running_model import RunningModel
+from .traced_parts import TracedPart, trace_parts
 from .transposed import resized_outputs
 
 __all__ = ["settle", "warn_of_left_out"]
@@ -71,7 +73,9 @@ def settle(running: RunningModel, data: Data, name: str) -> RunningModel:
             "them there",
         )
     running = replace(running, graph=_confirmed(running, samples[0], outputs))
-    return running if running.graph is not None else _without_uncalled(running)
+    if running.graph is None:
+        running = _without_uncalled(running)
+    return replace(running, parts=_traced_parts(running, samples[0], data))
 
 
 def warn_of_left_out(name: str, reason: str) -> None:
@@ -234,6 +238,17 @@ def _confirmed(
         return traced
     exported = _agreeing(TorchGraph.exported(shown.model, given, tried_in), given, outputs)
     return max(traced, exported, key=partial(_count_seen, running))
+
+
+def _traced_parts(running: RunningModel, few: Data, data: Data) -> dict[str, TracedPart]:
+    """Trace what is around the layers that the graph does not show."""
+    graph, expanded, shown = running.graph, running.expanded, running.runner.shown
+    names = [n for n in running.names if graph is None or not running.shows(graph, n)]
+    unseen = [name for name in names if not expanded.is_followed_inside(name)]
+    if not unseen:
+        return {}
+    rest = (data[batch] for batch in running.runner.batches(len(data)))
+    return trace_parts(shown, unseen, itertools.chain([few], rest), running.runner.tried_in)
 
 
 def _agreeing(
