@@ -70,10 +70,18 @@ class Walkthrough:
         self._hooks.enter_context(hooked_modules(runner, whole, self._on_module))
 
     def close(self) -> None:
-        """Stop what has not come to the end."""
-        for call in self._calls:
-            call.abandon()
-        self._hooks.close()
+        """Stop what has not come to the end; a Ctrl-C counts once none of it is left."""
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                for call in self._calls:
+                    call.abandon()
+                self._hooks.close()
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
     def reach(self, stop: Stop, axis: int) -> Array:
         """Go on to a layer, or to the end, and return what arrives there.
@@ -214,8 +222,8 @@ class _Call:
     def abandon(self) -> None:
         """End it at the next stop."""
         self._abandoned = True
+        self._go.release()  # also where Ctrl-C came while the thread was about to start
         if self._thread.is_alive():
-            self._go.release()
             self._thread.join()
 
     def _advance(self) -> None:
@@ -231,6 +239,8 @@ class _Call:
         _running.call = self
         try:
             self._go.acquire()
+            if self._abandoned:
+                return
             with torch.no_grad():  # a matter of each thread
                 self.outputs = self._run()
         except _Abandoned:
