@@ -331,6 +331,27 @@ def test_layers_may_meet_fewer_rows_once_others_are_trimmed(
     assert_same_state(result.model.other, model.other)
 
 
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+def test_padding_counts_in_no_layer_that_meets_fewer_rows_once_others_are_trimmed(
+    rng: np.random.Generator,
+) -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.picking = nn.Embedding(30, 5).double(), Picking(few=True)
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            h = self.embedding(input_ids)
+            return self.picking(h.reshape(-1, 5)).reshape(h.shape)
+
+    model = Tokens().eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "model: the layers 'picking.other' are not pruned")
+        one, two = (trim(model, data, sparsity=0.5) for data in padded(rng))
+    assert [layer.n_rows for layer in one.layers] == [40 * 6 - 40] * 2
+    assert_same_state(one.model, two.model)
+
+
 def test_layers_that_nothing_calls_are_named_where_the_way_may_depend_on_data(
     rng: np.random.Generator,
 ) -> None:

@@ -225,6 +225,24 @@ def test_an_expert_in_a_stack_without_tokens_is_named_and_stays(
         assert not torch.equal(one[0], other[0])
 
 
+def test_padding_counts_in_no_expert_in_a_stack(rng: np.random.Generator) -> None:
+    model, ids, mask = mixtral(), samples("mixtral", rng), np.ones((24, 6), dtype=np.int64)
+    mask[::2, 4:] = 0
+    one, two = (
+        trim(
+            model,
+            {"input_ids": np.where(mask == 1, ids, token), "attention_mask": mask},
+            sparsity=0.5,
+            layers=PARTS["mixtral"],
+        )
+        for token in (3, 7)
+    )
+    n_rows = [layer.n_rows for layer in one.layers if "gate_up" in layer.name]
+    assert sum(n_rows) == 2 * mask.sum()
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, two.model.state_dict()[name]), name
+
+
 @pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
 def test_an_expert_of_few_tokens_keeps_its_share_of_weights(rng: np.random.Generator) -> None:
     model, X = with_rare_expert(mixtral(), tokens=1), rng.integers(3, 10, (24, 6))
