@@ -10,7 +10,7 @@ import numpy as np
 
 from ....base.arrays import Array, spectral_norm
 from ...model_view import Affine, LayerView, rows_of_features
-from ...network import Dense
+from ...network import Conv1D, Conv2D, Dense
 from .graph import OnnxGraph, Values
 from .layers import OnnxLayer
 
@@ -69,6 +69,6 @@ def _rows(call: OnnxLayer, values: Values) -> Values:
 
 def overlap(calls: Sequence[OnnxLayer], call: OnnxLayer, shape: tuple[int, ...]) -> float:
     """Return by how much rows of a call move with its input, of some shape: copies count."""
-    if len(calls) == 1 or isinstance(call.step, Dense):
+    if len(calls) == 1 or not isinstance(call.step, Conv1D | Conv2D):
         return 1.0
     return math.sqrt(call.step.window(shape).overlap)

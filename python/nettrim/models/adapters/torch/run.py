@@ -184,7 +184,7 @@ class Runner:
         first, second = (self._shapes(X) for X in samples)
         counts = len(samples[0]), len(samples[1])
         return {
-            stop: _arrival(shapes, second.get(stop, []), counts, row_axis(self.layers.get(stop)))
+            stop: _arrival(shapes, second.get(stop, []), counts, self._row_axis(stop))
             for stop, shapes in first.items()
         }
 
@@ -265,6 +265,9 @@ class Runner:
         """Return which samples pass at a time."""
         size = max(self.batch, math.ceil(n_samples / MOST_BATCHES)) if self.batch else n_samples
         return [slice(k, min(k + size, n_samples)) for k in range(0, n_samples, size)]
+
+    def _row_axis(self, stop: Stop) -> int:
+        return row_axis(None if isinstance(stop, Exit) else self.layers[stop])
 
     def _copied(self, model: nn.Module) -> nn.Module:
         """Return the copy that runs."""
