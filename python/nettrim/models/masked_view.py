@@ -53,6 +53,7 @@ class MaskedView(ModelView):
 
     def __init__(self, view: ModelView, data: Samples) -> None:
         self._view = view
+        self._left_out: dict[int, str] = {}
         few = _most_padded(data)
         reference = [*view.signals(few.inputs, {})]
         self._along = {  # which mask is that of a signal, by number
@@ -67,7 +68,6 @@ class MaskedView(ModelView):
                 "model: what stands at the positions that the mask leaves out moves what counts, "
                 "so results depend on it, and nothing is proved of the network",
             )
-        self._left_out: dict[int, str] = {}
         if padded and any(signal.rows is not None for signal in reference):
             self._left_out = dict(self._hindrances(data))
         layers = view.prunable_layers()
@@ -145,6 +145,8 @@ class MaskedView(ModelView):
         """Return what counts of a signal: some positions, or some rows of those that are picked."""
         if signal.rows is None:
             return signal._replace(values=self._counting(number, signal.values, X))
+        if signal.rows.numbers is None and number not in self._left_out and _has_padding(X):
+            return signal._replace(values=signal.values[:0])  # for all that is known
         counts = _counts_of_rows(signal.rows, X)
         if counts is None:
             return signal
@@ -210,6 +212,10 @@ class MaskedView(ModelView):
             if not np.allclose(before, after, ROUNDING, ROUNDING * scale, equal_nan=True):
                 return True
         return False
+
+
+def _has_padding(X: Data) -> bool:
+    return isinstance(X, Samples) and not all(mask.counts.all() for mask in X.masks)
 
 
 def _inputs(X: Data) -> Data:

@@ -295,10 +295,12 @@ class Signal(NamedTuple):
         Of rows that the model picks all that arrive under the other weights; those that do not
         arrive here, or of which that is not known, stand for both. Where none arrive, those here.
         """
-        if self.rows is None or current.rows is None:
+        if self.rows is None and current.rows is None:
             return self, current
         if not len(current.values):
             return self, self
+        if self.rows is None or current.rows is None:
+            return current, current
         here, there = self.rows.shared_with(current.rows)
         if not len(here):
             return current, current

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from ..base.errors import warn_user
 from .hashes import count_copies, hash_data, hash_model
 from .masked_view import MaskedView
 from .masks import MaskChoice, with_masks
@@ -16,6 +17,8 @@ from .model_view import LayerView, ModelView, Untouched, as_view, view_both, vie
 from .samples import Data, Samples, data_shape, sample_shape, shuffles
 
 __all__ = ["OpenedModel"]
+
+RARE = "fewer rows reach it than it has inputs"
 
 Model = TypeVar("Model")
 
@@ -100,6 +103,35 @@ class OpenedModel(Generic[Model]):
     def n_copies(self) -> int:
         """How many held-out samples are among the others as well."""
         return 0 if self.held_out is None else count_copies(self.data, self.held_out)
+
+    @cached_property
+    def rarely_reached(self) -> dict[int, int]:
+        """The layers that meet fewer rows than they have inputs, as a model picks them; how many.
+
+        What is sparse on so few rows is sparse without meaning: they say little of those that other
+        samples would bring.
+        """
+        if not any(layer.meets_picked_rows for layer in self.layers):
+            return {}
+        signals = enumerate(self.view.signals(self.data, {}))
+        counts = {k: self.layers[k].count_rows(s.values) for k, s in signals if s.rows is not None}
+        return {k: n for k, n in counts.items() if 0 < n < self.layers[k].shape[0]}
+
+    def leaving_rare(self) -> OpenedModel[Model]:
+        """Leave out layers that are rarely reached, unless they are named; and say so."""
+        if not self.rarely_reached:
+            return self
+        layers, names = [*self.layers], []
+        for position, count in self.rarely_reached.items():
+            layer = layers[position]
+            if layer.left_out is None:
+                reason = f"{RARE} ({count:,} for {layer.shape[0]:,}): name it in layers to prune it"
+                layers[position] = replace(layer, left_out=reason)
+                names.append(layer.name)
+        if names:
+            listed = ", ".join(map(repr, names))
+            warn_user(f"model: the layers {listed} are not pruned: {RARE}. Give more samples")
+        return replace(self, layers=layers)
 
     def with_model(self, model: Model) -> OpenedModel[Model]:
         """Open what became of the model on the same data: of its kind, with its outputs."""

@@ -42,7 +42,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import starmap
 from typing import NamedTuple
@@ -158,12 +158,11 @@ def walk_side_by_side(
     rows that a model picks are paired (`Signal.paired_with`).
     """
     walks = before or view.signals(X, {}), view.signals(X, weights)
-    try:
-        yield starmap(Signal.paired_with, zip(*walks, strict=True))
-    finally:
+    with ExitStack() as closing:
         for walk in walks:
             if isinstance(walk, Generator):
-                walk.close()
+                closing.callback(walk.close)
+        yield starmap(Signal.paired_with, zip(*walks, strict=True))
 
 
 def measure_changes(view: ModelView, trimmed: Mapping[int, Trimmed], X: Data) -> Iterator[Change]:

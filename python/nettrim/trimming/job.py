@@ -110,6 +110,8 @@ class Job(Generic[Model]):
             check_integer(max_patches, "max_patches"), check_integer(seed, "seed", least=0)
         )
         opened = OpenedModel.on(model, X, held_out, mask)
+        if layers is None and goal.leaves_rare:
+            opened = opened.leaving_rare()
         chosen = choose_layers(opened.layers, layers, skip)
         opened = opened.passing_over(chosen)
         counted = choose_outputs(opened.outputs, outputs)

@@ -42,6 +42,12 @@ SHARED = {
     "one ReLU": f"{HALVES} f = Gemm(l, W, b) g = Gemm(r, W, b) p = Relu(f) q = Tanh(g) {END}",
     "chain": """l, r = Split<axis=-1, num_outputs=2>(x) f = Gemm(l, W, b) p = Relu(f)
         g = Gemm(p, W, b) q = Relu(g) j = Concat<axis=-1>(q, r) y = MatMul(j, V)""",
+    "other biases": f"{HALVES} f = Gemm(l, W, b) g = Gemm(r, W, c) {RELUS} {END}",
+    "a bias and none": f"{HALVES} f = Gemm(l, W, b) g = MatMul(r, W) {RELUS} {END}",
+    "other biases, added": f"""{HALVES} m = MatMul(l, W) f = Add(m, b) n = MatMul(r, W)
+        g = Add(n, c) {RELUS} {END}""",
+    "another factor of the bias": f"""{HALVES} f = Gemm(l, W, b) g = Gemm<beta=2.0>(r, W, b)
+        {RELUS} {END}""",
     "a bias that others read": f"""{HALVES} s = Add(l, b) f = Gemm(s, W, b) g = Gemm(r, W, b)
         {RELUS} {END}""",
 }
@@ -95,6 +101,74 @@ def test_what_follows_only_some_calls_is_no_part_of_the_layer() -> None:
     assert layer.affine.fixed_bias
 
 
+def test_the_program_of_calls_with_other_biases_is_that_without_any() -> None:
+    model, X = model_of(SHARED["other biases"]), samples()
+    result = trim(model, X, epsilon=0.2, layers=[0], tol=1e-8)
+    rows = X.reshape(-1, 4)
+    Y = rows @ ARRAYS["W"]
+    epsilon = 0.2 * float(np.linalg.norm(Y))
+    alone = nettrim.solve_layer(rows, Y, epsilon=epsilon, activation="linear", tol=1e-8)
+    (new, *_) = as_view(result.model).prunable_layers()
+    assert new.affine.bias is None
+    np.testing.assert_allclose(new.affine.weights, alone.weights, atol=1e-6)
+    for name in "bc":
+        (kept,) = (t for t in result.model.graph.initializer if t.name == name)
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(kept), ARRAYS[name])
+
+
+KERNELS = {
+    "K": G.standard_normal((4, 2, 3, 3)),
+    "k": G.standard_normal(4),
+    "o": G.standard_normal(4),
+    "D": G.standard_normal((4, 1, 3, 3)),
+    "V": G.standard_normal((4, 2)),
+}
+POOLED = "p = GlobalAveragePool(r) q = GlobalAveragePool(s) a = Add(p, q) z = Flatten(a) y = MatMul"
+POOLED += "(z, V)"
+CONVOLUTIONS = {
+    "of two sizes": f"""h = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x) f = Conv(x, K, k)
+        g = Conv<pads=[1,1,1,1]>(h, K, k) r = Relu(f) s = Relu(g) {POOLED}""",
+    "other biases": f"""h = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x) f = Conv(x, K, k)
+        g = Conv<pads=[1,1,1,1]>(h, K, o) r = Relu(f) s = Relu(g) {POOLED}""",
+    "a bias and none, strides": f"""f = Conv<strides=[2,2]>(x, K, k) g = Conv<dilations=[2,2]>(x, K)
+        r = Relu(f) s = Relu(g) {POOLED}""",
+    "groups": f"""h = Concat<axis=1>(x, x) f = Conv<group=4>(h, D, k) g = Conv<group=4>(f, D, o)
+        r = Relu(f) s = Relu(g) {POOLED}""",
+}
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+@pytest.mark.parametrize("goal", [{"epsilon": 0.1}, {"sparsity": 0.5}])
+@pytest.mark.parametrize("scheme", ["cascade", "parallel"])
+def test_convolutions_of_one_kernel(kind: str, goal: dict[str, float], scheme: str) -> None:
+    text = CONVOLUTIONS[kind]
+    used = {name: value.astype(np.float32) for name, value in KERNELS.items() if name in text}
+    model = onnx.shape_inference.infer_shapes(parsed(text, "float[n,2,8,8] x", "float[] y", **used))
+    X = np.random.default_rng(5).standard_normal((12, 2, 8, 8), dtype=np.float32)
+    result = trim(model, X, scheme=scheme, **goal)
+    names = {"D" if kind == "groups" else "K", "V"}
+    assert {layer.name for layer in result.layers} == names
+    assert not result.untouched
+    assert_sound(result, X)
+    before, after = run(model, X), run(result.model, X)
+    moved = np.linalg.norm(after - before) / np.linalg.norm(before)
+    assert result.discrepancy == pytest.approx(moved, rel=1e-4)  # of float32
+    rows = {"of two sizes": 36 + 16, "other biases": 36 + 16, "groups": 36 + 16}
+    assert result.layers[0].n_rows == 12 * rows.get(kind, 9 + 16)
+    layer = as_view(model).prunable_layers()[0]
+    assert layer.activation == ("relu" if kind == "of two sizes" else "linear")
+
+
+def test_the_output_of_a_layer_with_a_bias_of_its_own() -> None:
+    text = "l, r = Split<axis=-1, num_outputs=2>(x) f = Gemm(l, W, b) y = Gemm(f, W, c)"
+    model, X = model_of(text), samples()
+    result = trim(model, X, epsilon=0.1)
+    before, after = run(model, X), run(result.model, X)
+    np.testing.assert_allclose(before, [*as_view(model).signals(X, {})][-1].values, rtol=1e-12)
+    moved = np.linalg.norm(after - before) / np.linalg.norm(before)
+    assert result.discrepancy == pytest.approx(moved, rel=1e-6)
+
+
 def test_how_far_signals_follow_a_layer_of_two_calls() -> None:
     shared, last, _ = as_view(model_of(SHARED["Gemm"])).signals(samples(), {})
     assert shared.values.shape == (60, 2, 4)
@@ -133,7 +207,6 @@ def test_calls_on_different_numbers_of_rows() -> None:
 
 
 LEFT = {
-    "another bias": f"{HALVES} f = Gemm(l, W, b) g = Gemm(r, W, c) {RELUS} {END}",
     "the other way round": f"""{HALVES} f = Gemm(l, W, b) g = Gemm<transB=1>(r, W, b)
         {RELUS} {END}""",
     "added as well": f"""{HALVES} f = Gemm(l, W, b) g = Gemm(r, W, b) o = ReduceSum(W)

@@ -283,24 +283,83 @@ def test_blocks_of_a_list_that_are_in_use_meet_all_rows(rng: np.random.Generator
     assert not any(layer.meets_picked_rows for layer in layers)
 
 
-def test_a_layer_that_meets_fewer_rows_once_others_are_trimmed_is_named(
-    rng: np.random.Generator,
+class Picking(nn.Module):
+    """All rows go through the second layer until the first one moves, then few or none."""
+
+    def __init__(self, *, few: bool = False) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 5).double(), nn.Linear(5, 5).double()
+        self.other, self.few = nn.Linear(5, 5).double(), few
+        self.register_buffer("weight", self.first.weight.detach().clone())
+        self.register_buffer("bias", self.first.bias.detach().clone())
+
+    def forward(self, x: Any) -> Any:
+        h, was = self.first(x), x @ self.weight.T + self.bias
+        same = (h - was).abs().amax(-1) < 1e-6
+        if self.few:
+            same |= (h[..., 0] > 0) & (h[..., 1] > 0)
+        one, other = torch.where(same)[0], torch.where(~same)[0]
+        for layer, index in ((self.second, one), (self.other, other)):
+            if len(index):
+                h = h.index_copy(0, index, layer(h[index]))
+        return h
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+@pytest.mark.parametrize(
+    "goal", [{"epsilon": 0.2}, {"epsilon": 0.2, "scheme": "parallel"}, {"sparsity": 0.5}]
+)
+@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize("batch", [256, 7])
+def test_layers_may_meet_fewer_rows_once_others_are_trimmed(
+    rng: np.random.Generator, few: bool, goal: dict[str, Any], batch: int
 ) -> None:
     """Nothing tells beforehand that the model picks them."""
+    model, X = Picking(few=few).eval(), rng.standard_normal((42, 5))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "model: the layers 'other' are not pruned")
+        view = settled(model, X)
+    view._running.runner.batch = batch
+    result = trim(view, X, **goal)
+    rows = {layer.name: layer.n_rows for layer in result.layers}
+    assert rows["first"] == len(X)
+    assert 0 < rows["second"] < len(X) if few else rows["second"] == len(X)
+    before, after = outputs(model, X), outputs(result.model, X)
+    distance = np.linalg.norm(after - before) / np.linalg.norm(before)
+    assert result.discrepancy == pytest.approx(distance, rel=1e-9)
+    assert result.bound == math.inf
+    assert_same_state(result.model.other, model.other)
 
-    class Picking(nn.Module):
+
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+def test_padding_counts_in_no_layer_that_meets_fewer_rows_once_others_are_trimmed(
+    rng: np.random.Generator,
+) -> None:
+    class Tokens(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first, self.second = nn.Linear(5, 5).double(), nn.Linear(5, 5).double()
-            self.was = copy.deepcopy(self.first)
+            self.embedding, self.picking = nn.Embedding(30, 5).double(), Picking(few=True)
 
-        def forward(self, x: Any) -> Any:
-            h, was = self.first(x), x @ self.was.weight.T + self.was.bias
-            same = torch.where((h - was).sum(-1) < 1e-6)[0]
-            return h.index_copy(0, same, self.second(h[same]))
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            h = self.embedding(input_ids)
+            return self.picking(h.reshape(-1, 5)).reshape(h.shape)
 
-    with pytest.raises(ValueError, match=r"model sends other rows to 'second' once .* in skip"):
-        nettrim.trim(Picking().eval(), rng.standard_normal((41, 5)), sparsity=0.5, progress=False)
+    model = Tokens().eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "model: the layers 'picking.other' are not pruned")
+        one, two = (trim(model, data, sparsity=0.5) for data in padded(rng))
+    assert [layer.n_rows for layer in one.layers] == [40 * 6 - 40] * 2
+    assert_same_state(one.model, two.model)
+
+
+def test_layers_that_nothing_calls_are_named_where_the_way_may_depend_on_data(
+    rng: np.random.Generator,
+) -> None:
+    model, X = Picking().eval(), rng.standard_normal((42, 5))
+    with pytest.warns(UserWarning, match="'other' are not pruned: no sample of the data reaches"):
+        result = nettrim.trim(model, X, sparsity=0.5, layers=["second"], progress=False)
+    told = {weight.name: weight.reason for weight in result.untouched}
+    assert told["other.weight"] == "no sample of the data reaches it"
 
 
 def test_a_layer_of_another_kind_that_does_not_run_is_not_warned_of(
@@ -341,10 +400,68 @@ def test_what_follows_layers_that_the_first_samples_do_not_reach() -> None:
     assert ("experts.1.gate", "linear", "silu", "experts.1.up") in follows[1]
 
 
+class Plain(nn.Module):
+    """An expert of a ReLU, which can be told to do more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 7), nn.Linear(7, 5)
+
+    def forward(self, x: Any, scale: float | None = None) -> Any:
+        y = self.second(F.relu(self.first(x)))
+        return y if scale is None else y * scale
+
+
+class Chosen(OfThoseHit):
+    """A mixture that nothing can trace, with plain experts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(Plain() for _ in range(3)).double()
+
+
+class CalledTwice(Chosen):
+    """The first layer of an expert meets rows behind the module's back, too."""
+
+    def of(self, number: int, tokens: Any, index: Any) -> Any:
+        rows = tokens[index]
+        return self.experts[number](rows) + self.experts[number].first(rows)[:, :5]
+
+
+class GivenFactor(Chosen):
+    """What the module would do by itself is not what it does."""
+
+    def of(self, number: int, tokens: Any, index: Any) -> Any:
+        return self.experts[number](tokens[index], 2.0)
+
+
+def test_what_follows_layers_of_experts_that_are_called_as_tokens_choose(
+    rng: np.random.Generator,
+) -> None:
+    X = rng.standard_normal(SHAPE)
+    with pytest.warns(UserWarning, match="layers 'before', 'router', 'experts.0.second', 'exp"):
+        view = settled(Chosen().eval(), X)
+    assert view._running.graph is None
+    found = {layer.name: layer.activation for layer in view.prunable_layers()}
+    assert {name for name, activation in found.items() if activation == "relu"} == {
+        f"experts.{k}.first" for k in range(3)
+    }
+    for kind in (CalledTwice, GivenFactor):
+        view = settled(kind().eval(), X)
+        assert all(layer.activation == "linear" for layer in view.prunable_layers())
+    gated = settled(OfThoseHit().eval(), X).prunable_layers()
+    known = {layer.name: (layer.follower, layer.factor) for layer in gated}
+    assert known["experts.2.gate"] == ("silu", "experts.2.up")
+    assert known["experts.2.up"] == (None, "experts.2.gate")
+    assert known["experts.2.down"] == known["last"] == (None, None)
+
+
 def test_held_out_samples_that_reach_no_expert_say_nothing_of_it() -> None:
     model, X, others = rarely_hit(OfThoseHit(top=1))
     with pytest.warns(nettrim.HeldOutWarning):
-        result = nettrim.trim(model, X, epsilon=0.1, held_out=others, progress=False)
+        result = nettrim.trim(
+            model, X, epsilon=0.1, layers="re:.*", held_out=others, progress=False
+        )
     unseen = {layer.name: layer.held_out_discrepancy for layer in result.layers}
     assert math.isnan(unseen["experts.1.up"])
     assert not math.isnan(unseen["last"])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nettrim
 from nettrim.models.model_view import as_view
 from support.libraries import import_transformers
 from support.networks import trim
@@ -177,15 +178,88 @@ def test_experts_are_pruned_on_the_tokens_that_are_routed_to_them(
     model.set_experts_implementation("grouped_mm")
     view = settled(model, X)
     positions = {layer.name: k for k, layer in enumerate(view.prunable_layers())}
-    signals = [signal.values for signal in view.signals(X, {})]
-    routed = [
-        (signals[positions[name]] != 0).any(-1) for name in PARTS["mixtral"] if "gate_up" in name
-    ]
-    assert (np.sum(routed, axis=0) == 2).all()  # each token is routed to two experts
+    signals = [*view.signals(X, {})]
+    routed = [signals[positions[name]] for name in PARTS["mixtral"] if "gate_up" in name]
+    for signal in routed:
+        assert signal.rows is not None
+        assert signal.rows.total == X.size
+        assert len(signal.rows.numbers) == len(signal.values)
+        assert signal.values.any(axis=1).all()
+    tokens = np.concatenate([signal.rows.numbers for signal in routed])
+    assert (np.bincount(tokens) == 2).all()  # each is routed to two experts
     result = trim(model, X, pattern="2:4", layers=PARTS["mixtral"])
     experts = result.model.model.layers[0].mlp.experts
     for weight in (experts.gate_up_proj, experts.down_proj):
         assert ((weight.reshape(-1, 4) != 0).sum(1) <= 2).all()
+
+
+def with_rare_expert(model: Any, *, tokens: int) -> Any:
+    """Let nothing but some tokens, the last ones, be routed to the second expert."""
+    with torch.no_grad():
+        embedding = model.get_input_embeddings().weight
+        embedding[:, 0] = 10.0
+        if tokens:
+            embedding[-tokens:, 0] = -10.0
+        (router,) = (m for n, m in model.named_modules() if n.endswith(("mlp.gate", "mlp.router")))
+        router.weight[1] = 0.0
+        router.weight[1, 0] = -100.0
+    return model
+
+
+@pytest.mark.parametrize("kind", [mixtral, gpt_oss])
+@pytest.mark.parametrize("goal", [{"epsilon": 0.2}, {"sparsity": 0.5}])
+def test_an_expert_in_a_stack_without_tokens_is_named_and_stays(
+    rng: np.random.Generator, kind: Any, goal: dict[str, float]
+) -> None:
+    model, X = with_rare_expert(kind(), tokens=0), samples("mixtral", rng)
+    names = [f"model.layers.0.mlp.experts.{name}_proj.1" for name in ("down", "gate_up")]
+    said = f"the layers {names[0]!r}, {names[1]!r} are not pruned: no sample of the data"
+    with pytest.warns(UserWarning, match=said):
+        result = nettrim.trim(model, X, progress=False, **goal)
+    told = {weight.name: weight.reason for weight in result.untouched}
+    assert all(told[f"{name}.weight"] == "no sample of the data reaches it" for name in names)
+    before, after = (m.model.layers[0].mlp.experts for m in (model, result.model))
+    for name in ("gate_up_proj", "down_proj"):
+        one, other = getattr(before, name), getattr(after, name)
+        assert torch.equal(one[1], other[1])
+        assert not torch.equal(one[0], other[0])
+
+
+def test_padding_counts_in_no_expert_in_a_stack(rng: np.random.Generator) -> None:
+    model, ids, mask = mixtral(), samples("mixtral", rng), np.ones((24, 6), dtype=np.int64)
+    mask[::2, 4:] = 0
+    one, two = (
+        trim(
+            model,
+            {"input_ids": np.where(mask == 1, ids, token), "attention_mask": mask},
+            sparsity=0.5,
+            layers=PARTS["mixtral"],
+        )
+        for token in (3, 7)
+    )
+    n_rows = [layer.n_rows for layer in one.layers if "gate_up" in layer.name]
+    assert sum(n_rows) == 2 * mask.sum()
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, two.model.state_dict()[name]), name
+
+
+@pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")
+def test_an_expert_of_few_tokens_keeps_its_share_of_weights(rng: np.random.Generator) -> None:
+    model, X = with_rare_expert(mixtral(), tokens=1), rng.integers(3, 10, (24, 6))
+    X[0, :2] = 10
+    name = "model.layers.0.mlp.experts.gate_up_proj.1"
+    with pytest.warns(UserWarning, match=f"{name}'.* are not pruned: fewer rows reach it than"):
+        result = nettrim.trim(model, X, epsilon=0.2, progress=False)
+    told = {weight.name: weight.reason for weight in result.untouched}
+    assert told[name] == (
+        "fewer rows reach it than it has inputs (2 for 8): name it in layers to prune it"
+    )
+    experts = result.model.model.layers[0].mlp.experts
+    assert torch.equal(experts.gate_up_proj[1], model.model.layers[0].mlp.experts.gate_up_proj[1])
+    named = trim(model, X, epsilon=0.2, layers=[name])
+    assert [layer.n_rows for layer in named.layers if layer.pruned] == [2]
+    experts = trim(model, X, sparsity=0.5).model.model.layers[0].mlp.experts
+    assert int((experts.gate_up_proj[1] != 0).sum()) == experts.gate_up_proj[1].numel() // 2
 
 
 def test_a_model_of_texts_and_texts(rng: np.random.Generator) -> None:

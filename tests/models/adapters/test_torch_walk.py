@@ -302,6 +302,62 @@ def test_ctrl_c_inside_the_model_leaves_what_is_finished(rng: np.random.Generato
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_ctrl_c_while_a_walk_is_ended_leaves_no_thread(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Someone who presses it twice."""
+    view = settled(perceptron(), rng.standard_normal((30, 8)))
+    view._running.runner.batch = 4
+    before, left, join = threading.active_count(), [times], threading.Thread.join
+
+    def interrupted(thread: threading.Thread, *args: Any) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise KeyboardInterrupt
+        join(thread, *args)
+
+    walk = view.signals(rng.standard_normal((30, 8)), {})
+    next(walk)
+    assert threading.active_count() == before + 8
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        walk.close()
+    assert threading.active_count() == before
+    assert not view._running.runner.layers["0"]._forward_pre_hooks
+
+
+@pytest.mark.filterwarnings("ignore:model. what follows the layers")
+def test_tracing_leaves_no_thread_of_a_progress_bar(rng: np.random.Generator) -> None:
+    settled(Forking(), rng.standard_normal((30, 6)))
+    settled(perceptron(), rng.standard_normal((30, 8)))
+    assert not [t.name for t in threading.enumerate() if "tqdm" in t.name]
+
+
+def test_ctrl_c_while_a_thread_begins_leaves_none(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = settled(perceptron(), rng.standard_normal((30, 8)))
+    before, wait = threading.active_count(), threading.Event.wait
+    started: list[Any] = []
+
+    def interrupted(event: threading.Event, *args: Any) -> bool:
+        if not started:
+            started.append(event)
+            raise KeyboardInterrupt
+        return wait(event, *args)
+
+    monkeypatch.setattr(threading.Event, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(view.signals(rng.standard_normal((30, 8)), {}))
+    wait(started[0])
+    monkeypatch.undo()
+    for thread in threading.enumerate():
+        if thread.name.endswith("(_target)"):
+            thread.join(10)
+    assert threading.active_count() == before
+
+
 def test_a_walk_that_is_left_or_fails_leaves_no_thread(rng: np.random.Generator) -> None:
     model, X = perceptron(), rng.standard_normal((30, 8))
     view, before = settled(model, X), threading.active_count()

@@ -26,9 +26,13 @@ class Goal(ABC):
     ----------
     shortcuts : tuple of str
         The fields by which `nettrim.trim` knows that this goal is meant.
+    leaves_rare : bool
+        Whether layers stay, if they are not named, that a model lets meet fewer rows than they have
+        inputs.
     """
 
     shortcuts: ClassVar[tuple[str, ...]]
+    leaves_rare: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, scheme: str, pool: Pool | None) -> None:

@@ -69,7 +69,9 @@ class SharedBudget:
         sizes = {p: self.run.layers[p].affine.weights.size for p in self.run.chosen}
         demanded = {p: self._demanded(p) for p in self.run.chosen}
         budgets = {p: compute_budget(self.sparsity, sizes[p], demanded[p]) for p in self.run.chosen}
-        sharing = [p for p in self.run.chosen if _is_cheap(self.run.layers[p], budgets[p])]
+        # On a few rows all removals are cheap, whatever they do to others.
+        shared = [p for p in self.run.chosen if p not in self.run.opened.rarely_reached]
+        sharing = [p for p in shared if _is_cheap(self.run.layers[p], budgets[p])]
         if self.sparsity is None or self.share == "layer" or len(sharing) < 2:
             return budgets
         alone = sum(n for p, n in budgets.items() if p not in sharing)

@@ -78,6 +78,8 @@ class OnnxLayer:
     factor : ndarray of shape (n_outputs,) or None
         What the stored weights are multiplied by; None stands for 1.
     bias_factor : float
+    lacks_bias : bool
+        Whether the output has a bias of its own that is no part of the layer.
     """
 
     name: str
@@ -90,6 +92,7 @@ class OnnxLayer:
     bias: Stored | None
     factor: Array | None
     bias_factor: float
+    lacks_bias: bool = False
 
     @property
     def affine(self) -> Affine:
@@ -132,11 +135,17 @@ class _Product(NamedTuple):
     beta: float = 1.0
     by_channel: bool = True  # whether a BatchNormalization behind it has a factor for each output
     adder: onnx.NodeProto | None = None  # the node that adds the bias
+    lacks_bias: bool = False  # that the output has
 
     @property
     def n_outputs(self) -> int:
         """Number of outputs; dense weights have them last, those of a convolution first."""
         return self.weights.shape[-1 if self.build is Dense else 0]
+
+    @property
+    def groups(self) -> int:
+        """How many groups the inputs and outputs of a convolution have."""
+        return self.build.keywords["groups"] if isinstance(self.build, partial) else 1
 
     @property
     def scaled_bias(self) -> Values | None:
@@ -179,14 +188,30 @@ class _Call(NamedTuple):
     product: _Product
     end: _End
 
-    def is_like(self, other: _Call) -> bool:
-        """Tell whether another one computes the same of its input, up to what follows."""
+    def has_matrix_of(self, other: _Call) -> bool:
+        """Tell whether another one computes with the same matrix; of rows that may be patches."""
         one, two = self.product, other.product
-        same_bias = (one.bias is None) == (two.bias is None)
-        if one.bias is not None and two.bias is not None:
-            same_bias = (one.bias.name, one.bias.axes) == (two.bias.name, two.bias.axes)
-        same = (one.weights.axes, one.alpha, one.beta) == (two.weights.axes, two.alpha, two.beta)
-        return same and same_bias and one.build is two.build is Dense
+        same = (one.weights.axes, one.alpha, one.groups) == (
+            two.weights.axes,
+            two.alpha,
+            two.groups,
+        )
+        return same and (one.build is Dense) == (two.build is Dense)
+
+    def has_bias_of(self, other: _Call) -> bool:
+        """Tell whether another one adds the same bias, or neither adds any."""
+        one, two = self.product.bias, other.product.bias
+        if one is None or two is None:
+            return one is two
+        same_factor = self.product.beta == other.product.beta
+        return same_factor and (one.name, one.axes) == (two.name, two.axes)
+
+    def without_bias(self) -> _Call:
+        """Return the product alone; a bias that its node adds is no part of the layer either."""
+        inside, output = self.product.adder is self.node, self.node.output[0]
+        lacks = self.product.bias is not None and (inside or self.product.build is not Dense)
+        product = self.product._replace(bias=None, output=output, lacks_bias=lacks)
+        return self._replace(product=product, end=_End(output, "linear", None))
 
 
 def find_prunable(graph: OnnxGraph) -> list[OnnxLayer]:
@@ -295,13 +320,14 @@ def _complete(call: _Call, name: str) -> OnnxLayer:
         bias=None if fixed else product.bias,
         factor=factor,
         bias_factor=product.beta,
+        lacks_bias=product.lacks_bias,
     )
 
 
 def _with_own_constants(graph: OnnxGraph, calls: Sequence[_Call]) -> list[_Call]:
-    """Say of what nothing but the calls of one dense layer reads that it is theirs.
+    """Say of what nothing but the calls of one layer reads that it is theirs.
 
-    Where different things follow them, nothing is part of the layer.
+    Where different things follow them, nothing is part of the layer; nor are biases that differ.
     """
     by_weights: dict[str, list[int]] = defaultdict(list)
     for number, call in enumerate(calls):
@@ -309,9 +335,11 @@ def _with_own_constants(graph: OnnxGraph, calls: Sequence[_Call]) -> list[_Call]
     found = [*calls]
     for numbers in by_weights.values():
         group = [calls[number] for number in numbers]
-        alike = len(group) > 1 and all(map(group[0].is_like, group[1:]))
+        alike = len(group) > 1 and all(map(group[0].has_matrix_of, group[1:]))
         if not alike or not _are_readers(graph, group[0].product.weights, [c.node for c in group]):
             continue
+        if not all(map(group[0].has_bias_of, group[1:])):
+            group = [call.without_bias() for call in group]
         same_end = all(group[0].end.is_like(call.end) for call in group[1:])
         for number, call in zip(numbers, group, strict=True):
             end = call.end if same_end else _End(call.product.output, "linear", None)

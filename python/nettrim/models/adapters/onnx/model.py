@@ -23,7 +23,7 @@ from .graph import OnnxGraph, Values, constants, densify, fill, is_float, is_sta
 from .inputs import Inputs
 from .layers import find_prunable
 from .lipschitz import LipschitzConstants, propagate_lipschitz
-from .repeated import group_calls, side_by_side
+from .repeated import group_calls, group_view, overlap, side_by_side
 from .session import Probe, Session
 from .units import Trial, follow_units, keep_units, list_bounds
 from .untouched import list_untouched
@@ -142,7 +142,7 @@ class OnnxView(ModelView):
         return data
 
     def _refuse_slides_over_samples(self, probe: Probe) -> None:
-        for layer in self._layers:
+        for layer in itertools.chain.from_iterable(self._calls):
             if not isinstance(layer.step, Dense) and probe.axes.get(layer.input, 0) != 0:
                 raise ValueError(
                     f"model: its samples run along the positions of convolution {layer.name!r}, "
@@ -161,7 +161,7 @@ class OnnxView(ModelView):
 
     def prunable_layers(self) -> list[LayerView]:
         """Return the layers, named like their nodes or, without a name, like their weights."""
-        return [layer.view for layer in self._layers]
+        return [*map(group_view, self._calls)]
 
     def untouched(self) -> list[Untouched]:
         """Return the weights that no prunable layer holds (`ModelView`)."""
@@ -175,18 +175,25 @@ class OnnxView(ModelView):
         names += [(self._source(name),) for name in situation.tensors]
         walk = self._walk(samples, names, weights, situation.probe)
         for position, met in enumerate(itertools.islice(walk, len(self._layers))):
-            yield Signal(side_by_side(met), self._lipschitz_of(position, situation))
+            yield Signal(
+                side_by_side(self._calls[position], met), self._lipschitz_of(position, situation)
+            )
         for name, (values,) in zip(situation.tensors, walk, strict=True):
             lipschitz = situation.lipschitz.get(name, {})
             yield Signal(self._output(name, values.astype(np.float64), weights), lipschitz)
 
     def _lipschitz_of(self, position: int, situation: _Situation) -> LipschitzConstants:
         """Return how the signal of a layer follows others; unknown where it follows its own."""
-        met = [situation.lipschitz.get(call.input, {}) for call in self._calls[position]]
+        calls, shapes = self._calls[position], situation.probe.shapes
+        met = [situation.lipschitz.get(call.input, {}) for call in calls]
         layers = {k for constants in met for k in constants}
         if any(k >= position for k in layers):
             return dict.fromkeys(range(len(self._layers)), math.inf)
-        return {k: math.hypot(*(constants.get(k, 0.0) for constants in met)) for k in layers}
+        factors = [overlap(calls, call, shapes[call.input]) for call in calls] if layers else []
+        pairs = [*zip(factors, met, strict=True)] if layers else []
+        return {
+            k: math.hypot(*(f * constants.get(k, 0.0) for f, constants in pairs)) for k in layers
+        }
 
     def run(self, model: onnx.ModelProto, X: Data) -> list[Values]:
         """Return the outputs that count as users of a model get them (`ModelView`).
@@ -295,7 +302,11 @@ class OnnxView(ModelView):
 
     def _source(self, name: str) -> str:
         """Return the tensor an output of the model is computed from, itself if by onnxruntime."""
-        return self._by_output[name].input if name in self._positions else name
+        return self._by_output[name].input if self._is_computed(name) else name
+
+    def _is_computed(self, name: str) -> bool:
+        """Tell whether a tensor is what comes out of a layer, of its input and nothing else."""
+        return name in self._positions and not self._by_output[name].lacks_bias
 
     def _situation(self, samples: Samples) -> _Situation:
         """Return what depends on the samples' shape, from a run of the whole model on a few."""
@@ -346,7 +357,7 @@ class OnnxView(ModelView):
 
     def _output(self, name: str, values: Array, weights: Mapping[int, Affine]) -> Array:
         """Return a tensor that stands for an output, from what onnxruntime computed."""
-        if name not in self._positions:
+        if not self._is_computed(name):
             return values
         position = self._positions[name]
         layer = self._by_output[name]

@@ -1,16 +1,20 @@
-"""Dense layers that several nodes of an ONNX graph compute, of one constant matrix."""
+"""Layers that several nodes of an ONNX graph compute, of one constant matrix or kernel."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ....base.arrays import Array
+from ....base.arrays import Array, spectral_norm
+from ...model_view import Affine, LayerView, rows_of_features
+from ...network import Conv1D, Conv2D, Dense
 from .graph import OnnxGraph, Values
 from .layers import OnnxLayer
 
-__all__ = ["group_calls", "side_by_side"]
+__all__ = ["group_calls", "group_view", "overlap", "side_by_side"]
 
 
 def group_calls(graph: OnnxGraph, found: Sequence[OnnxLayer]) -> list[list[OnnxLayer]]:
@@ -29,9 +33,42 @@ def group_calls(graph: OnnxGraph, found: Sequence[OnnxLayer]) -> list[list[OnnxL
     return [calls for name, calls in groups.items() if len(calls) == len(graph.final_readers(name))]
 
 
-def side_by_side(met: Sequence[Values]) -> Array:
-    """Return what arrives at all calls of a layer, sample by sample; float64."""
+def group_view(calls: Sequence[OnnxLayer]) -> LayerView:
+    """Return what `nettrim.trim` needs to know of a layer that meets what `side_by_side` returns.
+
+    A convolution that is called more than once meets patches, so that inputs may be of any sizes.
+    """
+    layer = calls[0]
+    if len(calls) == 1 or isinstance(layer.step, Dense):
+        return layer.view
+    return replace(layer.view, lipschitz=_largest_norm, unfold=rows_of_features, unfold_some=None)
+
+
+def _largest_norm(affine: Affine, _: tuple[int, ...]) -> float:
+    """Return a Lipschitz constant on rows: the largest norm of a group's matrix."""
+    return max(map(spectral_norm, np.split(affine.weights, affine.groups, axis=1)))
+
+
+def side_by_side(calls: Sequence[OnnxLayer], met: Sequence[Values]) -> Array:
+    """Return what arrives at all calls of a layer, sample by sample; float64.
+
+    Of a convolution that is called more than once its patches.
+    """
     if len(met) == 1:
         return met[0].astype(np.float64)
-    rows = [values.reshape(len(values), -1, values.shape[-1]) for values in met]
+    rows = [_rows(call, values) for call, values in zip(calls, met, strict=True)]
     return np.concatenate(rows, axis=1, dtype=np.float64)
+
+
+def _rows(call: OnnxLayer, values: Values) -> Values:
+    if isinstance(call.step, Dense):
+        return values.reshape(len(values), -1, values.shape[-1])
+    patches = call.step.unfold(values)
+    return patches.reshape(len(values), -1, patches.shape[-1])
+
+
+def overlap(calls: Sequence[OnnxLayer], call: OnnxLayer, shape: tuple[int, ...]) -> float:
+    """Return by how much rows of a call move with its input, of some shape: copies count."""
+    if len(calls) == 1 or not isinstance(call.step, Conv1D | Conv2D):
+        return 1.0
+    return math.sqrt(call.step.window(shape).overlap)

@@ -23,7 +23,7 @@ from .lipschitz import AFFINE, GraphCall, Shape, operand_lipschitz
 from .outputs import ALONE, are_close, leaves, named_tensors
 from .run import evaluation
 
-__all__ = ["LayerTail", "TorchGraph"]
+__all__ = ["LayerTail", "TorchGraph", "run_calls"]
 
 LipschitzConstants = dict[int, float]
 RELU = (nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
@@ -126,7 +126,7 @@ class TorchGraph:
         recorder = _Recorder(self.traced, given)
         try:
             with evaluation():
-                returned = recorder.run(enable_io_processing=False)
+                returned = run_calls(recorder)
             computed = named_tensors(self.traced.graph.process_outputs(returned))
         except Exception:  # noqa: BLE001 (of code that is not ours)
             return False
@@ -395,6 +395,21 @@ def _with_rows(shape: Shape) -> Shape:
     """Return a shape of some values for one of none, as of an expert that no sample reached."""
     others = math.prod(n for n in shape if n)
     return tuple(n or max(2, VALUES // others) for n in shape)
+
+
+def run_calls(interpreter: fx.Interpreter) -> Any:
+    """Run the calls of a graph in turn, and return what the last one gives.
+
+    As `torch.fx.Interpreter.run` does, which leaves a thread of tqdm behind that watches over a bar
+    nobody sees.
+    """
+    returned = None
+    for node in interpreter.graph.nodes:
+        returned = interpreter.env[node] = interpreter.run_node(node)
+        if interpreter.garbage_collect_values:
+            for done in interpreter.user_to_last_uses.get(node, ()):
+                del interpreter.env[done]
+    return returned
 
 
 class _Recorder(fx.Interpreter):

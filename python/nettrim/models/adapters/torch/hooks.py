@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["hooks_in_front"]
+__all__ = ["hooks_behind", "hooks_in_front"]
 
 
 @contextlib.contextmanager
@@ -17,4 +17,13 @@ def hooks_in_front(hooks: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Ite
     with contextlib.ExitStack() as stack:
         for module, hook in hooks:
             stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        yield
+
+
+@contextlib.contextmanager
+def hooks_behind(hooks: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
+    """Call hooks with each module, its arguments, its keywords and what it returned."""
+    with contextlib.ExitStack() as stack:
+        for module, hook in hooks:
+            stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
         yield

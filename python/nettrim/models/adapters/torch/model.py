@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -16,7 +17,7 @@ from torch import nn
 from ....base.arrays import Array
 from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
 from ...picked_rows import PickedRows
-from ...samples import Data, Samples
+from ...samples import Data, Samples, sample_shape
 from ...units.unit_map import CutTensor, UnitMap
 from .data import tensor_bytes
 from .expansions.expand import expand
@@ -26,7 +27,7 @@ from .layers import write
 from .places import find_places, lipschitz_constants, warn_of_unknown
 from .prepare import bake_parametrizations, check_model, copy_model, rewrap, unwrap
 from .repeated import RepeatedInputs
-from .row_tracker import collect_rows
+from .row_tracker import collect_rows, nonzero_rows
 from .run import Arrival, Exit, Runner, Stop, evaluation, threads
 from .running_model import RunningModel
 from .settle import settle, warn_of_left_out
@@ -109,6 +110,7 @@ class TorchView(ModelView):
         self._takes = ForwardSignature.of(self.model)
         self._inputs: set[str] | None = None  # None for one without a name
         self._places = find_places(self._running, self._relu)
+        self._shape: Any = None  # of the samples of which it is known how they arrive
         self._lipschitz: list[dict[int, float]] = []
         self._points: list[str] = []  # where passes wait that stand for one of several calls
         self._loaded: dict[int, Affine] = {}  # replacements in the copy that runs
@@ -199,25 +201,33 @@ class TorchView(ModelView):
         inputs = RepeatedInputs(self._running.runner, X, self._running.called_again)
         with contextlib.ExitStack() as passes:
             walks = [passes.enter_context(closing(walk)) for walk in self._walkthroughs(X)]
+            same_shape = sample_shape(X) == self._shape
             for position, (stop, arrival) in enumerate(self._running.arrivals.items()):
-                values, rows = self._reach(walks, stop, arrival)
+                values, rows = self._reach(walks, stop, arrival, same_shape)
                 if values is None:
                     self._load_all(weights)
-                    if arrival.row is None:
-                        values = inputs.take(str(stop), weights)
-                    else:
+                    if arrival.is_picked:
                         values, rows = self._collect_rows(str(stop), arrival.row, X)
-                yield Signal(values, self._lipschitz[position], rows)
+                    else:
+                        values = inputs.take(str(stop), weights)
+                yield self._signal(position, stop, values, rows)
                 for read in self._read_behind(position):
                     self._load(read, weights.get(read))
+
+    def _signal(self, position: int, stop: Stop, values: Array, rows: PickedRows | None) -> Signal:
+        """Return what is known of what arrives at a stop."""
+        if isinstance(stop, str) and self._running.expanded.meets_zeros(stop):
+            values, rows = nonzero_rows(values)
+        if rows is not None and not self._places[position].layer.meets_picked_rows:
+            self._forget_constants(position)
+        return Signal(values, self._lipschitz[position], rows)
 
     def _walkthroughs(self, X: Data) -> list[Walkthrough]:
         """Let data begin to pass through the module: once, or once for each independent call."""
         running = self._running
         names, passed_by, again = enumerate(running.names), running.passed_by, running.repeated
         turns = {name: turn for turn, name in names if name not in passed_by}
-        optional = [name for name in running.routed if name in turns]
-        first = Walkthrough(running.runner, X, turns, again, optional, running.whole)
+        first = Walkthrough(running.runner, X, turns, again, running.whole)
         if not self._points:
             return [first]
         points = {name: turns[name] for name in self._points}
@@ -225,13 +235,15 @@ class TorchView(ModelView):
         return [first, *(Walkthrough(running.runner, X, points, again, number=k) for k in others)]
 
     def _reach(
-        self, walks: Sequence[Walkthrough], stop: Stop, arrival: Arrival
+        self, walks: Sequence[Walkthrough], stop: Stop, arrival: Arrival, same_shape: bool
     ) -> tuple[Array | None, PickedRows | None]:
         """Go on to a stop; return what arrives there, None where that takes a pass of its own."""
         walk, *others = walks
         again = not isinstance(stop, Exit) and arrival.is_repeated
-        if arrival.row is not None:
+        if arrival.is_picked:
             return (None, None) if again else walk.reach_rows(stop, arrival.row)
+        if not (again or others or isinstance(stop, Exit)):
+            return walk.reach_any(stop, arrival, same_shape=same_shape)
         values = walk.reach(stop, arrival.axis)
         if not again:
             if isinstance(stop, Exit) and others:
@@ -358,12 +370,19 @@ class TorchView(ModelView):
 
     def _settle(self, data: Data, name: str) -> None:
         """Take from a run of a few samples what the module does with them."""
-        self._running = settle(self._running, data, name)
+        self._running, self._shape = settle(self._running, data, name), sample_shape(data)
         self._places = find_places(self._running, self._relu)
         self._lipschitz = lipschitz_constants(self._running, self._places)
         self._points = find_waiting_points(self._running)
         if not self._declares:
             warn_of_unknown(self._running, self._places)
+
+    def _forget_constants(self, position: int) -> None:
+        """Let nothing bound a signal that turned out to be rows which the model picks, or more."""
+        for number in range(position, len(self._lipschitz)):
+            in_front = range(min(number, len(self._places)))
+            known = self._lipschitz[number]
+            self._lipschitz[number] = dict.fromkeys([*in_front, *known], math.inf)
 
     def _read_behind(self, position: int) -> list[int]:
         """Return the layers whose weights are read between a stop and the next one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +31,9 @@ class LayerPlace:
     ----------
     layer : LayerView
     tail : LayerTail or None
-        None where the graph does not show the layer in all of its calls.
+        None where no graph shows the layer in all of its calls.
+    part : str or None
+        The part of the model whose graph shows it; None for that of the whole.
     norm : pair of ndarrays of shape (n_outputs,) or None
         Factors and shifts of the batch normalisation that is folded in.
     """
@@ -39,6 +41,12 @@ class LayerPlace:
     layer: LayerView
     tail: LayerTail | None
     norm: tuple[Array, Array] | None
+    part: str | None = None
+
+    @property
+    def in_whole(self) -> LayerTail | None:
+        """What follows the layer in the graph of the whole model, if that shows it."""
+        return self.tail if self.part is None else None
 
     @property
     def scale(self) -> Array | None:
@@ -78,11 +86,11 @@ def lipschitz_constants(running: RunningModel, places: list[LayerPlace]) -> list
     names = running.names
     constants = _constants_of_graph(running, places)
     for position, place in enumerate(places):
-        if place.tail is None and names[position] in running.repeated:
+        if place.in_whole is None and names[position] in running.repeated:
             constants[position] = dict.fromkeys(range(len(names)), math.inf)
         elif running.expanded.feeds_itself(names[position]):
             constants[position] = {**constants[position], position: math.inf}
-    routed = {names.index(name) for name in running.routed}
+    routed = {k for k, name in enumerate(names) if running.meets_picked_rows(name)}
     for position, known in enumerate(constants):
         met = dict.fromkeys(range(position), math.inf) if position in routed else {}
         # What is known of a layer that meets some rows does not speak of all.
@@ -109,11 +117,11 @@ def _constants_of_graph(
         return unknown + unknown[-1:] * (len(running.outputs) - 1)
     ends: dict[Any, tuple[int, float]] = {}
     for position, place in enumerate(places):
-        if place.tail is None:  # some calls may be seen even so
+        if place.in_whole is None:  # some calls may be seen even so
             ends |= dict.fromkeys(running.graph.calls(place.layer.name), (position, math.inf))
         else:
-            known = place.tail.activation == place.layer.activation
-            ends |= dict.fromkeys(place.tail.ends, (position, 1.0 if known else math.inf))
+            known = place.in_whole.activation == place.layer.activation
+            ends |= dict.fromkeys(place.in_whole.ends, (position, 1.0 if known else math.inf))
     return running.graph.lipschitz(names, ends, running.outputs)
 
 
@@ -136,8 +144,10 @@ def warn_of_unknown(running: RunningModel, places: list[LayerPlace]) -> None:
 
 def _place(running: RunningModel, name: str, *, is_relu: bool) -> LayerPlace:
     """Find out what follows a layer."""
-    graph, foldable = running.graph, _is_foldable(running, name)
+    graph, part, foldable = running.graph, running.parts.get(name), _is_foldable(running, name)
     tail = graph.tail(name, foldable=foldable) if graph and running.shows(graph, name) else None
+    if part is not None:
+        tail = part.tail(name, foldable=foldable)
     activation = "linear" if tail is None else tail.activation
     if is_relu or _feeds_relu(running, name):
         activation = "relu"
@@ -145,21 +155,34 @@ def _place(running: RunningModel, name: str, *, is_relu: bool) -> LayerPlace:
     layer = layer_view(name, running.layers[name], activation, norm, stored=running.runner.stored)
     if tail is not None and activation == "linear":
         layer = replace(layer, follower=tail.follower)
-    if name in running.routed:
+    if running.arrivals and running.meets_picked_rows(name):
         layer = replace(layer, meets_picked_rows=True)
-    return LayerPlace(layer, tail, norm)
+    return LayerPlace(layer, tail, norm, None if part is None or tail is None else part.name)
 
 
 def _with_factors(running: RunningModel, places: list[LayerPlace]) -> list[LayerPlace]:
     """Find the layers whose outputs are multiplied by those of another one."""
-    tails = {place.layer.name: place.tail for place in places if place.tail is not None}
+    tails: dict[str | None, dict[str, LayerTail]] = {}
+    for place in places:
+        if place.tail is not None:
+            tails.setdefault(place.part, {})[place.layer.name] = place.tail
     found = []
     for place in places:
-        if running.graph is not None and place.tail is not None:
-            factor = running.graph.factor(place.layer.name, tails)
+        if place.tail is not None:
+            factor = _factor(running, place, tails[place.part])
             place = replace(place, layer=replace(place.layer, factor=factor))
         found.append(place)
     return found
+
+
+def _factor(running: RunningModel, place: LayerPlace, tails: Mapping[str, LayerTail]) -> str | None:
+    """Return the layer by whose output a layer's is multiplied, as the graph of both shows it."""
+    name, part = place.layer.name, running.parts.get(place.layer.name)
+    if part is None:
+        return None if running.graph is None else running.graph.factor(name, tails)
+    inside = {part.local(other): tail for other, tail in tails.items()}
+    factor = part.graph.factor(part.local(name), inside)
+    return None if factor is None else f"{part.name}.{factor}"
 
 
 def _feeds_relu(running: RunningModel, name: str) -> bool:

@@ -15,9 +15,9 @@ from torch import nn
 
 from ...samples import Data
 from .hooks import hooks_in_front
-from .run import Arrival, Exit, Runner, Stop
+from .run import Arrival, Exit, Runner, Stop, row_axis
 
-__all__ = ["UNREACHED", "Routing", "find_routing", "hooked_modules"]
+__all__ = ["UNREACHED", "Routing", "find_idle", "find_routing", "hooked_modules"]
 
 UNREACHED = "no sample of the data reaches it"
 
@@ -100,6 +100,22 @@ def find_routing(
     return Routing(arrivals, left_out, frozenset(whole))
 
 
+def find_idle(runner: Runner, names: Iterable[str], data: Data) -> set[str]:
+    """Return those of some layers that meet zeros alone; data pass until all others are known."""
+    idle = {*names}
+
+    def on_input(stop: Stop, values: torch.Tensor) -> None:
+        if values.any():
+            idle.discard(str(stop))
+
+    for batch in runner.batches(len(data)):
+        if not idle:
+            break
+        with runner.hooked([*idle], on_input):
+            runner.output(data[batch])
+    return idle
+
+
 def hooked_modules(
     runner: Runner, names: Iterable[str], on_input: Callable[[str, torch.Tensor], None]
 ) -> AbstractContextManager[None]:
@@ -139,7 +155,7 @@ def _routed(
     None for one that meets no rows at all, or rows of several shapes. ``always`` for one that is
     known to meet rows which the model picks, although these have been all of them.
     """
-    first = -1 if isinstance(layer, nn.Linear) else 1  # axis of a row
+    first = row_axis(layer)
     shapes = [shape for run in runs for shape in run.shapes.get(name, [])]
     counts = [_count_rows(name, run, first) for run in runs]
     if not shapes or len({shape[first:] for shape in shapes}) > 1 or not any(counts):
@@ -148,7 +164,7 @@ def _routed(
         return None
     row = shapes[0][first:]
     n_calls = max(len(run.shapes.get(name, [])) for run in runs)
-    return Arrival(0, math.prod(row), n_calls, row)
+    return Arrival(0, math.prod(row), n_calls, row, is_picked=True)
 
 
 def _count_rows(name: str, run: _Calls, first: int) -> int:

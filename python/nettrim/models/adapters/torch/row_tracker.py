@@ -16,7 +16,7 @@ from ...samples import Data
 from .routing import hooked_modules
 from .run import Runner, Stop
 
-__all__ = ["LocatedRows", "RowTracker", "as_rows", "collect_rows", "join_rows"]
+__all__ = ["LocatedRows", "RowTracker", "as_rows", "collect_rows", "join_rows", "nonzero_rows"]
 
 REMEMBERED = 8  # inputs of modules in which rows are looked for
 
@@ -141,6 +141,13 @@ def as_rows(values: torch.Tensor, shape: Sequence[int]) -> Array:
     """Return a tensor as rows of some shape, which are held in memory of their own."""
     rows: Array = values.detach().to("cpu", torch.float64, copy=True).numpy()
     return rows.reshape(-1, *shape)
+
+
+def nonzero_rows(values: Array) -> tuple[Array, PickedRows]:
+    """Return the rows of features that are not zero, and which ones these are among all."""
+    rows = values.reshape(-1, values.shape[-1])
+    numbers = np.flatnonzero(rows.any(axis=1))
+    return rows[numbers], PickedRows(numbers, len(rows))
 
 
 def join_rows(

@@ -24,7 +24,16 @@ from .layers import write
 from .outputs import named_tensors
 from .prepare import copy_model
 
-__all__ = ["Arrival", "Exit", "Runner", "Stop", "evaluation", "join_batches", "layer_names"]
+__all__ = [
+    "Arrival",
+    "Exit",
+    "Runner",
+    "Stop",
+    "evaluation",
+    "join_batches",
+    "layer_names",
+    "row_axis",
+]
 
 BATCH = 256  # samples that pass at a time
 MOST_BATCHES = 32  # each may wait in a thread of its own, with threads of PyTorch's behind it
@@ -52,14 +61,17 @@ class Arrival(NamedTuple):
         How many each has, equally many in every call; of rows that the model picks, each row.
     n_calls : int
         How often the layer is called in a pass; of such rows, at most.
-    row : tuple of int or None
-        The shape of a row where the model picks them (see `nettrim.models.picked_rows`).
+    row : tuple of int
+        The shape of a row: of features, or of channels and positions.
+    is_picked : bool
+        Whether the model picks the rows (see `nettrim.models.picked_rows`).
     """
 
     axis: int
     entries: int
     n_calls: int = 1
-    row: tuple[int, ...] | None = None
+    row: tuple[int, ...] = ()
+    is_picked: bool = False
 
     @property
     def is_repeated(self) -> bool:
@@ -172,7 +184,8 @@ class Runner:
         first, second = (self._shapes(X) for X in samples)
         counts = len(samples[0]), len(samples[1])
         return {
-            stop: _arrival(shapes, second.get(stop, []), counts) for stop, shapes in first.items()
+            stop: _arrival(shapes, second.get(stop, []), counts, self._row_axis(stop))
+            for stop, shapes in first.items()
         }
 
     def outputs(self, X: Data, axes: Mapping[Exit, int]) -> dict[Exit, Array]:
@@ -253,6 +266,9 @@ class Runner:
         size = max(self.batch, math.ceil(n_samples / MOST_BATCHES)) if self.batch else n_samples
         return [slice(k, min(k + size, n_samples)) for k in range(0, n_samples, size)]
 
+    def _row_axis(self, stop: Stop) -> int:
+        return row_axis(None if isinstance(stop, Exit) else self.layers[stop])
+
     def _copied(self, model: nn.Module) -> nn.Module:
         """Return the copy that runs."""
         copied: nn.Module = copy_model(model)
@@ -279,6 +295,11 @@ class Runner:
     def hooked(self, names: Iterable[str], on_input: OnInput) -> AbstractContextManager[None]:
         """Tell what arrives at some layers."""
         return hooks_in_front((self.layers[name], _hook(name, on_input)) for name in names)
+
+
+def row_axis(layer: nn.Module | None) -> int:
+    """Return the first axis of a row in what arrives at a layer: of features, or of channels."""
+    return -1 if isinstance(layer, nn.Linear) else 1
 
 
 def layer_names(stops: Iterable[Stop]) -> list[str]:
@@ -327,7 +348,10 @@ def _hook(name: str, on_input: OnInput) -> Callable[..., None]:
 
 
 def _arrival(
-    first: list[tuple[int, ...]], second: list[tuple[int, ...]], counts: tuple[int, int]
+    first: list[tuple[int, ...]],
+    second: list[tuple[int, ...]],
+    counts: tuple[int, int],
+    row_axis: int,
 ) -> Arrival | None:
     """Compare the shapes for two numbers of samples, which are to be those of every call."""
     if len(first) != len(second) or len({*first}) != 1 or len({*second}) != 1:
@@ -342,7 +366,8 @@ def _arrival(
     if a * counts[1] != b * counts[0]:
         return None
     entries = int(np.prod(first[0])) // counts[0]
-    return Arrival(moving[0], entries, len(first)) if entries else None
+    row = first[0][row_axis:]
+    return Arrival(moving[0], entries, len(first), row) if entries else None
 
 
 @contextlib.contextmanager

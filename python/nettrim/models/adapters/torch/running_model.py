@@ -11,6 +11,7 @@ from .expansions.expand import ExpandedModel
 from .graph import TorchGraph
 from .layers import prunable_modules
 from .run import Arrival, Exit, Runner, Stop, layer_names
+from .traced_parts import TracedPart
 from .untouched import is_quantised
 
 __all__ = ["RunningModel"]
@@ -39,6 +40,8 @@ class RunningModel:
         run.
     whole : frozenset of str
         The modules that meet the rows of all samples, where there are layers that meet some.
+    parts : mapping of str to TracedPart
+        Of layers that the graph does not show, what shows them.
     """
 
     module: nn.Module
@@ -49,6 +52,7 @@ class RunningModel:
     graph: TorchGraph | None
     arrivals: Mapping[Stop, Arrival] = field(default_factory=dict)
     whole: frozenset[str] = frozenset()
+    parts: Mapping[str, TracedPart] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -94,18 +98,22 @@ class RunningModel:
     def called_again(self) -> dict[str, Arrival]:
         """The layers that are called more than once on the rows of all samples."""
         arrivals = {name: self.arrivals[name] for name in self.repeated}
-        return {name: arrival for name, arrival in arrivals.items() if arrival.row is None}
+        return {name: arrival for name, arrival in arrivals.items() if not arrival.is_picked}
 
     @property
     def routed(self) -> dict[str, Arrival]:
         """The layers that meet rows which the model picks."""
         stops = layer_names(self.arrivals)
-        return {name: self.arrivals[name] for name in stops if self.arrivals[name].row is not None}
+        return {name: self.arrivals[name] for name in stops if self.arrivals[name].is_picked}
 
     @property
     def passed_by(self) -> set[str]:
         """The layers of these where nothing can wait, as some calls come out of turn."""
         return {name for name, arrival in self.routed.items() if arrival.is_repeated}
+
+    def meets_picked_rows(self, name: str) -> bool:
+        """Whether the model picks what arrives at a layer, and how many rows."""
+        return self.arrivals[name].is_picked or self.expanded.meets_zeros(name)
 
     def shows(self, graph: TorchGraph, name: str) -> bool:
         """Tell whether a graph shows all calls of a layer; before a run, any."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -16,9 +17,10 @@ from .expansions.expand import are_near, expand
 from .graph import TorchGraph
 from .outputs import are_close
 from .reads import reads_elsewhere
-from .routing import UNREACHED, Routing, find_routing
+from .routing import UNREACHED, Routing, find_idle, find_routing
 from .run import Arrival, Exit, Stop, layer_names
 from .running_model import RunningModel
+from .traced_parts import TracedPart, trace_parts
 from .transposed import resized_outputs
 
 __all__ = ["settle", "warn_of_left_out"]
@@ -55,6 +57,7 @@ def settle(running: RunningModel, data: Data, name: str) -> RunningModel:
     running = _without_differing_expansions(running, samples[0])
     running, arrivals = _try(running, samples, name)
     routing = find_routing(running.runner, running.layers, arrivals, samples, data)
+    routing = _without_idle(routing, running, data)
     if not running.runner.precise:
         warn_user(
             "model cannot compute in float64: what is reported holds up to its own rounding",
@@ -69,7 +72,10 @@ def settle(running: RunningModel, data: Data, name: str) -> RunningModel:
             "along the first axis (a recurrent layer or attention without batch_first), put "
             "them there",
         )
-    return replace(running, graph=_confirmed(running, samples[0], outputs))
+    running = replace(running, graph=_confirmed(running, samples[0], outputs))
+    if running.graph is None:
+        running = _without_uncalled(running)
+    return replace(running, parts=_traced_parts(running, samples[0], data))
 
 
 def warn_of_left_out(name: str, reason: str) -> None:
@@ -132,6 +138,15 @@ def _try(
 # --- layers and outputs ---------------------------------------------------------------------------
 
 
+def _without_idle(routing: Routing, running: RunningModel, data: Data) -> Routing:
+    """Leave out the matrices of experts in a stack that no sample reaches."""
+    experts = filter(running.expanded.meets_zeros, layer_names(routing.arrivals))
+    idle = find_idle(running.runner, experts, data)
+    reached = {stop: arrival for stop, arrival in routing.arrivals.items() if stop not in idle}
+    left_out = routing.left_out | dict.fromkeys(idle, UNREACHED)
+    return routing._replace(arrivals=reached, left_out=left_out)
+
+
 def _accept(running: RunningModel, routing: Routing, samples: Data) -> RunningModel:
     """Keep the layers that can be pruned, and the outputs that count."""
     shown, found = running.runner.shown, routing.arrivals
@@ -142,8 +157,7 @@ def _accept(running: RunningModel, routing: Routing, samples: Data) -> RunningMo
     arrivals: dict[Stop, Arrival] = {}
     left_out = {**running.left_out, **routing.left_out}
     if routing.left_out:
-        names = ", ".join(map(repr, sorted(routing.left_out)))
-        warn_user(f"model: the layers {names} are not pruned: {UNREACHED}")
+        _warn_of_unreached(routing.left_out)
     for stop, arrival in found.items():
         reason = None
         if not isinstance(stop, Exit):
@@ -157,6 +171,20 @@ def _accept(running: RunningModel, routing: Routing, samples: Data) -> RunningMo
     if not running.outputs:
         raise ValueError("model must return one result for each sample")
     return running
+
+
+def _without_uncalled(running: RunningModel) -> RunningModel:
+    """Name the layers that no sample reaches, of a model whose code may choose its way by data."""
+    known = {*running.names, *running.left_out}
+    uncalled = dict.fromkeys(running.layers.keys() - known, UNREACHED)
+    if uncalled:
+        _warn_of_unreached(uncalled)
+    return replace(running, left_out={**running.left_out, **uncalled})
+
+
+def _warn_of_unreached(layers: Iterable[str]) -> None:
+    names = ", ".join(map(repr, sorted(layers)))
+    warn_user(f"model: the layers {names} are not pruned: {UNREACHED}")
 
 
 def _hindrance(
@@ -210,6 +238,17 @@ def _confirmed(
         return traced
     exported = _agreeing(TorchGraph.exported(shown.model, given, tried_in), given, outputs)
     return max(traced, exported, key=partial(_count_seen, running))
+
+
+def _traced_parts(running: RunningModel, few: Data, data: Data) -> dict[str, TracedPart]:
+    """Trace what is around the layers that the graph does not show."""
+    graph, expanded, shown = running.graph, running.expanded, running.runner.shown
+    names = [n for n in running.names if graph is None or not running.shows(graph, n)]
+    unseen = [name for name in names if not expanded.is_followed_inside(name)]
+    if not unseen:
+        return {}
+    rest = (data[batch] for batch in running.runner.batches(len(data)))
+    return trace_parts(shown, unseen, itertools.chain([few], rest), running.runner.tried_in)
 
 
 def _agreeing(

@@ -10,15 +10,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from ...picked_rows import PickedRows
 from .routing import hooked_modules
 from .row_tracker import RowTracker, as_rows, join_rows
-from .run import Exit, Runner, Stop, evaluation, join_batches
+from .run import Arrival, Exit, Runner, Stop, evaluation, join_batches
 
 if TYPE_CHECKING:
     from ....base.arrays import Array
-    from ...picked_rows import PickedRows
     from ...samples import Data
 
 __all__ = ["Walkthrough"]
@@ -45,8 +46,6 @@ class Walkthrough:
         Those of them that are called again, where nothing waits but once.
     number : int, default 0
         In which of their calls.
-    routed : collection of str, optional
-        Those of them that need not be called for every batch.
     whole : iterable of str, optional
         The modules in whose inputs the rows are that arrive there.
     """
@@ -57,27 +56,32 @@ class Walkthrough:
         X: Data,
         turns: Mapping[str, int],
         repeated: Collection[str] = (),
-        routed: Collection[str] = (),
         whole: Iterable[str] = (),
         number: int = 0,
     ) -> None:
         self._repeated, self._number, self._n_samples = repeated, number, len(X)
         self._spans = runner.batches(len(X))
         self._turns = turns
-        optional = {turns[name] for name in routed}
         self._calls = [
-            _Call(partial(runner.forward, X[span]), optional, span.stop - span.start)
-            for span in self._spans
+            _Call(partial(runner.forward, X[span]), span.stop - span.start) for span in self._spans
         ]
         self._hooks = contextlib.ExitStack()
         self._hooks.enter_context(runner.hooked(turns, self._on_input))
         self._hooks.enter_context(hooked_modules(runner, whole, self._on_module))
 
     def close(self) -> None:
-        """Stop what has not come to the end."""
-        for call in self._calls:
-            call.abandon()
-        self._hooks.close()
+        """Stop what has not come to the end; a Ctrl-C counts once none of it is left."""
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                for call in self._calls:
+                    call.abandon()
+                self._hooks.close()
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
     def reach(self, stop: Stop, axis: int) -> Array:
         """Go on to a layer, or to the end, and return what arrives there.
@@ -100,6 +104,37 @@ class Walkthrough:
             If the model calls another layer first, or none, on some of the data.
         """
         return join_batches(self._spans, stop, self._reached(stop), axis)
+
+    def reach_any(
+        self, stop: str, arrival: Arrival, *, same_shape: bool
+    ) -> tuple[Array, PickedRows | None]:
+        """Do the same at a layer, which may meet fewer rows than before under the weights of now.
+
+        Parameters
+        ----------
+        stop : str
+        arrival : Arrival
+            How samples arrive there.
+        same_shape : bool
+            Whether these samples are of the shape of those of which that is known.
+
+        Returns
+        -------
+        values : ndarray of shape (n_samples, ...)
+            Or of as many rows as there are.
+        rows : PickedRows or None
+            None where they are those of all samples.
+        """
+        parts = [*self._reached(stop)]
+        counts = [span.stop - span.start for span in self._spans]
+        sizes = {
+            None if part is None or part.numel() % count else part.numel() // count
+            for part, count in zip(parts, counts, strict=True)
+        }
+        if len(sizes) == 1 and (sizes == {arrival.entries} or (sizes != {None} and not same_shape)):
+            return join_batches(self._spans, stop, parts, arrival.axis), None
+        met = [as_rows(part, arrival.row) for part in parts if part is not None]
+        return np.concatenate(met or [np.empty((0, *arrival.row))]), PickedRows(None, 0)
 
     def check_calls(self, layers: Iterable[str], n_calls: int) -> None:
         """Refuse a model that has called some layers more or less often than it should have.
@@ -155,10 +190,8 @@ class Walkthrough:
 class _Call:
     """One call of a model in a thread; it runs between two stops while another one waits for it."""
 
-    def __init__(
-        self, run: Callable[[], Outputs], optional: Collection[int], n_samples: int
-    ) -> None:
-        self._run, self._optional = run, optional
+    def __init__(self, run: Callable[[], Outputs], n_samples: int) -> None:
+        self._run = run
         self._thread = threading.Thread(target=self._target, daemon=True)
         self._go, self._arrived = threading.Semaphore(0), threading.Semaphore(0)
         self._error: BaseException | None = None
@@ -170,14 +203,12 @@ class _Call:
         self.tracker = RowTracker(n_samples)
 
     def run_to(self, turn: float) -> None:
-        """Let it run on to the stop whose turn it is, past those that are optional, or beyond.
+        """Let it run on to the stop whose turn it is, past those in front of it, or beyond.
 
         It stays where it is if it has passed that stop by.
         """
         while self.outputs is None and self.turn < turn:
             self._advance()
-            if self.turn not in self._optional:
-                return
 
     def wait_at(self, turn: float, values: torch.Tensor) -> None:
         """Stay at a stop until it is to go on; called in the thread."""
@@ -191,8 +222,8 @@ class _Call:
     def abandon(self) -> None:
         """End it at the next stop."""
         self._abandoned = True
+        self._go.release()  # also where Ctrl-C came while the thread was about to start
         if self._thread.is_alive():
-            self._go.release()
             self._thread.join()
 
     def _advance(self) -> None:
@@ -208,6 +239,8 @@ class _Call:
         _running.call = self
         try:
             self._go.acquire()
+            if self._abandoned:
+                return
             with torch.no_grad():  # a matter of each thread
                 self.outputs = self._run()
         except _Abandoned:

@@ -78,6 +78,11 @@ class ExpandedModel(NamedTuple):
         is_part = name not in self.names and name.startswith(prefixes)
         return is_part and not name.endswith(".out_proj")
 
+    def meets_zeros(self, name: str) -> bool:
+        """Whether zeros stand for the rows that do not arrive at a layer, as in `Experts`."""
+        around = name.rpartition(".")[0].rpartition(".")[0]
+        return isinstance(self.model.get_submodule(around), Experts)
+
     def feeds_itself(self, name: str) -> bool:
         """Whether what a layer puts out arrives there again, one step later."""
         return self.reader(name) != name and name.rpartition(".")[2].startswith("hh")

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from ....units.couplings import COMBINED, Couplings
 from ....units.unit_map import FIXED, UnitMap, Units
-from ..graph import TorchGraph
+from ..graph import TorchGraph, run_calls
 from ..layers import shared_parameters
 from ..transposed import TRANSPOSED
 from .calls import Call, Cut, Operand
@@ -76,7 +76,7 @@ def find_units(
     """
     walk = _UnitWalk(graph, given, n_samples, model, layers, inputs)
     with torch.no_grad():
-        walk.run(enable_io_processing=False)
+        run_calls(walk)
     return walk.finish()
 
 
