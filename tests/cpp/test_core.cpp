@@ -460,7 +460,7 @@ void test_working_gram_estimates() {
   for (const auto& a : asked) {
     const Matrix<double> exact = grams.columns(a.output, features, a.known);
     if (a.stride == 1) {
-      CHECK((a.entries - exact).cwiseAbs().maxCoeff() == 0);
+      CHECK((a.entries - exact).cwiseAbs().maxCoeff() < 1e-13 * exact.norm());  // in another order
       continue;
     }
     CHECK((a.entries - a.entries.transpose()).cwiseAbs().maxCoeff() == 0);

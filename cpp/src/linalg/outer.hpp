@@ -24,11 +24,12 @@ class OuterProducts {
   void add_to(Matrix<double>& out, double weight);
 
  private:
-  static constexpr Index kRows = 1024;
+  static constexpr Index kRows = 320;
   // Panels are so many entries longer: else all would lie in the same places of a cache.
   static constexpr Index kApart = 64 / sizeof(G);
   static constexpr Index kPanel = 2 * Eigen::internal::packet_traits<G>::size;
-  void add_tile(Index panel, Index fresh_panel, double weight, Matrix<double>& out) const;
+  template <Index Columns>
+  void add_tile(Index panel, Index column, double weight, Matrix<double>& out) const;
 
   // Entries of all rows in panels of so many next to each other, those of one row after those of
   // another.

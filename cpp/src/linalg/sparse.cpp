@@ -29,7 +29,7 @@ template <int Packets, class S>
 void add_rows(const S* rows, const SparseColumns<S>& X, S factor, Index height, Part<S> out) {
   using Packet = typename simd::packet_traits<S>::type;
   constexpr Index kLanes = simd::packet_traits<S>::size, kHeight = Packets * kLanes;
-  Eigen::Array<S, kHeight, 1> sums = Eigen::Array<S, kHeight, 1>::Zero();
+  S sums[kHeight] = {};
   for (Index j = 0; j < X.count(); ++j) {
     Packet sum[Packets];
     for (Packet& s : sum) s = simd::pset1<Packet>(S(0));
@@ -41,8 +41,8 @@ void add_rows(const S* rows, const SparseColumns<S>& X, S factor, Index height, 
         sum[i] = simd::pmadd(simd::ploadu<Packet>(a + i * kLanes), x, sum[i]);
       }
     }
-    for (Index i = 0; i < Packets; ++i) simd::pstoreu(sums.data() + i * kLanes, sum[i]);
-    out.col(j).array() += factor * sums.head(height);
+    for (Index i = 0; i < Packets; ++i) simd::pstoreu(sums + i * kLanes, sum[i]);
+    out.col(j) += factor * Eigen::Map<const Eigen::Vector<S, Eigen::Dynamic>>(sums, height);
   }
 }
 
