@@ -10,9 +10,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from .hashes import count_copies, hash_data, hash_model
+from .layer_view import LayerView, Untouched
 from .masked_view import MaskedView
 from .masks import MaskChoice, with_masks
-from .model_view import LayerView, ModelView, Untouched, as_view, view_both, viewed_model
+from .model_view import ModelView, as_view, view_both, viewed_model
 from .samples import Data, Samples, data_shape, sample_shape, shuffles
 
 __all__ = ["OpenedModel"]

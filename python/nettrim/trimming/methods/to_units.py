@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...base.arguments import check_threads
 from ...base.arrays import Array, frobenius_norm, relative_to
 from ...budget.fitted import BUDGET
-from ...models.model_view import Affine
+from ...models.layer_view import Affine
 from ...models.units.unit_map import UnitMap, Units
 from ...models.units.unread import without_reading
 from ...results.latency import time_calls
