@@ -18,10 +18,10 @@ class Accumulators {
   void clear() {
     for (auto& part : parts_) part.setZero();
   }
-  // The sum of some columns, in place of the first of them.
+  // The sum of some rows, in place of the first of them.
   auto total(Range r) {
-    auto block = parts_[0].middleCols(r.begin, r.size);
-    for (std::size_t t = 1; t < parts_.size(); ++t) block += parts_[t].middleCols(r.begin, r.size);
+    auto block = parts_[0].middleRows(r.begin, r.size);
+    for (std::size_t t = 1; t < parts_.size(); ++t) block += parts_[t].middleRows(r.begin, r.size);
     return block;
   }
 
@@ -37,7 +37,7 @@ class ProjectionBase : public Projection<S> {
       : p_(p),
         proximal_weights_(proximal_weights.cast<S>()),
         features_(cut(p.n_features(), kColumnsPerPiece, p.threads)),
-        back_(p.threads, p.n_outputs(), p.n_features()) {}
+        back_(p.threads, p.n_features(), p.n_outputs()) {}
 
   template <class Body>
   void over(const std::vector<Range>& ranges, Body&& body) const {
@@ -69,12 +69,13 @@ class FeatureProjection final : public ProjectionBase<S> {
     back_.clear();
     this->over(p_.samples, [&](Index k, Range r, int thread) {
       work.before(k);
-      add_product(state.signal.middleCols(r.begin, r.size), p_.X(r).transpose(), back_.of(thread));
+      add_product(p_.X(r), state.signal.middleCols(r.begin, r.size).transpose(), back_.of(thread));
     });
     this->over(features_, [&](Index, Range r, int) {
       rhs_.middleCols(r.begin, r.size) =
-          p_.x_scale * back_.total(r) + state.weights.middleCols(r.begin, r.size) *
-                                            proximal_weights_.segment(r.begin, r.size).asDiagonal();
+          p_.x_scale * back_.total(r).transpose() +
+          state.weights.middleCols(r.begin, r.size) *
+              proximal_weights_.segment(r.begin, r.size).asDiagonal();
     });
     this->over(features_, [&](Index, Range r, int) {
       write_product(rhs_, inverse_.middleCols(r.begin, r.size),
@@ -130,14 +131,14 @@ class SampleProjection final : public ProjectionBase<S> {
     this->over(p_.samples, [&](Index k, Range r, int thread) {
       auto block = solved_.middleCols(r.begin, r.size);
       write_product(misfit_, inverse_.middleCols(r.begin, r.size), block);
-      add_product(block, p_.X(r).transpose(), back_.of(thread));
+      add_product(p_.X(r), block.transpose(), back_.of(thread));
       nearest.signal.middleCols(r.begin, r.size) = state.signal.middleCols(r.begin, r.size) - block;
       work.after(k);
     });
     this->over(features_, [&](Index, Range r, int) {
       nearest.weights.middleCols(r.begin, r.size) =
           state.weights.middleCols(r.begin, r.size) +
-          p_.x_scale * back_.total(r) *
+          p_.x_scale * back_.total(r).transpose() *
               proximal_weights_.segment(r.begin, r.size).cwiseInverse().asDiagonal();
     });
   }
