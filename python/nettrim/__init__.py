@@ -27,7 +27,7 @@ from .layer.gram import Gram
 from .layer.path import LayerTrace, trace
 from .layer.solution import LayerProgress, LayerSolution
 from .layer.solve import solve_layer
-from .models.model_view import Untouched
+from .models.layer_view import Untouched
 from .models.network import (
     AveragePool,
     BatchNorm,

@@ -13,10 +13,12 @@
 
 #include "branch_hull/admm.hpp"
 #include "layer/admm/admm.hpp"
+#include "layer/admm/few_groups.hpp"
 #include "layer/admm/single_precision.hpp"
 #include "layer/admm/stepped_projection.hpp"
 #include "layer/certificate.hpp"
 #include "layer/newton/newton.hpp"
+#include "layer/program_copy.hpp"
 #include "layer/search.hpp"
 #include "linalg/factor.hpp"
 #include "linalg/inverse.hpp"
@@ -110,6 +112,68 @@ void test_moves_are_projected_as_a_whole(Index samples, Index features) {
   p.signals_of(weights, signals);
   CHECK((signals - signal).cwiseAbs().maxCoeff() < 1e-8);
   CHECK(sum.cwiseAbs().maxCoeff() < 1e-8);
+}
+
+// Twelve features in pairs, of which the program has a price for each.
+struct PairsProgram {
+  static constexpr Index kGroups = 6;
+  Index group[2 * kGroups];
+  double prices[kGroups];
+  Layer<double> layer;
+
+  explicit PairsProgram(Index samples) : layer(4, samples, 2 * kGroups, 5, 0.2) {
+    for (Index j = 0; j < 2 * kGroups; ++j) group[j] = j / 2;
+    for (Index g = 0; g < kGroups; ++g) prices[g] = 1;
+    layer.program.groups = {kGroups, group, prices};
+  }
+};
+
+std::vector<Index> features_of(const std::vector<Index>& groups) {
+  std::vector<Index> features;
+  for (const Index g : groups) features.insert(features.end(), {2 * g, 2 * g + 1});
+  return features;
+}
+
+void test_groups_leave_and_come_back() {
+  const PairsProgram pairs(60);
+  const layer::GroupNorm norm(pairs.layer.program);
+  layer::GroupsInUse groups(norm);
+  Matrix<double> weights = Matrix<double>::Ones(5, 12), gradient = Matrix<double>::Ones(5, 12);
+  const auto chooses = [&] {
+    groups.look_at(weights, gradient);
+    return groups.choose();
+  };
+  CHECK(!chooses());
+  weights.rightCols(4).setZero();
+  CHECK(!chooses());  // as steep as the others
+  gradient.rightCols(4) *= 0.5;
+  CHECK(chooses());
+  CHECK(groups.features() == features_of({0, 1, 2, 3}));
+  CHECK(!chooses());
+  gradient.rightCols(2) *= 4;
+  CHECK(chooses());
+  CHECK(groups.features() == features_of({0, 1, 2, 3, 5}));
+  gradient.rightCols(2) *= 0.1;
+  CHECK(!chooses());  // the last pair stays
+}
+
+// The iteration gets where it was going although it was without some features for a while.
+void test_steps_go_on_with_other_features(Index samples) {
+  const PairsProgram pairs(samples);
+  const auto p = layer::to_unit_size(pairs.layer.program, 1);
+  const std::vector<Index> few = features_of({0, 2, 3, 5});
+  const layer::ProgramCopy<double> copy(p, few);
+  const std::vector<Index> back = {0, 1, -1, -1, 2, 3, 4, 5, -1, -1, 6, 7};
+  layer::Admm<double> first(p, {}), without(copy.program(), {}), last(p, {});
+  first.start({});
+  for (int step = 0; step < 50; ++step) first.step();
+  without.go_on(first, few);
+  for (int step = 0; step < 50; ++step) without.step();
+  last.go_on(without, back);
+  for (int step = 0; step < 3000; ++step) last.step();
+  layer::EngineResult<double> a = layer::initial_result(p, layer::Start<double>{});
+  last.report(a);
+  CHECK(layer::proved(p, a.certificate, 1e-7));
 }
 
 void test_bounds_never_exceed_the_optimum(Solver solver) {
@@ -731,6 +795,9 @@ int main() {
   }
   test_moves_are_projected_as_a_whole(60, 12);
   test_moves_are_projected_as_a_whole(12, 60);
+  test_groups_leave_and_come_back();
+  test_steps_go_on_with_other_features(90);
+  test_steps_go_on_with_other_features(10);
   for (const Solver solver : {Solver::newton, Solver::admm}) {
     test_bounds_never_exceed_the_optimum(solver);
     test_answer_is_feasible_and_dual_is_valid(solver);

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from nettrim import Network
-from nettrim.models.model_view import Affine, LayerView, ModelView, Signal
+from nettrim.models.layer_view import Affine, LayerView, Signal
+from nettrim.models.model_view import ModelView
 from support.networks import Array, random_network, trim
 
 NETWORK = random_network(np.random.default_rng(0), 6, 8, 3)

@@ -13,7 +13,8 @@ from hypothesis import given
 
 from nettrim import Dense, Network
 from nettrim.base.storage import write_npz
-from nettrim.models.model_view import Affine, Prunable
+from nettrim.models.layer_view import Affine
+from nettrim.models.model_view import Prunable
 from support.networks import Scale, random_network
 from support.random_chains import CHAINS, Shape, cases
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import nettrim
 from nettrim import Network, TrimResult
-from nettrim.models.model_view import LayerView
+from nettrim.models.layer_view import LayerView
 from nettrim.results.html.chart import LogScale, Span, draw_history, draw_spans
 from nettrim.results.html.markup import Markup, element
 from nettrim.results.html.page import TEMPLATE

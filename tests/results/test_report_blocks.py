@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nettrim import Dense, LayerReport, Network, TrimResult
-from nettrim.models.model_view import LayerView
+from nettrim.models.layer_view import LayerView
 from nettrim.results.blocks import MOST_ROWS, BlockReport, sum_up
 from support.networks import random_network, trim
 from support.pages import read

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nettrim import Dense, Network, Untouched
-from nettrim.models.model_view import Affine, LayerView, Signal
+from nettrim.models.layer_view import Affine, LayerView, Signal
 from support.networks import Array
 
 TABLE = Untouched("table.weight", (50, 8), 400, "embedding")

@@ -192,6 +192,28 @@ def test_what_depthwise_convolutions_have_left_is_counted() -> None:
     assert result.layers[1].nonzeros_after < result.layers[1].nonzeros_before
 
 
+def test_depthwise_convolutions_are_fitted_to_what_they_get() -> None:
+    rng = np.random.default_rng(2)
+    shapes = [(24, 3, 1, 1), (8, 24, 1, 1), (8, 1, 3, 3)]
+    kernels = [rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])) for shape in shapes]
+    groups = (1, 1, 8)
+    convolutions = [nettrim.Conv2D(k, groups=n) for k, n in zip(kernels, groups, strict=True)]
+    end = [nettrim.GlobalAveragePool(), Dense(rng.standard_normal((8, 3)), activation="linear")]
+    X = rng.standard_normal((60, 3, 6, 6))
+    result = trim(Network([*convolutions, *end]), X, goal=nettrim.Units(0.6, min_width=8))
+    assert widths(result.model) == [8, 8, 8, 3]
+    wanted, arrives = X, X
+    for layer in convolutions:
+        wanted = layer.forward(wanted)
+    for layer in result.model.layers[:2]:
+        arrives = layer.forward(arrives)
+    errors = [
+        np.linalg.norm(layer.forward(arrives) - wanted)
+        for layer in (result.model.layers[2], convolutions[2])
+    ]
+    assert errors[0] < 0.99 * errors[1]
+
+
 def test_parameters_are_all_of_the_modules() -> None:
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)

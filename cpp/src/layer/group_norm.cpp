@@ -32,6 +32,30 @@ double GroupNorm::of(const Matrix<double>& weights) const {
   return sum;
 }
 
+Eigen::VectorXd GroupNorm::slopes(const Matrix<double>& gradient) const {
+  Eigen::VectorXd slopes(count());
+  for (Index g = 0; g < count(); ++g) {
+    slopes[g] = norm_of_columns(gradient, features(g)) / price(g);
+  }
+  return slopes;
+}
+
+GroupNorm GroupNorm::among(const std::vector<Index>& chosen) const {
+  const auto places = [&](const std::vector<Index>& features) {
+    std::vector<Index> found;
+    for (const Index j : features) {
+      const auto at = std::lower_bound(chosen.begin(), chosen.end(), j);
+      if (at != chosen.end() && *at == j) found.push_back(at - chosen.begin());
+    }
+    return found;
+  };
+  GroupNorm norm;
+  for (const auto& features : features_) norm.features_.push_back(places(features));
+  norm.free_ = places(free_);
+  norm.prices_ = prices_;
+  return norm;
+}
+
 Eigen::VectorXd GroupNorm::evened(const Eigen::VectorXd& values) const {
   Eigen::VectorXd even = values;
   for (const auto& columns : features_) {

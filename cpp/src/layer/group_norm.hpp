@@ -19,9 +19,14 @@ class GroupNorm {
     return features_[static_cast<std::size_t>(group)];
   }
   const std::vector<Index>& free() const { return free_; }  // features that cost nothing
+  // The norm of weights on some of the features, in ascending order; groups keep their numbers, and
+  // one without features is empty.
+  GroupNorm among(const std::vector<Index>& chosen) const;
 
   // Of weights, outputs x features.
   double of(const Matrix<double>& weights) const;
+  // Of each group, the norm of its columns over its price.
+  Eigen::VectorXd slopes(const Matrix<double>& gradient) const;
   // One value for all features of a group: the mean of theirs.
   Eigen::VectorXd evened(const Eigen::VectorXd& values) const;
   // Sum of the groups' norms over their prices, each times a value of its features, and how many
@@ -39,6 +44,7 @@ class GroupNorm {
 
  private:
   GroupNorm(const FeatureGroups& groups, Index features);
+  GroupNorm() = default;
 
   std::vector<std::vector<Index>> features_;
   std::vector<Index> free_;

@@ -65,8 +65,6 @@ bool lower(const UnitProgram<S>& p, Index output, const HighRows& high, Matrix<S
   return true;
 }
 
-}  // namespace
-
 template <class S>
 bool only_rows_are_high(const UnitProgram<S>& p, const Certificate& c, double tol) {
   if (!c.finite() || std::abs(c.gap()) > tol) return false;
@@ -74,6 +72,7 @@ bool only_rows_are_high(const UnitProgram<S>& p, const Certificate& c, double to
   return c.violation > tol * p.largest && c.violation <= kLittle * tol * p.largest;
 }
 
+// False if there are too many.
 template <class S>
 bool lower_rows(const UnitProgram<S>& p, double allowed, Matrix<S>& weights) {
   Matrix<S> signals(p.n_outputs(), p.n_samples());
@@ -87,11 +86,20 @@ bool lower_rows(const UnitProgram<S>& p, double allowed, Matrix<S>& weights) {
   return lowered;
 }
 
-#define NETTRIM_FOR(S)                                                                 \
-  template bool only_rows_are_high(const UnitProgram<S>&, const Certificate&, double); \
-  template bool lower_rows(const UnitProgram<S>&, double, Matrix<S>&);
-NETTRIM_FOR(float)
-NETTRIM_FOR(double)
-#undef NETTRIM_FOR
+}  // namespace
+
+template <class S>
+void lower_last_rows(const UnitProgram<S>& p, double tol, EngineResult<S>& a) {
+  if (!only_rows_are_high(p, a.certificate, tol)) return;
+  Matrix<S> weights = a.weights;
+  if (!lower_rows(p, tol / 2 * p.largest, weights)) return;
+  const Certificate c = certify(p, weights, a.dual);
+  if (!proved(p, c, tol)) return;
+  a.weights = std::move(weights);
+  a.certificate = c;
+}
+
+template void lower_last_rows(const UnitProgram<float>&, double, EngineResult<float>&);
+template void lower_last_rows(const UnitProgram<double>&, double, EngineResult<double>&);
 
 }  // namespace nettrim::layer

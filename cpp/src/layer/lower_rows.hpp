@@ -2,17 +2,13 @@
 // that alternating directions mend: a small change of the weights in use lowers them.
 #pragma once
 
-#include "layer/certificate.hpp"
+#include "layer/search.hpp"
 
 namespace nettrim::layer {
 
-// Whether nothing else is wrong, and this only a little.
+// Where nothing else is wrong with an answer, and this only a little, the least change of each
+// output's nonzero weights that takes its excesses away; if that makes a proof.
 template <class S>
-bool only_rows_are_high(const UnitProgram<S>& program, const Certificate& c, double tol);
-
-// For each output the least change of its nonzero weights that takes every excess above `allowed`
-// away. False if there are too many.
-template <class S>
-bool lower_rows(const UnitProgram<S>& program, double allowed, Matrix<S>& weights);
+void lower_last_rows(const UnitProgram<S>& program, double tol, EngineResult<S>& a);
 
 }  // namespace nettrim::layer

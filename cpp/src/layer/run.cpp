@@ -7,9 +7,9 @@
 #include <variant>
 
 #include "layer/admm/admm.hpp"
+#include "layer/admm/few_groups.hpp"
 #include "layer/admm/gram_admm.hpp"
 #include "layer/admm/single_precision.hpp"
-#include "layer/admm/stepped_projection.hpp"
 #include "layer/newton/newton.hpp"
 #include "layer/sampled.hpp"
 
@@ -228,19 +228,6 @@ EngineResult<double> run_on_gram(const UnitProgram<double>& p, const Supervisor&
   return a;
 }
 
-// From where alternating directions with mixing have come in single precision.
-EngineResult<double> run_mixed_on(const UnitProgram<double>& p, const Supervisor& supervisor,
-                                  const Admm<float>& rough, EngineResult<double> a) {
-  auto projection = std::make_unique<SteppedProjection>(
-      p, rough.projection(), rough.state(), rough.consistent(), rough.proximal_weights());
-  Admm<double> engine(p, supervisor.options(), Mixing::anderson, std::move(projection));
-  engine.go_on(rough);
-  a = search(p, supervisor, engine, std::move(a));
-  a.solver = "admm";
-  a.reason = "groups couple the outputs";
-  return a;
-}
-
 // Groups couple the outputs: alternating directions with Anderson's mixing, in single precision as
 // far as that goes.
 template <class S>
@@ -248,16 +235,16 @@ EngineResult<S> run_mixed(const UnitProgram<S>& p, const Supervisor& supervisor,
                           const Start<S>& start, EngineResult<S> a) {
   LayerOptions options = supervisor.options();
   options.tol = std::max(options.tol, kSingleTol);
-  SinglePrecisionAdmm<S> single(p, options, Mixing::anderson);
-  single.start(start);
-  a = search(p, Supervisor(supervisor, options), single, std::move(a));
+  FewGroups<S> engine(p, options);
+  engine.start(start);
+  a = search(p, Supervisor(supervisor, options), engine, std::move(a));
   a.solver = "admm";
   a.reason = "in single precision";
-  if constexpr (std::is_same_v<S, double>) {
-    if (!is_final(p, supervisor.options(), a)) {
-      return run_mixed_on(p, supervisor, single.engine(), std::move(a));
-    }
-  }
+  if (std::is_same_v<S, float> || is_final(p, supervisor.options(), a)) return a;
+  engine.refine(supervisor.options());
+  a = search(p, supervisor, engine, std::move(a));
+  a.solver = "admm";
+  a.reason = "groups couple the outputs";
   return a;
 }
 

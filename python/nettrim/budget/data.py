@@ -14,7 +14,7 @@ from ..base.arrays import AnyFloat, Array, check_finite, frobenius_norm, relativ
 from ..base.errors import OutOfReachError
 from ..layer.data import ACTIVATIONS, LayerData
 from ..layer.gram import Gram, pose
-from ..models.model_view import activate
+from ..models.layer_view import activate
 from .activations import SMOOTH, Activation, RowWeights, Shifted, as_smooth
 from .pattern import Pattern
 from .sample_blocks import map_samples

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..base.arrays import Array
 from ..base.storage import read_npz
-from ..models.model_view import Affine
+from ..models.layer_view import Affine
 from ..models.network import Network
 from ..results.trim_result import TrimResult
 from ..trimming.trim import trim

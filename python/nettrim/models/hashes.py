@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .model_view import LayerView, ModelView
+from .layer_view import LayerView
+from .model_view import ModelView
 from .samples import UNNAMED, Data, Samples
 
 __all__ = ["count_copies", "hash_data", "hash_model"]

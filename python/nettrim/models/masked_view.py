@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..base.arrays import AnyFloat, Array
 from ..base.decision import Decision
 from ..base.errors import warn_user
-from .model_view import Affine, LayerView, ModelView, Signal, Untouched
+from .layer_view import Affine, LayerView, Signal, Untouched
+from .model_view import ModelView
 from .picked_rows import PickedRows
 from .samples import Data, Mask, Samples
 from .units.unit_map import UnitMap

@@ -11,9 +11,10 @@ import numpy as np
 
 from ..base.errors import warn_user
 from .hashes import count_copies, hash_data, hash_model
+from .layer_view import LayerView, Untouched
 from .masked_view import MaskedView
 from .masks import MaskChoice, with_masks
-from .model_view import LayerView, ModelView, Untouched, as_view, view_both, viewed_model
+from .model_view import ModelView, as_view, view_both, viewed_model
 from .samples import Data, Samples, data_shape, sample_shape, shuffles
 
 __all__ = ["OpenedModel"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..base.table import TableColumn, format_share
-from .model_view import LayerView
+from .layer_view import LayerView
 
 __all__ = ["WEIGHTS", "format_all_weights", "format_weights"]
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from ..models.model_view import Untouched
+from ..models.layer_view import Untouched
 from .promise import PromiseReport
 from .unseen import Unseen
 from .widths import Widths

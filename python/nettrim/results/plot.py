@@ -12,7 +12,7 @@ import numpy as np
 from ..base.arrays import AnyFloat
 from ..base.storage import as_path, write_atomically
 from ..base.table import shorten_names
-from ..models.model_view import LayerView
+from ..models.layer_view import LayerView
 from .widths import Widths
 
 if TYPE_CHECKING:

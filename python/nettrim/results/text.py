@@ -14,7 +14,7 @@ from ..base.table import (
     format_table,
     shorten_names,
 )
-from ..models.model_view import Untouched
+from ..models.layer_view import Untouched
 from .blocks import MOST_ROWS, BlockReport, Row, sum_up
 from .outcome import Measured, Outcome, OutputReport
 from .unseen import Unseen

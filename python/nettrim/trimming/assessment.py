@@ -19,7 +19,7 @@ from ..base.errors import (
     warn_user,
 )
 from ..base.stopwatch import Stopwatch
-from ..models.model_view import Precision
+from ..models.layer_view import Precision
 from ..results.outcome import KEPT, UNREACHED, LayerReport, Measured, OutputReport
 from ..results.trim_result import TrimResult
 from ..results.unseen import Unseen

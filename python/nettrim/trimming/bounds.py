@@ -51,7 +51,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.arrays import Array, frobenius_norm, relative_to
-from ..models.model_view import Affine, LayerView, ModelView, Signal, activate
+from ..models.layer_view import Affine, LayerView, Signal, activate
+from ..models.model_view import ModelView
 from ..models.samples import Data
 
 # Bounds are rounded up by more than the rounding errors of sums and singular values.

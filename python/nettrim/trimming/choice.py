@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..models.model_view import LayerView
+from ..models.layer_view import LayerView
 
 __all__ = ["LayerChoice", "choose_layers", "choose_outputs"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import CalibrationWarning, LargeErrorWarning, OutOfReachError
-from ..models.model_view import Affine
+from ..models.layer_view import Affine
 from ..promise.losses import find_decisions
 from ..promise.target import Target
 from .goals.goal import PathGoal

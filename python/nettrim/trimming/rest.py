@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.model_view import Affine
+from ..models.layer_view import Affine
 from ..results.trim_result import TrimResult
 from .goals.goal import Goal
 from .goals.units import Units

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ..base.arrays import AnyFloat, Array
 from ..base.errors import HeldOutWarning, warn_user
+from ..models.layer_view import Affine
 from ..models.masked_view import MaskedView
-from ..models.model_view import Affine, ModelView
+from ..models.model_view import ModelView
 from ..models.opened_model import OpenedModel
 from ..models.samples import Data
 from ..results.unseen import Unseen

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.arrays import AnyFloat
-from ..models.model_view import Affine
+from ..models.layer_view import Affine
 from .bounds import Comparison, SignalBounds, Trimmed, measure_changes, walk_side_by_side
 from .checkpoint import Checkpoint
 from .methods.method import Delivery, LayerTask, Method, Run

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import nettrim
-from nettrim.models.model_view import LayerView, as_view
+from nettrim.models.layer_view import LayerView
+from nettrim.models.model_view import as_view
 from support.libraries import import_timm, import_torchvision, import_transformers
 
 torch = pytest.importorskip("torch")

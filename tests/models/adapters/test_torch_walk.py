@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import nettrim
-from nettrim.models.model_view import Affine
+from nettrim.models.layer_view import Affine
 from support.networks import trim
 
 torch = pytest.importorskip("torch")

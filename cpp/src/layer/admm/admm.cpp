@@ -101,19 +101,41 @@ void Admm<S>::start(const Start<S>& start) {
 template <class S>
 template <class T>
 void Admm<S>::go_on(const Admm<T>& other) {
-  const auto same = [](const Pair<T>& pair) -> Pair<S> {
-    return {pair.signal.template cast<S>(), pair.weights.template cast<S>()};
+  std::vector<Index> same(static_cast<std::size_t>(p_.n_features()));
+  std::iota(same.begin(), same.end(), Index{0});
+  go_on(other, same);
+}
+
+template <class S>
+template <class T>
+void Admm<S>::go_on(const Admm<T>& other, const std::vector<Index>& places) {
+  std::vector<Index> added;
+  for (Index j = 0; j < p_.n_features(); ++j) {
+    if (places[static_cast<std::size_t>(j)] < 0) added.push_back(j);
+  }
+  const auto moved = [&](const Matrix<T>& weights) {
+    Matrix<S> mine = Matrix<S>::Zero(weights.rows(), p_.n_features());
+    for (Index j = 0; j < mine.cols(); ++j) {
+      const Index place = places[static_cast<std::size_t>(j)];
+      if (place >= 0) mine.col(j) = weights.col(place).template cast<S>();
+    }
+    return mine;
+  };
+  const auto same = [&](const Pair<T>& pair) -> Pair<S> {
+    return {pair.signal.template cast<S>(), moved(pair.weights)};
   };
   state_ = same(other.state_);
   nearest_ = same(other.nearest_);
   old_state_ = same(other.old_state_);
   old_nearest_ = same(other.old_nearest_);
-  sparse_ = other.sparse_.template cast<S>();
+  sparse_ = moved(other.sparse_);
   rho_ = other.rho_;
   keep_ = other.keep_;
   distance_ = other.distance_;
   moved_ = other.moved_;
   balance_ = other.balance_;
+  adjust_to_metric(other.proximal_weights_, places);
+  if (!added.empty()) add_multipliers_of(added);
 }
 
 template <class S>
@@ -148,6 +170,30 @@ void Admm<S>::add_multipliers(const Matrix<S>& dual) {
   state_.signal += scale * dual;
   state_.weights -= scale * p_.gradient_of(dual) *
                     proximal_weights_.cwiseInverse().template cast<S>().asDiagonal();
+}
+
+// The multipliers of the weights in the state stay as they are; it had another metric.
+template <class S>
+void Admm<S>::adjust_to_metric(const Eigen::VectorXd& others, const std::vector<Index>& places) {
+  for (Index j = 0; j < p_.n_features(); ++j) {
+    const Index place = places[static_cast<std::size_t>(j)];
+    if (place < 0) continue;
+    const S ratio = static_cast<S>(others[place] / proximal_weights_[j]);
+    state_.weights.col(j) =
+        nearest_.weights.col(j) + ratio * (state_.weights.col(j) - nearest_.weights.col(j));
+  }
+}
+
+// Of features whose weights have been zero.
+template <class S>
+void Admm<S>::add_multipliers_of(const std::vector<Index>& features) {
+  Matrix<S> multipliers(p_.n_outputs(), p_.n_samples());
+  dual(multipliers);
+  const Matrix<S> slopes = p_.gradient_of(multipliers);
+  for (const Index j : features) {
+    const S scale = static_cast<S>(1 / (rho_ * proximal_weights_[j]));
+    state_.weights.col(j) = old_state_.weights.col(j) = -scale * slopes.col(j);
+  }
 }
 
 template <class S>
@@ -282,18 +328,7 @@ void Admm<S>::report(EngineResult<S>& a) const {
   dual(a.dual);
   if (p_.groups) meet_free_features(p_, a.dual);
   a.certificate = certify(p_, a.weights, a.dual);
-  if (p_.groups && only_rows_are_high(p_, a.certificate, tol_)) finish(a);
-}
-
-// Lowers the last rows by hand, if that makes an answer.
-template <class S>
-void Admm<S>::finish(EngineResult<S>& a) const {
-  Matrix<S> weights = a.weights;
-  if (!lower_rows(p_, tol_ / 2 * p_.largest, weights)) return;
-  const Certificate c = certify(p_, weights, a.dual);
-  if (!proved(p_, c, tol_)) return;
-  a.weights = std::move(weights);
-  a.certificate = c;
+  if (p_.groups) lower_last_rows(p_, tol_, a);
 }
 
 template <class S>
@@ -343,7 +378,9 @@ void Admm<S>::change_rho(double factor) {
 template class Admm<float>;
 template class Admm<double>;
 template void Admm<double>::go_on(const Admm<float>&);
-template void Admm<double>::go_on(const Admm<double>&);
-template void Admm<float>::go_on(const Admm<float>&);
+template void Admm<double>::go_on(const Admm<float>&, const std::vector<Index>&);
+template void Admm<double>::go_on(const Admm<double>&, const std::vector<Index>&);
+template void Admm<float>::go_on(const Admm<float>&, const std::vector<Index>&);
+template void Admm<float>::go_on(const Admm<double>&, const std::vector<Index>&);
 
 }  // namespace nettrim::layer

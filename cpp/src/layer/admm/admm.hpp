@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "layer/admm/anderson.hpp"
 #include "layer/admm/projection.hpp"
@@ -27,6 +28,10 @@ class Admm {
   // From where another one stands, on the same program in another precision.
   template <class T>
   void go_on(const Admm<T>& other);
+  // Or on one of other features: the place of each of them there, negative where it is a new one,
+  // whose weights are zero.
+  template <class T>
+  void go_on(const Admm<T>& other, const std::vector<Index>& places);
   void step();
 
   // What search() asks of an engine.
@@ -56,7 +61,6 @@ class Admm {
   class Work;
   void advance(Index piece);
   void mix();
-  void finish(EngineResult<S>& a) const;
   void measure(Index piece);
   void rebalance();
   void change_rho(double factor);
@@ -66,6 +70,8 @@ class Admm {
   void begin_rho();
   void fill_with_targets(Matrix<S>& out) const;
   void add_multipliers(const Matrix<S>& dual);
+  void adjust_to_metric(const Eigen::VectorXd& others, const std::vector<Index>& places);
+  void add_multipliers_of(const std::vector<Index>& features);
   template <class Formula>
   void over_entries(Matrix<S>& out, Formula&& formula) const;
 

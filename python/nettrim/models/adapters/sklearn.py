@@ -20,7 +20,8 @@ from sklearn.utils.validation import check_is_fitted
 from ...base.arguments import show
 from ...base.arrays import Array, as_plain_array, check_samples
 from ...base.decision import Decision
-from ..model_view import Affine, LayerView, ModelView, Signal
+from ..layer_view import Affine, LayerView, Signal
+from ..model_view import ModelView
 from ..network import Dense, Network
 from ..samples import Data
 from ..units.unit_map import UnitMap

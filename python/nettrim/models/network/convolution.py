@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...base.arguments import check_integer
 from ...base.arrays import AnyFloat, Array, check_finite
-from ..model_view import Affine, LayerView
+from ..layer_view import Affine, LayerView
 from ..unfold import Window
 from .layer import PrunableLayer, check_activation, frozen_copy
 from .shapes import Padding, Sizes, check_padding, check_sizes

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...base.arrays import Array, check_finite, spectral_norm
-from ..model_view import Affine, rows_of_features
+from ..layer_view import Affine, rows_of_features
 from .layer import PrunableLayer, check_activation, frozen_copy
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...base.arrays import Array
-from ..model_view import Affine
+from ..layer_view import Affine
 from . import (
     AveragePool,
     BatchNorm,

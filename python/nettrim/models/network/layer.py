@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...base.arrays import AnyFloat, Array
-from ..model_view import ACTIVATIONS, Affine, LayerView, Signal
+from ..layer_view import ACTIVATIONS, Affine, LayerView, Signal
 
 __all__ = [
     "Layer",

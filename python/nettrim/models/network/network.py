@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...base.arrays import Array, check_finite, check_squares
 from ...base.storage import as_path, names_in_npz, read_npz, write_npz
 from ...base.table import TableColumn, format_table
-from ..model_view import Affine, LayerView, Signal
+from ..layer_view import Affine, LayerView, Signal
 from ..summary import WEIGHTS, format_all_weights, format_weights
 from ..units.unit_map import UnitMap
 from .dense import Dense

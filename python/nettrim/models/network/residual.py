@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from ...base.arrays import Array
-from ..model_view import Affine, Signal
+from ..layer_view import Affine, Signal
 from .layer import (
     Layer,
     PrunableLayer,

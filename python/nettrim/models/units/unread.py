@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model_view import Affine
+from ..layer_view import Affine
 from .unit_map import UnitMap
 
 __all__ = ["without_reading"]

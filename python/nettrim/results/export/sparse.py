@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from ...base.storage import as_path, read_npz, write_npz
-from ...models.model_view import Affine, LayerView, as_view
+from ...models.layer_view import Affine, LayerView
+from ...models.model_view import as_view
 from ...models.network.sparse_storage import pack, unpack
 from .exported import ExportedFile, Models, ViewedModel, describe_file, export_file
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...base.table import format_percent
-from ...models.model_view import LayerView, find_layers, view_both
+from ...models.layer_view import LayerView
+from ...models.model_view import find_layers, view_both
 from ..blocks import sum_up
 from ..outcome import LayerReport
 from ..recipe import tolerance_of

@@ -10,7 +10,7 @@ import numpy as np
 from ...base.arrays import relative_to
 from ...budget.optimal_brain_surgeon import Regularisation
 from ...layer.data import LayerData
-from ...models.model_view import LayerView
+from ...models.layer_view import LayerView
 from .layer_program import LayerProgram
 
 __all__ = ["NOTHING", "ErrorBall"]

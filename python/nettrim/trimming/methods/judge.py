@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...base.arrays import AnyFloat, Array, frobenius_norm
-from ...models.model_view import Affine
+from ...models.layer_view import Affine
 from ...models.samples import Data
 from .method import Run
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...base.arrays import Array, frobenius_norm
 from ...budget.activations import Shifted
-from ...models.model_view import LayerView
+from ...models.layer_view import LayerView
 
 __all__ = ["LayerProgram"]
 
@@ -30,7 +30,7 @@ class LayerProgram:
         None stands for where Y is positive.
     activation : {"relu", "linear"}
     groups : int
-        See `nettrim.models.model_view.Affine`.
+        See `nettrim.models.layer_view.Affine`.
     output_norm, largest : float
         Frobenius norm of the original output, and the largest entry of ``Y``, to which a tolerance
         on ``upper`` refers; where ``Y`` is zero, that of ``upper``.

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from ...base.arrays import Array
 from ...base.errors import CalibrationWarning, warn_user
 from ...base.stopwatch import Stopwatch
-from ...models.model_view import LayerView, ModelView, Signal
+from ...models.layer_view import LayerView, Signal
+from ...models.model_view import ModelView
 from ...models.opened_model import OpenedModel
 from ...models.samples import Data
 from ...results.widths import Widths

@@ -11,7 +11,7 @@ from ...base.arrays import Array
 from ...budget.activations import LINEAR, RELU, SMOOTH, Activation, Shifted
 from ...budget.data import BudgetData
 from ...budget.wide import is_expensive, surgery_budget
-from ...models.model_view import LayerView, activate
+from ...models.layer_view import LayerView, activate
 from .layer_program import LayerProgram
 from .method import LayerTask, Run
 

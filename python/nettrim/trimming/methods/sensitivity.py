@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from ...base.arrays import Array
-from ...models.model_view import Affine
+from ...models.layer_view import Affine
 from .judge import Judge
 from .method import Run
 

@@ -21,7 +21,7 @@ from ...budget.data import compute_budget
 from ...budget.pattern import Pattern
 from ...budget.trace import BudgetTrace
 from ...budget.wide import is_expensive
-from ...models.model_view import LayerView
+from ...models.layer_view import LayerView
 from .judge import JUDGING_RUNS, Judge
 from .layer_program import LayerProgram
 from .method import LayerTask, Run

@@ -17,7 +17,7 @@ from ...layer.data import LayerData
 from ...layer.options import Form, LayerOptions
 from ...layer.solution import LayerProgress, LayerSolution
 from ...layer.solve import solve_layer, solve_side_by_side
-from ...models.model_view import LayerView, activate
+from ...models.layer_view import LayerView, activate
 from ..bounds import Prospect
 from ..solved_layer import Proof, SolvedLayer
 from .error_ball import NOTHING, ErrorBall

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...base.arguments import check_threads
 from ...base.arrays import Array, frobenius_norm, relative_to
 from ...budget.fitted import BUDGET
-from ...models.model_view import Affine
+from ...models.layer_view import Affine
 from ...models.units.unit_map import UnitMap, Units
 from ...models.units.unread import without_reading
 from ...results.latency import time_calls
@@ -215,13 +215,14 @@ class ToUnits(Method):
 
     def _fit(self, task: LayerTask, program: LayerProgram) -> Array:
         """Return the weights of a layer on the units that it still reads, for those it writes."""
-        affine = task.layer.affine
-        weights = affine.stacked
+        weights = task.layer.affine.stacked
         features, outputs = self._left(task.layer.name, *weights.shape)
-        if not (features.all() and (task.place.first or affine.groups > 1)):
+        if not (features.all() and task.place.first):
             parts = split_groups(task.layer, program, None)
             numbers = np.split(np.arange(len(outputs)), len(parts))
             for data, own in zip(parts, numbers, strict=True):
+                if not outputs[own].any():
+                    continue
                 part = data.of_outputs(outputs[own])
                 found = refit(part, features, None, None, self.n_threads, None)
                 weights[:, own[outputs[own]]] = part.in_given_units(found.weights, "weights")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...base.arrays import Array, frobenius_norm
 from ...budget.data import BudgetData
-from ...models.model_view import Signal
+from ...models.layer_view import Signal
 from ...models.units.unit_map import FIXED, LayerUnits, UnitMap, Units
 from ...units.budget_trace import trace_readers
 from ...units.readers import Reader, Readers

@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 
 from ....base.arrays import Array
-from ...model_view import Affine, LayerView, Precision
+from ...layer_view import Affine, LayerView, Precision
 from ...network import BatchNorm, Conv1D, Conv2D, Dense, PrunableLayer
 from ...unfold import Window
 from .graph import FLOATS, OnnxGraph, Stored, Values, attributes, has_input, is_standard

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ....base.arrays import Array
 from ....base.errors import warn_user
-from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
+from ...layer_view import Affine, LayerView, Signal, Untouched
+from ...model_view import ModelView
 from ...network import Dense
 from ...samples import Data, Samples
 from ...units.unit_map import UnitMap

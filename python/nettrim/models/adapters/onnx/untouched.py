@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from ...model_view import Untouched
+from ...layer_view import Untouched
 from .graph import (
     OnnxGraph,
     Values,

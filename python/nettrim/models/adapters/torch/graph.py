@@ -38,13 +38,13 @@ class LayerTail(NamedTuple):
     Attributes
     ----------
     ends : tuple of torch.fx.Node
-        Where the layer's output in the sense of `nettrim.models.model_view.LayerView` appears, in
+        Where the layer's output in the sense of `nettrim.models.layer_view.LayerView` appears, in
         every call of it.
     activation : {"relu", "linear"}
     norm : torch.nn.Module or None
         A batch normalisation between the layer and what follows.
     follower : str or None
-        The smooth activation behind its end; see `nettrim.models.model_view.LayerView`.
+        The smooth activation behind its end; see `nettrim.models.layer_view.LayerView`.
     behind : torch.fx.Node
         Where that of the follower appears, in the first call; the end where there is none.
     """

@@ -14,7 +14,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import is_lazy
 
 from ....base.arrays import AnyFloat, Array, check_finite
-from ...model_view import Affine, LayerView, Precision, rows_of_features
+from ...layer_view import Affine, LayerView, Precision, rows_of_features
 from ...network import BatchNorm, Conv1D, Conv2D, Dense
 from .reads import find_overlapping
 from .transposed import TRANSPOSED, Spread, turn_kernels

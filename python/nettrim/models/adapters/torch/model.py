@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ....base.arrays import Array
-from ...model_view import Affine, LayerView, ModelView, Signal, Untouched
+from ...layer_view import Affine, LayerView, Signal, Untouched
+from ...model_view import ModelView
 from ...picked_rows import PickedRows
 from ...samples import Data, Samples, sample_shape
 from ...units.unit_map import CutTensor, UnitMap

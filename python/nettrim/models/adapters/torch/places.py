@@ -13,7 +13,7 @@ from torch import nn
 
 from ....base.arrays import Array
 from ....base.errors import warn_user
-from ...model_view import LayerView
+from ...layer_view import LayerView
 from .graph import LayerTail
 from .layers import OUTPUT_HEAD, find_output_heads, layer_view, read_normalisation
 from .running_model import RunningModel

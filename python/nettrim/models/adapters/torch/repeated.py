@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ....base.arrays import Array
-from ...model_view import Affine
+from ...layer_view import Affine
 from ...samples import Data
 from .run import Arrival, Runner
 

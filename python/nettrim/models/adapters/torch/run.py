@@ -17,7 +17,7 @@ from torch import nn
 
 from ....base.arrays import Array
 from ....base.dispatch import core
-from ...model_view import Affine
+from ...layer_view import Affine
 from ...samples import Data, Samples
 from .hooks import hooks_in_front
 from .layers import write

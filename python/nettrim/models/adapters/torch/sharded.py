@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ...model_view import Affine
+from ...layer_view import Affine
 from ...samples import Data
 from ...units.unit_map import UnitMap
 from .expansions.expand import expand

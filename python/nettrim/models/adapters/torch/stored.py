@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from ....base.arrays import Array
-from ...model_view import Affine
+from ...layer_view import Affine
 from .layers import StoredAffine, write
 from .prepare import copy_sharing_tensors
 from .run import Runner

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.parameter import is_lazy
 
-from ...model_view import Untouched
+from ...layer_view import Untouched
 from .expansions.experts import Experts
 from .layers import SHARED
 from .reads import extent, is_plain

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ....model_view import Affine
+from ....layer_view import Affine
 from ....samples import Samples
 from ....units.unit_map import UnitMap, UnitSignal
 from ....units.unread import without_reading

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ....model_view import Affine, LayerView
+from ....layer_view import Affine, LayerView
 from ....samples import Data
 from ....units.unit_map import UnitMap
 from ....units.unread import without_reading
