@@ -61,7 +61,8 @@ gates = {
 def model(nodes):
     text = f"""<ir_version: 9, opset_import: ["" : 18]>
     gate (float[2,4,5] x, float[2,4,5] y) => (float[2,4,5] z)
-    <float root = {{1.4142135}}, float one = {{1}}, float half = {{0.5}}, float two = {{2}}, int64[1] last = {{-1}}> {{ {nodes} }}"""
+    <float root = {{1.4142135}}, float one = {{1}}, float half = {{0.5}}, float two = {{2}}, int64[1] last = {{-1}}>
+    {{ {nodes} }}"""
     made = onnx.parser.parse_model(text)
     onnx.checker.check_model(made, full_check=True)
     return made.SerializeToString()

@@ -4,9 +4,9 @@
 # operator.
 # Guess: the bias is the real number that it is in all three, as alpha and beta are; the operator's attribute is a
 # double and is read back as it was given.
-# Seen: but for torch's, whose layer is taken apart, it is run as the integer below it. A bias of 1.9 is 1, so that faint
-# signals come out 1.6 times too large, and one of 0.5 is 0: faint signals are blown up more than a thousandfold. No
-# error is raised. Biases of 1 and 2, those of the well-known networks, are right.
+# Seen: but for torch's, whose layer is taken apart, it is run as the integer below it. A bias of 1.9 is 1, so that
+# faint signals come out 1.6 times too large, and one of 0.5 is 0: more than a thousand times. No error is raised.
+# Biases of 1 and 2, those of the well-known networks, are right.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# proxop 1.0.6 (the proximity operators of proximity-operator.net): prox(x, gamma) of seven functions of one number, each
+# proxop 1.0.6 (the proximity operators of proximity-operator.net): prox(x, gamma) of seven functions of one number
 # against the best point of a fine grid under gamma f(z) + (z - x)^2 / 2, f being what the object's own call evaluates.
 # Guess: each is the minimiser, as the documentation says: what a proximity operator is.
 # Seen: AbsValue's and Huber's do. SquaredHinge takes the bounds of the plain hinge, so that all of [1 - gamma, 1] goes
