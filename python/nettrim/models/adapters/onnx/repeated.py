@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ....base.arrays import Array, spectral_norm
-from ...model_view import Affine, LayerView, rows_of_features
+from ...layer_view import Affine, LayerView, rows_of_features
 from ...network import Conv1D, Conv2D, Dense
 from .graph import OnnxGraph, Values
 from .layers import OnnxLayer
