@@ -329,9 +329,10 @@ def test_ctrl_c_while_a_walk_is_ended_leaves_no_thread(
 
 @pytest.mark.filterwarnings("ignore:model. what follows the layers")
 def test_tracing_leaves_no_thread_of_a_progress_bar(rng: np.random.Generator) -> None:
+    before = set(threading.enumerate())
     settled(Forking(), rng.standard_normal((30, 6)))
     settled(perceptron(), rng.standard_normal((30, 8)))
-    assert not [t.name for t in threading.enumerate() if "tqdm" in t.name]
+    assert not [t.name for t in set(threading.enumerate()) - before if "tqdm" in t.name]
 
 
 def test_ctrl_c_while_a_thread_begins_leaves_none(
