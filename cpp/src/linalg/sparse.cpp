@@ -24,12 +24,13 @@ bool is_zero(const S* entries) {
   return !other;
 }
 
-// out += factor rows X: of so many packets of rows, which lie column by column.
+// out += factor rows X: of so many packets of rows, which lie column by column; `sums` has room for
+// one more.
 template <int Packets, class S>
-void add_rows(const S* rows, const SparseColumns<S>& X, S factor, Index height, Part<S> out) {
+void add_rows(const S* rows, S* sums, const SparseColumns<S>& X, S factor, Index height,
+              Part<S> out) {
   using Packet = typename simd::packet_traits<S>::type;
   constexpr Index kLanes = simd::packet_traits<S>::size, kHeight = Packets * kLanes;
-  S sums[kHeight] = {};
   for (Index j = 0; j < X.count(); ++j) {
     Packet sum[Packets];
     for (Packet& s : sum) s = simd::pset1<Packet>(S(0));
@@ -52,13 +53,14 @@ void add_some_rows(const ConstPart<S>& A, Range r, const SparseColumns<S>& X, S 
                    Part<S> out) {
   constexpr Index kHeight = Packets * simd::packet_traits<S>::size;
   thread_local std::vector<S> rows;
-  rows.resize(static_cast<std::size_t>(kHeight * A.cols()));
+  rows.resize(static_cast<std::size_t>(kHeight * (A.cols() + 1)));
   for (Index j = 0; j < A.cols(); ++j) {
     S* const column = rows.data() + j * kHeight;
     std::copy_n(A.col(j).data() + r.begin, r.size, column);
     std::fill(column + r.size, column + kHeight, S(0));
   }
-  add_rows<Packets, S>(rows.data(), X, factor, r.size, out.middleRows(r.begin, r.size));
+  S* const sums = rows.data() + kHeight * A.cols();
+  add_rows<Packets, S>(rows.data(), sums, X, factor, r.size, out.middleRows(r.begin, r.size));
 }
 
 template <class S>
