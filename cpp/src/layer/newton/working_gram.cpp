@@ -249,7 +249,11 @@ template <class G>
 void WorkingGram<S>::add_products(const std::vector<GramColumns*>& asked) const {
   if (asked.empty()) return;
   Index fresh = 0;
-  for (const GramColumns* a : asked) fresh += a->entries.cols();
+  std::vector<std::vector<Index>> features;  // the fresh ones
+  for (const GramColumns* a : asked) {
+    fresh += a->entries.cols();
+    features.push_back(fresh_in_order(*a));
+  }
   Matrix<double> sums = Matrix<double>::Zero(p_.n_features(), fresh);
   Matrix<G> X, counted;
   for (Index first = 0; first < p_.n_samples(); first += kSamplesPerProduct) {
@@ -257,22 +261,20 @@ void WorkingGram<S>::add_products(const std::vector<GramColumns*>& asked) const 
     p_.write_X(block, X);
     counted.setZero(fresh, block.size);
     G* row = counted.data();
-    for (const GramColumns* a : asked) {
-      const std::vector<Index> features = fresh_in_order(*a);
+    for (std::size_t m = 0; m < asked.size(); ++m) {
       for (Index k = 0; k < block.size; ++k) {
-        if (!counts(*a, first + k)) continue;
-        for (std::size_t j = 0; j < features.size(); ++j) {
-          row[k * fresh + static_cast<Index>(j)] = X(features[j], k);
-        }
+        if (!counts(*asked[m], first + k)) continue;
+        G* out = row + k * fresh;
+        for (const Index feature : features[m]) *out++ = X(feature, k);
       }
-      row += features.size();
+      row += features[m].size();
     }
     sums += product(X, counted.transpose()).template cast<double>();
   }
   Index begin = 0;
   for (GramColumns* a : asked) {
-    const std::vector<Index> features = features_in_order(*a);
-    a->entries += weight_of_samples(*a) * sums(features, Eigen::seqN(begin, a->entries.cols()));
+    const auto columns = Eigen::seqN(begin, a->entries.cols());
+    a->entries += weight_of_samples(*a) * sums(features_in_order(*a), columns);
     begin += a->entries.cols();
   }
 }
