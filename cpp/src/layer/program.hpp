@@ -127,8 +127,9 @@ struct UnitProgram {
 
   // X', but for x_scale. In another precision, and with x_scale, it is written in one pass.
   Samples<S> X(Range r) const;
-  template <class G>
-  void write_X(Range r, Matrix<G>& out) const {
+  template <class Out>
+  void write_X(Range r, Out&& out) const {
+    using G = typename std::decay_t<Out>::Scalar;
     const View<S> given_X(given.X + r.begin * given.features, given.features, r.size);
     if (even) {
       out = (x_scale * (scales.template cast<S>().asDiagonal() * given_X)).template cast<G>();

@@ -1,10 +1,11 @@
 // Entries of a row at ascending places.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -12,7 +13,7 @@
 
 namespace nettrim {
 
-// What picks them may write so many entries more than there are.
+// What picks them may write so many entries more than there are, and read so many beyond the row.
 constexpr Index kPickedBeyond = 16;
 
 #if defined(__AVX512F__)
@@ -50,6 +51,61 @@ class Picker {
   struct Chunk {
     Index first;
     std::uint32_t mask, count;
+  };
+  std::vector<Chunk> chunks_;
+};
+
+#elif defined(__AVX2__)
+
+using PickOrder = std::array<std::uint8_t, 32>;
+
+inline __m256i read_order(const PickOrder& order) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(order.data()));
+}
+inline void reorder(const float* row, const PickOrder& order, float* out) {
+  _mm256_storeu_ps(out, _mm256_permutevar8x32_ps(_mm256_loadu_ps(row), read_order(order)));
+}
+inline void reorder(const double* row, const PickOrder& order, double* out) {
+  reorder(reinterpret_cast<const float*>(row), order, reinterpret_cast<float*>(out));
+}
+inline void reorder(const std::int16_t* row, const PickOrder& order, std::int16_t* out) {
+  const auto load = [](const void* at) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+  };
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                   _mm_shuffle_epi8(load(row), load(order.data())));
+}
+
+// A register at a time, in an order that brings the entries that are asked for to its front.
+template <class G>
+class Picker {
+ public:
+  explicit Picker(const std::vector<Index>& places) {
+    for (const Index place : places) {
+      const Index first = place / kLanes * kLanes;
+      if (chunks_.empty() || chunks_.back().first != first) chunks_.push_back({{}, first, 0});
+      Chunk& chunk = chunks_.back();
+      for (Index part = 0; part < kParts; ++part) {
+        const auto to = static_cast<std::size_t>(kUnit * (kParts * chunk.count + part));
+        chunk.order[to] = static_cast<std::uint8_t>(kParts * (place - first) + part);
+      }
+      ++chunk.count;
+    }
+  }
+  void pick(const G* row, G* out) const {
+    for (const Chunk& chunk : chunks_) {
+      reorder(row + chunk.first, chunk.order, out);
+      out += chunk.count;
+    }
+  }
+
+ private:
+  // An order is of bytes, or of four bytes at a time.
+  static constexpr Index kUnit = sizeof(G) < 4 ? 1 : 4, kParts = sizeof(G) < 4 ? 2 : sizeof(G) / 4;
+  static constexpr Index kLanes = (sizeof(G) < 4 ? 16 : 32) / sizeof(G);
+  struct Chunk {
+    PickOrder order;
+    Index first, count;
   };
   std::vector<Chunk> chunks_;
 };

@@ -61,6 +61,13 @@ std::vector<Index> fresh_in_order(const GramColumns& a) {
   return {features.begin() + a.known, features.end()};
 }
 
+// Into the caches, for it is read soon.
+template <class Column>
+void fetch_ahead(const Column& column) {
+  constexpr auto kLine = static_cast<Index>(64 / sizeof(typename Column::Scalar));
+  for (Index i = 0; i < column.size(); i += kLine) Eigen::internal::prefetch(column.data() + i);
+}
+
 template <class S>
 Matrix<double> whole_gram(const UnitProgram<S>& p) {
   Matrix<double> gram =
@@ -212,6 +219,7 @@ void WorkingGram<S>::add_samples(const std::vector<GramColumns*>& asked) const {
   const bool shared = shares_samples(asked, stride);
   std::vector<std::vector<Index>> features;
   std::vector<std::pair<Picker<G>, Picker<G>>> pickers;  // of known and fresh features
+  std::vector<Index> places;                             // of the samples that count
   for (const GramColumns* a : asked) {
     features.push_back(features_in_order(*a));
     const auto begin = features.back().begin(), fresh = begin + a->known;
@@ -226,14 +234,18 @@ void WorkingGram<S>::add_samples(const std::vector<GramColumns*>& asked) const {
       const auto& [pick_known, pick_fresh] = pickers[m];
       const double weight = weight_of_samples(a);
       products.begin(a.known, a.entries.cols());
+      places.clear();
       for (std::size_t k = 0; k < samples.size(); ++k) {
-        if (!counts(a, samples[k])) continue;
+        if (counts(a, samples[k])) places.push_back(static_cast<Index>(k));
+      }
+      for (std::size_t k = 0; k < places.size(); ++k) {
         if (shared) {
-          const G* const x = X.col(static_cast<Index>(k)).data();
+          if (k + 1 < places.size()) fetch_ahead(X.col(places[k + 1]));
+          const G* const x = X.col(places[k]).data();
           pick_known.pick(x, products.known());
           pick_fresh.pick(x, products.fresh());
         } else {
-          gather(samples[k], features[m], a.known, products);
+          gather(samples[static_cast<std::size_t>(places[k])], features[m], a.known, products);
         }
         products.push();
         if (products.full()) products.add_to(a.entries, weight);
@@ -258,6 +270,7 @@ void WorkingGram<S>::add_products(const std::vector<GramColumns*>& asked) const 
   Matrix<G> X, counted;
   for (Index first = 0; first < p_.n_samples(); first += kSamplesPerProduct) {
     const Range block = {first, std::min(kSamplesPerProduct, p_.n_samples() - first)};
+    X.resize(p_.n_features(), block.size);
     p_.write_X(block, X);
     counted.setZero(fresh, block.size);
     G* row = counted.data();
@@ -308,14 +321,16 @@ Index WorkingGram<S>::common_stride(const std::vector<GramColumns*>& asked) cons
   return least;
 }
 
+// What picks from it may read beyond the last sample.
 template <class S>
 template <class G>
 void WorkingGram<S>::write_X(const std::vector<Index>& samples, Matrix<G>& out) const {
   const auto count = static_cast<Index>(samples.size());
+  out.resize(p_.n_features(), count + kPickedBeyond / p_.n_features() + 1);
+  out.rightCols(out.cols() - count).setZero();
   if (count > 0 && samples.back() - samples.front() == count - 1) {
-    return p_.write_X({samples.front(), count}, out);
+    return p_.write_X({samples.front(), count}, out.leftCols(count));
   }
-  out.resize(p_.n_features(), count);
   for (Index k = 0; k < count; ++k) {
     const Index sample = samples[static_cast<std::size_t>(k)];
     for (Index j = 0; j < out.rows(); ++j) {
