@@ -16,6 +16,13 @@ namespace nettrim {
 // What picks them may write so many entries more than there are, and read so many beyond the row.
 constexpr Index kPickedBeyond = 16;
 
+// Into the caches, for it is picked from soon.
+template <class G>
+void fetch_ahead(const G* row, Index size) {
+  constexpr auto kLine = static_cast<Index>(64 / sizeof(G));
+  for (Index i = 0; i < size; i += kLine) Eigen::internal::prefetch(row + i);
+}
+
 #if defined(__AVX512F__)
 
 inline void compress(const float* row, std::uint32_t mask, float* out) {

@@ -36,12 +36,13 @@ template <class G>
 void Newton<S>::look(const std::vector<Index>& outputs) {
   const auto count = static_cast<Index>(outputs.size());
   const bool certifies = std::is_same_v<G, double> && count == p_.n_outputs();
-  const Matrix<G> W = (weights_(outputs, Eigen::all) * double(p_.x_scale)).template cast<G>();
+  const Matrix<G> W = weights_(outputs, Eigen::all).template cast<G>();
   const double scale = dual_scale();
   const Eigen::VectorXd slopes = Eigen::VectorXd::Constant(count, scale);
   std::vector<std::vector<std::pair<std::int32_t, Excess>>> found(p_.samples.size());
   Evidence evidence = gather_evidence(p_, count, [&](Index k, Range piece, Evidence& mine) {
-    const Matrix<G> X = p_.X(piece).template cast<G>();
+    Matrix<G> X(p_.n_features(), piece.size);
+    p_.write_X(piece, X);
     Matrix<G> signal = Matrix<G>::Zero(count, piece.size);
     add_product_with_samples(W, X, signal);
     Matrix<G> multipliers(certifies ? 0 : count, certifies ? 0 : piece.size);
@@ -70,7 +71,7 @@ void Newton<S>::look(const std::vector<Index>& outputs) {
     }
     Matrix<G> gradient = Matrix<G>::Zero(count, p_.n_features());
     add_product_with_features(multipliers, X, gradient);
-    mine.gradient += double(p_.x_scale) * gradient.template cast<double>();
+    mine.gradient += gradient.template cast<double>();
   });
   if (p_.regularisation) add_ridge_rows(p_, weights_, slopes, evidence);
   take(outputs, std::move(evidence));

@@ -61,13 +61,6 @@ std::vector<Index> fresh_in_order(const GramColumns& a) {
   return {features.begin() + a.known, features.end()};
 }
 
-// Into the caches, for it is read soon.
-template <class Column>
-void fetch_ahead(const Column& column) {
-  constexpr auto kLine = static_cast<Index>(64 / sizeof(typename Column::Scalar));
-  for (Index i = 0; i < column.size(); i += kLine) Eigen::internal::prefetch(column.data() + i);
-}
-
 template <class S>
 Matrix<double> whole_gram(const UnitProgram<S>& p) {
   Matrix<double> gram =
@@ -240,7 +233,7 @@ void WorkingGram<S>::add_samples(const std::vector<GramColumns*>& asked) const {
       }
       for (std::size_t k = 0; k < places.size(); ++k) {
         if (shared) {
-          if (k + 1 < places.size()) fetch_ahead(X.col(places[k + 1]));
+          if (k + 1 < places.size()) fetch_ahead(X.col(places[k + 1]).data(), X.rows());
           const G* const x = X.col(places[k]).data();
           pick_known.pick(x, products.known());
           pick_fresh.pick(x, products.fresh());
