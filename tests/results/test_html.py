@@ -162,7 +162,7 @@ def test_a_page_may_have_an_old_suffix_or_none(
     result: TrimResult[Network], tmp_path: Path, name: str
 ) -> None:
     result.report(tmp_path / name)
-    assert (tmp_path / name).read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert (tmp_path / name).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
 def test_names_are_escaped(result: TrimResult[Network], tmp_path: Path) -> None:
