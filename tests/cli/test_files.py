@@ -77,6 +77,7 @@ TRIM = "trim net.npz -c X.npy -e 0.1 -q --threads 1"
         ("-o out.npz --checkpoint net.npz/inside", "leads through a file"),
         ("-o folder/model.npz --export folder", "which is --output"),
         ("-o out.npz --plot out.nonsense", "must be a picture"),
+        ("-o out.npz --report out.pdf", "path of a report must be .html or .htm, got 'out.pdf'"),
     ],
 )
 def test_places_are_looked_at_before_any_work(
@@ -110,35 +111,29 @@ def test_links_stay_and_what_they_lead_to_is_replaced(
     result: Any, tmp_path: Path, kind: str
 ) -> None:
     (tmp_path / "far").mkdir()
-    real, link = tmp_path / "far" / "real.png", tmp_path / "link.png"
+    real, link = tmp_path / "far" / "real", tmp_path / "link"
     link.symlink_to(real)
     for _ in range(2):  # it leads nowhere at first
         writers(result)[kind](link)
         assert link.is_symlink()
         assert real.stat().st_size > 0
-        assert [path.name for path in real.parent.iterdir()] == ["real.png"]
+        assert [path.name for path in real.parent.iterdir()] == ["real"]
 
 
 @posix
 @pytest.mark.parametrize("kind", ["save", "report", "plot", "arrays"])
 def test_what_is_no_file_is_refused_and_stays(result: Any, tmp_path: Path, kind: str) -> None:
     write = writers(result)[kind]
-    os.mkfifo(tmp_path / "fifo.png")
-    (tmp_path / "folder.png").mkdir()
-    (tmp_path / "null.png").symlink_to(os.devnull)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "null").symlink_to(os.devnull)
     for name, words in [("fifo", "pipe"), ("folder", "folder"), ("null", "device")]:
-        with pytest.raises(
-            ValueError, match=rf"{name}\.png' must be a file to write, it is a.*{words}"
-        ):
-            write(tmp_path / f"{name}.png")
+        with pytest.raises(ValueError, match=rf"{name}' must be a file to write, it is a.*{words}"):
+            write(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="there is no folder"):
-        write(tmp_path / "missing" / "out.png")
-    assert (tmp_path / "fifo.png").is_fifo()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "fifo.png",
-        "folder.png",
-        "null.png",
-    ]
+        write(tmp_path / "missing" / "out")
+    assert (tmp_path / "fifo").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fifo", "folder", "null"]
 
 
 @posix
@@ -333,7 +328,7 @@ def files_of_at_most(n_bytes: int) -> Iterator[None]:
 @posix
 @pytest.mark.parametrize("kind", ["save", "report", "plot", "arrays"])
 def test_a_full_disk_leaves_what_was_there(result: Any, tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "out.png"
+    path = tmp_path / "out"
     path.write_bytes(b"before")
     with files_of_at_most(100), pytest.raises(OSError, match=r"[Tt]oo large"):
         writers(result)[kind](path)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import nettrim
 from support import problems
 from support.conic import solve_conic
 from support.problems import (
@@ -173,6 +174,17 @@ def test_single_precision_does_not_promise_what_it_cannot_keep() -> None:
     assert solution.status in ("max_iter", "numerical")
     assert not solution.converged
     assert solution.dual_bound <= problems.THIRTY_NEURONS_OPTIMA[0.05] * (1 + 1e-4)
+
+
+def test_a_ball_below_rounding_is_given_up_as_soon_as_no_engine_gets_closer() -> None:
+    rng = np.random.default_rng(0)
+    X, W = rng.standard_normal((200, 20)), rng.standard_normal((20, 8))
+    Y = np.maximum(X @ W, 0)
+    solution = nettrim.solve_layer(X, Y, epsilon=1e-11 * np.linalg.norm(Y), tol=1e-6)
+    assert solution.status == "numerical"
+    assert solution.iterations < 1000
+    assert 1e-6 < solution.gap < 1e-3
+    np.testing.assert_allclose(np.maximum(X @ solution.weights, 0), Y, atol=1e-9)
 
 
 @pytest.mark.parametrize("fixture", [six_neurons, wide_and_dead])

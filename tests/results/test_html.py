@@ -148,6 +148,23 @@ def test_nothing_is_left_of_a_page_that_failed(
     assert [path.name for path in tmp_path.iterdir()] == ["trim.html"]
 
 
+@pytest.mark.parametrize("name", ["trim.pdf", "trim.html.gz", "trim.npz"])
+def test_a_page_is_not_written_under_the_name_of_another_kind_of_file(
+    result: TrimResult[Network], tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ValueError, match=r"path of a report must be \.html"):
+        result.report(tmp_path / name)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["trim", "trim.HTM"])
+def test_a_page_may_have_an_old_suffix_or_none(
+    result: TrimResult[Network], tmp_path: Path, name: str
+) -> None:
+    result.report(tmp_path / name)
+    assert (tmp_path / name).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
 def test_names_are_escaped(result: TrimResult[Network], tmp_path: Path) -> None:
     page = read(text_of(renamed(result, NASTY), tmp_path))
     assert len(page.all("script")) == 1

@@ -71,9 +71,6 @@ class OutputElimination {
     }
   }
 
-  // From weights that know nothing of one another: each counts by its signal alone.
-  void begin_alone() { inverse_diagonal_ = (gram_.squares()(left_).array() + ridge_).inverse(); }
-
   template <class Vector>
   void write(Vector&& weights) const {
     weights.setZero();
@@ -108,6 +105,7 @@ class OutputElimination {
   // Removes all that may go by what they cost now, the others not following.
   template <class Gone>
   void remove_rest(Gone&& gone) {
+    if (inverse_diagonal_.size() == 0) begin_alone();
     std::vector<Index> turns(left_.size());
     std::iota(turns.begin(), turns.end(), Index{0});
     std::stable_sort(turns.begin(), turns.end(),
@@ -136,6 +134,9 @@ class OutputElimination {
 
  private:
   using Vector = Eigen::Matrix<S, Eigen::Dynamic, 1>;
+
+  // From weights that know nothing of one another: each counts by its signal alone.
+  void begin_alone() { inverse_diagonal_ = (gram_.squares()(left_).array() + ridge_).inverse(); }
 
   void rebuild(const Eigen::VectorXd& signal) { take_inverse(inverse_of(live()), signal); }
 
@@ -290,11 +291,7 @@ class OutputBatch {
 
   void begin(const FirstRemovals& first, const SharedInverse<S>& shared) {
     const Matrix<S> whole = gram_.signals<S>(weights_);
-    for (Index k = 0; k < outputs_.size; ++k) {
-      if (stop_.is_late()) {
-        column(k).begin_alone();
-        continue;
-      }
+    for (Index k = 0; k < outputs_.size && !stop_.is_late(); ++k) {
       if (first.rough > 0) column(k).remove_roughly(shared, first.rough, noting(k));
       column(k).write(weights_.row(k));
     }

@@ -88,6 +88,14 @@ bool is_final(const UnitProgram<S>& p, const LayerOptions& options, const Engine
   }
 }
 
+// Whether a ball is so tiny that squared residuals are lost in the rounding of the squares of Y.
+// What keeps newton from a proof there keeps alternating directions from it as well.
+template <class S>
+bool is_lost_in_rounding(const UnitProgram<S>& p) {
+  static const double root = std::sqrt(std::numeric_limits<double>::epsilon());
+  return p.constrained() && p.level < root * p.total;
+}
+
 // The start itself, which may be the answer.
 template <class S>
 EngineResult<S> opening(const UnitProgram<S>& p, const Supervisor& supervisor,
@@ -266,7 +274,7 @@ EngineResult<S> run_automatic(const UnitProgram<S>& p, const Supervisor& supervi
     }
   }
   a = run_rough_newton(p, supervisor, start, std::move(a), "fastest on most layers");
-  if (a.status != Status::numerical) return a;
+  if (a.status != Status::numerical || is_lost_in_rounding(p)) return a;
   EngineResult<S> best = a, from = a;
   bool near = error(p, a) < kNear;
   for (Index steps = kFirstLeg; !is_final(p, supervisor.options(), a); steps *= kLegGrowth) {

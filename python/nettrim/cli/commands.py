@@ -33,6 +33,7 @@ from ..models.network import Network
 from ..models.summary import WEIGHTS, format_all_weights, format_weights
 from ..promise.decisions import check_labels
 from ..results.accuracy import Accuracy, compare_accuracy
+from ..results.html import check_page
 from ..results.plot import check_format
 from ..results.recipe import format_summary
 from ..results.text import untouched_lines
@@ -203,6 +204,8 @@ def _check_places(options: Namespace) -> None:
     check_output(options.network, options.output)
     if options.plot is not None:
         check_format(options.plot)
+    if options.report is not None:
+        check_page(options.report)
 
 
 def _show(result: TrimResult[Any], accuracy: Accuracy | None, options: Namespace) -> None:

@@ -87,7 +87,9 @@ class Affine(NamedTuple):
         """Return the image of every row, in float64."""
         inputs, weights = self.inputs(rows), self.stacked
         if self.groups == 1:
-            return inputs @ weights + self.offset
+            signals: Array = inputs @ weights
+            signals += self.offset
+            return signals
         by_group = inputs.reshape(len(inputs), self.groups, -1).swapaxes(0, 1)
         columns = weights.reshape(len(weights), self.groups, -1).swapaxes(0, 1)
         return (by_group @ columns).swapaxes(0, 1).reshape(len(inputs), -1) + self.offset
@@ -187,11 +189,15 @@ class LayerView:
 
     def apply(self, affine: Affine, values: Array) -> Array:
         """Return the rows of the layer's output before the activation, under given weights."""
-        return np.concatenate([affine.apply(rows) for rows in self._unfolded(values)])
+        return self._map(affine.apply, affine.weights.shape[1], values)
 
     def respond(self, affine: Affine, values: Array) -> Array:
         """Return the rows of the layer's output, under given weights."""
-        return activate(self.apply(affine, values), self.activation)
+
+        def respond(rows: Array) -> Array:
+            return activate(affine.apply(rows), self.activation)
+
+        return self._map(respond, affine.weights.shape[1], values)
 
     def chosen_rows(self, values: Array, chosen: NDArray[np.intp] | None) -> Array:
         """Return some of the unfolded rows, by ascending number; None stands for all of them."""
@@ -205,6 +211,14 @@ class LayerView:
             parts.append(rows[chosen[begin:end] - first])
             first += len(rows)
         return np.concatenate(parts)
+
+    def _map(self, function: Callable[[Array], Array], n_outputs: int, values: Array) -> Array:
+        """Return what a function gives for the unfolded rows, computed where caches hold them."""
+        result, first = np.empty((self.count_rows(values), n_outputs)), 0
+        for rows in self._unfolded(values):
+            result[first : first + len(rows)] = function(rows)
+            first += len(rows)
+        return result
 
     def _unfolded(self, values: Array) -> Iterator[Array]:
         """Unfold as many samples at a time as are affordable."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..base.arguments import check_number, refuse_unused
 from ..models.model_view import ModelView, view_both
 from ..models.samples import Data, refuse_shuffled, shuffles
 from ..promise.decisions import (
@@ -36,20 +37,27 @@ class Accuracy(NamedTuple):
         )
 
 
-def compare_accuracy(before: Any, after: Any, X: Any, labels: ArrayLike) -> Accuracy:
-    """Measure how often two models are right; see `nettrim.TrimResult.compare_accuracy`."""
+def compare_accuracy(
+    before: Any, after: Any, X: Any, labels: ArrayLike, threshold: float | None = None
+) -> Accuracy:
+    """Measure how often two models are right; see `nettrim.TrimResult.accuracy`."""
+    if threshold is not None:
+        threshold = check_number(threshold, "threshold")
     views = view_both(before, after)
     if shuffles(X):
         refuse_shuffled("X")
     first, second = (view.score(X, labels) for view in views)
     if first is not None and second is not None:
+        refuse_unused("is not used by a model that knows its classes", threshold=threshold)
         return Accuracy(first, second, len(np.asarray(labels)))
     data = [view.calibration(X, "X") for view in views]
     wanted = check_labels(labels, len(data[0]))
     original, trimmed = (_scores(*pair) for pair in zip(views, data, strict=True))
     check_range(wanted, original.shape[1])
-    threshold = find_threshold(original)
-    first, second = (_share_right(s, wanted, threshold) for s in (original, trimmed))
+    if original.shape[1] > 1:
+        refuse_unused("is of a single output, and this model has more", threshold=threshold)
+    cut = find_threshold(original) if threshold is None else threshold
+    first, second = (_share_right(scores, wanted, cut) for scores in (original, trimmed))
     return Accuracy(first, second, len(wanted))
 
 

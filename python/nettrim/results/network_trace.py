@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ..base.arguments import show
-from ..base.storage import as_path
 from .accuracy import Accuracy
 from .traced_path import TracedPath, make_points
 
@@ -98,8 +97,8 @@ class NetworkTrace(TracedPath[Model]):
         Parameters
         ----------
         path : str or path-like
-            File to write, whole or not at all.
+            File to write, whole or not at all: .html, .htm, or a name without a suffix.
         """
         from .html import write_trace
 
-        write_trace(as_path(path, "path"), self)
+        write_trace(path, self)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import ArrayLike
 
-from ..base.storage import as_path
 from ..models.model_view import find_layers, view_both
 from .accuracy import Accuracy, compare_accuracy
 from .latency import Latency, compare_latency
@@ -94,7 +93,7 @@ class TrimResult(Outcome[Model]):
         views = zip(("before", "after"), view_both(self.original, self.model), strict=True)
         plot_weights(path, {title: find_layers(view, names) for title, view in views})
 
-    def accuracy(self, X: Any, labels: ArrayLike) -> Accuracy:
+    def accuracy(self, X: Any, labels: ArrayLike, *, threshold: float | None = None) -> Accuracy:
         """Measure how often the original and the trimmed model are right.
 
         Parameters
@@ -104,8 +103,11 @@ class TrimResult(Outcome[Model]):
         labels : array_like of shape (n_samples,)
             The right answers. Of a classifier of scikit-learn, in its own names of classes; of any
             other model, numbers of the output that ought to be largest, from 0. Of a model with a
-            single output 0 or 1: whether it ought to be above 0, or above .5 if all outputs of the
-            original model lie between 0 and 1 (as they do behind a sigmoid).
+            single output 0 or 1: whether it ought to be above the threshold.
+        threshold : float, optional
+            Of a single output, which nothing but its values tells from a probability. Default .5 if
+            all outputs of the original model lie between 0 and 1 (as they do behind a sigmoid), or
+            else 0.
 
         Returns
         -------
@@ -115,10 +117,10 @@ class TrimResult(Outcome[Model]):
         Raises
         ------
         TypeError, ValueError
-            If ``labels`` are not one for each sample, or none that the model knows; or if the model
-            is no classifier.
+            If ``labels`` are not one for each sample, or none that the model knows; if the model is
+            no classifier; or if a threshold would not be used.
         """
-        return compare_accuracy(self.original, self.model, X, labels)
+        return compare_accuracy(self.original, self.model, X, labels, threshold)
 
     def latency(self, X: Any, *, batch: int = 64, n_threads: int = 1) -> Latency:
         """Time the original and the trimmed model, as their framework runs them.
@@ -165,9 +167,9 @@ class TrimResult(Outcome[Model]):
         Parameters
         ----------
         path : str or path-like
-            File to write, whole or not at all.
+            File to write, whole or not at all: .html, .htm, or a name without a suffix.
         accuracy : Accuracy, optional
-            What `compare_accuracy` returned, to be shown as well.
+            What `accuracy` returned, to be shown as well.
         """
         from .html import write
 
@@ -175,7 +177,7 @@ class TrimResult(Outcome[Model]):
             raise TypeError(
                 f"accuracy must be what TrimResult.accuracy returned, got {type(accuracy).__name__}"
             )
-        write(as_path(path, "path"), self, accuracy)
+        write(path, self, accuracy)
 
     def export(
         self,

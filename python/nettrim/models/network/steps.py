@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
@@ -101,11 +102,6 @@ class _Pool(Layer):
         """Build the step from what `to_arrays` returned."""
         return cls(arrays["size"].tolist(), arrays["stride"].tolist(), arrays["padding"].tolist())
 
-    def _windows(self, X: Array, fill: float) -> Array:
-        """Return shape (n, channels, *positions, entries of a window)."""
-        patches = self.window.patches(X, fill)
-        return patches.reshape(*patches.shape[: X.ndim], -1)
-
 
 class MaxPool(_Pool):
     """The largest value in a window that moves over every channel.
@@ -129,8 +125,9 @@ class MaxPool(_Pool):
 
     def forward(self, X: Array) -> Array:
         """Pool every channel."""
-        result: Array = self._windows(X, -np.inf).max(axis=-1)
-        return result
+        patches = self.window.patches(X, -np.inf)
+        entries = [patches[(..., *place)] for place in np.ndindex(self.size)]
+        return reduce(np.maximum, entries)
 
 
 class AveragePool(_Pool):
@@ -144,7 +141,8 @@ class AveragePool(_Pool):
 
     def forward(self, X: Array) -> Array:
         """Pool every channel; padded zeros count."""
-        result: Array = self._windows(X, 0.0).mean(axis=-1)
+        patches = self.window.patches(X, 0.0)
+        result: Array = patches.reshape(*patches.shape[: X.ndim], -1).mean(axis=-1)
         return result
 
 

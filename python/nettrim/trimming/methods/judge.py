@@ -73,7 +73,10 @@ class Judge:
     Attributes
     ----------
     run : Run
+    among : ndarray of int
+        Numbers of all samples that it might judge on.
     samples : ndarray or Samples
+        Some of them.
     before : sequence of ndarray
         The outputs of the original model on them.
     margins : Margins or None
@@ -81,6 +84,7 @@ class Judge:
     """
 
     run: Run
+    among: NDArray[np.intp]
     samples: Data
     before: Sequence[Array]
     margins: Margins | None
@@ -102,10 +106,18 @@ class Judge:
             margins = Margins.of(run.view.output_values(run.data, {})[run.counted[0]])
             n_close = math.ceil(CLOSE * len(among))
             among = np.sort(np.argsort(margins.closest(len(among)))[:n_close])
+        return cls._of_some(run, among, count, by_answers=by_answers)
+
+    def on_fewer(self, count: int) -> Judge:
+        """Return one that takes so many samples of the same kind."""
+        return self._of_some(self.run, self.among, count, by_answers=self.margins is not None)
+
+    @classmethod
+    def _of_some(cls, run: Run, among: NDArray[np.intp], count: int, *, by_answers: bool) -> Judge:
         samples = run.data[_spread(among, count)]
         before = run.view.output_values(samples, {})
         own = Margins.of(before[run.counted[0]]) if by_answers else None
-        return cls(run, samples, before, own)
+        return cls(run, among, samples, before, own)
 
     def moved(self, weights: Mapping[int, Affine]) -> Array:
         """Return how what counts moves when some layers are others, relative to its size."""

@@ -8,7 +8,7 @@ sparsity that is asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +21,7 @@ from ...budget.data import compute_budget
 from ...budget.pattern import Pattern
 from ...budget.trace import BudgetTrace
 from ...budget.wide import is_expensive
-from ...models.layer_view import LayerView
+from ...models.layer_view import LayerView, Signal
 from .judge import JUDGING_RUNS, Judge
 from .layer_program import LayerProgram
 from .method import LayerTask, Run
@@ -104,8 +104,8 @@ class SharedBudget:
     def _measure_effects(self, budgets: dict[int, int]) -> None:
         """Trace layers, if they are not, and measure how much their losses count."""
         judge, count = Judge.of(self.run, len(budgets), by_answers=self.run.by_answers), 0
-        sensitivity = self._sensitivity(budgets)
-        for position, signal in enumerate(self.run.view.signals(self.run.data, {})):
+        sensitivity = self._sensitivity(budgets, judge)
+        for position, signal in enumerate(self._original_signals()):
             if position in budgets:
                 self.run.report.stage("sharing the budget", count, len(budgets))
                 task = self.run.task(position, signal, signal)
@@ -121,13 +121,18 @@ class SharedBudget:
                 break
         self.run.report.stage("sharing the budget", count, len(budgets))
 
-    def _sensitivity(self, positions: Iterable[int]) -> Sensitivity | None:
+    def _original_signals(self) -> Iterator[Signal]:
+        """Walk the data through the original model; a draft is followed by others that do so."""
+        run = self.run
+        return run.original_signals() if self.draft else run.view.signals(run.data, {})
+
+    def _sensitivity(self, positions: Iterable[int], judge: Judge) -> Sensitivity | None:
         """Return what measures outputs of layers; None if their errors count all alike."""
         if not self.run.by_answers:
             return None
         n_outputs = sum(self.run.layers[position].shape[1] for position in positions)
         count = math.ceil(JUDGING_RUNS * len(self.run.data) * OUTPUTS / max(n_outputs, OUTPUTS))
-        return Sensitivity(Judge.on(self.run, min(count, SAMPLES), by_answers=True))
+        return Sensitivity(judge.on_fewer(min(count, SAMPLES)))
 
     def _effect(self, position: int, traces: list[BudgetTrace], budget: int, judge: Judge) -> float:
         """Return how much the losses of a layer count, by what they do at its own budget."""
