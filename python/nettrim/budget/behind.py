@@ -135,6 +135,7 @@ class _Layer:
         pattern = self.data.pattern
         fields = core.solve_quadratic(
             **self.quadratic_arguments,
+            rough=True,
             keep=np.ascontiguousarray(pattern.keep),
             group=pattern.group,
             most=pattern.most,
@@ -148,14 +149,13 @@ class _Layer:
 
     @property
     def quadratic_arguments(self) -> Mapping[str, Any]:
-        """The core's, for weights that are the beginning of better ones."""
+        """The core's."""
         return {
             "grams": self.forms.grams,
             "form_of": self.forms.form_of,
             "correlations": self.forms.correlations,
             "prior": self.data.weights,
             "ridge": self.ridge,
-            "rough": True,
             "time_limit": remaining_seconds(self.deadline),
             "n_threads": self.n_threads,
         }
