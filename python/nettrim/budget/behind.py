@@ -135,7 +135,7 @@ class _Layer:
         pattern = self.data.pattern
         fields = core.solve_quadratic(
             **self.quadratic_arguments,
-            rough=True,
+            rough=_is_curved(self.activation),
             keep=np.ascontiguousarray(pattern.keep),
             group=pattern.group,
             most=pattern.most,
@@ -179,6 +179,11 @@ class _Layer:
         prior = self.data.weights[:, own].astype(np.float32)
         forms = self.forms.part(some)
         return _Loss(self.X, wanted, prior, activation, forms, self.ridge, self.n_threads)
+
+
+def _is_curved(activation: Activation | Shifted | RowWeights) -> bool:
+    """Tell whether no step on the forms is the last one, however precise it is."""
+    return not isinstance(activation, RowWeights)
 
 
 def _complete(fields: Any) -> Array:
@@ -374,7 +379,7 @@ def _step(loss: _Loss, support: Mask, point: _Point, deadline: float | None) -> 
         correlations=-gradient.astype(np.float64),
         prior=np.zeros(gradient.shape),
         ridge=loss.ridge,
-        rough=True,
+        rough=_is_curved(loss.activation),
         support=support,
         time_limit=remaining_seconds(deadline),
         n_threads=loss.n_threads,
