@@ -244,10 +244,12 @@ class _Forms:
         members = (form_of[:, None] == np.arange(form_of.max() + 1)).astype(X.dtype)
         means = row_weights @ (members / members.sum(axis=0))
         grams = np.empty((len(means.T), n_features, n_features))
+        weighted = np.empty_like(X)
         for gram, roots in zip(grams, np.sqrt(means.T), strict=True):
-            weighted = X * roots[:, None]
+            np.multiply(X, roots[:, None], out=weighted)
             gram[:] = weighted.T @ weighted
-        correlations = (X.T @ (Y * means[:, form_of])).astype(np.float64)
+        asked = np.take(means, form_of, axis=1)
+        correlations = (X.T @ np.multiply(asked, Y, out=asked)).astype(np.float64)
         return cls(form_of, grams, correlations)
 
 
