@@ -1,7 +1,7 @@
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
-#include "nettrim/normal.hpp"
+#include "nettrim/gelu.hpp"
 #include "nettrim/quadratic.hpp"
 #include "signals.hpp"
 
@@ -66,7 +66,7 @@ py::dict fit(const Array<double>& X, const Array<double>& target, const Optional
 
 QuadraticProgram quadratic_of(const Array<double>& grams, const OptionalArray<int>& form_of,
                               const Array<double>& correlations, const Array<double>& prior,
-                              double ridge) {
+                              double ridge, bool rough) {
   QuadraticProgram program;
   program.features = prior.shape(0);
   program.outputs = prior.shape(1);
@@ -76,6 +76,7 @@ QuadraticProgram quadratic_of(const Array<double>& grams, const OptionalArray<in
   program.correlations = correlations.data();
   program.prior = prior.data();
   program.ridge = ridge;
+  program.rough = rough;
   return program;
 }
 
@@ -87,9 +88,9 @@ py::dict fields_of(QuadraticFit&& f) {
 
 py::dict solve_on_grams(const Array<double>& grams, const OptionalArray<int>& form_of,
                         const Array<double>& correlations, const Array<double>& prior, double ridge,
-                        const OptionalArray<bool>& keep, Index group, Index most, Index budget,
-                        double time_limit, int n_threads) {
-  const QuadraticProgram program = quadratic_of(grams, form_of, correlations, prior, ridge);
+                        bool rough, const OptionalArray<bool>& keep, Index group, Index most,
+                        Index budget, double time_limit, int n_threads) {
+  const QuadraticProgram program = quadratic_of(grams, form_of, correlations, prior, ridge, rough);
   QuadraticFit f;
   {
     const py::gil_scoped_release unlock;
@@ -101,8 +102,8 @@ py::dict solve_on_grams(const Array<double>& grams, const OptionalArray<int>& fo
 
 py::dict fit_on_grams(const Array<double>& grams, const OptionalArray<int>& form_of,
                       const Array<double>& correlations, const Array<double>& prior, double ridge,
-                      const Array<bool>& support, double time_limit, int n_threads) {
-  const QuadraticProgram program = quadratic_of(grams, form_of, correlations, prior, ridge);
+                      bool rough, const Array<bool>& support, double time_limit, int n_threads) {
+  const QuadraticProgram program = quadratic_of(grams, form_of, correlations, prior, ridge, rough);
   QuadraticFit f;
   {
     const py::gil_scoped_release unlock;
@@ -127,12 +128,35 @@ py::dict choose(const Array<double>& X, const Array<double>& target,
   return py::dict("support"_a = to_array(std::move(c.support)), "complete"_a = c.complete);
 }
 
-Array<float> normal_distributions(const Array<float>& z) {
-  Array<float> out(std::vector<py::ssize_t>(z.shape(), z.shape() + z.ndim()));
-  float* const shares = out.mutable_data();
+template <class S>
+Array<S> like(const Array<S>& z) {
+  return Array<S>(std::vector<py::ssize_t>(z.shape(), z.shape() + z.ndim()));
+}
+
+template <class S>
+Array<S> gelu_values(const Array<S>& z) {
+  Array<S> values = like(z);
+  S* const out = values.mutable_data();
   const py::gil_scoped_release unlock;
-  normal_distribution(z.size(), z.data(), shares);
-  return out;
+  gelu(z.size(), z.data(), out);
+  return values;
+}
+
+template <class S>
+py::tuple gelu_values_and_slopes(const Array<S>& z) {
+  Array<S> values = like(z), slopes = like(z);
+  S *const value = values.mutable_data(), *const slope = slopes.mutable_data();
+  {
+    const py::gil_scoped_release unlock;
+    gelu(z.size(), z.data(), value, slope);
+  }
+  return py::make_tuple(values, slopes);
+}
+
+template <class S, class Argument>
+void add_gelu(py::module_& m, const Argument& z) {
+  m.def("gelu", &gelu_values<S>, z);
+  m.def("gelu_and_slope", &gelu_values_and_slopes<S>, z);
 }
 
 }  // namespace
@@ -154,14 +178,16 @@ void add_budget(py::module_& m) {
         strict("upper").none(true), strict("active").none(true), strict("prior"), py::arg("pull"),
         py::arg("ridge"), strict("keep").none(true), py::arg("group"), py::arg("most"),
         py::arg("budget"), py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
-  m.def("normal_distribution", &normal_distributions, strict("z"));
+  add_gelu<float>(m, strict("z"));
+  add_gelu<double>(m, strict("z"));
   m.def("fit_quadratic", &fit_on_grams, strict("grams"), py::kw_only(),
         strict("form_of").none(true), strict("correlations"), strict("prior"), py::arg("ridge"),
-        strict("support"), py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
+        py::arg("rough") = false, strict("support"), py::arg("time_limit") = kNoLimit,
+        py::arg("n_threads"));
   m.def("solve_quadratic", &solve_on_grams, strict("grams"), py::kw_only(),
         strict("form_of").none(true), strict("correlations"), strict("prior"), py::arg("ridge"),
-        strict("keep").none(true), py::arg("group"), py::arg("most"), py::arg("budget"),
-        py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
+        py::arg("rough") = false, strict("keep").none(true), py::arg("group"), py::arg("most"),
+        py::arg("budget"), py::arg("time_limit") = kNoLimit, py::arg("n_threads"));
 }
 
 }  // namespace nettrim::bindings

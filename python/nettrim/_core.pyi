@@ -1,10 +1,12 @@
 """The compiled core; every instruction set's module has these functions."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+_Real = TypeVar("_Real", np.float32, np.float64)
 
 Product: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -227,7 +229,8 @@ def choose_support(
     time_limit: float = ...,
     n_threads: int,
 ) -> SupportFields: ...
-def normal_distribution(z: NDArray[np.float32]) -> NDArray[np.float32]: ...
+def gelu(z: NDArray[_Real]) -> NDArray[_Real]: ...
+def gelu_and_slope(z: NDArray[_Real]) -> tuple[NDArray[_Real], NDArray[_Real]]: ...
 
 # grams of shape (n_forms, n_features, n_features); ridge in units of their mean diagonals.
 def solve_quadratic(
@@ -237,6 +240,7 @@ def solve_quadratic(
     correlations: NDArray[np.float64],
     prior: NDArray[np.float64],
     ridge: float,
+    rough: bool = ...,
     keep: NDArray[np.bool_] | None,
     group: int,
     most: int,
@@ -253,6 +257,7 @@ def fit_quadratic(
     correlations: NDArray[np.float64],
     prior: NDArray[np.float64],
     ridge: float,
+    rough: bool = ...,
     support: NDArray[np.bool_],
     time_limit: float = ...,
     n_threads: int,

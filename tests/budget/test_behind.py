@@ -91,12 +91,18 @@ def test_a_pair_of_functions_is_an_activation():
     np.testing.assert_array_equal(by_pair.weights, solve(X, W, keep, "silu", sparsity=0.5).weights)
 
 
-def test_single_precision_knows_the_normal_distribution_as_well_as_it_can():
-    z = np.concatenate([np.linspace(-12, 12, 100_003), [0, np.inf, -np.inf]]).astype(np.float32)
-    share = core.normal_distribution(z)
-    np.testing.assert_allclose(share, scipy.special.ndtr(z.astype(float)), rtol=0, atol=3e-7)
-    np.testing.assert_array_equal(share[-3:], [0.5, 1, 0])
-    assert np.isnan(core.normal_distribution(np.array([np.nan], np.float32))).all()
+@pytest.mark.parametrize(("precision", "atol"), [(np.float32, 3e-7), (np.float64, 1e-14)])
+def test_each_precision_knows_the_normal_distribution_as_well_as_it_can(precision, atol):
+    z = np.linspace(-12, 12, 100_004).astype(precision)
+    values, slopes = core.gelu_and_slope(z)
+    exact = z.astype(float)
+    share, density = scipy.special.ndtr(exact), np.exp(-(exact**2) / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(values / exact, share, rtol=0, atol=atol)
+    np.testing.assert_allclose(slopes, share + exact * density, rtol=0, atol=2 * atol)
+    np.testing.assert_array_equal(core.gelu(z), values)
+    np.testing.assert_array_equal(core.gelu(np.array([0, np.inf], precision)), [0, np.inf])
+    assert core.gelu_and_slope(np.zeros(1, precision))[1] == pytest.approx(0.5, abs=atol)
+    assert np.isnan(core.gelu_and_slope(np.array([np.nan], precision))).all()
 
 
 def test_patterns_and_rows_to_keep():

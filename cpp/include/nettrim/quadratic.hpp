@@ -17,6 +17,7 @@ struct QuadraticProgram {
   const double* correlations = nullptr;  // features x outputs
   const double* prior = nullptr;         // features x outputs; where the search begins
   double ridge = 0;                      // positive
+  bool rough = false;  // whether weights on a support may miss a hundredth of what they can gain
 };
 
 struct QuadraticFit {

@@ -7,7 +7,9 @@ namespace {
 
 constexpr int kMostGradients = 60;    // steps of conjugate gradients
 constexpr double kWorthwhile = 0.01;  // of a step: what it gains over what all have gained
-constexpr double kStepsWorth = 30;    // of conjugate gradients, that Cholesky factors may cost
+// Steps of conjugate gradients whose multiplications Cholesky factors may cost; and where these
+// gain time alone, as their multiplications are slower.
+constexpr double kStepsWorth = 30, kFewSteps = 2;
 
 using Features = std::vector<Index>;
 
@@ -68,14 +70,14 @@ Features features_of(const Mask& support, Index output) {
   return result;
 }
 
-bool are_factors_cheap(const Mask& support) {
+bool are_factors_cheap(const Mask& support, double steps) {
   const auto features = static_cast<double>(support.cols());
   double cost = 0;
   for (Index output = 0; output < support.rows(); ++output) {
     const auto size = static_cast<double>(support.row(output).cast<Index>().sum());
     cost += size * size * size / 3;
   }
-  return cost <= kStepsWorth * features * features * static_cast<double>(support.rows());
+  return cost <= steps * features * features * static_cast<double>(support.rows());
 }
 
 // In double precision; features of length one, as those of a factor should be.
@@ -91,7 +93,7 @@ Eigen::VectorXd solve(const Form& form, const Features& features, const Eigen::V
 
 Matrix<double> fit(const QuadraticProgram& p, const Forms& forms, const Matrix<float>& moments,
                    const Mask& support, Matrix<float> start, budget::StopFlag& stop) {
-  if (!are_factors_cheap(support)) {
+  if (!are_factors_cheap(support, p.rough ? kFewSteps : kStepsWorth)) {
     ConjugateGradients outputs(forms, moments, support, std::move(start));
     for (int k = 0; k < kMostGradients && !outputs.done(); ++k) {
       if (stop.poll(0) || stop.is_late()) break;

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["LINEAR", "RELU", "SMOOTH", "Activation", "RowWeights", "Shifted", "as_smooth"]
 
 
-ROOT_OF_2_PI = math.sqrt(2 * math.pi)
 GROWTH, CUBIC = math.sqrt(2 / math.pi), 0.044715  # of the tanh that stands for the error function
 
 
@@ -107,20 +106,12 @@ class Shifted(NamedTuple):
         return shifted
 
 
-def _normal_distribution(z: Any) -> Any:
-    """Return the probabilities of less: exact ones in double precision, fast ones in single."""
-    if z.dtype == np.float32:
-        return core.normal_distribution(np.ascontiguousarray(z))
-    return scipy.special.ndtr(z)
-
-
 def _gelu(z: Any) -> Any:
-    return z * _normal_distribution(z)
+    return core.gelu(np.ascontiguousarray(z))
 
 
 def _gelu_and_slope(z: Any) -> tuple[Any, Any]:
-    share = _normal_distribution(z)
-    return z * share, share + z * np.exp(-z * z / 2) / ROOT_OF_2_PI
+    return core.gelu_and_slope(np.ascontiguousarray(z))
 
 
 def _gelu_slope(z: Any) -> Any:

@@ -43,7 +43,7 @@ MOST_BYTES = 1e9  # of all Gram matrices, working copies included
 BYTES = 24  # of an entry of one of them
 COMPARED_ROWS, ROUNDS = 256, 8  # of the search for outputs with like slopes
 STEPS = 3  # of Gauss-Newton
-POLISHED_SIGNALS = 2**22  # at once, of which there are half a dozen arrays in single precision
+POLISHED_SIGNALS = 2**20  # at once, of which there are half a dozen arrays in single precision
 
 
 def solve_behind(
@@ -55,9 +55,9 @@ def solve_behind(
     deadline: float | None,
 ) -> Array:
     """Return few weights of a layer; at a deadline, those by then."""
-    forms = _Forms.behind(data, activation, n_threads)
-    weights = _select(data, forms, budget, ridge, n_threads, deadline)
-    _polish(data, activation, forms, weights, weights != 0, ridge, n_threads, deadline)
+    layer = _Layer(data, activation, ridge, n_threads, deadline)
+    weights = layer.select(budget)
+    layer.polish(weights, weights != 0)
     return weights
 
 
@@ -70,32 +70,8 @@ def choose_behind(
     deadline: float | None,
 ) -> Mask:
     """Return which weights to keep, of the shape of all of them."""
-    forms = _Forms.behind(data, activation, n_threads)
-    kept: Mask = _select(data, forms, budget, ridge, n_threads, deadline) != 0
+    kept: Mask = _Layer(data, activation, ridge, n_threads, deadline).select(budget) != 0
     return kept
-
-
-def _select(
-    data: BudgetData,
-    forms: _Forms,
-    budget: int,
-    ridge: float,
-    n_threads: int,
-    deadline: float | None,
-) -> Array:
-    """Return few weights, by what the forms say."""
-    fields = core.solve_quadratic(
-        **forms.quadratic_arguments(data, ridge),
-        keep=np.ascontiguousarray(data.pattern.keep),
-        group=data.pattern.group,
-        most=data.pattern.most,
-        budget=budget,
-        time_limit=remaining_seconds(deadline),
-        n_threads=n_threads,
-    )
-    if not fields["complete"]:
-        raise KeyboardInterrupt
-    return fields["weights"]
 
 
 def fit_behind(
@@ -107,39 +83,121 @@ def fit_behind(
     deadline: float | None,
 ) -> Array:
     """Return weights on a support, of the shape of both; at a deadline, those by then."""
-    forms = _Forms.behind(data, activation, n_threads)
-    fields = core.fit_quadratic(
-        **forms.quadratic_arguments(data, ridge),
-        support=support,
-        time_limit=remaining_seconds(deadline),
-        n_threads=n_threads,
-    )
-    if not fields["complete"]:
-        raise KeyboardInterrupt
-    weights = fields["weights"]
-    _polish(data, activation, forms, weights, support, ridge, n_threads, deadline)
+    layer = _Layer(data, activation, ridge, n_threads, deadline)
+    weights = layer.fit(support)
+    layer.polish(weights, support)
     return weights
 
 
-def _polish(
-    data: BudgetData,
-    activation: Activation | Shifted | RowWeights,
-    forms: _Forms,
-    weights: Array,
-    support: Mask,
-    ridge: float,
-    n_threads: int,
-    deadline: float | None,
-) -> None:
-    """Let weights follow the true loss on a support, in place."""
-    X, Y = data.X.astype(np.float32), data.Y.astype(np.float32)
-    for some in forms.parts(POLISHED_SIGNALS // len(X)):
-        own, part = np.isin(forms.form_of, some), forms.part(some)
-        prior = data.weights[:, own].astype(np.float32)
-        loss = _Loss(X, Y[:, own], prior, activation.of(own), part, ridge, n_threads)
-        start = np.ascontiguousarray(weights[:, own], dtype=np.float32)
-        mask = np.ascontiguousarray(support[:, own])
-        weights[:, own] = _polished(loss, mask, start, deadline)
+@dataclass(frozen=True)
+class _Layer:
+    """A layer and what follows, for weights that are to be few.
+
+    Attributes
+    ----------
+    data : BudgetData
+    activation : Activation, Shifted or RowWeights
+    ridge : float
+        Over the mean of the diagonal of each form.
+    n_threads : int
+    deadline : float or None
+    """
+
+    data: BudgetData
+    activation: Activation | Shifted | RowWeights
+    ridge: float
+    n_threads: int
+    deadline: float | None
+
+    @cached_property
+    def X(self) -> AnyFloat:
+        return self.data.X.astype(np.float32)
+
+    @cached_property
+    def Y(self) -> AnyFloat:
+        return self.data.Y.astype(np.float32)
+
+    @cached_property
+    def forms(self) -> _Forms:
+        """Those of rows weighted by the squared slopes of what follows."""
+        steepness = np.empty_like(self.Y)
+
+        def write(samples: slice) -> None:
+            slope = self.activation.of_samples(samples).slope(self.Y[samples])
+            np.multiply(slope, slope, out=steepness[samples])
+
+        map_samples(write, self.Y.shape, self.n_threads)
+        least = LEAST_WEIGHT * steepness.max()
+        return _Forms.of(self.X, self.Y, np.maximum(steepness, least, out=steepness))
+
+    def select(self, budget: int) -> Array:
+        """Return few weights, by what the forms say."""
+        pattern = self.data.pattern
+        fields = core.solve_quadratic(
+            **self.quadratic_arguments,
+            rough=_is_curved(self.activation),
+            keep=np.ascontiguousarray(pattern.keep),
+            group=pattern.group,
+            most=pattern.most,
+            budget=budget,
+        )
+        return _complete(fields)
+
+    def fit(self, support: Mask) -> Array:
+        """Return weights on a support, by what the forms say."""
+        return _complete(core.fit_quadratic(**self.quadratic_arguments, support=support))
+
+    @property
+    def quadratic_arguments(self) -> Mapping[str, Any]:
+        """The core's."""
+        return {
+            "grams": self.forms.grams,
+            "form_of": self.forms.form_of,
+            "correlations": self.forms.correlations,
+            "prior": self.data.weights,
+            "ridge": self.ridge,
+            "time_limit": remaining_seconds(self.deadline),
+            "n_threads": self.n_threads,
+        }
+
+    def polish(self, weights: Array, support: Mask) -> None:
+        """Let weights follow the true loss on a support, in place."""
+        for some in self.forms.parts(POLISHED_SIGNALS // len(self.X)):
+            own = np.flatnonzero(np.isin(self.forms.form_of, some))
+            start = np.ascontiguousarray(weights[:, own], dtype=np.float32)
+            mask = np.ascontiguousarray(support[:, own])
+            weights[:, own] = _polished(self.loss(own, some), mask, start, self.deadline)
+
+    def loss(self, own: NDArray[np.intp], some: NDArray[np.intp]) -> _Loss:
+        """Return that of some outputs, which some forms are of."""
+        activation, wanted = self.activation.of(own), np.take(self.Y, own, axis=1)
+
+        def write(samples: slice) -> None:
+            wanted[samples] = activation.of_samples(samples).value(wanted[samples])
+
+        map_samples(write, wanted.shape, self.n_threads)
+        prior = self.data.weights[:, own].astype(np.float32)
+        forms = self.forms.part(some)
+        return _Loss(self.X, wanted, prior, activation, forms, self.ridge, self.n_threads)
+
+
+def _is_curved(activation: Activation | Shifted | RowWeights) -> bool:
+    """Tell whether no step on the forms is the last one, however precise it is."""
+    return not isinstance(activation, RowWeights)
+
+
+def _complete(fields: Any) -> Array:
+    """Return the core's weights.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If they are none, on Ctrl-C.
+    """
+    if not fields["complete"]:
+        raise KeyboardInterrupt
+    weights: Array = fields["weights"]
+    return weights
 
 
 @dataclass(frozen=True)
@@ -158,22 +216,6 @@ class _Forms:
     grams: Array
     correlations: Array
 
-    @classmethod
-    def behind(
-        cls, data: BudgetData, activation: Activation | Shifted | RowWeights, n_threads: int
-    ) -> _Forms:
-        """Weight rows by the squared slopes of what follows."""
-        X, Y = data.X.astype(np.float32), data.Y.astype(np.float32)
-        steepness = np.empty_like(Y)
-
-        def write(samples: slice) -> None:
-            slope = activation.of_samples(samples).slope(Y[samples])
-            np.multiply(slope, slope, out=steepness[samples])
-
-        map_samples(write, Y.shape, n_threads)
-        least = LEAST_WEIGHT * steepness.max()
-        return cls.of(X, Y, np.maximum(steepness, least, out=steepness))
-
     def parts(self, most: int) -> Iterator[NDArray[Any]]:
         """Return all forms, so many of them at a time that they are of so many outputs at most."""
         counts = np.bincount(self.form_of)
@@ -189,24 +231,6 @@ class _Forms:
         form_of = np.ascontiguousarray(self.form_of[own] - int(some[0]))
         return _Forms(form_of, self.grams[some], self.correlations[:, own])
 
-    def times(self, weights: Array) -> Array:
-        """Return the products of the weights of each output with its Gram matrix."""
-        products = np.empty_like(weights)
-        for k, gram in enumerate(self.grams):
-            own = self.form_of == k
-            products[:, own] = gram @ weights[:, own]
-        return products
-
-    def quadratic_arguments(self, data: BudgetData, ridge: float) -> Mapping[str, Any]:
-        """Return the core's arguments for the layer."""
-        return {
-            "grams": self.grams,
-            "form_of": self.form_of,
-            "correlations": self.correlations,
-            "prior": data.weights,
-            "ridge": ridge,
-        }
-
     @classmethod
     def of(cls, X: AnyFloat, Y: AnyFloat, row_weights: AnyFloat) -> _Forms:
         """Let outputs whose rows have like weights share their mean."""
@@ -220,10 +244,12 @@ class _Forms:
         members = (form_of[:, None] == np.arange(form_of.max() + 1)).astype(X.dtype)
         means = row_weights @ (members / members.sum(axis=0))
         grams = np.empty((len(means.T), n_features, n_features))
+        weighted = np.empty_like(X)
         for gram, roots in zip(grams, np.sqrt(means.T), strict=True):
-            weighted = X * roots[:, None]
+            np.multiply(X, roots[:, None], out=weighted)
             gram[:] = weighted.T @ weighted
-        correlations = (X.T @ (Y * means[:, form_of])).astype(np.float64)
+        asked = np.take(means, form_of, axis=1)
+        correlations = (X.T @ np.multiply(asked, Y, out=asked)).astype(np.float64)
         return cls(form_of, grams, correlations)
 
 
@@ -246,8 +272,10 @@ class _Loss:
 
     Attributes
     ----------
-    X, Y, prior : ndarray
-        Those of the layer.
+    X : ndarray
+    wanted : ndarray of shape (n_samples, n_outputs)
+        What is to be behind the activation.
+    prior : ndarray of shape (n_features, n_outputs)
     forms : _Forms
         What stands for the second derivatives.
     ridge : float
@@ -255,22 +283,12 @@ class _Loss:
     """
 
     X: AnyFloat
-    Y: AnyFloat
+    wanted: AnyFloat
     prior: AnyFloat
     activation: Activation | Shifted | RowWeights
     forms: _Forms
     ridge: float
     n_threads: int
-
-    @cached_property
-    def wanted(self) -> AnyFloat:
-        wanted = np.empty_like(self.Y)
-
-        def write(samples: slice) -> None:
-            wanted[samples] = self.activation.of_samples(samples).value(self.Y[samples])
-
-        map_samples(write, self.Y.shape, self.n_threads)
-        return wanted
 
     @cached_property
     def strength(self) -> AnyFloat:
@@ -281,21 +299,23 @@ class _Loss:
 
     def at(self, weights: AnyFloat, signals: AnyFloat) -> _Point:
         """Return what the outputs lose with some weights."""
-        slope, misfit = np.empty_like(signals), np.empty_like(signals)
+        slope, pull = np.empty_like(signals), np.empty_like(signals)
 
         def look(samples: slice) -> AnyFloat:
-            both = self.activation.of_samples(samples).value_and_slope(signals[samples])
-            slope[samples] = both[1]
-            return _squares(np.subtract(both[0], self.wanted[samples], out=misfit[samples]))
+            value, slope[samples] = self.activation.of_samples(samples).value_and_slope(
+                signals[samples]
+            )
+            misfit = np.subtract(value, self.wanted[samples])
+            np.multiply(slope[samples], misfit, out=pull[samples])
+            return _squares(misfit)
 
-        wanted = self.wanted  # by one thread
-        losses = np.sum(map_samples(look, wanted.shape, self.n_threads), axis=0)
+        losses = np.sum(map_samples(look, signals.shape, self.n_threads), axis=0)
         losses += self.strength * _squares(weights - self.prior)
-        return _Point(weights, signals, slope, misfit, losses)
+        return _Point(weights, signals, slope, pull, losses)
 
     def gradient(self, point: _Point) -> AnyFloat:
         """Return that of half the losses."""
-        gradient: AnyFloat = self.X.T @ (point.slope * point.misfit)
+        gradient: AnyFloat = self.X.T @ point.pull
         return gradient + self.strength * (point.weights - self.prior)
 
     def advised_length(
@@ -322,31 +342,24 @@ def _squares(rows: AnyFloat) -> AnyFloat:
 
 @dataclass(frozen=True)
 class _Point:
-    """Weights, signals, slopes and errors behind the activation, and the loss of every output."""
+    """Weights, signals, slopes behind the activation, these times errors, and losses of outputs."""
 
     weights: AnyFloat
     signals: AnyFloat
     slope: AnyFloat
-    misfit: AnyFloat
+    pull: AnyFloat
     losses: AnyFloat
-
-    def of(self, outputs: Mask) -> _Point:
-        """Return some outputs."""
-        return _Point(
-            self.weights[:, outputs],
-            self.signals[:, outputs],
-            self.slope[:, outputs],
-            self.misfit[:, outputs],
-            self.losses[outputs],
-        )
 
     def put(self, outputs: Mask, other: _Point) -> None:
         """Move some outputs to where they lose less."""
-        self.weights[:, outputs] = other.weights
-        self.signals[:, outputs] = other.signals
-        self.slope[:, outputs] = other.slope
-        self.misfit[:, outputs] = other.misfit
-        self.losses[outputs] = other.losses
+        for own, theirs in (
+            (self.weights, other.weights),
+            (self.signals, other.signals),
+            (self.slope, other.slope),
+            (self.pull, other.pull),
+            (self.losses, other.losses),
+        ):
+            own[..., outputs] = theirs[..., outputs]
 
 
 def _polished(loss: _Loss, support: Mask, start: AnyFloat, deadline: float | None) -> Array:
@@ -361,24 +374,23 @@ def _polished(loss: _Loss, support: Mask, start: AnyFloat, deadline: float | Non
 
 def _step(loss: _Loss, support: Mask, point: _Point, deadline: float | None) -> _Point:
     """Step towards the least loss on the support, as far as the slopes of each output advise."""
-    here = np.ascontiguousarray(point.weights, dtype=np.float64)
     gradient = loss.gradient(point)
     fields = core.fit_quadratic(
         loss.forms.grams,
         form_of=loss.forms.form_of,
-        correlations=loss.forms.times(here) - gradient,
-        prior=here,
+        correlations=-gradient.astype(np.float64),
+        prior=np.zeros(gradient.shape),
         ridge=loss.ridge,
+        rough=_is_curved(loss.activation),
         support=support,
         time_limit=remaining_seconds(deadline),
         n_threads=loss.n_threads,
     )
-    if not fields["complete"]:
-        raise KeyboardInterrupt
-    way = (fields["weights"] - here).astype(np.float32)
+    way = _complete(fields).astype(np.float32)
     signals = loss.X @ way
     length = loss.advised_length(point, gradient, way, signals)
-    reached = loss.at(point.weights + length * way, point.signals + length * signals)
-    worse = reached.losses > point.losses
-    reached.put(worse, point.of(worse))
+    signals *= length
+    signals += point.signals
+    reached = loss.at(point.weights + length * way, signals)
+    reached.put(reached.losses > point.losses, point)
     return reached

@@ -17,7 +17,7 @@ from ..layer.gram import Gram, pose
 from ..models.layer_view import activate
 from .activations import SMOOTH, Activation, RowWeights, Shifted, as_smooth
 from .pattern import Pattern
-from .sample_blocks import map_samples
+from .sample_blocks import cut_samples, map_samples
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,7 @@ UNLIKE = 4  # powers of two between a constant feature and the others, up to whi
 UNBOUNDED = 1e140  # an upper bound of signals of about one that is none
 DOUBLE = np.dtype(np.float64)
 TINY = float(np.finfo(np.float64).tiny)
+SIGNALS_IN_MEMORY = 2**20  # at once: memory that is not new is there at once
 
 
 def double_matrix(value: ArrayLike, name: str) -> Array:
@@ -397,15 +398,22 @@ class BudgetData:
 
     def error(self, weights: Array, n_threads: int = 1) -> float:
         """Return the relative error of the outputs, behind what follows."""
-        signals = self.X @ weights
+        parts = cut_samples(self.Y.shape, SIGNALS_IN_MEMORY)
+        looks = [look for part in parts for look in self._errors(part, weights, n_threads)]
+        apart, sizes = np.transpose(looks)
+        return relative_to(frobenius_norm(apart), frobenius_norm(sizes))
 
-        def look(samples: slice) -> tuple[float, float]:
+    def _errors(self, part: slice, weights: Array, n_threads: int) -> list[tuple[float, float]]:
+        """Return absolute errors and sizes of the outputs for blocks of some samples."""
+        signals = self.X[part] @ weights
+
+        def look(block: slice) -> tuple[float, float]:
+            samples = slice(part.start + block.start, part.start + block.stop)
             wanted = self.outputs(self.Y[samples], samples)
-            given = self.outputs(signals[samples], samples)
+            given = self.outputs(signals[block], samples)
             return frobenius_norm(given - wanted), frobenius_norm(wanted)
 
-        apart, sizes = zip(*map_samples(look, signals.shape, n_threads), strict=True)
-        return relative_to(frobenius_norm(np.array(apart)), frobenius_norm(np.array(sizes)))
+        return map_samples(look, signals.shape, n_threads)
 
     def outputs(self, signals: Array, samples: slice = slice(None)) -> AnyFloat:
         """Return what follows makes of signals in some samples."""

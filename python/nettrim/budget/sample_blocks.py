@@ -6,11 +6,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["map_samples"]
+__all__ = ["cut_samples", "map_samples"]
 
 Result = TypeVar("Result")
 
 SIGNALS_AT_ONCE = 2**16
+
+
+def cut_samples(shape: tuple[int, ...], most: int = SIGNALS_AT_ONCE) -> list[slice]:
+    """Return blocks of samples of an array, of so many signals at most."""
+    n_samples, n_outputs = shape
+    size = max(most // max(n_outputs, 1), 1)
+    return [slice(begin, min(begin + size, n_samples)) for begin in range(0, n_samples, size)]
 
 
 def map_samples(
@@ -26,9 +33,7 @@ def map_samples(
         (n_samples, n_outputs)
     n_threads : int
     """
-    n_samples, n_outputs = shape
-    size = max(SIGNALS_AT_ONCE // max(n_outputs, 1), 1)
-    blocks = [slice(begin, begin + size) for begin in range(0, n_samples, size)]
+    blocks = cut_samples(shape)
     if n_threads == 1 or len(blocks) < 2:
         return [function(block) for block in blocks]
     with ThreadPoolExecutor(n_threads) as threads:
