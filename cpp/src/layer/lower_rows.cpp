@@ -1,5 +1,6 @@
 #include "layer/lower_rows.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 
@@ -19,6 +20,9 @@ constexpr double kRidge = 1e-9;        // of the rows' products, over their trac
 struct HighRows {
   std::vector<Index> samples;
   std::vector<double> excesses;
+  bool any() const {
+    return std::any_of(excesses.begin(), excesses.end(), [](double e) { return e > 0; });
+  }
 };
 
 template <class S>
@@ -82,7 +86,7 @@ bool lower_rows(const UnitProgram<S>& p, double tolerated, Matrix<S>& weights) {
   std::atomic<bool> lowered = true;
   parallel_for_uneven(p.n_outputs(), p.threads, [&](Index m, int) {
     const HighRows high = high_rows(p, m, signals, tolerated);
-    if (high.samples.empty()) return;
+    if (!high.any()) return;
     if (high.samples.size() > kMostRows || !lower(p, m, high, weights)) lowered = false;
   });
   return lowered;
