@@ -1,5 +1,6 @@
 #include "layer/lower_rows.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 
@@ -10,26 +11,31 @@ namespace {
 
 using Vector = Eigen::VectorXd;
 
-constexpr double kLittle = 10;         // times the tolerance
+constexpr double kLittle = 10;  // times the tolerance
+// Shares of the tolerance: excesses that are left, and those that must not grow meanwhile.
+constexpr double kLeft = 0.8, kWatched = 0.4;
 constexpr std::size_t kMostRows = 64;  // of an output
 constexpr double kRidge = 1e-9;        // of the rows' products, over their trace
 
 struct HighRows {
   std::vector<Index> samples;
   std::vector<double> excesses;
+  bool any() const {
+    return std::any_of(excesses.begin(), excesses.end(), [](double e) { return e > 0; });
+  }
 };
 
 template <class S>
 HighRows high_rows(const UnitProgram<S>& p, Index output, const Matrix<S>& signals,
-                   double allowed) {
+                   double tolerated) {
   HighRows high;
   p.with_entries([&](auto entry) {
     for (Index i = 0; i < p.n_samples(); ++i) {
       const auto e = entry(i * p.n_outputs() + output);
       const double excess = static_cast<double>(signals(output, i) - e.target);
-      if (e.active || !(excess > allowed)) continue;
+      if (e.active || !(excess > kWatched * tolerated)) continue;
       high.samples.push_back(i);
-      high.excesses.push_back(excess);
+      high.excesses.push_back(std::max(excess - kLeft * tolerated, 0.0));
     }
   });
   return high;
@@ -74,13 +80,13 @@ bool only_rows_are_high(const UnitProgram<S>& p, const Certificate& c, double to
 
 // False if there are too many.
 template <class S>
-bool lower_rows(const UnitProgram<S>& p, double allowed, Matrix<S>& weights) {
+bool lower_rows(const UnitProgram<S>& p, double tolerated, Matrix<S>& weights) {
   Matrix<S> signals(p.n_outputs(), p.n_samples());
   p.signals_of(weights, signals);
   std::atomic<bool> lowered = true;
   parallel_for_uneven(p.n_outputs(), p.threads, [&](Index m, int) {
-    const HighRows high = high_rows(p, m, signals, allowed);
-    if (high.samples.empty()) return;
+    const HighRows high = high_rows(p, m, signals, tolerated);
+    if (!high.any()) return;
     if (high.samples.size() > kMostRows || !lower(p, m, high, weights)) lowered = false;
   });
   return lowered;
@@ -92,7 +98,7 @@ template <class S>
 void lower_last_rows(const UnitProgram<S>& p, double tol, EngineResult<S>& a) {
   if (!only_rows_are_high(p, a.certificate, tol)) return;
   Matrix<S> weights = a.weights;
-  if (!lower_rows(p, tol / 2 * p.largest, weights)) return;
+  if (!lower_rows(p, tol * p.largest, weights)) return;
   const Certificate c = certify(p, weights, a.dual);
   if (!proved(p, c, tol)) return;
   a.weights = std::move(weights);

@@ -7,7 +7,7 @@
 namespace nettrim::layer {
 
 // Where nothing else is wrong with an answer, and this only a little, the least change of each
-// output's nonzero weights that takes its excesses away; if that makes a proof.
+// output's nonzero weights that takes its excesses within the tolerance; if that makes a proof.
 template <class S>
 void lower_last_rows(const UnitProgram<S>& program, double tol, EngineResult<S>& a);
 

@@ -243,13 +243,14 @@ EngineResult<S> run_mixed(const UnitProgram<S>& p, const Supervisor& supervisor,
                           const Start<S>& start, EngineResult<S> a) {
   LayerOptions options = supervisor.options();
   options.tol = std::max(options.tol, kSingleTol);
-  FewGroups<S> engine(p, options);
+  FewGroups<S> engine(p, supervisor.options(), options.tol);
   engine.start(start);
   a = search(p, Supervisor(supervisor, options), engine, std::move(a));
   a.solver = "admm";
   a.reason = "in single precision";
   if (std::is_same_v<S, float> || is_final(p, supervisor.options(), a)) return a;
-  engine.refine(supervisor.options());
+  engine.on_certificate(infeasibility(p, a.certificate), a.certificate.gap());
+  engine.refine();
   a = search(p, supervisor, engine, std::move(a));
   a.solver = "admm";
   a.reason = "groups couple the outputs";

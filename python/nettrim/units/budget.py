@@ -49,7 +49,11 @@ def solve_units_budget(
     of these features go, in all outputs of all readers together. Which units stay is a question
     that nobody can answer with proof; the answer here comes from removing them one by one, always
     the one without which the squared errors grow least, from exchanging units while that pays, and
-    from fitting the weights of the others to the outputs behind the ReLU.
+    from fitting the weights of the others to the outputs, behind what follows the readers.
+
+    A call is for one signal and one number of its units. `trace_units_budget` has every number of
+    one signal from one run; a smaller network, whose signals depend on each other, is
+    `nettrim.trim` with `nettrim.Units`.
 
     Parameters
     ----------
@@ -71,13 +75,13 @@ def solve_units_budget(
     activation, upper, active
         As in `solve_layer_budget`; of several readers one word, pair of functions or number for
         all, or one for each.
-    keep : array_like of bool, of shape (n_units,), optional
+    keep : array_like of bool, of one entry for each unit, optional
         Units that have to stay. Default: none.
     importance : float or sequence of float, optional
         What the square of a reader's relative error counts, above 0. Default: 1 for each.
     pull, ridge : float, optional
-        As in `solve_layer_budget`. Default: chosen for the units that are left; 0.01 is the ridge
-        by which these are chosen.
+        As in `solve_layer_budget`, for the fit, and the ridge for the choice of units too. Default:
+        0.01 for that choice; for the fit, those that promise the least error on other samples.
     swaps : int, optional
         At most so many pairs of units change places after the elimination. Default 100.
     held_out : pair of array_like, optional

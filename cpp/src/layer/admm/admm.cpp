@@ -134,6 +134,9 @@ void Admm<S>::go_on(const Admm<T>& other, const std::vector<Index>& places) {
   distance_ = other.distance_;
   moved_ = other.moved_;
   balance_ = other.balance_;
+  until_certificate_ = other.until_certificate_;
+  waited_ = other.waited_;
+  last_error_ = other.last_error_;
   adjust_to_metric(other.proximal_weights_, places);
   if (!added.empty()) add_multipliers_of(added);
 }

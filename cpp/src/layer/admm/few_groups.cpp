@@ -83,9 +83,11 @@ std::vector<Index> GroupsInUse::features() const {
 }
 
 template <class S>
-FewGroups<S>::FewGroups(const UnitProgram<S>& program, const LayerOptions& options)
+FewGroups<S>::FewGroups(const UnitProgram<S>& program, const LayerOptions& options,
+                        double rough_tol)
     : p_(program),
       options_(options),
+      rough_tol_(rough_tol),
       groups_(*program.groups),
       features_(groups_.features()),
       rough_(rough_stage()) {}
@@ -93,9 +95,10 @@ FewGroups<S>::FewGroups(const UnitProgram<S>& program, const LayerOptions& optio
 template <class S>
 auto FewGroups<S>::rough_stage() const -> Stage<float> {
   Stage<float> stage;
+  LayerOptions options = options_;
+  options.tol = rough_tol_;
   stage.program = std::make_unique<ProgramCopy<float>>(p_, features_);
-  stage.engine =
-      std::make_unique<Admm<float>>(stage.program->program(), options_, Mixing::anderson);
+  stage.engine = std::make_unique<Admm<float>>(stage.program->program(), options, Mixing::anderson);
   return stage;
 }
 
@@ -122,8 +125,7 @@ void FewGroups<S>::start(const Start<S>& start) {
 }
 
 template <class S>
-void FewGroups<S>::refine(const LayerOptions& options) {
-  options_ = options;
+void FewGroups<S>::refine() {
   fine_ = fine_stage();
   fine_.engine->go_on(*rough_.engine);
 }
@@ -159,7 +161,7 @@ void FewGroups<S>::report(EngineResult<S>& a) {
   const Evidence evidence = evidence_of(p_, a.weights, a.dual, {});
   a.certificate = conclude(p_, p_.norm_of(weights), evidence, a.dual);
   groups_.look_at(weights, evidence.gradient);
-  if (fine_.engine) lower_last_rows(p_, options_.tol, a);
+  lower_last_rows(p_, options_.tol, a);
 }
 
 template <class S>

@@ -35,11 +35,12 @@ class GroupsInUse {
 template <class S>
 class FewGroups {
  public:
-  FewGroups(const UnitProgram<S>& program, const LayerOptions& options);
+  // The first part runs to that tolerance, unless it is proved to that of the options before.
+  FewGroups(const UnitProgram<S>& program, const LayerOptions& options, double rough_tol);
 
   void start(const Start<S>& start);
-  // From here on in double precision, to the tolerance of these options.
-  void refine(const LayerOptions& options);
+  // From here on in double precision.
+  void refine();
   void step() {
     with_engine([](auto& engine) { engine.step(); });
   }
@@ -78,6 +79,7 @@ class FewGroups {
 
   const UnitProgram<S>& p_;
   LayerOptions options_;
+  double rough_tol_;
   GroupsInUse groups_;
   std::vector<Index> features_;  // what the engines see
   Stage<float> rough_;
