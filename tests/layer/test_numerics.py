@@ -56,8 +56,7 @@ def test_no_error_allowed(inputs, weights, activation) -> None:
         np.testing.assert_allclose(program.solve(tol=TOL).weights, weights, atol=1e-5)
 
 
-@pytest.mark.parametrize("share", [1e-320, 1e-200, 1e-17])
-@pytest.mark.parametrize("width", [None, 2])
+@pytest.mark.parametrize(("share", "width"), [(1e-320, None), (1e-17, None), (1e-200, 2)])
 def test_an_error_below_rounding_is_none(share, width, inputs, weights) -> None:
     program = layer(inputs, weights).at(0.0)
     options = {"block_outputs": width, "max_iter": MANY}
