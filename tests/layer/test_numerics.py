@@ -57,6 +57,16 @@ def test_no_error_allowed(inputs, weights, activation) -> None:
         np.testing.assert_allclose(program.solve(tol=TOL).weights, weights, atol=1e-5)
 
 
+@pytest.mark.parametrize(("share", "width"), [(1e-320, None), (1e-17, None), (1e-200, 2)])
+def test_an_error_below_rounding_is_none(share, width, inputs, weights) -> None:
+    program = layer(inputs, weights).at(0.0)
+    options = {"block_outputs": width, "max_iter": MANY}
+    exact = program.solve(**options)
+    tiny = replace(program, epsilon=share * np.linalg.norm(program.Y)).solve(**options)
+    assert (exact.status, tiny.status) == ("optimal", "optimal")
+    np.testing.assert_array_equal(tiny.weights, exact.weights)
+
+
 @pytest.mark.parametrize("upper", problems.UPPERS)
 def test_no_error_allowed_with_bounds(upper) -> None:
     assert_solved(random_program(5, upper).at(0.0), max_iter=MANY)

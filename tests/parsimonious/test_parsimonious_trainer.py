@@ -69,7 +69,7 @@ def test_digits() -> None:
 
 @pytest.mark.slow
 def test_the_start_width_does_not_matter() -> None:
-    results = [trained(64), trained(256)]
+    results = [trained(32), trained(128)]
     sizes = [total(result) for result in results]
     assert max(sizes) <= 1.35 * min(sizes)
     assert all(result.history[-1].accuracy >= 0.95 for result in results)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -111,6 +112,15 @@ def test_an_epsilon_that_was_asked_for_is_no_surprise(X: Array) -> None:
     """Only where errors pile up beyond half of an output is there something to say beforehand."""
     result = trim(random_network(np.random.default_rng(2), 16, 8, bias=1.0), X, epsilon=0.45)
     assert result.layers[0].epsilon == pytest.approx(0.45)
+
+
+def test_a_large_epsilon_has_not_grown_by_rounding(X: Array) -> None:
+    network = random_network(np.random.default_rng(2), 16, 8, 4)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for epsilon in np.arange(0.6, 0.9, 0.01):
+            trim(network, X, epsilon=epsilon, tol=0.1, scheme="parallel")
+    assert not [w for w in caught if "errors in front" in str(w.message)]
 
 
 @pytest.mark.filterwarnings("ignore::nettrim.LargeErrorWarning")

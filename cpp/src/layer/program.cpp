@@ -14,6 +14,9 @@ constexpr Index kSamplesPerPiece = 256;
 // the largest scale.
 constexpr int kFarApart = 10, kMostScale = 100;
 
+// Radius of a ball, over the norm of what is in its center, that rounding does not tell from zero.
+constexpr double kPoint = std::numeric_limits<double>::epsilon();
+
 // Multiplications of one product X W, about a tenth of a millisecond: less is not worth waking a
 // thread for, which may have to wait until another library's idle threads stop spinning.
 constexpr double kWorthAThread = 3e6;
@@ -146,6 +149,7 @@ template <class S>
 void UnitProgram<S>::set_level(double given_level) {
   given.level = given_level;
   level = given_level * y_scale * (constrained() ? 1.0 : static_cast<double>(x_scale) * cost_unit);
+  if (constrained() && level <= kPoint * total) level = 0;
 }
 
 template <class S>
@@ -168,7 +172,6 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
   if (largest == 0) largest = largest_entry(program.upper, entries);
   p.y_scale = unit_scale<S>(largest);
   p.largest = largest * p.y_scale;
-  p.set_level(program.level);
   p.regularisation = regularisation_of(p);
   p.with_entries([&](auto entry) {
     p.total = std::sqrt(parallel_sum(static_cast<Index>(p.samples.size()), p.threads, [&](Index k) {
@@ -182,6 +185,7 @@ UnitProgram<S> to_unit_size(const LayerProgram<S>& program, int threads) {
     }));
   });
   if (p.regularisation) p.total = std::hypot(p.total, norm_of_drawn_targets(p));
+  p.set_level(program.level);
   return p;
 }
 

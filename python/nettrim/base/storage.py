@@ -20,6 +20,7 @@ __all__ = [
     "as_path",
     "check_place",
     "names_in_npz",
+    "open_to_write",
     "read_npy",
     "read_npz",
     "write_atomically",
@@ -85,10 +86,12 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     FileNotFoundError, ValueError
         Like `check_place`.
+    OSError
+        If the system refuses it; the error names the file.
     """
     place = Path(path)
     target = check_place(place)
-    with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+    with _named(place), TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         yield Path(folder, place.name)
         written = sorted(Path(folder).iterdir(), reverse=True)
         targets = [check_place(place.with_name(file.name)) for file in written]
@@ -96,6 +99,35 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
             with file.open("rb+") as stream:
                 os.fsync(stream.fileno())
             file.replace(end)
+
+
+@contextmanager
+def open_to_write(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for a writer that hides errors of the system behind its own, like ``torch.save``.
+
+    Raises
+    ------
+    OSError
+        The error of the system itself.
+    """
+    with path.open("wb") as stream:
+        try:
+            yield stream
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
+@contextmanager
+def _named(place: Path) -> Iterator[None]:
+    """Let errors of the system name the file that was to be written, and no temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(place)) from error
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:

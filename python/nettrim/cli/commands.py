@@ -160,8 +160,8 @@ def _trim(options: Namespace) -> int:
         **_given_options(options, TRIM_OPTIONS),
         **_renamed_options(options, labels),
     )
+    print_line(result)  # whatever becomes of the files
     save(result.model, options.output, result.recipe)
-    print_line(result)
     accuracy = None if labels is None else result.accuracy(labelled, labels)
     if accuracy is not None:
         print_line(accuracy)

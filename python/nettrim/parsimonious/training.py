@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..base.storage import refuse_changes, write_atomically
+from ..base.storage import open_to_write, refuse_changes, write_atomically
 from ..models.adapters.torch.data import iterate_batches
 from .cost import ComplexityCost
 from .gates import UnitGates
@@ -198,8 +198,8 @@ class Training:
             "random": torch.get_rng_state(),
             "loader": [generator.get_state() for generator in find_generators(loader)],
         }
-        with write_atomically(path) as temporary:
-            torch.save({**state, "hash": hash_value(state)}, temporary)
+        with write_atomically(path) as temporary, open_to_write(temporary) as stream:
+            torch.save({**state, "hash": hash_value(state)}, stream)
 
     def resume(self, path: Path, loader: Batches) -> None:
         """Go on where a file says, if there is one."""

@@ -8,17 +8,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..models.layer_view import LayerView
+from ..models.layer_view import LayerView, Untouched
 
 __all__ = ["LayerChoice", "choose_layers", "choose_outputs"]
 
 LayerChoice: TypeAlias = "int | str | type | Iterable[int | str | type]"
 
+MOST_TOLD = 3  # weights of a model without layers
 PATTERN = "re:"  # what a regular expression begins with, to be told from a name
 
 
 def choose_layers(
-    layers: Sequence[LayerView], choice: LayerChoice | None, skip: LayerChoice | None = None
+    layers: Sequence[LayerView],
+    choice: LayerChoice | None,
+    skip: LayerChoice | None = None,
+    untouched: Sequence[Untouched] = (),
 ) -> list[int]:
     """Return the positions of the layers to be pruned, in order.
 
@@ -26,6 +30,8 @@ def choose_layers(
     ----------
     layers : sequence of LayerView
     choice, skip : see `nettrim.trim`
+    untouched : sequence of Untouched
+        The weights that no layer holds, to be named where there are no layers.
 
     Raises
     ------
@@ -33,7 +39,8 @@ def choose_layers(
         If an entry of ``layers`` or ``skip`` stands for no prunable layer, or none is left.
     """
     if not layers:
-        raise ValueError("model has no prunable layer")
+        told = "; ".join(f"{weight.name}: {weight.reason}" for weight in untouched[:MOST_TOLD])
+        raise ValueError(f"model has no prunable layer{told and f' ({told})'}")
     names, classes = [layer.name for layer in layers], [layer.layer_class for layer in layers]
     if choice is None:
         chosen = _default_layers(layers)

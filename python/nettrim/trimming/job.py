@@ -112,7 +112,7 @@ class Job(Generic[Model]):
         opened = OpenedModel.on(model, X, held_out, mask)
         if layers is None and goal.leaves_rare:
             opened = opened.leaving_rare()
-        chosen = choose_layers(opened.layers, layers, skip)
+        chosen = choose_layers(opened.layers, layers, skip, opened.untouched)
         opened = opened.passing_over(chosen)
         counted = choose_outputs(opened.outputs, outputs)
         goal.check_data(opened, counted)

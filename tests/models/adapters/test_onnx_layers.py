@@ -205,7 +205,8 @@ def test_precisions(rng: np.random.Generator, kind: str, dtype: type, digits: fl
 def test_what_is_no_such_layer_is_left_alone(nodes: list[Node], arrays: Arrays) -> None:
     model = build(nodes, {n: v.astype(np.float32) for n, v in arrays.items()}, [6, 6])
     assert adapter.view(model).prunable_layers() == []
-    with pytest.raises(ValueError, match="model has no prunable layer"):
+    left = "[(]W: .+[)]" if arrays else ""
+    with pytest.raises(ValueError, match=f"^model has no prunable layer ?{left}$"):
         trim(model, np.ones((6, 6)), epsilon=0.1)
 
 

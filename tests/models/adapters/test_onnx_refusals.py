@@ -154,6 +154,24 @@ def test_models_that_are_refused(model: Any, error: type[Exception], words: str)
     assert str(caught.value).startswith(words)
 
 
+def test_what_is_not_valid_is_told_in_one_line() -> None:
+    model = build([("MatMul", "x W", "y")], {}, ["n", 6])
+    with pytest.raises(ValueError, match=r"model is not valid: .*'W'") as caught:
+        trim(model, np.ones((3, 6)), epsilon=0.1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["in front", "behind"])
+def test_random_numbers_are_refused(place: str, rng: np.random.Generator) -> None:
+    source, layer_input, out = ("x", "s", "y") if place == "in front" else ("z", "x", "z")
+    noise = [("RandomNormalLike", source, "r"), ("Add", f"{source} r", "s" if out == "y" else "y")]
+    layer = [("MatMul", f"{layer_input} W", out)]
+    nodes = noise + layer if place == "in front" else layer + noise
+    model = build(nodes, {"W": W.astype("f4")}, ["n", 6])
+    with pytest.raises(ValueError, match=r"compute the same twice, and tensor '[sy]' does not"):
+        trim(model, rng.standard_normal((30, 6)), epsilon=0.1)
+
+
 def test_a_model_onnxruntime_cannot_run(rng: np.random.Generator) -> None:
     nodes, arrays = conv(K2)
     model = build(nodes, arrays, ["n", *IMAGE], dtype=np.float64)

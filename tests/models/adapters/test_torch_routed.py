@@ -566,6 +566,30 @@ def test_samples_that_go_on_are_rows_too(rng: np.random.Generator) -> None:
     assert second.n_rows == 20 * 25
 
 
+class Either(nn.Module):
+    """One layer or the other, for all samples of a batch together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.one, self.other = nn.Linear(5, 8), nn.Linear(8, 2), nn.Linear(8, 2)
+
+    def forward(self, x: Any) -> Any:
+        h = torch.relu(self.first(x))
+        return self.one(h) if x.mean() > 0.1 else self.other(h)
+
+
+@pytest.mark.filterwarnings("ignore:.*depends on those beside it")
+@pytest.mark.parametrize(
+    ("shift", "taken", "left"), [(0.5, "one", "other"), (-0.5, "other", "one")]
+)
+def test_layers_that_all_samples_together_pass_by_stay(shift: float, taken: str, left: str) -> None:
+    torch.manual_seed(0)
+    X = torch.randn(60, 5) + shift
+    with pytest.warns(UserWarning, match=f"the layers '{left}' are not pruned: no sample"):
+        result = trim(Either(), X, epsilon=0.1)
+    assert [layer.name for layer in result.layers] == ["first", taken]
+
+
 def test_rows_are_found_in_places_of_their_own() -> None:
     whole = torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0], [5.0, 6.0]]).double()
     tracker = RowTracker(2)

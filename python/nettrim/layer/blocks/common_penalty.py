@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["solve_in_blocks"]
 
-# Share of the outputs whose square is a number: a smaller epsilon allows no error at all.
-SMALLEST = math.sqrt(np.finfo(np.float64).tiny)
+# Share of the outputs that rounding does not tell from zero: a smaller epsilon allows no error.
+SMALLEST = float(np.finfo(np.float64).eps)
 
 MAX_ROUNDS = 20
 SHARPER = 0.3  # tolerance of a block over that of the layer

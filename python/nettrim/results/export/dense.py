@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from ...base.storage import open_to_write
 from ...models.network.shrink import shrink
 from .exported import ExportedFile, Models, Unavailable, ViewedModel, describe_file, export_file
 
@@ -87,4 +88,5 @@ def _write_state(viewed: ViewedModel, path: Path) -> None:
     """Write the parameters of a module, for `load_state_dict`."""
     import torch
 
-    torch.save(viewed.model.state_dict(), path)
+    with open_to_write(path) as stream:
+        torch.save(viewed.model.state_dict(), stream)

@@ -30,6 +30,7 @@ __all__ = ["ToError"]
 
 ROWS = 4096  # of large arrays, at a time
 MOST_KEPT = 1 << 23  # entries of the multipliers that are kept for the next model on a path
+BEYOND_ROUNDING = 1 + 1e-9  # of a radius over the error that was asked for
 ASTRAY = 2.0  # radii of its ball, beyond which an answer without proof is worse than none
 
 
@@ -138,7 +139,7 @@ class ToError(Method):
         """Pose a task's program; say before it is solved if errors have grown large."""
         place = task.place
         ball = self.pose(task.layer, task.original, task.current, place)
-        if ball.radius > max(LARGE_ERROR, self._floor(place)):
+        if ball.radius > BEYOND_ROUNDING * max(LARGE_ERROR, self._floor(place)):
             self.run.warn_once(
                 LargeErrorWarning,
                 f"layer {task.layer.name!r} may move by {ball.radius:.0%} of its output, as the "

@@ -137,10 +137,22 @@ class OnnxView(ModelView):
         self._refuse_bfloat16()
         data = self._inputs.calibration(values, name)
         if self._layers:
-            situation = self._situation(self._inputs.cast(data, name))
+            samples = self._inputs.cast(data, name)
+            situation = self._situation(samples)
+            self._refuse_randomness(samples[:1])
             self._refuse_slides_over_samples(situation.probe)
             self._counted = situation.names
         return data
+
+    def _refuse_randomness(self, few: Samples) -> None:
+        names = self._session.outputs
+        runs = [self._session.values(few, names, self._originals) for _ in range(2)]
+        for name, value, again in zip(names, *runs, strict=True):
+            if not np.array_equal(value, again, equal_nan=True):
+                raise ValueError(
+                    f"model must compute the same twice, and tensor {name!r} does not: it draws "
+                    "random numbers"
+                )
 
     def _refuse_slides_over_samples(self, probe: Probe) -> None:
         for layer in itertools.chain.from_iterable(self._calls):
@@ -415,7 +427,8 @@ def _check(model: onnx.ModelProto) -> None:
         try:
             onnx.checker.check_model(_infer_shapes(model))
         except onnx.checker.ValidationError as error:
-            raise ValueError(f"model is not valid: {error}") from None
+            told = " ".join(str(error).split())
+            raise ValueError(f"model is not valid: {told}") from None
     for opset in model.opset_import:
         if opset.domain in ("", "ai.onnx") and opset.version < OLDEST_OPSET:
             raise ValueError(

@@ -72,6 +72,7 @@ def settle(running: RunningModel, data: Data, name: str) -> RunningModel:
             "along the first axis (a recurrent layer or attention without batch_first), put "
             "them there",
         )
+        running = _without_unmet(running, data)
     running = replace(running, graph=_confirmed(running, samples[0], outputs))
     if running.graph is None:
         running = _without_uncalled(running)
@@ -171,6 +172,16 @@ def _accept(running: RunningModel, routing: Routing, samples: Data) -> RunningMo
     if not running.outputs:
         raise ValueError("model must return one result for each sample")
     return running
+
+
+def _without_unmet(running: RunningModel, data: Data) -> RunningModel:
+    """Leave out the layers that rows reach in some batches, but none where all samples pass."""
+    picked = [stop for stop, arrival in running.arrivals.items() if arrival.is_picked]
+    unmet = dict.fromkeys(sorted(find_idle(running.runner, map(str, picked), data)), UNREACHED)
+    if unmet:
+        _warn_of_unreached(unmet)
+    arrivals = {stop: a for stop, a in running.arrivals.items() if stop not in unmet}
+    return replace(running, arrivals=arrivals, left_out={**running.left_out, **unmet})
 
 
 def _without_uncalled(running: RunningModel) -> RunningModel:
