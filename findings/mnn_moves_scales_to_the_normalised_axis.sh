@@ -65,7 +65,7 @@ assert set(seen.values()) == {"right"}
 PYTHON
 "$work/onnx/bin/python" -W ignore make.py
 for model in *.onnx; do
-    "$work/mnn/bin/mnnconvert" -f ONNX --modelFile "$model" --MNNModel "${model%.onnx}.mnn" --bizCode norm \
-        --keepInputFormat > log 2>&1 || { cat log; exit 1; }
+    "$work/mnn/bin/python" -c 'import sys, _tools; _tools.mnnconvert(sys.argv)' -f ONNX --modelFile "$model" \
+        --MNNModel "${model%.onnx}.mnn" --bizCode norm --keepInputFormat > log 2>&1 || { cat log; exit 1; }
 done
 "$work/mnn/bin/python" -W ignore run.py
