@@ -71,12 +71,11 @@ class Sensitivity:
 
     def _moved(self, position: int, affine: Affine, X: Array, directions: Array) -> Iterator[Array]:
         """Yield how what counts moves, all in one, over a shift of the signals along a column."""
-        stacked = affine.stacked
-        step = STEP * float(np.sqrt(np.mean((X @ stacked) ** 2)))
-        shift = step * _constant(X)
+        step = STEP * float(np.sqrt(np.mean((X @ affine.stacked) ** 2)))
+        shifted = _shifts(affine, X)
         for direction in directions.T:
-            shifted = affine.replaced(stacked + np.outer(shift, direction))
-            yield self.judge.moved_to(self._outputs({position: shifted})) / (step or 1.0)
+            outputs = self._outputs({position: shifted(step * direction)})
+            yield self.judge.moved_to(outputs) / (step or 1.0)
 
     @cached_property
     def _outputs(self) -> Callable[[Mapping[int, Affine]], list[Array]]:
@@ -87,6 +86,15 @@ def _principal_directions(signals: Array) -> Array:
     """Return orthonormal columns: all directions, or those in which signals are largest."""
     directions = np.linalg.eigh(signals.T @ signals)[1]
     return np.ascontiguousarray(directions[:, -DIRECTIONS:])
+
+
+def _shifts(affine: Affine, X: Array) -> Callable[[Array], Affine]:
+    """Return what shifts all signals alike: a bias that may change, or features that add up."""
+    bias = affine.bias
+    if bias is not None and not affine.fixed_bias:
+        return lambda shift: affine._replace(bias=affine.rounded(bias + shift, bias))
+    constant, weights = _constant(X), affine.stacked
+    return lambda shift: affine.replaced(weights + np.outer(constant, shift))
 
 
 def _constant(X: Array) -> Array:
