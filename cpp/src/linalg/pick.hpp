@@ -64,23 +64,14 @@ class Picker {
 
 #elif defined(__AVX2__)
 
-using PickOrder = std::array<std::uint8_t, 32>;
+using PickOrder = std::array<std::int32_t, 8>;
 
-inline __m256i read_order(const PickOrder& order) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(order.data()));
-}
 inline void reorder(const float* row, const PickOrder& order, float* out) {
-  _mm256_storeu_ps(out, _mm256_permutevar8x32_ps(_mm256_loadu_ps(row), read_order(order)));
+  const __m256i places = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(order.data()));
+  _mm256_storeu_ps(out, _mm256_permutevar8x32_ps(_mm256_loadu_ps(row), places));
 }
 inline void reorder(const double* row, const PickOrder& order, double* out) {
   reorder(reinterpret_cast<const float*>(row), order, reinterpret_cast<float*>(out));
-}
-inline void reorder(const std::int16_t* row, const PickOrder& order, std::int16_t* out) {
-  const auto load = [](const void* at) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-  };
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
-                   _mm_shuffle_epi8(load(row), load(order.data())));
 }
 
 // A register at a time, in an order that brings the entries that are asked for to its front.
@@ -93,8 +84,8 @@ class Picker {
       if (chunks_.empty() || chunks_.back().first != first) chunks_.push_back({{}, first, 0});
       Chunk& chunk = chunks_.back();
       for (Index part = 0; part < kParts; ++part) {
-        const auto to = static_cast<std::size_t>(kUnit * (kParts * chunk.count + part));
-        chunk.order[to] = static_cast<std::uint8_t>(kParts * (place - first) + part);
+        const auto to = static_cast<std::size_t>(kParts * chunk.count + part);
+        chunk.order[to] = static_cast<std::int32_t>(kParts * (place - first) + part);
       }
       ++chunk.count;
     }
@@ -107,9 +98,8 @@ class Picker {
   }
 
  private:
-  // An order is of bytes, or of four bytes at a time.
-  static constexpr Index kUnit = sizeof(G) < 4 ? 1 : 4, kParts = sizeof(G) < 4 ? 2 : sizeof(G) / 4;
-  static constexpr Index kLanes = (sizeof(G) < 4 ? 16 : 32) / sizeof(G);
+  static constexpr Index kParts = sizeof(G) / 4;  // of an entry, which move one by one
+  static constexpr Index kLanes = 32 / sizeof(G);
   struct Chunk {
     PickOrder order;
     Index first, count;
