@@ -17,9 +17,11 @@ namespace nettrim::layer {
 namespace {
 
 // A start is looked for on some of the samples where that leaves most of them out: so many, and so
-// many for each feature; to such a gap and infeasibility.
-constexpr Index kFewestSampled = 2048, kSampledPerFeature = 4, kWorthSampling = 4;
-constexpr double kSampledTol = 0.03;
+// many for each feature; to such a gap and infeasibility. Where it leaves out half of them, and
+// epsilon is below this share of Y's norm, so that few rows bind, alternating directions alone look
+// at half.
+constexpr Index kFewestSampled = 2048, kSampledPerFeature = 4, kWorthSampling = 4, kWorthHalf = 2;
+constexpr double kSampledTol = 0.03, kHalfBelow = 0.2;
 // How far alternating directions go before Newton's method: relative gap and infeasibility, steps.
 constexpr double kRoughTol = 0.4;
 constexpr Index kRoughCheckEvery = 10, kMostRoughSteps = 150;
@@ -125,7 +127,9 @@ EngineResult<S> run_roughly(const UnitProgram<S>& p, const Supervisor& superviso
 template <class S>
 Index samples_for_start(const UnitProgram<S>& p) {
   const Index few = std::max(kFewestSampled, kSampledPerFeature * p.n_features());
-  return kWorthSampling * few <= p.n_samples() ? few : p.n_samples();
+  if (kWorthSampling * few <= p.n_samples()) return few;
+  const bool is_close = p.constrained() && p.level < kHalfBelow * p.total;
+  return is_close && kWorthHalf * few <= p.n_samples() ? p.n_samples() / 2 : p.n_samples();
 }
 
 template <class S>
@@ -153,7 +157,7 @@ EngineResult<S> find_start(const UnitProgram<S>& p, const Supervisor& supervisor
   EngineResult<S> rough = initial_result(q, inner_start);
   rough.iterations = a.iterations;
   rough = run_roughly(q, inner, inner_start, std::move(rough));
-  if (!is_final(q, options, rough)) {
+  if (kWorthSampling * count <= p.n_samples() && !is_final(q, options, rough)) {
     rough = run_newton(q, inner, std::move(rough), "on some samples", gram_precision(q));
   }
   if (std::isfinite(error(q, rough))) sampled.extend(rough, a);

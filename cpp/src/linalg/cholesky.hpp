@@ -8,6 +8,10 @@ namespace nettrim {
 // Puts L of L L' in the place of the lower triangle; false where a pivot is not positive.
 bool cholesky(Part<double> lower);
 bool cholesky(Part<float> lower);
+// The same of a symmetric quasidefinite matrix, whose rows after the first `positive` have negative
+// pivots: L of L S L', S being 1 for the first rows and -1 for the others.
+bool cholesky(Part<double> lower, Index positive);
+bool cholesky(Part<float> lower, Index positive);
 
 // X becomes L^-1 X
 void solve_from_left(const ConstPart<double>& L, Part<double> X);

@@ -24,19 +24,8 @@ Eigen::Block<Matrix<double>> QuasidefiniteFactor::prepare(Index size, Index room
   return packed_.topLeftCorner(size_, size_);
 }
 
-// By blocks: L11 L11' = H, L21 = C L11'^-1, L22 L22' = E + L21 L21'; then columns of unit diagonal.
 bool QuasidefiniteFactor::factor(Index positive) {
-  const Index negative = size_ - positive;
-  auto first = packed_.topLeftCorner(positive, positive);
-  auto side = packed_.block(positive, 0, negative, positive);
-  auto second = packed_.block(positive, positive, negative, negative);
-  if (positive > 0 && !cholesky(first)) return false;
-  if (negative > 0) {
-    if (positive > 0) solve_from_right(first, side);
-    second.triangularView<Eigen::Lower>() *= -1.0;
-    if (positive > 0) add_gram(side, second);
-    if (!cholesky(second)) return false;
-  }
+  if (!cholesky(packed_.topLeftCorner(size_, size_), positive)) return false;
   for (Index j = 0; j < size_; ++j) {
     const double pivot = packed_(j, j);
     d_[j] = j < positive ? pivot * pivot : -pivot * pivot;

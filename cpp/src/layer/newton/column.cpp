@@ -1,6 +1,7 @@
 #include "layer/newton/column.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -10,8 +11,9 @@ namespace nettrim::layer {
 namespace {
 
 // Exchanges of one guess, and how many of them may fail to reduce the number of wrong elements.
-constexpr Index kMostExchanges = 20;
-constexpr Index kGrace = 3;
+constexpr Index kMostExchanges = 30;
+constexpr Index kGrace = 6;
+constexpr double kShorter = 0.5;     // share of the wrong elements to exchange, over that before
 constexpr int kMostCorrections = 3;  // of a guess's answer, beside the first
 constexpr int kProximalUpdates = 3, kFirmProximalUpdates = 50;
 constexpr double kMostRhoFactor = 1e5;
@@ -63,7 +65,39 @@ void Column::add_rows(const std::vector<Index>& rows, const Vector& bounds) {
   bounds_.tail(bounds.size()) = bounds;
   append_zeros(multipliers_, bounds.size());
   append_zeros(multiplier_slope_, bounds.size());
-  guess_.tight.resize(rows_.size(), 1);
+  guess_.tight.resize(rows_.size(), 0);
+  slack_.resize(0);
+}
+
+void Column::keep_slack_rows(Index most) {
+  const auto m = static_cast<Index>(rows_.size());
+  if (slack_.size() != m) return;
+  std::vector<Index> slack;
+  for (Index k = 0; k < m; ++k) {
+    if (guess_.tight[static_cast<std::size_t>(k)] == 0 && multipliers_[k] == 0) slack.push_back(k);
+  }
+  if (static_cast<Index>(slack.size()) <= most) return;
+  std::stable_sort(slack.begin(), slack.end(),
+                   [&](Index a, Index b) { return slack_[a] > slack_[b]; });
+  std::vector<std::uint8_t> leaves(rows_.size(), 0);
+  for (auto k = slack.begin() + most; k != slack.end(); ++k)
+    leaves[static_cast<std::size_t>(*k)] = 1;
+  std::size_t kept = 0;
+  for (std::size_t from = 0; from < rows_.size(); ++from) {
+    if (leaves[from] != 0) continue;
+    rows_[kept] = rows_[from];
+    guess_.tight[kept] = guess_.tight[from];
+    for (Vector* values : {&bounds_, &multipliers_, &multiplier_slope_}) {
+      (*values)[static_cast<Index>(kept)] = (*values)[static_cast<Index>(from)];
+    }
+    ++kept;
+  }
+  rows_.resize(kept);
+  guess_.tight.resize(kept);
+  for (Vector* values : {&bounds_, &multipliers_, &multiplier_slope_}) {
+    values->conservativeResize(static_cast<Index>(kept));
+  }
+  slack_.resize(0);
 }
 
 void Column::start(const Vector& weights, const Vector& multipliers) {
@@ -72,6 +106,9 @@ void Column::start(const Vector& weights, const Vector& multipliers) {
   for (std::size_t i = 0; i < features_.size(); ++i) {
     const double w = weights_[static_cast<Index>(i)];
     guess_.sign[i] = static_cast<std::int8_t>((w > 0) - (w < 0));
+  }
+  for (std::size_t k = 0; k < rows_.size(); ++k) {
+    guess_.tight[k] = multipliers_[static_cast<Index>(k)] > 0;
   }
   support_size_ = count_nonzeros(guess_.sign);
   tight_size_ = count_nonzeros(guess_.tight);
@@ -192,10 +229,12 @@ double Column::row_error() const {
   return (multipliers_ - multiplier_center_).lpNorm<Eigen::Infinity>() / rho_;
 }
 
-// Leaves weights and multipliers alone unless it succeeds.
+// Leaves weights and multipliers alone unless it succeeds. Where exchanges of all that is wrong
+// leave as much of it, fewer are exchanged at a time.
 bool Column::exchange_until_right(double lambda, const ColumnTolerances& t, ColumnWorkspace& work) {
   std::size_t fewest = std::numeric_limits<std::size_t>::max();
   Index grace = kGrace;
+  double share = 1;
   for (Index round = 0; round < kMostExchanges; ++round) {
     if (!synchronise(work)) return false;
     solve_guess(lambda, t, work);
@@ -216,12 +255,36 @@ bool Column::exchange_until_right(double lambda, const ColumnTolerances& t, Colu
     if (wrong.size() < fewest) {
       fewest = wrong.size();
       grace = kGrace;
+      share = std::min(1.0, share / kShorter);
     } else if (--grace < 0) {
       return false;
+    } else {
+      share *= kShorter;
     }
+    keep_most_wrong(share, lambda, work);
     for (const Index element : wrong) exchange(element);
   }
   return false;
+}
+
+// Of what is wrong, this share of each kind: weights and rows that are to come, and to go.
+void Column::keep_most_wrong(double share, double lambda, ColumnWorkspace& work) const {
+  if (share == 1) return;
+  const auto n = static_cast<Index>(features_.size());
+  std::array<std::vector<std::pair<double, Index>>, 4> kinds;  // the most wrong first
+  for (const Index e : work.wrong) {
+    const bool is_row = e >= n, goes = is_in(e);
+    const double error = is_row ? (goes ? -candidate_[e - n] : slack_[e - n])
+                         : goes ? std::abs(reference_[e] + step_[e])
+                                : std::abs(gradient_[e]) / due(e, lambda);
+    kinds[2 * std::size_t(is_row) + std::size_t(goes)].emplace_back(-error, e);
+  }
+  work.wrong.clear();
+  for (auto& kind : kinds) {
+    std::sort(kind.begin(), kind.end());
+    kind.resize(static_cast<std::size_t>(std::ceil(share * static_cast<double>(kind.size()))));
+    for (const auto& [error, e] : kind) work.wrong.push_back(e);
+  }
 }
 
 void Column::exchange(Index element) {

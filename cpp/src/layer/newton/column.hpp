@@ -72,6 +72,8 @@ class Column {
   void add_rows(const std::vector<Index>& rows, const Vector& bounds);
   // Working features given by their place in features(), in ascending order; the others are zero.
   void keep_features(const std::vector<Index>& places);
+  // So many slack rows at most: those nearest to their bounds at the last solve. Others leave.
+  void keep_slack_rows(Index most);
   // The Gram matrix over the active samples: of the first gram_size() features; add_gram() appends
   // the columns of all others, features x others, which solve() needs.
   Index gram_size() const { return gram_.size(); }
@@ -121,6 +123,7 @@ class Column {
   void correct_guess(double lambda, ColumnWorkspace& work);
   bool is_accurate(double lambda, const ColumnTolerances& t) const;
   void find_wrong(double lambda, const ColumnTolerances& t, ColumnWorkspace& work) const;
+  void keep_most_wrong(double share, double lambda, ColumnWorkspace& work) const;
   void exchange(Index element);
   void measure(ColumnWorkspace& work);
   bool move_proximal_centers(double lambda, const ColumnTolerances& t);

@@ -14,7 +14,8 @@ constexpr Index kRowsPerFeature = 4;  // in use: as many rows may come at once
 // Features in use for one that may come where its part of a Gram matrix is no estimate: what
 // alternating directions leave looks better than it is.
 constexpr Index kExactGrowth = 4;
-constexpr double kSpare = 1.1;  // working features over those in use, before some leave
+constexpr double kSpare = 1.1;   // working features over those in use, before some leave
+constexpr Index kSlackRows = 1;  // for each tight one, from which on some leave
 constexpr double kFarFromUse = 0.7, kNearUse = 0.95;  // gradient over lambda
 constexpr std::size_t kRoomForGrams = 80'000'000;     // bytes, or those of the program's arrays
 // While working sets still grow, Gram matrices are estimated from so many active samples for each
@@ -190,11 +191,13 @@ Index Newton<S>::update_working_set(Index output, double seen_at, ColumnWorkspac
   return static_cast<Index>(features.size() + rows.size());
 }
 
-// Features that lambda keeps far from use leave, once they are many: Gram matrices are large. All
-// that are not near to use do before an estimate is completed.
+// Rows and features that are far from use leave once they are many, features as lambda keeps them
+// from it: Gram matrices are large. All features that are not near to use do before an estimate is
+// completed.
 template <class S>
 void Newton<S>::shrink(Index output, const Eigen::VectorXd& steepness) {
   auto& column = columns_[static_cast<std::size_t>(output)];
+  column.keep_slack_rows(std::max(kFewestAdded, kSlackRows * column.tight_size()));
   const auto size = static_cast<Index>(column.features().size());
   const bool is_dear = is_to_be_completed(output);
   const auto spare = static_cast<double>(column.support_size()) * kSpare;
