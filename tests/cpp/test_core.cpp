@@ -20,6 +20,7 @@
 #include "layer/newton/newton.hpp"
 #include "layer/program_copy.hpp"
 #include "layer/search.hpp"
+#include "linalg/cholesky.hpp"
 #include "linalg/factor.hpp"
 #include "linalg/inverse.hpp"
 #include "linalg/outer.hpp"
@@ -341,6 +342,31 @@ void test_exceptions_leave_a_parallel_region() {
       if (k == 2) throw std::invalid_argument("from a thread");
     });
   }));
+}
+
+// Of every size about those of its tiles and blocks; what is above the diagonal is not touched.
+template <class S>
+void test_signed_cholesky() {
+  std::mt19937 generator(11);
+  const double rounding = std::is_same_v<S, float> ? 2e-6 : 1e-14;
+  for (const Index n : {1, 2, 3, 4, 5, 7, 11, 12, 13, 25, 63, 64, 65, 66, 91, 130, 201}) {
+    for (const Index positive : {Index(0), n / 3, n - 1, n}) {
+      const Matrix<S> A = normal<S>(generator, n, n + 9);
+      Matrix<S> K = A * A.transpose() / static_cast<S>(n) + Matrix<S>::Identity(n, n);
+      K.bottomRightCorner(n - positive, n - positive) *= -1;
+      Matrix<S> lower = K;
+      lower.template triangularView<Eigen::StrictlyUpper>().setConstant(7);
+      CHECK(cholesky(lower, positive));
+      const Matrix<S> L = lower.template triangularView<Eigen::Lower>();
+      Matrix<S> signs = Matrix<S>::Identity(n, n);
+      signs.diagonal().tail(n - positive).setConstant(-1);
+      CHECK(double((L * signs * L.transpose() - K).norm() / K.norm()) < rounding);
+      const Matrix<S> above = lower.template triangularView<Eigen::StrictlyUpper>();
+      CHECK(above.sum() == static_cast<S>(7 * (n * (n - 1) / 2)));
+    }
+  }
+  Matrix<S> singular = Matrix<S>::Ones(9, 9);
+  CHECK(!cholesky(singular, 9));
 }
 
 // Rows of [H C'; C -E] come and go at random; solutions are those of the matrix of the rows there.
@@ -818,6 +844,8 @@ int main() {
   test_inverses_follow_their_matrix();
   test_budgets();
   test_units();
+  test_signed_cholesky<float>();
+  test_signed_cholesky<double>();
   test_quasidefinite_updates();
   test_outer_products<float>(0, 45);
   test_outer_products<double>(65, 3);
