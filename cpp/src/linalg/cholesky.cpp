@@ -8,11 +8,6 @@ namespace {
 
 namespace simd = Eigen::internal;
 
-// Columns that are finished before all to their right hear of them: so much of a few rows stays in
-// the nearest cache.
-constexpr Index kBlock = 64;
-constexpr Index kColumns = 4;  // of a tile of sums, which registers hold
-
 // Of a symmetric matrix the lower triangle, which becomes L of L S L', S being 1 for the first
 // `positive` rows and -1 for the others.
 template <class S>
@@ -35,7 +30,11 @@ class SignedCholesky {
  private:
   using Packet = typename simd::packet_traits<S>::type;
   static constexpr Index kLanes = simd::packet_traits<S>::size;
-  static constexpr Index kPackets = 3, kRows = kPackets * kLanes;  // of a tile
+  // Columns that are finished before all to their right hear of them: so much of a few rows stays
+  // in the nearest cache.
+  static constexpr Index kBlock = 64;
+  // Of a tile of sums, which registers hold.
+  static constexpr Index kPackets = 3, kRows = kPackets * kLanes, kColumns = 4;
 
   Index size() const { return lower_.rows(); }
   S* at(Index i, Index j) { return lower_.data() + j * lower_.outerStride() + i; }
