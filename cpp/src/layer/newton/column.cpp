@@ -30,6 +30,19 @@ void append_zeros(Eigen::VectorXd& vector, Index count) {
   vector.tail(count).setZero();
 }
 
+// Of entries those at these places, in ascending order.
+template <class T>
+void keep(const std::vector<Index>& places, std::vector<T>& entries) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    entries[i] = entries[static_cast<std::size_t>(places[i])];
+  }
+  entries.resize(places.size());
+}
+
+void keep(const std::vector<Index>& places, Eigen::VectorXd& entries) {
+  entries = Eigen::VectorXd(entries(places));
+}
+
 }  // namespace
 
 void Column::add_features(const std::vector<Index>& features, const Vector& costs) {
@@ -44,19 +57,9 @@ void Column::add_features(const std::vector<Index>& features, const Vector& cost
 void Column::keep_features(const std::vector<Index>& places) {
   const auto known = std::lower_bound(places.begin(), places.end(), gram_.size());
   gram_.keep({places.begin(), known});
-  for (std::size_t i = 0; i < places.size(); ++i) {
-    const auto from = static_cast<std::size_t>(places[i]);
-    features_[i] = features_[from];
-    guess_.sign[i] = guess_.sign[from];
-    costs_[static_cast<Index>(i)] = costs_[places[i]];
-    weights_[static_cast<Index>(i)] = weights_[places[i]];
-    weight_slope_[static_cast<Index>(i)] = weight_slope_[places[i]];
-  }
-  features_.resize(places.size());
-  guess_.sign.resize(places.size());
-  costs_.conservativeResize(static_cast<Index>(places.size()));
-  weights_.conservativeResize(static_cast<Index>(places.size()));
-  weight_slope_.conservativeResize(static_cast<Index>(places.size()));
+  keep(places, features_);
+  keep(places, guess_.sign);
+  for (Vector* entries : {&costs_, &weights_, &weight_slope_}) keep(places, *entries);
 }
 
 void Column::add_rows(const std::vector<Index>& rows, const Vector& bounds) {
@@ -80,23 +83,16 @@ void Column::keep_slack_rows(Index most) {
   std::stable_sort(slack.begin(), slack.end(),
                    [&](Index a, Index b) { return slack_[a] > slack_[b]; });
   std::vector<std::uint8_t> leaves(rows_.size(), 0);
-  for (auto k = slack.begin() + most; k != slack.end(); ++k)
+  for (auto k = slack.begin() + most; k != slack.end(); ++k) {
     leaves[static_cast<std::size_t>(*k)] = 1;
-  std::size_t kept = 0;
-  for (std::size_t from = 0; from < rows_.size(); ++from) {
-    if (leaves[from] != 0) continue;
-    rows_[kept] = rows_[from];
-    guess_.tight[kept] = guess_.tight[from];
-    for (Vector* values : {&bounds_, &multipliers_, &multiplier_slope_}) {
-      (*values)[static_cast<Index>(kept)] = (*values)[static_cast<Index>(from)];
-    }
-    ++kept;
   }
-  rows_.resize(kept);
-  guess_.tight.resize(kept);
-  for (Vector* values : {&bounds_, &multipliers_, &multiplier_slope_}) {
-    values->conservativeResize(static_cast<Index>(kept));
+  std::vector<Index> places;
+  for (Index k = 0; k < m; ++k) {
+    if (leaves[static_cast<std::size_t>(k)] == 0) places.push_back(k);
   }
+  keep(places, rows_);
+  keep(places, guess_.tight);
+  for (Vector* entries : {&bounds_, &multipliers_, &multiplier_slope_}) keep(places, *entries);
   slack_.resize(0);
 }
 
