@@ -93,9 +93,14 @@ template <class S>
 double Newton<S>::norm_over_active(const Matrix<S>& dual) const {
   double square = 0;
   p_.with_entries([&](auto entry) {
-    for (Index i = 0; i < dual.size(); ++i) {
-      if (entry(i).active) square += double(dual.data()[i]) * double(dual.data()[i]);
-    }
+    square = parallel_sum(p_.n_samples(), p_.threads, [&](Index sample) {
+      double sum = 0;
+      for (Index m = 0; m < p_.n_outputs(); ++m) {
+        const double g = double(dual(m, sample));
+        if (entry(sample * p_.n_outputs() + m).active) sum += g * g;
+      }
+      return sum;
+    });
   });
   return std::sqrt(square);
 }

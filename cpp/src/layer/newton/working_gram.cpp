@@ -1,6 +1,7 @@
 #include "layer/newton/working_gram.hpp"
 
 #include <algorithm>
+#include <bitset>
 #include <numeric>
 
 #include "linalg/factor.hpp"
@@ -22,18 +23,40 @@ constexpr double kCostOfGathering = 4;
 // product of whole blocks.
 constexpr double kCostOfPicking = 40, kCostOfMultiplying = 1.5;
 
-// Of 64 samples, one in `stride`: those of a larger stride are among those of a smaller one, and
-// their places differ from one 64 to the next, for data may be periodic.
-bool is_one_in(Index stride, Index sample) {
-  const Index turn = 29 * (sample / 64);
-  return (sample - turn) % stride == 0;
+static_assert(kSamplesPerBlock % kWord == 0 && kSamplesPerProduct % kWord == 0);
+
+// Of 64 samples, one in `stride`, a bit each: those of a larger stride are among those of a smaller
+// one, and their places differ from one 64 to the next, for data may be periodic.
+std::uint64_t one_in(Index stride, Index word) {
+  std::uint64_t chosen = 0;
+  const Index first = (29 * word) % stride;
+  for (Index bit = first; bit < kWord; bit += stride) chosen |= std::uint64_t(1) << bit;
+  return chosen;
 }
 
-std::vector<Index> one_in(Index stride, Index first, Index last) {
-  std::vector<Index> samples;
-  for (Index i = first; i < last; ++i) {
-    if (is_one_in(stride, i)) samples.push_back(i);
+Index count_bits(std::uint64_t bits) { return static_cast<Index>(std::bitset<kWord>(bits).count()); }
+
+// body(bit) for every bit that is set.
+template <class Body>
+void for_each_bit(std::uint64_t bits, Body&& body) {
+  for (; bits != 0; bits &= bits - 1) body(count_bits((bits & -bits) - 1));
+}
+
+// body(word, bits) for every word of a block, with the bits of one in `stride` samples.
+template <class Body>
+void for_each_word(Range block, Index stride, Body&& body) {
+  const Index end = block.begin + block.size;
+  for (Index word = block.begin / kWord; word * kWord < end; ++word) {
+    const Index beyond = std::max((word + 1) * kWord - end, Index(0));
+    body(word, one_in(stride, word) & (~std::uint64_t(0) >> beyond));
   }
+}
+
+std::vector<Index> samples_of(Range block, Index stride) {
+  std::vector<Index> samples;
+  for_each_word(block, stride, [&](Index word, std::uint64_t bits) {
+    for_each_bit(bits, [&](Index bit) { samples.push_back(word * kWord + bit); });
+  });
   return samples;
 }
 
@@ -77,17 +100,24 @@ template <class S>
 WorkingGram<S>::WorkingGram(const UnitProgram<S>& p, Precision kept)
     : p_(p),
       kept_(kept),
-      bits_(Matrix<std::uint64_t>::Zero((p.n_samples() + 63) / 64, p.n_outputs())),
+      bits_(Matrix<std::uint64_t>::Zero(p.n_outputs(), (p.n_samples() + kWord - 1) / kWord)),
       counts_(static_cast<std::size_t>(p.n_outputs()), 0) {
   p_.with_entries([&](auto entry) {
-    for (Index i = 0, sample = 0; sample < p_.n_samples(); ++sample) {
-      for (Index output = 0; output < p_.n_outputs(); ++output, ++i) {
-        if (!entry(i).active) continue;
-        bits_(sample / 64, output) |= std::uint64_t(1) << (sample % 64);
-        ++counts_[static_cast<std::size_t>(output)];
+    parallel_for(bits_.cols(), p_.threads, [&](Index word, int) {
+      const Index last = std::min((word + 1) * kWord, p_.n_samples());
+      for (Index sample = word * kWord; sample < last; ++sample) {
+        for (Index output = 0; output < p_.n_outputs(); ++output) {
+          const std::uint64_t active = entry(sample * p_.n_outputs() + output).active ? 1 : 0;
+          bits_(output, word) |= active << (sample % kWord);
+        }
       }
-    }
+    });
   });
+  for (Index word = 0; word < bits_.cols(); ++word) {
+    for (Index output = 0; output < p_.n_outputs(); ++output) {
+      counts_[static_cast<std::size_t>(output)] += count_bits(bits_(output, word));
+    }
+  }
   if (p_.regularisation) pull_ = p_.regularisation->pull;
   Index spared = 0;
   for (const Index count : counts_) spared += std::max(2 * count - p_.n_samples(), Index(0));
@@ -219,18 +249,15 @@ void WorkingGram<S>::add_samples(const std::vector<GramColumns*>& asked) const {
     pickers.emplace_back(Picker<G>({begin, fresh}), Picker<G>({fresh, features.back().end()}));
   }
   for (Index first = 0; first < p_.n_samples(); first += stride * kSamplesPerBlock) {
-    const Index last = std::min(first + stride * kSamplesPerBlock, p_.n_samples());
-    const std::vector<Index> samples = one_in(stride, first, last);
+    const Range block = {first, std::min(stride * kSamplesPerBlock, p_.n_samples() - first)};
+    const std::vector<Index> samples = samples_of(block, stride);
     if (shared) write_X(samples, X);
     for (std::size_t m = 0; m < asked.size(); ++m) {
       GramColumns& a = *asked[m];
       const auto& [pick_known, pick_fresh] = pickers[m];
       const double weight = weight_of_samples(a);
       products.begin(a.known, a.entries.cols());
-      places.clear();
-      for (std::size_t k = 0; k < samples.size(); ++k) {
-        if (counts(a, samples[k])) places.push_back(static_cast<Index>(k));
-      }
+      find_places(a, block, stride, places);
       for (std::size_t k = 0; k < places.size(); ++k) {
         if (shared) {
           if (k + 1 < places.size()) fetch_ahead(X.col(places[k + 1]).data(), X.rows());
@@ -261,6 +288,7 @@ void WorkingGram<S>::add_products(const std::vector<GramColumns*>& asked) const 
   }
   Matrix<double> sums = Matrix<double>::Zero(p_.n_features(), fresh);
   Matrix<G> X, counted;
+  std::vector<Index> places;
   for (Index first = 0; first < p_.n_samples(); first += kSamplesPerProduct) {
     const Range block = {first, std::min(kSamplesPerProduct, p_.n_samples() - first)};
     X.resize(p_.n_features(), block.size);
@@ -268,8 +296,8 @@ void WorkingGram<S>::add_products(const std::vector<GramColumns*>& asked) const 
     counted.setZero(fresh, block.size);
     G* row = counted.data();
     for (std::size_t m = 0; m < asked.size(); ++m) {
-      for (Index k = 0; k < block.size; ++k) {
-        if (!counts(*asked[m], first + k)) continue;
+      find_places(*asked[m], block, 1, places);
+      for (const Index k : places) {
         G* out = row + k * fresh;
         for (const Index feature : features[m]) *out++ = X(feature, k);
       }
@@ -297,11 +325,29 @@ Index WorkingGram<S>::counted_samples(const GramColumns& a) const {
   return is_difference(a) ? p_.n_samples() - active : active / a.stride;
 }
 
+// Of the samples of a word, those that count.
 template <class S>
-bool WorkingGram<S>::counts(const GramColumns& a, Index sample) const {
-  const bool is_active = active(a.output, sample);
-  if (is_difference(a)) return !is_active;
-  return is_active && (a.stride == 1 || is_one_in(a.stride, sample) == (a.estimate == nullptr));
+std::uint64_t WorkingGram<S>::counted(const GramColumns& a, Index word) const {
+  const std::uint64_t active = bits_(a.output, word);
+  if (is_difference(a)) return ~active;
+  if (a.stride == 1) return active;
+  const std::uint64_t chosen = one_in(a.stride, word);
+  return active & (a.estimate != nullptr ? ~chosen : chosen);
+}
+
+// Of one in `stride` samples of a block, the places of those that count.
+template <class S>
+void WorkingGram<S>::find_places(const GramColumns& a, Range block, Index stride,
+                                 std::vector<Index>& places) const {
+  places.clear();
+  Index before = 0;
+  for_each_word(block, stride, [&](Index word, std::uint64_t there) {
+    for_each_bit(counted(a, word) & there, [&](Index bit) {
+      const std::uint64_t earlier = (std::uint64_t(1) << bit) - 1;
+      places.push_back(before + count_bits(there & earlier));
+    });
+    before += count_bits(there);
+  });
 }
 
 // One in so many samples is asked for.

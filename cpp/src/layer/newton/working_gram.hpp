@@ -12,6 +12,7 @@
 namespace nettrim::layer {
 
 constexpr Index kLargestStride = 64;
+constexpr Index kWord = 64;  // samples that have their bits in one
 
 // Columns from `known` on of the Gram matrix of `features`.
 struct GramColumns {
@@ -45,7 +46,7 @@ class WorkingGram {
 
  private:
   bool active(Index output, Index sample) const {
-    return (bits_(sample / 64, output) >> (sample % 64)) & 1;
+    return (bits_(output, sample / kWord) >> (sample % kWord)) & 1;
   }
   // Whether it is less work to take the inactive samples off the whole.
   bool is_difference(const GramColumns& asked) const {
@@ -61,7 +62,9 @@ class WorkingGram {
   void add_products(const std::vector<GramColumns*>& asked) const;
   double weight_of_samples(const GramColumns& asked) const;
   Index counted_samples(const GramColumns& asked) const;
-  bool counts(const GramColumns& asked, Index sample) const;
+  std::uint64_t counted(const GramColumns& asked, Index word) const;
+  void find_places(const GramColumns& asked, Range block, Index stride,
+                   std::vector<Index>& places) const;
   Index common_stride(const std::vector<GramColumns*>& asked) const;
   bool shares_samples(const std::vector<GramColumns*>& asked, Index stride) const;
   template <class G>
@@ -72,7 +75,7 @@ class WorkingGram {
 
   const UnitProgram<S>& p_;
   Precision kept_;
-  Matrix<std::uint64_t> bits_;  // of the active entries, words x outputs
+  Matrix<std::uint64_t> bits_;  // of the active entries, outputs x words
   std::vector<Index> counts_;
   Matrix<double> squares_;  // sums over active samples, outputs x features; for estimates
   double pull_ = 0;
