@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "linalg/parallel.hpp"
+#include "linalg/pick.hpp"
 
 namespace nettrim {
 namespace {
@@ -13,54 +14,53 @@ namespace simd = Eigen::internal;
 
 // Share of entries that are not zero from which on a dense product is as fast; and time to find
 // these entries, over that of a dense product with a packet of rows, for one product and for many.
-constexpr double kMostDense = 0.3;
-constexpr double kCostOfFinding = 8, kShareOfFinding = 1;
-constexpr Index kTogether = 8;  // entries, which are often zero together
+constexpr double kMostDense = 0.4;
+constexpr double kCostOfFinding = 3, kShareOfFinding = 0.4;
+// Bytes on the left that the nearest cache holds beside what streams by, and entries of a column
+// for which it is worth while to read its sums and to write them.
+constexpr Index kNearBytes = 32 << 10, kWorthSums = 12;
 
+// Columns of the left that are passed through at a time, so that they stay near.
 template <class S>
-bool is_zero(const S* entries) {
-  bool other = false;
-  for (Index i = 0; i < kTogether; ++i) other |= entries[i] != S(0);
-  return !other;
+Index columns_at_once(Index height, const SparseColumns<S>& X, Index columns) {
+  const Index near = kNearBytes / (height * static_cast<Index>(sizeof(S)));
+  const Index entries = std::max<Index>(X.begin.back(), 1);
+  return std::max(near, kWorthSums * X.count() * columns / entries);
 }
 
-// out += factor rows X: of so many packets of rows, which lie column by column; `sums` has room for
-// one more.
+// out += factor A X, of so many packets of rows of A. What a thread copies has a place that stays,
+// for memory that is new is slow.
 template <int Packets, class S>
-void add_rows(const S* rows, S* sums, const SparseColumns<S>& X, S factor, Index height,
-              Part<S> out) {
+void add_rows(const ConstPart<S>& A, Range r, const SparseColumns<S>& X, S factor, Part<S> out) {
   using Packet = typename simd::packet_traits<S>::type;
   constexpr Index kLanes = simd::packet_traits<S>::size, kHeight = Packets * kLanes;
-  for (Index j = 0; j < X.count(); ++j) {
-    Packet sum[Packets];
-    for (Packet& s : sum) s = simd::pset1<Packet>(S(0));
-    const std::int32_t end = X.begin[static_cast<std::size_t>(j) + 1];
-    for (std::int32_t k = X.begin[static_cast<std::size_t>(j)]; k < end; ++k) {
-      const Packet x = simd::pset1<Packet>(X.value[static_cast<std::size_t>(k)]);
-      const S* const a = rows + X.row[static_cast<std::size_t>(k)] * kHeight;
-      for (Index i = 0; i < Packets; ++i) {
-        sum[i] = simd::pmadd(simd::ploadu<Packet>(a + i * kLanes), x, sum[i]);
+  thread_local Matrix<S> rows, sums;
+  thread_local std::vector<std::int32_t> next;  // entry of each column
+  const Index at_once = columns_at_once(kHeight, X, A.cols());
+  rows.setZero(kHeight, at_once);
+  sums.setZero(kHeight, X.count());
+  next.assign(X.begin.begin(), X.begin.end() - 1);
+  for (Index first = 0; first < A.cols(); first += at_once) {
+    const Index last = std::min(first + at_once, A.cols());
+    rows.topLeftCorner(r.size, last - first) = A.block(r.begin, first, r.size, last - first);
+    for (Index j = 0; j < X.count(); ++j) {
+      std::int32_t k = next[static_cast<std::size_t>(j)];
+      const std::int32_t end = X.begin[static_cast<std::size_t>(j) + 1];
+      S* const out_sums = sums.col(j).data();
+      Packet sum[Packets];
+      for (Index i = 0; i < Packets; ++i) sum[i] = simd::ploadu<Packet>(out_sums + i * kLanes);
+      for (; k < end && X.row[static_cast<std::size_t>(k)] < last; ++k) {
+        const Packet x = simd::pset1<Packet>(X.value[static_cast<std::size_t>(k)]);
+        const S* const a = rows.col(X.row[static_cast<std::size_t>(k)] - first).data();
+        for (Index i = 0; i < Packets; ++i) {
+          sum[i] = simd::pmadd(simd::ploadu<Packet>(a + i * kLanes), x, sum[i]);
+        }
       }
+      for (Index i = 0; i < Packets; ++i) simd::pstoreu(out_sums + i * kLanes, sum[i]);
+      next[static_cast<std::size_t>(j)] = k;
     }
-    for (Index i = 0; i < Packets; ++i) simd::pstoreu(sums + i * kLanes, sum[i]);
-    out.col(j) += factor * Eigen::Map<const Eigen::Vector<S, Eigen::Dynamic>>(sums, height);
   }
-}
-
-// What a thread copies has a place that stays, for memory that is new is slow.
-template <int Packets, class S>
-void add_some_rows(const ConstPart<S>& A, Range r, const SparseColumns<S>& X, S factor,
-                   Part<S> out) {
-  constexpr Index kHeight = Packets * simd::packet_traits<S>::size;
-  thread_local std::vector<S> rows;
-  rows.resize(static_cast<std::size_t>(kHeight * (A.cols() + 1)));
-  for (Index j = 0; j < A.cols(); ++j) {
-    S* const column = rows.data() + j * kHeight;
-    std::copy_n(A.col(j).data() + r.begin, r.size, column);
-    std::fill(column + r.size, column + kHeight, S(0));
-  }
-  S* const sums = rows.data() + kHeight * A.cols();
-  add_rows<Packets, S>(rows.data(), sums, X, factor, r.size, out.middleRows(r.begin, r.size));
+  out.middleRows(r.begin, r.size) += factor * sums.topRows(r.size);
 }
 
 template <class S>
@@ -70,10 +70,10 @@ void add_sparse(const ConstPart<S>& A, const SparseColumns<S>& X, S factor, Part
     const Index left = A.rows() - r.begin;
     if (left > 4 * kLanes) {
       r.size = std::min(8 * kLanes, left);
-      add_some_rows<8, S>(A, r, X, factor, out);
+      add_rows<8, S>(A, r, X, factor, out);
     } else {
       r.size = std::min(4 * kLanes, left);
-      add_some_rows<4, S>(A, r, X, factor, out);
+      add_rows<4, S>(A, r, X, factor, out);
     }
   }
 }
@@ -92,21 +92,13 @@ bool is_worth_it(Index left_rows, const ConstPart<S>& X, double cost) {
 
 template <class S>
 void SparseColumns<S>::read(const ConstPart<S>& X) {
-  row.resize(static_cast<std::size_t>(X.size()) + 1);
+  row.resize(static_cast<std::size_t>(X.size() + kPickedBeyond));
   value.resize(row.size());
   begin.assign(1, 0);
   std::size_t n = 0;
   for (Index j = 0; j < X.cols(); ++j) {
-    const auto column = X.col(j);
-    for (Index first = 0; first < X.rows(); first += kTogether) {
-      const Index last = std::min(first + kTogether, X.rows());
-      if (last - first == kTogether && is_zero(column.data() + first)) continue;
-      for (Index i = first; i < last; ++i) {
-        row[n] = static_cast<std::int32_t>(i);
-        value[n] = column[i];
-        n += column[i] != S(0);
-      }
-    }
+    const S* const column = X.col(j).data();
+    n += static_cast<std::size_t>(find_nonzeros(column, X.rows(), &row[n], &value[n]));
     begin.push_back(static_cast<std::int32_t>(n));
   }
 }

@@ -1,7 +1,6 @@
 #include "layer/newton/working_gram.hpp"
 
 #include <algorithm>
-#include <bitset>
 #include <numeric>
 
 #include "linalg/factor.hpp"
@@ -33,8 +32,6 @@ std::uint64_t one_in(Index stride, Index word) {
   for (Index bit = first; bit < kWord; bit += stride) chosen |= std::uint64_t(1) << bit;
   return chosen;
 }
-
-Index count_bits(std::uint64_t bits) { return static_cast<Index>(std::bitset<kWord>(bits).count()); }
 
 // body(bit) for every bit that is set.
 template <class Body>
