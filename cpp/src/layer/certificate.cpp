@@ -26,28 +26,27 @@ decltype(auto) widened(const Eigen::MatrixBase<Derived>& m) {
   }
 }
 
-// One piece of samples: signal = XU there, dual = G there, both outputs x samples.
-template <class Entries, class Signal, class Dual>
-void add_entries(Entries entry, Index first, const Signal& signal, const Dual& dual,
+// One sample from entry `first` on: signal = XU there, dual = G there.
+template <class Entries>
+void add_entries(Entries entry, Index first, Index outputs, const double* signal, const double* dual,
                  Evidence& sums) {
-  const Index outputs = signal.rows();
-  for (Index column = 0; column < signal.cols(); ++column) {
-    for (Index m = 0; m < outputs; ++m) {
-      const auto e = entry(first + column * outputs + m);
-      const double target = static_cast<double>(e.target);
-      const double excess = signal(m, column) - target;
-      const double g = static_cast<double>(dual(m, column));
-      sums.linear[m] += g * target;
-      sums.linear_size[m] += std::abs(g * target);
-      sums.size[m] += g * g;
-      if (e.active) {
-        sums.square[m] += g * g;
-        sums.residual += excess * excess;
-      } else {
-        sums.violation = std::max(sums.violation, excess);
-      }
-    }
+  double *const linear = sums.linear.data(), *const linear_size = sums.linear_size.data();
+  double *const square = sums.square.data(), *const size = sums.size.data();
+  double residual = 0, violation = sums.violation;
+#pragma omp simd reduction(+ : residual) reduction(max : violation)
+  for (Index m = 0; m < outputs; ++m) {
+    const bool active = entry.active(first + m);
+    const double target = static_cast<double>(entry.target(first + m));
+    const double excess = signal[m] - target, g = dual[m], product = g * target;
+    linear[m] += product;
+    linear_size[m] += std::abs(product);
+    size[m] += g * g;
+    square[m] += active ? g * g : 0;
+    residual += active ? excess * excess : 0;
+    violation = std::max(violation, active ? 0 : excess);
   }
+  sums.residual += residual;
+  sums.violation = violation;
 }
 
 // Every output shrunk to what the dual constraint allows; all of them stretched together where it
@@ -105,8 +104,12 @@ void add_piece(const UnitProgram<S>& p, Range piece, const Matrix<double>& signa
   const auto G_view = dual.middleCols(piece.begin, piece.size);
   const auto& X = widened(X_view);
   const auto& G = widened(G_view);
-  p.with_entries(
-      [&](auto entry) { add_entries(entry, piece.begin * p.n_outputs(), signal, G, evidence); });
+  p.with_entries([&](auto entry) {
+    for (Index k = 0; k < piece.size; ++k) {
+      const Index first = (piece.begin + k) * p.n_outputs();
+      add_entries(entry, first, p.n_outputs(), signal.col(k).data(), G.col(k).data(), evidence);
+    }
+  });
   const double scale = static_cast<double>(p.x_scale);
   if (p.regularisation && p.regularisation->pull > 0) {
     Matrix<double> both = G;

@@ -9,6 +9,36 @@ namespace {
 
 constexpr Index kRaysApart = 4;  // rounds between looks for a proof of infeasibility
 
+// What a look sees of one sample and of some outputs, and where it leaves what it finds.
+template <class S, class G>
+struct OneSample {
+  Index outputs;
+  const G* signals;
+  S* dual;         // of all outputs
+  G* multipliers;  // of these, as they are now
+  double* squares;
+  double* over;  // the bound, where there is one
+};
+
+// Multipliers of active entries from what they leave over. A function of its own, for in the loops
+// around it too much may alias for the compiler to take several outputs at once.
+template <class Entries, class Outputs, class S, class G>
+void push(Entries entry, Outputs output_at, double scale, Index first, OneSample<S, G> sample) {
+#pragma omp simd
+  for (Index m = 0; m < sample.outputs; ++m) {
+    const Index output = output_at(m);
+    const bool active = entry.active(first + output);
+    const double excess = double(sample.signals[m]) - double(entry.target(first + output));
+    const double pushed = active ? scale * excess : 0;
+    const S before = sample.dual[output];
+    const S multiplier = active ? static_cast<S>(-pushed) : before;
+    sample.dual[output] = multiplier;
+    sample.multipliers[m] = static_cast<G>(multiplier);
+    sample.squares[m] += pushed * pushed;
+    sample.over[m] = active ? 0 : excess;
+  }
+}
+
 }  // namespace
 
 // In single precision while Gram matrices are estimated: what is wrong is far more then.
@@ -45,30 +75,33 @@ void Newton<S>::look(const std::vector<Index>& outputs) {
     p_.write_X(piece, X);
     Matrix<G> signal = Matrix<G>::Zero(count, piece.size);
     add_product_with_samples(W, X, signal);
-    Matrix<G> multipliers(certifies ? 0 : count, certifies ? 0 : piece.size);
-    p_.with_entries([&](auto entry) {
-      for (Index j = 0, i = 0; j < piece.size; ++j) {
+    Matrix<G> multipliers(count, piece.size);
+    Eigen::VectorXd squares = Eigen::VectorXd::Zero(count), over(count);
+    const auto examine = [&](auto entry, auto output_at) {
+      for (Index j = 0; j < piece.size; ++j) {
         const Index sample = piece.begin + j;
-        for (Index m = 0; m < count; ++m, ++i) {
-          const Index output = outputs[static_cast<std::size_t>(m)];
-          const auto e = entry(sample * p_.n_outputs() + output);
-          const double excess = double(signal.data()[i]) - double(e.target);
-          S& multiplier = dual_(output, sample);
-          if (e.active) {
-            multiplier = static_cast<S>(-scale * excess);
-            mine.square[m] += certifies ? 0 : scale * scale * excess * excess;
-          } else if (excess > tolerances_.row) {
-            found[static_cast<std::size_t>(k)].push_back(
-                {static_cast<std::int32_t>(output),
-                 {static_cast<float>(excess), static_cast<std::int32_t>(sample)}});
-          }
-          if (!certifies) multipliers.data()[i] = static_cast<G>(multiplier);
+        push(entry, output_at, scale, sample * p_.n_outputs(),
+             OneSample<S, G>{count, signal.col(j).data(), dual_.col(sample).data(),
+                             multipliers.col(j).data(), squares.data(), over.data()});
+        for (Index m = 0; m < count; ++m) {
+          if (over[m] <= tolerances_.row) continue;
+          found[static_cast<std::size_t>(k)].push_back(
+              {static_cast<std::int32_t>(output_at(m)),
+               {static_cast<float>(over[m]), static_cast<std::int32_t>(sample)}});
         }
+      }
+    };
+    p_.with_entries([&](auto entry) {
+      if (count == p_.n_outputs()) {
+        examine(entry, [](Index m) { return m; });
+      } else {
+        examine(entry, [places = outputs.data()](Index m) { return places[m]; });
       }
     });
     if constexpr (std::is_same_v<G, double>) {
       if (certifies) return add_piece(p_, piece, signal, dual_, slopes, mine);
     }
+    mine.square += squares;
     Matrix<G> gradient = Matrix<G>::Zero(count, p_.n_features());
     add_product_with_features(multipliers, X, gradient);
     mine.gradient += gradient.template cast<double>();
