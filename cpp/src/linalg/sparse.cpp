@@ -92,11 +92,12 @@ bool is_worth_it(Index left_rows, const ConstPart<S>& X, double cost) {
 
 template <class S>
 void SparseColumns<S>::read(const ConstPart<S>& X) {
-  row.resize(static_cast<std::size_t>(X.size() + kPickedBeyond));
-  value.resize(row.size());
   begin.assign(1, 0);
   std::size_t n = 0;
   for (Index j = 0; j < X.cols(); ++j) {
+    const std::size_t most = n + static_cast<std::size_t>(X.rows() + kPickedBeyond);
+    if (row.size() < most) row.resize(std::max(most, 2 * row.size()));
+    value.resize(row.size());
     const S* const column = X.col(j).data();
     n += static_cast<std::size_t>(find_nonzeros(column, X.rows(), &row[n], &value[n]));
     begin.push_back(static_cast<std::int32_t>(n));

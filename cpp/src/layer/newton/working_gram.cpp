@@ -14,7 +14,7 @@ namespace {
 constexpr Index kWorthWhole = 2;
 
 // Samples of a block of X, which the caches hold while all outputs gather from it.
-constexpr Index kSamplesPerBlock = 4096, kSamplesPerProduct = 1024;
+constexpr Index kSamplesPerBlock = 1280, kSamplesPerProduct = 1024;
 
 // Time to gather an entry of X from where it lies, over that to copy one.
 constexpr double kCostOfGathering = 4;
