@@ -20,11 +20,6 @@ constexpr double kMostRhoFactor = 1e5;
 constexpr double kRounding = 1e-15;  // of a gradient, over the norm of what it is the gradient of
 constexpr double kSpoilt = 1e-3;     // share of an error that rounding leaves in a spoilt answer
 
-template <class Flags>
-Index count_nonzeros(const Flags& flags) {
-  return std::count_if(flags.begin(), flags.end(), [](auto flag) { return flag != 0; });
-}
-
 void append_zeros(Eigen::VectorXd& vector, Index count) {
   vector.conservativeResize(vector.size() + count);
   vector.tail(count).setZero();
@@ -319,17 +314,18 @@ void Column::solve_guess(double lambda, const ColumnTolerances& t, ColumnWorkspa
   }
 }
 
+Column::Vector Column::signed_costs() const {
+  return costs_.cwiseProduct(
+      Eigen::Map<const Eigen::Vector<std::int8_t, Eigen::Dynamic>>(guess_.sign.data(), costs_.size())
+          .cast<double>());
+}
+
 // Takes out what the equations of the guess leave over; more than once, for with a small proximal
 // weight the factor is rounded far more than what is left over (iterative refinement).
 void Column::correct_guess(double lambda, ColumnWorkspace& work) {
-  const auto n = static_cast<Index>(features_.size());
   Vector weights, multipliers;
-  respond(
-      [&](Index e) {
-        return e >= n ? (candidate_[e - n] - multiplier_center_[e - n]) / rho_ - slack_[e - n]
-                      : -gradient_[e] - due(e, lambda) * guess_.sign[static_cast<std::size_t>(e)];
-      },
-      weights, multipliers, work);
+  respond(-gradient_ - lambda * signed_costs(), (candidate_ - multiplier_center_) / rho_ - slack_,
+          weights, multipliers, work);
   step_ += weights;
   candidate_ += multipliers;
   curved_ = gram_ * step_;
@@ -393,12 +389,10 @@ void Column::measure(ColumnWorkspace& work) {
   multiplier_slope_.setZero();
   measured_ = true;
   if (!synchronise(work)) return;
-  const auto n = static_cast<Index>(features_.size());
-  const auto signed_cost = [&](Index e) {
-    return e < n ? guess_.sign[static_cast<std::size_t>(e)] * costs_[e] : 0;
-  };
-  respond([&](Index e) { return -signed_cost(e); }, weight_slope_, multiplier_slope_, work);
-  for (Index i = 0; i < n; ++i) slope_ -= signed_cost(i) * weight_slope_[i];
+  const Vector costs = signed_costs();
+  respond(-costs, Vector::Zero(static_cast<Index>(rows_.size())), weight_slope_, multiplier_slope_,
+          work);
+  slope_ = -costs.dot(weight_slope_);
 }
 
 }  // namespace nettrim::layer

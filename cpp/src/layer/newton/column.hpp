@@ -12,7 +12,7 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <algorithm>
 #include <vector>
 
 #include "linalg/packed.hpp"
@@ -98,6 +98,11 @@ class Column {
   double slope() const { return slope_; }
 
  private:
+  template <class Flags>
+  static Index count_nonzeros(const Flags& flags) {
+    return std::count_if(flags.begin(), flags.end(), [](auto flag) { return flag != 0; });
+  }
+
   struct Guess {
     std::vector<std::int8_t> sign;    // of each weight
     std::vector<std::uint8_t> tight;  // of each row
@@ -116,9 +121,8 @@ class Column {
   bool factor_guess(ColumnWorkspace& work);
   bool raise_proximal_weight(double most, ColumnWorkspace& work);
   bool move_in(Index element, ColumnWorkspace& work);
-  using Right = std::function<double(Index element)>;
-  void respond(const Right& right, Vector& weights, Vector& multipliers,
-               ColumnWorkspace& work) const;
+  void respond(const Vector& of_features, const Vector& of_rows, Vector& weights,
+               Vector& multipliers, ColumnWorkspace& work) const;
   void solve_guess(double lambda, const ColumnTolerances& t, ColumnWorkspace& work);
   void correct_guess(double lambda, ColumnWorkspace& work);
   bool is_accurate(double lambda, const ColumnTolerances& t) const;
@@ -133,6 +137,7 @@ class Column {
   // What is asked of gradients at lambda: their size where the weight is in use, and how far
   // off it may be.
   double due(Index place, double lambda) const { return lambda * costs_[place]; }
+  Vector signed_costs() const;  // at the signs of the guess
   double allowed(Index place, double lambda, const ColumnTolerances& t) const {
     return t.gradient * due(place, lambda) + noise_;
   }

@@ -21,31 +21,34 @@ bool Column::is_in(Index element) const {
 
 // Brings the factor to the present guess: by updates, or anew.
 bool Column::synchronise(ColumnWorkspace& work) {
-  const auto elements = static_cast<Index>(features_.size() + rows_.size());
-  support_size_ =
-      std::count_if(guess_.sign.begin(), guess_.sign.end(), [](auto s) { return s != 0; });
-  tight_size_ = std::count(guess_.tight.begin(), guess_.tight.end(), 1);
+  support_size_ = count_nonzeros(guess_.sign);
+  tight_size_ = count_nonzeros(guess_.tight);
   if (work.order.empty()) return factor_anew(work);
-  Index in = 0, out = 0;
-  for (Index e = 0; e < elements; ++e) {
-    const bool there = work.place[static_cast<std::size_t>(e)] >= 0;
-    if (is_in(e) && !there) ++in;
-    if (!is_in(e) && there) ++out;
-  }
+  const auto n = static_cast<Index>(features_.size());
+  Index in = 0, out = 0;  // elements that are to come, and to go
+  const auto compare = [&](const auto& guess, const Index* place) {
+    for (std::size_t k = 0; k < guess.size(); ++k) {
+      in += guess[k] != 0 && place[k] < 0;
+      out += guess[k] == 0 && place[k] >= 0;
+    }
+  };
+  compare(guess_.sign, work.place.data());
+  compare(guess_.tight, work.place.data() + n);
   const auto most =
       static_cast<Index>(kUpdateShare * static_cast<double>(support_size_ + tight_size_));
   if (in + out > most || work.factor.size() + in > work.factor.room()) return factor_anew(work);
-  for (Index e = 0; e < elements; ++e) {
+  for (Index e = 0; out > 0; ++e) {
     Index& place = work.place[static_cast<std::size_t>(e)];
-    if (is_in(e) || place < 0) continue;
+    if (place < 0 || is_in(e)) continue;
     if (!work.factor.remove(place)) return factor_anew(work);
     work.order[static_cast<std::size_t>(place)] = -1;
     place = -1;
+    --out;
   }
-  for (Index e = 0; e < elements; ++e) {
-    if (is_in(e) && work.place[static_cast<std::size_t>(e)] < 0 && !move_in(e, work)) {
-      return factor_anew(work);
-    }
+  for (Index e = 0; in > 0; ++e) {
+    if (work.place[static_cast<std::size_t>(e)] >= 0 || !is_in(e)) continue;
+    if (!move_in(e, work)) return factor_anew(work);
+    --in;
   }
   return true;
 }
@@ -124,17 +127,17 @@ bool Column::move_in(Index element, ColumnWorkspace& work) {
   return true;
 }
 
-// Solves with the factor; `right(e)` is the right side at an element of the guess. The solution is
-// zero at others.
-void Column::respond(const Right& right, Vector& weights, Vector& multipliers,
-                     ColumnWorkspace& work) const {
+// Solves with the factor, right sides of features and of rows; the solution is zero at elements that
+// are not in the guess.
+void Column::respond(const Vector& of_features, const Vector& of_rows, Vector& weights,
+                     Vector& multipliers, ColumnWorkspace& work) const {
   const auto n = static_cast<Index>(features_.size());
   const auto size = static_cast<Index>(work.order.size());
   if (work.rhs.size() < size) work.rhs.resize(2 * size);
   auto rhs = work.rhs.head(size);
   for (Index k = 0; k < size; ++k) {
     const Index e = work.order[static_cast<std::size_t>(k)];
-    rhs[k] = e < 0 ? 0 : right(e);
+    rhs[k] = e < 0 ? 0 : e < n ? of_features[e] : of_rows[e - n];
   }
   work.factor.solve(rhs);
   weights = Vector::Zero(n);

@@ -71,14 +71,8 @@ void Column::begin_path(double lambda, ColumnWorkspace& work) {
 
 // Of weights, multipliers, gradients and slacks, for the whole way.
 void Column::find_direction(double lambda_change, ColumnWorkspace& work) {
-  const auto n = static_cast<Index>(features_.size());
-  respond(
-      [&](Index e) {
-        return e >= n ? work.path.slack_shift[e - n]
-                      : work.path.gradient_shift[e] -
-                            due(e, lambda_change) * guess_.sign[static_cast<std::size_t>(e)];
-      },
-      work.path.weights, work.path.multipliers, work);
+  respond(work.path.gradient_shift - lambda_change * signed_costs(), work.path.slack_shift,
+          work.path.weights, work.path.multipliers, work);
   work.path.gradients =
       gram_ * work.path.weights + proximal_weight_ * work.path.weights - work.path.gradient_shift;
   work.path.slacks = -work.path.slack_shift;
