@@ -499,20 +499,22 @@ void test_working_gram() {
 }
 
 // With zeros that are passed over, or too few of them; columns and rows of zeros; any number of
-// rows on the left.
+// rows on the left; fewer columns of it than are passed through at a time, and more.
 template <class S>
-void test_sparse_products() {
+void test_sparse_products(Index n_features, Index n_samples) {
   std::mt19937 generator(17);
-  const double tol = 300 * static_cast<double>(std::numeric_limits<S>::epsilon());
+  const double most = static_cast<double>(std::max(n_features, n_samples));
+  const double tol = 4 * most * static_cast<double>(std::numeric_limits<S>::epsilon());
   for (const double share : {0.0, 0.1, 0.8}) {
     for (const Index rows : {1, 20, 150, 331}) {
       std::bernoulli_distribution stays(share);
-      Matrix<S> X = normal<S>(generator, 37, 90);
+      Matrix<S> X = normal<S>(generator, n_features, n_samples);
       X = X.unaryExpr([&](S x) { return stays(generator) ? x : S(0); });
       X.row(5).setZero();
-      const Matrix<S> A = normal<S>(generator, rows, 37), G = normal<S>(generator, rows, 90);
-      const Matrix<S> before = normal<S>(generator, rows, 90),
-                      other = normal<S>(generator, rows, 37);
+      const Matrix<S> A = normal<S>(generator, rows, n_features),
+                      G = normal<S>(generator, rows, n_samples);
+      const Matrix<S> before = normal<S>(generator, rows, n_samples),
+                      other = normal<S>(generator, rows, n_features);
       const Matrix<double> signals = before.template cast<double>() +
                                      2 * A.template cast<double>() * X.template cast<double>();
       const Matrix<double> sums =
@@ -850,8 +852,10 @@ int main() {
   test_outer_products<float>(0, 45);
   test_outer_products<double>(65, 3);
   test_outer_products<float>(65, 40);
-  test_sparse_products<float>();
-  test_sparse_products<double>();
+  for (const Index size : {37, 261}) {
+    test_sparse_products<float>(size, 90);
+    test_sparse_products<double>(size, 700);
+  }
   test_working_gram();
   test_working_gram_estimates();
   test_engines_agree();

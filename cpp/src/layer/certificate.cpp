@@ -28,8 +28,8 @@ decltype(auto) widened(const Eigen::MatrixBase<Derived>& m) {
 
 // One sample from entry `first` on: signal = XU there, dual = G there.
 template <class Entries>
-void add_entries(Entries entry, Index first, Index outputs, const double* signal, const double* dual,
-                 Evidence& sums) {
+void add_entries(Entries entry, Index first, Index outputs, const double* signal,
+                 const double* dual, Evidence& sums) {
   double *const linear = sums.linear.data(), *const linear_size = sums.linear_size.data();
   double *const square = sums.square.data(), *const size = sums.size.data();
   double residual = 0, violation = sums.violation;

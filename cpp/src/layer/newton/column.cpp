@@ -315,9 +315,9 @@ void Column::solve_guess(double lambda, const ColumnTolerances& t, ColumnWorkspa
 }
 
 Column::Vector Column::signed_costs() const {
-  return costs_.cwiseProduct(
-      Eigen::Map<const Eigen::Vector<std::int8_t, Eigen::Dynamic>>(guess_.sign.data(), costs_.size())
-          .cast<double>());
+  return costs_.cwiseProduct(Eigen::Map<const Eigen::Vector<std::int8_t, Eigen::Dynamic>>(
+                                 guess_.sign.data(), costs_.size())
+                                 .cast<double>());
 }
 
 // Takes out what the equations of the guess leave over; more than once, for with a small proximal

@@ -11,8 +11,8 @@
 // taken about a reference point at which the gradient was computed from X itself.
 #pragma once
 
-#include <cstdint>
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
 #include "linalg/packed.hpp"

@@ -127,8 +127,8 @@ bool Column::move_in(Index element, ColumnWorkspace& work) {
   return true;
 }
 
-// Solves with the factor, right sides of features and of rows; the solution is zero at elements that
-// are not in the guess.
+// Solves with the factor, right sides of features and of rows; the solution is zero at elements
+// that are not in the guess.
 void Column::respond(const Vector& of_features, const Vector& of_rows, Vector& weights,
                      Vector& multipliers, ColumnWorkspace& work) const {
   const auto n = static_cast<Index>(features_.size());

@@ -288,7 +288,8 @@ void Newton<S>::gather_values(const Column& column, ColumnWorkspace& work) const
   const auto& rows = column.rows();
   work.values.resize(static_cast<Index>(features.size()), static_cast<Index>(rows.size()));
   for (std::size_t k = 0; k < rows.size(); ++k) {
-    if (k + 1 < rows.size()) fetch_ahead(&p_.given.X[rows[k + 1] * p_.n_features()], p_.n_features());
+    if (k + 1 < rows.size())
+      fetch_ahead(&p_.given.X[rows[k + 1] * p_.n_features()], p_.n_features());
     double* const out = work.values.col(static_cast<Index>(k)).data();
     for (std::size_t i = 0; i < features.size(); ++i) {
       out[i] = double(p_.x_scale) * double(p_.X(rows[k], features[i]));
