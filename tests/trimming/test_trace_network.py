@@ -47,6 +47,12 @@ def test_layers_are_traced_and_tuned_once_for_bold_sparsities_once_for_others(mo
     assert calls == {"trace_elimination": 6, "tune_regularisation": 6}  # of three layers
 
 
+def test_few_samples_are_told_once_for_all_models() -> None:
+    with pytest.warns(nettrim.CalibrationWarning) as told:
+        trace_network(DIGITS.network, X[:40], epsilons=[0.05, 0.1, 0.3], progress=False)
+    assert [type(warning.message) for warning in told].count(nettrim.CalibrationWarning) == 1
+
+
 def test_models_of_a_path_by_epsilon_are_optimal_as_alone() -> None:
     traced = trace(epsilons=[0.05, 0.06])
     for level in (0.05, 0.06):

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from numpy.typing import ArrayLike
 
 from ..base.arguments import check_number, check_share, refuse_unused, show
+from ..base.errors import CalibrationWarning
 from ..models.masks import MaskChoice
 from ..models.samples import refuse_shuffled
 from ..results.accuracy import compare_accuracy
@@ -167,10 +168,13 @@ def _trim_all(job: Job[Model], goals: Sequence[PathGoal]) -> list[TrimResult[Mod
     """Trim the models in turn, until Ctrl-C ends one."""
     results: list[TrimResult[Model]] = []
     memory: dict[int, Any] = {}
+    told: set[type[Warning]] = set()  # of the samples, which all models have in common
     for goal in goals:
         own = job.afresh()
         with own.running() as run:
+            run.warned.update(told)
             walk = Path(own, goal, memory).trim_to(run, goal)
+        told |= run.warned & {CalibrationWarning}
         results.append(own.assess(walk, goal))
         if walk.interrupted:
             break
