@@ -31,7 +31,8 @@ scalers = {
 for scaler, expected in scalers.items():
     exact = scaler.fit(train).transform(test)
     made = convert(scaler, "torch", train).transform(test)
-    print(f"{scaler}: scikit-learn {exact.round(2).tolist()}, converted {made.astype(float).round(2).tolist()}: {expected}")
+    print(f"{scaler}: {expected}")
+    print(f"    scikit-learn {exact.round(2).tolist()}, converted {made.astype(float).round(2).tolist()}")
     other = {
         "right": exact,
         "as with the mean": (test - train.mean(axis=0)) / train.std(axis=0),
