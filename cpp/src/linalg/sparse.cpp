@@ -25,7 +25,7 @@ template <class S>
 Index columns_at_once(Index height, const SparseColumns<S>& X, Index columns) {
   const Index near = kNearBytes / (height * static_cast<Index>(sizeof(S)));
   const Index entries = std::max<Index>(X.begin.back(), 1);
-  return std::max(near, kWorthSums * X.count() * columns / entries);
+  return std::min(columns, std::max(near, kWorthSums * X.count() * columns / entries));
 }
 
 // out += factor A X, of so many packets of rows of A. What a thread copies has a place that stays,

@@ -84,7 +84,7 @@ void Newton<S>::look(const std::vector<Index>& outputs) {
              OneSample<S, G>{count, signal.col(j).data(), dual_.col(sample).data(),
                              multipliers.col(j).data(), squares.data(), over.data()});
         for (Index m = 0; m < count; ++m) {
-          if (over[m] <= tolerances_.row) continue;
+          if (!(over[m] > tolerances_.row)) continue;  // nor what is not a number
           found[static_cast<std::size_t>(k)].push_back(
               {static_cast<std::int32_t>(output_at(m)),
                {static_cast<float>(over[m]), static_cast<std::int32_t>(sample)}});
